@@ -1,0 +1,2 @@
+//! The `cardcase` command.
+fn main() {}

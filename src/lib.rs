@@ -1,0 +1,3 @@
+//! A browser's client-certificate store for everything that is not a browser.
+
+pub mod pkcs12;
