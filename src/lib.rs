@@ -1,3 +1,52 @@
 //! A browser's client-certificate store for everything that is not a browser.
+//!
+//! ```text
+//! identity.p12 + password
+//!   -> pkcs12      bytes to plain certificates, keys and names
+//!   -> identity    key fits certificate; an identity in hand is whole
+//!   -> vault       private key to encrypted PKCS#8
+//!   -> store       SQLite: identities, authorities, decisions, history
+//!                                       server's CertificateRequest + destination
+//!   -> matching    request + identities + now -> candidates, and a reason for each that is none
+//!   -> decisions   what was remembered for this destination in this mode
+//!   -> chooser     ask, once, whoever waits
+//!   -> selector    where these meet; a Selection and its reason
+//!   -> resolver    rustls ResolvesClientCert for one destination
+//!   -> connect     the handshake, for one kind of client each
+//! ```
+//!
+//! A module uses only those above it. The library never prints, prompts or exits: it talks to people through
+//! [`chooser::Chooser`] and [`vault::Unlocker`] alone, and takes the time from a [`clock::Clock`].
 
+pub mod clock;
+pub mod name;
 pub mod pkcs12;
+
+pub mod error;
+
+pub mod certificate;
+pub mod identity;
+
+pub mod authority;
+pub mod session;
+pub mod vault;
+
+pub mod store;
+
+pub mod request;
+
+pub mod matching;
+
+pub mod history;
+
+pub mod decisions;
+
+pub mod chooser;
+
+pub mod selector;
+
+pub mod resolver;
+
+pub mod connect;
+
+pub use error::Error;

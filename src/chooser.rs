@@ -1,0 +1,83 @@
+//! The chooser: whoever is asked when nothing is remembered.
+
+use crate::authority::Authorities;
+use crate::clock::Timestamp;
+use crate::decisions::{Lifetime, Mode};
+use crate::identity::Identity;
+use crate::matching::{Candidate, Reason};
+use crate::request::{CertificateRequest, Destination};
+
+/// What a chooser is asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Question<'a> {
+    /// Where the certificate would go. The server's own certificate has been verified for this host.
+    pub destination: &'a Destination,
+    /// What the server asked for.
+    pub request: &'a CertificateRequest,
+    /// The identities that fit, best first; never empty.
+    pub candidates: &'a [Candidate],
+    /// The authorities of the store, to show a candidate's chain.
+    pub authorities: &'a Authorities,
+    /// In firefox mode the chooser says how long the answer holds; in chrome mode that is not asked.
+    pub mode: Mode,
+    /// An identity that is remembered for the destination but does not do any more, and why not.
+    pub unfit: Option<&'a Unfit>,
+    /// The time it is.
+    pub now: Timestamp,
+}
+
+/// A remembered identity that cannot answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The identity.
+    pub identity: Identity,
+    /// Why it does not fit the request; empty when it fits and is out of its validity.
+    pub reasons: Vec<Reason>,
+}
+
+/// What a chooser answers. Only the first two can be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Send the candidate at this index.
+    Identity {
+        /// Into [`Question::candidates`].
+        index: usize,
+        /// How long to remember it; ignored in chrome mode.
+        lifetime: Lifetime,
+    },
+    /// Send no certificate.
+    None {
+        /// How long to remember it; ignored in chrome mode.
+        lifetime: Lifetime,
+    },
+    /// The person does not want to answer: store nothing, send nothing.
+    Abort,
+    /// There is nobody to answer: store nothing, send nothing.
+    Nobody,
+}
+
+/// Asks a person, or whoever stands for one.
+pub trait Chooser: Send + Sync {
+    /// Whether asking has any chance. When it has not, nobody waits for the answer another process is being given.
+    fn can_ask(&self) -> bool {
+        true
+    }
+
+    /// Asks. Blocks for as long as the person thinks.
+    fn choose(&self, question: &Question<'_>) -> Reply;
+}
+
+/// Nobody to ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoChooser;
+
+impl Chooser for NoChooser {
+    fn can_ask(&self) -> bool {
+        false
+    }
+
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        Reply::Nobody
+    }
+}

@@ -1,0 +1,80 @@
+//! Points in time: whole seconds of Unix time, handed in so that tests fix them.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted; negative before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The wall clock, now.
+    pub fn now() -> Self {
+        let seconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+        };
+        Self(seconds)
+    }
+
+    /// Whole days from `self` to `later`, rounded down.
+    pub fn days_until(self, later: Self) -> i64 {
+        later.0.saturating_sub(self.0).div_euclid(86_400)
+    }
+
+    /// The date alone, `2026-11-22`, in UTC.
+    pub fn date(self) -> String {
+        self.to_string().split('T').next().unwrap_or_default().to_owned()
+    }
+}
+
+/// RFC 3339 in UTC, `2026-11-22T15:10:00Z`; what lies outside the years 0 to 9999 is shown as bare seconds.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match OffsetDateTime::from_unix_timestamp(self.0).ok().and_then(|at| at.format(&Rfc3339).ok()) {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Where "now" comes from. [`WallClock`] outside tests.
+pub trait Clock: Send + Sync {
+    /// The time it is.
+    fn now(&self) -> Timestamp;
+}
+
+/// The clock of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// A clock that stands still.
+impl Clock for Timestamp {
+    fn now(&self) -> Timestamp {
+        *self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_rfc_3339_and_whole_days() {
+        let at = Timestamp(1_795_357_800);
+        assert_eq!(at.to_string(), "2026-11-22T14:30:00Z");
+        assert_eq!(at.date(), "2026-11-22");
+        assert_eq!(at.days_until(Timestamp(at.0 + 3 * 86_400 - 1)), 2);
+        assert_eq!(at.days_until(Timestamp(at.0 - 1)), -1);
+        assert_eq!(Timestamp(i64::MAX).to_string(), i64::MAX.to_string());
+    }
+}

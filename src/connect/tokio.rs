@@ -1,0 +1,274 @@
+//! TLS streams over tokio: for hyper, and for whatever takes an `AsyncRead + AsyncWrite`.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::error::Error;
+use crate::request::Destination;
+use crate::resolver::{Resolver, Wish, wish};
+use crate::selector::{Prepared, Selection, Selector};
+
+/// Connections made for one call of [`Connector::connect`]: the first, one after asking, one after unlocking, and one
+/// more for a server that asks for something else meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// Destinations whose sessions are kept for resumption.
+const KEPT: usize = 256;
+
+/// Makes TLS connections that answer certificate requests from a store.
+pub struct Connector {
+    selector: Arc<Selector>,
+    base: ClientConfig,
+    kept: Mutex<HashMap<Destination, Kept>>,
+}
+
+/// The resolver of a destination, with the configuration that holds its sessions.
+#[derive(Clone)]
+struct Kept {
+    resolver: Arc<Resolver>,
+    config: Arc<ClientConfig>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection<IO> {
+    /// The stream to speak through.
+    pub stream: Watched<TlsStream<IO>>,
+    /// What was sent and why; `None` when the server never asked.
+    pub selection: Option<Selection>,
+    /// The protocol agreed on by ALPN (RFC 7301).
+    pub alpn: Option<Vec<u8>>,
+    /// The version of TLS.
+    pub version: Option<ProtocolVersion>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Dialling, or the TLS handshake, failed. [`crate::resolver::refusal`] tells whether the server refused the
+    /// identity, [`crate::resolver::failure`] whether the identity's key could not be used; `sent` is what the server
+    /// was answered, if it asked.
+    #[error("{source}")]
+    Handshake {
+        /// What went wrong.
+        source: io::Error,
+        /// What was sent and why, when the server asked.
+        sent: Option<Selection>,
+    },
+    /// The selection failed; nothing was sent.
+    #[error(transparent)]
+    Selection(#[from] Error),
+}
+
+impl Connector {
+    /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
+    pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
+        Self { selector, base, kept: Mutex::default() }
+    }
+
+    /// Who answers.
+    pub fn selector(&self) -> &Arc<Selector> {
+        &self.selector
+    }
+
+    /// Connects to a destination over what `dial` gives, which is called again when the server's request had to be
+    /// answered first. Asking, unlocking and reading the store happen on tokio's blocking threads.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect<IO, D, F>(&self, destination: &Destination, dial: D) -> Result<Connection<IO>, ConnectError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        D: FnMut() -> F,
+        F: Future<Output = io::Result<IO>>,
+    {
+        let (selector, to) = (self.selector.clone(), destination.clone());
+        let prepared = blocking(move || selector.prepare(&to)).await?;
+        self.connect_prepared(destination, prepared, dial).await
+    }
+
+    /// Like [`connect`](Self::connect), beginning with what was prepared otherwise, such as an identity given for once.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect_prepared<IO, D, F>(
+        &self,
+        destination: &Destination,
+        mut prepared: Prepared,
+        mut dial: D,
+    ) -> Result<Connection<IO>, ConnectError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        D: FnMut() -> F,
+        F: Future<Output = io::Result<IO>>,
+    {
+        let name = server_name(destination)?;
+        for _ in 0..ATTEMPTS {
+            let Kept { resolver, config } = self.kept(destination, prepared);
+            let failed = |source, sent| ConnectError::Handshake { source, sent };
+            let io = dial().await.map_err(|source| failed(source, None))?;
+            let source = match TlsConnector::from(config).connect(name.clone(), io).await {
+                Ok(stream) => return Ok(Connection::new(stream, &resolver)),
+                Err(source) => source,
+            };
+            prepared = match wish(&source) {
+                Some(Wish::Select(request)) => {
+                    let (selector, to, request) = (self.selector.clone(), destination.clone(), request.clone());
+                    blocking(move || selector.select(&to, &request)).await?
+                }
+                Some(Wish::Unlock) => {
+                    let selector = self.selector.clone();
+                    blocking(move || selector.unlock()).await?;
+                    resolver.prepared().clone()
+                }
+                None => return Err(failed(source, answered(&resolver))),
+            };
+        }
+        Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
+    }
+
+    /// The resolver used before, as long as it would send the same; else a new one, with no sessions to resume.
+    fn kept(&self, destination: &Destination, prepared: Prepared) -> Kept {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = kept.get(destination).filter(|kept| kept.resolver.prepared().is_same(&prepared)) {
+            return same.clone();
+        }
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        let resolver = Resolver::new(prepared);
+        let config = Arc::new(resolver.config(&self.base));
+        let new = Kept { resolver, config };
+        kept.insert(destination.clone(), new.clone());
+        new
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("selector", &self.selector).finish_non_exhaustive()
+    }
+}
+
+impl<IO> Connection<IO> {
+    fn new(stream: TlsStream<IO>, resolver: &Resolver) -> Self {
+        let tls = stream.get_ref().1;
+        Self {
+            selection: answered(resolver),
+            alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
+            version: tls.protocol_version(),
+            stream: Watched::new(stream),
+        }
+    }
+}
+
+/// What the resolver answered, if it was asked at all.
+fn answered(resolver: &Resolver) -> Option<Selection> {
+    resolver.prepared().selection().filter(|_| resolver.was_asked()).cloned()
+}
+
+/// The name to verify the server by.
+///
+/// # Errors
+/// [`Error::Destination`] when a certificate cannot hold such a name.
+pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(destination.host().to_owned())
+        .map_err(|error| Error::Destination { text: destination.to_string(), reason: error.to_string() })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, ConnectError> {
+    match ::tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(ConnectError::Selection),
+        Err(error) => Err(ConnectError::Handshake { source: io::Error::other(error), sent: None }),
+    }
+}
+
+/// A stream on which the server's last word is not lost.
+///
+/// In TLS 1.3 a refusal arrives after the handshake, while the client already writes its request. When the server has
+/// closed by then, writing fails with a broken pipe, and the alert that says why waits unread. So a failed write reads
+/// first, and reports the alert if there is one.
+#[derive(Debug)]
+pub struct Watched<S> {
+    stream: S,
+    write_error: Option<io::ErrorKind>,
+}
+
+impl<S> Watched<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, write_error: None }
+    }
+
+    /// The stream inside.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+    /// Reads on after a failed write, until the alert or the end.
+    fn last_word(&mut self, cx: &mut Context<'_>, kind: io::ErrorKind) -> Poll<io::Error> {
+        self.write_error = Some(kind);
+        let mut scratch = [0; 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Poll::Ready(error);
+                }
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(kind.into()),
+            }
+        }
+    }
+
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Some(kind) = self.write_error {
+            return self.last_word(cx, kind).map(Err);
+        }
+        match ready!(write(Pin::new(&mut self.stream), cx)) {
+            Err(error) if closed(error.kind()) => self.last_word(cx, error.kind()).map(Err),
+            done => Poll::Ready(done),
+        }
+    }
+}
+
+fn closed(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.watch(cx, |stream, cx| stream.poll_write(cx, data))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

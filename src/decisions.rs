@@ -1,0 +1,255 @@
+//! Decisions: what was answered for a destination, and for how long it holds.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use crate::certificate::Fingerprint;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::history::Outcome;
+use crate::identity::Identity;
+use crate::request::Destination;
+use crate::store::{Store, identity_id};
+
+/// How decisions are keyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Per host, for once, for the session or permanently.
+    #[default]
+    Firefox,
+    /// Per host and port, always remembered.
+    Chrome,
+}
+
+impl Mode {
+    /// What a decision for this destination is remembered under.
+    pub fn scope(self, destination: &Destination) -> Scope {
+        Scope { host: destination.host().to_owned(), port: (self == Self::Chrome).then_some(destination.port()) }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Firefox => "firefox",
+            Self::Chrome => "chrome",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "firefox" => Ok(Self::Firefox),
+            "chrome" => Ok(Self::Chrome),
+            _ => Err(Error::Mode { text: text.to_owned() }),
+        }
+    }
+}
+
+/// Where a decision holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope {
+    /// The host, as [`Destination::host`].
+    pub host: String,
+    /// The port; `None` where every port of the host is meant (firefox mode).
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.port, self.host.contains(':')) {
+            (None, _) => f.write_str(&self.host),
+            (Some(port), false) => write!(f, "{}:{port}", self.host),
+            (Some(port), true) => write!(f, "[{}]:{port}", self.host),
+        }
+    }
+}
+
+/// How long an answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lifetime {
+    /// For this connection; nothing is stored.
+    Once,
+    /// Until the person logs out.
+    Session,
+    /// Until it is forgotten.
+    Permanent,
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Once => "once",
+            Self::Session => "session",
+            Self::Permanent => "permanent",
+        })
+    }
+}
+
+/// What goes to a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This identity.
+    Identity(Arc<Identity>),
+    /// No certificate.
+    None,
+}
+
+impl Answer {
+    /// The fingerprint of the identity, if there is one.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        match self {
+            Self::Identity(identity) => Some(identity.fingerprint()),
+            Self::None => None,
+        }
+    }
+}
+
+/// A remembered answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Where it holds.
+    pub scope: Scope,
+    /// The identity, or `None` for no certificate.
+    pub identity: Option<Fingerprint>,
+    /// [`Lifetime::Session`] or [`Lifetime::Permanent`].
+    pub lifetime: Lifetime,
+    /// When it was made.
+    pub decided_at: Timestamp,
+    /// When it last answered a server.
+    pub last_used_at: Option<Timestamp>,
+    /// What became of that.
+    pub last_outcome: Option<Outcome>,
+}
+
+const COLUMNS: &str =
+    "SELECT d.host, d.port, i.fingerprint, d.session IS NOT NULL, d.decided_at, d.last_used_at, d.last_outcome
+    FROM decisions d LEFT JOIN identities i ON i.id = d.identity
+    WHERE (d.session IS NULL OR d.session = :session)";
+
+impl Store {
+    /// The mode the store is set to.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn mode(&self) -> Result<Mode, Error> {
+        let text = self.with(|db| db.query_row("SELECT mode FROM settings", [], |row| row.get::<_, String>(0)))?;
+        text.parse()
+    }
+
+    /// What is remembered in this scope.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn decision(&self, scope: &Scope) -> Result<Option<Decision>, Error> {
+        let session = self.session().token()?;
+        self.with(|db| {
+            let mut query =
+                db.prepare_cached(&format!("{COLUMNS} AND d.host = :host AND coalesce(d.port, 0) = :port"))?;
+            query
+                .query_row(
+                    named_params! { ":session": session, ":host": scope.host, ":port": scope.port.unwrap_or(0) },
+                    parse_decision,
+                )
+                .optional()
+        })
+    }
+
+    /// Everything remembered, in every scope, by host and port.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
+        let session = self.session().token()?;
+        self.with(|db| {
+            let mut query = db.prepare_cached(&format!("{COLUMNS} ORDER BY d.host, coalesce(d.port, 0)"))?;
+            query.query_map(named_params! { ":session": session }, parse_decision)?.collect()
+        })
+    }
+
+    /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`] when the identity was removed meanwhile, and those of writing.
+    pub fn remember(
+        &self,
+        scope: &Scope,
+        identity: Option<Fingerprint>,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let session = match lifetime {
+            Lifetime::Once => return Ok(()),
+            Lifetime::Session => Some(self.session().begin()?),
+            Lifetime::Permanent => None,
+        };
+        let current = self.session().token()?;
+        let stored = self.transact(|db| {
+            forget_ended_sessions(db, current.as_deref())?;
+            let identity = match identity {
+                None => None,
+                Some(fingerprint) => match identity_id(db, fingerprint)? {
+                    None => return Ok(false),
+                    known => known,
+                },
+            };
+            let mut replace = db.prepare_cached(
+                "INSERT OR REPLACE INTO decisions (host, port, identity, session, decided_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
+            replace.execute(params![scope.host, scope.port, identity, session, now.0])?;
+            Ok(true)
+        })?;
+        match identity {
+            Some(fingerprint) if !stored => Err(Error::UnknownIdentity { id: fingerprint.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets what is remembered in this scope; whether there was anything.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
+        let session = self.session().token()?;
+        self.transact(|db| {
+            forget_ended_sessions(db, session.as_deref())?;
+            let mut delete = db.prepare_cached("DELETE FROM decisions WHERE host = ?1 AND coalesce(port, 0) = ?2")?;
+            Ok(delete.execute(params![scope.host, scope.port.unwrap_or(0)])? > 0)
+        })
+    }
+
+    /// Forgets everything, in every scope; how much that was.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn forget_all(&self) -> Result<usize, Error> {
+        let session = self.session().token()?;
+        self.transact(|db| {
+            forget_ended_sessions(db, session.as_deref())?;
+            db.execute("DELETE FROM decisions", [])
+        })
+    }
+}
+
+/// What was decided in a login session that is over counts no more, and need not lie about.
+fn forget_ended_sessions(db: &Connection, current: Option<&str>) -> rusqlite::Result<()> {
+    let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND session IS NOT ?1")?;
+    delete.execute([current]).map(drop)
+}
+
+fn parse_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {
+    Ok(Decision {
+        scope: Scope { host: row.get(0)?, port: row.get(1)? },
+        identity: row.get::<_, Option<[u8; 32]>>(2)?.map(Fingerprint::from_bytes),
+        lifetime: if row.get(3)? { Lifetime::Session } else { Lifetime::Permanent },
+        decided_at: Timestamp(row.get(4)?),
+        last_used_at: row.get::<_, Option<i64>>(5)?.map(Timestamp),
+        last_outcome: row.get::<_, Option<String>>(6)?.and_then(|text| text.parse().ok()),
+    })
+}

@@ -1,0 +1,200 @@
+//! The one error: what went wrong, where, and as far as the library knows, what to do.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+
+use crate::pkcs12;
+
+/// Where an error came from, kept for `source()`.
+pub type Source = Box<dyn StdError + Send + Sync>;
+
+/// Everything that can go wrong in this library. Messages are lower-case and end without a full stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A PKCS#12 file cannot be read.
+    #[error(transparent)]
+    Pkcs12(#[from] pkcs12::Error),
+    /// A certificate is not DER as RFC 5280 has it.
+    #[error("a certificate is damaged: {detail}")]
+    Certificate {
+        /// Where it stops making sense.
+        detail: String,
+    },
+    /// A file holds neither certificate nor key.
+    #[error("the file holds no certificate and no key")]
+    EmptyFile,
+    /// A private key belongs to none of the certificates beside it.
+    #[error("the private key {} belongs to no certificate in the file", .name.as_deref().map_or("in it".to_owned(), |name| format!("{name:?}")))]
+    KeyWithoutCertificate {
+        /// The friendlyName of the key.
+        name: Option<String>,
+    },
+    /// A certificate that is no CA has no private key beside it.
+    #[error("the certificate of {subject} has no private key in the file")]
+    CertificateWithoutKey {
+        /// Its subject, as RFC 4514 text.
+        subject: String,
+    },
+    /// A certificate that is to verify servers or to complete chains is no CA's.
+    #[error("the certificate of {subject} is not a CA's")]
+    NotAnAuthority {
+        /// Its subject, as RFC 4514 text.
+        subject: String,
+    },
+    /// The private key of an identity is not that of its certificate: the store was tampered with or is damaged.
+    #[error("the private key stored for {subject} is not that of its certificate")]
+    KeyMismatch {
+        /// The subject of the certificate, as RFC 4514 text.
+        subject: String,
+    },
+    /// A kind of key no handshake can use here.
+    #[error("a key of the kind {key} cannot be used: {detail}")]
+    UnusableKey {
+        /// The kind, as [`crate::certificate::KeyKind`] shows it.
+        key: String,
+        /// What the TLS library says.
+        detail: String,
+    },
+    /// A sealed private key does not open with the data key of its store.
+    #[error("a private key in the store does not open: the store is damaged or was tampered with")]
+    SealedKey,
+    /// The vault's row is not one this library wrote.
+    #[error("the vault of the store is damaged or was tampered with")]
+    VaultDamaged,
+    /// The primary password is needed, and nobody can be asked for it.
+    #[error("the store is protected by a primary password, and nobody can be asked for it")]
+    VaultLocked,
+    /// The primary password was wrong, three times.
+    #[error("the primary password is wrong")]
+    WrongPrimaryPassword,
+    /// Encrypting failed.
+    #[error("a private key cannot be encrypted: {detail}")]
+    Sealing {
+        /// What the cryptographic library says.
+        detail: String,
+    },
+    /// A file or directory cannot be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The store cannot be read or written.
+    #[error("the store {path} cannot be used: {source}")]
+    Store {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        source: Source,
+    },
+    /// Another process holds the store for longer than this one waits.
+    #[error("the store {path} is in use by another process")]
+    StoreBusy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A file is no store of cardcase. It was left as it is.
+    #[error("{path} is not a cardcase store: {detail}")]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be.
+        detail: String,
+    },
+    /// The store was written by a newer cardcase. It was left as it is.
+    #[error("the store {path} has version {found}, and this cardcase knows versions up to {known}")]
+    NewerStore {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// No directory for the user's data is known.
+    #[error("the user has no home directory, so there is no place for a store")]
+    NoDataDirectory,
+    /// A row of the store holds what it never should.
+    #[error("the store is damaged: {detail}")]
+    StoreDamaged {
+        /// Which table, and what.
+        detail: String,
+    },
+    /// A name is taken.
+    #[error("the name {name:?} cannot be given: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// No identity has this name or fingerprint.
+    #[error("no identity is called {id:?}, and no fingerprint begins so")]
+    UnknownIdentity {
+        /// What was asked for.
+        id: String,
+    },
+    /// No authority has this fingerprint.
+    #[error("no authority has a fingerprint that begins with {id:?}")]
+    UnknownAuthority {
+        /// What was asked for.
+        id: String,
+    },
+    /// Several fingerprints begin so.
+    #[error("several fingerprints begin with {id:?}")]
+    Ambiguous {
+        /// What was asked for.
+        id: String,
+    },
+    /// Nothing is remembered for a destination.
+    #[error("nothing is remembered for {scope}")]
+    UnknownDecision {
+        /// The scope, as host or host and port.
+        scope: String,
+    },
+    /// A text is no host, or no host and port.
+    #[error("{text:?} is not a destination: {reason}")]
+    Destination {
+        /// The text.
+        text: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A mode other than the two.
+    #[error("{text:?} is not a mode: it is 'firefox' or 'chrome'")]
+    Mode {
+        /// The text.
+        text: String,
+    },
+    /// The person declined to answer. Nothing was stored and nothing sent.
+    #[error("aborted: nothing was remembered, and nothing sent to {destination}")]
+    Aborted {
+        /// Where a certificate was asked for.
+        destination: String,
+    },
+    /// An answer was needed, and nobody can be asked. Nothing was stored and nothing sent.
+    #[error("{destination} asks for a client certificate, nothing is remembered for it, and nobody can be asked")]
+    NobodyToAsk {
+        /// Where a certificate was asked for.
+        destination: String,
+    },
+    /// The identity that is to be used whatever the server asks for cannot sign for it.
+    #[error("{name:?} cannot be used here: {reason}")]
+    DoesNotFit {
+        /// The identity.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A server keeps asking for something else.
+    #[error("{destination} changed its certificate request {attempts} times")]
+    RequestKeepsChanging {
+        /// Which server.
+        destination: String,
+        /// Connections made.
+        attempts: usize,
+    },
+}

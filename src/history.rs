@@ -1,0 +1,152 @@
+//! History: where an identity, or none, went, why, and what became of it.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+use rusqlite::{named_params, params};
+
+use crate::certificate::Fingerprint;
+use crate::clock::Timestamp;
+use crate::decisions::Scope;
+use crate::error::Error;
+use crate::request::Destination;
+use crate::store::Store;
+
+/// Entries kept; the oldest go first.
+const KEPT: i64 = 10_000;
+
+/// What a server made of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It went on.
+    Accepted,
+    /// It refused the identity, or that none was sent.
+    Refused,
+    /// The connection ended before that could be known.
+    Unknown,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "accepted" => Self::Accepted,
+            "refused" => Self::Refused,
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// One answer to one certificate request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// When.
+    pub at: Timestamp,
+    /// Where it went.
+    pub host: String,
+    /// Where it went.
+    pub port: u16,
+    /// The identity, or `None` for no certificate.
+    pub identity: Option<Fingerprint>,
+    /// Why, as [`crate::selector::Source`] is displayed.
+    pub source: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The TLS alert of a refusal, in RFC 8446's name.
+    pub alert: Option<String>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub tls_version: Option<String>,
+}
+
+impl Store {
+    /// Records a use, and marks the decision of `scope` as used with this outcome when it was the one that answered.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn record(&self, used: &Use, scope: &Scope) -> Result<(), Error> {
+        let outcome = used.outcome.to_string();
+        self.transact(|db| {
+            let mut insert = db.prepare_cached(
+                "INSERT INTO uses (at, host, port, identity, source, outcome, alert, tls_version)
+                 VALUES (:at, :host, :port, :identity, :source, :outcome, :alert, :tls_version)",
+            )?;
+            insert.execute(named_params! {
+                ":at": used.at.0,
+                ":host": used.host,
+                ":port": used.port,
+                ":identity": used.identity.as_ref().map(Fingerprint::as_bytes),
+                ":source": used.source,
+                ":outcome": outcome,
+                ":alert": used.alert,
+                ":tls_version": used.tls_version,
+            })?;
+            db.prepare_cached("DELETE FROM uses WHERE id <= ?1")?.execute([db.last_insert_rowid() - KEPT])?;
+            let mut mark = db.prepare_cached(
+                "UPDATE decisions SET last_used_at = ?1, last_outcome = ?2
+                 WHERE host = ?3 AND coalesce(port, 0) = ?4
+                   AND identity IS (SELECT id FROM identities WHERE fingerprint = ?5)",
+            )?;
+            mark.execute(params![
+                used.at.0,
+                outcome,
+                scope.host,
+                scope.port.unwrap_or(0),
+                used.identity.as_ref().map(Fingerprint::as_bytes)
+            ])?;
+            Ok(())
+        })
+    }
+
+    /// What was recorded, the newest first; of one host when it is given.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn history(&self, host: Option<&str>) -> Result<Vec<Use>, Error> {
+        self.with(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses
+                 WHERE ?1 IS NULL OR host = ?1 ORDER BY id DESC",
+            )?;
+            let rows = query.query_map([host], |row| {
+                Ok(Use {
+                    at: Timestamp(row.get(0)?),
+                    host: row.get(1)?,
+                    port: row.get(2)?,
+                    identity: row.get::<_, Option<[u8; 32]>>(3)?.map(Fingerprint::from_bytes),
+                    source: row.get(4)?,
+                    outcome: row.get::<_, String>(5)?.parse().unwrap_or(Outcome::Unknown),
+                    alert: row.get(6)?,
+                    tls_version: row.get(7)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The identities that this host was sent and did not refuse.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn used_before(&self, destination: &Destination) -> Result<HashSet<Fingerprint>, Error> {
+        self.with(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT DISTINCT identity FROM uses WHERE host = ?1 AND identity IS NOT NULL AND outcome != 'refused'",
+            )?;
+            let rows = query.query_map([destination.host()], |row| row.get(0).map(Fingerprint::from_bytes))?;
+            rows.collect()
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Identities: a certificate with the private key that fits it and the CA certificates that came along.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
+use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
+use pkcs8::PrivateKeyInfoRef;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::SigningKey;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::SubjectPublicKeyInfo;
+use zeroize::Zeroizing;
+
+use crate::certificate::{Certificate, Fingerprint};
+use crate::error::Error;
+use crate::name::NameKey;
+use crate::pkcs12::{CertificateBag, Contents};
+
+/// An identity of the store. Its private key stays there, sealed, until a handshake needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    name: String,
+    certificate: Certificate,
+}
+
+impl Identity {
+    pub(crate) fn new(name: String, certificate: Certificate) -> Self {
+        Self { name, certificate }
+    }
+
+    /// What the person calls it; unique in its store.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The certificate of its key.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The fingerprint of its certificate.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.certificate.fingerprint()
+    }
+}
+
+/// A private key as DER PrivateKeyInfo (RFC 5958), wiped from memory when dropped.
+pub struct PrivateKey(Zeroizing<Vec<u8>>);
+
+impl PrivateKey {
+    /// Takes the DER of a PrivateKeyInfo.
+    pub fn from_pkcs8(der: Zeroizing<Vec<u8>>) -> Self {
+        Self(der)
+    }
+
+    /// The DER of the PrivateKeyInfo.
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Makes it usable for handshakes, if its public half is that of `certificate`.
+    ///
+    /// # Errors
+    /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when rustls cannot sign with it.
+    pub fn signing_key(&self, certificate: &Certificate) -> Result<Arc<dyn SigningKey>, Error> {
+        let unusable = |detail: String| Error::UnusableKey { key: certificate.key().to_string(), detail };
+        let key = self.load().map_err(|error| unusable(error.to_string()))?;
+        let public = public_key_of(&*key).ok_or_else(|| unusable("its public half is not known".to_owned()))?;
+        if public == certificate.public_key() {
+            Ok(key)
+        } else {
+            Err(Error::KeyMismatch { subject: certificate.subject().to_string() })
+        }
+    }
+
+    fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8())))
+    }
+
+    /// The bits of its public half, where they are in the key or rustls can compute them.
+    fn public_key(&self) -> Option<Vec<u8>> {
+        let info = PrivateKeyInfoRef::from_der(self.pkcs8()).ok()?;
+        match info.algorithm.oid.to_string().as_str() {
+            "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => rsa_public_key(info.private_key.as_bytes()),
+            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes()).or_else(|| self.computed_public_key()),
+            _ => info.public_key.map(|bits| bits.raw_bytes().to_vec()).or_else(|| self.computed_public_key()),
+        }
+    }
+
+    fn computed_public_key(&self) -> Option<Vec<u8>> {
+        public_key_of(&*self.load().ok()?)
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(..)")
+    }
+}
+
+fn public_key_of(key: &dyn SigningKey) -> Option<Vec<u8>> {
+    let spki = key.public_key()?;
+    let (_, parsed) = SubjectPublicKeyInfo::from_der(&spki).ok()?;
+    Some(parsed.subject_public_key.data.to_vec())
+}
+
+/// RSAPublicKey out of RSAPrivateKey (RFC 8017 appendix A.1.2): both begin with the same two numbers.
+fn rsa_public_key(private: &[u8]) -> Option<Vec<u8>> {
+    let whole = AnyRef::from_der(private).ok()?;
+    let mut fields = SliceReader::new(whole.value()).ok()?;
+    let _version = UintRef::decode(&mut fields).ok()?;
+    let numbers = [UintRef::decode(&mut fields).ok()?, UintRef::decode(&mut fields).ok()?];
+    let body = [numbers[0].to_der().ok()?, numbers[1].to_der().ok()?].concat();
+    AnyRef::new(Tag::Sequence, &body).ok()?.to_der().ok()
+}
+
+/// The optional publicKey of an ECPrivateKey (RFC 5915).
+fn ec_public_key(private: &[u8]) -> Option<Vec<u8>> {
+    let whole = AnyRef::from_der(private).ok()?;
+    let mut fields = SliceReader::new(whole.value()).ok()?;
+    let _version = UintRef::decode(&mut fields).ok()?;
+    let _private = <&OctetStringRef>::decode(&mut fields).ok()?;
+    while !fields.is_finished() {
+        let field = AnyRef::decode(&mut fields).ok()?;
+        if let Tag::ContextSpecific { number: TagNumber(1), .. } = field.tag() {
+            return BitStringRef::from_der(field.value()).ok().map(|bits| bits.raw_bytes().to_vec());
+        }
+    }
+    None
+}
+
+/// An identity on its way into a store: the key is in hand, and fits.
+#[derive(Debug)]
+pub struct NewIdentity {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Its private key.
+    pub key: PrivateKey,
+    /// What the file calls it.
+    pub friendly_name: Option<String>,
+}
+
+/// What a file brings: identities, each whole, and the CA certificates of their chains.
+#[derive(Debug, Default)]
+pub struct Import {
+    /// Certificates with their keys.
+    pub identities: Vec<NewIdentity>,
+    /// CA certificates.
+    pub authorities: Vec<Certificate>,
+}
+
+impl Import {
+    /// Pairs keys with certificates: by the public key, and where that cannot be known by localKeyId, or because there is
+    /// but one of each. A localKeyId that contradicts the public keys is ignored; files with wrong ones exist.
+    ///
+    /// # Errors
+    /// [`Error::KeyWithoutCertificate`], [`Error::CertificateWithoutKey`], [`Error::EmptyFile`], [`Error::Certificate`].
+    pub fn from_contents(contents: Contents) -> Result<Self, Error> {
+        let certificates = distinct(contents.certificates)?;
+        if certificates.is_empty() && contents.keys.is_empty() {
+            return Err(Error::EmptyFile);
+        }
+        let mut import = Self::default();
+        let mut paired = HashSet::new();
+        for bag in contents.keys {
+            let key = PrivateKey::from_pkcs8(bag.pkcs8);
+            let fitting = fitting(&key, bag.local_key_id.as_deref(), &certificates);
+            if fitting.is_empty() {
+                return Err(Error::KeyWithoutCertificate { name: bag.friendly_name });
+            }
+            for (certificate, name, _) in fitting {
+                if paired.insert(certificate.fingerprint()) {
+                    import.identities.push(NewIdentity {
+                        certificate: certificate.clone(),
+                        key: PrivateKey(key.0.clone()),
+                        friendly_name: bag.friendly_name.clone().or_else(|| name.clone()),
+                    });
+                }
+            }
+        }
+        import.authorities = authorities_among(certificates, &paired)?;
+        Ok(import)
+    }
+}
+
+/// A certificate of the file, with its friendlyName and its localKeyId.
+type Named = (Certificate, Option<String>, Option<Vec<u8>>);
+
+/// The certificates of a file, each once.
+fn distinct(bags: Vec<CertificateBag>) -> Result<Vec<Named>, Error> {
+    let mut seen = HashSet::new();
+    let mut certificates = Vec::new();
+    for bag in bags {
+        let certificate = Certificate::from_der(bag.der)?;
+        if seen.insert(certificate.fingerprint()) {
+            certificates.push((certificate, bag.friendly_name, bag.local_key_id));
+        }
+    }
+    Ok(certificates)
+}
+
+/// The certificates this key belongs to.
+fn fitting<'a>(key: &PrivateKey, local_key_id: Option<&[u8]>, certificates: &'a [Named]) -> Vec<&'a Named> {
+    let public = key.public_key();
+    let belongs = |(certificate, _, id): &&Named| match &public {
+        Some(public) => public == certificate.public_key(),
+        None => local_key_id.is_some_and(|wanted| id.as_deref() == Some(wanted)) || certificates.len() == 1,
+    };
+    certificates.iter().filter(belongs).collect()
+}
+
+/// What is left beside the identities: CA certificates, by basicConstraints or, as version 1 has none, because they
+/// issued another certificate of the file.
+fn authorities_among(certificates: Vec<Named>, paired: &HashSet<Fingerprint>) -> Result<Vec<Certificate>, Error> {
+    let issuers: HashSet<NameKey> = certificates
+        .iter()
+        .filter(|(certificate, ..)| !certificate.is_self_issued())
+        .map(|(certificate, ..)| certificate.issuer_key())
+        .collect();
+    let mut authorities = Vec::new();
+    for (certificate, ..) in certificates {
+        let is_identity = paired.contains(&certificate.fingerprint());
+        if issuers.contains(&certificate.subject_key()) || certificate.is_ca() && !is_identity {
+            authorities.push(certificate);
+        } else if !is_identity {
+            return Err(Error::CertificateWithoutKey { subject: certificate.subject().to_string() });
+        }
+    }
+    Ok(authorities)
+}

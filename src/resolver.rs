@@ -1,0 +1,383 @@
+//! The plug for rustls: one resolver for one destination, and the two-phase handshake.
+//!
+//! rustls asks a [`ResolvesClientCert`] before it has verified the server, on a thread that must not wait for a person.
+//! So an undecided [`Resolver`] records the request and answers with a key whose signature fails. rustls wants that
+//! signature only once the server's certificate and signature were verified, and sends nothing of ours before: the
+//! handshake ends with a [`Wish`] in its error. Grant it ([`Selector::select`] or [`Selector::unlock`]) where blocking is
+//! fine, and connect again with what that gave. A server that does not ask never notices.
+//!
+//! [`Selector::select`]: crate::selector::Selector::select
+//! [`Selector::unlock`]: crate::selector::Selector::unlock
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{AlertDescription, ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme};
+
+use crate::certificate::Certificate;
+use crate::decisions::Answer;
+use crate::error::Error;
+use crate::matching::{Reason, common_scheme, reasons};
+use crate::request::CertificateRequest;
+use crate::selector::{Prepared, Source};
+use crate::vault::{SealedKey, Vault};
+
+/// Sessions kept for resumption by one [`Resolver::config`].
+const SESSIONS: usize = 8;
+
+/// What has to happen before the handshake can go on: found by [`wish`] in the error that ended it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wish {
+    /// The server, which was verified, asks for a certificate, and nothing is decided.
+    Select(CertificateRequest),
+    /// The identity is decided, and its private key is needed: the vault must be unlocked.
+    Unlock,
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Select(_) => "the server asks for a client certificate, and none is decided yet",
+            Self::Unlock => "the vault must be unlocked to use the private key",
+        })
+    }
+}
+
+impl StdError for Wish {}
+
+/// Finds the wish that ended a handshake, in an error of rustls or of anything wrapped around it.
+pub fn wish<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Wish> {
+    find(error, &|rustls| match rustls {
+        rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
+        _ => None,
+    })
+}
+
+/// Finds an error of this library that ended a handshake, such as a private key that is not its certificate's.
+pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    find(error, &|rustls| match rustls {
+        rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
+        _ => None,
+    })
+}
+
+/// The alert by which the server refused the identity, or refused because none was sent.
+///
+/// In TLS 1.2 it ends the handshake, in TLS 1.3 it comes with the first read after it. `asked` is
+/// [`Resolver::was_asked`]: without a request for a certificate no alert is about one. handshake_failure is how TLS 1.2
+/// servers say that they miss a certificate.
+pub fn refusal(error: &(dyn StdError + 'static), asked: bool) -> Option<AlertDescription> {
+    use AlertDescription as A;
+    let alert = find(error, &|rustls| match rustls {
+        rustls::Error::AlertReceived(alert) => Some(alert),
+        _ => None,
+    })?;
+    let refuses = matches!(
+        alert,
+        A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::AccessDenied
+            | A::CertificateRequired
+            | A::HandshakeFailure
+            | A::NoCertificate
+    );
+    (asked && refuses).then_some(*alert)
+}
+
+/// The name of an alert as RFC 8446 section 6 has it: `unknown_ca`.
+pub fn alert_name(alert: AlertDescription) -> String {
+    let mut name = String::new();
+    let mut after_capital = true;
+    for c in format!("{alert:?}").chars() {
+        if c.is_ascii_uppercase() && !after_capital {
+            name.push('_');
+        }
+        after_capital = c.is_ascii_uppercase();
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
+/// Looks through a chain of errors for a rustls one. I/O errors hide what they wrap from `source()`.
+fn find<'a, T: ?Sized>(
+    error: &'a (dyn StdError + 'static),
+    look: &dyn Fn(&'a rustls::Error) -> Option<&'a T>,
+) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref().and_then(look) {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Answers the certificate requests of one destination, out of memory alone.
+pub struct Resolver {
+    prepared: Prepared,
+    key: Option<StoredKey>,
+    asked: AtomicBool,
+    last: Mutex<Option<(CertificateRequest, Option<Arc<CertifiedKey>>)>>,
+}
+
+impl Resolver {
+    /// A resolver that answers with what was prepared. One per destination, and a new one for every other answer: rustls
+    /// resumes a session only with the very resolver it was made with.
+    pub fn new(prepared: Prepared) -> Arc<Self> {
+        let key = match (&prepared.selection, &prepared.key) {
+            (Some(selection), Some((sealed, vault))) => match &selection.answer {
+                Answer::Identity(identity) => Some(StoredKey(Arc::new(Stored {
+                    certificate: identity.certificate().clone(),
+                    sealed: sealed.clone(),
+                    vault: vault.clone(),
+                    opened: OnceLock::new(),
+                }))),
+                Answer::None => None,
+            },
+            _ => None,
+        };
+        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), last: Mutex::default() })
+    }
+
+    /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
+    pub fn config(self: &Arc<Self>, base: &ClientConfig) -> ClientConfig {
+        let mut config = base.clone();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        config.client_auth_cert_resolver = self.clone();
+        config
+    }
+
+    /// What it was made with.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// Whether a server asked for a certificate.
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
+        let stand_in = |stand_in| Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(stand_in))));
+        let undecided = || stand_in(StandIn::Undecided(request.clone()));
+        let Some(selection) = &self.prepared.selection else {
+            return undecided();
+        };
+        let Answer::Identity(identity) = &selection.answer else {
+            return None;
+        };
+        let (certificate, key) = (identity.certificate(), self.key.clone()?);
+
+        let authorities = &self.prepared.authorities;
+        let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
+        let reasons = reasons(certificate, requested.as_ref(), &request.schemes);
+        // Whoever names an identity means it, whatever the server says it takes; but the signature has to be possible,
+        // or rustls would send an empty Certificate without a word
+        if selection.source == Source::Given {
+            if reasons.contains(&Reason::NoCommonSignatureScheme) {
+                let reason = Reason::NoCommonSignatureScheme.text();
+                let error = Error::DoesNotFit { name: identity.name().to_owned(), reason };
+                return stand_in(StandIn::Failed(Arc::new(error)));
+            }
+        } else if !reasons.is_empty() {
+            return undecided();
+        }
+
+        let chain = authorities.chain(certificate, requested.as_ref());
+        let sent = std::iter::once(certificate).chain(chain.intermediates());
+        let der = sent.map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
+        Some(Arc::new(CertifiedKey::new(der, Arc::new(key))))
+    }
+}
+
+impl ResolvesClientCert for Resolver {
+    fn resolve(&self, root_hint_subjects: &[&[u8]], sigschemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Release);
+        let request = CertificateRequest::new(root_hint_subjects, sigschemes);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((before, answer)) = &*last
+            && *before == request
+        {
+            return answer.clone();
+        }
+        let answer = self.answer(&request);
+        *last = Some((request, answer.clone()));
+        answer
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("selection", &self.prepared.selection).finish_non_exhaustive()
+    }
+}
+
+/// A private key that stays sealed until the first signature.
+#[derive(Clone)]
+struct StoredKey(Arc<Stored>);
+
+struct Stored {
+    certificate: Certificate,
+    sealed: SealedKey,
+    vault: Arc<Vault>,
+    opened: OnceLock<Arc<dyn SigningKey>>,
+}
+
+impl StoredKey {
+    /// Opens the key, once; only if its public half is the certificate's.
+    fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
+        let Stored { certificate, sealed, vault, opened } = &*self.0;
+        if let Some(key) = opened.get() {
+            return Ok(key);
+        }
+        match vault.open(sealed).and_then(|key| key.signing_key(certificate)) {
+            Ok(key) => Ok(opened.get_or_init(|| key)),
+            Err(Error::VaultLocked) => Err(other(Arc::new(Wish::Unlock))),
+            Err(error) => Err(other(Arc::new(error))),
+        }
+    }
+}
+
+impl SigningKey for StoredKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let scheme = common_scheme(&self.0.certificate, offered)?;
+        Some(Box::new(StoredSigner { key: self.clone(), scheme }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.certificate.key().algorithm()
+    }
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredKey({:?})", self.0.certificate)
+    }
+}
+
+/// One signature with a stored key.
+#[derive(Debug)]
+struct StoredSigner {
+    key: StoredKey,
+    scheme: SignatureScheme,
+}
+
+impl Signer for StoredSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let signer = self.key.open()?.choose_scheme(&[self.scheme]);
+        let signer = signer.ok_or_else(|| rustls::Error::General(format!("the key makes no {:?}", self.scheme)))?;
+        signer.sign(message)
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+/// Stands in for a key so that the handshake ends where the signature would be made: after the server was verified,
+/// before anything of ours was sent.
+#[derive(Clone, Debug)]
+enum StandIn {
+    /// Nothing is decided for this request.
+    Undecided(CertificateRequest),
+    /// The identity cannot answer.
+    Failed(Arc<Error>),
+}
+
+impl SigningKey for StandIn {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        Some(Box::new(StandInSigner { stand_in: self.clone(), scheme: *offered.first()? }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::Anonymous
+    }
+}
+
+#[derive(Debug)]
+struct StandInSigner {
+    stand_in: StandIn,
+    scheme: SignatureScheme,
+}
+
+impl Signer for StandInSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Err(match &self.stand_in {
+            StandIn::Undecided(request) => {
+                let version = Some(signed_version(message));
+                other(Arc::new(Wish::Select(CertificateRequest { version, ..request.clone() })))
+            }
+            StandIn::Failed(error) => other(error.clone()),
+        })
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+/// `resolve` is not told the version, but what a client signs tells: in TLS 1.3 it begins with 64 spaces (RFC 8446
+/// section 4.4.3), before that with the ClientHello.
+fn signed_version(message: &[u8]) -> ProtocolVersion {
+    if message.starts_with(&[b' '; 64]) { ProtocolVersion::TLSv1_3 } else { ProtocolVersion::TLSv1_2 }
+}
+
+fn other(error: Arc<dyn StdError + Send + Sync>) -> rustls::Error {
+    rustls::Error::Other(OtherError(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_their_names_from_the_rfc() {
+        let cases = [
+            (AlertDescription::UnknownCA, "unknown_ca"),
+            (AlertDescription::BadCertificate, "bad_certificate"),
+            (AlertDescription::HandshakeFailure, "handshake_failure"),
+            (AlertDescription::CertificateRequired, "certificate_required"),
+            (AlertDescription::AccessDenied, "access_denied"),
+        ];
+        for (alert, name) in cases {
+            assert_eq!(alert_name(alert), name);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_found_however_deep_and_only_when_asked() {
+        let alert = || rustls::Error::AlertReceived(AlertDescription::UnknownCA);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, alert()));
+        assert_eq!(refusal(&wrapped, true), Some(AlertDescription::UnknownCA));
+        assert_eq!(refusal(&wrapped, false), None);
+        assert_eq!(refusal(&rustls::Error::AlertReceived(AlertDescription::InternalError), true), None);
+        assert!(wish(&wrapped).is_none());
+    }
+
+    #[test]
+    fn the_version_is_read_off_what_is_signed() {
+        let tls13 = [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0"].concat();
+        assert_eq!(signed_version(&tls13), ProtocolVersion::TLSv1_3);
+        assert_eq!(signed_version(&[1, 0, 0, 4]), ProtocolVersion::TLSv1_2);
+    }
+}

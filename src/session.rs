@@ -1,0 +1,147 @@
+//! The login session: what "until I log out" means.
+//!
+//! A random token in the user's runtime directory, which the system removes at logout. A decision for the session carries
+//! the token; once the directory is gone, no decision with it counts any more. Without `XDG_RUNTIME_DIR` a directory in
+//! the temporary directory serves, until the machine restarts or cleans up.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use directories::ProjectDirs;
+use rustls::crypto::aws_lc_rs::default_provider;
+
+use crate::error::Error;
+use crate::name::hexadecimal;
+
+/// The directory that goes away at logout.
+#[derive(Clone, Debug)]
+pub struct Session {
+    directory: PathBuf,
+}
+
+impl Session {
+    /// The session of the user who runs this process.
+    pub fn login() -> Self {
+        let runtime = ProjectDirs::from("", "", "cardcase").and_then(|dirs| dirs.runtime_dir().map(Path::to_owned));
+        let fallback = || std::env::temp_dir().join(format!("cardcase-{}", rustix::process::geteuid().as_raw()));
+        Self { directory: runtime.unwrap_or_else(fallback) }
+    }
+
+    /// A session that lasts as long as this directory.
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// The token, if the session has one yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory is not the user's alone.
+    pub fn token(&self) -> Result<Option<String>, Error> {
+        match fs::read_to_string(self.token_file()) {
+            Ok(token) => {
+                self.check_directory()?;
+                Ok(Some(token))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path: self.token_file(), source }),
+        }
+    }
+
+    /// The token, made now if the session has none yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
+    pub fn begin(&self) -> Result<String, Error> {
+        self.prepare_directory()?;
+        if let Some(token) = self.token()? {
+            return Ok(token);
+        }
+        let mut random = [0; 16];
+        let failed = |source| Error::Io { path: self.token_file(), source };
+        default_provider().secure_random.fill(&mut random).map_err(|_| failed(ErrorKind::Other.into()))?;
+        self.publish(&hexadecimal(&random)).map_err(failed)?;
+        self.token()?.ok_or_else(|| failed(ErrorKind::NotFound.into()))
+    }
+
+    /// A file to hold a lock on while a person is asked. There are 256 of them: two questions that share one are asked
+    /// one after the other, which at one terminal they are anyway.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be made.
+    pub(crate) fn lock_file(&self, question: u8) -> Result<File, Error> {
+        self.prepare_directory()?;
+        let path = self.directory.join(format!("asking-{question:02x}"));
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        opened.map_err(|source| Error::Io { path, source })
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.directory.join("session")
+    }
+
+    fn prepare_directory(&self) -> Result<(), Error> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
+        made.map_err(|source| Error::Io { path: self.directory.clone(), source })?;
+        self.check_directory()
+    }
+
+    /// In the temporary directory anyone may have been there first.
+    fn check_directory(&self) -> Result<(), Error> {
+        let failed = |source| Error::Io { path: self.directory.clone(), source };
+        let found = fs::symlink_metadata(&self.directory).map_err(failed)?;
+        let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+        if ours {
+            Ok(())
+        } else {
+            Err(failed(std::io::Error::new(
+                ErrorKind::PermissionDenied,
+                "it must be a directory that only you can enter",
+            )))
+        }
+    }
+
+    /// Whole or not at all, and never over another process's token.
+    fn publish(&self, token: &str) -> std::io::Result<()> {
+        let draft = self.directory.join(format!("session.{token}"));
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?.write_all(token.as_bytes())?;
+        let linked = fs::hard_link(&draft, self.token_file());
+        fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_session_has_one_token_until_its_directory_goes() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("runtime");
+        let session = Session::in_directory(&directory);
+        assert_eq!(session.token().unwrap(), None);
+        let token = session.begin().unwrap();
+        assert_eq!(session.begin().unwrap(), token);
+        assert_eq!(Session::in_directory(&directory).token().unwrap(), Some(token.clone()));
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(session.token().unwrap(), None);
+        assert_ne!(session.begin().unwrap(), token);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_enter_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let session = Session::in_directory(home.path());
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(session.begin(), Err(Error::Io { .. })));
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(home.path(), &link).unwrap();
+        assert!(matches!(Session::in_directory(link).begin(), Err(Error::Io { .. })));
+    }
+}

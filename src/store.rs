@@ -1,0 +1,619 @@
+//! The store: the SQLite database with the identities, the authorities and everything else.
+//!
+//! A rollback journal rather than a write-ahead log: one file is the whole store at rest, it can be copied and read from
+//! a read-only place, and what is written here is small and rare.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use directories::ProjectDirs;
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, named_params, params};
+use rusqlite_migration::{M, Migrations};
+
+use crate::authority::{Authorities, Authority, Requested};
+use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::identity::{Identity, Import, NewIdentity};
+use crate::name::{NameKey, is_unprintable};
+use crate::session::Session;
+use crate::vault::{Protection, SealedKey, Unlocker, Vault};
+
+/// "card", in the header of the database file.
+const APPLICATION_ID: i64 = 0x6361_7264;
+
+/// The migrations, in order. Add, never edit.
+static MIGRATIONS: [M<'static>; 1] = [M::up(include_str!("../migrations/0001_store.sql"))];
+
+/// How long to wait for another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Identities kept parsed in memory; past that the cache starts afresh.
+const CACHED_IDENTITIES: usize = 4096;
+
+/// Characters a name may have.
+const NAME_LENGTH: usize = 200;
+
+/// An open store. Shared between threads; other processes may use the same file at the same time.
+pub struct Store {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    cache: Mutex<Cache>,
+    vault: Mutex<Arc<Vault>>,
+    session: Session,
+}
+
+/// What was parsed before, as long as nobody changed the database.
+#[derive(Default)]
+struct Cache {
+    version: (i64, u64),
+    identities: HashMap<i64, Arc<Identity>>,
+    authorities: Option<Arc<Authorities>>,
+}
+
+/// What an import did.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// Identities that are new.
+    pub imported: Vec<Arc<Identity>>,
+    /// Identities that the store had before, as it has them.
+    pub already_present: Vec<Arc<Identity>>,
+    /// CA certificates that are new.
+    pub authorities: Vec<Certificate>,
+}
+
+impl Store {
+    /// The store's place when none is given: `cardcase.db` in the user's data directory.
+    ///
+    /// # Errors
+    /// [`Error::NoDataDirectory`].
+    pub fn default_path() -> Result<PathBuf, Error> {
+        let dirs = ProjectDirs::from("", "", "cardcase").ok_or(Error::NoDataDirectory)?;
+        Ok(dirs.data_dir().join("cardcase.db"))
+    }
+
+    /// Opens a store, and makes it (0600, in a directory 0700) if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Io`], [`Error::Store`],
+    /// [`Error::StoreBusy`], [`Error::VaultDamaged`].
+    pub fn open(path: impl Into<PathBuf>, session: Session) -> Result<Self, Error> {
+        let path = path.into();
+        create_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let failed = |error| store_error(&path, error);
+        let mut connection = Connection::open(&path).map_err(failed)?;
+        check_is_ours(&connection, &path)?;
+        prepare(&connection).map_err(failed)?;
+        migrate(&mut connection, &path)?;
+        let vault = Self::load_vault(&mut connection, &path)?;
+        Ok(Self {
+            path,
+            connection: Mutex::new(connection),
+            cache: Mutex::default(),
+            vault: Mutex::new(Arc::new(vault)),
+            session,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The login session that session decisions belong to.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// What encrypts the private keys.
+    pub fn vault(&self) -> Arc<Vault> {
+        locked(&self.vault).clone()
+    }
+
+    /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`.
+    ///
+    /// # Errors
+    /// Those of [`Vault::unlock`], and of writing.
+    pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        let vault = self.vault();
+        vault.unlock(unlocker)?;
+        let rewrapped = vault.rewrapped(password)?;
+        let (protection, wrapped) = rewrapped.row();
+        self.with(|db| {
+            db.execute("UPDATE vault SET protection = ?1, data_key = ?2", params![protection_text(protection), wrapped])
+        })?;
+        *locked(&self.vault) = Arc::new(rewrapped);
+        Ok(())
+    }
+
+    /// Stores everything a file brought, or nothing. What is there already stays as it is.
+    ///
+    /// `name` is given to the identity, where there is but one; else each has its friendlyName or its common name. A
+    /// taken name gets a number.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] when the vault is still locked, [`Error::Name`], and those of writing.
+    pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
+        if let Some(name) = name {
+            self.check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
+        }
+        let vault = self.vault();
+        let mut sealed = Vec::new();
+        for new in files.iter().flat_map(|import| &import.identities) {
+            sealed.push((new, vault.seal(&new.key)?));
+        }
+        let authorities: Vec<&Certificate> = files.iter().flat_map(|import| &import.authorities).collect();
+        self.transact(|db| {
+            let mut imported = Imported::default();
+            for (new, key) in &sealed {
+                match insert_identity(db, new, key, name, now)? {
+                    (identity, true) => imported.imported.push(identity),
+                    (identity, false) => imported.already_present.push(identity),
+                }
+            }
+            for authority in authorities {
+                if insert_authority(db, authority, false, now)? {
+                    imported.authorities.push(authority.clone());
+                }
+            }
+            Ok(imported)
+        })
+    }
+
+    fn check_name(&self, name: &str, identities: usize) -> Result<(), Error> {
+        let refused = |reason: &str| Err(Error::Name { name: name.to_owned(), reason: reason.to_owned() });
+        match name {
+            _ if identities != 1 => refused(&format!("it is for one identity, and there are {identities}")),
+            _ if name != clean_name(name) || is_reserved(name) => {
+                refused("it is empty, too long, reserved, or has unprintable characters")
+            }
+            _ if self.identity_named(name)?.is_some() => refused("another identity has it"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every identity, by name. Reads afresh and keeps nothing in memory.
+    ///
+    /// # Errors
+    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    pub fn identities(&self) -> Result<Vec<Identity>, Error> {
+        self.with(|db| {
+            let mut query =
+                db.prepare_cached("SELECT id, name, certificate FROM identities ORDER BY name COLLATE NOCASE, id")?;
+            let rows = query.query_map([], parse_identity)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })
+    }
+
+    /// The identities a request may be answered with, as far as the issuer goes: found by index, not by a scan.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
+        let issuers = key_list(requested.issuers());
+        let names = key_list(requested.names());
+        self.cached(|db, cache| {
+            let mut query = db.prepare_cached(
+                "SELECT id FROM identities WHERE issuer_key IN rarray(?1)
+                 UNION SELECT id FROM identities WHERE subject_key IN rarray(?2)",
+            )?;
+            let ids: Vec<i64> = query.query_map([issuers, names], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            ids.into_iter().map(|id| cached_identity(db, cache, id)).collect()
+        })
+    }
+
+    /// The identity a person means: by its name, else by a prefix of its fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`].
+    pub fn find_identity(&self, id: &str) -> Result<Identity, Error> {
+        if let Some(named) = self.identity_named(id)? {
+            return Ok(named);
+        }
+        let unknown = || Error::UnknownIdentity { id: id.to_owned() };
+        let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
+        let mut found = self.with(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT id, name, certificate FROM identities WHERE fingerprint BETWEEN ?1 AND ?2 LIMIT 2",
+            )?;
+            let (first, last) = fingerprint_range(&prefix);
+            let rows = query.query_map([first, last], parse_identity)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        match (found.pop(), found.is_empty()) {
+            (None, _) => Err(unknown()),
+            (Some(identity), true) => Ok(identity),
+            (Some(_), false) => Err(Error::Ambiguous { id: id.to_owned() }),
+        }
+    }
+
+    /// The identity with exactly this fingerprint.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn identity(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Identity>>, Error> {
+        self.cached(|db, cache| match identity_id(db, fingerprint)? {
+            Some(id) => cached_identity(db, cache, id).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
+        self.with(|db| {
+            let mut query = db.prepare_cached("SELECT id, name, certificate FROM identities WHERE name = ?1")?;
+            query.query_row([name], parse_identity).optional()
+        })
+    }
+
+    /// The private key of an identity, still sealed; `None` when the identity was removed meanwhile.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn sealed_key(&self, fingerprint: Fingerprint) -> Result<Option<SealedKey>, Error> {
+        self.with(|db| {
+            let mut query = db.prepare_cached("SELECT private_key FROM identities WHERE fingerprint = ?1")?;
+            query.query_row([fingerprint.as_bytes()], |row| row.get(0).map(SealedKey)).optional()
+        })
+    }
+
+    /// Removes identities, with the decisions on them. All of them or none.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn remove(&self, identities: &[Fingerprint]) -> Result<(), Error> {
+        self.transact(|db| {
+            for fingerprint in identities {
+                db.execute("DELETE FROM identities WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Every authority, arranged for look-up.
+    ///
+    /// # Errors
+    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
+        self.cached(|db, cache| {
+            if let Some(authorities) = &cache.authorities {
+                return Ok(authorities.clone());
+            }
+            let authorities = Arc::new(Authorities::new(read_authorities(db)?));
+            cache.authorities = Some(authorities.clone());
+            Ok(authorities)
+        })
+    }
+
+    /// Every authority, in the order in which they came.
+    ///
+    /// # Errors
+    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
+        self.with(read_authorities)
+    }
+
+    /// Stores CA certificates as trusted, all or none. Those that are there already become trusted.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
+        self.transact(|db| {
+            for certificate in certificates {
+                if !insert_authority(db, certificate, true, now)? {
+                    let fingerprint = certificate.fingerprint();
+                    db.execute("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The authority a person means, by a prefix of its fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::UnknownAuthority`], [`Error::Ambiguous`].
+    pub fn find_authority(&self, id: &str) -> Result<Authority, Error> {
+        let unknown = || Error::UnknownAuthority { id: id.to_owned() };
+        let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
+        let all = self.list_authorities()?;
+        let mut found =
+            all.into_iter().filter(|ca| ca.certificate.fingerprint().to_string().starts_with(prefix.digits()));
+        match (found.next(), found.next()) {
+            (None, _) => Err(unknown()),
+            (Some(authority), None) => Ok(authority),
+            (Some(_), Some(_)) => Err(Error::Ambiguous { id: id.to_owned() }),
+        }
+    }
+
+    /// Runs statements, each on its own.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        work(&locked(&self.connection)).map_err(|error| store_error(&self.path, error))
+    }
+
+    /// Runs statements that write, all or none.
+    pub(crate) fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let mut connection = locked(&self.connection);
+        let run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        run().map_err(|error| store_error(&self.path, error))
+    }
+
+    /// Runs statements with the cache, emptied first if anyone wrote since.
+    fn cached<T>(&self, work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.with(|db| {
+            // data_version tells of other connections, total_changes of this one
+            let mut query = db.prepare_cached("PRAGMA data_version")?;
+            let version = (query.query_row([], |row| row.get(0))?, db.total_changes());
+            let mut cache = locked(&self.cache);
+            if cache.version != version || cache.identities.len() > CACHED_IDENTITIES {
+                *cache = Cache { version, ..Cache::default() };
+            }
+            work(db, &mut cache)
+        })
+    }
+
+    fn load_vault(connection: &mut Connection, path: &Path) -> Result<Vault, Error> {
+        let read = |db: &Connection| {
+            let mut query = db.prepare("SELECT protection, data_key FROM vault")?;
+            query.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()
+        };
+        let failed = |error| store_error(path, error);
+        let row = match read(connection).map_err(failed)? {
+            Some(row) => row,
+            None => {
+                let created = Vault::create()?;
+                let (protection, data_key) = created.row();
+                // OR IGNORE: of two processes that make one store, the first makes the vault
+                let insert = "INSERT OR IGNORE INTO vault (id, protection, data_key) VALUES (1, ?1, ?2)";
+                connection.execute(insert, params![protection_text(protection), data_key]).map_err(failed)?;
+                read(connection).map_err(failed)?.ok_or(Error::VaultDamaged)?
+            }
+        };
+        let protection = match row.0.as_str() {
+            "none" => Protection::None,
+            "password" => Protection::Password,
+            _ => return Err(Error::VaultDamaged),
+        };
+        Vault::from_row(protection, row.1)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.path.display())
+    }
+}
+
+/// The file exists and is its owner's alone before SQLite writes a byte into it.
+fn create_file(path: &Path) -> std::io::Result<()> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            // A read-only place with a store in it will do
+            if path.exists() { Ok(()) } else { Err(error) }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Empty, or ours: nothing else is touched.
+fn check_is_ours(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let failed = |error| store_error(path, error);
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let found = number("PRAGMA user_version")?;
+    if number("PRAGMA application_id")? == APPLICATION_ID {
+        if found > known {
+            return Err(Error::NewerStore { path: path.to_owned(), found, known });
+        }
+        return Ok(());
+    }
+    if number("SELECT count(*) FROM sqlite_schema")? == 0 {
+        return Ok(());
+    }
+    Err(Error::NotAStore { path: path.to_owned(), detail: "it is the SQLite database of another program".to_owned() })
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    rusqlite::vtab::array::load_module(connection)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // What SQLite cannot keep in memory it would otherwise write to a file of its own
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    let migrations = Migrations::from_slice(&MIGRATIONS);
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    let Err(error) = migrations.to_latest(connection) else {
+        return Ok(());
+    };
+    // Another process may have migrated between this one's look and its try
+    if migrations.pending_migrations(connection).is_ok_and(|pending| pending == 0) {
+        return Ok(());
+    }
+    match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => Err(store_error(path, err)),
+        other => Err(Error::Store { path: path.to_owned(), source: Box::new(other) }),
+    }
+}
+
+fn store_error(path: &Path, error: rusqlite::Error) -> Error {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => Error::NotAStore { path, detail: "it is not an SQLite database".to_owned() },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::StoreBusy { path },
+        Some(ErrorCode::DatabaseCorrupt) => Error::StoreDamaged { detail: format!("{}: {error}", path.display()) },
+        _ => match error {
+            rusqlite::Error::FromSqlConversionFailure(_, _, source) if source.is::<Error>() => {
+                Error::StoreDamaged { detail: format!("{}: {source}", path.display()) }
+            }
+            error => Error::Store { path, source: Box::new(error) },
+        },
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done under these locks: a transaction that did not commit is rolled back
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn protection_text(protection: Protection) -> &'static str {
+    match protection {
+        Protection::None => "none",
+        Protection::Password => "password",
+    }
+}
+
+fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
+    Ok(Identity::new(row.get(1)?, certificate_column(row, 2)?))
+}
+
+fn certificate_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Certificate> {
+    Certificate::from_der(row.get::<_, Vec<u8>>(column)?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
+    })
+}
+
+fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> rusqlite::Result<Arc<Identity>> {
+    if let Some(identity) = cache.identities.get(&id) {
+        return Ok(identity.clone());
+    }
+    let mut query = db.prepare_cached("SELECT id, name, certificate FROM identities WHERE id = ?1")?;
+    let identity = Arc::new(query.query_row([id], parse_identity)?);
+    cache.identities.insert(id, identity.clone());
+    Ok(identity)
+}
+
+pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
+    let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
+    query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
+}
+
+fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {
+    let mut query = db.prepare_cached("SELECT certificate, trusted FROM authorities ORDER BY id")?;
+    let rows =
+        query.query_map([], |row| Ok(Authority { certificate: certificate_column(row, 0)?, trusted: row.get(1)? }))?;
+    rows.collect()
+}
+
+/// The identity as it is stored now, and whether it is new.
+fn insert_identity(
+    db: &Connection,
+    new: &NewIdentity,
+    key: &SealedKey,
+    name: Option<&str>,
+    now: Timestamp,
+) -> rusqlite::Result<(Arc<Identity>, bool)> {
+    let certificate = &new.certificate;
+    let mut known = db.prepare_cached("SELECT id, name, certificate FROM identities WHERE fingerprint = ?1")?;
+    if let Some(identity) = known.query_row([certificate.fingerprint().as_bytes()], parse_identity).optional()? {
+        return Ok((Arc::new(identity), false));
+    }
+    let name = free_name(db, &name.map_or_else(|| default_name(new), str::to_owned))?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO identities (fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
+         VALUES (:fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at)",
+    )?;
+    insert.execute(named_params! {
+        ":fingerprint": certificate.fingerprint().as_bytes(),
+        ":name": name,
+        ":certificate": certificate.der(),
+        ":private_key": key.0,
+        ":subject_key": certificate.subject_key().as_bytes(),
+        ":issuer_key": certificate.issuer_key().as_bytes(),
+        ":added_at": now.0,
+    })?;
+    Ok((Arc::new(Identity::new(name, certificate.clone())), true))
+}
+
+/// Whether it is new.
+fn insert_authority(
+    db: &Connection,
+    certificate: &Certificate,
+    trusted: bool,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR IGNORE INTO authorities (fingerprint, certificate, trusted, added_at) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    let added = insert.execute(params![certificate.fingerprint().as_bytes(), certificate.der(), trusted, now.0])?;
+    Ok(added == 1)
+}
+
+fn default_name(new: &NewIdentity) -> String {
+    let given = new.friendly_name.as_deref().map(clean_name).filter(|name| !name.is_empty());
+    given.unwrap_or_else(|| match clean_name(&new.certificate.subject().common_name()) {
+        name if name.is_empty() => new.certificate.fingerprint().short(),
+        name => name,
+    })
+}
+
+/// One line of printable characters, of bounded length.
+fn clean_name(name: &str) -> String {
+    let printable: String = name.chars().filter(|&c| !is_unprintable(c)).take(NAME_LENGTH).collect();
+    printable.trim().to_owned()
+}
+
+/// `remember HOST none` means no identity.
+fn is_reserved(name: &str) -> bool {
+    name.is_empty() || name.eq_ignore_ascii_case("none")
+}
+
+/// `name`, or with the first number behind it that is free.
+fn free_name(db: &Connection, name: &str) -> rusqlite::Result<String> {
+    let mut taken = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM identities WHERE name = ?1)")?;
+    let mut is_free = |name: &str| taken.query_row([name], |row| row.get::<_, bool>(0)).map(|taken| !taken);
+    if !is_reserved(name) && is_free(name)? {
+        return Ok(name.to_owned());
+    }
+    // Doubling, then halving, finds the end of a long row of namesakes without trying each
+    let numbered = |number: u64| format!("{name} ({number})");
+    let mut high = 2;
+    while !is_free(&numbered(high))? {
+        high *= 2;
+    }
+    let mut low = high / 2;
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if is_free(&numbered(middle))? { high = middle } else { low = middle }
+    }
+    Ok(numbered(high))
+}
+
+fn key_list<'a>(keys: impl Iterator<Item = &'a NameKey>) -> Rc<Vec<Value>> {
+    let distinct: HashSet<&NameKey> = keys.collect();
+    Rc::new(distinct.into_iter().map(|key| Value::Blob(key.as_bytes().to_vec())).collect())
+}
+
+/// The first and the last fingerprint that begin so.
+fn fingerprint_range(prefix: &FingerprintPrefix) -> (Vec<u8>, Vec<u8>) {
+    let padded = |fill: char| {
+        let digits: Vec<u8> = prefix
+            .digits()
+            .chars()
+            .chain(std::iter::repeat(fill))
+            .take(64)
+            .filter_map(|c| c.to_digit(16))
+            .map(|d| d as u8)
+            .collect();
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()
+    };
+    (padded('0'), padded('f'))
+}
