@@ -26,8 +26,8 @@ mod armor;
 mod attributes;
 mod ber;
 mod cipher;
-mod digest;
 mod error;
+mod hash;
 mod kdf;
 mod limits;
 mod mac;
@@ -143,4 +143,41 @@ pub fn read(input: &[u8], password: &str, limits: &Limits) -> Result<Contents, E
 /// Looks at the first few elements only, so a damaged file is recognised too.
 pub fn recognise(input: &[u8]) -> bool {
     armor::recognise(input)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use hash::Hash;
+    use kdf::Purpose;
+
+    /// The same contents under another MAC: SHA-1 with one round.
+    fn with_mac(file: &[u8], password: &str) -> Vec<u8> {
+        let (der, _) = ber::to_der(file).unwrap();
+        let content = structure::pfx(&der, &Limits::default()).unwrap().content;
+        let candidates = password::Candidates::new(password);
+        let password = candidates.of(password::Form::Pkcs12).first().unwrap();
+        let key = kdf::pkcs12(Hash::Sha1, password, b"salt", Purpose::Mac, 1, 20);
+        let digest = kdf::hmac(Hash::Sha1, &key, &content);
+        let sha1 = [0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00];
+        let info = ber::encode(ber::SEQUENCE, &[sha1.as_slice(), &ber::encode(ber::OCTET_STRING, &digest)].concat());
+        let salt = ber::encode(ber::OCTET_STRING, b"salt");
+        let mac = ber::encode(ber::SEQUENCE, &[info.as_slice(), &salt].concat());
+        let mut parts = ber::Elements(&der).next().unwrap().children();
+        let (version, safes) = (parts.next().unwrap().whole, parts.next().unwrap().whole);
+        ber::encode(ber::SEQUENCE, &[version, safes, &mac].concat()).to_vec()
+    }
+
+    #[test]
+    fn a_mac_that_fits_and_contents_that_do_not() {
+        let legacy = include_bytes!("../fixtures/p12/openssl-chain5-legacy.p12");
+        let limits = Limits::default();
+        let file = with_mac(legacy, "outer");
+        assert_eq!(read(&file, "outer", &limits).err(), Some(Error::ContentPassword));
+        assert_eq!(read(&file, "secret", &limits).err(), Some(Error::WrongPassword));
+        let file = with_mac(legacy, "secret");
+        assert_eq!(read(&file, "secret", &limits).unwrap().certificates.len(), 5);
+    }
 }

@@ -183,7 +183,7 @@ fn enter(bytes: &[u8]) -> Result<(Header, &[u8]), Shape> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
 
@@ -204,7 +204,9 @@ mod tests {
             base64.clone(),
             format!("\u{feff}\r\n{base64}\r\n"),
             format!("-----BEGIN PKCS12-----\n{base64}\n-----END PKCS12-----\n"),
-            format!("Bag Attributes\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n-----BEGIN WHATEVER-----\nA: b\n\n{base64}\n-----END WHATEVER-----"),
+            format!(
+                "Bag Attributes\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n-----BEGIN WHATEVER-----\nA: b\n\n{base64}\n-----END WHATEVER-----"
+            ),
         ] {
             assert_eq!(*binary(text.as_bytes()).unwrap(), *PFX, "{text}");
         }

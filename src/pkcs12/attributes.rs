@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn read(oid: &[u8], value: &[u8]) -> Attributes {
-        let attribute = [&*encode(ber::OBJECT_IDENTIFIER, oid), &*encode(ber::SET, value)].concat();
+        let attribute = [encode(ber::OBJECT_IDENTIFIER, oid).as_slice(), &encode(ber::SET, value)].concat();
         let set = encode(ber::SET, &encode(SEQUENCE, &attribute));
         Attributes::read(Elements(&set).next().unwrap())
     }

@@ -185,7 +185,11 @@ impl Normaliser<'_> {
             if open.tag == SET {
                 starts.push(start - content);
             }
-            if open.tag == SEQUENCE && count == 2 && tags == [OBJECT_IDENTIFIER, SEQUENCE] && self.at_string_in_pieces(open.end) {
+            if open.tag == SEQUENCE
+                && count == 2
+                && tags == [OBJECT_IDENTIFIER, SEQUENCE]
+                && self.at_string_in_pieces(open.end)
+            {
                 let open = self.open(open.end, depth + 1)?;
                 self.pieces(&open, depth + 1)?;
                 self.close(start, CONTEXT_0_PRIMITIVE);

@@ -15,8 +15,8 @@ use pkcs8::pkcs5::pbes2;
 use rc4::StreamCipher;
 use zeroize::Zeroizing;
 
-use super::digest::Hash;
 use super::error::{Error, damaged};
+use super::hash::Hash;
 use super::kdf::{self, Derivation, Key, Purpose};
 use super::limits::Limits;
 use super::names;
@@ -386,7 +386,9 @@ impl Kind {
     fn key_size(self, asked: Option<usize>) -> Result<usize, Error> {
         let (default, possible) = match self {
             Self::Des => (8, 8..=8),
-            Self::Aes192 | Self::Aes192Gcm { .. } | Self::Aria192 | Self::Camellia192 | Self::TripleDes => (24, 24..=24),
+            Self::Aes192 | Self::Aes192Gcm { .. } | Self::Aria192 | Self::Camellia192 | Self::TripleDes => {
+                (24, 24..=24)
+            }
             Self::Aes256 | Self::Aes256Gcm { .. } | Self::Aria256 | Self::Camellia256 => (32, 32..=32),
             Self::Rc2 { .. } => (16, 1..=128),
             Self::Cast5 => (16, 5..=16),
@@ -483,7 +485,6 @@ fn rc4(key: &[u8], ciphertext: &[u8]) -> Result<Plaintext, Error> {
     cipher.try_apply_keystream(&mut buffer).map_err(bad_key)?;
     Ok(buffer)
 }
-
 
 /// GCM with a nonce of 96 bits and a tag of `tag` bytes.
 fn gcm_with_tag<C>(tag: u8, key: &[u8], nonce: &[u8], ciphertext: &[u8]) -> Result<Option<Plaintext>, Error>

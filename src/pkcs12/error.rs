@@ -24,7 +24,9 @@ pub enum Error {
     #[error("wrong password (or the file was changed after it was made)")]
     WrongPassword,
     /// The password fits the file's MAC, and nothing in the file opens with it.
-    #[error("the password fits the file, but its contents are encrypted with another one; export the file again with one password for all")]
+    #[error(
+        "the password fits the file, but its contents are encrypted with another one; export the file again with one password for all"
+    )]
     ContentPassword,
     /// The file uses an algorithm or a format that is not read here.
     #[error("unsupported {what}: {} ({oid}); export the file again with AES-256 and SHA-256", name.unwrap_or("unknown"))]

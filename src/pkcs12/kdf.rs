@@ -2,14 +2,14 @@
 
 use der::asn1::OctetStringRef;
 use der::{Decode, Sequence};
-use digest::block_api::BlockSizeUser;
 use digest::Digest;
+use digest::block_api::BlockSizeUser;
 use hmac::{Hmac, KeyInit, Mac, SimpleHmac};
 use pkcs8::AlgorithmIdentifierRef;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::digest::{Hash, with_hash};
 use super::error::{Error, damaged};
+use super::hash::{Hash, with_hash};
 use super::limits::Limits;
 use super::names;
 
@@ -56,7 +56,7 @@ fn pkcs12_with<D: Digest + BlockSizeUser>(
         hash.update(&*input);
         let mut digest = hash.finalize();
         for _ in 1..iterations {
-            digest = D::digest(&digest);
+            digest = D::digest(digest);
         }
         key.extend_from_slice(&digest);
         if key.len() >= size {
@@ -98,7 +98,7 @@ pub(super) fn pbkdf1(hash: Hash, password: &[u8], salt: &[u8], iterations: u64) 
     with_hash!(hash, D => {
         let mut digest = D::new().chain_update(password).chain_update(salt).finalize();
         for _ in 1..iterations {
-            digest = D::digest(&digest);
+            digest = D::digest(digest);
         }
         Zeroizing::new(digest.to_vec())
     })
@@ -109,6 +109,17 @@ pub(super) fn hmac_fits(hash: Hash, key: &[u8], data: &[u8], expected: &[u8]) ->
     with_hash!(hash, D => {
         <SimpleHmac<D> as KeyInit>::new_from_slice(key)
             .is_ok_and(|mac| mac.chain_update(data).verify_slice(expected).is_ok())
+    })
+}
+
+/// HMAC of `data`, for tests that make files.
+#[cfg(test)]
+pub(super) fn hmac(hash: Hash, key: &[u8], data: &[u8]) -> Vec<u8> {
+    use digest::FixedOutput;
+    with_hash!(hash, D => {
+        <SimpleHmac<D> as KeyInit>::new_from_slice(key)
+            .map(|mac| mac.chain_update(data).finalize_fixed().to_vec())
+            .unwrap_or_default()
     })
 }
 
@@ -158,13 +169,14 @@ impl Derivation {
         limits.check_iterations(params.iterations)?;
         let prf = match params.prf {
             None => Hash::Sha1,
-            Some(prf) => {
-                Hash::by_hmac_oid(&prf.oid).ok_or_else(|| names::unsupported("HMAC", prf.oid.to_string()))?
-            }
+            Some(prf) => Hash::by_hmac_oid(&prf.oid).ok_or_else(|| names::unsupported("HMAC", prf.oid.to_string()))?,
         };
         // Limits may be raised beyond what the crates take
-        let iterations = u32::try_from(params.iterations)
-            .map_err(|_| Error::TooCostly { what: "rounds of PBKDF2", value: params.iterations, limit: u32::MAX.into() })?;
+        let iterations = u32::try_from(params.iterations).map_err(|_| Error::TooCostly {
+            what: "rounds of PBKDF2",
+            value: params.iterations,
+            limit: u32::MAX.into(),
+        })?;
         Ok(Self::Pbkdf2 { salt: params.salt.as_bytes().to_vec(), iterations, key_length: params.key_length, prf })
     }
 
@@ -244,4 +256,48 @@ fn pbkdf2(prf: Hash, password: &[u8], salt: &[u8], iterations: u32, key: &mut [u
         Sha3_384 SimpleHmac<sha3::Sha3_384>, Sha3_512 SimpleHmac<sha3::Sha3_512>, Sm3 Hmac<sm3::Sm3>
     )
     .map_err(|_| damaged("a password that HMAC does not take"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with OpenSSL; the p12 crate has the same in its own tests.
+    #[test]
+    fn pkcs12_derivation_of_a_known_key() {
+        let salt = [0x9a, 0xf4, 0x70, 0x29, 0x58, 0xa8, 0xe9, 0x5c];
+        let key = pkcs12(Hash::Sha1, &[0, 0], &salt, Purpose::Key, 2048, 24);
+        let expected = [
+            0xc2, 0x29, 0x4a, 0xa6, 0xd0, 0x29, 0x30, 0xeb, 0x5c, 0xe9, 0xc3, 0x29, 0xec, 0xcb, 0x9a, 0xee, 0x1c, 0xb1,
+            0x36, 0xba, 0xea, 0x74, 0x65, 0x57,
+        ];
+        assert_eq!(*key, expected);
+    }
+
+    /// RFC 6070.
+    #[test]
+    fn pbkdf2_of_a_known_key() {
+        let derivation =
+            Derivation::Pbkdf2 { salt: b"salt".to_vec(), iterations: 2, key_length: None, prf: Hash::Sha1 };
+        let expected = [
+            0xea, 0x6c, 0x01, 0x4d, 0xc7, 0x2d, 0x6f, 0x8c, 0xcd, 0x1e, 0xd9, 0x2a, 0xce, 0x1d, 0x41, 0xf0, 0xd8, 0xde,
+            0x89, 0x57,
+        ];
+        assert_eq!(derivation.derive(b"password", 20).map(|key| key.to_vec()), Ok(expected.to_vec()));
+    }
+
+    #[test]
+    fn work_is_counted_by_output_blocks() {
+        assert_eq!(pkcs12_rounds(Hash::Sha1, 1000, 24), 2000);
+        let derivation = Derivation::Pbkdf2 { salt: Vec::new(), iterations: 1000, key_length: None, prf: Hash::Sha1 };
+        assert_eq!(derivation.rounds(32), 2000);
+        let derivation = Derivation::Scrypt {
+            salt: Vec::new(),
+            cost: 1 << 40,
+            block_size: 1 << 31,
+            parallelization: 1,
+            key_length: None,
+        };
+        assert_eq!(derivation.rounds(32), u64::MAX);
+    }
 }

@@ -3,8 +3,8 @@
 use der::{Decode, Sequence};
 use pkcs8::AlgorithmIdentifierRef;
 
-use super::digest::Hash;
 use super::error::{Error, damaged};
+use super::hash::Hash;
 use super::kdf::{self, Derivation, Purpose};
 use super::limits::{Budget, Limits};
 use super::names;

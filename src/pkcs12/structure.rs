@@ -180,9 +180,10 @@ fn check_mac_iterations(iterations: Element<'_>, limits: &Limits) -> Result<(), 
     if iterations.body.first().is_none_or(|first| first & 0x80 != 0) {
         return Err(damaged("the MAC's number of rounds is negative"));
     }
-    let value = iterations.body.iter().try_fold(0_u64, |value, octet| {
-        value.checked_mul(256).map(|value| value | u64::from(*octet))
-    });
+    let value = iterations
+        .body
+        .iter()
+        .try_fold(0_u64, |value, octet| value.checked_mul(256).map(|value| value | u64::from(*octet)));
     match value {
         Some(value) if value <= u32::MAX.into() => Ok(()),
         value => limits.check_iterations(value.unwrap_or(u64::MAX)).and(Err(damaged("the MAC's number of rounds"))),
@@ -249,7 +250,8 @@ pub(super) fn safe_contents(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut bags = Elements(&der).next_if(ber::SEQUENCE)?.children();
     let trailing = bytes.get(used..)?;
     let empty = bags.0.is_empty();
-    let plausible = bags.all(|bag| bag.tag == ber::SEQUENCE && bag.children().next_if(ber::OBJECT_IDENTIFIER).is_some());
+    let plausible =
+        bags.all(|bag| bag.tag == ber::SEQUENCE && bag.children().next_if(ber::OBJECT_IDENTIFIER).is_some());
     (plausible && acceptable(trailing, empty)).then_some(der)
 }
 

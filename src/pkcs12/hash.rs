@@ -15,7 +15,7 @@ macro_rules! with_hash {
     };
     (@ $hash:expr, $D:ident, $body:expr, $($name:ident $type:ty),*) => {
         match $hash {
-            $($crate::pkcs12::digest::Hash::$name => {
+            $($crate::pkcs12::hash::Hash::$name => {
                 type $D = $type;
                 $body
             })*
