@@ -1,0 +1,233 @@
+//! Finds the PKCS#12 structure in what was given: binary, PEM or bare base64; and says what else
+//! it looks like.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::ber::{self, BerError, Elements, Header};
+use super::error::{Error, damaged};
+
+const BEGIN: &str = "-----BEGIN ";
+const DASHES: &str = "-----";
+const END: &str = "-----END";
+
+/// Padding and the last bits do not matter: text may be cut, the structure inside tells.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// 1.2.840.113549.1.7, under which every PKCS#7 content type is.
+const PKCS7: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7];
+
+/// What the first elements of some bytes say that they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Pfx,
+    /// A sequence, and too little of it to tell.
+    TooShort,
+    Other(Option<&'static str>),
+}
+
+/// Whether `input` looks like PKCS#12 at all.
+pub(super) fn recognise(input: &[u8]) -> bool {
+    binary(input).is_ok_and(|bytes| shape(&bytes) == Shape::Pfx)
+}
+
+/// The bytes of the PKCS#12 structure.
+pub(super) fn binary(input: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+    match shape(input) {
+        Shape::Pfx | Shape::TooShort => return Ok(Cow::Borrowed(input)),
+        Shape::Other(Some(found)) => return Err(Error::NotPkcs12 { found: Some(found) }),
+        Shape::Other(None) => {}
+    }
+    let Some(text) = std::str::from_utf8(input).ok().map(|text| text.trim_start_matches('\u{feff}').trim()) else {
+        return Err(Error::NotPkcs12 { found: None });
+    };
+    if text.contains(BEGIN) { from_pem(text) } else { from_base64(text) }
+}
+
+/// The first block that holds PKCS#12; the labels differ from writer to writer.
+fn from_pem(text: &str) -> Result<Cow<'_, [u8]>, Error> {
+    let mut found = None;
+    for block in text.split(BEGIN).skip(1) {
+        let Some((label, body)) = block.split_once(DASHES) else { continue };
+        let body = body.split(END).next().unwrap_or_default();
+        match decode(body) {
+            Some(bytes) if shape(&bytes) == Shape::Pfx => return Ok(Cow::Owned(bytes)),
+            _ if matches!(label, "PKCS12" | "PFX" | "P12") => return Err(damaged("what is between its PEM lines")),
+            _ => found = found.or_else(|| pem_name(label)),
+        }
+    }
+    Err(Error::NotPkcs12 { found: found.or(Some("PEM text")) })
+}
+
+fn from_base64(text: &str) -> Result<Cow<'_, [u8]>, Error> {
+    let not = |found| Err(Error::NotPkcs12 { found });
+    match decode(text) {
+        Some(bytes) => match shape(&bytes) {
+            Shape::Pfx => Ok(Cow::Owned(bytes)),
+            Shape::Other(Some(found)) => not(Some(found)),
+            Shape::Other(None) | Shape::TooShort => not(Some("text")),
+        },
+        None => not(text_name(text)),
+    }
+}
+
+/// Decodes base64 in lines; lines with a colon are PEM headers (RFC 1421).
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let lines = text.lines().filter(|line| !line.contains(':'));
+    let mut letters: Vec<u8> = lines.flat_map(str::bytes).filter(|byte| !byte.is_ascii_whitespace()).collect();
+    while letters.last() == Some(&b'=') || (letters.len() % 4 == 1) {
+        letters.pop();
+    }
+    BASE64.decode(letters).ok()
+}
+
+fn pem_name(label: &str) -> Option<&'static str> {
+    Some(match label {
+        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => "a PEM certificate",
+        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a PEM certificate request",
+        "PKCS7" | "CMS" => "PKCS#7 in PEM",
+        "OPENSSH PRIVATE KEY" => "an OpenSSH private key",
+        label if label.ends_with("PRIVATE KEY") => "a PEM private key",
+        label if label.ends_with("PUBLIC KEY") => "a PEM public key",
+        "X509 CRL" => "a PEM revocation list",
+        label if label.starts_with("PGP") => "an OpenPGP file",
+        _ => return None,
+    })
+}
+
+fn text_name(text: &str) -> Option<&'static str> {
+    let start = text.get(..64.min(text.len())).unwrap_or_default().to_ascii_lowercase();
+    Some(if start.starts_with("<!doctype html") || start.starts_with("<html") {
+        "a web page"
+    } else if text.chars().any(|letter| letter.is_control() && !letter.is_whitespace()) {
+        return None;
+    } else {
+        "text"
+    })
+}
+
+fn shape(bytes: &[u8]) -> Shape {
+    if let Some(name) = foreign(bytes) {
+        return Shape::Other(Some(name));
+    }
+    if bytes.first() != Some(&ber::SEQUENCE) {
+        return Shape::Other(None);
+    }
+    look_inside(bytes).unwrap_or_else(|unclear| unclear)
+}
+
+fn look_inside(bytes: &[u8]) -> Result<Shape, Shape> {
+    let (_, content) = enter(bytes)?;
+    let (first, inside) = enter(content)?;
+    match first.tag {
+        ber::INTEGER => after_version(content),
+        ber::OBJECT_IDENTIFIER if inside.starts_with(&PKCS7) => Ok(Shape::Other(Some("PKCS#7 (a .p7b or .p7c file)"))),
+        ber::SEQUENCE => in_sequence(inside),
+        _ => Ok(Shape::Other(None)),
+    }
+}
+
+/// Files of other kinds, by their first bytes.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
+        [] => "an empty file",
+        [0xfe, 0xed, 0xfe, 0xed, ..] => "a Java keystore (JKS); convert it with keytool -importkeystore",
+        [0xce, 0xce, 0xce, 0xce, ..] => "a Java keystore (JCEKS); convert it with keytool -importkeystore",
+        [b'P', b'K', 3, 4, ..] => "a ZIP archive",
+        [b'%', b'P', b'D', b'F', ..] => "a PDF document",
+        _ => return None,
+    })
+}
+
+/// Sequences that begin with an integer differ in it, and in what comes next.
+fn after_version(content: &[u8]) -> Result<Shape, Shape> {
+    let mut elements = Elements(content);
+    let version = elements.next().ok_or(Shape::TooShort)?;
+    let (second, inside) = enter(elements.0)?;
+    Ok(match (version.body, second.tag) {
+        ([3], ber::SEQUENCE) => Shape::Pfx,
+        ([0], ber::INTEGER) => Shape::Other(Some("an RSA private key (PKCS#1)")),
+        ([1], ber::OCTET_STRING) => Shape::Other(Some("an EC private key (SEC 1)")),
+        // Of another version, to be refused for just that
+        (_, ber::SEQUENCE) if enter(inside)?.1.starts_with(&PKCS7) => Shape::Pfx,
+        ([0 | 1], ber::SEQUENCE) => Shape::Other(Some("a private key (PKCS#8)")),
+        _ => Shape::Other(None),
+    })
+}
+
+fn in_sequence(inside: &[u8]) -> Result<Shape, Shape> {
+    Ok(Shape::Other(match enter(inside)?.0.tag {
+        ber::CONTEXT_0 => Some("a certificate"),
+        ber::OBJECT_IDENTIFIER => Some("an encrypted private key (PKCS#8)"),
+        ber::INTEGER => Some("a certificate or a request for one"),
+        _ => None,
+    }))
+}
+
+/// The header of the first element, and everything after that header.
+fn enter(bytes: &[u8]) -> Result<(Header, &[u8]), Shape> {
+    match ber::header(bytes) {
+        Ok(head) => Ok((head, bytes.get(head.size..).unwrap_or_default())),
+        Err(BerError::Truncated(_)) => Err(Shape::TooShort),
+        Err(BerError::Malformed(_)) => Err(Shape::Other(None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    const PFX: &[u8] = &[0x30, 0x80, 0x02, 0x01, 0x03, 0x30, 0x80, 0x06, 0x09];
+
+    fn found(input: &[u8]) -> Option<&'static str> {
+        match binary(input) {
+            Err(Error::NotPkcs12 { found }) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn in_every_wrapping() {
+        assert!(recognise(PFX));
+        let base64 = BASE64.encode(PFX);
+        for text in [
+            base64.clone(),
+            format!("\u{feff}\r\n{base64}\r\n"),
+            format!("-----BEGIN PKCS12-----\n{base64}\n-----END PKCS12-----\n"),
+            format!(
+                "Bag Attributes\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n-----BEGIN WHATEVER-----\nA: b\n\n{base64}\n-----END WHATEVER-----"
+            ),
+        ] {
+            assert_eq!(*binary(text.as_bytes()).unwrap(), *PFX, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_what_else_it_is() {
+        assert_eq!(found(b""), Some("an empty file"));
+        assert_eq!(found(b"hello, world"), Some("text"));
+        assert_eq!(found(b"\xfe\xed\xfe\xed\0\0\0\x02").unwrap().split(';').next(), Some("a Java keystore (JKS)"));
+        assert_eq!(found(b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----"), Some("a PEM certificate"));
+        assert_eq!(found(&[0x30, 0x82, 2, 0, 0x30, 0x82, 1, 0, 0xa0, 3]), Some("a certificate"));
+        assert_eq!(found(&[0x30, 0x82, 2, 0, 2, 1, 0, 0x30, 13, 6, 9]), Some("a private key (PKCS#8)"));
+        assert_eq!(found(&[0x30, 0x82, 2, 0, 2, 1, 0, 2, 0x82, 1, 1]), Some("an RSA private key (PKCS#1)"));
+        assert_eq!(found(&[0xff, 0xfe, 0xfd]), None);
+    }
+
+    #[test]
+    fn a_beginning_is_not_enough() {
+        assert!(!recognise(&[0x30]));
+        assert!(!recognise(&[0x30, 0x80, 0x02, 0x01, 0x03]));
+        assert!(binary(&[0x30]).is_ok(), "but enough to be cut short");
+    }
+}

@@ -1,0 +1,70 @@
+//! What a file may cost, and the account of what it has cost so far.
+
+use super::error::Error;
+
+/// What a PKCS#12 file may ask for. All of it is checked before the work in question begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Size of the file, in bytes. 16 MiB unless told otherwise: a thousand identities with their
+    /// chains take about half of that.
+    pub file_size: usize,
+    /// Rounds of any one key derivation. Ten million unless told otherwise; some makers use a
+    /// million on purpose.
+    pub iterations: u64,
+    /// Rounds of all derivations in one call, every output block and every way to write the
+    /// password counted. Two hundred million unless told otherwise: half a minute or so.
+    pub total_iterations: u64,
+    /// Memory of one scrypt derivation, in bytes. 1 GiB unless told otherwise.
+    pub scrypt_memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { file_size: 16 << 20, iterations: 10_000_000, total_iterations: 200_000_000, scrypt_memory: 1 << 30 }
+    }
+}
+
+impl Limits {
+    pub(super) fn check_file_size(&self, size: usize) -> Result<(), Error> {
+        within("bytes", size as u64, self.file_size as u64)
+    }
+
+    pub(super) fn check_iterations(&self, iterations: u64) -> Result<(), Error> {
+        if iterations == 0 {
+            return Err(Error::Damaged { what: "a key derivation of no rounds" });
+        }
+        within("rounds of key derivation", iterations, self.iterations)
+    }
+
+    pub(super) fn check_scrypt_memory(&self, bytes: u64) -> Result<(), Error> {
+        within("bytes of memory for scrypt", bytes, self.scrypt_memory)
+    }
+
+    pub(super) fn check_total(&self, rounds: u64) -> Result<(), Error> {
+        within("rounds of key derivation in all", rounds, self.total_iterations)
+    }
+}
+
+fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
+    if value > limit { Err(Error::TooCostly { what, value, limit }) } else { Ok(()) }
+}
+
+/// Counts the rounds of one call.
+#[derive(Debug)]
+pub(super) struct Budget<'a> {
+    limits: &'a Limits,
+    spent: u64,
+}
+
+impl<'a> Budget<'a> {
+    pub(super) fn new(limits: &'a Limits) -> Self {
+        Self { limits, spent: 0 }
+    }
+
+    /// Takes `rounds` off what is left, before they are done.
+    pub(super) fn spend(&mut self, rounds: u64) -> Result<(), Error> {
+        self.spent = self.spent.saturating_add(rounds);
+        self.limits.check_total(self.spent)
+    }
+}

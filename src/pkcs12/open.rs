@@ -1,0 +1,204 @@
+//! What the file holds, in two steps: first everything that can be seen without a password, its
+//! cost checked; then the locks are opened one by one, in file order.
+
+use super::attributes::Attributes;
+use super::cipher::{Plaintext, Scheme};
+use super::error::{Error, damaged};
+use super::limits::{Budget, Limits};
+use super::mac::FileMac;
+use super::names;
+use super::password::Candidates;
+use super::structure::{self, BagValue, Content, Encrypted};
+use super::{CertificateBag, Contents, KeyBag, PassedOver};
+
+/// How deep SafeContents may nest in bags. Nobody nests more than one or two.
+const MAX_NESTING: usize = 8;
+
+/// One thing in the file, in the order of the file.
+enum Item {
+    Certificate(CertificateBag),
+    Key(KeyBag),
+    PassedOver(PassedOver),
+    LockedKey(Lock, Attributes),
+    LockedSafe(Lock),
+}
+
+/// A ciphertext, and how to try a password on it.
+struct Lock {
+    scheme: Scheme,
+    ciphertext: Vec<u8>,
+}
+
+impl Lock {
+    fn read(encrypted: Encrypted, limits: &Limits) -> Result<Self, Error> {
+        let scheme = Scheme::read(encrypted.algorithm, limits)?;
+        Ok(Self { scheme, ciphertext: encrypted.ciphertext })
+    }
+}
+
+/// The contents of an AuthenticatedSafe, before any password.
+pub(super) struct Closed {
+    items: Vec<Item>,
+}
+
+impl Closed {
+    /// Reads what can be seen. Fails on anything too costly or unsupported, wherever it stands.
+    pub(super) fn read(authenticated_safe: &[u8], limits: &Limits) -> Result<Self, Error> {
+        let mut items = Vec::new();
+        for content in structure::contents(authenticated_safe)? {
+            match content {
+                Content::Plain(safe) => {
+                    let safe = structure::safe_contents(&safe).ok_or_else(|| damaged("a safe is no list of bags"))?;
+                    read_bags(&safe, limits, 0, &mut items)?;
+                }
+                Content::Encrypted(encrypted) => items.push(Item::LockedSafe(Lock::read(encrypted, limits)?)),
+                Content::Other(oid) => items.push(Item::PassedOver(PassedOver::UnknownContent(oid))),
+            }
+        }
+        Ok(Self { items })
+    }
+
+    /// The work to open all of it with the right password, in rounds of a digest.
+    pub(super) fn rounds(&self) -> u64 {
+        let rounds = self.items.iter().map(|item| match item {
+            Item::LockedKey(lock, _) | Item::LockedSafe(lock) => lock.scheme.rounds(),
+            Item::Certificate(_) | Item::Key(_) | Item::PassedOver(_) => 0,
+        });
+        rounds.fold(0, u64::saturating_add)
+    }
+
+    /// Opens everything. `mac` is the MAC that the password must fit, if there is one, and what it
+    /// covers.
+    pub(super) fn open(
+        self,
+        mac: Option<(&FileMac, &[u8])>,
+        mut candidates: Candidates,
+        limits: &Limits,
+    ) -> Result<Contents, Error> {
+        let mut budget = Budget::new(limits);
+        if let Some((mac, content)) = mac {
+            mac.verify(content, &mut candidates, &mut budget)?;
+        }
+        let mut opener =
+            Opener { candidates, budget, limits, proven: mac.is_some(), locked: false, contents: Contents::default() };
+        for item in self.items {
+            opener.add(item)?;
+        }
+        opener.finish()
+    }
+}
+
+fn read_bags(safe: &[u8], limits: &Limits, depth: usize, items: &mut Vec<Item>) -> Result<(), Error> {
+    if depth > MAX_NESTING {
+        return Err(damaged("safes are nested too deep"));
+    }
+    for bag in structure::bags(safe)? {
+        let Attributes { friendly_name, local_key_id } = bag.attributes;
+        let item = match bag.value {
+            BagValue::Certificate(der) => Item::Certificate(CertificateBag { der, friendly_name, local_key_id }),
+            BagValue::Key(key) => {
+                let pkcs8 = structure::private_key(&key).ok_or_else(|| damaged("a private key"))?;
+                Item::Key(KeyBag { pkcs8, friendly_name, local_key_id })
+            }
+            BagValue::ShroudedKey(encrypted) => {
+                Item::LockedKey(Lock::read(encrypted, limits)?, Attributes { friendly_name, local_key_id })
+            }
+            BagValue::Nested(safe) => {
+                read_bags(&safe, limits, depth + 1, items)?;
+                continue;
+            }
+            BagValue::PassedOver(passed_over) => Item::PassedOver(passed_over),
+        };
+        items.push(item);
+    }
+    Ok(())
+}
+
+struct Opener<'a> {
+    candidates: Candidates,
+    budget: Budget<'a>,
+    limits: &'a Limits,
+    /// The password is known to be right for something in the file.
+    proven: bool,
+    /// Something stays locked.
+    locked: bool,
+    contents: Contents,
+}
+
+impl Opener<'_> {
+    fn add(&mut self, item: Item) -> Result<(), Error> {
+        match item {
+            Item::Certificate(certificate) => self.contents.certificates.push(certificate),
+            Item::Key(key) => self.contents.keys.push(key),
+            Item::PassedOver(passed_over) => self.contents.passed_over.push(passed_over),
+            Item::LockedKey(lock, attributes) => self.open_key(&lock, attributes)?,
+            Item::LockedSafe(lock) => self.open_safe(&lock)?,
+        }
+        Ok(())
+    }
+
+    fn open_key(&mut self, lock: &Lock, attributes: Attributes) -> Result<(), Error> {
+        let Attributes { friendly_name, local_key_id } = attributes;
+        match self.unlock(lock, structure::private_key)? {
+            Some(pkcs8) => self.contents.keys.push(KeyBag { pkcs8, friendly_name, local_key_id }),
+            None => self.leave(PassedOver::LockedKey { friendly_name, local_key_id })?,
+        }
+        Ok(())
+    }
+
+    fn open_safe(&mut self, lock: &Lock) -> Result<(), Error> {
+        let Some(safe) = self.unlock(lock, structure::safe_contents)? else {
+            return self.leave(PassedOver::LockedSafe);
+        };
+        let mut items = Vec::new();
+        read_bags(&safe, self.limits, 0, &mut items)?;
+        // Safes do not hold encrypted safes, only keys: this goes no deeper
+        items.into_iter().try_for_each(|item| self.add(item))
+    }
+
+    /// Tries every way to write the password until something comes out that `plausible` accepts.
+    fn unlock(
+        &mut self,
+        lock: &Lock,
+        plausible: impl Fn(&[u8]) -> Option<Plaintext>,
+    ) -> Result<Option<Plaintext>, Error> {
+        let form = lock.scheme.form();
+        for (index, password) in self.candidates.of(form).iter().enumerate() {
+            self.budget.spend(lock.scheme.rounds())?;
+            let plaintexts = lock.scheme.decrypt(&lock.ciphertext, password)?;
+            if let Some(found) = plaintexts.iter().find_map(|plaintext| plausible(plaintext)) {
+                self.candidates.prefer(form, index);
+                self.proven = true;
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Something does not open: with another password than the rest, if the rest did.
+    fn leave(&mut self, what: PassedOver) -> Result<(), Error> {
+        if !self.proven {
+            return Err(Error::WrongPassword);
+        }
+        self.locked = true;
+        self.contents.passed_over.push(what);
+        Ok(())
+    }
+
+    /// Contents of which nothing is of use are an error, with the reason.
+    fn finish(self) -> Result<Contents, Error> {
+        let contents = self.contents;
+        if !contents.certificates.is_empty() || !contents.keys.is_empty() {
+            return Ok(contents);
+        }
+        if self.locked {
+            return Err(Error::ContentPassword);
+        }
+        for passed_over in &contents.passed_over {
+            if let PassedOver::UnknownContent(oid) = passed_over {
+                return Err(names::unsupported("content", oid.clone()));
+            }
+        }
+        Ok(contents)
+    }
+}
