@@ -2,3 +2,17 @@
 
 #[cfg(feature = "tokio")]
 pub mod tokio;
+
+use rustls::pki_types::ServerName;
+
+use crate::error::Error;
+use crate::request::Destination;
+
+/// The name to verify the server by.
+///
+/// # Errors
+/// [`Error::Destination`] when a certificate cannot hold such a name.
+pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(destination.host().to_owned())
+        .map_err(|error| Error::Destination { text: destination.to_string(), reason: error.to_string() })
+}

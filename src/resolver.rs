@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{AlertDescription, ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme,
+};
 
 use crate::certificate::Certificate;
 use crate::decisions::Answer;
@@ -68,18 +70,31 @@ pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     })
 }
 
-/// The alert by which the server refused the identity, or refused because none was sent.
-///
-/// In TLS 1.2 it ends the handshake, in TLS 1.3 it comes with the first read after it. `asked` is
-/// [`Resolver::was_asked`]: without a request for a certificate no alert is about one. handshake_failure is how TLS 1.2
-/// servers say that they miss a certificate.
-pub fn refusal(error: &(dyn StdError + 'static), asked: bool) -> Option<AlertDescription> {
-    use AlertDescription as A;
-    let alert = find(error, &|rustls| match rustls {
+/// Why the server's own certificate was not accepted, in an error of rustls or of anything wrapped around it.
+pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
+    find(error, &|rustls| match rustls {
+        rustls::Error::InvalidCertificate(error) => Some(error),
+        _ => None,
+    })
+}
+
+/// The alert the other side sent, in an error of rustls or of anything wrapped around it.
+pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
+    find(error, &|rustls| match rustls {
         rustls::Error::AlertReceived(alert) => Some(alert),
         _ => None,
-    })?;
-    let refuses = matches!(
+    })
+    .copied()
+}
+
+/// Whether an alert refuses the identity, or refuses because none was sent. It does only where the server asked for a
+/// certificate: [`Resolver::was_asked`].
+///
+/// In TLS 1.2 such an alert ends the handshake, in TLS 1.3 it comes with the first read after it. handshake_failure is
+/// how TLS 1.2 servers say that they miss a certificate.
+pub fn refuses(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
         alert,
         A::BadCertificate
             | A::UnsupportedCertificate
@@ -91,8 +106,7 @@ pub fn refusal(error: &(dyn StdError + 'static), asked: bool) -> Option<AlertDes
             | A::CertificateRequired
             | A::HandshakeFailure
             | A::NoCertificate
-    );
-    (asked && refuses).then_some(*alert)
+    )
 }
 
 /// The name of an alert as RFC 8446 section 6 has it: `unknown_ca`.
@@ -171,6 +185,11 @@ impl Resolver {
     /// Whether a server asked for a certificate.
     pub fn was_asked(&self) -> bool {
         self.asked.load(Ordering::Acquire)
+    }
+
+    /// The request it was asked with last.
+    pub fn request(&self) -> Option<CertificateRequest> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(request, _)| request.clone())
     }
 
     fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
@@ -365,13 +384,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_found_however_deep_and_only_when_asked() {
-        let alert = || rustls::Error::AlertReceived(AlertDescription::UnknownCA);
-        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, alert()));
-        assert_eq!(refusal(&wrapped, true), Some(AlertDescription::UnknownCA));
-        assert_eq!(refusal(&wrapped, false), None);
-        assert_eq!(refusal(&rustls::Error::AlertReceived(AlertDescription::InternalError), true), None);
+    fn an_alert_is_found_however_deep() {
+        let unknown_ca = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, unknown_ca));
+        assert_eq!(alert(&wrapped), Some(AlertDescription::UnknownCA));
         assert!(wish(&wrapped).is_none());
+        assert!(refuses(AlertDescription::UnknownCA) && !refuses(AlertDescription::InternalError));
     }
 
     #[test]

@@ -186,6 +186,14 @@ impl Selector {
         self.prepared(Some(selection))
     }
 
+    /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn undecided(&self) -> Result<Prepared, Error> {
+        self.prepared(None)
+    }
+
     /// Takes this identity for this once, whatever is remembered.
     ///
     /// # Errors

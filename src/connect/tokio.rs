@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::server_name;
 use crate::error::Error;
 use crate::request::Destination;
-use crate::resolver::{Resolver, Wish, wish};
+use crate::resolver::{Resolver, Wish, alert, wish};
 use crate::selector::{Prepared, Selection, Selector};
 
 /// Connections made for one call of [`Connector::connect`]: the first, one after asking, one after unlocking, and one
@@ -49,13 +49,33 @@ pub struct Connection<IO> {
     pub alpn: Option<Vec<u8>>,
     /// The version of TLS.
     pub version: Option<ProtocolVersion>,
+    /// The alert that comes later, if one does. HTTP libraries lose it on the way to their errors.
+    pub alert: LateAlert,
+}
+
+/// The alert by which the other side ended a connection after the handshake.
+#[derive(Clone, Debug, Default)]
+pub struct LateAlert(Arc<OnceLock<AlertDescription>>);
+
+impl LateAlert {
+    /// The alert, once it was read.
+    pub fn get(&self) -> Option<AlertDescription> {
+        self.0.get().copied()
+    }
+
+    fn note(&self, error: &io::Error) {
+        if let Some(alert) = alert(error) {
+            // Only the first can have ended the connection
+            let _ = self.0.set(alert);
+        }
+    }
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Dialling, or the TLS handshake, failed. [`crate::resolver::refusal`] tells whether the server refused the
+    /// Dialling, or the TLS handshake, failed. [`crate::resolver::alert`] tells whether the server refused the
     /// identity, [`crate::resolver::failure`] whether the identity's key could not be used; `sent` is what the server
     /// was answered, if it asked.
     #[error("{source}")]
@@ -163,11 +183,13 @@ impl std::fmt::Debug for Connector {
 impl<IO> Connection<IO> {
     fn new(stream: TlsStream<IO>, resolver: &Resolver) -> Self {
         let tls = stream.get_ref().1;
+        let alert = LateAlert::default();
         Self {
             selection: answered(resolver),
             alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
             version: tls.protocol_version(),
-            stream: Watched::new(stream),
+            alert: alert.clone(),
+            stream: Watched { stream, write_error: None, alert },
         }
     }
 }
@@ -175,15 +197,6 @@ impl<IO> Connection<IO> {
 /// What the resolver answered, if it was asked at all.
 fn answered(resolver: &Resolver) -> Option<Selection> {
     resolver.prepared().selection().filter(|_| resolver.was_asked()).cloned()
-}
-
-/// The name to verify the server by.
-///
-/// # Errors
-/// [`Error::Destination`] when a certificate cannot hold such a name.
-pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Error> {
-    ServerName::try_from(destination.host().to_owned())
-        .map_err(|error| Error::Destination { text: destination.to_string(), reason: error.to_string() })
 }
 
 async fn blocking<T: Send + 'static>(
@@ -204,13 +217,10 @@ async fn blocking<T: Send + 'static>(
 pub struct Watched<S> {
     stream: S,
     write_error: Option<io::ErrorKind>,
+    alert: LateAlert,
 }
 
 impl<S> Watched<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, write_error: None }
-    }
-
     /// The stream inside.
     pub fn get_ref(&self) -> &S {
         &self.stream
@@ -255,7 +265,8 @@ fn closed(kind: io::ErrorKind) -> bool {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        Poll::Ready(read.inspect_err(|error| self.alert.note(error)))
     }
 }
 

@@ -1,2 +1,63 @@
 //! The `cardcase` command.
-fn main() {}
+
+mod app;
+mod cli;
+mod commands;
+mod dial;
+mod exchange;
+mod output;
+mod report;
+mod server;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use console::style;
+
+use app::App;
+use cli::{Cli, Color, Command};
+use report::Failure;
+
+fn main() -> ExitCode {
+    let Cli { common, command } = Cli::parse();
+    match common.color {
+        Color::Auto => {}
+        when => {
+            console::set_colors_enabled(when == Color::Always);
+            console::set_colors_enabled_stderr(when == Color::Always);
+        }
+    }
+    terminal::restore_on_signals();
+    match run(&App::new(common), command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn run(app: &App, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Import(args) => commands::import::run(app, &args),
+        Command::List(args) => commands::list::run(app, &args),
+        Command::Show(args) => commands::show::run(app, &args),
+        Command::Remove(args) => commands::remove::run(app, &args),
+        Command::Decisions => commands::decisions::run(app),
+        Command::Remember(args) => commands::remember::run(app, &args),
+        Command::Forget(args) => commands::forget::run(app, &args),
+        Command::Explain(args) => commands::explain::run(app, &args),
+        Command::Fetch(args) => commands::fetch::run(app, &args),
+        Command::Trust(args) => commands::trust::run(app, &args),
+        Command::Authorities => commands::authorities::run(app),
+        Command::History(args) => commands::history::run(app, &args),
+        Command::Password(args) => commands::password::run(app, &args),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    let message = output::plain(&failure.message);
+    app::eprint_line(&format!("cardcase: {}: {message}", style("error").for_stderr().red().bold()));
+    for hint in &failure.hints {
+        app::eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), output::plain(hint)));
+    }
+    ExitCode::from(failure.code as u8)
+}

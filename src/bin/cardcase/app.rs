@@ -1,0 +1,141 @@
+//! What the commands share: the store, the selector, stdin, and whoever can be asked.
+
+use std::cell::{Cell, OnceCell};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use cardcase::Error;
+use cardcase::chooser::{Chooser, NoChooser};
+use cardcase::clock::Timestamp;
+use cardcase::decisions::Mode;
+use cardcase::selector::Selector;
+use cardcase::session::Session;
+use cardcase::store::Store;
+use cardcase::vault::{NoUnlocker, Unlocker};
+use console::style;
+use zeroize::Zeroizing;
+
+use crate::cli::Common;
+use crate::output::plain;
+use crate::report::{Code, Failure};
+use crate::terminal;
+
+/// Bytes a password file may have.
+const MAX_PASSWORD: u64 = 64 << 10;
+
+/// One run of the command.
+pub(crate) struct App {
+    pub(crate) common: Common,
+    store: OnceCell<Arc<Store>>,
+    stdin_taken: Cell<bool>,
+}
+
+impl App {
+    pub(crate) fn new(common: Common) -> Self {
+        Self { common, store: OnceCell::new(), stdin_taken: Cell::new(false) }
+    }
+
+    /// The store, opened at the first call.
+    pub(crate) fn store(&self) -> Result<&Arc<Store>, Failure> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let path = match &self.common.store {
+            Some(path) => path.clone(),
+            None => Store::default_path()?,
+        };
+        let store = Arc::new(Store::open(path, Session::login())?);
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    pub(crate) fn mode(&self) -> Result<Mode, Failure> {
+        match self.common.mode {
+            Some(mode) => Ok(mode),
+            None => Ok(self.store()?.mode()?),
+        }
+    }
+
+    /// A selector that asks at the terminal, unless nobody is to be asked.
+    pub(crate) fn selector(&self) -> Result<Selector, Failure> {
+        let chooser: Arc<dyn Chooser> =
+            if self.can_ask() { Arc::new(terminal::TerminalChooser) } else { Arc::new(NoChooser) };
+        let selector = Selector::new(self.store()?.clone())?;
+        Ok(selector.with_mode(self.mode()?).with_chooser(chooser).with_unlocker(self.unlocker()?))
+    }
+
+    /// Whoever knows the primary password.
+    pub(crate) fn unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
+        Ok(match &self.common.primary_password_file {
+            Some(file) => Arc::new(KnownPassword(self.read_password(file)?)),
+            None if self.can_ask() => Arc::new(terminal::TerminalUnlocker),
+            None => Arc::new(NoUnlocker),
+        })
+    }
+
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.common.batch && terminal::is_there()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Reads a file, or stdin for `-`, up to `limit` bytes.
+    pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let failed = |error| Failure::io(path, &error);
+        let mut bytes = Zeroizing::new(Vec::new());
+        let read = if path == Path::new("-") {
+            self.take_stdin()?.take(limit + 1).read_to_end(&mut bytes)
+        } else {
+            File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes)
+        };
+        if read.map_err(failed)? as u64 > limit {
+            return Err(Failure::new(Code::Failed, format_args!("it is larger than {limit} bytes")).of_file(path));
+        }
+        Ok(bytes)
+    }
+
+    /// stdin, which can be read but once.
+    fn take_stdin(&self) -> Result<io::StdinLock<'static>, Failure> {
+        if self.stdin_taken.replace(true) {
+            return Err(Failure::usage("stdin ('-') can be read only once: give one of them as a file"));
+        }
+        Ok(io::stdin().lock())
+    }
+
+    /// The first line of a file, without its end.
+    pub(crate) fn read_password(&self, path: &Path) -> Result<Zeroizing<String>, Failure> {
+        let bytes = self.read(path, MAX_PASSWORD)?;
+        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match std::str::from_utf8(line) {
+            Ok(password) => Ok(Zeroizing::new(password.to_owned())),
+            Err(_) => Err(Failure::new(Code::Failed, "the password in it is not UTF-8").of_file(path)),
+        }
+    }
+
+    pub(crate) fn warn(&self, message: &str) {
+        eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
+    }
+
+    pub(crate) fn note(&self, message: &str) {
+        eprint_line(&format!("cardcase: {}", plain(message)));
+    }
+}
+
+/// stderr may be closed; there is no one to tell then.
+pub(crate) fn eprint_line(line: &str) {
+    use io::Write;
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// A password from a file has one try.
+struct KnownPassword(Zeroizing<String>);
+
+impl Unlocker for KnownPassword {
+    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        if attempt == 1 { Ok(self.0.clone()) } else { Err(Error::WrongPrimaryPassword) }
+    }
+}

@@ -1,0 +1,241 @@
+//! The command line, as clap reads it. What each command does stands in `commands/`.
+
+use std::path::PathBuf;
+
+use cardcase::decisions::Mode;
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A browser's client-certificate store for everything that is not a browser.
+///
+/// Exit codes: 0 done; 1 failed; 2 usage; 3 the server asked and no identity fits, or ID or HOST names nothing stored;
+/// 4 an answer was needed and nobody could be asked; 5 the server refused the identity, or refused because none was
+/// sent; 6 wrong password; 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "cardcase", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The SQLite database [default: cardcase.db in the user's data directory]
+    #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_STORE", hide_env_values = true)]
+    pub(crate) store: Option<PathBuf>,
+    /// How decisions are keyed, 'firefox' (per host) or 'chrome' (per host and port) [default: as the store is set]
+    #[arg(long, global = true, value_name = "MODE", env = "CARDCASE_MODE", value_parser = mode)]
+    pub(crate) mode: Option<Mode>,
+    /// Never ask; where an answer is needed, exit with 4
+    #[arg(long, global = true, env = "CARDCASE_BATCH", value_parser = FalseyValueParser::new())]
+    pub(crate) batch: bool,
+    /// Read the primary password from this file; '-' is stdin
+    #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_PRIMARY_PASSWORD_FILE", hide_env_values = true)]
+    pub(crate) primary_password_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store the identities of PKCS#12 files, all of them or none
+    Import(Import),
+    /// List the identities
+    List(List),
+    /// Show one identity in full
+    Show(Show),
+    /// Remove identities, with the decisions on them
+    Remove(Remove),
+    /// List what is remembered
+    Decisions,
+    /// Remember an identity, or none, for a host (firefox mode) or a host and port (chrome mode)
+    Remember(Remember),
+    /// Forget what is remembered
+    Forget(Forget),
+    /// Show what a server asks for and which identities fit; sends no certificate
+    Explain(Explain),
+    /// Request a URL, with a client certificate where the server asks for one
+    Fetch(Fetch),
+    /// Let CA certificates verify servers
+    Trust(Trust),
+    /// List the CA certificates
+    Authorities,
+    /// Show where which identity was used, and what became of it
+    History(History),
+    /// Set, change or (when it is empty) remove the primary password
+    Password(Password),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// PKCS#12 files; '-' is stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Read the files' password from this file instead of asking; '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// What to call the identity, where the files hold one only
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those remembered for, or used at, this destination
+    #[arg(long = "for", value_name = "HOST[:PORT]")]
+    pub(crate) destination: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) id: String,
+    /// Print the certificate and its chain as PEM
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) pem: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Names, or the first 4 or more digits of SHA-256 fingerprints
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Do not ask whether it is meant
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remember {
+    /// The port counts in chrome mode only; 443 when it is left out
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) destination: String,
+    /// An identity's name, the first 4 or more digits of its SHA-256 fingerprint, or 'none' to send no certificate
+    #[arg(value_name = "ID|none")]
+    pub(crate) id: String,
+    /// Until logout, or until it is forgotten
+    #[arg(long = "for", value_name = "LIFETIME", default_value = "permanent")]
+    pub(crate) lifetime: StoredLifetime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoredLifetime {
+    Session,
+    Permanent,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Forget {
+    /// The port counts in chrome mode only; 443 when it is left out
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) destination: Option<String>,
+    /// Forget everything, in both modes
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The server, by the name its certificate is verified for
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) destination: String,
+    /// Connect to this address instead
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) connect: Option<String>,
+    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// An https or http URL
+    pub(crate) url: String,
+    /// Write the body to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The method [default: GET, with -d POST]
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// A header, 'Name: value'; 'Name:' leaves out what would be sent
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+    /// The body; '@FILE' reads a file, '@-' stdin
+    #[arg(short, long, value_name = "DATA")]
+    pub(crate) data: Option<String>,
+    /// Print the status and the headers before the body
+    #[arg(short, long)]
+    pub(crate) include: bool,
+    /// Follow redirects, selecting anew for each
+    #[arg(short = 'L', long)]
+    pub(crate) location: bool,
+    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Connect to HOST2:PORT2 where HOST1:PORT1 is meant; an empty part stands for any, or the same
+    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
+    pub(crate) connect_to: Vec<String>,
+    /// Go through this proxy, [http://|https://]HOST[:PORT]
+    #[arg(short = 'x', long, value_name = "PROXY")]
+    pub(crate) proxy: Option<String>,
+    /// Use this identity, this once, whatever is remembered
+    #[arg(long = "as", value_name = "ID")]
+    pub(crate) identity: Option<String>,
+    /// 'omit' sends no certificate, whatever is remembered
+    #[arg(long, value_name = "MODE", default_value = "include", conflicts_with = "identity")]
+    pub(crate) credentials: Credentials,
+    /// The TLS library
+    #[arg(long, value_name = "LIBRARY", default_value = "rustls")]
+    pub(crate) tls: TlsLibrary,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Credentials {
+    Include,
+    Omit,
+}
+
+/// Only what is built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsLibrary {
+    Rustls,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// A PEM or DER file with CA certificates, or the fingerprint of an authority in the store
+    #[arg(value_name = "FILE|ID")]
+    pub(crate) what: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only what concerns this host
+    pub(crate) host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Password {
+    /// Read the new primary password from this file instead of asking; '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_password_file: Option<PathBuf>,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    text.parse().map_err(|error: cardcase::Error| error.to_string())
+}

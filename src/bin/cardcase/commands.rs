@@ -1,0 +1,15 @@
+//! One file for each command.
+
+pub(crate) mod authorities;
+pub(crate) mod decisions;
+pub(crate) mod explain;
+pub(crate) mod fetch;
+pub(crate) mod forget;
+pub(crate) mod history;
+pub(crate) mod import;
+pub(crate) mod list;
+pub(crate) mod password;
+pub(crate) mod remember;
+pub(crate) mod remove;
+pub(crate) mod show;
+pub(crate) mod trust;

@@ -1,0 +1,38 @@
+//! `cardcase authorities`
+
+use serde::Serialize;
+
+use crate::app::App;
+use crate::output::{CertificateJson, plain, print_json, print_table};
+use crate::report::Failure;
+
+#[derive(Serialize)]
+struct AuthoritiesJson {
+    authorities: Vec<CertificateJson>,
+}
+
+pub(crate) fn run(app: &App) -> Result<(), Failure> {
+    let authorities = app.store()?.list_authorities()?;
+    if app.common.json {
+        let authorities = authorities
+            .iter()
+            .map(|ca| CertificateJson { trusted: Some(ca.trusted), ..CertificateJson::new(&ca.certificate) })
+            .collect();
+        return print_json(&AuthoritiesJson { authorities });
+    }
+    if authorities.is_empty() {
+        app.note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
+        return Ok(());
+    }
+    let rows = authorities.iter().map(|ca| {
+        let certificate = &ca.certificate;
+        vec![
+            plain(&certificate.subject().to_string()),
+            if certificate.is_self_issued() { "root" } else { "intermediate" }.to_owned(),
+            if ca.trusted { "yes" } else { "no" }.to_owned(),
+            certificate.not_after().date(),
+            certificate.fingerprint().short(),
+        ]
+    });
+    print_table(&["SUBJECT", "KIND", "VERIFIES SERVERS", "EXPIRES", "SHA-256"], rows)
+}

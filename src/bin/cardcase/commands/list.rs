@@ -1,0 +1,70 @@
+//! `cardcase list`
+
+use std::collections::HashSet;
+
+use cardcase::certificate::Fingerprint;
+use cardcase::request::{Destination, split_port};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::cli::List;
+use crate::output::{IdentityJson, days_from, plain, print_json, print_table};
+use crate::report::{Code, Failure};
+
+#[derive(Serialize)]
+struct ListJson {
+    identities: Vec<IdentityJson>,
+}
+
+pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
+    let store = app.store()?;
+    let now = app.now();
+    let mut identities = store.identities()?;
+    if let Some(text) = &args.destination {
+        let known = known_at(app, text)?;
+        identities.retain(|identity| known.contains(&identity.fingerprint()));
+        if identities.is_empty() {
+            let failure =
+                Failure::new(Code::NothingFits, format_args!("no identity is remembered for, or was used at, {text}"));
+            return Err(failure.hint(format_args!("to see which fit: cardcase explain {text}")));
+        }
+    }
+    if app.common.json {
+        let authorities = store.authorities()?;
+        let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
+        return print_json(&ListJson { identities });
+    }
+    if identities.is_empty() {
+        app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
+        return Ok(());
+    }
+    let rows = identities.iter().map(|identity| {
+        let certificate = identity.certificate();
+        let mut expiry = format!("{} ({})", certificate.not_after().date(), days_from(now, certificate.not_after()));
+        if certificate.not_after() < now {
+            expiry = format!("EXPIRED {expiry}");
+        }
+        vec![
+            plain(identity.name()),
+            plain(&certificate.subject().common_name()),
+            plain(&certificate.issuer().common_name()),
+            expiry,
+            certificate.key().to_string(),
+            certificate.fingerprint().short(),
+        ]
+    });
+    print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)
+}
+
+/// The identities that a decision or the history has at this host; at this port only, where one is given.
+fn known_at(app: &App, text: &str) -> Result<HashSet<Fingerprint>, Failure> {
+    let (_, port) = split_port(text)?;
+    let destination: Destination = text.parse()?;
+    let store = app.store()?;
+    let at_port = |used: Option<u16>| port.is_none() || used.is_none() || used == port;
+    let decided = store.decisions()?.into_iter().filter(|decision| decision.scope.host == destination.host());
+    let decided = decided.filter(|decision| at_port(decision.scope.port)).filter_map(|decision| decision.identity);
+    let used = store.history(Some(destination.host()))?.into_iter();
+    let used = used.filter(|used| at_port(Some(used.port))).filter_map(|used| used.identity);
+    Ok(decided.chain(used).collect())
+}

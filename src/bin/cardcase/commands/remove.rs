@@ -1,0 +1,36 @@
+//! `cardcase remove`
+
+use cardcase::identity::Identity;
+
+use crate::app::App;
+use crate::cli::Remove;
+use crate::report::{Code, Failure};
+use crate::terminal;
+
+pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
+    let store = app.store()?;
+    let identities: Vec<Identity> = args.ids.iter().map(|id| store.find_identity(id)).collect::<Result<_, _>>()?;
+    let decisions = store.decisions()?;
+    for identity in &identities {
+        let hosts: Vec<String> = decisions
+            .iter()
+            .filter(|decision| decision.identity == Some(identity.fingerprint()))
+            .map(|decision| decision.scope.to_string())
+            .collect();
+        if !hosts.is_empty() {
+            app.note(&format!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name()));
+        }
+    }
+    if !args.yes {
+        if !app.can_ask() {
+            let failure = Failure::new(Code::NobodyToAsk, "removing has to be confirmed, and nobody can be asked");
+            return Err(failure.hint("if it is meant: cardcase remove --yes ID"));
+        }
+        let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name())).collect();
+        if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
+            return Err(Failure::new(Code::Interrupted, "nothing was removed"));
+        }
+    }
+    let fingerprints: Vec<_> = identities.iter().map(Identity::fingerprint).collect();
+    Ok(store.remove(&fingerprints)?)
+}

@@ -1,0 +1,123 @@
+//! `cardcase show`
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use cardcase::certificate::Certificate;
+use cardcase::clock::Timestamp;
+use cardcase::decisions::Decision;
+use cardcase::history::Use;
+use cardcase::identity::Identity;
+use cardcase::matching::{Reason, is_valid_at, reasons};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::cli::Show;
+use crate::output::{CertificateJson, DecisionJson, IdentityJson, UseJson, days_from, plain, print, print_json};
+use crate::report::Failure;
+
+#[derive(Serialize)]
+struct ShowJson {
+    #[serde(flatten)]
+    identity: IdentityJson,
+    chain: Vec<CertificateJson>,
+    decisions: Vec<DecisionJson>,
+    uses: Vec<UseJson>,
+}
+
+pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
+    let store = app.store()?;
+    let now = app.now();
+    let identity = store.find_identity(&args.id)?;
+    let authorities = store.authorities()?;
+    let chain = authorities.chain(identity.certificate(), None);
+    let certificates: Vec<&Certificate> =
+        std::iter::once(identity.certificate()).chain(chain.authorities.iter().map(|ca| &ca.certificate)).collect();
+    if args.pem {
+        return print(&certificates.iter().map(|certificate| pem(certificate.der())).collect::<String>());
+    }
+    let mut decisions = store.decisions()?;
+    decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
+    let mut uses = store.history(None)?;
+    uses.retain(|used| used.identity == Some(identity.fingerprint()));
+    if app.common.json {
+        return print_json(&ShowJson {
+            identity: IdentityJson::new(&identity, &authorities, now),
+            chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
+            decisions: decisions.iter().map(DecisionJson::new).collect(),
+            uses: uses.iter().map(UseJson::new).collect(),
+        });
+    }
+    let mut lines = facts(&identity, now);
+    for (depth, certificate) in certificates.iter().enumerate().skip(1) {
+        lines.push(fact(if depth == 1 { "Chain" } else { "" }, &certificate.subject().to_string()));
+    }
+    if !chain.complete {
+        let missing = certificates.last().map(|top| top.issuer().to_string()).unwrap_or_default();
+        lines.push(fact("Missing", &format!("{missing} ('cardcase trust FILE', or import a file that has it)")));
+    }
+    lines.extend(whereabouts(&decisions, &uses));
+    print(&lines.concat())
+}
+
+fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
+    let certificate = identity.certificate();
+    let list = |usages: Option<Vec<String>>| match usages {
+        None => "any (no extension)".to_owned(),
+        Some(usages) if usages.is_empty() => "none".to_owned(),
+        Some(usages) => usages.join(", "),
+    };
+    let key_usage = certificate.key_usage().map(|usages| usages.into_iter().map(str::to_owned).collect());
+    let validity = format!(
+        "{} to {} ({}{})",
+        certificate.not_before(),
+        certificate.not_after(),
+        days_from(now, certificate.not_after()),
+        if is_valid_at(certificate, now) { "" } else { "; NOT VALID NOW" },
+    );
+    let mut facts = vec![
+        fact("Name", identity.name()),
+        fact("Subject", &certificate.subject().to_string()),
+        fact("E-mail", &certificate.emails().join(", ")),
+        fact("Issuer", &certificate.issuer().to_string()),
+        fact("Serial", &certificate.serial()),
+        fact("Validity", &validity),
+        fact("Key", &certificate.key().to_string()),
+        fact("Key usage", &list(key_usage)),
+        fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
+        fact("SHA-256", &certificate.fingerprint().to_string()),
+    ];
+    // What no server can change; asking with every scheme there is leaves out what depends on the server
+    let hopeless = reasons(certificate, None, certificate.key().schemes());
+    let schemes_missing = certificate.key().schemes().is_empty();
+    for reason in hopeless {
+        if reason != Reason::NoCommonSignatureScheme || schemes_missing {
+            facts.push(fact("Unusable", reason.text()));
+        }
+    }
+    facts
+}
+
+fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {
+    let decided = decisions.iter().map(|decision| format!("{} ({})", decision.scope, decision.lifetime));
+    let used = uses.iter().take(5).map(|used| format!("{} {}:{} {}", used.at, used.host, used.port, used.outcome));
+    let labelled = |label: &'static str| move |(i, text): (usize, String)| fact(if i == 0 { label } else { "" }, &text);
+    decided.enumerate().map(labelled("Remembered")).chain(used.enumerate().map(labelled("Used"))).collect()
+}
+
+fn fact(label: &str, value: &str) -> String {
+    format!("{label:<11}{}\n", plain(value))
+}
+
+/// RFC 7468.
+fn pem(der: &[u8]) -> String {
+    let text = BASE64.encode(der);
+    let mut lines = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        lines.push_str(line);
+        lines.push('\n');
+        rest = after;
+    }
+    lines + "-----END CERTIFICATE-----\n"
+}

@@ -1,0 +1,38 @@
+//! `cardcase trust`
+
+use std::path::Path;
+
+use cardcase::Error;
+use cardcase::certificate::Certificate;
+
+use crate::app::App;
+use crate::cli::Trust;
+use crate::report::Failure;
+use crate::server;
+
+pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
+    let store = app.store()?;
+    let path = Path::new(&args.what);
+    let certificates = match store.find_authority(&args.what) {
+        Ok(authority) => vec![authority.certificate],
+        // What is neither in the store nor a file is more likely a file that is not there
+        Err(Error::UnknownAuthority { .. }) => authorities_of(app, path)?,
+        Err(error) => return Err(error.into()),
+    };
+    store.trust(&certificates, app.now())?;
+    for certificate in &certificates {
+        app.note(&format!("{} verifies servers from now on", certificate.subject()));
+    }
+    Ok(())
+}
+
+fn authorities_of(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
+    let certificates = server::read_certificates(app, path)?;
+    match certificates.iter().find(|certificate| !certificate.is_ca() && certificate.version() == 3) {
+        Some(leaf) => {
+            let subject = leaf.subject().to_string();
+            Err(Failure::from(Error::NotAnAuthority { subject }).of_file(path))
+        }
+        None => Ok(certificates),
+    }
+}

@@ -1,0 +1,197 @@
+//! What is printed: JSON as docs/cli.md has it, tables, and text that cannot harm a terminal.
+
+use std::io::{self, ErrorKind, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use cardcase::authority::Authorities;
+use cardcase::certificate::Certificate;
+use cardcase::clock::Timestamp;
+use cardcase::decisions::Decision;
+use cardcase::history::Use;
+use cardcase::identity::Identity;
+use cardcase::name::is_unprintable;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::report::{Code, Failure};
+
+/// Writes to stdout. A reader that has gone is no error: it had enough.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Failed, format_args!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints one JSON document.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(Code::Failed, error))?;
+    print(&format!("{text}\n"))
+}
+
+/// Prints a table, as wide as the terminal where there is one.
+pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    let terminal = console::Term::stdout();
+    if terminal.is_term() {
+        table.set_width(terminal.size().1).set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.add_rows(rows);
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim());
+        text.push('\n');
+    }
+    print(&text)
+}
+
+/// Text from a certificate or a server, with what could move the cursor or reorder the line made visible.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = is_unprintable(c).then(|| c.escape_unicode());
+            let itself = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(itself)
+        })
+        .collect()
+}
+
+/// "in 12 days", "today", "3 days ago".
+pub(crate) fn days_from(now: Timestamp, then: Timestamp) -> String {
+    match now.days_until(then) {
+        0 => "today".to_owned(),
+        1 => "in 1 day".to_owned(),
+        -1 => "1 day ago".to_owned(),
+        days if days > 0 => format!("in {days} days"),
+        days => format!("{} days ago", -days),
+    }
+}
+
+/// IDENTITY of docs/cli.md.
+#[derive(Serialize)]
+pub(crate) struct IdentityJson {
+    pub(crate) fingerprint: String,
+    pub(crate) name: String,
+    pub(crate) subject: String,
+    pub(crate) issuer: String,
+    pub(crate) serial: String,
+    pub(crate) not_before: String,
+    pub(crate) not_after: String,
+    pub(crate) expired: bool,
+    pub(crate) key: String,
+    pub(crate) chain_length: usize,
+    pub(crate) key_usage: Vec<&'static str>,
+    pub(crate) extended_key_usage: Vec<String>,
+    pub(crate) emails: Vec<String>,
+}
+
+impl IdentityJson {
+    pub(crate) fn new(identity: &Identity, authorities: &Authorities, now: Timestamp) -> Self {
+        let certificate = identity.certificate();
+        Self {
+            fingerprint: certificate.fingerprint().to_string(),
+            name: identity.name().to_owned(),
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            serial: certificate.serial(),
+            not_before: certificate.not_before().to_string(),
+            not_after: certificate.not_after().to_string(),
+            expired: certificate.not_after() < now,
+            key: certificate.key().to_string(),
+            chain_length: 1 + authorities.chain(certificate, None).authorities.len(),
+            key_usage: certificate.key_usage().unwrap_or_default(),
+            extended_key_usage: certificate.extended_key_usage().unwrap_or_default().to_vec(),
+            emails: certificate.emails().to_vec(),
+        }
+    }
+}
+
+/// A certificate of a chain, or an authority.
+#[derive(Serialize)]
+pub(crate) struct CertificateJson {
+    pub(crate) fingerprint: String,
+    pub(crate) subject: String,
+    pub(crate) subject_der: String,
+    pub(crate) issuer: String,
+    pub(crate) issuer_der: String,
+    pub(crate) not_before: String,
+    pub(crate) not_after: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trusted: Option<bool>,
+}
+
+impl CertificateJson {
+    pub(crate) fn new(certificate: &Certificate) -> Self {
+        Self {
+            fingerprint: certificate.fingerprint().to_string(),
+            subject: certificate.subject().to_string(),
+            subject_der: BASE64.encode(certificate.subject().der()),
+            issuer: certificate.issuer().to_string(),
+            issuer_der: BASE64.encode(certificate.issuer().der()),
+            not_before: certificate.not_before().to_string(),
+            not_after: certificate.not_after().to_string(),
+            trusted: None,
+        }
+    }
+}
+
+/// A decision as `decisions --json` has it.
+#[derive(Serialize)]
+pub(crate) struct DecisionJson {
+    scope: &'static str,
+    host: String,
+    port: Option<u16>,
+    identity: Option<String>,
+    lifetime: String,
+    decided_at: String,
+    last_used_at: Option<String>,
+    last_outcome: Option<String>,
+}
+
+impl DecisionJson {
+    pub(crate) fn new(decision: &Decision) -> Self {
+        Self {
+            scope: if decision.scope.port.is_some() { "host_port" } else { "host" },
+            host: decision.scope.host.clone(),
+            port: decision.scope.port,
+            identity: decision.identity.map(|fingerprint| fingerprint.to_string()),
+            lifetime: decision.lifetime.to_string(),
+            decided_at: decision.decided_at.to_string(),
+            last_used_at: decision.last_used_at.map(|at| at.to_string()),
+            last_outcome: decision.last_outcome.map(|outcome| outcome.to_string()),
+        }
+    }
+}
+
+/// A use as `history --json` has it.
+#[derive(Serialize)]
+pub(crate) struct UseJson {
+    at: String,
+    host: String,
+    port: u16,
+    identity: Option<String>,
+    source: String,
+    outcome: String,
+    alert: Option<String>,
+    tls_version: Option<String>,
+}
+
+impl UseJson {
+    pub(crate) fn new(used: &Use) -> Self {
+        Self {
+            at: used.at.to_string(),
+            host: used.host.clone(),
+            port: used.port,
+            identity: used.identity.map(|fingerprint| fingerprint.to_string()),
+            source: used.source.clone(),
+            outcome: used.outcome.to_string(),
+            alert: used.alert.clone(),
+            tls_version: used.tls_version.clone(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How a command fails: what is printed, and the exit code.
+
+use std::fmt;
+use std::path::Path;
+
+use cardcase::{Error, pkcs12};
+
+/// The exit codes of docs/cli.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    Failed = 1,
+    Usage = 2,
+    NothingFits = 3,
+    NobodyToAsk = 4,
+    Refused = 5,
+    WrongPassword = 6,
+    Interrupted = 130,
+}
+
+/// A failure: printed in one place only, `main`.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) hints: Vec<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string(), hints: Vec::new() }
+    }
+
+    /// Adds a next step, where possible a command to copy.
+    pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hints.push(hint.to_string());
+        self
+    }
+
+    /// The same, about this file.
+    pub(crate) fn of_file(mut self, path: &Path) -> Self {
+        let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
+        self.message = format!("{name}: {}", self.message);
+        self
+    }
+
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
+        Self::new(Code::Failed, error).of_file(path)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let failure = Self::new(code(error), error);
+        match hint(error) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn code(error: &Error) -> Code {
+    match error {
+        Error::Pkcs12(pkcs12::Error::WrongPassword | pkcs12::Error::ContentPassword) | Error::WrongPrimaryPassword => {
+            Code::WrongPassword
+        }
+        Error::UnknownIdentity { .. }
+        | Error::UnknownAuthority { .. }
+        | Error::UnknownDecision { .. }
+        | Error::DoesNotFit { .. } => Code::NothingFits,
+        Error::Ambiguous { .. } | Error::Destination { .. } | Error::Mode { .. } | Error::Name { .. } => Code::Usage,
+        Error::NobodyToAsk { .. } | Error::VaultLocked => Code::NobodyToAsk,
+        Error::Aborted { .. } => Code::Interrupted,
+        _ => Code::Failed,
+    }
+}
+
+fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::UnknownIdentity { .. } => "cardcase list",
+        Error::UnknownAuthority { .. } => "cardcase authorities",
+        Error::UnknownDecision { .. } => "cardcase decisions",
+        Error::Ambiguous { .. } => "give more digits of the fingerprint",
+        Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
+        Error::VaultLocked => "give the password in a file: --primary-password-file FILE",
+        Error::KeyMismatch { .. } | Error::SealedKey => {
+            "import the identity again from its file, after: cardcase remove ID"
+        }
+        Error::CertificateWithoutKey { .. } => "export it again together with its private key",
+        Error::KeyWithoutCertificate { .. } => "export it again together with its certificate",
+        Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
+        Error::NewerStore { .. } => "use the newer cardcase, or another store: --store FILE",
+        Error::NotAStore { .. } => "name another file: --store FILE",
+        _ => return None,
+    })
+}

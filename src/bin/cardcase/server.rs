@@ -1,0 +1,95 @@
+//! The server's side: verifying it, and saying why it cannot be.
+
+use std::error::Error as StdError;
+use std::path::Path;
+use std::sync::Arc;
+
+use cardcase::certificate::Certificate;
+use cardcase::request::Destination;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+
+use crate::app::App;
+use crate::report::{Code, Failure};
+
+/// Bytes a file of CA certificates may have.
+const MAX_FILE: u64 = 16 << 20;
+
+/// A TLS configuration without client certificates, which verifies servers by the system's roots or those of `cacert`,
+/// and by the trusted authorities of the store.
+pub(crate) fn config(app: &App, cacert: Option<&Path>, alpn: &[&[u8]]) -> Result<ClientConfig, Failure> {
+    let mut roots = RootCertStore::empty();
+    match cacert {
+        Some(path) => {
+            for certificate in read_certificates(app, path)? {
+                let added = roots.add(CertificateDer::from(certificate.der().to_vec()));
+                added.map_err(|error| Failure::new(Code::Failed, error).of_file(path))?;
+            }
+        }
+        // What the system trusts and webpki cannot read is of no use here, and no reason to fail
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    for authority in app.store()?.list_authorities()?.into_iter().filter(|authority| authority.trusted) {
+        roots.add_parsable_certificates([CertificateDer::from(authority.certificate.der().to_vec())]);
+    }
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
+}
+
+/// The certificates of a file, PEM or DER.
+pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
+    let bytes = app.read(path, MAX_FILE)?;
+    let failed = |error: &dyn StdError| Failure::new(Code::Failed, error).of_file(path);
+    let ders: Vec<CertificateDer<'static>> = if bytes.first() == Some(&0x30) {
+        vec![CertificateDer::from(bytes.to_vec())]
+    } else {
+        CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| failed(&error))?
+    };
+    if ders.is_empty() {
+        let none = Failure::new(Code::Failed, "there is no certificate in it").of_file(path);
+        return Err(none.hint("it has to be a PEM file ('-----BEGIN CERTIFICATE-----') or one DER certificate"));
+    }
+    ders.iter().map(|der| Certificate::from_der(der.to_vec()).map_err(|error| failed(&error))).collect()
+}
+
+/// Why a TLS connection failed, when it is about the server's own certificate.
+pub(crate) fn unverified(destination: &Destination, error: &(dyn StdError + 'static)) -> Option<Failure> {
+    let certificate = cardcase::resolver::invalid_certificate(error)?;
+    let told = |why: &str| Failure::new(Code::Failed, format_args!("{destination} cannot be verified: {why}"));
+    Some(match certificate {
+        CertificateError::UnknownIssuer => {
+            told("its certificate was issued by an unknown authority").hint("if you know the CA: cardcase trust CA.pem")
+        }
+        CertificateError::NotValidForName => told("its certificate is for another name"),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            told(&format!("its certificate is for another name: {}", presented.join(", ")))
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => told("its certificate has expired"),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            told("its certificate is not yet valid")
+        }
+        other => told(&other.to_string()),
+    })
+}
+
+/// What an alert that refuses usually means.
+pub(crate) fn meaning(alert: AlertDescription) -> &'static str {
+    use AlertDescription as A;
+    match alert {
+        A::UnknownCA => "the server does not know the CA that issued it, or misses an intermediate",
+        A::CertificateExpired => "the server says that it has expired",
+        A::CertificateRevoked => "the server says that it was revoked",
+        A::BadCertificate => "the server cannot use it; it may be damaged or not yet valid",
+        A::UnsupportedCertificate => "the server does not take certificates of this kind, or not for this use",
+        A::AccessDenied => "the server knows it and does not let it in",
+        A::CertificateRequired | A::NoCertificate => "the server wants a certificate",
+        A::HandshakeFailure => "the server usually means that it wants a certificate",
+        _ => "the server does not take it",
+    }
+}

@@ -1,0 +1,402 @@
+//! The terminal: choosing an identity, typing passwords, and leaving the terminal as it was found.
+//!
+//! dialoguer's `Select` knows neither the end of input nor lines wider than the screen, so the menu here is our own,
+//! on the same `console` crate; dialoguer asks for passwords and confirmations. Everything is drawn on stderr, and read
+//! from stdin or, when that is taken, from the terminal itself.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::sync::Mutex;
+
+use cardcase::Error;
+use cardcase::chooser::{Chooser, Question, Reply};
+use cardcase::decisions::{Lifetime, Mode};
+use cardcase::matching::{Candidate, Warning};
+use cardcase::name::Name;
+use cardcase::vault::Unlocker;
+use console::{Key, Term, measure_text_width, style, truncate_str};
+use dialoguer::theme::SimpleTheme;
+use dialoguer::{Confirm, Password};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use zeroize::Zeroizing;
+
+use crate::output::{days_from, plain};
+use crate::report::{Code, Failure};
+
+/// Authorities of a request shown by name; the rest is counted.
+const AUTHORITIES_SHOWN: usize = 3;
+
+/// The terminal's settings while a question is open, for whoever has to leave in the middle of it.
+static ASKING: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Whether a person can be asked: stderr is a terminal, and there is one to read from.
+pub(crate) fn is_there() -> bool {
+    Term::stderr().features().is_attended() && settings().is_ok()
+}
+
+/// On a signal: puts the terminal back, stores nothing, and leaves.
+pub(crate) fn restore_on_signals() {
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            let was_asking = restore();
+            let code = match signal {
+                SIGINT => Code::Interrupted as i32,
+                // The terminal has gone, and with it whoever was asked
+                SIGHUP if was_asking => Code::NobodyToAsk as i32,
+                signal => 128 + signal,
+            };
+            std::process::exit(code);
+        }
+    });
+}
+
+/// Whether a question was open.
+fn restore() -> bool {
+    let Ok(mut asking) = ASKING.lock() else { return false };
+    let Some(before) = asking.take() else { return false };
+    let _ = Term::stderr().show_cursor();
+    let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &before));
+    true
+}
+
+fn settings() -> rustix::io::Result<Termios> {
+    with_input(|input| tcgetattr(input))
+}
+
+/// The terminal that keys come from: stdin, or what is behind it.
+fn with_input<T>(work: impl Fn(rustix::fd::BorrowedFd<'_>) -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    use rustix::fd::AsFd;
+    work(io::stdin().as_fd()).or_else(|_| {
+        let terminal = File::open("/dev/tty").map_err(|_| rustix::io::Errno::NOTTY)?;
+        work(terminal.as_fd())
+    })
+}
+
+/// A question is open from here until this is dropped; then the terminal is as it was.
+struct Asking;
+
+impl Asking {
+    fn begin() -> Self {
+        if let Ok(mut asking) = ASKING.lock() {
+            *asking = settings().ok();
+        }
+        Self
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Asks which identity to send.
+pub(crate) struct TerminalChooser;
+
+impl Chooser for TerminalChooser {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        loop {
+            let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
+            rows.push("Send no certificate".to_owned());
+            let details = |index: usize| match question.candidates.get(index) {
+                Some(candidate) => details(candidate, question),
+                None => vec!["The server is told that you have no certificate.".to_owned()],
+            };
+            let index = match menu(&header(question), &rows, &details) {
+                Picked::Row(index) => index,
+                Picked::Nothing(reply) => return reply,
+            };
+            let Some(lifetime) = (match lifetime(question, rows.get(index)) {
+                Ok(lifetime) => lifetime,
+                Err(reply) => return reply,
+            }) else {
+                continue;
+            };
+            return if index < question.candidates.len() {
+                Reply::Identity { index, lifetime }
+            } else {
+                Reply::None { lifetime }
+            };
+        }
+    }
+}
+
+/// How long to remember the answer; `None` is back to the list. Chrome mode does not ask.
+fn lifetime(question: &Question<'_>, picked: Option<&String>) -> Result<Option<Lifetime>, Reply> {
+    if question.mode == Mode::Chrome {
+        return Ok(Some(Lifetime::Permanent));
+    }
+    let header = vec![
+        picked.cloned().unwrap_or_default(),
+        format!("Remember this answer for {}?", plain(question.destination.host())),
+    ];
+    let rows = ["Just this once", "Until I log out", "Permanently", "Back"].map(str::to_owned);
+    let lifetimes = [Some(Lifetime::Once), Some(Lifetime::Session), Some(Lifetime::Permanent)];
+    match menu(&header, &rows, &|_| Vec::new()) {
+        Picked::Row(index) => Ok(lifetimes.get(index).copied().flatten()),
+        Picked::Nothing(reply) => Err(reply),
+    }
+}
+
+fn header(question: &Question<'_>) -> Vec<String> {
+    let mut lines = vec![format!("{} asks for a client certificate.", style(question.destination).for_stderr().bold())];
+    lines.push(asked_for(&question.request.authorities));
+    if question.request.is_visible() {
+        lines.push("Below TLS 1.3 whoever listens on the network can see which one you send.".to_owned());
+    }
+    if let Some(unfit) = question.unfit {
+        let reasons: Vec<&str> = unfit.reasons.iter().map(|reason| reason.text()).collect();
+        let why = if reasons.is_empty() { "out of its validity".to_owned() } else { reasons.join(", ") };
+        lines.push(format!("Remembered was {}, which is {why}.", plain(unfit.identity.name())));
+    }
+    lines
+}
+
+/// The authorities a server named, by organisation and name, shortened.
+fn asked_for(authorities: &[Name]) -> String {
+    if authorities.is_empty() {
+        return "It takes certificates of any issuer.".to_owned();
+    }
+    let shown: Vec<String> = authorities.iter().take(AUTHORITIES_SHOWN).map(authority).collect();
+    let more = match authorities.len().saturating_sub(AUTHORITIES_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("Issuers it names: {}{more}.", shown.join("; "))
+}
+
+fn authority(name: &Name) -> String {
+    let common = name.common_name();
+    let organisation = name.attribute("O").filter(|organisation| *organisation != common);
+    let full = organisation.map_or_else(|| common.clone(), |organisation| format!("{common} ({organisation})"));
+    truncate_str(&plain(&full), 60, "…").into_owned()
+}
+
+/// One line of the list: name, issuer, validity, and what is odd about it.
+fn row(candidate: &Candidate, question: &Question<'_>) -> String {
+    let certificate = candidate.identity.certificate();
+    let expiry = days_from(question.now, certificate.not_after());
+    let odd: Vec<&str> = candidate
+        .warnings
+        .iter()
+        .filter(|warning| !matches!(warning, Warning::VisibleBelowTls13 | Warning::Expired))
+        .map(|warning| warning.text())
+        .collect();
+    let validity = if candidate.warnings.contains(&Warning::Expired) {
+        format!("EXPIRED {expiry}")
+    } else {
+        format!("expires {expiry}")
+    };
+    let mut parts = vec![plain(candidate.identity.name()), plain(&certificate.issuer().common_name()), validity];
+    if !odd.is_empty() {
+        parts.push(odd.join(", "));
+    }
+    parts.join(" · ")
+}
+
+/// Everything about a candidate that tells it from another.
+fn details(candidate: &Candidate, question: &Question<'_>) -> Vec<String> {
+    let certificate = candidate.identity.certificate();
+    let emails = match certificate.emails() {
+        [] => "none".to_owned(),
+        emails => plain(&emails.join(", ")),
+    };
+    let mut lines = vec![
+        format!("Subject  {}", plain(&certificate.subject().to_string())),
+        format!("E-mail   {emails}"),
+        format!("Issuer   {}", plain(&certificate.issuer().to_string())),
+        format!("Serial   {}  SHA-256 {}…", certificate.serial(), certificate.fingerprint().short()),
+        format!(
+            "Valid    {} to {} ({})  Key {}",
+            certificate.not_before().date(),
+            certificate.not_after().date(),
+            days_from(question.now, certificate.not_after()),
+            certificate.key(),
+        ),
+    ];
+    let warnings: Vec<&str> = candidate.warnings.iter().map(|warning| warning.text()).collect();
+    if !warnings.is_empty() {
+        lines.push(format!("Note     {}", warnings.join("; ")));
+    }
+    lines
+}
+
+/// What became of a menu.
+enum Picked {
+    Row(usize),
+    Nothing(Reply),
+}
+
+/// Lets the person pick one of `rows`. Nothing is picked by Enter alone: a row has to be moved to first.
+fn menu(header: &[String], rows: &[String], details: &dyn Fn(usize) -> Vec<String>) -> Picked {
+    let _asking = Asking::begin();
+    let mut menu = Menu { term: Term::stderr(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
+    let picked = menu.run().unwrap_or_else(|error| match error.kind() {
+        ErrorKind::Interrupted => Picked::Nothing(Reply::Abort),
+        _ => Picked::Nothing(Reply::Nobody),
+    });
+    let _ = menu.clear();
+    let _ = menu.term.show_cursor();
+    picked
+}
+
+struct Menu<'a> {
+    term: Term,
+    header: &'a [String],
+    rows: &'a [String],
+    details: &'a dyn Fn(usize) -> Vec<String>,
+    /// What was typed; only rows that contain it are shown.
+    filter: String,
+    /// Which of the shown rows is marked.
+    at: Option<usize>,
+    /// Lines on the screen.
+    drawn: usize,
+}
+
+impl Menu<'_> {
+    fn run(&mut self) -> io::Result<Picked> {
+        self.term.hide_cursor()?;
+        loop {
+            let shown = self.shown();
+            self.draw(&shown)?;
+            let page = self.page();
+            let last = shown.len().saturating_sub(1);
+            match self.term.read_key_raw()? {
+                Key::Enter => {
+                    if let Some(row) = self.at.and_then(|at| shown.get(at)) {
+                        return Ok(Picked::Row(*row));
+                    }
+                }
+                Key::ArrowDown | Key::Tab => {
+                    self.at = Some(self.at.map_or(0, |at| if at == last { 0 } else { at + 1 }))
+                }
+                Key::ArrowUp | Key::BackTab => {
+                    self.at = Some(self.at.filter(|&at| at > 0).map_or(last, |at| at - 1));
+                }
+                Key::PageDown => self.at = Some(self.at.map_or(0, |at| (at + page).min(last))),
+                Key::PageUp => self.at = Some(self.at.map_or(0, |at| at.saturating_sub(page))),
+                Key::Home => self.at = Some(0),
+                Key::End => self.at = Some(last),
+                Key::Escape | Key::CtrlC => return Ok(Picked::Nothing(Reply::Abort)),
+                // Ctrl-D: the end of what is typed
+                Key::Char('\u{4}') => return Ok(Picked::Nothing(Reply::Nobody)),
+                Key::Backspace => {
+                    self.narrow(|filter| filter.truncate(filter.char_indices().last().map_or(0, |(at, _)| at)))
+                }
+                Key::Char(c) if !c.is_control() => self.narrow(|filter| filter.push(c)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Another filter shows other rows, so none of them is marked.
+    fn narrow(&mut self, change: impl Fn(&mut String)) {
+        change(&mut self.filter);
+        self.at = None;
+    }
+
+    fn shown(&self) -> Vec<usize> {
+        let wanted = self.filter.to_lowercase();
+        let fits = |row: &String| row.to_lowercase().contains(&wanted);
+        self.rows.iter().enumerate().filter(|(_, row)| fits(row)).map(|(index, _)| index).collect()
+    }
+
+    /// Rows that fit between the header and the details.
+    fn page(&self) -> usize {
+        let (height, _) = self.term.size();
+        // Six lines of details, the help, an empty line above each, and the line the cursor stands on
+        let taken = self.header.len() + if (self.details)(0).is_empty() { 4 } else { 10 };
+        usize::from(height).saturating_sub(taken).max(1)
+    }
+
+    fn draw(&mut self, shown: &[usize]) -> io::Result<()> {
+        let (height, width) = self.term.size();
+        let page = self.page();
+        let first = self.at.map_or(0, |at| at / page * page);
+        let mut lines: Vec<String> = self.header.to_vec();
+        lines.push(String::new());
+        for (place, row) in shown.iter().enumerate().skip(first).take(page) {
+            let text = self.rows.get(*row).map(String::as_str).unwrap_or_default();
+            lines.push(if self.at == Some(place) {
+                style(format!("> {text}")).for_stderr().reverse().to_string()
+            } else {
+                format!("  {text}")
+            });
+        }
+        if let Some(row) = self.at.and_then(|at| shown.get(at)) {
+            let details = (self.details)(*row);
+            if !details.is_empty() {
+                lines.push(String::new());
+                lines.extend(details);
+            }
+        }
+        lines.push(String::new());
+        lines.push(self.help(shown.len(), first, page));
+        self.clear()?;
+        lines.truncate(usize::from(height).saturating_sub(1));
+        for line in &lines {
+            // The last column stays free: a terminal may wrap at it
+            let width = usize::from(width).saturating_sub(1);
+            let cut = if measure_text_width(line) > width { truncate_str(line, width, "…") } else { line.into() };
+            self.term.write_line(&cut)?;
+        }
+        self.drawn = lines.len();
+        self.term.flush()
+    }
+
+    fn help(&self, shown: usize, first: usize, page: usize) -> String {
+        let place = if shown > page {
+            format!("{}-{} of {shown}  ", first + 1, (first + page).min(shown))
+        } else {
+            String::new()
+        };
+        let filter = if self.filter.is_empty() { "type to filter" } else { self.filter.as_str() };
+        let keys = "↑↓ PgUp PgDn, Enter to pick, Esc to abort";
+        style(format!("{place}{keys}  [{}]", plain(filter))).for_stderr().dim().to_string()
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        self.term.clear_last_lines(std::mem::take(&mut self.drawn))
+    }
+}
+
+/// Asks for the primary password.
+pub(crate) struct TerminalUnlocker;
+
+impl Unlocker for TerminalUnlocker {
+    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        let prompt = if attempt == 1 { "Primary password" } else { "Wrong. Primary password" };
+        password(prompt).map_err(|failure| match failure.code {
+            Code::NobodyToAsk => Error::VaultLocked,
+            _ => Error::Aborted { destination: "any server".to_owned() },
+        })
+    }
+}
+
+/// Asks for a password, which is not shown.
+pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    let _asking = Asking::begin();
+    let asked = Password::with_theme(&SimpleTheme).with_prompt(plain(prompt)).allow_empty_password(true);
+    asked.interact_on(&Term::stderr()).map(Zeroizing::new).map_err(|error| nobody(&error))
+}
+
+/// Asks yes or no; there is no default.
+pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
+    let _asking = Asking::begin();
+    let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
+    match asked.interact_on_opt(&Term::stderr()) {
+        Ok(answer) => Ok(answer.unwrap_or(false)),
+        Err(error) => Err(nobody(&error)),
+    }
+}
+
+fn nobody(error: &dialoguer::Error) -> Failure {
+    let dialoguer::Error::IO(error) = error;
+    match error.kind() {
+        ErrorKind::Interrupted => Failure::new(Code::Interrupted, "interrupted"),
+        _ => Failure::new(Code::NobodyToAsk, "an answer was needed, and nobody can be asked"),
+    }
+}
