@@ -29,7 +29,9 @@ def finished(by):
 
 def chain_of(secured):
     """Every certificate as it came; Python has this only inside before 3.13."""
-    chain = secured._sslobj.get_unverified_chain() or []
+    if secured.getpeercert(binary_form=True) is None:
+        return []
+    chain = secured._sslobj.get_unverified_chain()
     return [hashlib.sha256(each.public_bytes(ssl._ssl.ENCODING_DER)).hexdigest() for each in chain]
 
 

@@ -74,6 +74,7 @@ pub struct Setup<'a> {
     authorities: Vec<&'a Authority>,
     hints: bool,
     http1: bool,
+    schemes: Option<String>,
     listen: IpAddr,
 }
 
@@ -87,6 +88,7 @@ impl<'a> Setup<'a> {
             authorities: Vec::new(),
             hints: true,
             http1: false,
+            schemes: None,
             listen: Ipv4Addr::LOCALHOST.into(),
         }
     }
@@ -115,6 +117,12 @@ impl<'a> Setup<'a> {
 
     pub fn http1(mut self) -> Self {
         self.http1 = true;
+        self
+    }
+
+    /// The signature schemes asked for, in OpenSSL's words. OpenSSL only.
+    pub fn client_schemes(mut self, schemes: &str) -> Self {
+        self.schemes = Some(schemes.to_owned());
         self
     }
 

@@ -23,6 +23,9 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
         Ask::Unchecked => command.args(["-verify", "5"]),
         Ask::Never => &mut command,
     };
+    if let Some(schemes) = &setup.schemes {
+        command.args(["-client_sigalgs", schemes]);
+    }
     if let Some(file) = setup.authorities_file(dir.path()) {
         // -CAfile names them in the request as well
         command.arg(if setup.hints { "-CAfile" } else { "-verifyCAfile" }).arg(file);
