@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use pty_process::blocking::{Command, Pty};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{Cardcase, wait};
 
@@ -136,6 +137,12 @@ impl Terminal {
     /// Closes the window: the command loses its terminal.
     pub fn hang_up(&mut self) {
         self.pty = None;
+    }
+
+    /// Asks the command to end, as a shutdown does.
+    pub fn terminate(&self) {
+        let child = self.child.as_ref().expect("ended already");
+        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
     }
 
     /// Reads what is still to come and waits for the command to end.
