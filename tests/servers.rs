@@ -1,7 +1,12 @@
 //! What real servers see: the right certificate with its chain, nothing when nothing was decided
 //! on, and what a person reads when a server refuses.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod support;
 
@@ -25,7 +30,12 @@ fn seen_by(kind: Kind, identities: &[&Issued]) -> Vec<Vec<String>> {
 
 #[track_caller]
 fn assert_seen(server: &Server, kind: Kind, identities: &[&Issued], case: &str) {
-    assert_eq!(server.chains(), seen_by(kind, identities), "{case}\n{}", server.said());
+    assert_eq!(
+        server.chains(),
+        seen_by(kind, identities),
+        "{case}\n{}",
+        server.said()
+    );
 }
 
 #[test]
@@ -43,7 +53,11 @@ fn every_server_sees_the_decided_identity_with_its_chain() {
                 assert_seen(&server, kind, &[&alice], &case);
                 let handshakes = server.handshakes();
                 assert_eq!(handshakes.last().unwrap().tls, tls.number(), "{case}");
-                assert!(handshakes.last().unwrap().complete, "{case}\n{}", server.said());
+                assert!(
+                    handshakes.last().unwrap().complete,
+                    "{case}\n{}",
+                    server.said()
+                );
             }
         }
     }
@@ -74,7 +88,12 @@ fn the_chain_goes_along_whatever_the_server_names() {
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
     // What is named: the root, the intermediate too, others before it, nothing
-    let several = [&scene.guests_root, &scene.guests, &scene.server_root, &scene.staff_root];
+    let several = [
+        &scene.guests_root,
+        &scene.guests,
+        &scene.server_root,
+        &scene.staff_root,
+    ];
     let with_intermediate = [&scene.staff_root, &scene.staff];
     for kind in [Kind::OpenSsl, Kind::Go] {
         for tls in BOTH_VERSIONS {
@@ -86,7 +105,12 @@ fn the_chain_goes_along_whatever_the_server_names() {
             }
             let server = scene.server(kind).tls(tls).without_hints().start();
             scene.fetch(&server.url(), &[]).expect(0);
-            assert_seen(&server, kind, &[&alice], &format!("{kind:?} {tls:?}, nothing named"));
+            assert_seen(
+                &server,
+                kind,
+                &[&alice],
+                &format!("{kind:?} {tls:?}, nothing named"),
+            );
         }
     }
 }
@@ -125,7 +149,11 @@ fn none_sends_nothing() {
             let server = scene.server(kind).tls(tls).ask(Ask::Optional).start();
             scene.fetch(&server.url(), &[]).expect(0);
             let handshakes = server.handshakes();
-            assert!(handshakes.last().unwrap().complete, "{kind:?} {tls:?}\n{}", server.said());
+            assert!(
+                handshakes.last().unwrap().complete,
+                "{kind:?} {tls:?}\n{}",
+                server.said()
+            );
             assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
         }
     }
@@ -140,7 +168,11 @@ fn a_server_that_does_not_ask_gets_nothing() {
         for tls in BOTH_VERSIONS {
             let server = scene.server(kind).tls(tls).ask(Ask::Never).start();
             scene.fetch(&server.url(), &[]).expect(0);
-            assert_eq!(server.handshakes().len(), 1, "{kind:?} {tls:?}: not the first connection");
+            assert_eq!(
+                server.handshakes().len(),
+                1,
+                "{kind:?} {tls:?}: not the first connection"
+            );
             assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
         }
     }
@@ -156,20 +188,46 @@ struct Refusal {
 
 /// The table of browser-behaviour.md, as far as the command offers such an identity at all.
 fn refusals(scene: &Scene) -> Vec<Refusal> {
-    let row = |what, identity, alert_12, alert_13| Refusal { what, identity, alert_12, alert_13 };
+    let row = |what, identity, alert_12, alert_13| Refusal {
+        what,
+        identity,
+        alert_12,
+        alert_13,
+    };
     let with = |validity| Some(scene.employee("late").validity(validity).issue());
     vec![
         row("none", None, "handshake_failure", "certificate_required"),
-        row("unknown CA", Some(scene.guests.client("guest").issue()), "unknown_ca", "unknown_ca"),
-        row("expired", with(Validity::Expired), "certificate_expired", "certificate_expired"),
-        row("not yet valid", with(Validity::NotYet), "bad_certificate", "bad_certificate"),
+        row(
+            "unknown CA",
+            Some(scene.guests.client("guest").issue()),
+            "unknown_ca",
+            "unknown_ca",
+        ),
+        row(
+            "expired",
+            with(Validity::Expired),
+            "certificate_expired",
+            "certificate_expired",
+        ),
+        row(
+            "not yet valid",
+            with(Validity::NotYet),
+            "bad_certificate",
+            "bad_certificate",
+        ),
     ]
 }
 
 #[test]
 fn a_refusal_is_exit_5_and_names_the_alert() {
     let scene = Scene::new();
-    for Refusal { what, identity, alert_12, alert_13 } in refusals(&scene) {
+    for Refusal {
+        what,
+        identity,
+        alert_12,
+        alert_13,
+    } in refusals(&scene)
+    {
         if let Some(identity) = &identity {
             scene.machine.import(identity);
         }
@@ -179,7 +237,10 @@ fn a_refusal_is_exit_5_and_names_the_alert() {
             let outcome = fetch_as(&scene, &server, identity.as_ref());
             let case = format!("{what} {tls:?}: {}\n{}", outcome.stderr, server.said());
             assert_eq!(outcome.code(), Some(5), "{case}");
-            assert!(outcome.stderr.contains(alert), "{alert} is not named: {case}");
+            assert!(
+                outcome.stderr.contains(alert),
+                "{alert} is not named: {case}"
+            );
             let last = server.handshakes().pop().unwrap();
             assert_eq!(last.error, alert, "the server sent another alert: {case}");
             let sent = identity.as_ref().map_or(Vec::new(), Issued::sent_chain);
@@ -266,7 +327,11 @@ fn http_2_carries_the_identity() {
             let server = if http1 { setup.http1() } else { setup }.start();
             let body = scene.fetch(&server.url(), &[]).expect(0).json();
             assert_eq!(body["proto"], protocol, "{tls:?}");
-            assert_eq!(body["chain"], serde_json::json!(alice.sent_chain()), "{tls:?}");
+            assert_eq!(
+                body["chain"],
+                serde_json::json!(alice.sent_chain()),
+                "{tls:?}"
+            );
         }
     }
 }

@@ -27,7 +27,10 @@ impl Log {
     fn read(&self, mut stream: impl BufRead) {
         let mut line = Vec::new();
         // Certificates' names need not be UTF-8
-        while stream.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        while stream
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             self.change(|state| state.lines.push(text));
             line.clear();

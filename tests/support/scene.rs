@@ -55,7 +55,11 @@ impl Scene {
 
     /// Issues and imports an employee's identity.
     pub fn hire(&self, name: &str) -> Issued {
-        self.bring(self.employee(name).email(&format!("{name}@example.com")).issue())
+        self.bring(
+            self.employee(name)
+                .email(&format!("{name}@example.com"))
+                .issue(),
+        )
     }
 
     /// Imports an identity.
@@ -67,7 +71,9 @@ impl Scene {
     /// The arguments of a fetch that may ask.
     pub fn fetch_arguments(&self, url: &str) -> Vec<String> {
         let authority = self.server_root_file.to_str().unwrap();
-        ["fetch", url, "--cacert", authority].map(str::to_owned).to_vec()
+        ["fetch", url, "--cacert", authority]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// Fetches without ever asking.

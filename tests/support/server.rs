@@ -65,13 +65,25 @@ pub enum Ask {
     Never,
 }
 
+/// A server's own certificate with its key.
+enum Certificate<'a> {
+    Issued(&'a Issued),
+    Files(PathBuf, PathBuf),
+}
+
+/// Whom a server lets in.
+enum Authorities<'a> {
+    These(Vec<&'a Authority>),
+    File(PathBuf),
+}
+
 /// A server to be started.
 pub struct Setup<'a> {
     kind: Kind,
-    certificate: &'a Issued,
+    certificate: Certificate<'a>,
     tls: Option<Tls>,
     ask: Ask,
-    authorities: Vec<&'a Authority>,
+    authorities: Authorities<'a>,
     hints: bool,
     http1: bool,
     schemes: Option<String>,
@@ -80,12 +92,26 @@ pub struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     pub fn new(kind: Kind, certificate: &'a Issued) -> Self {
+        let authorities = Authorities::These(Vec::new());
+        Self::with(kind, Certificate::Issued(certificate), authorities)
+    }
+
+    /// With a certificate, its key and authorities that are files already.
+    pub fn with_files(kind: Kind, (pem, key): (PathBuf, PathBuf), authorities: PathBuf) -> Self {
+        Self::with(
+            kind,
+            Certificate::Files(pem, key),
+            Authorities::File(authorities),
+        )
+    }
+
+    fn with(kind: Kind, certificate: Certificate<'a>, authorities: Authorities<'a>) -> Self {
         Setup {
             kind,
             certificate,
             tls: None,
             ask: Ask::Require,
-            authorities: Vec::new(),
+            authorities,
             hints: true,
             http1: false,
             schemes: None,
@@ -105,7 +131,7 @@ impl<'a> Setup<'a> {
 
     /// The authorities that clients are checked against, and that the request names.
     pub fn authorities(mut self, authorities: &[&'a Authority]) -> Self {
-        self.authorities = authorities.to_vec();
+        self.authorities = Authorities::These(authorities.to_vec());
         self
     }
 
@@ -142,8 +168,25 @@ impl<'a> Setup<'a> {
     }
 
     fn authorities_file(&self, dir: &Path) -> Option<PathBuf> {
-        let any = !self.authorities.is_empty();
-        any.then(|| ca::authorities_file(dir, &self.authorities))
+        match &self.authorities {
+            Authorities::These(none) if none.is_empty() => None,
+            Authorities::These(some) => Some(ca::authorities_file(dir, some)),
+            Authorities::File(file) => Some(file.clone()),
+        }
+    }
+
+    fn certificate_file(&self, dir: &Path) -> PathBuf {
+        match &self.certificate {
+            Certificate::Issued(issued) => issued.certificate_file(dir),
+            Certificate::Files(pem, _) => pem.clone(),
+        }
+    }
+
+    fn key_file(&self, dir: &Path) -> PathBuf {
+        match &self.certificate {
+            Certificate::Issued(issued) => issued.key_file(dir),
+            Certificate::Files(_, key) => key.clone(),
+        }
     }
 }
 
@@ -210,7 +253,10 @@ impl Server {
 
     /// The chains that arrived, one of each handshake that brought any.
     pub fn chains(&self) -> Vec<Vec<String>> {
-        let chains = self.handshakes().into_iter().map(|handshake| handshake.chain);
+        let chains = self
+            .handshakes()
+            .into_iter()
+            .map(|handshake| handshake.chain);
         chains.filter(|chain| !chain.is_empty()).collect()
     }
 
@@ -239,7 +285,9 @@ impl Server {
         connection.write_all(&bytes).unwrap();
         // How the server hangs up on us is its own affair
         let _ = connection.read_to_end(&mut Vec::new());
-        let seen = self.log.wait_for(LIMIT, |line| line.contains(&trace).then_some(()));
+        let seen = self
+            .log
+            .wait_for(LIMIT, |line| line.contains(&trace).then_some(()));
         seen.unwrap_or_else(|said| panic!("{:?} never wrote down {trace}:\n{said}", self.kind));
     }
 }
@@ -257,10 +305,14 @@ impl Drop for Server {
 
 /// Starts the program and follows both its streams.
 fn spawn(mut command: Command, package: &str) -> (Child, Log) {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child =
-        command.spawn().unwrap_or_else(|error| panic!("{}", missing(&program, package, &error)));
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}", missing(&program, package, &error)));
     let log = Log::default();
     log.follow(child.stdout.take().unwrap());
     log.follow(child.stderr.take().unwrap());
@@ -277,11 +329,19 @@ fn listening(
     let kind = setup.kind;
     let port = log.wait_for(LIMIT, port);
     let port = port.unwrap_or_else(|said| panic!("{kind:?} did not start:\n{said}"));
-    Server { kind, child, log, address: SocketAddr::new(setup.listen, port), dir }
+    Server {
+        kind,
+        child,
+        log,
+        address: SocketAddr::new(setup.listen, port),
+        dir,
+    }
 }
 
 fn events(lines: &[String], name: &str) -> Vec<Value> {
-    let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let events = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     events.filter(|event| event["event"] == name).collect()
 }
 

@@ -61,17 +61,25 @@ impl Terminal {
         rows: u16,
         columns: u16,
     ) -> Terminal {
-        let (pty, window) = pty_process::blocking::open().unwrap();
-        pty.resize(pty_process::Size::new(rows, columns)).unwrap();
         let command = Command::new(env!("CARGO_BIN_EXE_cardcase"))
             .args(arguments)
             .env_clear()
-            .envs(machine.environment())
-            .env("TERM", "xterm-256color");
-        let child = command.spawn(window).unwrap();
+            .envs(machine.environment());
+        Terminal::start(command, rows, columns)
+    }
+
+    /// Any program.
+    pub fn start(command: Command, rows: u16, columns: u16) -> Terminal {
+        let (pty, window) = pty_process::blocking::open().unwrap();
+        pty.resize(pty_process::Size::new(rows, columns)).unwrap();
+        let child = command.env("TERM", "xterm-256color").spawn(window).unwrap();
         let size = |length| NonZero::new(length).expect("a window has a size");
         let screen = vt100::Parser::new(size(rows), size(columns), 0);
-        Terminal { pty: Some(pty), child: Some(child), screen }
+        Terminal {
+            pty: Some(pty),
+            child: Some(child),
+            screen,
+        }
     }
 
     /// Types, without waiting for anything.
