@@ -354,31 +354,29 @@ fn no_candidate_raises_no_question() {
     assert!(server.chains().is_empty());
 }
 
-/// The person takes so long that the server hangs up meanwhile: the answer still counts.
+/// The server goes away while the person thinks: the fetch fails, but what the person answered
+/// for good is kept.
 #[test]
-fn an_answer_outlives_the_connection() {
+fn an_answer_outlives_the_server() {
     let question = Question::new();
     let server = question.scene.server(Kind::Go).start();
-    let port = server.port();
     let mut terminal = question.asked(&server, &[]);
     choose(&mut terminal, "alice");
     terminal.wait_for(PERMANENT);
-    // Everything the server still has open is cut
     drop(server);
     choose(&mut terminal, PERMANENT);
     assert_ends(&mut terminal, 1);
     let decisions = question.scene.machine.json("decisions");
     assert_eq!(
         decisions["decisions"][0]["identity"],
-        question.alice.fingerprint(),
-        "{port}"
+        question.alice.fingerprint()
     );
 }
 
 #[test]
 fn two_hundred_identities_fit_a_window_of_80_by_24() {
     let scene = Scene::new();
-    let names: Vec<_> = (0..200).map(|number| long_name(number)).collect();
+    let names: Vec<_> = (0..200).map(long_name).collect();
     let identities: Vec<_> = names
         .iter()
         .map(|name| scene.employee(name).issue())
