@@ -1,12 +1,7 @@
 //! Input that is not what it should be: each gives a clear error and an exit code, and nothing is
 //! lost or half stored.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -21,12 +16,7 @@ use support::server::{BOTH_VERSIONS, Kind, Setup};
 
 fn import(machine: &Cardcase, file: &Path, password: &str) -> Outcome {
     let password = machine.password_file(password);
-    machine
-        .command(["--batch", "import"])
-        .arg(file)
-        .arg("--password-file")
-        .arg(password)
-        .run()
+    machine.command(["--batch", "import"]).arg(file).arg("--password-file").arg(password).run()
 }
 
 #[track_caller]
@@ -39,16 +29,8 @@ fn assert_nothing_stored(machine: &Cardcase) {
 #[track_caller]
 fn assert_names(outcome: &Outcome, file: &Path) {
     let name = file.file_name().unwrap().to_str().unwrap();
-    assert!(
-        outcome.stderr.contains("cardcase: error: "),
-        "{}",
-        outcome.stderr
-    );
-    assert!(
-        outcome.stderr.contains(name),
-        "{name} is not named: {}",
-        outcome.stderr
-    );
+    assert!(outcome.stderr.contains("cardcase: error: "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(name), "{name} is not named: {}", outcome.stderr);
 }
 
 #[test]
@@ -59,14 +41,8 @@ fn what_is_no_identity_is_not_imported() {
         ("text", b"this is not a certificate\n"),
         ("zeros", &[0; 3000]),
         ("sequence", &[0x30, 0x82, 0xff, 0xff]),
-        (
-            "huge-length",
-            &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, 3],
-        ),
-        (
-            "pem-frame",
-            b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
-        ),
+        ("huge-length", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, 3]),
+        ("pem-frame", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"),
         ("pem-cut", b"-----BEGIN CERTIFICATE-----\nMIIB"),
     ];
     for (what, content) in cases {
@@ -82,21 +58,13 @@ fn what_is_no_identity_is_not_imported() {
 fn a_truncated_file_is_not_imported() {
     let scene = Scene::new();
     for form in [P12::Default, P12::Legacy] {
-        let file = scene
-            .employee("alice")
-            .issue()
-            .p12(scene.machine.dir(), form);
+        let file = scene.employee("alice").issue().p12(scene.machine.dir(), form);
         let whole = std::fs::read(file).unwrap();
         for part in 0..20 {
             let length = whole.len() * part / 20 + part % 2;
             let cut = ca::write(scene.machine.dir(), "cut", "p12", &whole[..length]);
             let outcome = import(&scene.machine, &cut, PASSWORD);
-            assert_eq!(
-                outcome.code(),
-                Some(1),
-                "{form:?} {length}: {}",
-                outcome.stderr
-            );
+            assert_eq!(outcome.code(), Some(1), "{form:?} {length}: {}", outcome.stderr);
             assert_names(&outcome.expect(1), &cut);
         }
     }
@@ -112,10 +80,7 @@ fn a_wrong_password_is_exit_6_and_stores_nothing() {
         for password in ["wrong", "", "cardcas", "cardcase1", "Cardcase"] {
             let outcome = import(&scene.machine, &file, password).expect(6);
             assert_names(&outcome, &file);
-            assert!(
-                !outcome.stderr.contains("cardcas1"),
-                "the password is shown"
-            );
+            assert!(!outcome.stderr.contains("cardcas1"), "the password is shown");
         }
     }
     assert_nothing_stored(&scene.machine);
@@ -124,23 +89,9 @@ fn a_wrong_password_is_exit_6_and_stores_nothing() {
 #[test]
 fn a_password_nobody_can_be_asked_for_is_exit_4() {
     let scene = Scene::new();
-    let file = scene
-        .employee("alice")
-        .issue()
-        .p12(scene.machine.dir(), P12::Default);
-    scene
-        .machine
-        .command(["--batch", "import"])
-        .arg(&file)
-        .run()
-        .expect(4);
-    scene
-        .machine
-        .command(["import"])
-        .arg(&file)
-        .detached()
-        .run()
-        .expect(4);
+    let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
+    scene.machine.command(["--batch", "import"]).arg(&file).run().expect(4);
+    scene.machine.command(["import"]).arg(&file).detached().run().expect(4);
     assert_nothing_stored(&scene.machine);
 }
 
@@ -149,26 +100,15 @@ fn the_empty_password_is_tried_first() {
     let scene = Scene::new();
     let alice = scene.employee("alice").issue();
     let file = alice.p12_with_password(scene.machine.dir(), P12::Default, "");
-    let answer = scene
-        .machine
-        .command(["--batch", "--json", "import"])
-        .arg(&file)
-        .run()
-        .expect(0);
-    assert_eq!(
-        answer.json()["imported"][0]["fingerprint"],
-        alice.fingerprint()
-    );
+    let answer = scene.machine.command(["--batch", "--json", "import"]).arg(&file).run().expect(0);
+    assert_eq!(answer.json()["imported"][0]["fingerprint"], alice.fingerprint());
 }
 
 #[test]
 fn a_key_without_its_certificate_is_not_imported() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
-    let (alice, bob) = (
-        scene.employee("alice").issue(),
-        scene.employee("bob").issue(),
-    );
+    let (alice, bob) = (scene.employee("alice").issue(), scene.employee("bob").issue());
     let cases = [
         ca::write(dir, "key-of-another", "pem", bob.key_pem() + &alice.pem()),
         ca::write(dir, "key-alone", "pem", alice.key_pem()),
@@ -186,21 +126,11 @@ fn a_certificate_without_its_key_is_not_imported() {
     let dir = scene.machine.dir();
     let alice = scene.employee("alice").issue();
     let cases = [
-        ca::write(
-            dir,
-            "certificate-alone",
-            "pem",
-            alice.pem() + &alice.chain_pem(),
-        ),
+        ca::write(dir, "certificate-alone", "pem", alice.pem() + &alice.chain_pem()),
         ca::write(dir, "certificate-alone", "der", alice.der()),
     ];
     for file in cases {
-        assert_names(
-            &import(&scene.machine, &file, PASSWORD)
-                .expect(1)
-                .says(&["key"]),
-            &file,
-        );
+        assert_names(&import(&scene.machine, &file, PASSWORD).expect(1).says(&["key"]), &file);
     }
     assert_eq!(scene.machine.json("list")["identities"], json!([]));
 }
@@ -212,17 +142,10 @@ fn of_several_files_a_bad_one_leaves_whole_files_only() {
     let good = scene.employee("alice").issue().p12(dir, P12::Default);
     let bad = ca::write(dir, "bad", "p12", "nothing");
     let password = scene.machine.password_file(PASSWORD);
-    let run = scene
-        .machine
-        .command(["--batch", "import"])
-        .arg(&good)
-        .arg(&bad);
+    let run = scene.machine.command(["--batch", "import"]).arg(&good).arg(&bad);
     let outcome = run.arg("--password-file").arg(password).run().expect(1);
     assert_names(&outcome, &bad);
-    let stored = scene.machine.json("list")["identities"]
-        .as_array()
-        .unwrap()
-        .len();
+    let stored = scene.machine.json("list")["identities"].as_array().unwrap().len();
     assert!(stored <= 1);
 }
 
@@ -233,34 +156,16 @@ fn importing_again_changes_nothing() {
     let file = alice.p12(scene.machine.dir(), P12::Legacy);
     let password = scene.machine.password_file(PASSWORD);
     let run = scene.machine.command(["import", "--json"]).arg(file);
-    let answer = run
-        .arg("--password-file")
-        .arg(password)
-        .run()
-        .expect(0)
-        .json();
+    let answer = run.arg("--password-file").arg(password).run().expect(0).json();
     assert_eq!(answer["imported"], json!([]));
-    assert_eq!(
-        answer["already_present"][0]["fingerprint"],
-        alice.fingerprint()
-    );
-    assert_eq!(
-        scene.machine.json("list")["identities"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(answer["already_present"][0]["fingerprint"], alice.fingerprint());
+    assert_eq!(scene.machine.json("list")["identities"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn a_store_that_is_no_database_is_left_as_it_is() {
     let machine = Cardcase::new();
-    for content in [
-        &b"a letter, not a database\n"[..],
-        &[0xff; 8192],
-        b"SQLite format 3\0cut",
-    ] {
+    for content in [&b"a letter, not a database\n"[..], &[0xff; 8192], b"SQLite format 3\0cut"] {
         std::fs::write(machine.store(), content).unwrap();
         for command in ["list", "decisions", "remember localhost none"] {
             let outcome = machine.run(command).expect(1);
@@ -274,9 +179,7 @@ fn a_store_that_is_no_database_is_left_as_it_is() {
 fn a_store_of_another_program_is_left_as_it_is() {
     let machine = Cardcase::new();
     let database = rusqlite::Connection::open(machine.store()).unwrap();
-    database
-        .execute_batch("CREATE TABLE bookmarks(url TEXT)")
-        .unwrap();
+    database.execute_batch("CREATE TABLE bookmarks(url TEXT)").unwrap();
     drop(database);
     let before = std::fs::read(machine.store()).unwrap();
     for command in ["list", "remember localhost none"] {
@@ -310,17 +213,13 @@ fn ten_thousand_issuer_hints_are_read() {
     let alice = scene.hire("alice");
     let nameless: Vec<_> = (1..=10_000).map(Authority::nameless_root).collect();
     let mut authorities: Vec<_> = nameless.iter().collect();
-    let without = Setup::new(Kind::Go, &scene.server_certificate)
-        .authorities(&authorities)
-        .start();
+    let without = Setup::new(Kind::Go, &scene.server_certificate).authorities(&authorities).start();
     authorities.push(&scene.staff_root);
     scene.remember("localhost", &alice.fingerprint());
     for tls in BOTH_VERSIONS {
         let setup = Setup::new(Kind::Go, &scene.server_certificate).authorities(&authorities);
         let server = setup.tls(tls).start();
-        let outcome = scene
-            .machine
-            .fetch(&server.url(), &scene.server_root_file, &[]);
+        let outcome = scene.machine.fetch(&server.url(), &scene.server_root_file, &[]);
         outcome.expect(0);
         assert_eq!(server.chains(), [alice.sent_chain()], "{tls:?}");
     }
@@ -333,9 +232,7 @@ fn ten_thousand_issuer_hints_are_read() {
 fn a_request_full_of_names_is_read() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
-    let others: Vec<_> = (0..900)
-        .map(|number| Authority::root(&format!("Other {number}")))
-        .collect();
+    let others: Vec<_> = (0..900).map(|number| Authority::root(&format!("Other {number}"))).collect();
     let mut authorities: Vec<_> = others.iter().collect();
     authorities.push(&scene.staff_root);
     scene.remember("localhost", &alice.fingerprint());
@@ -346,10 +243,7 @@ fn a_request_full_of_names_is_read() {
         assert_eq!(server.chains(), [alice.sent_chain()], "{kind:?}");
         let root = scene.server_root_file.to_str().unwrap();
         let line = format!("--batch explain {} --cacert {root}", server.destination());
-        let named = scene.machine.json(&line)["authorities"]
-            .as_array()
-            .unwrap()
-            .len();
+        let named = scene.machine.json(&line)["authorities"].as_array().unwrap().len();
         assert_eq!(named, 901, "{kind:?}");
     }
 }
@@ -383,10 +277,7 @@ fn wrong_usage_is_exit_2_and_missing_things_are_not() {
         assert_eq!(outcome.code(), Some(code), "{line:?}: {}", outcome.stderr);
         let outcome = outcome.expect(code);
         assert_eq!(outcome.text(), "", "{line:?}: an error is on stdout");
-        assert!(
-            !outcome.stderr.is_empty(),
-            "{line:?}: no word of what is wrong"
-        );
+        assert!(!outcome.stderr.is_empty(), "{line:?}: no word of what is wrong");
     }
 }
 
@@ -394,9 +285,7 @@ fn wrong_usage_is_exit_2_and_missing_things_are_not() {
 fn a_name_full_of_control_characters_does_not_reach_the_terminal() {
     let scene = Scene::new();
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{202e}evil\r\n";
-    scene
-        .machine
-        .import_file(&scene.employee(evil).issue().pem_file(scene.machine.dir()));
+    scene.machine.import_file(&scene.employee(evil).issue().pem_file(scene.machine.dir()));
     for line in ["list", "list --color always", "show evil"] {
         let outcome = scene.machine.run(line);
         let said = outcome.text() + &outcome.stderr;
@@ -411,15 +300,8 @@ fn nobody_at_home_is_exit_1_and_quick() {
     let scene = Scene::new();
     scene.hire("alice");
     // A port that was free a moment ago
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("https://localhost:{port}/");
-    let run = scene
-        .machine
-        .command(scene.fetch_arguments(&url))
-        .limit(Duration::from_secs(20));
+    let run = scene.machine.command(scene.fetch_arguments(&url)).limit(Duration::from_secs(20));
     run.run().expect(1).says(&["localhost", &port.to_string()]);
 }

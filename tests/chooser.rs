@@ -1,11 +1,6 @@
 //! The chooser in a real pseudo-terminal, and what it does when there is none.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -57,16 +52,8 @@ impl Question {
 
     #[track_caller]
     fn assert_nothing_came_of_it(&self, server: &Server) {
-        assert!(
-            server.chains().is_empty(),
-            "something was sent:\n{}",
-            server.said()
-        );
-        assert!(
-            server.requests().is_empty(),
-            "something was fetched:\n{}",
-            server.said()
-        );
+        assert!(server.chains().is_empty(), "something was sent:\n{}", server.said());
+        assert!(server.requests().is_empty(), "something was fetched:\n{}", server.said());
         self.assert_nothing_stored();
     }
 
@@ -156,10 +143,7 @@ fn chrome_mode_does_not_ask_for_how_long() {
     let mut terminal = question.asked(&server, &["--mode", "chrome"]);
     choose(&mut terminal, "bob");
     assert_ends(&mut terminal, 0);
-    question
-        .scene
-        .fetch(&server.url(), &["--mode", "chrome"])
-        .expect(0);
+    question.scene.fetch(&server.url(), &["--mode", "chrome"]).expect(0);
     let bob = question.bob.sent_chain();
     assert_eq!(server.chains(), [bob.clone(), bob]);
 }
@@ -183,19 +167,8 @@ fn the_screen_tells_who_asks_and_for_what() {
     let server = question.server();
     let mut terminal = question.asked(&server, &[]);
     let destination = server.destination();
-    for text in [
-        destination.as_str(),
-        "Staff Root",
-        "alice",
-        "bob",
-        "carol",
-        SEND_NONE,
-    ] {
-        assert!(
-            terminal.text().contains(text),
-            "no {text:?} on:\n{}",
-            terminal.text()
-        );
+    for text in [destination.as_str(), "Staff Root", "alice", "bob", "carol", SEND_NONE] {
+        assert!(terminal.text().contains(text), "no {text:?} on:\n{}", terminal.text());
     }
     go_to(&mut terminal, "bob", 10);
     terminal.wait_for("bob@example.com");
@@ -209,12 +182,7 @@ fn enter_alone_answers_nothing() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = question.asked(&server, &[]);
-    assert_eq!(
-        marked(&terminal.text()),
-        None,
-        "a line is chosen already:\n{}",
-        terminal.text()
-    );
+    assert_eq!(marked(&terminal.text()), None, "a line is chosen already:\n{}", terminal.text());
     terminal.send(key::ENTER);
     terminal.stays_for(A_WHILE);
     assert!(terminal.running(), "Enter ended it:\n{}", terminal.text());
@@ -289,15 +257,8 @@ fn without_a_terminal_it_is_exit_4_at_once() {
     let server = question.server();
     let arguments = question.scene.fetch_arguments(&server.url());
     let run = |more: &[&str]| {
-        let arguments = arguments
-            .iter()
-            .map(String::as_str)
-            .chain(more.iter().copied());
-        question
-            .scene
-            .machine
-            .command(arguments)
-            .limit(Duration::from_secs(20))
+        let arguments = arguments.iter().map(String::as_str).chain(more.iter().copied());
+        question.scene.machine.command(arguments).limit(Duration::from_secs(20))
     };
     let started = Instant::now();
     for outcome in [
@@ -308,11 +269,7 @@ fn without_a_terminal_it_is_exit_4_at_once() {
     ] {
         outcome.expect(4).says(&["error", "hint", "remember"]);
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "slow: {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(20), "slow: {:?}", started.elapsed());
     question.assert_nothing_came_of_it(&server);
 }
 
@@ -367,20 +324,14 @@ fn an_answer_outlives_the_server() {
     choose(&mut terminal, PERMANENT);
     assert_ends(&mut terminal, 1);
     let decisions = question.scene.machine.json("decisions");
-    assert_eq!(
-        decisions["decisions"][0]["identity"],
-        question.alice.fingerprint()
-    );
+    assert_eq!(decisions["decisions"][0]["identity"], question.alice.fingerprint());
 }
 
 #[test]
 fn two_hundred_identities_fit_a_window_of_80_by_24() {
     let scene = Scene::new();
     let names: Vec<_> = (0..200).map(long_name).collect();
-    let identities: Vec<_> = names
-        .iter()
-        .map(|name| scene.employee(name).issue())
-        .collect();
+    let identities: Vec<_> = names.iter().map(|name| scene.employee(name).issue()).collect();
     import_together(&scene.machine, &identities);
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();
     for (rows, columns) in [(24, 80), (24, 40), (50, 200)] {
@@ -388,16 +339,9 @@ fn two_hundred_identities_fit_a_window_of_80_by_24() {
         let mut terminal = Terminal::open_sized(&scene.machine, arguments, rows, columns);
         terminal.wait_for("person 0");
         terminal.stays_for(A_WHILE);
-        assert!(
-            !terminal.any_row_wrapped(),
-            "{columns}: a line wraps:\n{}",
-            terminal.text()
-        );
+        assert!(!terminal.any_row_wrapped(), "{columns}: a line wraps:\n{}", terminal.text());
         let text = terminal.text();
-        assert!(
-            text.contains(&server.port().to_string()),
-            "the header is gone:\n{text}"
-        );
+        assert!(text.contains(&server.port().to_string()), "the header is gone:\n{text}");
         terminal.send(key::CTRL_C);
         assert_ends(&mut terminal, 130);
     }
@@ -412,14 +356,8 @@ fn reach_the_last(scene: &Scene, server: &Server, identities: &[Issued]) {
     let mut seen = std::collections::BTreeSet::new();
     while seen.len() < identities.len() {
         let here = step(&mut terminal);
-        assert!(
-            !terminal.any_row_wrapped(),
-            "a line wraps:\n{}",
-            terminal.text()
-        );
-        let person = identities
-            .iter()
-            .find(|each| here.contains(&each.name[..10]));
+        assert!(!terminal.any_row_wrapped(), "a line wraps:\n{}", terminal.text());
+        let person = identities.iter().find(|each| here.contains(&each.name[..10]));
         let new = person.is_none_or(|person| seen.insert(person.name.clone()));
         assert!(new, "came round to {here:?} after {} of them", seen.len());
     }
@@ -427,10 +365,7 @@ fn reach_the_last(scene: &Scene, server: &Server, identities: &[Issued]) {
     terminal.send(key::ENTER);
     choose(&mut terminal, ONCE);
     assert_ends(&mut terminal, 0);
-    let chosen = identities
-        .iter()
-        .find(|each| each.name.starts_with(&last))
-        .unwrap();
+    let chosen = identities.iter().find(|each| each.name.starts_with(&last)).unwrap();
     assert_eq!(server.chains(), [chosen.sent_chain()]);
 }
 
@@ -438,25 +373,17 @@ fn reach_the_last(scene: &Scene, server: &Server, identities: &[Issued]) {
 fn step(terminal: &mut Terminal) -> String {
     let here = marked(&terminal.text()).map(str::to_owned);
     terminal.send(key::DOWN);
-    terminal.wait_until("the next line", |text| {
-        screen::marked(text).is_some_and(|line| Some(line) != here.as_deref())
-    });
+    terminal.wait_until("the next line", |text| screen::marked(text).is_some_and(|line| Some(line) != here.as_deref()));
     marked(&terminal.text()).unwrap().to_owned()
 }
 
 /// Tells in its first ten characters which it is, and is wider than any window.
 fn long_name(number: usize) -> String {
-    format!(
-        "person {number:03} of the Department of Redundancy {}",
-        "Department, ".repeat(9)
-    )
+    format!("person {number:03} of the Department of Redundancy {}", "Department, ".repeat(9))
 }
 
 fn import_together(machine: &Cardcase, identities: &[Issued]) {
-    let pem: String = identities
-        .iter()
-        .map(|each| each.key_pem() + &each.pem())
-        .collect();
+    let pem: String = identities.iter().map(|each| each.key_pem() + &each.pem()).collect();
     let above = identities[0].chain_pem();
     machine.import_file(&ca::write(machine.dir(), "department", "pem", pem + &above));
 }

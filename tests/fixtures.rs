@@ -1,12 +1,7 @@
 //! The files of `fixtures/`, by real producers: each is imported whole and its identities work
 //! against the fixture server.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -18,66 +13,29 @@ use support::command::Cardcase;
 use support::server::{Kind, Server, Setup};
 
 /// A file, its password, and of each identity in it: key, name, common name.
-type Row = (
-    &'static str,
-    &'static str,
-    &'static [(&'static str, &'static str, &'static str)],
-);
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str, &'static str)]);
 
 const FILES: [Row; 6] = [
-    (
-        "openssl.p12",
-        PASSWORD,
-        &[("ec-p256", "Alice Example's card", "Alice")],
-    ),
-    (
-        "openssl-legacy.p12",
-        PASSWORD,
-        &[("rsa-2048", "Bob Example's card", "Bob")],
-    ),
-    (
-        "empty-password.p12",
-        "",
-        &[("ec-p256", "Heidi Example's card", "Heidi")],
-    ),
-    (
-        "nss.p12",
-        PASSWORD,
-        &[("ec-p384", "Carol Example's card", "Carol")],
-    ),
+    ("openssl.p12", PASSWORD, &[("ec-p256", "Alice Example's card", "Alice")]),
+    ("openssl-legacy.p12", PASSWORD, &[("rsa-2048", "Bob Example's card", "Bob")]),
+    ("empty-password.p12", "", &[("ec-p256", "Heidi Example's card", "Heidi")]),
+    ("nss.p12", PASSWORD, &[("ec-p384", "Carol Example's card", "Carol")]),
     (
         "keytool.p12",
         PASSWORD,
-        &[
-            ("ec-p256", "dave", "Dave"),
-            ("rsa-2048", "erin", "Erin"),
-            ("ec-p256", "frank", "Frank"),
-        ],
+        &[("ec-p256", "dave", "Dave"), ("rsa-2048", "erin", "Erin"), ("ec-p256", "frank", "Frank")],
     ),
-    (
-        "certtool.p12",
-        PASSWORD,
-        &[("ec-p521", "Grace Example's card", "Grace")],
-    ),
+    ("certtool.p12", PASSWORD, &[("ec-p521", "Grace Example's card", "Grace")]),
 ];
 
 fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
 }
 
 fn import(machine: &Cardcase, file: &str, password: &str) -> Vec<Value> {
-    let run = machine
-        .command(["--batch", "--json", "import"])
-        .arg(fixture("identities").join(file));
-    let run = run
-        .arg("--password-file")
-        .arg(machine.password_file(password));
-    run.run().expect(0).json()["imported"]
-        .as_array()
-        .unwrap()
-        .clone()
+    let run = machine.command(["--batch", "--json", "import"]).arg(fixture("identities").join(file));
+    let run = run.arg("--password-file").arg(machine.password_file(password));
+    run.run().expect(0).json()["imported"].as_array().unwrap().clone()
 }
 
 #[test]
@@ -92,19 +50,13 @@ fn every_producers_file_is_imported_whole() {
             assert_eq!(identity["name"], *name, "{file}");
             let subject = format!("CN={person} Example,O=Cardcase Fixtures");
             assert_eq!(identity["subject"], subject, "{file}");
-            assert_eq!(
-                identity["issuer"], "CN=Fixture Issuing CA,O=Cardcase Fixtures",
-                "{file}"
-            );
+            assert_eq!(identity["issuer"], "CN=Fixture Issuing CA,O=Cardcase Fixtures", "{file}");
             let email = format!("{}@example.com", person.to_lowercase());
             assert_eq!(identity["emails"], serde_json::json!([email]), "{file}");
             assert_eq!(identity["expired"], false, "{file}");
             assert_eq!(identity["not_after"], "2046-12-31T23:59:59Z", "{file}");
         }
-        let authorities = machine.json("authorities")["authorities"]
-            .as_array()
-            .unwrap()
-            .len();
+        let authorities = machine.json("authorities")["authorities"].as_array().unwrap().len();
         assert_eq!(authorities, 2, "{file}: intermediate and root");
     }
 }
@@ -119,25 +71,17 @@ fn every_identity_of_the_fixtures_works() {
             let fingerprint = identity["fingerprint"].as_str().unwrap().to_owned();
             let line = format!("remember localhost {fingerprint} --for permanent");
             machine.run(&line).expect(0);
-            machine
-                .fetch(&server.url(), &fixture("server/root.pem"), &[])
-                .expect(0);
+            machine.fetch(&server.url(), &fixture("server/root.pem"), &[]).expect(0);
             expected.push(fingerprint);
         }
     }
     let chains = server.chains();
-    assert!(
-        chains.iter().all(|chain| chain.len() == 2),
-        "leaf and intermediate: {chains:?}"
-    );
+    assert!(chains.iter().all(|chain| chain.len() == 2), "leaf and intermediate: {chains:?}");
     let leaves: Vec<_> = chains.into_iter().map(|chain| chain[0].clone()).collect();
     assert_eq!(leaves, expected);
 }
 
 fn fixture_server() -> Server {
-    let certificate = (
-        fixture("server/localhost.pem"),
-        fixture("server/localhost.key"),
-    );
+    let certificate = (fixture("server/localhost.pem"), fixture("server/localhost.key"));
     Setup::with_files(Kind::Go, certificate, fixture("server/root.pem")).start()
 }

@@ -1,12 +1,7 @@
 //! The harness itself: every server of `support` must see and write down what a known client,
 //! curl, sends to it. Were this not so, the other tests would prove nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -32,11 +27,7 @@ fn curl(scene: &Scene, url: &str, identity: Option<&Issued>) -> String {
     }
     let output = command.arg(url).output();
     let output = output.unwrap_or_else(|error| panic!("{}", missing("curl", "curl", &error)));
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]
@@ -48,25 +39,12 @@ fn servers_write_down_what_curl_sends() {
             let server = scene.server(kind).tls(tls).start();
             let said = curl(&scene, &server.url(), Some(&alice));
             let handshakes = server.handshakes();
-            assert_eq!(
-                handshakes.len(),
-                1,
-                "{kind:?} {tls:?}: {said}\n{}",
-                server.said()
-            );
+            assert_eq!(handshakes.len(), 1, "{kind:?} {tls:?}: {said}\n{}", server.said());
             let sent = alice.sent_chain();
-            let expected = if kind == Kind::Nginx {
-                &sent[..1]
-            } else {
-                &sent[..]
-            };
+            let expected = if kind == Kind::Nginx { &sent[..1] } else { &sent[..] };
             assert_eq!(handshakes[0].chain, expected, "{kind:?} {tls:?}: {said}");
             assert_eq!(handshakes[0].tls, tls.number());
-            assert!(
-                handshakes[0].complete,
-                "{kind:?} {tls:?}: {said}\n{}",
-                server.said()
-            );
+            assert!(handshakes[0].complete, "{kind:?} {tls:?}: {said}\n{}", server.said());
         }
     }
 }
@@ -82,12 +60,7 @@ fn servers_write_down_that_nothing_came() {
                 let handshakes = server.handshakes();
                 assert_eq!(handshakes.len(), 1, "{kind:?} {tls:?}\n{}", server.said());
                 assert_eq!(handshakes[0].chain.len(), 0);
-                assert_eq!(
-                    handshakes[0].complete,
-                    complete,
-                    "{kind:?} {tls:?}\n{}",
-                    server.said()
-                );
+                assert_eq!(handshakes[0].complete, complete, "{kind:?} {tls:?}\n{}", server.said());
             }
         }
     }
@@ -102,12 +75,7 @@ fn openssl_names_the_alert_it_sends() {
         curl(&scene, &server.url(), Some(&stranger));
         let handshakes = server.handshakes();
         assert_eq!(handshakes.len(), 1, "{tls:?}\n{}", server.said());
-        assert_eq!(
-            handshakes[0].error,
-            "unknown_ca",
-            "{tls:?}\n{}",
-            server.said()
-        );
+        assert_eq!(handshakes[0].error, "unknown_ca", "{tls:?}\n{}", server.said());
         assert_eq!(server.chains(), [stranger.sent_chain()]);
     }
 }
@@ -119,16 +87,10 @@ fn openssl_reads_every_p12_written() {
     for form in [P12::Default, P12::Legacy] {
         let file = alice.p12(scene.machine.dir(), form);
         let mut command = Command::new("openssl");
-        command
-            .args(["pkcs12", "-legacy", "-nodes", "-passin"])
-            .arg(format!("pass:{PASSWORD}"));
+        command.args(["pkcs12", "-legacy", "-nodes", "-passin"]).arg(format!("pass:{PASSWORD}"));
         let output = command.arg("-in").arg(file).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(
-            text.matches("BEGIN CERTIFICATE").count(),
-            3,
-            "{form:?}: {text}"
-        );
+        assert_eq!(text.matches("BEGIN CERTIFICATE").count(), 3, "{form:?}: {text}");
         assert!(text.contains("friendlyName: alice"), "{form:?}: {text}");
     }
 }
@@ -136,46 +98,25 @@ fn openssl_reads_every_p12_written() {
 /// The names in the server's certificate request, as `openssl s_client` counts them.
 fn authorities_named(server: &Server, tls: Tls) -> usize {
     let mut command = Command::new("openssl");
-    command
-        .args(["s_client", "-connect"])
-        .arg(server.address().to_string());
-    command.arg(if tls == Tls::V1_2 {
-        "-tls1_2"
-    } else {
-        "-tls1_3"
-    });
+    command.args(["s_client", "-connect"]).arg(server.address().to_string());
+    command.arg(if tls == Tls::V1_2 { "-tls1_2" } else { "-tls1_3" });
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let names = text
-        .lines()
-        .skip_while(|line| !line.starts_with("Acceptable client certificate"));
-    names
-        .skip(1)
-        .take_while(|line| !line.contains("ertificate Types: ") && !line.starts_with("Requested"))
-        .count()
+    let names = text.lines().skip_while(|line| !line.starts_with("Acceptable client certificate"));
+    names.skip(1).take_while(|line| !line.contains("ertificate Types: ") && !line.starts_with("Requested")).count()
 }
 
 #[test]
 fn servers_name_as_many_authorities_as_they_were_given() {
     let scene = Scene::new();
     let nameless: Vec<_> = (1..=10_000).map(Authority::nameless_root).collect();
-    let named: Vec<_> = (0..900)
-        .map(|number| Authority::root(&format!("Other {number}")))
-        .collect();
-    for (kind, authorities) in [
-        (Kind::Go, &nameless),
-        (Kind::Go, &named),
-        (Kind::OpenSsl, &named),
-    ] {
+    let named: Vec<_> = (0..900).map(|number| Authority::root(&format!("Other {number}"))).collect();
+    for (kind, authorities) in [(Kind::Go, &nameless), (Kind::Go, &named), (Kind::OpenSsl, &named)] {
         let all: Vec<_> = authorities.iter().collect();
         for tls in BOTH_VERSIONS {
             let setup = Setup::new(kind, &scene.server_certificate).ask(Ask::Optional);
             let server = setup.tls(tls).authorities(&all).start();
-            assert_eq!(
-                authorities_named(&server, tls),
-                all.len(),
-                "{kind:?} {tls:?}"
-            );
+            assert_eq!(authorities_named(&server, tls), all.len(), "{kind:?} {tls:?}");
         }
     }
 }
@@ -187,9 +128,7 @@ fn shell(script: &str) -> Terminal {
 
 #[test]
 fn the_terminal_shows_what_a_person_would_see() {
-    let mut terminal = shell(
-        r"stty size; printf '\033[?25l\033[5;10Hthere'; read line; printf '\033[?25h'; exit 7",
-    );
+    let mut terminal = shell(r"stty size; printf '\033[?25l\033[5;10Hthere'; read line; printf '\033[?25h'; exit 7");
     terminal.wait_for("there");
     assert_eq!(terminal.rows()[0], "24 80");
     assert_eq!(terminal.rows()[4], "         there");
@@ -212,4 +151,10 @@ fn the_terminal_sends_the_signals_of_a_terminal() {
         }
         assert_eq!(terminal.end().signal(), Some(signal));
     }
+}
+
+#[test]
+fn a_command_that_hangs_is_ended() {
+    let child = Command::new("sleep").arg("60").spawn().unwrap();
+    assert!(support::command::wait(child, std::time::Duration::from_millis(200)).is_none());
 }

@@ -1,12 +1,7 @@
 //! What real servers see: the right certificate with its chain, nothing when nothing was decided
 //! on, and what a person reads when a server refuses.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -30,12 +25,7 @@ fn seen_by(kind: Kind, identities: &[&Issued]) -> Vec<Vec<String>> {
 
 #[track_caller]
 fn assert_seen(server: &Server, kind: Kind, identities: &[&Issued], case: &str) {
-    assert_eq!(
-        server.chains(),
-        seen_by(kind, identities),
-        "{case}\n{}",
-        server.said()
-    );
+    assert_eq!(server.chains(), seen_by(kind, identities), "{case}\n{}", server.said());
 }
 
 #[test]
@@ -53,11 +43,7 @@ fn every_server_sees_the_decided_identity_with_its_chain() {
                 assert_seen(&server, kind, &[&alice], &case);
                 let handshakes = server.handshakes();
                 assert_eq!(handshakes.last().unwrap().tls, tls.number(), "{case}");
-                assert!(
-                    handshakes.last().unwrap().complete,
-                    "{case}\n{}",
-                    server.said()
-                );
+                assert!(handshakes.last().unwrap().complete, "{case}\n{}", server.said());
             }
         }
     }
@@ -88,12 +74,7 @@ fn the_chain_goes_along_whatever_the_server_names() {
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
     // What is named: the root, the intermediate too, others before it, nothing
-    let several = [
-        &scene.guests_root,
-        &scene.guests,
-        &scene.server_root,
-        &scene.staff_root,
-    ];
+    let several = [&scene.guests_root, &scene.guests, &scene.server_root, &scene.staff_root];
     let with_intermediate = [&scene.staff_root, &scene.staff];
     for kind in [Kind::OpenSsl, Kind::Go] {
         for tls in BOTH_VERSIONS {
@@ -105,12 +86,7 @@ fn the_chain_goes_along_whatever_the_server_names() {
             }
             let server = scene.server(kind).tls(tls).without_hints().start();
             scene.fetch(&server.url(), &[]).expect(0);
-            assert_seen(
-                &server,
-                kind,
-                &[&alice],
-                &format!("{kind:?} {tls:?}, nothing named"),
-            );
+            assert_seen(&server, kind, &[&alice], &format!("{kind:?} {tls:?}, nothing named"));
         }
     }
 }
@@ -149,11 +125,7 @@ fn none_sends_nothing() {
             let server = scene.server(kind).tls(tls).ask(Ask::Optional).start();
             scene.fetch(&server.url(), &[]).expect(0);
             let handshakes = server.handshakes();
-            assert!(
-                handshakes.last().unwrap().complete,
-                "{kind:?} {tls:?}\n{}",
-                server.said()
-            );
+            assert!(handshakes.last().unwrap().complete, "{kind:?} {tls:?}\n{}", server.said());
             assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
         }
     }
@@ -168,11 +140,7 @@ fn a_server_that_does_not_ask_gets_nothing() {
         for tls in BOTH_VERSIONS {
             let server = scene.server(kind).tls(tls).ask(Ask::Never).start();
             scene.fetch(&server.url(), &[]).expect(0);
-            assert_eq!(
-                server.handshakes().len(),
-                1,
-                "{kind:?} {tls:?}: not the first connection"
-            );
+            assert_eq!(server.handshakes().len(), 1, "{kind:?} {tls:?}: not the first connection");
             assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
         }
     }
@@ -188,46 +156,20 @@ struct Refusal {
 
 /// The table of browser-behaviour.md, as far as the command offers such an identity at all.
 fn refusals(scene: &Scene) -> Vec<Refusal> {
-    let row = |what, identity, alert_12, alert_13| Refusal {
-        what,
-        identity,
-        alert_12,
-        alert_13,
-    };
+    let row = |what, identity, alert_12, alert_13| Refusal { what, identity, alert_12, alert_13 };
     let with = |validity| Some(scene.employee("late").validity(validity).issue());
     vec![
         row("none", None, "handshake_failure", "certificate_required"),
-        row(
-            "unknown CA",
-            Some(scene.guests.client("guest").issue()),
-            "unknown_ca",
-            "unknown_ca",
-        ),
-        row(
-            "expired",
-            with(Validity::Expired),
-            "certificate_expired",
-            "certificate_expired",
-        ),
-        row(
-            "not yet valid",
-            with(Validity::NotYet),
-            "bad_certificate",
-            "bad_certificate",
-        ),
+        row("unknown CA", Some(scene.guests.client("guest").issue()), "unknown_ca", "unknown_ca"),
+        row("expired", with(Validity::Expired), "certificate_expired", "certificate_expired"),
+        row("not yet valid", with(Validity::NotYet), "bad_certificate", "bad_certificate"),
     ]
 }
 
 #[test]
 fn a_refusal_is_exit_5_and_names_the_alert() {
     let scene = Scene::new();
-    for Refusal {
-        what,
-        identity,
-        alert_12,
-        alert_13,
-    } in refusals(&scene)
-    {
+    for Refusal { what, identity, alert_12, alert_13 } in refusals(&scene) {
         if let Some(identity) = &identity {
             scene.machine.import(identity);
         }
@@ -237,10 +179,7 @@ fn a_refusal_is_exit_5_and_names_the_alert() {
             let outcome = fetch_as(&scene, &server, identity.as_ref());
             let case = format!("{what} {tls:?}: {}\n{}", outcome.stderr, server.said());
             assert_eq!(outcome.code(), Some(5), "{case}");
-            assert!(
-                outcome.stderr.contains(alert),
-                "{alert} is not named: {case}"
-            );
+            assert!(outcome.stderr.contains(alert), "{alert} is not named: {case}");
             let last = server.handshakes().pop().unwrap();
             assert_eq!(last.error, alert, "the server sent another alert: {case}");
             let sent = identity.as_ref().map_or(Vec::new(), Issued::sent_chain);
@@ -250,11 +189,7 @@ fn a_refusal_is_exit_5_and_names_the_alert() {
 }
 
 /// Fetches with this identity or none, by a decision for this once.
-fn fetch_as(
-    scene: &Scene,
-    server: &Server,
-    identity: Option<&Issued>,
-) -> support::command::Outcome {
+fn fetch_as(scene: &Scene, server: &Server, identity: Option<&Issued>) -> support::command::Outcome {
     match identity {
         Some(identity) => scene.fetch(&server.url(), &["--as", &identity.fingerprint()]),
         None => scene.fetch(&server.url(), &["--credentials", "omit"]),
@@ -299,10 +234,7 @@ fn a_remembered_none_that_is_refused_is_exit_5_too() {
 fn nginx_refuses_by_a_page_which_is_exit_5_and_delivered() {
     let scene = Scene::new();
     let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
-    let cases = [
-        (None, "No required SSL certificate was sent"),
-        (Some(&expired), "The SSL certificate error"),
-    ];
+    let cases = [(None, "No required SSL certificate was sent"), (Some(&expired), "The SSL certificate error")];
     for tls in BOTH_VERSIONS {
         for http1 in [true, false] {
             for (identity, page) in cases {
@@ -327,11 +259,7 @@ fn http_2_carries_the_identity() {
             let server = if http1 { setup.http1() } else { setup }.start();
             let body = scene.fetch(&server.url(), &[]).expect(0).json();
             assert_eq!(body["proto"], protocol, "{tls:?}");
-            assert_eq!(
-                body["chain"],
-                serde_json::json!(alice.sent_chain()),
-                "{tls:?}"
-            );
+            assert_eq!(body["chain"], serde_json::json!(alice.sent_chain()), "{tls:?}");
         }
     }
 }

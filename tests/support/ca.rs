@@ -6,9 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, RsaKeySize, SanType,
-    SerialNumber, SignatureAlgorithm,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber, SignatureAlgorithm,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -89,13 +88,7 @@ impl Authority {
         let params = authority_params(name);
         let key = Key::P256.generate();
         let certificate = params.self_signed(&key).unwrap();
-        Authority {
-            params,
-            key,
-            root: certificate.clone(),
-            certificate,
-            chain: Vec::new(),
-        }
+        Authority { params, key, root: certificate.clone(), certificate, chain: Vec::new() }
     }
 
     /// A root whose subject is the empty name: the shortest there is in a certificate request.
@@ -105,13 +98,7 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from(serial));
         let key = Key::P256.generate();
         let certificate = params.self_signed(&key).unwrap();
-        Authority {
-            params,
-            key,
-            root: certificate.clone(),
-            certificate,
-            chain: Vec::new(),
-        }
+        Authority { params, key, root: certificate.clone(), certificate, chain: Vec::new() }
     }
 
     pub fn intermediate(&self, name: &str) -> Authority {
@@ -120,13 +107,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
         let mut chain = vec![certificate.clone()];
         chain.extend(self.chain.iter().cloned());
-        Authority {
-            params,
-            key,
-            certificate,
-            chain,
-            root: self.root.clone(),
-        }
+        Authority { params, key, certificate, chain, root: self.root.clone() }
     }
 
     /// A server certificate for these DNS names and addresses.
@@ -254,13 +235,7 @@ impl Client<'_> {
     pub fn self_signed(self) -> Issued {
         let key = self.key.generate();
         let certificate = self.params().self_signed(&key).unwrap();
-        Issued {
-            name: self.name,
-            certificate,
-            key,
-            chain: Vec::new(),
-            root: None,
-        }
+        Issued { name: self.name, certificate, key, chain: Vec::new(), root: None }
     }
 
     fn params(&self) -> CertificateParams {
@@ -274,8 +249,7 @@ impl Client<'_> {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
         if let Some(email) = &self.email {
-            params.subject_alt_names =
-                vec![SanType::Rfc822Name(email.as_str().try_into().unwrap())];
+            params.subject_alt_names = vec![SanType::Rfc822Name(email.as_str().try_into().unwrap())];
         }
         params
     }
@@ -345,12 +319,7 @@ impl Issued {
 
     /// Key, certificate and chain in one PEM file, as `import` takes it too.
     pub fn pem_file(&self, dir: &Path) -> PathBuf {
-        write(
-            dir,
-            "identity",
-            "pem",
-            self.key_pem() + &self.pem() + &self.chain_pem(),
-        )
+        write(dir, "identity", "pem", self.key_pem() + &self.pem() + &self.chain_pem())
     }
 
     /// A `.p12` file with chain and root and the name as friendly name, by `openssl pkcs12`.
@@ -364,13 +333,8 @@ impl Issued {
         let file = unused(dir, "identity", "p12");
         let mut command = Command::new("openssl");
         command.args(["pkcs12", "-export", "-name", &self.name, "-passout"]);
-        command
-            .arg(format!("pass:{password}"))
-            .arg("-out")
-            .arg(&file);
-        command
-            .arg("-in")
-            .arg(write(dir, "leaf", "pem", self.pem()));
+        command.arg(format!("pass:{password}")).arg("-out").arg(&file);
+        command.arg("-in").arg(write(dir, "leaf", "pem", self.pem()));
         command.arg("-inkey").arg(self.key_file(dir));
         if !self.chain.is_empty() || self.root.is_some() {
             command.arg("-certfile").arg(above);
@@ -384,15 +348,9 @@ impl Issued {
 }
 
 fn run(mut command: Command, program: &str, package: &str) {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{}", missing(program, package, &error)));
-    assert!(
-        output.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{}", missing(program, package, &error)));
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn authority_params(name: &str) -> CertificateParams {
@@ -417,15 +375,7 @@ fn distinguished_name(common_name: &str, organizations: &[&str]) -> Distinguishe
 }
 
 fn pem_file(dir: &Path, stem: &str, certificates: &[&Certificate]) -> PathBuf {
-    write(
-        dir,
-        stem,
-        "pem",
-        certificates
-            .iter()
-            .map(|each| each.pem())
-            .collect::<String>(),
-    )
+    write(dir, stem, "pem", certificates.iter().map(|each| each.pem()).collect::<String>())
 }
 
 /// A new file in `dir`; its name says what it is and never collides.
@@ -437,8 +387,5 @@ pub fn write(dir: &Path, stem: &str, extension: &str, content: impl AsRef<[u8]>)
 
 pub fn unused(dir: &Path, stem: &str, extension: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    dir.join(format!(
-        "{stem}-{}.{extension}",
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    ))
+    dir.join(format!("{stem}-{}.{extension}", COUNT.fetch_add(1, Ordering::Relaxed)))
 }

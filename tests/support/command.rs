@@ -66,24 +66,13 @@ impl Cardcase {
             ("CARDCASE_STORE", self.store.as_os_str()),
             ("LANG", OsStr::new("C.UTF-8")),
         ];
-        pairs
-            .map(|(name, value)| (name.into(), value.to_owned()))
-            .to_vec()
+        pairs.map(|(name, value)| (name.into(), value.to_owned())).to_vec()
     }
 
     /// The command with these arguments.
     pub fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Run {
-        let arguments = arguments
-            .into_iter()
-            .map(|each| each.as_ref().to_owned())
-            .collect();
-        Run {
-            environment: self.environment(),
-            arguments,
-            stdin: None,
-            limit: LIMIT,
-            detached: false,
-        }
+        let arguments = arguments.into_iter().map(|each| each.as_ref().to_owned()).collect();
+        Run { environment: self.environment(), arguments, stdin: None, limit: LIMIT, detached: false }
     }
 
     /// The words of `line` as arguments, run; nothing on its stdin.
@@ -109,12 +98,7 @@ impl Cardcase {
 
     pub fn import_file(&self, file: &Path) -> Outcome {
         let password = self.password_file(PASSWORD);
-        let arguments: [&OsStr; 4] = [
-            "import".as_ref(),
-            file.as_ref(),
-            "--password-file".as_ref(),
-            password.as_ref(),
-        ];
+        let arguments: [&OsStr; 4] = ["import".as_ref(), file.as_ref(), "--password-file".as_ref(), password.as_ref()];
         self.command(arguments).run().expect(0)
     }
 
@@ -147,8 +131,7 @@ impl Run {
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.environment
-            .push((name.into(), value.as_ref().to_owned()));
+        self.environment.push((name.into(), value.as_ref().to_owned()));
         self
     }
 
@@ -169,10 +152,7 @@ impl Run {
     }
 
     pub fn run(self) -> Outcome {
-        let shown = format!(
-            "cardcase {}",
-            self.arguments.join(OsStr::new(" ")).display()
-        );
+        let shown = format!("cardcase {}", self.arguments.join(OsStr::new(" ")).display());
         let mut child = self.process().spawn().unwrap();
         let stdout = read_to_end(child.stdout.take().unwrap());
         let stderr = read_to_end(child.stderr.take().unwrap());
@@ -187,12 +167,7 @@ impl Run {
         let (stdout, stderr) = (text(stdout), text(stderr));
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         let status = status.unwrap_or_else(|| panic!("{shown}: hangs; it said:\n{stderr}"));
-        Outcome {
-            shown,
-            status,
-            stdout,
-            stderr,
-        }
+        Outcome { shown, status, stdout, stderr }
     }
 
     fn process(&self) -> Command {
@@ -203,19 +178,9 @@ impl Run {
             command = Command::new("setsid");
             command.arg(program);
         }
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .envs(self.environment.iter().cloned());
-        let stdin = if self.stdin.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        };
-        command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
+        let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }
@@ -257,11 +222,7 @@ impl Outcome {
     pub fn expect(self, code: i32) -> Outcome {
         let (stdout, stderr) = (self.text(), &self.stderr);
         let shown = &self.shown;
-        assert_eq!(
-            self.code(),
-            Some(code),
-            "{shown}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
-        );
+        assert_eq!(self.code(), Some(code), "{shown}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         assert!(!stderr.contains("panicked at"), "{shown}: {stderr}");
         self
     }
@@ -271,11 +232,7 @@ impl Outcome {
     pub fn says(self, words: &[&str]) -> Outcome {
         let stderr = self.stderr.to_lowercase();
         for word in words {
-            assert!(
-                stderr.contains(&word.to_lowercase()),
-                "{}: no {word:?} in: {stderr}",
-                self.shown
-            );
+            assert!(stderr.contains(&word.to_lowercase()), "{}: no {word:?} in: {stderr}", self.shown);
         }
         self
     }

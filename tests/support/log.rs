@@ -27,10 +27,7 @@ impl Log {
     fn read(&self, mut stream: impl BufRead) {
         let mut line = Vec::new();
         // Certificates' names need not be UTF-8
-        while stream
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
+        while stream.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             self.change(|state| state.lines.push(text));
             line.clear();
@@ -49,11 +46,7 @@ impl Log {
 
     /// The first line for which `find` has an answer. An error when the streams end or the time
     /// is over before one comes; it shows all there is.
-    pub fn wait_for<T>(
-        &self,
-        limit: Duration,
-        find: impl Fn(&str) -> Option<T>,
-    ) -> Result<T, String> {
+    pub fn wait_for<T>(&self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T, String> {
         let until = Instant::now() + limit;
         let mut state = self.shared.0.lock().unwrap();
         loop {

@@ -24,10 +24,7 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256 as the command prints it: lower-case hex.
 pub fn fingerprint(der: &[u8]) -> String {
-    Sha256::digest(der)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The message of a test that needs a program which is not installed.

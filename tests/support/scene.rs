@@ -32,16 +32,7 @@ impl Scene {
         let staff = staff_root.intermediate("Staff Issuing");
         let guests_root = Authority::root("Guests Root");
         let guests = guests_root.intermediate("Guests Issuing");
-        Scene {
-            machine,
-            server_root,
-            server_certificate,
-            server_root_file,
-            staff_root,
-            staff,
-            guests_root,
-            guests,
-        }
+        Scene { machine, server_root, server_certificate, server_root_file, staff_root, staff, guests_root, guests }
     }
 
     /// A server that asks for staff.
@@ -55,11 +46,7 @@ impl Scene {
 
     /// Issues and imports an employee's identity.
     pub fn hire(&self, name: &str) -> Issued {
-        self.bring(
-            self.employee(name)
-                .email(&format!("{name}@example.com"))
-                .issue(),
-        )
+        self.bring(self.employee(name).email(&format!("{name}@example.com")).issue())
     }
 
     /// Imports an identity.
@@ -71,9 +58,7 @@ impl Scene {
     /// The arguments of a fetch that may ask.
     pub fn fetch_arguments(&self, url: &str) -> Vec<String> {
         let authority = self.server_root_file.to_str().unwrap();
-        ["fetch", url, "--cacert", authority]
-            .map(str::to_owned)
-            .to_vec()
+        ["fetch", url, "--cacert", authority].map(str::to_owned).to_vec()
     }
 
     /// Fetches without ever asking.

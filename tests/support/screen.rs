@@ -15,10 +15,7 @@ const MARKERS: [&str; 2] = ["❯", ">"];
 pub fn marked(screen: &str) -> Option<&str> {
     screen.lines().find_map(|row| {
         let row = row.trim_start();
-        MARKERS
-            .iter()
-            .find_map(|marker| row.strip_prefix(marker))
-            .map(str::trim)
+        MARKERS.iter().find_map(|marker| row.strip_prefix(marker)).map(str::trim)
     })
 }
 

@@ -98,11 +98,7 @@ impl<'a> Setup<'a> {
 
     /// With a certificate, its key and authorities that are files already.
     pub fn with_files(kind: Kind, (pem, key): (PathBuf, PathBuf), authorities: PathBuf) -> Self {
-        Self::with(
-            kind,
-            Certificate::Files(pem, key),
-            Authorities::File(authorities),
-        )
+        Self::with(kind, Certificate::Files(pem, key), Authorities::File(authorities))
     }
 
     fn with(kind: Kind, certificate: Certificate<'a>, authorities: Authorities<'a>) -> Self {
@@ -253,10 +249,7 @@ impl Server {
 
     /// The chains that arrived, one of each handshake that brought any.
     pub fn chains(&self) -> Vec<Vec<String>> {
-        let chains = self
-            .handshakes()
-            .into_iter()
-            .map(|handshake| handshake.chain);
+        let chains = self.handshakes().into_iter().map(|handshake| handshake.chain);
         chains.filter(|chain| !chain.is_empty()).collect()
     }
 
@@ -285,9 +278,7 @@ impl Server {
         connection.write_all(&bytes).unwrap();
         // How the server hangs up on us is its own affair
         let _ = connection.read_to_end(&mut Vec::new());
-        let seen = self
-            .log
-            .wait_for(LIMIT, |line| line.contains(&trace).then_some(()));
+        let seen = self.log.wait_for(LIMIT, |line| line.contains(&trace).then_some(()));
         seen.unwrap_or_else(|said| panic!("{:?} never wrote down {trace}:\n{said}", self.kind));
     }
 }
@@ -305,14 +296,9 @@ impl Drop for Server {
 
 /// Starts the program and follows both its streams.
 fn spawn(mut command: Command, package: &str) -> (Child, Log) {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}", missing(&program, package, &error)));
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{}", missing(&program, package, &error)));
     let log = Log::default();
     log.follow(child.stdout.take().unwrap());
     log.follow(child.stderr.take().unwrap());
@@ -329,19 +315,11 @@ fn listening(
     let kind = setup.kind;
     let port = log.wait_for(LIMIT, port);
     let port = port.unwrap_or_else(|said| panic!("{kind:?} did not start:\n{said}"));
-    Server {
-        kind,
-        child,
-        log,
-        address: SocketAddr::new(setup.listen, port),
-        dir,
-    }
+    Server { kind, child, log, address: SocketAddr::new(setup.listen, port), dir }
 }
 
 fn events(lines: &[String], name: &str) -> Vec<Value> {
-    let events = lines
-        .iter()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     events.filter(|event| event["event"] == name).collect()
 }
 

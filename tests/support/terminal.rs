@@ -48,10 +48,7 @@ impl Terminal {
     pub const COLUMNS: u16 = 80;
 
     /// 24 rows of 80.
-    pub fn open<I: AsRef<OsStr>>(
-        machine: &Cardcase,
-        arguments: impl IntoIterator<Item = I>,
-    ) -> Terminal {
+    pub fn open<I: AsRef<OsStr>>(machine: &Cardcase, arguments: impl IntoIterator<Item = I>) -> Terminal {
         Terminal::open_sized(machine, arguments, Self::ROWS, Self::COLUMNS)
     }
 
@@ -61,10 +58,8 @@ impl Terminal {
         rows: u16,
         columns: u16,
     ) -> Terminal {
-        let command = Command::new(env!("CARGO_BIN_EXE_cardcase"))
-            .args(arguments)
-            .env_clear()
-            .envs(machine.environment());
+        let command =
+            Command::new(env!("CARGO_BIN_EXE_cardcase")).args(arguments).env_clear().envs(machine.environment());
         Terminal::start(command, rows, columns)
     }
 
@@ -75,11 +70,7 @@ impl Terminal {
         let child = command.env("TERM", "xterm-256color").spawn(window).unwrap();
         let size = |length| NonZero::new(length).expect("a window has a size");
         let screen = vt100::Parser::new(size(rows), size(columns), 0);
-        Terminal {
-            pty: Some(pty),
-            child: Some(child),
-            screen,
-        }
+        Terminal { pty: Some(pty), child: Some(child), screen }
     }
 
     /// Types, without waiting for anything.

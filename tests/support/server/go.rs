@@ -11,16 +11,12 @@ use crate::support::missing;
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     let mut command = Command::new(program());
-    command
-        .arg("-listen")
-        .arg(format!("{}", std::net::SocketAddr::new(setup.listen, 0)));
+    command.arg("-listen").arg(format!("{}", std::net::SocketAddr::new(setup.listen, 0)));
     command.arg("-cert").arg(setup.certificate_file(dir.path()));
     command.arg("-key").arg(setup.key_file(dir.path()));
     command.args(["-tls", setup.tls.map_or("", |tls| tls.number())]);
     command.args(["-ask", ask(setup.ask)]);
-    command
-        .arg(format!("-hints={}", setup.hints))
-        .arg(format!("-http1={}", setup.http1));
+    command.arg(format!("-hints={}", setup.hints)).arg(format!("-http1={}", setup.http1));
     if let Some(file) = setup.authorities_file(dir.path()) {
         command.arg("-authorities").arg(file);
     }
@@ -49,19 +45,9 @@ fn compile() -> PathBuf {
     let built = directory.path().join("server");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/server.go");
     let mut command = Command::new("go");
-    command
-        .args(["build", "-o"])
-        .arg(&built)
-        .arg(source)
-        .current_dir(&directory);
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{}", missing("go", "golang-go", &error)));
-    assert!(
-        output.status.success(),
-        "go build: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    command.args(["build", "-o"]).arg(&built).arg(source).current_dir(&directory);
+    let output = command.output().unwrap_or_else(|error| panic!("{}", missing("go", "golang-go", &error)));
+    assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
     let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("server-go");
     std::fs::rename(built, &program).unwrap();
     program

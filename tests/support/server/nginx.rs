@@ -23,13 +23,7 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
         let address = free.local_addr().unwrap();
         drop(free);
         if let Some((child, log)) = listen(setup, dir.path(), address) {
-            return Server {
-                kind: setup.kind,
-                child,
-                log,
-                address,
-                dir,
-            };
+            return Server { kind: setup.kind, child, log, address, dir };
         }
     }
     panic!("nginx found every port taken, {ATTEMPTS} times")
@@ -39,17 +33,9 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
 fn listen(setup: &Setup<'_>, dir: &Path, address: SocketAddr) -> Option<(Child, Log)> {
     let file = ca::write(dir, "nginx", "conf", configuration(setup, dir, address));
     let mut command = Command::new("nginx");
-    command
-        .arg("-p")
-        .arg(dir)
-        .arg("-c")
-        .arg(file)
-        .args(["-e", "stderr"]);
+    command.arg("-p").arg(dir).arg("-c").arg(file).args(["-e", "stderr"]);
     // Debian keeps it where only root's PATH leads
-    command.env(
-        "PATH",
-        format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()),
-    );
+    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
     let (mut child, log) = spawn(command, "nginx");
     let started = log.wait_for(LIMIT, |line| {
         if line.contains("Address already in use") {
@@ -136,10 +122,7 @@ pub(super) fn barrier(mark: u32) -> (Vec<u8>, String) {
 
 pub(super) fn handshakes(lines: &[String]) -> Vec<Handshake> {
     let seen = super::events(lines, "seen");
-    seen.iter()
-        .filter(|seen| seen["tls"] != "")
-        .map(described)
-        .collect()
+    seen.iter().filter(|seen| seen["tls"] != "").map(described).collect()
 }
 
 fn described(seen: &Value) -> Handshake {
@@ -148,11 +131,7 @@ fn described(seen: &Value) -> Handshake {
     let refused = text("status") == "400";
     Handshake {
         complete: !refused,
-        error: if refused {
-            verify.to_owned()
-        } else {
-            String::new()
-        },
+        error: if refused { verify.to_owned() } else { String::new() },
         tls: text("tls").trim_start_matches("TLSv").to_owned(),
         resumed: text("resumed") == "r",
         chain: leaf(text("certificate")).into_iter().collect(),
@@ -163,9 +142,6 @@ fn described(seen: &Value) -> Handshake {
 fn leaf(escaped: &str) -> Option<String> {
     // Every sign that could mean something to this decoder is escaped, '=' and '+' too
     let (pem, _) = url::form_urlencoded::parse(escaped.as_bytes()).next()?;
-    let base64: String = pem
-        .lines()
-        .filter(|line| !line.starts_with("-----"))
-        .collect();
+    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     Some(fingerprint(&BASE64_STANDARD.decode(base64).ok()?))
 }

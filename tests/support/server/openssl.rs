@@ -15,18 +15,8 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     command.arg(SocketAddr::new(setup.listen, 0).to_string());
     command.arg("-key").arg(setup.key_file(dir.path()));
     let certificate = setup.certificate_file(dir.path());
-    command
-        .arg("-cert")
-        .arg(&certificate)
-        .arg("-cert_chain")
-        .arg(&certificate);
-    command.args(setup.tls.map(|tls| {
-        if tls == Tls::V1_2 {
-            "-tls1_2"
-        } else {
-            "-tls1_3"
-        }
-    }));
+    command.arg("-cert").arg(&certificate).arg("-cert_chain").arg(&certificate);
+    command.args(setup.tls.map(|tls| if tls == Tls::V1_2 { "-tls1_2" } else { "-tls1_3" }));
     match setup.ask {
         Ask::Require => command.args(["-Verify", "5", "-verify_return_error"]),
         Ask::Optional => command.args(["-verify", "5", "-verify_return_error"]),
@@ -38,13 +28,7 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     }
     if let Some(file) = setup.authorities_file(dir.path()) {
         // -CAfile names them in the request as well
-        command
-            .arg(if setup.hints {
-                "-CAfile"
-            } else {
-                "-verifyCAfile"
-            })
-            .arg(file);
+        command.arg(if setup.hints { "-CAfile" } else { "-verifyCAfile" }).arg(file);
     }
     let running = spawn(command, "openssl");
     listening(setup, dir, running, accept_line)
@@ -52,11 +36,7 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
 
 /// `ACCEPT 127.0.0.1:41234`
 fn accept_line(line: &str) -> Option<u16> {
-    line.strip_prefix("ACCEPT ")?
-        .rsplit(':')
-        .next()?
-        .parse()
-        .ok()
+    line.strip_prefix("ACCEPT ")?.rsplit(':').next()?.parse().ok()
 }
 
 /// A record with a ClientHello of nonsense, which the dump shows before it is refused. The server
@@ -73,17 +53,10 @@ pub(super) fn barrier(mark: u32) -> (Vec<u8>, String) {
 pub(super) fn handshakes(lines: &[String]) -> Vec<Handshake> {
     let mut all: Vec<Handshake> = Vec::new();
     for message in messages(lines) {
-        let Message {
-            ours,
-            ref title,
-            ref bytes,
-        } = message;
+        let Message { ours, ref title, ref bytes } = message;
         match (ours, title.as_str()) {
             (false, "ClientHello") if !bytes.starts_with(BARRIER) => all.push(started()),
-            (false, "ClientHello") => all.push(Handshake {
-                error: "barrier".into(),
-                ..started()
-            }),
+            (false, "ClientHello") => all.push(Handshake { error: "barrier".into(), ..started() }),
             _ => {
                 if let Some(last) = all.last_mut() {
                     note(last, &message);
@@ -99,13 +72,7 @@ const BARRIER: &[u8] = &[1, 0, 0, 8, 0xca, 0xfe, 0xca, 0xfe];
 
 fn started() -> Handshake {
     let error = "the client went away".to_owned();
-    Handshake {
-        complete: false,
-        error,
-        tls: String::new(),
-        resumed: false,
-        chain: Vec::new(),
-    }
+    Handshake { complete: false, error, tls: String::new(), resumed: false, chain: Vec::new() }
 }
 
 /// What one more message says about the handshake.
@@ -142,11 +109,7 @@ fn messages(lines: &[String]) -> Vec<Message> {
     let mut all: Vec<Message> = Vec::new();
     for line in lines {
         if let Some((ours, title)) = title(line) {
-            all.push(Message {
-                ours,
-                title,
-                bytes: Vec::new(),
-            });
+            all.push(Message { ours, title, bytes: Vec::new() });
         } else if let (Some(last), Some(bytes)) = (all.last_mut(), hex(line)) {
             last.bytes.extend(bytes);
         }
@@ -167,10 +130,7 @@ fn title(line: &str) -> Option<(bool, String)> {
 /// `    0b 00 01 87`
 fn hex(line: &str) -> Option<Vec<u8>> {
     let digits = line.strip_prefix("    ")?;
-    digits
-        .split(' ')
-        .map(|byte| u8::from_str_radix(byte, 16).ok())
-        .collect()
+    digits.split(' ').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
 }
 
 /// A ServerHello of TLS 1.3 carries the extension supported_versions with 03 04.
@@ -197,7 +157,5 @@ fn chain(message: &[u8], tls: &str) -> Vec<String> {
 }
 
 fn length(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
 }

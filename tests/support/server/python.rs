@@ -8,14 +8,9 @@ use super::{Ask, Server, Setup, listening, port_event, spawn};
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     let mut command = Command::new("python3");
-    command.arg(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/support/server.py"
-    ));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/server.py"));
     command.arg("--listen").arg(setup.listen.to_string());
-    command
-        .arg("--cert")
-        .arg(setup.certificate_file(dir.path()));
+    command.arg("--cert").arg(setup.certificate_file(dir.path()));
     command.arg("--key").arg(setup.key_file(dir.path()));
     command.args(["--tls", setup.tls.map_or("", |tls| tls.number())]);
     command.args(["--ask", ask(setup.ask)]);
