@@ -285,10 +285,13 @@ fn wrong_usage_is_exit_2_and_missing_things_are_not() {
 fn a_name_full_of_control_characters_does_not_reach_the_terminal() {
     let scene = Scene::new();
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{202e}evil\r\n";
-    scene.machine.import_file(&scene.employee(evil).issue().pem_file(scene.machine.dir()));
-    for line in ["list", "list --color always", "show evil"] {
-        let outcome = scene.machine.run(line);
+    let evil = scene.employee(evil).issue();
+    scene.machine.import_file(&evil.pem_file(scene.machine.dir()));
+    let show = format!("show {}", evil.fingerprint());
+    for line in ["list", "list --color always", &show] {
+        let outcome = scene.machine.run(line).expect(0);
         let said = outcome.text() + &outcome.stderr;
+        assert!(said.contains("evil"), "{line}: {said:?}");
         for forbidden in ["\u{1b}]0", "\u{7}", "\u{202e}", "\r"] {
             assert!(!said.contains(forbidden), "{line}: {said:?}");
         }
