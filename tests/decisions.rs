@@ -180,6 +180,7 @@ fn without_following_a_redirect_is_the_answer() {
     let (target, first) = (scene.server(Kind::Go).start(), scene.server(Kind::Go).start());
     scene.remember("localhost", &alice.fingerprint());
     scene.fetch(&first.redirect_to("localhost", &target.url()), &[]).expect(0);
+    assert_eq!(first.chains(), [alice.sent_chain()]);
     assert!(target.handshakes().is_empty());
 }
 
