@@ -1,0 +1,310 @@
+//! Input that is not what it should be: each gives a clear error and an exit code, and nothing is
+//! lost or half stored.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use support::ca::{self, Authority, P12, PASSWORD};
+use support::command::{Cardcase, Outcome};
+use support::scene::Scene;
+use support::server::{BOTH_VERSIONS, Kind, Setup};
+
+fn import(machine: &Cardcase, file: &Path, password: &str) -> Outcome {
+    let password = machine.password_file(password);
+    machine.command(["--batch", "import"]).arg(file).arg("--password-file").arg(password).run()
+}
+
+#[track_caller]
+fn assert_nothing_stored(machine: &Cardcase) {
+    assert_eq!(machine.json("list")["identities"], json!([]));
+    assert_eq!(machine.json("authorities")["authorities"], json!([]));
+}
+
+/// The error names the file, so that of many the bad one is found.
+#[track_caller]
+fn assert_names(outcome: &Outcome, file: &Path) {
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(outcome.stderr.contains("cardcase: error: "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(name), "{name} is not named: {}", outcome.stderr);
+}
+
+#[test]
+fn what_is_no_identity_is_not_imported() {
+    let machine = Cardcase::new();
+    let cases: [(&str, &[u8]); 7] = [
+        ("empty", b""),
+        ("text", b"this is not a certificate\n"),
+        ("zeros", &[0; 3000]),
+        ("sequence", &[0x30, 0x82, 0xff, 0xff]),
+        ("huge-length", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, 3]),
+        ("pem-frame", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"),
+        ("pem-cut", b"-----BEGIN CERTIFICATE-----\nMIIB"),
+    ];
+    for (what, content) in cases {
+        let file = ca::write(machine.dir(), what, "p12", content);
+        let outcome = import(&machine, &file, PASSWORD);
+        assert_eq!(outcome.code(), Some(1), "{what}: {}", outcome.stderr);
+        assert_names(&outcome.expect(1), &file);
+    }
+    assert_nothing_stored(&machine);
+}
+
+#[test]
+fn a_truncated_file_is_not_imported() {
+    let scene = Scene::new();
+    for form in [P12::Default, P12::Legacy] {
+        let file = scene.employee("alice").issue().p12(scene.machine.dir(), form);
+        let whole = std::fs::read(file).unwrap();
+        for part in 0..20 {
+            let length = whole.len() * part / 20 + part % 2;
+            let cut = ca::write(scene.machine.dir(), "cut", "p12", &whole[..length]);
+            let outcome = import(&scene.machine, &cut, PASSWORD);
+            assert_eq!(outcome.code(), Some(1), "{form:?} {length}: {}", outcome.stderr);
+            assert_names(&outcome.expect(1), &cut);
+        }
+    }
+    assert_nothing_stored(&scene.machine);
+}
+
+#[test]
+fn a_wrong_password_is_exit_6_and_stores_nothing() {
+    let scene = Scene::new();
+    let alice = scene.employee("alice").issue();
+    for form in [P12::Default, P12::Legacy] {
+        let file = alice.p12(scene.machine.dir(), form);
+        for password in ["wrong", "", "cardcas", "cardcase1", "Cardcase"] {
+            let outcome = import(&scene.machine, &file, password).expect(6);
+            assert_names(&outcome, &file);
+            assert!(!outcome.stderr.contains("cardcas1"), "the password is shown");
+        }
+    }
+    assert_nothing_stored(&scene.machine);
+}
+
+#[test]
+fn a_password_nobody_can_be_asked_for_is_exit_4() {
+    let scene = Scene::new();
+    let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
+    scene.machine.command(["--batch", "import"]).arg(&file).run().expect(4);
+    scene.machine.command(["import"]).arg(&file).detached().run().expect(4);
+    assert_nothing_stored(&scene.machine);
+}
+
+#[test]
+fn the_empty_password_is_tried_first() {
+    let scene = Scene::new();
+    let alice = scene.employee("alice").issue();
+    let file = alice.p12_with_password(scene.machine.dir(), P12::Default, "");
+    let answer = scene.machine.command(["--batch", "--json", "import"]).arg(&file).run().expect(0);
+    assert_eq!(answer.json()["imported"][0]["fingerprint"], alice.fingerprint());
+}
+
+#[test]
+fn a_key_without_its_certificate_is_not_imported() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let (alice, bob) = (scene.employee("alice").issue(), scene.employee("bob").issue());
+    let cases = [
+        ca::write(dir, "key-of-another", "pem", bob.key_pem() + &alice.pem()),
+        ca::write(dir, "key-alone", "pem", alice.key_pem()),
+        ca::write(dir, "key-alone", "der", alice.key_der()),
+    ];
+    for file in cases {
+        assert_names(&import(&scene.machine, &file, PASSWORD).expect(1), &file);
+    }
+    assert_nothing_stored(&scene.machine);
+}
+
+#[test]
+fn a_certificate_without_its_key_is_not_imported() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let alice = scene.employee("alice").issue();
+    let cases = [
+        ca::write(dir, "certificate-alone", "pem", alice.pem() + &alice.chain_pem()),
+        ca::write(dir, "certificate-alone", "der", alice.der()),
+    ];
+    for file in cases {
+        assert_names(&import(&scene.machine, &file, PASSWORD).expect(1).says(&["key"]), &file);
+    }
+    assert_eq!(scene.machine.json("list")["identities"], json!([]));
+}
+
+#[test]
+fn of_several_files_a_bad_one_leaves_whole_files_only() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let good = scene.employee("alice").issue().p12(dir, P12::Default);
+    let bad = ca::write(dir, "bad", "p12", "nothing");
+    let password = scene.machine.password_file(PASSWORD);
+    let run = scene.machine.command(["--batch", "import"]).arg(&good).arg(&bad);
+    let outcome = run.arg("--password-file").arg(password).run().expect(1);
+    assert_names(&outcome, &bad);
+    let stored = scene.machine.json("list")["identities"].as_array().unwrap().len();
+    assert!(stored <= 1);
+}
+
+#[test]
+fn importing_again_changes_nothing() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let file = alice.p12(scene.machine.dir(), P12::Legacy);
+    let password = scene.machine.password_file(PASSWORD);
+    let run = scene.machine.command(["import", "--json"]).arg(file);
+    let answer = run.arg("--password-file").arg(password).run().expect(0).json();
+    assert_eq!(answer["imported"], json!([]));
+    assert_eq!(answer["already_present"][0]["fingerprint"], alice.fingerprint());
+    assert_eq!(scene.machine.json("list")["identities"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_store_that_is_no_database_is_left_as_it_is() {
+    let machine = Cardcase::new();
+    for content in [&b"a letter, not a database\n"[..], &[0xff; 8192], b"SQLite format 3\0cut"] {
+        std::fs::write(machine.store(), content).unwrap();
+        for command in ["list", "decisions", "remember localhost none"] {
+            let outcome = machine.run(command).expect(1);
+            assert_names(&outcome, machine.store());
+        }
+        assert_eq!(std::fs::read(machine.store()).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_store_of_another_program_is_left_as_it_is() {
+    let machine = Cardcase::new();
+    let database = rusqlite::Connection::open(machine.store()).unwrap();
+    database.execute_batch("CREATE TABLE bookmarks(url TEXT)").unwrap();
+    drop(database);
+    let before = std::fs::read(machine.store()).unwrap();
+    for command in ["list", "remember localhost none"] {
+        assert_names(&machine.run(command).expect(1), machine.store());
+    }
+    assert_eq!(std::fs::read(machine.store()).unwrap(), before);
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_left_as_it_is() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    let database = rusqlite::Connection::open(scene.machine.store()).unwrap();
+    database.execute_batch("PRAGMA user_version = 999").unwrap();
+    // Back out of the write-ahead log, if there is one, so that the file holds everything
+    let _ = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    drop(database);
+    let before = std::fs::read(scene.machine.store()).unwrap();
+    for command in ["list", "remember localhost none", "remove alice --yes"] {
+        let outcome = scene.machine.run(command).expect(1).says(&["newer"]);
+        assert_names(&outcome, scene.machine.store());
+    }
+    assert_eq!(std::fs::read(scene.machine.store()).unwrap(), before);
+}
+
+/// A certificate request has room for 65535 bytes of names: for 10,000 only if each is the empty
+/// name. Go sends them as they are.
+#[test]
+fn ten_thousand_issuer_hints_are_read() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let nameless: Vec<_> = (1..=10_000).map(Authority::nameless_root).collect();
+    let mut authorities: Vec<_> = nameless.iter().collect();
+    let without = Setup::new(Kind::Go, &scene.server_certificate).authorities(&authorities).start();
+    authorities.push(&scene.staff_root);
+    scene.remember("localhost", &alice.fingerprint());
+    for tls in BOTH_VERSIONS {
+        let setup = Setup::new(Kind::Go, &scene.server_certificate).authorities(&authorities);
+        let server = setup.tls(tls).start();
+        let outcome = scene.machine.fetch(&server.url(), &scene.server_root_file, &[]);
+        outcome.expect(0);
+        assert_eq!(server.chains(), [alice.sent_chain()], "{tls:?}");
+    }
+    scene.fetch(&without.url(), &[]);
+    assert!(without.chains().is_empty());
+}
+
+/// As many different names as one request can carry.
+#[test]
+fn a_request_full_of_names_is_read() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let others: Vec<_> = (0..900).map(|number| Authority::root(&format!("Other {number}"))).collect();
+    let mut authorities: Vec<_> = others.iter().collect();
+    authorities.push(&scene.staff_root);
+    scene.remember("localhost", &alice.fingerprint());
+    for kind in [Kind::Go, Kind::OpenSsl] {
+        let setup = Setup::new(kind, &scene.server_certificate).authorities(&authorities);
+        let server = setup.start();
+        scene.fetch(&server.url(), &[]).expect(0);
+        assert_eq!(server.chains(), [alice.sent_chain()], "{kind:?}");
+        let root = scene.server_root_file.to_str().unwrap();
+        let line = format!("--batch explain {} --cacert {root}", server.destination());
+        let named = scene.machine.json(&line)["authorities"].as_array().unwrap().len();
+        assert_eq!(named, 901, "{kind:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_2_and_missing_things_are_not() {
+    let machine = Cardcase::new();
+    let cases = [
+        ("", 2),
+        ("nonsense", 2),
+        ("list --nonsense", 2),
+        ("import", 2),
+        ("fetch", 2),
+        ("fetch http://[::1", 2),
+        ("fetch ftp://localhost/", 2),
+        ("list --mode netscape", 2),
+        ("remember localhost", 2),
+        ("remember localhost none --for ever", 2),
+        ("remember local..host none", 2),
+        ("remember localhost:99999 none", 2),
+        ("import no-such-file.p12", 1),
+        ("trust no-such-file.pem", 1),
+        ("show abcd", 3),
+        ("show nobody", 3),
+        ("remove nobody --yes", 3),
+        ("remember localhost nobody", 3),
+        ("forget localhost", 3),
+    ];
+    for (line, code) in cases {
+        let outcome = machine.run(line);
+        assert_eq!(outcome.code(), Some(code), "{line:?}: {}", outcome.stderr);
+        let outcome = outcome.expect(code);
+        assert_eq!(outcome.text(), "", "{line:?}: an error is on stdout");
+        assert!(!outcome.stderr.is_empty(), "{line:?}: no word of what is wrong");
+    }
+}
+
+#[test]
+fn a_name_full_of_control_characters_does_not_reach_the_terminal() {
+    let scene = Scene::new();
+    let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{202e}evil\r\n";
+    let evil = scene.employee(evil).issue();
+    scene.machine.import_file(&evil.pem_file(scene.machine.dir()));
+    let show = format!("show {}", evil.fingerprint());
+    for line in ["list", "list --color always", &show] {
+        let outcome = scene.machine.run(line).expect(0);
+        let said = outcome.text() + &outcome.stderr;
+        assert!(said.contains("evil"), "{line}: {said:?}");
+        for forbidden in ["\u{1b}]0", "\u{7}", "\u{202e}", "\r"] {
+            assert!(!said.contains(forbidden), "{line}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn nobody_at_home_is_exit_1_and_quick() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    // A port that was free a moment ago
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("https://localhost:{port}/");
+    let run = scene.machine.command(scene.fetch_arguments(&url)).limit(Duration::from_secs(20));
+    run.run().expect(1).says(&["localhost", &port.to_string()]);
+}

@@ -1,0 +1,391 @@
+//! A test CA: roots, intermediates, server certificates and client identities, and the files
+//! they are handed over in.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber, SignatureAlgorithm,
+};
+use time::{Duration, OffsetDateTime};
+
+use super::{fingerprint, missing};
+
+/// The key of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    P256,
+    P384,
+    P521,
+    Rsa2048,
+    Ed25519,
+}
+
+impl Key {
+    fn algorithm(self) -> &'static SignatureAlgorithm {
+        match self {
+            Key::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Key::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            Key::P521 => &rcgen::PKCS_ECDSA_P521_SHA512,
+            Key::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+            Key::Ed25519 => &rcgen::PKCS_ED25519,
+        }
+    }
+
+    pub fn generate(self) -> KeyPair {
+        match self {
+            Key::Rsa2048 => KeyPair::generate_rsa_for(self.algorithm(), RsaKeySize::_2048).unwrap(),
+            _ => KeyPair::generate_for(self.algorithm()).unwrap(),
+        }
+    }
+
+    /// The name in the command's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Key::P256 => "ec-p256",
+            Key::P384 => "ec-p384",
+            Key::P521 => "ec-p521",
+            Key::Rsa2048 => "rsa-2048",
+            Key::Ed25519 => "ed25519",
+        }
+    }
+}
+
+/// When a certificate is valid, seen from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    Now,
+    Expired,
+    NotYet,
+}
+
+impl Validity {
+    fn period(self) -> (OffsetDateTime, OffsetDateTime) {
+        let now = OffsetDateTime::now_utc();
+        let (from, to) = match self {
+            Validity::Now => (-30, 365),
+            Validity::Expired => (-30, -1),
+            Validity::NotYet => (1, 365),
+        };
+        (now + Duration::days(from), now + Duration::days(to))
+    }
+}
+
+/// A CA certificate with its key, and the way up from it.
+pub struct Authority {
+    params: CertificateParams,
+    key: KeyPair,
+    certificate: Certificate,
+    /// Intermediates from this one upwards; empty for a root.
+    chain: Vec<Certificate>,
+    root: Certificate,
+}
+
+impl Authority {
+    pub fn root(name: &str) -> Authority {
+        let params = authority_params(name);
+        let key = Key::P256.generate();
+        let certificate = params.self_signed(&key).unwrap();
+        Authority { params, key, root: certificate.clone(), certificate, chain: Vec::new() }
+    }
+
+    /// A root whose subject is the empty name: the shortest there is in a certificate request.
+    pub fn nameless_root(serial: u64) -> Authority {
+        let mut params = authority_params("");
+        params.distinguished_name = DistinguishedName::new();
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = Key::P256.generate();
+        let certificate = params.self_signed(&key).unwrap();
+        Authority { params, key, root: certificate.clone(), certificate, chain: Vec::new() }
+    }
+
+    pub fn intermediate(&self, name: &str) -> Authority {
+        let params = authority_params(name);
+        let key = Key::P256.generate();
+        let certificate = params.signed_by(&key, &self.issuer()).unwrap();
+        let mut chain = vec![certificate.clone()];
+        chain.extend(self.chain.iter().cloned());
+        Authority { params, key, certificate, chain, root: self.root.clone() }
+    }
+
+    /// A server certificate for these DNS names and addresses.
+    pub fn server(&self, names: &[&str]) -> Issued {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names.clone()).unwrap();
+        params.distinguished_name = distinguished_name(&names[0], &[]);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        (params.not_before, params.not_after) = Validity::Now.period();
+        self.issue(&names[0], &params, Key::P256)
+    }
+
+    /// A client identity, to be changed by the builder and made by `issue`.
+    pub fn client(&self, name: &str) -> Client<'_> {
+        Client {
+            authority: self,
+            name: name.to_owned(),
+            key: Key::P256,
+            validity: Validity::Now,
+            key_usages: vec![KeyUsagePurpose::DigitalSignature],
+            extended_key_usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
+            email: None,
+            serial: None,
+            is_ca: false,
+        }
+    }
+
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub fn der(&self) -> &[u8] {
+        self.certificate.der()
+    }
+
+    pub fn fingerprint(&self) -> String {
+        fingerprint(self.der())
+    }
+
+    /// The certificate in a file of its own, for the `-CAfile` of this world.
+    pub fn file(&self, dir: &Path) -> PathBuf {
+        pem_file(dir, "authority", &[&self.certificate])
+    }
+
+    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, &self.key)
+    }
+
+    fn issue(&self, name: &str, params: &CertificateParams, key: Key) -> Issued {
+        let key = key.generate();
+        Issued {
+            name: name.to_owned(),
+            certificate: params.signed_by(&key, &self.issuer()).unwrap(),
+            key,
+            chain: self.chain.clone(),
+            root: Some(self.root.clone()),
+        }
+    }
+}
+
+/// Several authorities in one PEM file.
+pub fn authorities_file(dir: &Path, authorities: &[&Authority]) -> PathBuf {
+    let certificates: Vec<_> = authorities.iter().map(|each| &each.certificate).collect();
+    pem_file(dir, "authorities", &certificates)
+}
+
+/// What a client certificate is to be like.
+#[derive(Clone)]
+pub struct Client<'a> {
+    authority: &'a Authority,
+    name: String,
+    key: Key,
+    validity: Validity,
+    key_usages: Vec<KeyUsagePurpose>,
+    extended_key_usages: Vec<ExtendedKeyUsagePurpose>,
+    email: Option<String>,
+    serial: Option<Vec<u8>>,
+    is_ca: bool,
+}
+
+impl Client<'_> {
+    pub fn key(mut self, key: Key) -> Self {
+        self.key = key;
+        self
+    }
+
+    pub fn validity(mut self, validity: Validity) -> Self {
+        self.validity = validity;
+        self
+    }
+
+    /// The key usages; none leaves the extension out.
+    pub fn key_usages(mut self, usages: &[KeyUsagePurpose]) -> Self {
+        self.key_usages = usages.to_vec();
+        self
+    }
+
+    /// The extended key usages; none leaves the extension out.
+    pub fn extended_key_usages(mut self, usages: &[ExtendedKeyUsagePurpose]) -> Self {
+        self.extended_key_usages = usages.to_vec();
+        self
+    }
+
+    pub fn email(mut self, email: &str) -> Self {
+        self.email = Some(email.to_owned());
+        self
+    }
+
+    pub fn serial(mut self, serial: &[u8]) -> Self {
+        self.serial = Some(serial.to_vec());
+        self
+    }
+
+    /// A CA certificate used as a client's, as `openssl req -x509` makes them.
+    pub fn ca(mut self) -> Self {
+        self.is_ca = true;
+        self
+    }
+
+    pub fn issue(self) -> Issued {
+        self.authority.issue(&self.name, &self.params(), self.key)
+    }
+
+    pub fn self_signed(self) -> Issued {
+        let key = self.key.generate();
+        let certificate = self.params().self_signed(&key).unwrap();
+        Issued { name: self.name, certificate, key, chain: Vec::new(), root: None }
+    }
+
+    fn params(&self) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = distinguished_name(&self.name, &["Test Clients"]);
+        params.key_usages = self.key_usages.clone();
+        params.extended_key_usages = self.extended_key_usages.clone();
+        params.serial_number = self.serial.clone().map(SerialNumber::from);
+        (params.not_before, params.not_after) = self.validity.period();
+        if self.is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        if let Some(email) = &self.email {
+            params.subject_alt_names = vec![SanType::Rfc822Name(email.as_str().try_into().unwrap())];
+        }
+        params
+    }
+}
+
+/// Who writes a `.p12` file, and in which ciphers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum P12 {
+    /// PBES2, AES-256, SHA-256 MAC.
+    Default,
+    /// RC2-40, 3DES, SHA-1.
+    Legacy,
+}
+
+/// The password of every `.p12` file of the tests.
+pub const PASSWORD: &str = "cardcase";
+
+/// A certificate with its key and its chain, as it leaves the CA.
+pub struct Issued {
+    pub name: String,
+    certificate: Certificate,
+    key: KeyPair,
+    /// The intermediates, nearest first; never the root.
+    chain: Vec<Certificate>,
+    root: Option<Certificate>,
+}
+
+impl Issued {
+    pub fn fingerprint(&self) -> String {
+        fingerprint(self.certificate.der())
+    }
+
+    /// What a server must see: leaf and intermediates, never the root.
+    pub fn sent_chain(&self) -> Vec<String> {
+        let certificates = std::iter::once(&self.certificate).chain(&self.chain);
+        certificates.map(|each| fingerprint(each.der())).collect()
+    }
+
+    pub fn der(&self) -> &[u8] {
+        self.certificate.der()
+    }
+
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    pub fn key_der(&self) -> Vec<u8> {
+        self.key.serialize_der()
+    }
+
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(Certificate::pem).collect()
+    }
+
+    /// Certificate and chain in one file: what a server loads, and `curl --cert`.
+    pub fn certificate_file(&self, dir: &Path) -> PathBuf {
+        write(dir, "certificate", "pem", self.pem() + &self.chain_pem())
+    }
+
+    pub fn key_file(&self, dir: &Path) -> PathBuf {
+        write(dir, "key", "pem", self.key_pem())
+    }
+
+    /// Key, certificate and chain in one PEM file, as `import` takes it too.
+    pub fn pem_file(&self, dir: &Path) -> PathBuf {
+        write(dir, "identity", "pem", self.key_pem() + &self.pem() + &self.chain_pem())
+    }
+
+    /// A `.p12` file with chain and root and the name as friendly name, by `openssl pkcs12`.
+    pub fn p12(&self, dir: &Path, form: P12) -> PathBuf {
+        self.p12_with_password(dir, form, PASSWORD)
+    }
+
+    pub fn p12_with_password(&self, dir: &Path, form: P12, password: &str) -> PathBuf {
+        let root = self.root.iter().map(Certificate::pem).collect::<String>();
+        let above = write(dir, "above", "pem", self.chain_pem() + &root);
+        let file = unused(dir, "identity", "p12");
+        let mut command = Command::new("openssl");
+        command.args(["pkcs12", "-export", "-name", &self.name, "-passout"]);
+        command.arg(format!("pass:{password}")).arg("-out").arg(&file);
+        command.arg("-in").arg(write(dir, "leaf", "pem", self.pem()));
+        command.arg("-inkey").arg(self.key_file(dir));
+        if !self.chain.is_empty() || self.root.is_some() {
+            command.arg("-certfile").arg(above);
+        }
+        if form == P12::Legacy {
+            command.arg("-legacy");
+        }
+        run(command, "openssl", "openssl");
+        file
+    }
+}
+
+fn run(mut command: Command, program: &str, package: &str) {
+    let output =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{}", missing(program, package, &error)));
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = distinguished_name(name, &["Test Authorities"]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = Validity::Now.period();
+    // A CA must not end before what it issued
+    params.not_before -= Duration::days(365);
+    params.not_after += Duration::days(365);
+    params
+}
+
+fn distinguished_name(common_name: &str, organizations: &[&str]) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    for organization in organizations {
+        name.push(DnType::OrganizationName, *organization);
+    }
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn pem_file(dir: &Path, stem: &str, certificates: &[&Certificate]) -> PathBuf {
+    write(dir, stem, "pem", certificates.iter().map(|each| each.pem()).collect::<String>())
+}
+
+/// A new file in `dir`; its name says what it is and never collides.
+pub fn write(dir: &Path, stem: &str, extension: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let file = unused(dir, stem, extension);
+    std::fs::write(&file, content).unwrap();
+    file
+}
+
+pub fn unused(dir: &Path, stem: &str, extension: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    dir.join(format!("{stem}-{}.{extension}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}

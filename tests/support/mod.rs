@@ -1,0 +1,33 @@
+//! What the integration tests stand on: a test CA, real TLS servers, the command in a clean
+//! environment and in a pseudo-terminal. Nothing here is skipped when a tool is missing: a test
+//! that cannot run fails and names the package to install.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+pub mod ca;
+pub mod command;
+pub mod log;
+pub mod scene;
+pub mod screen;
+pub mod server;
+pub mod terminal;
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 as the command prints it: lower-case hex.
+pub fn fingerprint(der: &[u8]) -> String {
+    Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The message of a test that needs a program which is not installed.
+pub fn missing(program: &str, package: &str, error: &std::io::Error) -> String {
+    format!("cannot run {program}: {error}; install it: apt-get install {package}")
+}

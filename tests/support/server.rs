@@ -1,0 +1,347 @@
+//! Real TLS servers on loopback that ask for client certificates and tell what came. Each is a
+//! child process on a port the system picked, and ends with the value that stands for it.
+
+mod go;
+mod nginx;
+mod openssl;
+mod python;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::ca::{self, Authority, Issued};
+use super::log::Log;
+use super::missing;
+
+/// How long a server may take to start or to write down what it saw.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Whose TLS it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `openssl s_server`: sees whole chains, names alerts.
+    OpenSsl,
+    /// nginx: sees the leaf; a chain only by having verified it. HTTP/2. Refuses by an HTTP page.
+    Nginx,
+    /// Go's crypto/tls: sees whole chains, resumption, HTTP/2. Refuses by `bad_certificate`.
+    Go,
+    /// OpenSSL through Python: sees whole chains, names no authorities in its request.
+    Python,
+}
+
+/// The one TLS version spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    V1_2,
+    V1_3,
+}
+
+pub const BOTH_VERSIONS: [Tls; 2] = [Tls::V1_2, Tls::V1_3];
+
+impl Tls {
+    pub fn number(self) -> &'static str {
+        match self {
+            Tls::V1_2 => "1.2",
+            Tls::V1_3 => "1.3",
+        }
+    }
+}
+
+/// What a server does about client certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Require,
+    /// Asks; none is fine, a bad one is not.
+    Optional,
+    /// Asks and takes whatever comes.
+    Unchecked,
+    Never,
+}
+
+/// A server's own certificate with its key.
+enum Certificate<'a> {
+    Issued(&'a Issued),
+    Files(PathBuf, PathBuf),
+}
+
+/// Whom a server lets in.
+enum Authorities<'a> {
+    These(Vec<&'a Authority>),
+    File(PathBuf),
+}
+
+/// A server to be started.
+pub struct Setup<'a> {
+    kind: Kind,
+    certificate: Certificate<'a>,
+    tls: Option<Tls>,
+    ask: Ask,
+    authorities: Authorities<'a>,
+    hints: bool,
+    http1: bool,
+    schemes: Option<String>,
+    listen: IpAddr,
+}
+
+impl<'a> Setup<'a> {
+    pub fn new(kind: Kind, certificate: &'a Issued) -> Self {
+        let authorities = Authorities::These(Vec::new());
+        Self::with(kind, Certificate::Issued(certificate), authorities)
+    }
+
+    /// With a certificate, its key and authorities that are files already.
+    pub fn with_files(kind: Kind, (pem, key): (PathBuf, PathBuf), authorities: PathBuf) -> Self {
+        Self::with(kind, Certificate::Files(pem, key), Authorities::File(authorities))
+    }
+
+    fn with(kind: Kind, certificate: Certificate<'a>, authorities: Authorities<'a>) -> Self {
+        Setup {
+            kind,
+            certificate,
+            tls: None,
+            ask: Ask::Require,
+            authorities,
+            hints: true,
+            http1: false,
+            schemes: None,
+            listen: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    pub fn ask(mut self, ask: Ask) -> Self {
+        self.ask = ask;
+        self
+    }
+
+    /// The authorities that clients are checked against, and that the request names.
+    pub fn authorities(mut self, authorities: &[&'a Authority]) -> Self {
+        self.authorities = Authorities::These(authorities.to_vec());
+        self
+    }
+
+    /// Checks against the authorities without naming them: any certificate may then be offered.
+    pub fn without_hints(mut self) -> Self {
+        self.hints = false;
+        self
+    }
+
+    pub fn http1(mut self) -> Self {
+        self.http1 = true;
+        self
+    }
+
+    /// The signature schemes asked for, in OpenSSL's words. OpenSSL only.
+    pub fn client_schemes(mut self, schemes: &str) -> Self {
+        self.schemes = Some(schemes.to_owned());
+        self
+    }
+
+    pub fn listen(mut self, address: IpAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    pub fn start(self) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        match self.kind {
+            Kind::OpenSsl => openssl::start(&self, dir),
+            Kind::Nginx => nginx::start(&self, dir),
+            Kind::Go => go::start(&self, dir),
+            Kind::Python => python::start(&self, dir),
+        }
+    }
+
+    fn authorities_file(&self, dir: &Path) -> Option<PathBuf> {
+        match &self.authorities {
+            Authorities::These(none) if none.is_empty() => None,
+            Authorities::These(some) => Some(ca::authorities_file(dir, some)),
+            Authorities::File(file) => Some(file.clone()),
+        }
+    }
+
+    fn certificate_file(&self, dir: &Path) -> PathBuf {
+        match &self.certificate {
+            Certificate::Issued(issued) => issued.certificate_file(dir),
+            Certificate::Files(pem, _) => pem.clone(),
+        }
+    }
+
+    fn key_file(&self, dir: &Path) -> PathBuf {
+        match &self.certificate {
+            Certificate::Issued(issued) => issued.key_file(dir),
+            Certificate::Files(_, key) => key.clone(),
+        }
+    }
+}
+
+/// What one handshake brought to a server; of nginx, what one request did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    pub complete: bool,
+    /// The alert sent, or the server's own words; empty when complete.
+    pub error: String,
+    pub tls: String,
+    pub resumed: bool,
+    /// Fingerprints of the client's certificates as they came.
+    pub chain: Vec<String>,
+}
+
+/// A running server.
+pub struct Server {
+    kind: Kind,
+    child: Child,
+    log: Log,
+    address: SocketAddr,
+    dir: TempDir,
+}
+
+impl Server {
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `https://localhost:PORT/`
+    pub fn url(&self) -> String {
+        self.url_at("localhost", "/")
+    }
+
+    pub fn url_at(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.port())
+    }
+
+    /// `localhost:PORT`
+    pub fn destination(&self) -> String {
+        format!("localhost:{}", self.port())
+    }
+
+    /// A URL here that leads to `target`. Go and Python only.
+    pub fn redirect_to(&self, host: &str, target: &str) -> String {
+        self.url_at(host, &format!("/redirect?to={target}"))
+    }
+
+    /// Every handshake so far. Waits until the server has written down all that was sent to it
+    /// before this call.
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.settle();
+        let lines = self.log.lines();
+        match self.kind {
+            Kind::OpenSsl => openssl::handshakes(&lines),
+            Kind::Nginx => nginx::handshakes(&lines),
+            Kind::Go | Kind::Python => events(&lines, "handshake").iter().map(described).collect(),
+        }
+    }
+
+    /// The chains that arrived, one of each handshake that brought any.
+    pub fn chains(&self) -> Vec<Vec<String>> {
+        let chains = self.handshakes().into_iter().map(|handshake| handshake.chain);
+        chains.filter(|chain| !chain.is_empty()).collect()
+    }
+
+    /// The requests that were answered. Go and Python only.
+    pub fn requests(&self) -> Vec<Value> {
+        self.settle();
+        events(&self.log.lines(), "request")
+    }
+
+    pub fn said(&self) -> String {
+        self.log.lines().join("\n")
+    }
+
+    /// A connection of our own after all others: once the server has written it down, it has
+    /// written down those before it.
+    fn settle(&self) {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let mark = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (bytes, trace) = match self.kind {
+            Kind::OpenSsl => openssl::barrier(mark),
+            Kind::Nginx => nginx::barrier(mark),
+            Kind::Go | Kind::Python => (format!("B{mark}\n").into_bytes(), mark_event(mark)),
+        };
+        let mut connection = TcpStream::connect_timeout(&self.address, LIMIT).unwrap();
+        connection.set_read_timeout(Some(LIMIT)).unwrap();
+        connection.write_all(&bytes).unwrap();
+        // How the server hangs up on us is its own affair
+        let _ = connection.read_to_end(&mut Vec::new());
+        let seen = self.log.wait_for(LIMIT, |line| line.contains(&trace).then_some(()));
+        seen.unwrap_or_else(|said| panic!("{:?} never wrote down {trace}:\n{said}", self.kind));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {:?} on {}:\n{}", self.kind, self.address, self.said());
+        }
+    }
+}
+
+/// Starts the program and follows both its streams.
+fn spawn(mut command: Command, package: &str) -> (Child, Log) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{}", missing(&program, package, &error)));
+    let log = Log::default();
+    log.follow(child.stdout.take().unwrap());
+    log.follow(child.stderr.take().unwrap());
+    (child, log)
+}
+
+/// A server that says its port itself.
+fn listening(
+    setup: &Setup<'_>,
+    dir: TempDir,
+    (child, log): (Child, Log),
+    port: impl Fn(&str) -> Option<u16>,
+) -> Server {
+    let kind = setup.kind;
+    let port = log.wait_for(LIMIT, port);
+    let port = port.unwrap_or_else(|said| panic!("{kind:?} did not start:\n{said}"));
+    Server { kind, child, log, address: SocketAddr::new(setup.listen, port), dir }
+}
+
+fn events(lines: &[String], name: &str) -> Vec<Value> {
+    let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events.filter(|event| event["event"] == name).collect()
+}
+
+/// What the Go and Python servers say about a barrier.
+fn mark_event(mark: u32) -> String {
+    format!(r#""mark":"{mark}\n""#)
+}
+
+/// The port in the first event of the Go and Python servers.
+fn port_event(line: &str) -> Option<u16> {
+    let event = events(&[line.to_owned()], "listening").pop()?;
+    event["port"].as_u64()?.try_into().ok()
+}
+
+fn described(event: &Value) -> Handshake {
+    let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let chain = event["chain"].as_array().into_iter().flatten();
+    Handshake {
+        complete: event["complete"] == true,
+        error: text("error"),
+        tls: text("tls"),
+        resumed: event["resumed"] == true,
+        chain: chain.filter_map(Value::as_str).map(str::to_owned).collect(),
+    }
+}

@@ -1,0 +1,185 @@
+//! The command in a real pseudo-terminal, with what a person would see on the screen.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::num::NonZero;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use pty_process::blocking::{Command, Pty};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::command::{Cardcase, wait};
+
+/// How long anything on the screen may take to appear.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a key sends.
+pub mod key {
+    pub const ENTER: &str = "\r";
+    pub const UP: &str = "\x1b[A";
+    pub const DOWN: &str = "\x1b[B";
+    pub const END: &str = "\x1b[F";
+    pub const PAGE_DOWN: &str = "\x1b[6~";
+    pub const ESCAPE: &str = "\x1b";
+    pub const CTRL_C: &str = "\x03";
+    pub const CTRL_D: &str = "\x04";
+}
+
+/// A terminal window in which the command runs.
+pub struct Terminal {
+    /// None after the window was closed.
+    pty: Option<Pty>,
+    child: Option<Child>,
+    screen: vt100::Parser,
+}
+
+/// What came of reading from the terminal.
+#[derive(PartialEq, Eq)]
+enum Came {
+    Something,
+    Nothing,
+    End,
+}
+
+impl Terminal {
+    pub const ROWS: u16 = 24;
+    pub const COLUMNS: u16 = 80;
+
+    /// 24 rows of 80.
+    pub fn open<I: AsRef<OsStr>>(machine: &Cardcase, arguments: impl IntoIterator<Item = I>) -> Terminal {
+        Terminal::open_sized(machine, arguments, Self::ROWS, Self::COLUMNS)
+    }
+
+    pub fn open_sized<I: AsRef<OsStr>>(
+        machine: &Cardcase,
+        arguments: impl IntoIterator<Item = I>,
+        rows: u16,
+        columns: u16,
+    ) -> Terminal {
+        let command =
+            Command::new(env!("CARGO_BIN_EXE_cardcase")).args(arguments).env_clear().envs(machine.environment());
+        Terminal::start(command, rows, columns)
+    }
+
+    /// Any program.
+    pub fn start(command: Command, rows: u16, columns: u16) -> Terminal {
+        let (pty, window) = pty_process::blocking::open().unwrap();
+        pty.resize(pty_process::Size::new(rows, columns)).unwrap();
+        let child = command.env("TERM", "xterm-256color").spawn(window).unwrap();
+        let size = |length| NonZero::new(length).expect("a window has a size");
+        let screen = vt100::Parser::new(size(rows), size(columns), 0);
+        Terminal { pty: Some(pty), child: Some(child), screen }
+    }
+
+    /// Types, without waiting for anything.
+    pub fn send(&mut self, text: &str) {
+        let pty = self.pty.as_mut().expect("the window was closed");
+        pty.write_all(text.as_bytes()).unwrap();
+        pty.flush().unwrap();
+    }
+
+    /// Waits until the text is on the screen.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        self.wait_until(text, |screen| screen.contains(text));
+    }
+
+    /// Waits until the screen, row by row, is as `holds` wants it.
+    #[track_caller]
+    pub fn wait_until(&mut self, what: &str, holds: impl Fn(&str) -> bool) {
+        let until = Instant::now() + LIMIT;
+        loop {
+            if holds(&self.text()) {
+                return;
+            }
+            match self.read(until) {
+                Came::Something => {}
+                Came::Nothing => panic!("{what:?} did not come in time:\n{}", self.text()),
+                Came::End => panic!("the command ended before {what:?}:\n{}", self.text()),
+            }
+        }
+    }
+
+    /// Reads on until nothing new came for this long; for what must *not* happen.
+    pub fn stays_for(&mut self, time: Duration) -> String {
+        while self.read(Instant::now() + time) == Came::Something {}
+        self.text()
+    }
+
+    /// The rows of the screen, without blanks at their ends.
+    pub fn rows(&self) -> Vec<String> {
+        let (_, columns) = self.screen.screen().size();
+        let rows = self.screen.screen().rows(0, columns.get());
+        rows.map(|row| row.trim_end().to_owned()).collect()
+    }
+
+    pub fn text(&self) -> String {
+        self.rows().join("\n")
+    }
+
+    /// True when some row of the screen runs over into the next one.
+    pub fn any_row_wrapped(&self) -> bool {
+        let screen = self.screen.screen();
+        (0..screen.size().0.get()).any(|row| screen.row_wrapped(row))
+    }
+
+    pub fn cursor_hidden(&self) -> bool {
+        self.screen.screen().hide_cursor()
+    }
+
+    pub fn running(&mut self) -> bool {
+        matches!(self.child.as_mut().map(Child::try_wait), Some(Ok(None)))
+    }
+
+    /// Closes the window: the command loses its terminal.
+    pub fn hang_up(&mut self) {
+        self.pty = None;
+    }
+
+    /// Asks the command to end, as a shutdown does.
+    pub fn terminate(&self) {
+        let child = self.child.as_ref().expect("ended already");
+        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+    }
+
+    /// Reads what is still to come and waits for the command to end.
+    #[track_caller]
+    pub fn end(&mut self) -> ExitStatus {
+        let until = Instant::now() + LIMIT;
+        while self.pty.is_some() && self.read(until) == Came::Something {}
+        let child = self.child.take().expect("ended already");
+        let status = wait(child, until.saturating_duration_since(Instant::now()));
+        status.unwrap_or_else(|| panic!("the command does not end:\n{}", self.text()))
+    }
+
+    fn read(&mut self, until: Instant) -> Came {
+        let pty = self.pty.as_mut().expect("the window was closed");
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap();
+        let mut watched = [PollFd::new(&*pty, PollFlags::IN)];
+        if poll(&mut watched, Some(&timeout)).unwrap() == 0 {
+            return Came::Nothing;
+        }
+        let mut bytes = [0; 4096];
+        // Linux tells by an error that nobody has the terminal open any more
+        match pty.read(&mut bytes) {
+            Ok(0) | Err(_) => Came::End,
+            Ok(length) => {
+                self.screen.process(&bytes[..length]);
+                Came::Something
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
