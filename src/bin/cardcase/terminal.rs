@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cardcase::Error;
 use cardcase::chooser::{Chooser, Question, Reply};
@@ -31,6 +32,9 @@ const AUTHORITIES_SHOWN: usize = 3;
 /// The terminal's settings while a question is open, for whoever has to leave in the middle of it.
 static ASKING: Mutex<Option<Termios>> = Mutex::new(None);
 
+/// Whether this run asked anything.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
 /// Whether a person can be asked: stderr is a terminal, and there is one to read from.
 pub(crate) fn is_there() -> bool {
     Term::stderr().features().is_attended() && settings().is_ok()
@@ -41,11 +45,11 @@ pub(crate) fn restore_on_signals() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            let was_asking = restore();
+            restore();
             let code = match signal {
                 SIGINT => Code::Interrupted as i32,
                 // The terminal has gone, and with it whoever was asked
-                SIGHUP if was_asking => Code::NobodyToAsk as i32,
+                SIGHUP if ASKED.load(Ordering::Relaxed) => Code::NobodyToAsk as i32,
                 signal => 128 + signal,
             };
             std::process::exit(code);
@@ -53,13 +57,11 @@ pub(crate) fn restore_on_signals() {
     });
 }
 
-/// Whether a question was open.
-fn restore() -> bool {
-    let Ok(mut asking) = ASKING.lock() else { return false };
-    let Some(before) = asking.take() else { return false };
-    let _ = Term::stderr().show_cursor();
-    let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &before));
-    true
+fn restore() {
+    if let Some(before) = ASKING.lock().ok().and_then(|mut asking| asking.take()) {
+        let _ = Term::stderr().show_cursor();
+        let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &before));
+    }
 }
 
 fn settings() -> rustix::io::Result<Termios> {
@@ -80,6 +82,7 @@ struct Asking;
 
 impl Asking {
     fn begin() -> Self {
+        ASKED.store(true, Ordering::Relaxed);
         if let Ok(mut asking) = ASKING.lock() {
             *asking = settings().ok();
         }
