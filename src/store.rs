@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::identity::{Identity, Import, NewIdentity};
 use crate::name::{NameKey, is_unprintable};
+use crate::pkcs12::{Contents, KeyBag};
 use crate::session::Session;
 use crate::vault::{Protection, SealedKey, Unlocker, Vault};
 
@@ -261,6 +262,29 @@ impl Store {
             let mut query = db.prepare_cached("SELECT private_key FROM identities WHERE fingerprint = ?1")?;
             query.query_row([fingerprint.as_bytes()], |row| row.get(0).map(SealedKey)).optional()
         })
+    }
+
+    /// Adds to what a file held the private keys in the store that belong to its certificates: renewed with the same
+    /// key, or issued for it. Returns whether there were any.
+    ///
+    /// # Errors
+    /// Those of [`Vault::unlock`] and [`Vault::open`], and of reading.
+    pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
+        let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
+        let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
+        let vault = self.vault();
+        let mut added = false;
+        for identity in self.identities()? {
+            // Of several identities with one key the first will do
+            if wanted.remove(identity.certificate().public_key())
+                && let Some(sealed) = self.sealed_key(identity.fingerprint())?
+            {
+                vault.unlock(unlocker)?;
+                contents.keys.push(KeyBag::of_pkcs8(vault.open(&sealed)?.into_pkcs8()));
+                added = true;
+            }
+        }
+        Ok(added)
     }
 
     /// Removes identities, with the decisions on them. All of them or none.

@@ -52,7 +52,7 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Store the identities of PKCS#12 files, all of them or none
+    /// Store the identities of PKCS#12, PEM and DER files, all of them or none
     Import(Import),
     /// List the identities
     List(List),
@@ -82,7 +82,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// PKCS#12 files; '-' is stdin
+    /// PKCS#12, PEM or DER, by content; a certificate and its key may come in two files; '-' is stdin
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Read the files' password from this file instead of asking; '-' is stdin
