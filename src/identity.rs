@@ -90,7 +90,10 @@ impl PrivateKey {
         let info = PrivateKeyInfoRef::from_der(self.pkcs8()).ok()?;
         match info.algorithm.oid.to_string().as_str() {
             "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => rsa_public_key(info.private_key.as_bytes()),
-            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes()).or_else(|| self.computed_public_key()),
+            // A compressed point is not what certificates have
+            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes())
+                .filter(|point| point.first() == Some(&4))
+                .or_else(|| self.computed_public_key()),
             _ => info.public_key.map(|bits| bits.raw_bytes().to_vec()).or_else(|| self.computed_public_key()),
         }
     }

@@ -95,7 +95,10 @@ const PKCS8: [&str; 9] = [
 #[test]
 fn pkcs8_keys_of_every_kind() {
     let trial = Trial::new();
-    for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048, Key::Ed25519] {
+    // With its public key inside (RFC 5958), which openssl 3.0 does not read
+    let ed25519 = trial.scene.employee("ed25519").key(Key::Ed25519).issue();
+    trial.works(&ed25519, &[ed25519.pem_file(trial.dir())], "Ed25519");
+    for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
         let forms = if key == Key::P256 { &PKCS8[..] } else { &PKCS8[..3] };
         trial.keys_work(&trial.scene.employee(key.name()).key(key).issue(), forms);
     }
@@ -115,7 +118,6 @@ fn pkcs1_keys() {
         "rsa -traditional -passout pass:cardcase -des -provider legacy -provider default",
         "rsa -traditional -passout pass:cardcase -camellia256",
         "rsa -traditional -passout pass:cardcase -aria128",
-        "rsa -traditional -passout pass:cardcase -idea -provider legacy -provider default",
     ];
     trial.keys_work(&identity, &forms);
 }
