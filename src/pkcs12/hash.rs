@@ -6,7 +6,7 @@ use der::oid::ObjectIdentifier;
 macro_rules! with_hash {
     ($hash:expr, $D:ident => $body:expr) => {
         with_hash!(@ $hash, $D, $body,
-            Md2 md2::Md2, Md5 md5::Md5, Sha1 sha1::Sha1,
+            Md2 md2::Md2, Md4 md4::Md4, Md5 md5::Md5, Sha1 sha1::Sha1,
             Sha224 sha2::Sha224, Sha256 sha2::Sha256, Sha384 sha2::Sha384, Sha512 sha2::Sha512,
             Sha512_224 sha2::Sha512_224, Sha512_256 sha2::Sha512_256,
             Sha3_224 sha3::Sha3_224, Sha3_256 sha3::Sha3_256, Sha3_384 sha3::Sha3_384, Sha3_512 sha3::Sha3_512,
@@ -28,6 +28,7 @@ pub(super) use with_hash;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hash {
     Md2,
+    Md4,
     Md5,
     Sha1,
     Sha224,
@@ -52,6 +53,7 @@ impl Hash {
     pub(super) fn by_oid(oid: &str) -> Option<Self> {
         Some(match oid {
             "1.2.840.113549.2.2" => Self::Md2,
+            "1.2.840.113549.2.4" => Self::Md4,
             "1.2.840.113549.2.5" => Self::Md5,
             "1.3.14.3.2.26" => Self::Sha1,
             "2.16.840.1.101.3.4.2.4" => Self::Sha224,

@@ -242,7 +242,7 @@ fn pbkdf2(prf: Hash, password: &[u8], salt: &[u8], iterations: u32, key: &mut [u
             match prf {
                 $(Hash::$name => pbkdf2::pbkdf2::<$prf>(password, salt, iterations, key),)*
                 // Hash::by_hmac_oid() returns no other
-                Hash::Md2 | Hash::Ripemd160 | Hash::Whirlpool | Hash::Blake2b512 | Hash::Blake2s256 => {
+                Hash::Md2 | Hash::Md4 | Hash::Ripemd160 | Hash::Whirlpool | Hash::Blake2b512 | Hash::Blake2s256 => {
                     return Err(damaged("a digest that is no part of PBKDF2"));
                 }
             }
