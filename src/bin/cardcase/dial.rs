@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use crate::exchange::Empty;
 use crate::report::Failure;
 
-/// How long a TCP connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take for each step before the request: opening the connection, and the TLS handshake.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Any byte stream.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -112,7 +112,7 @@ pub(crate) async fn tcp(destination: &Destination, detours: &[Detour]) -> io::Re
         None => (destination.host().to_owned(), destination.port()),
     };
     let connecting = TcpStream::connect((host.as_str(), port));
-    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+    let stream = match tokio::time::timeout(TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| io::Error::new(error.kind(), format!("{host}:{port}: {error}")))?,
         Err(_) => {
             return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{host}:{port}: no answer in 30 seconds")));
