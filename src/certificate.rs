@@ -175,12 +175,7 @@ pub struct Certificate {
     key: KeyKind,
     public_key: Vec<u8>,
     version: u32,
-    is_ca: bool,
-    key_usage: Option<u16>,
-    extended_key_usage: Option<Vec<String>>,
-    emails: Vec<String>,
-    subject_key_identifier: Option<Vec<u8>>,
-    authority_key_identifier: Option<Vec<u8>>,
+    extensions: Extensions,
 }
 
 impl Certificate {
@@ -196,13 +191,10 @@ impl Certificate {
             return Err(damaged(format!("{} bytes follow the certificate", rest.len())));
         }
         let (subject, issuer) = (Name::from_der(x509.subject().as_raw()), Name::from_der(x509.issuer().as_raw()));
-        let extensions = Extensions::of(&x509);
-        let mut emails = extensions.emails;
-        for at in x509.subject().iter_email() {
-            if let Ok(email) = at.as_str().map(str::to_owned)
-                && !emails.contains(&email)
-            {
-                emails.push(email);
+        let mut extensions = Extensions::of(&x509);
+        for email in x509.subject().iter_email().filter_map(|attribute| attribute.as_str().ok()) {
+            if !extensions.emails.iter().any(|known| known == email) {
+                extensions.emails.push(email.to_owned());
             }
         }
         Ok(Self {
@@ -217,12 +209,7 @@ impl Certificate {
             key: KeyKind::of(x509.public_key()),
             public_key: x509.public_key().subject_public_key.data.to_vec(),
             version: x509.version().0.saturating_add(1),
-            is_ca: extensions.is_ca,
-            key_usage: extensions.key_usage,
-            extended_key_usage: extensions.extended_key_usage,
-            emails,
-            subject_key_identifier: extensions.subject_key_identifier,
-            authority_key_identifier: extensions.authority_key_identifier,
+            extensions,
             der,
         })
     }
@@ -293,7 +280,7 @@ impl Certificate {
 
     /// Whether basicConstraints says it is a CA.
     pub fn is_ca(&self) -> bool {
-        self.is_ca
+        self.extensions.is_ca
     }
 
     /// Whether subject and issuer are the same name; what such a certificate says of itself proves nothing.
@@ -303,35 +290,38 @@ impl Certificate {
 
     /// The names of the key usages (RFC 5280 section 4.2.1.3); `None` without the extension.
     pub fn key_usage(&self) -> Option<Vec<&'static str>> {
-        let bits = self.key_usage?;
+        let bits = self.extensions.key_usage?;
         Some(KEY_USAGES.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, name)| *name).collect())
     }
 
     /// Whether the key may make signatures: keyUsage absent or with digitalSignature.
     pub fn allows_signing(&self) -> bool {
-        self.key_usage.is_none_or(|bits| bits & 1 == 1)
+        self.extensions.key_usage.is_none_or(|bits| bits & 1 == 1)
     }
 
     /// The names, else OIDs, of the extended key usages (RFC 5280 section 4.2.1.12); `None` without the extension.
     pub fn extended_key_usage(&self) -> Option<&[String]> {
-        self.extended_key_usage.as_deref()
+        self.extensions.extended_key_usage.as_deref()
     }
 
     /// Whether the certificate may authenticate a TLS client: extKeyUsage absent or with clientAuth. As in both
     /// browsers, anyExtendedKeyUsage alone does not do.
     pub fn allows_client_auth(&self) -> bool {
-        self.extended_key_usage.as_ref().is_none_or(|usages| usages.iter().any(|usage| usage == "clientAuth"))
+        self.extensions
+            .extended_key_usage
+            .as_ref()
+            .is_none_or(|usages| usages.iter().any(|usage| usage == "clientAuth"))
     }
 
     /// E-mail addresses from the subject alternative name and the subject, each once.
     pub fn emails(&self) -> &[String] {
-        &self.emails
+        &self.extensions.emails
     }
 
     /// Whether `self` could have been issued by `issuer`: the names chain, and the key identifiers do not contradict.
     pub fn could_be_issued_by(&self, issuer: &Certificate) -> bool {
         self.issuer_key == issuer.subject_key
-            && match (&self.authority_key_identifier, &issuer.subject_key_identifier) {
+            && match (&self.extensions.authority_key_identifier, &issuer.extensions.subject_key_identifier) {
                 (Some(wanted), Some(found)) => wanted == found,
                 _ => true,
             }
@@ -353,11 +343,12 @@ impl fmt::Debug for Certificate {
 }
 
 /// What the extensions say. One that is there twice or does not parse is taken as forbidding what it governs.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Extensions {
     is_ca: bool,
     key_usage: Option<u16>,
     extended_key_usage: Option<Vec<String>>,
+    /// From the subject alternative name, then from the subject.
     emails: Vec<String>,
     subject_key_identifier: Option<Vec<u8>>,
     authority_key_identifier: Option<Vec<u8>>,

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;
 use crate::name::NameKey;
-use crate::pkcs12::{CertificateBag, Contents};
+use crate::pkcs12::{self, CertificateBag, Contents, PassedOver};
 
 /// An identity of the store. Its private key stays there, sealed, until a handshake needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,8 +165,14 @@ impl Import {
     /// but one of each. A localKeyId that contradicts the public keys is ignored; files with wrong ones exist.
     ///
     /// # Errors
-    /// [`Error::KeyWithoutCertificate`], [`Error::CertificateWithoutKey`], [`Error::EmptyFile`], [`Error::Certificate`].
+    /// [`Error::KeyWithoutCertificate`], [`Error::CertificateWithoutKey`], [`Error::EmptyFile`], [`Error::Certificate`];
+    /// [`pkcs12::Error::ContentPassword`] when a part of the file has another password: a file comes in whole or not at
+    /// all.
     pub fn from_contents(contents: Contents) -> Result<Self, Error> {
+        let locked = |passed: &PassedOver| matches!(passed, PassedOver::LockedKey { .. } | PassedOver::LockedSafe);
+        if contents.passed_over.iter().any(locked) {
+            return Err(Error::Pkcs12(pkcs12::Error::ContentPassword));
+        }
         let certificates = distinct(contents.certificates)?;
         if certificates.is_empty() && contents.keys.is_empty() {
             return Err(Error::EmptyFile);

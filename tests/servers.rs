@@ -61,6 +61,12 @@ fn every_key_type_signs_for_every_server() {
                 let case = format!("{key:?} {kind:?} {tls:?}");
                 let server = scene.server(kind).tls(tls).start();
                 let outcome = scene.fetch(&server.url(), &[]);
+                if (key, kind, tls) == (Key::P521, Kind::OpenSsl, Tls::V1_2) {
+                    // OpenSSL wants the curve of the certificate among the client's groups (RFC 8422 section 5.1), and
+                    // rustls has no key exchange over P-521
+                    outcome.expect(1).says(&["IllegalParameter"]);
+                    continue;
+                }
                 assert_eq!(outcome.code(), Some(0), "{case}: {}", outcome.stderr);
                 assert_seen(&server, kind, &[&identity], &case);
             }
@@ -211,7 +217,10 @@ fn a_remembered_identity_that_is_refused_is_exit_5_too() {
         for tls in BOTH_VERSIONS {
             let server = scene.server(kind).tls(tls).without_hints().start();
             scene.fetch(&server.url(), &[]).expect(5).says(&[alert]);
-            assert_seen(&server, kind, &[&guest], &format!("{kind:?} {tls:?}"));
+            // Python tells nothing of a certificate it refused within the handshake
+            if kind != Kind::Python {
+                assert_seen(&server, kind, &[&guest], &format!("{kind:?} {tls:?}"));
+            }
         }
     }
 }

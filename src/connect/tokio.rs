@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,6 +29,7 @@ const KEPT: usize = 256;
 pub struct Connector {
     selector: Arc<Selector>,
     base: ClientConfig,
+    timeout: Option<Duration>,
     kept: Mutex<HashMap<Destination, Kept>>,
 }
 
@@ -93,7 +95,13 @@ pub enum ConnectError {
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
-        Self { selector, base, kept: Mutex::default() }
+        Self { selector, base, timeout: None, kept: Mutex::default() }
+    }
+
+    /// Gives a server this long for a TLS handshake; otherwise it may take forever. The time a person takes to choose does
+    /// not count. The runtime must have its timer enabled.
+    pub fn with_handshake_timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
     }
 
     /// Who answers.
@@ -137,7 +145,7 @@ impl Connector {
             let Kept { resolver, config } = self.kept(destination, prepared);
             let failed = |source, sent| ConnectError::Handshake { source, sent };
             let io = dial().await.map_err(|source| failed(source, None))?;
-            let source = match TlsConnector::from(config).connect(name.clone(), io).await {
+            let source = match self.in_time(TlsConnector::from(config).connect(name.clone(), io)).await {
                 Ok(stream) => return Ok(Connection::new(stream, &resolver)),
                 Err(source) => source,
             };
@@ -155,6 +163,12 @@ impl Connector {
             };
         }
         Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
+    }
+
+    async fn in_time<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let Some(timeout) = self.timeout else { return handshake.await };
+        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {timeout:?}"));
+        ::tokio::time::timeout(timeout, handshake).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// The resolver used before, as long as it would send the same; else a new one, with no sessions to resume.

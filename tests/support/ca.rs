@@ -37,6 +37,8 @@ impl Key {
     pub fn generate(self) -> KeyPair {
         match self {
             Key::Rsa2048 => KeyPair::generate_rsa_for(self.algorithm(), RsaKeySize::_2048).unwrap(),
+            // rcgen writes OneAsymmetricKey version 2 (RFC 8410), which OpenSSL 3.0 does not read
+            Key::Ed25519 => ed25519_by_openssl(),
             _ => KeyPair::generate_for(self.algorithm()).unwrap(),
         }
     }
@@ -347,10 +349,18 @@ impl Issued {
     }
 }
 
-fn run(mut command: Command, program: &str, package: &str) {
+fn ed25519_by_openssl() -> KeyPair {
+    let mut command = Command::new("openssl");
+    command.args(["genpkey", "-algorithm", "ed25519", "-outform", "DER"]);
+    KeyPair::try_from(run(command, "openssl", "openssl")).unwrap()
+}
+
+/// What it writes to stdout.
+fn run(mut command: Command, program: &str, package: &str) -> Vec<u8> {
     let output =
         command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{}", missing(program, package, &error)));
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 fn authority_params(name: &str) -> CertificateParams {

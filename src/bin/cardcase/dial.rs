@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use crate::exchange::Empty;
 use crate::report::Failure;
 
-/// How long a TCP connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take for each step before the request: opening the connection, and the TLS handshake.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Any byte stream.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -107,17 +107,15 @@ impl Proxy {
 
 /// Opens a TCP connection, trying every address of the host.
 pub(crate) async fn tcp(destination: &Destination, detours: &[Detour]) -> io::Result<TcpStream> {
-    let (host, port) = match detours.iter().find(|detour| detour.applies(destination)) {
-        Some(detour) => detour.address(destination),
-        None => (destination.host().to_owned(), destination.port()),
-    };
-    let connecting = TcpStream::connect((host.as_str(), port));
-    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(connected) => connected.map_err(|error| io::Error::new(error.kind(), format!("{host}:{port}: {error}")))?,
-        Err(_) => {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{host}:{port}: no answer in 30 seconds")));
-        }
-    };
+    let detour = detours.iter().find(|detour| detour.applies(destination)).map(|detour| detour.address(destination));
+    let (host, port) = detour.clone().unwrap_or_else(|| (destination.host().to_owned(), destination.port()));
+    let connected = tokio::time::timeout(TIMEOUT, TcpStream::connect((host.as_str(), port))).await;
+    let stream = connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 30 s")));
+    // The destination is named by whoever reports the error; where it was sent instead is not
+    let stream = stream.map_err(|error| match detour {
+        Some(_) => io::Error::new(error.kind(), format!("at {host}:{port}: {error}")),
+        None => error,
+    })?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

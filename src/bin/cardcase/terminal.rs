@@ -44,16 +44,14 @@ pub(crate) fn is_there() -> bool {
 pub(crate) fn restore_on_signals() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     std::thread::spawn(move || {
-        for signal in signals.forever() {
-            restore();
-            let code = match signal {
-                SIGINT => Code::Interrupted as i32,
-                // The terminal has gone, and with it whoever was asked
-                SIGHUP if ASKED.load(Ordering::Relaxed) => Code::NobodyToAsk as i32,
-                signal => 128 + signal,
-            };
-            std::process::exit(code);
-        }
+        let Some(signal) = signals.forever().next() else { return };
+        restore();
+        std::process::exit(match signal {
+            SIGINT => Code::Interrupted as i32,
+            // The terminal has gone, and with it whoever was asked
+            SIGHUP if ASKED.load(Ordering::Relaxed) => Code::NobodyToAsk as i32,
+            signal => 128 + signal,
+        });
     });
 }
 

@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cardcase::connect::server_name;
 use cardcase::decisions::Answer;
@@ -16,12 +15,10 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Explain;
+use crate::dial::TIMEOUT;
 use crate::output::{plain, print, print_json};
 use crate::report::{Code, Failure};
 use crate::server;
-
-/// How long the server may take for each step.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Authorities of a request that people are shown.
 const SHOWN: usize = 20;

@@ -13,12 +13,12 @@ use cardcase::history::Outcome;
 use cardcase::identity::Identity;
 use cardcase::request::Destination;
 use cardcase::resolver::{alert, alert_name, failure, refuses};
-use cardcase::selector::{Selection, Source};
+use cardcase::selector::{Selection, Selector, Source};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use rustls::AlertDescription;
+use rustls::{AlertDescription, ClientConfig};
 use url::Url;
 
 use crate::app::App;
@@ -197,8 +197,8 @@ impl<'a> Client<'a> {
         Ok(Self {
             app,
             args,
-            connector: Connector::new(selector.clone(), config(&[H2, HTTP_1_1])?),
-            to_proxies: Connector::new(selector, config(&[HTTP_1_1])?),
+            connector: connector(selector.clone(), config(&[H2, HTTP_1_1])?),
+            to_proxies: connector(selector, config(&[HTTP_1_1])?),
             detours: args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?,
             proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
             given,
@@ -475,6 +475,10 @@ impl<'a> Client<'a> {
             self.app.warn(&format!("this use is not in the history: {error}"));
         }
     }
+}
+
+fn connector(selector: Arc<Selector>, config: ClientConfig) -> Connector {
+    Connector::new(selector, config).with_handshake_timeout(dial::TIMEOUT)
 }
 
 fn unreachable(destination: &Destination, error: &dyn StdError) -> Failure {

@@ -21,6 +21,8 @@ struct ShowJson {
     identity: IdentityJson,
     chain: Vec<CertificateJson>,
     decisions: Vec<DecisionJson>,
+    /// Agreed in docs/cli.md; no rule can be given yet, so none names the identity.
+    rules: [(); 0],
     uses: Vec<UseJson>,
 }
 
@@ -44,6 +46,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
             identity: IdentityJson::new(&identity, &authorities, now),
             chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
             decisions: decisions.iter().map(DecisionJson::new).collect(),
+            rules: [],
             uses: uses.iter().map(UseJson::new).collect(),
         });
     }
