@@ -81,6 +81,17 @@ impl PrivateKey {
         }
     }
 
+    /// Checks that its public half is that of `certificate`, also where no handshake can use it.
+    ///
+    /// # Errors
+    /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when that cannot be known.
+    pub fn check_fits(&self, certificate: &Certificate) -> Result<(), Error> {
+        match self.signing_key(certificate) {
+            Err(Error::UnusableKey { .. }) if self.public_key().as_deref() == Some(certificate.public_key()) => Ok(()),
+            checked => checked.map(drop),
+        }
+    }
+
     fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8())))
     }

@@ -36,10 +36,12 @@ mod names;
 mod open;
 mod password;
 mod structure;
+mod write;
 
 pub use error::Error;
 pub(crate) use key::{open_keys, to_der};
 pub use limits::Limits;
+pub use write::{Entry, Protection, write};
 
 /// What a PKCS#12 file held, in file order; keys and certificates are not paired yet.
 #[derive(Debug, Clone, Default)]
