@@ -109,24 +109,37 @@ fn works(scene: &Scene, server: &Server, identity: &Issued, copy: &Path, passwor
     assert_eq!(server.chains().last(), Some(&identity.sent_chain()), "{case}");
 }
 
+/// Exports a new identity, and lets these readers at it.
+fn is_read(scene: &Scene, server: &Server, key: Key, more: &[&str], readers: &[(&str, Reader)]) {
+    let dir = scene.machine.dir();
+    let identity = scene.bring(scene.employee(key.name()).key(key).issue());
+    let file = ca::unused(dir, "exported", "p12");
+    export(&scene.machine, &identity.fingerprint(), &file, PASSWORD, more).expect(0);
+    for (reader, read) in readers {
+        let case = format!("{key:?} {more:?} {reader}");
+        works(scene, server, &identity, &read(dir, &file, PASSWORD), PASSWORD, &case);
+    }
+    works(scene, server, &identity, &file, PASSWORD, "our own");
+}
+
 #[test]
 fn everybody_reads_every_kind_of_key() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
-    let dir = scene.machine.dir();
-    for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048, Key::Ed25519] {
-        let identity = scene.hire(key.name());
-        let identity =
-            if key == Key::P256 { identity } else { scene.bring(scene.employee(key.name()).key(key).issue()) };
-        for more in [&[][..], &["--legacy"]] {
-            let file = ca::unused(dir, "exported", "p12");
-            export(&scene.machine, &identity.fingerprint(), &file, PASSWORD, more).expect(0);
-            for (reader, read) in READERS {
-                let case = format!("{key:?} {more:?} {reader}");
-                works(&scene, &server, &identity, &read(dir, &file, PASSWORD), PASSWORD, &case);
-            }
-            works(&scene, &server, &identity, &file, PASSWORD, "our own");
-        }
+    for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
+        is_read(&scene, &server, key, &[], &READERS);
+    }
+    // NSS knows no Ed25519 before 3.103: it refuses openssl's file too
+    let others: Vec<_> = READERS.into_iter().filter(|(reader, _)| *reader != "nss").collect();
+    is_read(&scene, &server, Key::Ed25519, &[], &others);
+}
+
+#[test]
+fn everybody_reads_legacy_files() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Go).start();
+    for key in [Key::P256, Key::Rsa2048] {
+        is_read(&scene, &server, key, &["--legacy"], &READERS);
     }
 }
 
@@ -134,7 +147,9 @@ fn everybody_reads_every_kind_of_key() {
 fn names_and_passwords_in_any_script() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
-    let identity = scene.hire("Алиса 😀");
+    let identity = scene.employee("Алиса 😀").issue();
+    // openssl writes no name beyond the BMP into a .p12 file
+    scene.machine.import_file(&identity.pem_file(scene.machine.dir()));
     let password = "пароль é 😀";
     for more in [&[][..], &["--legacy"]] {
         let file = ca::unused(scene.machine.dir(), "exported", "p12");
