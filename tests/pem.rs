@@ -228,6 +228,44 @@ fn keys_with_two_passwords_in_one_file_are_named_as_such() {
     import(&scene.machine, &[file], PASSWORD).expect(6).says(&["some of the private keys"]);
 }
 
+/// Imported and listed; no handshake uses them.
+#[test]
+fn keys_of_no_use_come_in_with_their_certificate() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let issuer = [dir.join("ca.key"), dir.join("ca.pem")];
+    let config = ca::write(dir, "leaf", "cnf", "basicConstraints=CA:FALSE");
+    let ca = |line: &str| shell(&format!("openssl {line}"));
+    ca(&format!(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=CA -keyout {} -out {}",
+        issuer[0].display(),
+        issuer[1].display()
+    ));
+    for (kind, make) in [
+        ("ed448", "genpkey -algorithm ED448"),
+        ("ec-secp256k1", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1"),
+    ] {
+        let (key, request, leaf) = (dir.join(kind), dir.join("request"), dir.join("leaf"));
+        ca(&format!("{make} -out {}", key.display()));
+        ca(&format!("req -new -key {} -subj /CN={kind} -out {}", key.display(), request.display()));
+        ca(&format!(
+            "x509 -req -in {} -CA {} -CAkey {} -CAcreateserial -days 9 -extfile {} -out {}",
+            request.display(),
+            issuer[1].display(),
+            issuer[0].display(),
+            config.display(),
+            leaf.display()
+        ));
+        let answer = import(&scene.machine, &[key, leaf, issuer[1].clone()], PASSWORD).expect(0).json();
+        assert_eq!(answer["imported"][0]["key"], kind);
+    }
+}
+
+fn shell(line: &str) {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn the_file_at_fault_is_named() {
     let scene = Scene::new();

@@ -228,19 +228,26 @@ fn pair(store: &Store, unlocker: &dyn Unlocker, files: &[(&Path, Contents)]) -> 
 /// Which of the files an error is about.
 fn culprit<'a>(error: &Error, files: &'a [(&'a Path, Contents)]) -> &'a Path {
     let certificate = |bag: &pkcs12::CertificateBag| Certificate::from_der(bag.der.clone());
-    let is_it = |contents: &Contents| match error {
-        Error::CertificateWithoutKey { subject } => contents
-            .certificates
-            .iter()
-            .any(|bag| certificate(bag).is_ok_and(|certificate| certificate.subject().to_string() == *subject)),
-        Error::KeyWithoutCertificate { .. } => {
-            let mut tried = Contents::default();
-            tried.keys.clone_from(&contents.keys);
-            tried.certificates.extend(files.iter().flat_map(|(_, contents)| contents.certificates.clone()));
-            matches!(Paired::from_contents(tried), Err(Error::KeyWithoutCertificate { .. }))
-        }
-        _ => contents.certificates.iter().any(|bag| certificate(bag).is_err()),
+    let found = match error {
+        Error::CertificateWithoutKey { subject } => files.iter().find(|(_, contents)| {
+            let mut certificates = contents.certificates.iter().filter_map(|bag| certificate(bag).ok());
+            certificates.any(|certificate| certificate.subject().to_string() == *subject)
+        }),
+        Error::KeyWithoutCertificate { .. } => files.get(first_lonely_key(files)),
+        _ => files.iter().find(|(_, contents)| contents.certificates.iter().any(|bag| certificate(bag).is_err())),
     };
-    let found = files.iter().find(|(_, contents)| is_it(contents)).or(files.first());
-    found.map_or(Path::new("-"), |(path, _)| path)
+    found.or(files.first()).map_or(Path::new("-"), |(path, _)| path)
+}
+
+/// The place of the first file with a key that no certificate of any file belongs to. There may be thousands of files,
+/// so it is found by halving.
+fn first_lonely_key(files: &[(&Path, Contents)]) -> usize {
+    let mut all = Contents::default();
+    all.certificates.extend(files.iter().flat_map(|(_, contents)| contents.certificates.clone()));
+    let places: Vec<usize> = (0..files.len()).collect();
+    places.partition_point(|&place| {
+        let mut tried = all.clone();
+        tried.keys.extend(files.iter().take(place + 1).flat_map(|(_, contents)| contents.keys.clone()));
+        !matches!(Paired::from_contents(tried), Err(Error::KeyWithoutCertificate { .. }))
+    })
 }
