@@ -52,7 +52,7 @@ pub struct Store {
 
 /// What was parsed before, as long as nobody changed the database.
 #[derive(Default)]
-struct Cache {
+pub(crate) struct Cache {
     version: (i64, u64),
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
@@ -281,14 +281,7 @@ impl Store {
     /// # Errors
     /// Those of reading; [`Error::Certificate`] when a row is damaged.
     pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
-        self.cached(|db, cache| {
-            if let Some(authorities) = &cache.authorities {
-                return Ok(authorities.clone());
-            }
-            let authorities = Arc::new(Authorities::new(read_authorities(db)?));
-            cache.authorities = Some(authorities.clone());
-            Ok(authorities)
-        })
+        self.cached(cached_authorities)
     }
 
     /// Every authority, in the order in which they came.
@@ -349,9 +342,14 @@ impl Store {
         run().map_err(|error| store_error(&self.path, error))
     }
 
-    /// Runs statements with the cache, emptied first if anyone wrote since.
-    fn cached<T>(&self, work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>) -> Result<T, Error> {
+    /// Reads with the cache, emptied first if anyone wrote since. In one transaction: all of it is of one moment, and
+    /// the file is locked once, which costs more than most queries.
+    pub(crate) fn cached<T>(
+        &self,
+        work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         self.with(|db| {
+            let moment = db.unchecked_transaction()?;
             // data_version tells of other connections, total_changes of this one
             let mut query = db.prepare_cached("PRAGMA data_version")?;
             let version = (query.query_row([], |row| row.get(0))?, db.total_changes());
@@ -359,7 +357,10 @@ impl Store {
             if cache.version != version || cache.identities.len() > CACHED_IDENTITIES {
                 *cache = Cache { version, ..Cache::default() };
             }
-            work(db, &mut cache)
+            let done = work(db, &mut cache)?;
+            drop(query);
+            moment.commit()?;
+            Ok(done)
         })
     }
 
@@ -491,7 +492,16 @@ fn certificate_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Certific
     })
 }
 
-fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> rusqlite::Result<Arc<Identity>> {
+pub(crate) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Authorities>> {
+    if let Some(authorities) = &cache.authorities {
+        return Ok(authorities.clone());
+    }
+    let authorities = Arc::new(Authorities::new(read_authorities(db)?));
+    cache.authorities = Some(authorities.clone());
+    Ok(authorities)
+}
+
+pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> rusqlite::Result<Arc<Identity>> {
     if let Some(identity) = cache.identities.get(&id) {
         return Ok(identity.clone());
     }
