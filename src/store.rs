@@ -30,12 +30,13 @@ use crate::vault::{Protection, SealedKey, Unlocker, Vault};
 const APPLICATION_ID: i64 = 0x6361_7264;
 
 /// The migrations, in order. Add, never edit.
-static MIGRATIONS: [M<'static>; 1] = [M::up(include_str!("../migrations/0001_store.sql"))];
+static MIGRATIONS: [M<'static>; 2] =
+    [M::up(include_str!("../migrations/0001_store.sql")), M::up(include_str!("../migrations/0002_generation.sql"))];
 
 /// How long to wait for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Identities kept parsed in memory; past that the cache starts afresh.
+/// Identities kept parsed in memory; past that they are forgotten, and those needed are parsed anew.
 const CACHED_IDENTITIES: usize = 4096;
 
 /// Characters a name may have.
@@ -50,10 +51,10 @@ pub struct Store {
     session: Session,
 }
 
-/// What was parsed before, as long as nobody changed the database.
+/// What was parsed before, as long as nobody changed an identity or an authority.
 #[derive(Default)]
 pub(crate) struct Cache {
-    version: (i64, u64),
+    generation: i64,
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
 }
@@ -342,7 +343,7 @@ impl Store {
         run().map_err(|error| store_error(&self.path, error))
     }
 
-    /// Reads with the cache, emptied first if anyone wrote since. In one transaction: all of it is of one moment, and
+    /// Reads with the cache, emptied first if identities or authorities changed since. In one transaction: all of it is of one moment, and
     /// the file is locked once, which costs more than most queries.
     pub(crate) fn cached<T>(
         &self,
@@ -350,15 +351,15 @@ impl Store {
     ) -> Result<T, Error> {
         self.with(|db| {
             let moment = db.unchecked_transaction()?;
-            // data_version tells of other connections, total_changes of this one
-            let mut query = db.prepare_cached("PRAGMA data_version")?;
-            let version = (query.query_row([], |row| row.get(0))?, db.total_changes());
+            let mut query = db.prepare_cached("SELECT generation FROM settings")?;
+            let generation = query.query_row([], |row| row.get(0))?;
             let mut cache = locked(&self.cache);
-            if cache.version != version || cache.identities.len() > CACHED_IDENTITIES {
-                *cache = Cache { version, ..Cache::default() };
+            if cache.generation != generation {
+                *cache = Cache { generation, ..Cache::default() };
+            } else if cache.identities.len() > CACHED_IDENTITIES {
+                cache.identities.clear();
             }
             let done = work(db, &mut cache)?;
-            drop(query);
             moment.commit()?;
             Ok(done)
         })
