@@ -156,8 +156,8 @@ impl<'a> Matcher<'a> {
         checks.into_iter().filter(|(holds, _)| *holds).map(|(_, warning)| warning).collect()
     }
 
-    /// The candidates among `identities`, best first: used at this host before, then Chrome's order (valid now, latest
-    /// expiry, latest start, shortest chain).
+    /// The candidates among `identities`, best first: those valid now, among them those used at this host before, then
+    /// Chrome's order (latest expiry, latest start, shortest chain).
     pub fn candidates(
         &self,
         identities: impl IntoIterator<Item = Arc<Identity>>,
