@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
-use crate::pkcs12;
+use crate::{pem, pkcs12};
 
 /// Where an error came from, kept for `source()`.
 pub type Source = Box<dyn StdError + Send + Sync>;
@@ -15,6 +15,9 @@ pub enum Error {
     /// A PKCS#12 file cannot be read.
     #[error(transparent)]
     Pkcs12(#[from] pkcs12::Error),
+    /// A PEM or DER file cannot be read.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
     /// A certificate is not DER as RFC 5280 has it.
     #[error("a certificate is damaged: {detail}")]
     Certificate {

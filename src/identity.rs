@@ -1,6 +1,6 @@
 //! Identities: a certificate with the private key that fits it and the CA certificates that came along.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,6 +61,11 @@ impl PrivateKey {
         &self.0
     }
 
+    /// Gives the DER of the PrivateKeyInfo away.
+    pub fn into_pkcs8(self) -> Zeroizing<Vec<u8>> {
+        self.0
+    }
+
     /// Makes it usable for handshakes, if its public half is that of `certificate`.
     ///
     /// # Errors
@@ -76,6 +81,17 @@ impl PrivateKey {
         }
     }
 
+    /// Checks that its public half is that of `certificate`, also where no handshake can use it.
+    ///
+    /// # Errors
+    /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when that cannot be known.
+    pub fn check_fits(&self, certificate: &Certificate) -> Result<(), Error> {
+        match self.signing_key(certificate) {
+            Err(Error::UnusableKey { .. }) if self.public_key().as_deref() == Some(certificate.public_key()) => Ok(()),
+            checked => checked.map(drop),
+        }
+    }
+
     fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8())))
     }
@@ -85,7 +101,10 @@ impl PrivateKey {
         let info = PrivateKeyInfoRef::from_der(self.pkcs8()).ok()?;
         match info.algorithm.oid.to_string().as_str() {
             "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => rsa_public_key(info.private_key.as_bytes()),
-            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes()).or_else(|| self.computed_public_key()),
+            // A compressed point is not what certificates have
+            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes())
+                .filter(|point| point.first() == Some(&4))
+                .or_else(|| self.computed_public_key()),
             _ => info.public_key.map(|bits| bits.raw_bytes().to_vec()).or_else(|| self.computed_public_key()),
         }
     }
@@ -171,9 +190,13 @@ impl Import {
         }
         let mut import = Self::default();
         let mut paired = HashSet::new();
+        let by_public_key = by_public_key(&certificates);
         for bag in contents.keys {
             let key = PrivateKey::from_pkcs8(bag.pkcs8);
-            let fitting = fitting(&key, bag.local_key_id.as_deref(), &certificates);
+            let fitting = match key.public_key() {
+                Some(public) => by_public_key.get(public.as_slice()).cloned().unwrap_or_default(),
+                None => fitting(bag.local_key_id.as_deref(), &certificates),
+            };
             if fitting.is_empty() {
                 return Err(Error::KeyWithoutCertificate { name: bag.friendly_name });
             }
@@ -208,12 +231,19 @@ fn distinct(bags: Vec<CertificateBag>) -> Result<Vec<Named>, Error> {
     Ok(certificates)
 }
 
-/// The certificates this key belongs to.
-fn fitting<'a>(key: &PrivateKey, local_key_id: Option<&[u8]>, certificates: &'a [Named]) -> Vec<&'a Named> {
-    let public = key.public_key();
-    let belongs = |(certificate, _, id): &&Named| match &public {
-        Some(public) => public == certificate.public_key(),
-        None => local_key_id.is_some_and(|wanted| id.as_deref() == Some(wanted)) || certificates.len() == 1,
+/// The certificates by their public keys: a file may have thousands.
+fn by_public_key(certificates: &[Named]) -> HashMap<&[u8], Vec<&Named>> {
+    let mut sorted: HashMap<&[u8], Vec<&Named>> = HashMap::new();
+    for named in certificates {
+        sorted.entry(named.0.public_key()).or_default().push(named);
+    }
+    sorted
+}
+
+/// The certificates of a key whose public half is not known.
+fn fitting<'a>(local_key_id: Option<&[u8]>, certificates: &'a [Named]) -> Vec<&'a Named> {
+    let belongs = |(_, _, id): &&Named| {
+        local_key_id.is_some_and(|wanted| id.as_deref() == Some(wanted)) || certificates.len() == 1
     };
     certificates.iter().filter(belongs).collect()
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! identity.p12 + password
 //!   -> pkcs12      bytes to plain certificates, keys and names
+//!      pem         the same from PEM and DER
 //!   -> identity    key fits certificate; an identity in hand is whole
 //!   -> vault       private key to encrypted PKCS#8
 //!   -> store       SQLite: identities, authorities, decisions, history
@@ -21,6 +22,8 @@
 pub mod clock;
 pub mod name;
 pub mod pkcs12;
+
+pub mod pem;
 
 pub mod error;
 

@@ -29,15 +29,19 @@ mod cipher;
 mod error;
 mod hash;
 mod kdf;
+mod key;
 mod limits;
 mod mac;
 mod names;
 mod open;
 mod password;
 mod structure;
+mod write;
 
 pub use error::Error;
+pub(crate) use key::{open_keys, to_der};
 pub use limits::Limits;
+pub use write::{Entry, Protection, write};
 
 /// What a PKCS#12 file held, in file order; keys and certificates are not paired yet.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +75,29 @@ pub struct KeyBag {
     pub friendly_name: Option<String>,
     /// What links it to its certificate, when the writer was careful.
     pub local_key_id: Option<Vec<u8>>,
+}
+
+impl CertificateBag {
+    /// A certificate of which nothing more is said.
+    pub fn of_der(der: Vec<u8>) -> Self {
+        Self { der, friendly_name: None, local_key_id: None }
+    }
+}
+
+impl KeyBag {
+    /// A key of which nothing more is said.
+    pub fn of_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Self {
+        Self { pkcs8, friendly_name: None, local_key_id: None }
+    }
+}
+
+impl Contents {
+    /// Adds what another file held.
+    pub fn extend(&mut self, other: Self) {
+        self.certificates.extend(other.certificates);
+        self.keys.extend(other.keys);
+        self.passed_over.extend(other.passed_over);
+    }
 }
 
 impl fmt::Debug for KeyBag {

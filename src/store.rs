@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::identity::{Identity, Import, NewIdentity};
 use crate::name::{NameKey, is_unprintable};
+use crate::pkcs12::{self, Contents, KeyBag};
 use crate::session::Session;
 use crate::vault::{Protection, SealedKey, Unlocker, Vault};
 
@@ -262,6 +263,58 @@ impl Store {
             let mut query = db.prepare_cached("SELECT private_key FROM identities WHERE fingerprint = ?1")?;
             query.query_row([fingerprint.as_bytes()], |row| row.get(0).map(SealedKey)).optional()
         })
+    }
+
+    /// An identity as a PKCS#12 file, with the CA certificates above it as far as the store has them. The vault is
+    /// unlocked first, by `unlocker`.
+    ///
+    /// # Errors
+    /// Those of [`Vault::unlock`] and [`Vault::open`], and of reading; [`Error::UnknownIdentity`] when it was removed
+    /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is exported.
+    pub fn export(
+        &self,
+        identity: &Identity,
+        password: &str,
+        protection: pkcs12::Protection,
+        unlocker: &dyn Unlocker,
+    ) -> Result<Vec<u8>, Error> {
+        let vault = self.vault();
+        vault.unlock(unlocker)?;
+        let sealed = self.sealed_key(identity.fingerprint())?;
+        let key = vault.open(&sealed.ok_or_else(|| Error::UnknownIdentity { id: identity.name().to_owned() })?)?;
+        key.check_fits(identity.certificate())?;
+        let chain = self.authorities()?.chain(identity.certificate(), None);
+        let chain: Vec<&[u8]> = chain.authorities.iter().map(|authority| authority.certificate.der()).collect();
+        let entry = pkcs12::Entry {
+            pkcs8: key.pkcs8(),
+            certificate: identity.certificate().der(),
+            chain: &chain,
+            friendly_name: identity.name(),
+        };
+        Ok(pkcs12::write(&entry, password, protection)?)
+    }
+
+    /// Adds to what a file held the private keys in the store that belong to its certificates: renewed with the same
+    /// key, or issued for it. Returns whether there were any.
+    ///
+    /// # Errors
+    /// Those of [`Vault::unlock`] and [`Vault::open`], and of reading.
+    pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
+        let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
+        let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
+        let vault = self.vault();
+        let mut added = false;
+        for identity in self.identities()? {
+            // Of several identities with one key the first will do
+            if wanted.remove(identity.certificate().public_key())
+                && let Some(sealed) = self.sealed_key(identity.fingerprint())?
+            {
+                vault.unlock(unlocker)?;
+                contents.keys.push(KeyBag::of_pkcs8(vault.open(&sealed)?.into_pkcs8()));
+                added = true;
+            }
+        }
+        Ok(added)
     }
 
     /// Removes identities, with the decisions on them. All of them or none.

@@ -48,6 +48,12 @@ pub enum Error {
         /// What is allowed, see [`Limits`](super::Limits).
         limit: u64,
     },
+    /// A file cannot be written.
+    #[error("the file cannot be written: {detail}")]
+    Writing {
+        /// What the cryptographic library says.
+        detail: String,
+    },
     /// The file breaks the rules of its own format.
     #[error("the file is damaged: {what}")]
     Damaged {

@@ -52,12 +52,14 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Store the identities of PKCS#12 files, all of them or none
+    /// Store the identities of PKCS#12, PEM and DER files, all of them or none
     Import(Import),
     /// List the identities
     List(List),
     /// Show one identity in full
     Show(Show),
+    /// Write an identity to a PKCS#12 file, with its private key and its chain
+    Export(Export),
     /// Remove identities, with the decisions on them
     Remove(Remove),
     /// List what is remembered
@@ -82,7 +84,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// PKCS#12 files; '-' is stdin
+    /// PKCS#12, PEM or DER, by content; a certificate and its key may come in two files; '-' is stdin
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Read the files' password from this file instead of asking; '-' is stdin
@@ -107,6 +109,24 @@ pub(crate) struct Show {
     /// Print the certificate and its chain as PEM
     #[arg(long, conflicts_with = "json")]
     pub(crate) pem: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) id: String,
+    /// The file to write; '-' is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Read the file's new password from this file instead of asking; '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// 3DES and SHA-1 instead of AES-256 and SHA-256, for old Windows, macOS and Java
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

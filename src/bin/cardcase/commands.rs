@@ -3,6 +3,7 @@
 pub(crate) mod authorities;
 pub(crate) mod decisions;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod forget;
 pub(crate) mod history;

@@ -40,6 +40,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Import(args) => commands::import::run(app, &args),
         Command::List(args) => commands::list::run(app, &args),
         Command::Show(args) => commands::show::run(app, &args),
+        Command::Export(args) => commands::export::run(app, &args),
         Command::Remove(args) => commands::remove::run(app, &args),
         Command::Decisions => commands::decisions::run(app),
         Command::Remember(args) => commands::remember::run(app, &args),

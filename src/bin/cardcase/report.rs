@@ -73,6 +73,7 @@ fn code(error: &Error) -> Code {
         Error::Pkcs12(pkcs12::Error::WrongPassword | pkcs12::Error::ContentPassword) | Error::WrongPrimaryPassword => {
             Code::WrongPassword
         }
+        Error::Pem(error) if error.is_password() => Code::WrongPassword,
         Error::UnknownIdentity { .. }
         | Error::UnknownAuthority { .. }
         | Error::UnknownDecision { .. }

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use cardcase::identity::{Identity, Import as Contents};
-use cardcase::pkcs12::{self, Limits};
+use cardcase::certificate::Certificate;
+use cardcase::identity::{Identity, Import as Paired};
+use cardcase::pkcs12::{self, Contents, Limits};
+use cardcase::store::Store;
+use cardcase::vault::Unlocker;
+use cardcase::{Error, pem};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -33,11 +37,19 @@ struct AuthorityJson {
 pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let store = app.store()?;
     let password = args.password_file.as_deref().map(|file| app.read_password(file)).transpose()?;
+    let unlocker = app.unlocker()?;
     let mut files = Vec::new();
+    let mut parts = Vec::new();
     for path in &args.files {
-        files.push(read(app, path, password.as_ref()).map_err(|failure| failure.of_file(path))?);
+        match read(app, path, password.as_ref()).map_err(|failure| failure.of_file(path))? {
+            Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
+            Read::Part(contents) => parts.push((path.as_path(), contents)),
+        }
     }
-    store.vault().unlock(&*app.unlocker()?)?;
+    if !parts.is_empty() {
+        files.push(pair(store, &*unlocker, &parts)?);
+    }
+    store.vault().unlock(&*unlocker)?;
     let done = store.import(files, args.name.as_deref(), app.now())?;
 
     let authorities = store.authorities()?;
@@ -75,27 +87,42 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     print(&text)
 }
 
-fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>) -> Result<Contents, Failure> {
+/// What a file held, and whether its keys and certificates may be in different files.
+enum Read {
+    /// PKCS#12
+    Whole(Contents),
+    /// PEM or DER
+    Part(Contents),
+}
+
+fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>) -> Result<Read, Failure> {
     let limits = Limits::default();
     // One byte more, so that the reader is who says what is too large
     let bytes = app.read(path, limits.file_size as u64 + 1)?;
-    let open = |password: &str| pkcs12::read(&bytes, password, &limits);
+    let is_pkcs12 = pkcs12::recognise(&bytes);
+    let open = |password: &str| -> Result<Contents, Error> {
+        Ok(if is_pkcs12 { pkcs12::read(&bytes, password, &limits)? } else { pem::read(&bytes, password, &limits)? })
+    };
     let contents = match known {
-        Some(password) => open(password).map_err(cardcase::Error::from)?,
+        Some(password) => open(password)?,
         None => match open("") {
-            Err(pkcs12::Error::WrongPassword | pkcs12::Error::ContentPassword) => ask(app, path, &open)?,
-            opened => opened.map_err(cardcase::Error::from)?,
+            Err(error) if is_password(&error) => ask(app, path, &open)?,
+            opened => opened?,
         },
     };
-    Ok(Contents::from_contents(contents)?)
+    Ok(if is_pkcs12 { Read::Whole(contents) } else { Read::Part(contents) })
+}
+
+fn is_password(error: &Error) -> bool {
+    match error {
+        Error::Pkcs12(error) => matches!(error, pkcs12::Error::WrongPassword | pkcs12::Error::ContentPassword),
+        Error::Pem(error) => error.is_password(),
+        _ => false,
+    }
 }
 
 /// Asks for the password of a file that the empty one does not open.
-fn ask(
-    app: &App,
-    path: &Path,
-    open: &dyn Fn(&str) -> Result<pkcs12::Contents, pkcs12::Error>,
-) -> Result<pkcs12::Contents, Failure> {
+fn ask(app: &App, path: &Path, open: &dyn Fn(&str) -> Result<Contents, Error>) -> Result<Contents, Failure> {
     if !app.can_ask() {
         let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
         return Err(failure.hint(format_args!("cardcase import {} --password-file FILE", path.display())));
@@ -103,9 +130,63 @@ fn ask(
     let mut prompt = format!("Password of {}", path.display());
     for _ in 1..TRIES {
         match open(&terminal::password(&prompt)?) {
-            Err(pkcs12::Error::WrongPassword) => prompt = format!("Wrong. Password of {}", path.display()),
-            opened => return opened.map_err(|error| cardcase::Error::from(error).into()),
+            Err(error) if is_password(&error) => prompt = format!("Wrong. Password of {}", path.display()),
+            opened => return Ok(opened?),
         }
     }
-    open(&terminal::password(&prompt)?).map_err(|error| cardcase::Error::from(error).into())
+    Ok(open(&terminal::password(&prompt)?)?)
+}
+
+/// Brings the keys and certificates of some files together; a key may also be in the store already.
+fn pair(store: &Store, unlocker: &dyn Unlocker, files: &[(&Path, Contents)]) -> Result<Paired, Failure> {
+    let mut all = Contents::default();
+    for (_, contents) in files {
+        all.extend(contents.clone());
+    }
+    let paired = match Paired::from_contents(all.clone()) {
+        Err(error @ Error::CertificateWithoutKey { .. }) => {
+            if store.add_known_keys(&mut all, unlocker)? {
+                Paired::from_contents(all)
+            } else {
+                Err(error)
+            }
+        }
+        paired => paired,
+    };
+    paired.map_err(|error| {
+        let hint = match error {
+            Error::CertificateWithoutKey { .. } => {
+                Some("give the file with its private key too: cardcase import FILE KEY")
+            }
+            Error::KeyWithoutCertificate { .. } => {
+                Some("give the file with its certificate too: cardcase import FILE CERTIFICATE")
+            }
+            _ => None,
+        };
+        let mut failure = Failure::from(&error);
+        if let Some(hint) = hint {
+            failure.hints = vec![hint.to_owned()];
+        }
+        failure.of_file(culprit(&error, files))
+    })
+}
+
+/// Which of the files an error is about.
+fn culprit<'a>(error: &Error, files: &'a [(&'a Path, Contents)]) -> &'a Path {
+    let certificate = |bag: &pkcs12::CertificateBag| Certificate::from_der(bag.der.clone());
+    let is_it = |contents: &Contents| match error {
+        Error::CertificateWithoutKey { subject } => contents
+            .certificates
+            .iter()
+            .any(|bag| certificate(bag).is_ok_and(|certificate| certificate.subject().to_string() == *subject)),
+        Error::KeyWithoutCertificate { .. } => {
+            let mut tried = Contents::default();
+            tried.keys.clone_from(&contents.keys);
+            tried.certificates.extend(files.iter().flat_map(|(_, contents)| contents.certificates.clone()));
+            matches!(Paired::from_contents(tried), Err(Error::KeyWithoutCertificate { .. }))
+        }
+        _ => contents.certificates.iter().any(|bag| certificate(bag).is_err()),
+    };
+    let found = files.iter().find(|(_, contents)| is_it(contents)).or(files.first());
+    found.map_or(Path::new("-"), |(path, _)| path)
 }

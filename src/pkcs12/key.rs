@@ -1,0 +1,59 @@
+//! Encrypted private keys on their own (EncryptedPrivateKeyInfo, RFC 5958 section 3), for the readers of other files.
+//!
+//! That structure is what a shrouded key bag holds. So the keys are put into bags, and opened by what opens bags: with
+//! the same ciphers, passwords and limits.
+
+use zeroize::Zeroizing;
+
+use super::ber::{self, BerError, encode};
+use super::error::Error;
+use super::limits::Limits;
+use super::open::Closed;
+use super::password::Candidates;
+
+/// 1.2.840.113549.1.7.1
+const DATA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
+/// 1.2.840.113549.1.12.10.1.2
+const SHROUDED_KEY_BAG: [u8; 11] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 2];
+
+/// Opens DER EncryptedPrivateKeyInfos that have one password, and returns the PrivateKeyInfos in the same order.
+///
+/// # Errors
+/// As [`read`](super::read); [`Error::ContentPassword`] when the password opens some of them only.
+pub(crate) fn open_keys(
+    encrypted: &[Vec<u8>],
+    password: &str,
+    limits: &Limits,
+) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
+    let closed = Closed::read(&authenticated_safe(encrypted), limits)?;
+    limits.check_total(closed.rounds())?;
+    let keys = closed.open(None, Candidates::new(password), limits)?.keys;
+    if keys.len() < encrypted.len() {
+        return Err(Error::ContentPassword);
+    }
+    Ok(keys.into_iter().map(|key| key.pkcs8).collect())
+}
+
+/// Writes the first element of `input` as DER, and says how many bytes of it that was.
+///
+/// # Errors
+/// [`Error::Truncated`], [`Error::Damaged`].
+pub(crate) fn to_der(input: &[u8]) -> Result<(Zeroizing<Vec<u8>>, usize), Error> {
+    ber::to_der(input).map_err(|error| match error {
+        BerError::Truncated(missing) => Error::Truncated { at: input.len(), missing },
+        BerError::Malformed(what) => Error::Damaged { what },
+    })
+}
+
+/// An AuthenticatedSafe with these keys and nothing else (RFC 7292 section 4.1).
+fn authenticated_safe(keys: &[Vec<u8>]) -> Zeroizing<Vec<u8>> {
+    let bags: Vec<u8> = keys.iter().flat_map(|key| typed(&SHROUDED_KEY_BAG, key).to_vec()).collect();
+    let safe = encode(ber::OCTET_STRING, &encode(ber::SEQUENCE, &bags));
+    encode(ber::SEQUENCE, &typed(&DATA, &safe))
+}
+
+/// `SEQUENCE { type, [0] EXPLICIT value }`, the form of SafeBag and ContentInfo alike.
+fn typed(oid: &[u8], value: &[u8]) -> Zeroizing<Vec<u8>> {
+    let oid = encode(ber::OBJECT_IDENTIFIER, oid);
+    encode(ber::SEQUENCE, &[oid.as_slice(), &encode(ber::CONTEXT_0, value)].concat())
+}
