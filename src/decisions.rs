@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
+use crate::authority::Authorities;
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::history::Outcome;
 use crate::identity::Identity;
 use crate::request::Destination;
-use crate::store::{Store, identity_id};
+use crate::store::{Cache, Store, cached_authorities, cached_identity, identity_id};
+use crate::vault::SealedKey;
 
 /// How decisions are keyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -128,6 +130,14 @@ pub struct Decision {
     pub last_outcome: Option<Outcome>,
 }
 
+/// What a scope remembers, with everything that sending it takes, all of one moment.
+pub(crate) struct Remembered {
+    /// The answer, with the sealed key of the identity.
+    pub(crate) answer: Option<(Answer, Option<SealedKey>)>,
+    /// Every authority.
+    pub(crate) authorities: Arc<Authorities>,
+}
+
 const COLUMNS: &str =
     "SELECT d.host, d.port, i.fingerprint, d.session IS NOT NULL, d.decided_at, d.last_used_at, d.last_outcome
     FROM decisions d LEFT JOIN identities i ON i.id = d.identity
@@ -159,6 +169,27 @@ impl Store {
                 )
                 .optional()
         })
+    }
+
+    /// What is remembered in this scope, ready to be sent. The way of every connection, so one look into the store.
+    pub(crate) fn remembered(&self, scope: &Scope) -> Result<Remembered, Error> {
+        let (mut remembered, session) = self.cached(|db, cache| {
+            let mut query = db.prepare_cached(
+                "SELECT d.session, d.identity, i.fingerprint, i.private_key
+                 FROM decisions d LEFT JOIN identities i ON i.id = d.identity
+                 WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2",
+            )?;
+            let mut rows = query.query(params![scope.host, scope.port.unwrap_or(0)])?;
+            let (answer, session) = match rows.next()? {
+                None => (None, None),
+                Some(row) => (Some(parse_answer(db, cache, row)?), row.get::<_, Option<String>>(0)?),
+            };
+            Ok((Remembered { answer, authorities: cached_authorities(db, cache)? }, session))
+        })?;
+        if session.is_some() && session != self.session().token()? {
+            remembered.answer = None;
+        }
+        Ok(remembered)
     }
 
     /// Everything remembered, in every scope, by host and port.
@@ -241,6 +272,18 @@ impl Store {
 fn forget_ended_sessions(db: &Connection, current: Option<&str>) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND session IS NOT ?1")?;
     delete.execute([current]).map(drop)
+}
+
+fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::Result<(Answer, Option<SealedKey>)> {
+    let Some(id) = row.get(1)? else {
+        return Ok((Answer::None, None));
+    };
+    let identity = cached_identity(db, cache, id)?;
+    if identity.fingerprint() != Fingerprint::from_bytes(row.get(2)?) {
+        let moved = Error::Certificate { detail: "it is not the one that its fingerprint names".to_owned() };
+        return Err(rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Blob, Box::new(moved)));
+    }
+    Ok((Answer::Identity(identity), Some(SealedKey(row.get(3)?))))
 }
 
 fn parse_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::SignatureScheme;
 
-use crate::authority::{Authorities, Requested};
+use crate::authority::{Authorities, Chain, Requested};
 use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::identity::Identity;
@@ -137,11 +137,18 @@ impl<'a> Matcher<'a> {
 
     /// What should be known before this certificate is sent.
     pub fn warnings(&self, certificate: &Certificate) -> Vec<Warning> {
-        let chain_complete = || self.authorities.chain(certificate, self.requested.as_ref()).complete;
+        self.warnings_with(certificate, &self.chain(certificate))
+    }
+
+    fn chain(&self, certificate: &Certificate) -> Chain {
+        self.authorities.chain(certificate, self.requested.as_ref())
+    }
+
+    fn warnings_with(&self, certificate: &Certificate, chain: &Chain) -> Vec<Warning> {
         let checks = [
             (certificate.not_after() < self.now, Warning::Expired),
             (certificate.not_before() > self.now, Warning::NotYetValid),
-            (!chain_complete(), Warning::IncompleteChain),
+            (!chain.complete, Warning::IncompleteChain),
             (certificate.is_ca(), Warning::CaCertificate),
             (certificate.version() == 1, Warning::CertificateV1),
             (self.request.is_visible(), Warning::VisibleBelowTls13),
@@ -149,8 +156,8 @@ impl<'a> Matcher<'a> {
         checks.into_iter().filter(|(holds, _)| *holds).map(|(_, warning)| warning).collect()
     }
 
-    /// The candidates among `identities`, best first: used at this host before, then Chrome's order (valid now, latest
-    /// expiry, latest start, shortest chain).
+    /// The candidates among `identities`, best first: those valid now, among them those used at this host before, then
+    /// Chrome's order (latest expiry, latest start, shortest chain).
     pub fn candidates(
         &self,
         identities: impl IntoIterator<Item = Arc<Identity>>,
@@ -159,23 +166,24 @@ impl<'a> Matcher<'a> {
         let mut ranked: Vec<_> = identities
             .into_iter()
             .filter(|identity| self.reasons(identity.certificate()).is_empty())
-            .map(|identity| (self.rank(identity.certificate(), used_before), identity))
+            .map(|identity| {
+                let (certificate, chain) = (identity.certificate(), self.chain(identity.certificate()));
+                let warnings = self.warnings_with(certificate, &chain);
+                (self.rank(certificate, &chain, used_before), Candidate { identity, warnings })
+            })
             .collect();
         ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
-        ranked
-            .into_iter()
-            .map(|(_, identity)| Candidate { warnings: self.warnings(identity.certificate()), identity })
-            .collect()
+        ranked.into_iter().map(|(_, candidate)| candidate).collect()
     }
 
     /// Smaller is better; the fingerprint makes the order total, so that two runs show the same list.
-    fn rank(&self, certificate: &Certificate, used_before: &HashSet<Fingerprint>) -> impl Ord + use<> {
+    fn rank(&self, certificate: &Certificate, chain: &Chain, used_before: &HashSet<Fingerprint>) -> impl Ord + use<> {
         (
             !self.is_valid_now(certificate),
             !used_before.contains(&certificate.fingerprint()),
             Reverse(certificate.not_after()),
             Reverse(certificate.not_before()),
-            self.authorities.chain(certificate, self.requested.as_ref()).authorities.len(),
+            chain.authorities.len(),
             certificate.fingerprint(),
         )
     }

@@ -218,6 +218,10 @@ impl Resolver {
             return undecided();
         }
 
+        // In TLS 1.2 rustls sends the certificate before it asks for the signature
+        if key.is_locked() {
+            return stand_in(StandIn::Locked);
+        }
         let chain = authorities.chain(certificate, requested.as_ref());
         let sent = std::iter::once(certificate).chain(chain.intermediates());
         let der = sent.map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
@@ -235,8 +239,12 @@ impl ResolvesClientCert for Resolver {
         {
             return answer.clone();
         }
+        // Unlocking, which may happen meanwhile, changes the answer
+        let may_change = self.key.as_ref().is_some_and(StoredKey::is_locked);
         let answer = self.answer(&request);
-        *last = Some((request, answer.clone()));
+        if !may_change {
+            *last = Some((request, answer.clone()));
+        }
         answer
     }
 
@@ -263,6 +271,10 @@ struct Stored {
 }
 
 impl StoredKey {
+    fn is_locked(&self) -> bool {
+        self.0.vault.is_locked()
+    }
+
     /// Opens the key, once; only if its public half is the certificate's.
     fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
         let Stored { certificate, sealed, vault, opened } = &*self.0;
@@ -321,6 +333,8 @@ enum StandIn {
     Undecided(CertificateRequest),
     /// The identity cannot answer.
     Failed(Arc<Error>),
+    /// Its key cannot be had before the vault is unlocked.
+    Locked,
 }
 
 impl SigningKey for StandIn {
@@ -347,6 +361,7 @@ impl Signer for StandInSigner {
                 other(Arc::new(Wish::Select(CertificateRequest { version, ..request.clone() })))
             }
             StandIn::Failed(error) => other(error.clone()),
+            StandIn::Locked => other(Arc::new(Wish::Unlock)),
         })
     }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::authority::Authorities;
 use crate::chooser::{Chooser, NoChooser, Question, Reply, Unfit};
 use crate::clock::{Clock, WallClock};
-use crate::decisions::{Answer, Lifetime, Mode, Scope};
+use crate::decisions::{Answer, Lifetime, Mode, Remembered, Scope};
 use crate::error::Error;
 use crate::history::{Outcome, Use};
 use crate::identity::Identity;
@@ -157,12 +157,16 @@ impl Selector {
     /// # Errors
     /// Those of reading.
     pub fn prepare(&self, destination: &Destination) -> Result<Prepared, Error> {
-        let remembered = self.remembered(&self.mode.scope(destination))?;
-        let usable = remembered.filter(|answer| match answer {
+        let Remembered { answer, authorities } = self.store.remembered(&self.mode.scope(destination))?;
+        let usable = answer.filter(|(answer, _)| match answer {
             Answer::Identity(identity) => is_valid_at(identity.certificate(), self.clock.now()),
             Answer::None => true,
         });
-        self.prepared(usable.map(|answer| Selection { answer, source: Source::Decision }))
+        let (selection, key) = match usable {
+            Some((answer, key)) => (Some(Selection { answer, source: Source::Decision }), key),
+            None => (None, None),
+        };
+        Ok(Prepared { selection, authorities, key: key.map(|key| (key, self.store.vault())) })
     }
 
     /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks for as long
@@ -268,14 +272,7 @@ impl Selector {
     }
 
     fn remembered(&self, scope: &Scope) -> Result<Option<Answer>, Error> {
-        let Some(decision) = self.store.decision(scope)? else {
-            return Ok(None);
-        };
-        match decision.identity {
-            None => Ok(Some(Answer::None)),
-            // Removed between the two look-ups: then the decision went with it
-            Some(fingerprint) => Ok(self.store.identity(fingerprint)?.map(Answer::Identity)),
-        }
+        Ok(self.store.remembered(scope)?.answer.map(|(answer, _)| answer))
     }
 
     /// What answers without asking: a decision that still fits, or that there is nothing to ask about.

@@ -31,12 +31,13 @@ use crate::vault::{Protection, SealedKey, Unlocker, Vault};
 const APPLICATION_ID: i64 = 0x6361_7264;
 
 /// The migrations, in order. Add, never edit.
-static MIGRATIONS: [M<'static>; 1] = [M::up(include_str!("../migrations/0001_store.sql"))];
+static MIGRATIONS: [M<'static>; 2] =
+    [M::up(include_str!("../migrations/0001_store.sql")), M::up(include_str!("../migrations/0002_generation.sql"))];
 
 /// How long to wait for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Identities kept parsed in memory; past that the cache starts afresh.
+/// Identities kept parsed in memory; past that they are forgotten, and those needed are parsed anew.
 const CACHED_IDENTITIES: usize = 4096;
 
 /// Characters a name may have.
@@ -51,10 +52,10 @@ pub struct Store {
     session: Session,
 }
 
-/// What was parsed before, as long as nobody changed the database.
+/// What was parsed before, as long as nobody changed an identity or an authority.
 #[derive(Default)]
-struct Cache {
-    version: (i64, u64),
+pub(crate) struct Cache {
+    generation: i64,
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
 }
@@ -334,14 +335,7 @@ impl Store {
     /// # Errors
     /// Those of reading; [`Error::Certificate`] when a row is damaged.
     pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
-        self.cached(|db, cache| {
-            if let Some(authorities) = &cache.authorities {
-                return Ok(authorities.clone());
-            }
-            let authorities = Arc::new(Authorities::new(read_authorities(db)?));
-            cache.authorities = Some(authorities.clone());
-            Ok(authorities)
-        })
+        self.cached(cached_authorities)
     }
 
     /// Every authority, in the order in which they came.
@@ -402,17 +396,25 @@ impl Store {
         run().map_err(|error| store_error(&self.path, error))
     }
 
-    /// Runs statements with the cache, emptied first if anyone wrote since.
-    fn cached<T>(&self, work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>) -> Result<T, Error> {
+    /// Reads with the cache, emptied first if identities or authorities changed since. In one transaction: all of it is of one moment, and
+    /// the file is locked once, which costs more than most queries.
+    pub(crate) fn cached<T>(
+        &self,
+        work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         self.with(|db| {
-            // data_version tells of other connections, total_changes of this one
-            let mut query = db.prepare_cached("PRAGMA data_version")?;
-            let version = (query.query_row([], |row| row.get(0))?, db.total_changes());
+            let moment = db.unchecked_transaction()?;
+            let mut query = db.prepare_cached("SELECT generation FROM settings")?;
+            let generation = query.query_row([], |row| row.get(0))?;
             let mut cache = locked(&self.cache);
-            if cache.version != version || cache.identities.len() > CACHED_IDENTITIES {
-                *cache = Cache { version, ..Cache::default() };
+            if cache.generation != generation {
+                *cache = Cache { generation, ..Cache::default() };
+            } else if cache.identities.len() > CACHED_IDENTITIES {
+                cache.identities.clear();
             }
-            work(db, &mut cache)
+            let done = work(db, &mut cache)?;
+            moment.commit()?;
+            Ok(done)
         })
     }
 
@@ -544,7 +546,16 @@ fn certificate_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Certific
     })
 }
 
-fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> rusqlite::Result<Arc<Identity>> {
+pub(crate) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Authorities>> {
+    if let Some(authorities) = &cache.authorities {
+        return Ok(authorities.clone());
+    }
+    let authorities = Arc::new(Authorities::new(read_authorities(db)?));
+    cache.authorities = Some(authorities.clone());
+    Ok(authorities)
+}
+
+pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> rusqlite::Result<Arc<Identity>> {
     if let Some(identity) = cache.identities.get(&id) {
         return Ok(identity.clone());
     }

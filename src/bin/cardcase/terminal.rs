@@ -79,6 +79,19 @@ fn with_input<T>(work: impl Fn(rustix::fd::BorrowedFd<'_>) -> rustix::io::Result
 struct Asking;
 
 impl Asking {
+    /// Key by key, for the menu. What was typed before it was on the screen was not meant for it, and is thrown away.
+    /// Raw from end to end: between two keys `console` would go back to a mode in which Ctrl-D is lost and keys show.
+    fn keys() -> Self {
+        let asking = Self::begin();
+        if let Ok(mut raw) = settings() {
+            let output = raw.output_modes;
+            raw.make_raw();
+            raw.output_modes = output;
+            let _ = with_input(|input| tcsetattr(input, OptionalActions::Flush, &raw));
+        }
+        asking
+    }
+
     fn begin() -> Self {
         ASKED.store(true, Ordering::Relaxed);
         if let Ok(mut asking) = ASKING.lock() {
@@ -233,7 +246,7 @@ enum Picked {
 
 /// Lets the person pick one of `rows`. Nothing is picked by Enter alone: a row has to be moved to first.
 fn menu(header: &[String], rows: &[String], details: &dyn Fn(usize) -> Vec<String>) -> Picked {
-    let _asking = Asking::begin();
+    let _asking = Asking::keys();
     let mut menu = Menu { term: Term::stderr(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
     let picked = menu.run().unwrap_or_else(|error| match error.kind() {
         ErrorKind::Interrupted => Picked::Nothing(Reply::Abort),

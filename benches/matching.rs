@@ -1,0 +1,107 @@
+//! Candidates for one of 1,000 issuers among 1,000, 10,000 and 100,000 identities in a store on disk. Aim: at most
+//! 0.1 ms for one identity per issuer, and nearly flat: by index, not by a scan.
+//!
+//! `warm` repeats one request on an open store, `other issuer` asks for another one of the thousand each time, so that
+//! most identities under it are not in memory. `first` is the first request of a store just opened,
+//! without the opening: authorities and identities are parsed then.
+// Whatever fails ends the measurement
+#![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
+
+#[path = "../tests/library/pki.rs"]
+mod pki;
+
+use std::collections::HashSet;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cardcase::certificate::Certificate;
+use cardcase::identity::Import;
+use cardcase::matching::{Candidate, Matcher};
+use cardcase::request::CertificateRequest;
+use cardcase::store::Store;
+use criterion::Criterion;
+use rcgen::{KeyPair, SerialNumber};
+use rustls::SignatureScheme;
+
+use pki::{Ca, Home, Leaf, NOW, params};
+
+const ISSUERS: usize = 1000;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    let root = Ca::root("Root");
+    let issuers: Vec<Ca> = (0..ISSUERS).map(|number| root.intermediate(&format!("Issuer {number}"))).collect();
+    let mut group = criterion.benchmark_group("candidates");
+    for per_issuer in [1, 10, 100] {
+        let identities = per_issuer * ISSUERS;
+        let home = filled(&root, &issuers, per_issuer);
+        let store = home.open();
+        group.bench_function(format!("warm, {per_issuer} of {identities}"), |bencher| {
+            let request = request(&issuers[7]);
+            bencher.iter(|| assert_eq!(black_box(candidates(&store, &request)).len(), per_issuer));
+        });
+        let mut requests = issuers.iter().map(request).cycle();
+        group.bench_function(format!("other issuer, {per_issuer} of {identities}"), |bencher| {
+            bencher.iter_batched_ref(
+                || requests.next().unwrap(),
+                |request| assert_eq!(black_box(candidates(&store, request)).len(), per_issuer),
+                criterion::BatchSize::SmallInput,
+            );
+        });
+        group.sample_size(10).bench_function(format!("first, {per_issuer} of {identities}"), |bencher| {
+            bencher.iter_custom(|times| (0..times).map(|_| first(&home, &request(&issuers[7]))).sum());
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+}
+
+fn first(home: &Home, request: &CertificateRequest) -> Duration {
+    let store = home.open();
+    let start = Instant::now();
+    black_box(candidates(&store, request));
+    start.elapsed()
+}
+
+/// What the selector does with a request.
+fn candidates(store: &Arc<Store>, request: &CertificateRequest) -> Vec<Candidate> {
+    let authorities = store.authorities().unwrap();
+    let matcher = Matcher::new(request, &authorities, NOW);
+    let identities = store.identities_under(matcher.requested().unwrap()).unwrap();
+    matcher.candidates(identities, &HashSet::new())
+}
+
+fn request(issuer: &Ca) -> CertificateRequest {
+    CertificateRequest::new(&[issuer.name().der()], &[SignatureScheme::ED25519])
+}
+
+/// A store with this many identities under each issuer. They share a key: only the certificates are looked at.
+fn filled(root: &Ca, issuers: &[Ca], per_issuer: usize) -> Home {
+    let home = Home::new();
+    let store = home.open();
+    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut authorities: Vec<Certificate> = issuers.iter().map(|issuer| issuer.certificate.clone()).collect();
+    authorities.push(root.certificate.clone());
+    store.import(vec![Import { identities: Vec::new(), authorities }], None, NOW).unwrap();
+    // Import by import, so that a hundred thousand of them are never in memory at once
+    for (number, batch) in issuers.chunks(100).enumerate() {
+        let leaves = batch.iter().enumerate().flat_map(|(place, issuer)| {
+            let key = &key;
+            (0..per_issuer).map(move |nth| leaf(issuer, key, (number * 100 + place) * per_issuer + nth))
+        });
+        let identities = leaves.map(|leaf| leaf.named(None)).collect();
+        store.import(vec![Import { identities, authorities: Vec::new() }], None, NOW).unwrap();
+    }
+    home
+}
+
+fn leaf(issuer: &Ca, key: &KeyPair, number: usize) -> Leaf {
+    let mut params = params(&format!("Person {number}"));
+    params.serial_number = Some(SerialNumber::from(number as u64 + 1));
+    Leaf { certificate: issuer.sign(params, key), pkcs8: key.serialize_der() }
+}

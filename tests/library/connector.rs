@@ -1,0 +1,228 @@
+use std::future::ready;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use cardcase::chooser::Reply;
+use cardcase::connect::tokio::{ConnectError, Connection, Connector};
+use cardcase::decisions::{Lifetime, Mode};
+use cardcase::error::Error;
+use cardcase::history::Outcome;
+use cardcase::request::Destination;
+use cardcase::selector::{Selector, Source};
+use cardcase::store::Store;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::{ClientConfig, HandshakeKind, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_rustls::TlsAcceptor;
+
+use crate::people::{PASSWORD, Script, Typist, first};
+use crate::pki::{Ca, Home, Leaf, NOW};
+use crate::tls::{HOST, VERSIONS, client, der, optional_client, server};
+
+/// What the server saw of a connection that came about.
+type Seen = (HandshakeKind, Option<CertificateDer<'static>>);
+
+/// A server that resumes sessions, two identities it would take, and a connector.
+struct Scene {
+    a: Leaf,
+    b: Leaf,
+    store: Arc<Store>,
+    chooser: Arc<Script>,
+    base: ClientConfig,
+    connector: Connector,
+    server: Arc<ServerConfig>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    dialled: usize,
+    home: Home,
+}
+
+impl Scene {
+    fn new(version: &'static SupportedProtocolVersion, replies: &[Reply]) -> Self {
+        let (servers, root, home) = (Ca::root("Servers"), Ca::root("Root"), Home::new());
+        let (a, b) = (root.leaf("a"), root.leaf("b"));
+        let store = home.with([&a, &b], [&root.certificate]);
+        let mut server = server(&servers, HOST, optional_client(&[&root.certificate]));
+        server.session_storage = ServerSessionMemoryCache::new(32);
+        server.send_tls13_tickets = 2;
+        let chooser = Script::new(replies.iter().copied());
+        let base = client(&servers, version);
+        let connector = Connector::new(selector(&store, &chooser), base.clone());
+        let (server, seen) = (Arc::new(server), Arc::default());
+        Self { a, b, store, chooser, base, connector, server, seen, dialled: 0, home }
+    }
+
+    fn remember(&self, identity: Option<&Leaf>) {
+        let scope = Mode::Firefox.scope(&Destination::new(HOST, 443).unwrap());
+        self.store.remember(&scope, identity.map(Leaf::fingerprint), Lifetime::Permanent, NOW).unwrap();
+    }
+
+    /// Connects and reads a byte, behind which the session tickets of TLS 1.3 have arrived.
+    async fn connect(&mut self, host: &str) -> Result<Connection<DuplexStream>, ConnectError> {
+        let destination = Destination::new(host, 443).unwrap();
+        let dial = || {
+            self.dialled += 1;
+            let (near, far) = duplex(1 << 16);
+            tokio::spawn(serve(self.server.clone(), far, self.seen.clone()));
+            ready(Ok(near))
+        };
+        let mut connection = self.connector.connect(&destination, dial).await?;
+        connection.stream.read_u8().await.unwrap();
+        Ok(connection)
+    }
+
+    /// What the server saw since the last time, of connections that came about.
+    fn seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    fn dialled(&mut self) -> usize {
+        std::mem::take(&mut self.dialled)
+    }
+}
+
+fn selector(store: &Arc<Store>, chooser: &Arc<Script>) -> Arc<Selector> {
+    let selector = Selector::new(store.clone()).unwrap().with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+    Arc::new(selector.with_unlocker(Arc::new(Typist)))
+}
+
+async fn serve(server: Arc<ServerConfig>, io: DuplexStream, seen: Arc<Mutex<Vec<Seen>>>) {
+    let Ok(mut stream) = TlsAcceptor::from(server).accept(io).await else { return };
+    let tls = stream.get_ref().1;
+    let presented = tls.peer_certificates().and_then(<[_]>::first).cloned().map(CertificateDer::into_owned);
+    seen.lock().unwrap().push((tls.handshake_kind().unwrap(), presented));
+    let _ = stream.write_u8(0).await;
+    let _ = stream.flush().await;
+}
+
+fn run(test: impl AsyncFn(&'static SupportedProtocolVersion)) {
+    for version in VERSIONS {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test(version));
+    }
+}
+
+fn leaf(leaf: &Leaf) -> Option<CertificateDer<'static>> {
+    Some(der(&leaf.certificate))
+}
+
+#[test]
+fn asked_once_it_connects_again_with_the_answer_and_does_not_ask_any_more() {
+    run(async |version| {
+        let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
+        let connection = scene.connect(HOST).await.unwrap();
+        let selection = connection.selection.unwrap();
+        assert_eq!((selection.source, scene.dialled(), scene.chooser.asked().len()), (Source::Ask, 2, 1));
+        let chosen = selection.answer.fingerprint();
+        let sent = if chosen == Some(scene.a.fingerprint()) { leaf(&scene.a) } else { leaf(&scene.b) };
+        assert_eq!(scene.seen(), [(HandshakeKind::Full, sent.clone())]);
+
+        let again = scene.connect(HOST).await.unwrap();
+        assert_eq!((scene.dialled(), scene.chooser.asked().len()), (1, 0));
+        assert_eq!((again.version, &scene.seen()[0].1), (Some(version.version), &sent));
+    });
+}
+
+#[test]
+fn no_session_is_resumed_with_another_identity_than_the_one_decided_now() {
+    run(async |version| {
+        let mut scene = Scene::new(version, &[]);
+        let (a, b) = (leaf(&scene.a), leaf(&scene.b));
+        let steps = [
+            ("a", Some(scene.a.clone()), HandshakeKind::Full, &a),
+            ("a again", Some(scene.a.clone()), HandshakeKind::Resumed, &a),
+            ("b instead", Some(scene.b.clone()), HandshakeKind::Full, &b),
+            ("b again", Some(scene.b.clone()), HandshakeKind::Resumed, &b),
+            ("none instead", None, HandshakeKind::Full, &None),
+            ("a once more", Some(scene.a.clone()), HandshakeKind::Full, &a),
+        ];
+        for (what, decided, kind, sent) in steps {
+            scene.remember(decided.as_ref());
+            let connection = scene.connect(HOST).await.unwrap();
+            assert_eq!(scene.seen(), [(kind, sent.clone())], "{what}");
+            // What became of it is written down, and that is no reason to give up the session
+            let (selector, selection) = (scene.connector.selector(), connection.selection);
+            if let Some(selection) = selection {
+                let destination = Destination::new(HOST, 443).unwrap();
+                selector.record(&destination, &selection, Outcome::Accepted, None, None).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn forgetting_ends_the_session_too() {
+    run(async |version| {
+        let mut scene = Scene::new(version, &[Reply::Abort]);
+        scene.remember(Some(&scene.a));
+        scene.connect(HOST).await.unwrap();
+        scene.seen();
+        scene.store.forget_all().unwrap();
+        let error = scene.connect(HOST).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Selection(Error::Aborted { .. })), "{error}");
+        assert_eq!((scene.seen(), scene.chooser.asked().len()), (vec![], 1));
+    });
+}
+
+#[test]
+fn whoever_declines_has_no_connection_and_the_server_saw_nothing() {
+    run(async |version| {
+        for reply in [Reply::Abort, Reply::Nobody] {
+            let mut scene = Scene::new(version, &[reply]);
+            let error = scene.connect(HOST).await.unwrap_err();
+            assert!(matches!(error, ConnectError::Selection(_)), "{error}");
+            assert_eq!((scene.dialled(), scene.seen()), (1, vec![]));
+            assert_eq!(scene.store.decisions().unwrap(), []);
+        }
+    });
+}
+
+#[test]
+fn nobody_is_asked_on_behalf_of_a_server_of_another_name() {
+    run(async |version| {
+        let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
+        let error = scene.connect("other.example").await.unwrap_err();
+        assert!(matches!(error, ConnectError::Handshake { .. }), "{error}");
+        assert_eq!((scene.chooser.asked().len(), scene.dialled(), scene.seen()), (0, 1, vec![]));
+    });
+}
+
+#[test]
+fn a_server_that_does_not_ask_costs_one_connection_and_no_question() {
+    run(async |version| {
+        let mut scene = Scene::new(version, &[]);
+        let servers = Ca::root("Plain");
+        scene.server = Arc::new(server(&servers, HOST, WebPkiClientVerifier::no_client_auth()));
+        scene.connector = Connector::new(selector(&scene.store, &scene.chooser), client(&servers, version));
+        let connection = scene.connect(HOST).await.unwrap();
+        assert_eq!((connection.selection, scene.dialled(), scene.chooser.asked().len()), (None, 1, 0));
+    });
+}
+
+#[test]
+fn a_locked_vault_is_unlocked_on_the_way() {
+    run(async |version| {
+        let mut scene = Scene::new(version, &[]);
+        scene.remember(Some(&scene.a));
+        scene.store.set_primary_password(Some(PASSWORD), &Typist).unwrap();
+        scene.store = scene.home.open();
+        scene.connector = Connector::new(selector(&scene.store, &scene.chooser), scene.base.clone());
+        scene.connect(HOST).await.unwrap();
+        assert_eq!((scene.dialled(), scene.seen()), (2, vec![(HandshakeKind::Full, leaf(&scene.a))]));
+    });
+}
+
+#[test]
+fn an_error_of_the_dial_is_passed_on() {
+    run(async |version| {
+        let scene = Scene::new(version, &[]);
+        let destination = Destination::new(HOST, 443).unwrap();
+        let refused = || ready(Err::<DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()));
+        match scene.connector.connect(&destination, refused).await {
+            Err(ConnectError::Handshake { source, sent: None }) => {
+                assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}

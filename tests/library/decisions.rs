@@ -1,0 +1,127 @@
+use cardcase::decisions::{Lifetime, Mode, Scope};
+use cardcase::error::Error;
+use cardcase::request::Destination;
+
+use crate::pki::{Ca, Home, NOW};
+
+fn scope(mode: Mode, destination: &str) -> Scope {
+    mode.scope(&destination.parse::<Destination>().unwrap())
+}
+
+#[test]
+fn firefox_remembers_per_host_and_chrome_per_host_and_port() {
+    let cases = [
+        (Mode::Firefox, "a.example:1", "A.example.:2", true),
+        (Mode::Firefox, "a.example:1", "b.example:1", false),
+        (Mode::Firefox, "a.example", "www.a.example", false),
+        (Mode::Chrome, "a.example:1", "a.example:1", true),
+        (Mode::Chrome, "a.example", "A.example.:443", true),
+        (Mode::Chrome, "a.example:1", "a.example:2", false),
+        (Mode::Chrome, "[::1]:8443", "[0::1]:8443", true),
+    ];
+    for (mode, decided, asked, found) in cases {
+        let home = Home::new();
+        let store = home.open();
+        store.remember(&scope(mode, decided), None, Lifetime::Permanent, NOW).unwrap();
+        assert_eq!(store.decision(&scope(mode, asked)).unwrap().is_some(), found, "{mode}: {decided}, {asked}");
+    }
+}
+
+#[test]
+fn the_modes_do_not_see_each_other() {
+    let home = Home::new();
+    let store = home.open();
+    store.remember(&scope(Mode::Firefox, "a.example:1"), None, Lifetime::Permanent, NOW).unwrap();
+    assert_eq!(store.decision(&scope(Mode::Chrome, "a.example:1")).unwrap(), None);
+    store.remember(&scope(Mode::Chrome, "a.example:1"), None, Lifetime::Permanent, NOW).unwrap();
+    assert!(store.forget(&scope(Mode::Firefox, "a.example")).unwrap());
+    assert!(store.decision(&scope(Mode::Chrome, "a.example:1")).unwrap().is_some());
+}
+
+#[test]
+fn a_new_store_is_in_firefox_mode() {
+    assert_eq!(Home::new().open().mode().unwrap(), Mode::Firefox);
+}
+
+#[test]
+fn a_decision_survives_reopening_and_is_replaced_not_doubled() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("a");
+    let scope = scope(Mode::Firefox, "a.example");
+    let store = home.with([&leaf], []);
+    store.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
+    assert_eq!(home.open().decision(&scope).unwrap().unwrap().identity, None);
+    store.remember(&scope, Some(leaf.fingerprint()), Lifetime::Permanent, NOW).unwrap();
+    drop(store);
+    let [decision] = &home.open().decisions().unwrap()[..] else { panic!("one scope, one decision") };
+    assert_eq!((decision.identity, decision.lifetime), (Some(leaf.fingerprint()), Lifetime::Permanent));
+    assert_eq!((decision.decided_at, decision.last_used_at, decision.last_outcome), (NOW, None, None));
+}
+
+#[test]
+fn lifetimes_end_when_they_say() {
+    let cases = [(Lifetime::Once, false, false), (Lifetime::Session, true, false), (Lifetime::Permanent, true, true)];
+    for (lifetime, now, after_logout) in cases {
+        let home = Home::new();
+        let scope = scope(Mode::Firefox, "a.example");
+        home.open().remember(&scope, None, lifetime, NOW).unwrap();
+        let found = || home.open().decision(&scope).unwrap().map(|decision| decision.lifetime);
+        assert_eq!(found(), now.then_some(lifetime));
+        // The system does this at logout
+        let _ = std::fs::remove_dir_all(home.session_directory());
+        assert_eq!(found(), after_logout.then_some(lifetime));
+        assert_eq!(home.open().decisions().unwrap().len(), usize::from(after_logout));
+    }
+}
+
+#[test]
+fn what_was_decided_in_an_ended_session_is_erased_at_the_next_decision() {
+    let home = Home::new();
+    let store = home.open();
+    store.remember(&scope(Mode::Firefox, "old.example"), None, Lifetime::Session, NOW).unwrap();
+    std::fs::remove_dir_all(home.session_directory()).unwrap();
+    store.remember(&scope(Mode::Firefox, "new.example"), None, Lifetime::Session, NOW).unwrap();
+    let rows: i64 = home.database().query_row("SELECT count(*) FROM decisions", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1);
+    assert_eq!(store.decisions().unwrap()[0].scope.host, "new.example");
+}
+
+#[test]
+fn once_leaves_what_was_remembered_before() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("a");
+    let store = home.with([&leaf], []);
+    let scope = scope(Mode::Firefox, "a.example");
+    store.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
+    store.remember(&scope, Some(leaf.fingerprint()), Lifetime::Once, NOW).unwrap();
+    assert_eq!(store.decision(&scope).unwrap().unwrap().identity, None);
+}
+
+#[test]
+fn nothing_is_remembered_of_an_identity_that_was_removed() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("a");
+    let store = home.with([&leaf], []);
+    let scope = scope(Mode::Firefox, "a.example");
+    store.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
+    home.open().remove(&[leaf.fingerprint()]).unwrap();
+    for lifetime in [Lifetime::Session, Lifetime::Permanent] {
+        let error = store.remember(&scope, Some(leaf.fingerprint()), lifetime, NOW).unwrap_err();
+        assert!(matches!(error, Error::UnknownIdentity { .. }));
+    }
+    assert_eq!(store.decision(&scope).unwrap().unwrap().identity, None, "what was there stays");
+}
+
+#[test]
+fn forgetting_says_whether_there_was_anything() {
+    let home = Home::new();
+    let store = home.open();
+    let (a, b) = (scope(Mode::Firefox, "a.example"), scope(Mode::Chrome, "b.example:1"));
+    store.remember(&a, None, Lifetime::Permanent, NOW).unwrap();
+    assert!(store.forget(&a).unwrap());
+    assert!(!store.forget(&a).unwrap());
+    for scope in [&a, &b] {
+        store.remember(scope, None, Lifetime::Session, NOW).unwrap();
+    }
+    assert_eq!((store.forget_all().unwrap(), store.forget_all().unwrap()), (2, 0));
+}

@@ -1,0 +1,150 @@
+use cardcase::certificate::Certificate;
+use cardcase::error::Error;
+use cardcase::identity::Import;
+use cardcase::pkcs12::{CertificateBag, Contents, KeyBag};
+use rcgen::KeyPair;
+use zeroize::Zeroizing;
+
+use crate::pki::{Ca, Leaf, params};
+
+/// A bag of the file: whose, friendlyName, localKeyId.
+type Bag<'a, T> = (&'a T, Option<&'a str>, Option<u8>);
+
+fn read(certificates: &[Bag<'_, Certificate>], keys: &[Bag<'_, Leaf>]) -> Result<Import, Error> {
+    let mut contents = Contents::default();
+    for (certificate, name, id) in certificates {
+        contents.certificates.push(CertificateBag {
+            der: certificate.der().to_vec(),
+            friendly_name: name.map(str::to_owned),
+            local_key_id: id.map(|id| vec![id]),
+        });
+    }
+    for (leaf, name, id) in keys {
+        contents.keys.push(KeyBag {
+            pkcs8: Zeroizing::new(leaf.pkcs8.clone()),
+            friendly_name: name.map(str::to_owned),
+            local_key_id: id.map(|id| vec![id]),
+        });
+    }
+    Import::from_contents(contents)
+}
+
+/// Every identity is whole: its key signs for its certificate.
+fn assert_whole(import: &Import, expected: &[&Leaf]) {
+    let mut found: Vec<_> = import.identities.iter().map(|new| new.certificate.fingerprint()).collect();
+    let mut wanted: Vec<_> = expected.iter().map(|leaf| leaf.fingerprint()).collect();
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    for new in &import.identities {
+        new.key.signing_key(&new.certificate).unwrap();
+    }
+}
+
+#[test]
+fn keys_find_their_certificates_whatever_the_local_key_ids_say() {
+    let ca = Ca::root("Root");
+    let algorithms = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256];
+    let leaves = algorithms.map(|algorithm| ca.leaf_with(params("a"), algorithm));
+    let ids = [("right", [Some(1), Some(2), Some(3)]), ("crossed", [Some(2), Some(3), Some(1)])];
+    let more = [("missing", [None; 3]), ("all the same", [Some(1); 3]), ("unknown", [Some(7), Some(8), Some(9)])];
+    for (what, key_ids) in ids.into_iter().chain(more) {
+        let certificates: Vec<Bag<'_, Certificate>> =
+            (1..).zip(&leaves).map(|(id, leaf)| (&leaf.certificate, None, Some(id))).collect();
+        let keys: Vec<Bag<'_, Leaf>> = leaves.iter().zip(key_ids).map(|(leaf, id)| (leaf, None, id)).collect();
+        let import = read(&certificates, &keys).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_whole(&import, &leaves.each_ref());
+    }
+}
+
+#[test]
+fn chain_certificates_become_authorities() {
+    let root = Ca::root("Root");
+    let issuer = root.intermediate("Issuer");
+    let leaf = issuer.leaf("a");
+    let certificates = [&root.certificate, &leaf.certificate, &issuer.certificate, &leaf.certificate];
+    let import = read(&certificates.map(|certificate| (certificate, None, None)), &[(&leaf, None, None)]).unwrap();
+    assert_whole(&import, &[&leaf]);
+    assert_eq!(import.authorities, [root.certificate, issuer.certificate]);
+}
+
+#[test]
+fn two_certificates_may_share_one_key() {
+    let (one, two) = (Ca::root("One"), Ca::root("Two"));
+    let key = KeyPair::generate().unwrap();
+    let leaves = [&one, &two].map(|ca| Leaf { certificate: ca.sign(params("a"), &key), pkcs8: key.serialize_der() });
+    let [a, b] = &leaves;
+    let certificates = [(&a.certificate, Some("first"), Some(1)), (&b.certificate, Some("second"), None)];
+    for keys in [&[(a, None, Some(1))][..], &[(a, None, Some(1)), (b, None, None)]] {
+        let import = read(&certificates, keys).unwrap();
+        assert_whole(&import, &[a, b]);
+        let names: Vec<_> = import.identities.iter().map(|new| new.friendly_name.as_deref()).collect();
+        assert_eq!(names, [Some("first"), Some("second")]);
+    }
+}
+
+#[test]
+fn the_name_of_the_key_goes_before_that_of_the_certificate() {
+    let leaf = Ca::root("Root").leaf("a");
+    let cases = [
+        (Some("key"), Some("certificate"), Some("key")),
+        (None, Some("certificate"), Some("certificate")),
+        (Some("key"), None, Some("key")),
+        (None, None, None),
+    ];
+    for (of_key, of_certificate, expected) in cases {
+        let import = read(&[(&leaf.certificate, of_certificate, None)], &[(&leaf, of_key, None)]).unwrap();
+        assert_eq!(import.identities[0].friendly_name.as_deref(), expected);
+    }
+}
+
+#[test]
+fn a_key_without_its_certificate_is_named() {
+    let ca = Ca::root("Root");
+    let (leaf, lonely) = (ca.leaf("a"), ca.leaf("b"));
+    for certificates in [&[][..], &[(&leaf.certificate, None, Some(1))]] {
+        let error = read(certificates, &[(&lonely, Some("lonely"), Some(1))]).unwrap_err();
+        assert!(matches!(&error, Error::KeyWithoutCertificate { name } if name.as_deref() == Some("lonely")));
+        assert!(error.to_string().contains("lonely"));
+    }
+}
+
+#[test]
+fn a_certificate_without_its_key_is_named() {
+    let ca = Ca::root("Root");
+    let (leaf, keyless) = (ca.leaf("a"), ca.leaf("Keyless"));
+    let cases: [&[Bag<'_, Leaf>]; 2] = [&[], &[(&leaf, None, None)]];
+    for keys in cases {
+        let certificates = [(&leaf.certificate, None, None), (&keyless.certificate, None, None)];
+        let certificates = if keys.is_empty() { &certificates[1..] } else { &certificates[..] };
+        let error = read(certificates, keys).unwrap_err();
+        assert!(matches!(&error, Error::CertificateWithoutKey { subject } if subject == "CN=Keyless"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_authorities_alone_brings_authorities() {
+    let root = Ca::root("Root");
+    let issuer = root.intermediate("Issuer");
+    let import = read(&[(&issuer.certificate, None, None), (&root.certificate, None, None)], &[]).unwrap();
+    assert_whole(&import, &[]);
+    assert_eq!(import.authorities, [issuer.certificate, root.certificate]);
+}
+
+#[test]
+fn an_empty_file_and_damaged_certificates_are_told_apart() {
+    assert!(matches!(read(&[], &[]), Err(Error::EmptyFile)));
+    let bag = CertificateBag { der: vec![0x30, 0], friendly_name: None, local_key_id: None };
+    let contents = Contents { certificates: vec![bag], ..Contents::default() };
+    assert!(matches!(Import::from_contents(contents), Err(Error::Certificate { .. })));
+}
+
+#[test]
+fn a_key_signs_for_no_certificate_but_its_own() {
+    let ca = Ca::root("Root");
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
+        let (one, two) = (ca.leaf_with(params("a"), algorithm), ca.leaf_with(params("b"), algorithm));
+        let error = one.named(None).key.signing_key(&two.certificate).unwrap_err();
+        assert!(matches!(&error, Error::KeyMismatch { subject } if subject == "CN=b"), "{error}");
+    }
+}

@@ -1,0 +1,18 @@
+//! The library by its public functions: one file per module of it, certificates made on the spot, a clock that stands.
+// A failed set-up is a failed test
+#![allow(missing_docs, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod people;
+mod pki;
+mod tls;
+
+mod authority;
+mod certificate;
+#[cfg(feature = "tokio")]
+mod connector;
+mod decisions;
+mod identity;
+mod matching;
+mod resolver;
+mod selector;
+mod store;

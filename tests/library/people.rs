@@ -1,0 +1,68 @@
+//! People who answer by a script, and remember what they were asked.
+
+#![allow(unreachable_pub)]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use cardcase::certificate::Fingerprint;
+use cardcase::chooser::{Chooser, Question, Reply, Unfit};
+use cardcase::decisions::{Lifetime, Mode};
+use cardcase::error::Error;
+use cardcase::vault::Unlocker;
+use zeroize::Zeroizing;
+
+/// What was asked once.
+#[derive(Debug)]
+pub struct Asked {
+    pub destination: String,
+    pub candidates: Vec<Fingerprint>,
+    pub unfit: Option<Unfit>,
+    pub mode: Mode,
+}
+
+/// Gives these replies in turn, then aborts.
+#[derive(Debug, Default)]
+pub struct Script {
+    replies: Mutex<VecDeque<Reply>>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+impl Script {
+    pub fn new(replies: impl IntoIterator<Item = Reply>) -> Arc<Self> {
+        Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), asked: Mutex::default() })
+    }
+
+    /// What was asked since the last time.
+    pub fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+impl Chooser for Script {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        self.asked.lock().unwrap().push(Asked {
+            destination: question.destination.to_string(),
+            candidates: question.candidates.iter().map(|candidate| candidate.identity.fingerprint()).collect(),
+            unfit: question.unfit.cloned(),
+            mode: question.mode,
+        });
+        self.replies.lock().unwrap().pop_front().unwrap_or(Reply::Abort)
+    }
+}
+
+/// The best candidate, for this long.
+pub fn first(lifetime: Lifetime) -> Reply {
+    Reply::Identity { index: 0, lifetime }
+}
+
+pub const PASSWORD: &str = "correct horse";
+
+/// Knows the primary password.
+pub struct Typist;
+
+impl Unlocker for Typist {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Ok(Zeroizing::new(PASSWORD.to_owned()))
+    }
+}

@@ -1,0 +1,198 @@
+//! A certification authority in a few lines, and stores with what it issued.
+// The benches use this file too, each a part of it
+#![allow(dead_code, unreachable_pub)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cardcase::certificate::{Certificate, Fingerprint};
+use cardcase::clock::Timestamp;
+use cardcase::identity::{Import, NewIdentity, PrivateKey};
+use cardcase::name::Name;
+use cardcase::session::Session;
+use cardcase::store::Store;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SignatureAlgorithm,
+};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+/// 2026-11-22T14:30:00Z; every certificate is valid then unless its test says otherwise.
+pub const NOW: Timestamp = Timestamp(1_795_357_800);
+
+/// Seconds.
+pub const DAY: i64 = 86_400;
+
+/// The parameters of a certificate for `common_name` that may authenticate a TLS client.
+pub fn params(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+/// The parameters of a CA certificate.
+pub fn ca_params(common_name: &str) -> CertificateParams {
+    let mut params = params(common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages.clear();
+    params
+}
+
+/// A certificate of this validity.
+pub fn valid(mut params: CertificateParams, from: Timestamp, until: Timestamp) -> CertificateParams {
+    let at = |at: Timestamp| time::OffsetDateTime::from_unix_timestamp(at.0).unwrap();
+    (params.not_before, params.not_after) = (at(from), at(until));
+    params
+}
+
+pub fn expired(common_name: &str) -> CertificateParams {
+    valid(params(common_name), Timestamp(NOW.0 - 20 * DAY), Timestamp(NOW.0 - 10 * DAY))
+}
+
+pub fn parse(certificate: &rcgen::Certificate) -> Certificate {
+    Certificate::from_der(certificate.der().to_vec()).unwrap()
+}
+
+/// A CA with its key.
+pub struct Ca {
+    params: CertificateParams,
+    key: KeyPair,
+    pub certificate: Certificate,
+}
+
+impl Ca {
+    pub fn root(common_name: &str) -> Self {
+        Self::root_of(ca_params(common_name))
+    }
+
+    pub fn root_of(params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = parse(&params.self_signed(&key).unwrap());
+        Self { params, key, certificate }
+    }
+
+    /// An intermediate under this CA.
+    pub fn intermediate(&self, common_name: &str) -> Self {
+        let (params, key) = (ca_params(common_name), KeyPair::generate().unwrap());
+        let certificate = self.sign(params.clone(), &key);
+        Self { params, key, certificate }
+    }
+
+    /// A certificate of this CA for the name and key of another.
+    pub fn cross_sign(&self, other: &Ca) -> Certificate {
+        self.sign(other.params.clone(), &other.key)
+    }
+
+    pub fn sign(&self, params: CertificateParams, key: &KeyPair) -> Certificate {
+        parse(&params.signed_by(key, &Issuer::from_params(&self.params, &self.key)).unwrap())
+    }
+
+    /// A personal certificate with a P-256 key.
+    pub fn leaf(&self, common_name: &str) -> Leaf {
+        self.leaf_of(params(common_name))
+    }
+
+    pub fn leaf_of(&self, params: CertificateParams) -> Leaf {
+        self.leaf_with(params, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    pub fn leaf_with(&self, params: CertificateParams, algorithm: &'static SignatureAlgorithm) -> Leaf {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        Leaf { certificate: self.sign(params, &key), pkcs8: key.serialize_der() }
+    }
+
+    pub fn name(&self) -> Name {
+        self.certificate.subject().clone()
+    }
+}
+
+/// A certificate with its key, not yet in a store.
+#[derive(Clone)]
+pub struct Leaf {
+    pub certificate: Certificate,
+    pub pkcs8: Vec<u8>,
+}
+
+impl Leaf {
+    /// Signed by its own key, as `openssl req -x509` does.
+    pub fn self_signed(params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self { certificate: parse(&params.self_signed(&key).unwrap()), pkcs8: key.serialize_der() }
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.certificate.fingerprint()
+    }
+
+    pub fn named(&self, friendly_name: Option<&str>) -> NewIdentity {
+        NewIdentity {
+            certificate: self.certificate.clone(),
+            key: PrivateKey::from_pkcs8(Zeroizing::new(self.pkcs8.clone())),
+            friendly_name: friendly_name.map(str::to_owned),
+        }
+    }
+}
+
+/// What a file with these would bring.
+pub fn import<'a>(
+    leaves: impl IntoIterator<Item = &'a Leaf>,
+    authorities: impl IntoIterator<Item = &'a Certificate>,
+) -> Import {
+    Import {
+        identities: leaves.into_iter().map(|leaf| leaf.named(None)).collect(),
+        authorities: authorities.into_iter().cloned().collect(),
+    }
+}
+
+/// A directory with a store file and a login session, gone when dropped.
+pub struct Home {
+    directory: TempDir,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn store_file(&self) -> PathBuf {
+        self.path().join("data").join("cardcase.db")
+    }
+
+    pub fn session(&self) -> Session {
+        Session::in_directory(self.session_directory())
+    }
+
+    pub fn session_directory(&self) -> PathBuf {
+        self.path().join("session")
+    }
+
+    /// Opens the store once more, as another process would.
+    pub fn open(&self) -> Arc<Store> {
+        Arc::new(Store::open(self.store_file(), self.session()).unwrap())
+    }
+
+    /// The store with these in it.
+    pub fn with<'a>(
+        &self,
+        leaves: impl IntoIterator<Item = &'a Leaf>,
+        authorities: impl IntoIterator<Item = &'a Certificate>,
+    ) -> Arc<Store> {
+        let store = self.open();
+        store.import(vec![import(leaves, authorities)], None, NOW).unwrap();
+        store
+    }
+
+    /// The database behind the library's back.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.store_file()).unwrap()
+    }
+}

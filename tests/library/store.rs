@@ -1,0 +1,409 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use cardcase::decisions::{Lifetime, Mode, Scope};
+use cardcase::error::Error;
+use cardcase::identity::Import;
+use cardcase::request::Destination;
+use cardcase::store::Store;
+use rusqlite::Connection;
+
+use crate::people::{PASSWORD, Typist};
+use crate::pki::{Ca, Home, Leaf, NOW, import, params};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn names(store: &Store) -> Vec<String> {
+    store.identities().unwrap().iter().map(|identity| identity.name().to_owned()).collect()
+}
+
+fn scope(host: &str) -> Scope {
+    Mode::Firefox.scope(&Destination::new(host, 443).unwrap())
+}
+
+/// In a process of its own: the umask is the whole process's.
+#[test]
+fn a_new_store_is_its_owners_alone_whatever_the_umask() {
+    let home = Home::new();
+    if let Some(directory) = std::env::var_os("CARDCASE_TEST_UMASK") {
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let home = Path::new(&directory);
+        Store::open(home.join("data/cardcase.db"), cardcase::session::Session::in_directory(home.join("session")))
+            .unwrap()
+            .import(vec![import([&Ca::root("Root").leaf("a")], [])], None, NOW)
+            .unwrap();
+        return;
+    }
+    let test = "store::a_new_store_is_its_owners_alone_whatever_the_umask";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args([test, "--exact"]).env("CARDCASE_TEST_UMASK", home.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(mode(&home.store_file()), 0o600);
+    assert_eq!(mode(home.store_file().parent().unwrap()), 0o700);
+    assert_eq!(fs::read_dir(home.store_file().parent().unwrap()).unwrap().count(), 1, "one file is the whole store");
+}
+
+#[test]
+fn what_was_imported_is_there_after_reopening() {
+    let home = Home::new();
+    let root = Ca::root("Root");
+    let leaf = root.leaf("Person");
+    drop(home.with([&leaf], [&root.certificate]));
+    let store = home.open();
+    let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
+    assert_eq!((identity.name(), identity.certificate()), ("Person", &leaf.certificate));
+    let sealed = store.sealed_key(leaf.fingerprint()).unwrap().unwrap();
+    assert_eq!(store.vault().open(&sealed).unwrap().pkcs8(), leaf.pkcs8);
+    let [authority] = &store.list_authorities().unwrap()[..] else { panic!("one authority") };
+    assert_eq!((&authority.certificate, authority.trusted), (&root.certificate, false));
+}
+
+#[test]
+fn no_private_key_is_in_the_file() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("Person");
+    drop(home.with([&leaf], []));
+    let file = fs::read(home.store_file()).unwrap();
+    // The secret number of a P-256 key stands here in the PKCS#8
+    let secret = &leaf.pkcs8[36..68];
+    assert!(!file.windows(secret.len()).any(|window| window == secret));
+}
+
+#[test]
+fn names_are_made_unique() {
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    let cases = [
+        (Some("card"), "card"),
+        (Some("card"), "card (2)"),
+        (Some("card"), "card (3)"),
+        (Some("card (2)"), "card (2) (2)"),
+        (None, "Person"),
+        (Some(""), "Person (2)"),
+        (Some("  spaces  "), "spaces"),
+        (Some("tab\tand\u{202e}turn"), "tabandturn"),
+    ];
+    let store = home.open();
+    for (given, expected) in cases {
+        let identities = vec![ca.leaf("Person").named(given)];
+        let imported = store.import(vec![Import { identities, authorities: Vec::new() }], None, NOW).unwrap();
+        assert_eq!(imported.imported[0].name(), expected);
+    }
+    assert_eq!(names(&store).len(), cases.len());
+}
+
+#[test]
+fn many_namesakes_are_numbered_without_a_gap() {
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    let leaves: Vec<Leaf> = (0..40).map(|_| ca.leaf("Person")).collect();
+    let mut expected: Vec<String> = (2..=40).map(|number| format!("Person ({number})")).collect();
+    expected.push("Person".to_owned());
+    expected.sort();
+    let mut found = names(&home.with(&leaves, []));
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn none_is_never_an_identity() {
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    let store = home.open();
+    for name in ["none", "None", "NONE"] {
+        let identities = vec![ca.leaf("a").named(Some(name))];
+        store.import(vec![Import { identities, authorities: Vec::new() }], None, NOW).unwrap();
+        let refused = store.import(vec![import([&ca.leaf("a")], [])], Some(name), NOW);
+        assert!(matches!(refused, Err(Error::Name { .. })));
+    }
+    assert_eq!(names(&store).iter().filter(|name| name.eq_ignore_ascii_case("none")).count(), 0);
+    assert!(matches!(store.find_identity("none"), Err(Error::UnknownIdentity { .. })));
+}
+
+#[test]
+fn a_name_that_cannot_be_given_leaves_nothing_behind() {
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    let store = home.with([&ca.leaf("taken")], []);
+    let (one, two) = (ca.leaf("a"), ca.leaf("b"));
+    let long = "x".repeat(201);
+    let cases = [("taken", 1), ("", 1), (" edge", 1), ("a\u{7}b", 1), (&long, 1), ("fine", 2), ("fine", 0)];
+    for (name, identities) in cases {
+        let leaves = [&one, &two];
+        let refused = store.import(vec![import(leaves[..identities].iter().copied(), [])], Some(name), NOW);
+        assert!(matches!(&refused, Err(Error::Name { name: named, .. }) if named == name), "{name:?}");
+    }
+    assert_eq!(names(&store), ["taken"]);
+}
+
+#[test]
+fn what_is_imported_twice_stays_as_it_is() {
+    let home = Home::new();
+    let root = Ca::root("Root");
+    let (old, new) = (root.leaf("old"), root.leaf("new"));
+    let store = home.with([&old], [&root.certificate]);
+    let files = vec![import([&old, &new], [&root.certificate]), import([&new], [&root.certificate])];
+    let again = store.import(files, None, NOW).unwrap();
+    let fingerprints = |found: &[Arc<cardcase::identity::Identity>]| {
+        found.iter().map(|identity| identity.fingerprint()).collect::<Vec<_>>()
+    };
+    assert_eq!(fingerprints(&again.imported), [new.fingerprint()]);
+    assert_eq!(fingerprints(&again.already_present), [old.fingerprint(), new.fingerprint()]);
+    assert_eq!(again.authorities, []);
+    assert_eq!(names(&store), ["new", "old"]);
+}
+
+#[test]
+fn an_identity_is_found_by_name_or_by_a_prefix_of_its_fingerprint() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("Person");
+    let store = home.with([&leaf], []);
+    let digits = leaf.fingerprint().to_string();
+    let colons = format!("{}:{}:{}", &digits[..2], &digits[2..4], &digits[4..6]).to_uppercase();
+    for id in ["Person", &digits, &digits[..4], &digits[..5], &digits[..63], &colons] {
+        assert_eq!(store.find_identity(id).unwrap().fingerprint(), leaf.fingerprint(), "{id}");
+    }
+    let other = if digits.starts_with('0') { "1".repeat(8) } else { "0".repeat(8) };
+    let too_long = format!("{digits}0");
+    for id in ["person", "Perso", &digits[..3], &other, "", "xyzw", &too_long] {
+        assert!(matches!(store.find_identity(id), Err(Error::UnknownIdentity { id: named }) if named == id), "{id}");
+    }
+}
+
+#[test]
+fn a_prefix_of_two_fingerprints_is_ambiguous_and_a_name_goes_before_a_prefix() {
+    let home = Home::new();
+    let store = home.with([&Ca::root("Root").leaf("Person")], []);
+    let digits = store.find_identity("Person").unwrap().fingerprint().to_string();
+    let twin = format!("{}{}", &digits[..63], if digits.ends_with('0') { "1" } else { "0" });
+    // No one can make two certificates whose fingerprints begin alike, so the second row is written by hand
+    home.database()
+        .execute(
+            "INSERT INTO identities (fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
+             SELECT unhex(?1), 'Twin', certificate, private_key, subject_key, issuer_key, 0 FROM identities",
+            [&twin],
+        )
+        .unwrap();
+    assert!(matches!(store.find_identity(&digits[..4]), Err(Error::Ambiguous { .. })));
+    assert!(matches!(store.find_identity(&digits[..63]), Err(Error::Ambiguous { .. })));
+    assert_eq!(store.find_identity(&digits).unwrap().name(), "Person");
+    home.database().execute("UPDATE identities SET name = ?1 WHERE name = 'Twin'", [&digits[..4]]).unwrap();
+    assert_eq!(store.find_identity(&digits[..4]).unwrap().name(), &digits[..4]);
+}
+
+#[test]
+fn authorities_are_found_by_prefix_and_become_trusted() {
+    let home = Home::new();
+    let (root, other) = (Ca::root("Root"), Ca::root("Other"));
+    let store = home.with([], [&root.certificate]);
+    let digits = root.certificate.fingerprint().to_string();
+    assert!(!store.find_authority(&digits[..8]).unwrap().trusted);
+    store.trust(&[root.certificate.clone(), other.certificate.clone()], NOW).unwrap();
+    assert!(store.list_authorities().unwrap().iter().all(|authority| authority.trusted));
+    assert_eq!(store.list_authorities().unwrap().len(), 2);
+    assert_eq!(store.find_authority(&digits).unwrap().certificate, root.certificate);
+    for id in ["Root", "0", "zzzz"] {
+        assert!(matches!(store.find_authority(id), Err(Error::UnknownAuthority { .. })), "{id}");
+    }
+    store.import(vec![import([], [&root.certificate])], None, NOW).unwrap();
+    assert!(store.find_authority(&digits).unwrap().trusted, "an import takes no trust away");
+}
+
+/// What a file that is no store of ours is called, and that it is left as it was.
+fn assert_left_alone(home: &Home, is_named: impl Fn(&Error) -> bool) {
+    let before = fs::read(home.store_file()).unwrap();
+    let error = Store::open(home.store_file(), home.session()).unwrap_err();
+    assert!(is_named(&error), "{error:?}");
+    assert!(error.to_string().contains("cardcase.db"), "{error}");
+    assert_eq!(fs::read(home.store_file()).unwrap(), before);
+    let entries = fs::read_dir(home.store_file().parent().unwrap()).unwrap().count();
+    assert_eq!(entries, 1, "nothing was put beside it");
+}
+
+fn home_with_file(content: &[u8]) -> Home {
+    let home = Home::new();
+    fs::create_dir(home.store_file().parent().unwrap()).unwrap();
+    fs::write(home.store_file(), content).unwrap();
+    home
+}
+
+#[test]
+fn a_file_that_is_no_store_is_left_as_it_is() {
+    for content in [&b"not a database, but longer than the header of one, which is a hundred bytes"[..], &[0x30; 5000]]
+    {
+        assert_left_alone(&home_with_file(content), |error| matches!(error, Error::NotAStore { .. }));
+    }
+}
+
+#[test]
+fn another_programs_database_is_left_as_it_is() {
+    for setup in [
+        "CREATE TABLE theirs (x)",
+        "PRAGMA application_id = 7; CREATE TABLE theirs (x)",
+        "PRAGMA user_version = 99; CREATE TABLE theirs (x)",
+    ] {
+        let home = home_with_file(b"");
+        home.database().execute_batch(setup).unwrap();
+        assert_left_alone(&home, |error| matches!(error, Error::NotAStore { .. }));
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_left_as_it_is() {
+    let home = Home::new();
+    drop(home.open());
+    home.database().execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
+    assert_left_alone(&home, |error| matches!(error, Error::NewerStore { found: 99, .. }));
+}
+
+#[test]
+fn an_empty_file_becomes_a_store() {
+    let home = home_with_file(b"");
+    assert_eq!(names(&home.open()), [""; 0]);
+}
+
+#[test]
+fn a_damaged_row_is_named_and_nothing_panics() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("Person");
+    let store = home.with([&leaf], [&Ca::root("Root").certificate]);
+    home.database().execute_batch("UPDATE identities SET certificate = x'3000'").unwrap();
+    home.database().execute_batch("UPDATE authorities SET certificate = x'3000'").unwrap();
+    let damaged = |error: Error| matches!(error, Error::StoreDamaged { .. });
+    assert!(damaged(store.identities().unwrap_err()));
+    assert!(damaged(store.identity(leaf.fingerprint()).unwrap_err()));
+    assert!(damaged(store.authorities().unwrap_err()));
+}
+
+#[test]
+fn removing_an_identity_takes_its_decisions_along() {
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    let (gone, stays) = (ca.leaf("gone"), ca.leaf("stays"));
+    let store = home.with([&gone, &stays], []);
+    for (host, leaf) in [("a.example", &gone), ("b.example", &gone), ("c.example", &stays)] {
+        store.remember(&scope(host), Some(leaf.fingerprint()), Lifetime::Permanent, NOW).unwrap();
+    }
+    store.remember(&scope("d.example"), None, Lifetime::Permanent, NOW).unwrap();
+    store.remove(&[gone.fingerprint()]).unwrap();
+    let hosts: Vec<String> = store.decisions().unwrap().into_iter().map(|decision| decision.scope.host).collect();
+    assert_eq!(hosts, ["c.example", "d.example"]);
+    assert_eq!((names(&store), store.sealed_key(gone.fingerprint()).unwrap()), (vec!["stays".to_owned()], None));
+}
+
+#[test]
+fn two_stores_on_one_file_see_each_others_changes() {
+    let home = Home::new();
+    let root = Ca::root("Root");
+    let issuer = root.intermediate("Issuer");
+    let (one, two) = (home.open(), home.open());
+    let leaf = issuer.leaf("Person");
+    // Each fills its cache before the other writes
+    let under_root = |store: &Store| {
+        let requested = store.authorities().unwrap().requested(&[root.name()]);
+        store.identities_under(&requested).unwrap().iter().map(|found| found.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
+    one.import(vec![import([&leaf], [])], None, NOW).unwrap();
+    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
+    two.import(vec![import([], [&issuer.certificate])], None, NOW).unwrap();
+    for store in [&one, &two] {
+        assert_eq!(under_root(store), ["Person"]);
+        assert!(store.identity(leaf.fingerprint()).unwrap().is_some());
+    }
+    home.database().execute("UPDATE identities SET name = 'Renamed'", []).unwrap();
+    assert_eq!((under_root(&one), under_root(&two)), (vec!["Renamed".to_owned()], vec!["Renamed".to_owned()]));
+    one.remove(&[leaf.fingerprint()]).unwrap();
+    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
+    assert_eq!(two.identity(leaf.fingerprint()).unwrap(), None);
+}
+
+#[test]
+fn what_was_parsed_stays_while_only_decisions_and_history_are_written() {
+    let home = Home::new();
+    let root = Ca::root("Root");
+    let leaf = root.leaf("Person");
+    let (store, other) = (home.with([&leaf], [&root.certificate]), home.open());
+    let before = store.authorities().unwrap();
+    for writer in [&store, &other] {
+        writer.remember(&scope("a.example"), Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
+        writer.forget_all().unwrap();
+        assert!(Arc::ptr_eq(&before, &store.authorities().unwrap()));
+    }
+    other.trust(std::slice::from_ref(&root.certificate), NOW).unwrap();
+    assert!(!Arc::ptr_eq(&before, &store.authorities().unwrap()));
+}
+
+#[test]
+fn identities_are_found_by_index() {
+    let home = Home::new();
+    drop(home.open());
+    let plan = |query: &str| -> String {
+        let db: Connection = home.database();
+        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        steps.collect::<Result<Vec<_>, _>>().unwrap().join("\n")
+    };
+    for column in ["issuer_key", "subject_key", "fingerprint", "name"] {
+        let plan = plan(&format!("SELECT id FROM identities WHERE {column} IN (x'00', x'01')"));
+        assert!(plan.contains("SEARCH") && plan.contains("INDEX") && !plan.contains("SCAN identities"), "{plan}");
+    }
+}
+
+#[test]
+fn threads_and_connections_write_at_once() {
+    const PER_THREAD: usize = 6;
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    drop(home.open());
+    let stores: Vec<Arc<Store>> = (0..4).map(|_| home.open()).collect();
+    let leaves: Vec<Vec<Leaf>> = (0..8).map(|_| (0..PER_THREAD).map(|_| ca.leaf("Person")).collect()).collect();
+    std::thread::scope(|threads| {
+        for (number, leaves) in leaves.iter().enumerate() {
+            let store = &stores[number % stores.len()];
+            threads.spawn(move || {
+                for (nth, leaf) in leaves.iter().enumerate() {
+                    store.import(vec![import([leaf], [])], None, NOW).unwrap();
+                    let host = format!("h{number}-{nth}.example");
+                    store.remember(&scope(&host), Some(leaf.fingerprint()), Lifetime::Permanent, NOW).unwrap();
+                    assert!(store.identity(leaf.fingerprint()).unwrap().is_some());
+                }
+            });
+        }
+    });
+    for store in &stores {
+        assert_eq!(store.identities().unwrap().len(), 8 * PER_THREAD);
+        assert_eq!(store.decisions().unwrap().len(), 8 * PER_THREAD);
+    }
+}
+
+#[test]
+fn a_store_is_made_once_by_many_at_once() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("Person");
+    let stores: Vec<Arc<Store>> = std::thread::scope(|threads| {
+        let opening: Vec<_> = (0..8).map(|_| threads.spawn(|| home.open())).collect();
+        opening.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    stores[0].import(vec![import([&leaf], [])], None, NOW).unwrap();
+    for store in &stores {
+        let sealed = store.sealed_key(leaf.fingerprint()).unwrap().unwrap();
+        assert_eq!(store.vault().open(&sealed).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
+    }
+}
+
+#[test]
+fn a_locked_vault_takes_no_import() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf_of(params("Person"));
+    home.open().set_primary_password(Some(PASSWORD), &Typist).unwrap();
+    let store = home.open();
+    assert!(matches!(store.import(vec![import([&leaf], [])], None, NOW), Err(Error::VaultLocked)));
+    assert_eq!(names(&store), [""; 0]);
+    store.vault().unlock(&Typist).unwrap();
+    store.import(vec![import([&leaf], [])], None, NOW).unwrap();
+}
