@@ -144,6 +144,34 @@ fn everybody_reads_legacy_files() {
 }
 
 #[test]
+fn keys_that_no_handshake_uses_are_exported_too() {
+    let machine = Cardcase::new();
+    let dir = machine.dir();
+    let password = machine.password_file(PASSWORD);
+    let algorithms = ["RSA-PSS -pkeyopt rsa_keygen_bits:2048", "EC -pkeyopt ec_paramgen_curve:secp256k1"];
+    for algorithm in algorithms.into_iter().chain(["EC -pkeyopt ec_paramgen_curve:brainpoolP256r1"]) {
+        let (key, certificate) = (ca::unused(dir, "key", "pem"), ca::unused(dir, "certificate", "pem"));
+        let name = key.file_stem().unwrap().to_str().unwrap();
+        let make = format!("genpkey -algorithm {algorithm} -out {}", text(&key));
+        run("openssl", "openssl", &make.split(' ').collect::<Vec<_>>());
+        let sign = format!("req -x509 -key {} -subj /CN={name} -addext basicConstraints=CA:FALSE -out", text(&key));
+        run("openssl", "openssl", &sign.split(' ').chain([text(&certificate)]).collect::<Vec<_>>());
+        machine.command(["import"]).arg(&key).arg(&certificate).run().expect(0);
+        for more in [&[][..], &["--legacy"]] {
+            let file = ca::unused(dir, "exported", "p12");
+            export(&machine, name, &file, PASSWORD, more).expect(0);
+            let copy = openssl(dir, &file, PASSWORD);
+            let key_of = |file: &Path| run("openssl", "openssl", &["pkey", "-in", text(file), "-outform", "DER"]);
+            assert_eq!(key_of(&copy), key_of(&key), "{algorithm} {more:?}");
+            let again = Cardcase::new();
+            again.command(["import", "--password-file"]).arg(&password).arg(&file).run().expect(0);
+            assert_eq!(again.json("list")["identities"], machine.json("list")["identities"], "{algorithm}");
+        }
+        machine.run(&format!("remove {name} --yes")).expect(0);
+    }
+}
+
+#[test]
 fn names_and_passwords_in_any_script() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
