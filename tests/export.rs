@@ -7,6 +7,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use support::ca::{self, Issued, Key, P12, PASSWORD};
@@ -261,6 +262,8 @@ fn no_empty_password_unless_somebody_says_so() {
         let mut terminal = Terminal::open(&scene.machine, arguments.map(str::to_owned).to_vec());
         for (answer, prompt) in answers.iter().zip(["New password", "same again", "no password"]) {
             terminal.wait_for(prompt);
+            // The prompt is there before the terminal is set to read a password: what comes between may be lost
+            terminal.stays_for(Duration::from_millis(300));
             terminal.send(answer);
             if prompt != "no password" {
                 terminal.send("\r");
