@@ -175,7 +175,7 @@ pub struct Import {
 
 impl Import {
     /// Pairs keys with certificates: by the public key, and where that cannot be known by localKeyId, or because there is
-    /// but one of each. A localKeyId that contradicts the public keys is ignored; files with wrong ones exist.
+    /// but one that is no CA's. A localKeyId that contradicts the public keys is ignored; files with wrong ones exist.
     ///
     /// # Errors
     /// [`Error::KeyWithoutCertificate`], [`Error::CertificateWithoutKey`], [`Error::EmptyFile`], [`Error::Certificate`];
@@ -242,12 +242,19 @@ fn by_public_key(certificates: &[Named]) -> HashMap<&[u8], Vec<&Named>> {
     sorted
 }
 
-/// The certificates of a key whose public half is not known.
+/// The certificates of a key whose public half is not known: those with its localKeyId, else the only one of no CA.
 fn fitting<'a>(local_key_id: Option<&[u8]>, certificates: &'a [Named]) -> Vec<&'a Named> {
-    let belongs = |(_, _, id): &&Named| {
-        local_key_id.is_some_and(|wanted| id.as_deref() == Some(wanted)) || certificates.len() == 1
-    };
-    certificates.iter().filter(belongs).collect()
+    let by_id = |(_, _, id): &&Named| local_key_id.is_some_and(|wanted| id.as_deref() == Some(wanted));
+    let linked: Vec<&Named> = certificates.iter().filter(by_id).collect();
+    if !linked.is_empty() {
+        return linked;
+    }
+    let leaves: Vec<&Named> = certificates.iter().filter(|(certificate, ..)| !certificate.is_ca()).collect();
+    match (leaves.as_slice(), certificates) {
+        ([only], _) => vec![only],
+        (_, [only]) => vec![only],
+        _ => Vec::new(),
+    }
 }
 
 /// What is left beside the identities: CA certificates, by basicConstraints or, as version 1 has none, because they

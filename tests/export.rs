@@ -109,24 +109,65 @@ fn works(scene: &Scene, server: &Server, identity: &Issued, copy: &Path, passwor
     assert_eq!(server.chains().last(), Some(&identity.sent_chain()), "{case}");
 }
 
+/// Exports a new identity, and lets these readers at it.
+fn is_read(scene: &Scene, server: &Server, key: Key, more: &[&str], readers: &[(&str, Reader)]) {
+    let dir = scene.machine.dir();
+    let identity = scene.bring(scene.employee(key.name()).key(key).issue());
+    let file = ca::unused(dir, "exported", "p12");
+    export(&scene.machine, &identity.fingerprint(), &file, PASSWORD, more).expect(0);
+    for (reader, read) in readers {
+        let case = format!("{key:?} {more:?} {reader}");
+        works(scene, server, &identity, &read(dir, &file, PASSWORD), PASSWORD, &case);
+    }
+    works(scene, server, &identity, &file, PASSWORD, "our own");
+}
+
 #[test]
 fn everybody_reads_every_kind_of_key() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
-    let dir = scene.machine.dir();
-    for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048, Key::Ed25519] {
-        let identity = scene.hire(key.name());
-        let identity =
-            if key == Key::P256 { identity } else { scene.bring(scene.employee(key.name()).key(key).issue()) };
+    for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
+        is_read(&scene, &server, key, &[], &READERS);
+    }
+    // NSS 3.87 of Debian 12 knows no Ed25519: it refuses openssl's file too
+    let others: Vec<_> = READERS.into_iter().filter(|(reader, _)| *reader != "nss").collect();
+    is_read(&scene, &server, Key::Ed25519, &[], &others);
+}
+
+#[test]
+fn everybody_reads_legacy_files() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Go).start();
+    for key in [Key::P256, Key::Rsa2048] {
+        is_read(&scene, &server, key, &["--legacy"], &READERS);
+    }
+}
+
+#[test]
+fn keys_that_no_handshake_uses_are_exported_too() {
+    let machine = Cardcase::new();
+    let dir = machine.dir();
+    let password = machine.password_file(PASSWORD);
+    let algorithms = ["RSA-PSS -pkeyopt rsa_keygen_bits:2048", "EC -pkeyopt ec_paramgen_curve:secp256k1"];
+    for algorithm in algorithms.into_iter().chain(["EC -pkeyopt ec_paramgen_curve:brainpoolP256r1"]) {
+        let (key, certificate) = (ca::unused(dir, "key", "pem"), ca::unused(dir, "certificate", "pem"));
+        let name = key.file_stem().unwrap().to_str().unwrap();
+        let make = format!("genpkey -algorithm {algorithm} -out {}", text(&key));
+        run("openssl", "openssl", &make.split(' ').collect::<Vec<_>>());
+        let sign = format!("req -x509 -key {} -subj /CN={name} -addext basicConstraints=CA:FALSE -out", text(&key));
+        run("openssl", "openssl", &sign.split(' ').chain([text(&certificate)]).collect::<Vec<_>>());
+        machine.command(["import"]).arg(&key).arg(&certificate).run().expect(0);
         for more in [&[][..], &["--legacy"]] {
             let file = ca::unused(dir, "exported", "p12");
-            export(&scene.machine, &identity.fingerprint(), &file, PASSWORD, more).expect(0);
-            for (reader, read) in READERS {
-                let case = format!("{key:?} {more:?} {reader}");
-                works(&scene, &server, &identity, &read(dir, &file, PASSWORD), PASSWORD, &case);
-            }
-            works(&scene, &server, &identity, &file, PASSWORD, "our own");
+            export(&machine, name, &file, PASSWORD, more).expect(0);
+            let copy = openssl(dir, &file, PASSWORD);
+            let key_of = |file: &Path| run("openssl", "openssl", &["pkey", "-in", text(file), "-outform", "DER"]);
+            assert_eq!(key_of(&copy), key_of(&key), "{algorithm} {more:?}");
+            let again = Cardcase::new();
+            again.command(["import", "--password-file"]).arg(&password).arg(&file).run().expect(0);
+            assert_eq!(again.json("list")["identities"], machine.json("list")["identities"], "{algorithm}");
         }
+        machine.run(&format!("remove {name} --yes")).expect(0);
     }
 }
 
@@ -134,7 +175,9 @@ fn everybody_reads_every_kind_of_key() {
 fn names_and_passwords_in_any_script() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
-    let identity = scene.hire("Алиса 😀");
+    let identity = scene.employee("Алиса 😀").issue();
+    // openssl writes no name beyond the BMP into a .p12 file
+    scene.machine.import_file(&identity.pem_file(scene.machine.dir()));
     let password = "пароль é 😀";
     for more in [&[][..], &["--legacy"]] {
         let file = ca::unused(scene.machine.dir(), "exported", "p12");

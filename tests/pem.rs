@@ -14,6 +14,7 @@ use support::ca::{self, Issued, Key, P12, PASSWORD};
 use support::command::{Cardcase, Outcome};
 use support::scene::Scene;
 use support::server::{Kind, Server};
+use support::terminal::Terminal;
 
 /// Runs `openssl` with the words of `line`, then `-in FILE`; returns what it wrote.
 fn openssl(line: &str, file: &Path) -> Vec<u8> {
@@ -227,6 +228,44 @@ fn keys_with_two_passwords_in_one_file_are_named_as_such() {
     import(&scene.machine, &[file], PASSWORD).expect(6).says(&["some of the private keys"]);
 }
 
+/// Imported and listed; no handshake uses them.
+#[test]
+fn keys_of_no_use_come_in_with_their_certificate() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let issuer = [dir.join("ca.key"), dir.join("ca.pem")];
+    let config = ca::write(dir, "leaf", "cnf", "basicConstraints=CA:FALSE");
+    let ca = |line: &str| shell(&format!("openssl {line}"));
+    ca(&format!(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=CA -keyout {} -out {}",
+        issuer[0].display(),
+        issuer[1].display()
+    ));
+    for (kind, make) in [
+        ("ed448", "genpkey -algorithm ED448"),
+        ("ec-secp256k1", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1"),
+    ] {
+        let (key, request, leaf) = (dir.join(kind), dir.join("request"), dir.join("leaf"));
+        ca(&format!("{make} -out {}", key.display()));
+        ca(&format!("req -new -key {} -subj /CN={kind} -out {}", key.display(), request.display()));
+        ca(&format!(
+            "x509 -req -in {} -CA {} -CAkey {} -CAcreateserial -days 9 -extfile {} -out {}",
+            request.display(),
+            issuer[1].display(),
+            issuer[0].display(),
+            config.display(),
+            leaf.display()
+        ));
+        let answer = import(&scene.machine, &[key, leaf, issuer[1].clone()], PASSWORD).expect(0).json();
+        assert_eq!(answer["imported"][0]["key"], kind);
+    }
+}
+
+fn shell(line: &str) {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn the_file_at_fault_is_named() {
     let scene = Scene::new();
@@ -317,6 +356,38 @@ fn two_hundred_identities_in_one_file() {
         (answer["imported"].as_array().unwrap().len(), answer["already_present"].as_array().unwrap().len()),
         (0, 200)
     );
+}
+
+#[test]
+fn more_rounds_than_usual_have_to_be_allowed() {
+    let scene = Scene::new();
+    let alice = scene.employee("alice").issue();
+    let dir = scene.machine.dir();
+    let key = openssl("pkcs8 -topk8 -passout pass:cardcase -iter 3000", &alice.key_file(dir));
+    let files = [alice.certificate_file(dir), ca::write(dir, "key", "pem", key)];
+    let p12 = [alice.p12(dir, P12::Default)];
+    let password = scene.machine.password_file(PASSWORD);
+    let import = |files: &[PathBuf], rounds: &str| {
+        let run = scene.machine.command(["--batch", "import", "--max-iterations", rounds, "--password-file"]);
+        run.arg(&password).args(files).run()
+    };
+    import(&files, "2999").expect(1).says(&["3000 rounds", "the limit is 2999", "hint", "--max-iterations 3000"]);
+    import(&p12, "2047").expect(1).says(&["2048 rounds", "--max-iterations 2048"]);
+    import(&files, "3000").expect(0);
+    import(&p12, "0").expect(2);
+}
+
+#[test]
+fn a_person_is_told_why_it_takes_long() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let alice = scene.employee("alice").issue();
+    let key = openssl("pkcs8 -topk8 -passout pass:cardcase -iter 4000000", &alice.key_file(dir));
+    let (key, password) = (ca::write(dir, "slow", "pem", key), scene.machine.password_file("wrong"));
+    let arguments = ["import", key.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
+    let mut terminal = Terminal::open(&scene.machine, arguments);
+    terminal.wait_for("many rounds");
+    assert_eq!(terminal.end().code(), Some(6), "{}", terminal.text());
 }
 
 /// Small limits, so that a changed number of rounds costs nothing.

@@ -15,6 +15,9 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
+/// Bytes that a label may have, its dashes included.
+const MAX_LABEL: usize = 128;
+
 /// Characters of a label in an error.
 const LABEL_LENGTH: usize = 40;
 
@@ -42,8 +45,9 @@ pub(super) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, Error> {
     let (mut rest, mut line) = (input, 1);
     while let Some((before, from_label)) = split(rest, BEGIN) {
         line += newlines(before);
-        // No label is longer than its line
-        let first_line = from_label.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        // Not looked for any further, or many blocks in one long line would take for ever
+        let near = from_label.get(..MAX_LABEL).unwrap_or(from_label);
+        let first_line = near.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let label = split(first_line, DASHES).and_then(|(label, _)| std::str::from_utf8(label).ok());
         let Some(label) = label else {
             return Err(unended(&String::from_utf8_lossy(first_line), line));
@@ -174,6 +178,21 @@ mod tests {
         assert_eq!(cut(&format!("{whole}-----BEGIN B--")), ("B--".to_owned(), 4));
         assert_eq!(cut(&format!("-----BEGIN B-----\nMA\n{whole}")), ("B".to_owned(), 1));
         assert_eq!(cut("-----BEGIN B-----\nMA\n-----END B--"), ("B".to_owned(), 1));
+    }
+
+    /// Each in time that grows with its size, and not faster.
+    #[test]
+    fn many_blocks_take_their_time_and_no_more() {
+        for block in
+            ["-----BEGIN A----------END A-----", "-----BEGIN A-----\n-----END A-----\n", "-----BEGIN ", "-----END "]
+        {
+            let text = block.repeat((16 << 20) / block.len());
+            let whole = block.contains("END A");
+            match blocks(text.as_bytes()) {
+                Ok(found) => assert_eq!(found.len(), if whole { text.len() / block.len() } else { 0 }),
+                Err(error) => assert!(!whole, "{error}"),
+            }
+        }
     }
 
     #[test]

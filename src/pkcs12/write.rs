@@ -49,8 +49,8 @@ const NULL: &[u8] = &[5, 0];
 /// passwords would try them where it is cheapest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protection {
-    /// AES-256-CBC, PBKDF2 with HMAC-SHA-256, MAC with HMAC-SHA-256. 150,000 rounds: .NET refuses files with more than
-    /// 600,000 in all (KB5025823), and OpenSSL has only 2048.
+    /// AES-256-CBC, PBKDF2 with HMAC-SHA-256, MAC with HMAC-SHA-256. 150,000 rounds: .NET refuses files with
+    /// uncommonly many in all (KB5025823), and OpenSSL has only 2048. docs/pkcs12.md has the reasons.
     #[default]
     Aes256,
     /// 3-key 3DES and MAC with SHA-1, for what is too old for the above: Windows before 10, older macOS and Java 8.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cardcase::decisions::Mode;
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 /// A browser's client-certificate store for everything that is not a browser.
 ///
@@ -93,6 +93,9 @@ pub(crate) struct Import {
     /// What to call the identity, where the files hold one only
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Rounds that one key derivation may have, in a file that is trusted to need them [default: 10000000]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) max_iterations: Option<u64>,
 }
 
 #[derive(Debug, Args)]

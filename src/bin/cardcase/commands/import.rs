@@ -1,6 +1,9 @@
 //! `cardcase import`
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use cardcase::certificate::Certificate;
 use cardcase::identity::{Identity, Import as Paired};
@@ -11,7 +14,7 @@ use cardcase::{Error, pem};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::app::App;
+use crate::app::{App, eprint_line};
 use crate::cli::Import;
 use crate::output::{IdentityJson, days_from, plain, print, print_json};
 use crate::report::{Code, Failure};
@@ -19,6 +22,12 @@ use crate::terminal;
 
 /// Tries at a file's password before giving up.
 const TRIES: u32 = 3;
+
+/// How long a file may take before the person is told why.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Derivations in a file, several ways to write the password counted.
+const DERIVATIONS: u64 = 20;
 
 #[derive(Serialize)]
 struct ImportJson {
@@ -38,10 +47,11 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let store = app.store()?;
     let password = args.password_file.as_deref().map(|file| app.read_password(file)).transpose()?;
     let unlocker = app.unlocker()?;
+    let limits = limits(args.max_iterations);
     let mut files = Vec::new();
     let mut parts = Vec::new();
     for path in &args.files {
-        match read(app, path, password.as_ref()).map_err(|failure| failure.of_file(path))? {
+        match read(app, path, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
             Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
             Read::Part(contents) => parts.push((path.as_path(), contents)),
         }
@@ -95,22 +105,66 @@ enum Read {
     Part(Contents),
 }
 
-fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>) -> Result<Read, Failure> {
-    let limits = Limits::default();
+/// What a file may cost. Who allows more rounds at a time allows more in all: each of a file's derivations has as many.
+fn limits(max_iterations: Option<u64>) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(iterations) = max_iterations {
+        limits.iterations = iterations;
+        limits.total_iterations = limits.total_iterations.max(iterations.saturating_mul(DERIVATIONS));
+    }
+    limits
+}
+
+fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>, limits: &Limits) -> Result<Read, Failure> {
     // One byte more, so that the reader is who says what is too large
     let bytes = app.read(path, limits.file_size as u64 + 1)?;
     let is_pkcs12 = pkcs12::recognise(&bytes);
     let open = |password: &str| -> Result<Contents, Error> {
-        Ok(if is_pkcs12 { pkcs12::read(&bytes, password, &limits)? } else { pem::read(&bytes, password, &limits)? })
+        noting_what_takes_long(path, || {
+            Ok(if is_pkcs12 { pkcs12::read(&bytes, password, limits)? } else { pem::read(&bytes, password, limits)? })
+        })
     };
     let contents = match known {
-        Some(password) => open(password)?,
+        Some(password) => open(password).map_err(unread)?,
         None => match open("") {
             Err(error) if is_password(&error) => ask(app, path, &open)?,
-            opened => opened?,
+            opened => opened.map_err(unread)?,
         },
     };
     Ok(if is_pkcs12 { Read::Whole(contents) } else { Read::Part(contents) })
+}
+
+/// Says after a while why nothing happens, to a person only.
+fn noting_what_takes_long<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return work();
+    }
+    let (done, wait) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if wait.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let name = plain(&path.display().to_string());
+                eprint_line(&format!("cardcase: {name} asks for many rounds of key derivation; this takes a while"));
+            }
+        });
+        let worked = work();
+        drop(done);
+        worked
+    })
+}
+
+/// Names the flag that allows more rounds, where that is what is missing.
+fn unread(error: Error) -> Failure {
+    let cost = match &error {
+        Error::Pkcs12(pkcs12::Error::TooCostly { what, value, .. })
+        | Error::Pem(pem::Error::Common(pkcs12::Error::TooCostly { what, value, .. })) => Some((*what, *value)),
+        _ => None,
+    };
+    match cost {
+        Some((what, value)) if what.starts_with("rounds") && value < u64::MAX => Failure::from(&error)
+            .hint(format_args!("if you trust the file: cardcase import FILE --max-iterations {value}")),
+        _ => error.into(),
+    }
 }
 
 fn is_password(error: &Error) -> bool {
@@ -131,10 +185,10 @@ fn ask(app: &App, path: &Path, open: &dyn Fn(&str) -> Result<Contents, Error>) -
     for _ in 1..TRIES {
         match open(&terminal::password(&prompt)?) {
             Err(error) if is_password(&error) => prompt = format!("Wrong. Password of {}", path.display()),
-            opened => return Ok(opened?),
+            opened => return opened.map_err(unread),
         }
     }
-    Ok(open(&terminal::password(&prompt)?)?)
+    open(&terminal::password(&prompt)?).map_err(unread)
 }
 
 /// Brings the keys and certificates of some files together; a key may also be in the store already.
@@ -174,19 +228,26 @@ fn pair(store: &Store, unlocker: &dyn Unlocker, files: &[(&Path, Contents)]) -> 
 /// Which of the files an error is about.
 fn culprit<'a>(error: &Error, files: &'a [(&'a Path, Contents)]) -> &'a Path {
     let certificate = |bag: &pkcs12::CertificateBag| Certificate::from_der(bag.der.clone());
-    let is_it = |contents: &Contents| match error {
-        Error::CertificateWithoutKey { subject } => contents
-            .certificates
-            .iter()
-            .any(|bag| certificate(bag).is_ok_and(|certificate| certificate.subject().to_string() == *subject)),
-        Error::KeyWithoutCertificate { .. } => {
-            let mut tried = Contents::default();
-            tried.keys.clone_from(&contents.keys);
-            tried.certificates.extend(files.iter().flat_map(|(_, contents)| contents.certificates.clone()));
-            matches!(Paired::from_contents(tried), Err(Error::KeyWithoutCertificate { .. }))
-        }
-        _ => contents.certificates.iter().any(|bag| certificate(bag).is_err()),
+    let found = match error {
+        Error::CertificateWithoutKey { subject } => files.iter().find(|(_, contents)| {
+            let mut certificates = contents.certificates.iter().filter_map(|bag| certificate(bag).ok());
+            certificates.any(|certificate| certificate.subject().to_string() == *subject)
+        }),
+        Error::KeyWithoutCertificate { .. } => files.get(first_lonely_key(files)),
+        _ => files.iter().find(|(_, contents)| contents.certificates.iter().any(|bag| certificate(bag).is_err())),
     };
-    let found = files.iter().find(|(_, contents)| is_it(contents)).or(files.first());
-    found.map_or(Path::new("-"), |(path, _)| path)
+    found.or(files.first()).map_or(Path::new("-"), |(path, _)| path)
+}
+
+/// The place of the first file with a key that no certificate of any file belongs to. There may be thousands of files,
+/// so it is found by halving.
+fn first_lonely_key(files: &[(&Path, Contents)]) -> usize {
+    let mut all = Contents::default();
+    all.certificates.extend(files.iter().flat_map(|(_, contents)| contents.certificates.clone()));
+    let places: Vec<usize> = (0..files.len()).collect();
+    places.partition_point(|&place| {
+        let mut tried = all.clone();
+        tried.keys.extend(files.iter().take(place + 1).flat_map(|(_, contents)| contents.keys.clone()));
+        !matches!(Paired::from_contents(tried), Err(Error::KeyWithoutCertificate { .. }))
+    })
 }
