@@ -41,7 +41,7 @@ CREATE TABLE authorities (
     added_at    INTEGER NOT NULL
 ) STRICT;
 
--- One decision per scope: port is NULL where the host alone counts (firefox mode). identity is NULL where no certificate
+-- One decision per scope and session: port is NULL where the host alone counts (firefox mode). identity is NULL where no certificate
 -- is to be sent. session is the login session it was made in, NULL when it is permanent.
 CREATE TABLE decisions (
     id           INTEGER PRIMARY KEY,
@@ -53,7 +53,7 @@ CREATE TABLE decisions (
     last_used_at INTEGER,
     last_outcome TEXT CHECK (last_outcome IN ('accepted', 'refused', 'unknown'))
 ) STRICT;
-CREATE UNIQUE INDEX decisions_by_scope ON decisions (host, coalesce(port, 0));
+CREATE UNIQUE INDEX decisions_by_scope ON decisions (host, coalesce(port, 0), coalesce(session, ''));
 CREATE INDEX decisions_by_identity ON decisions (identity);
 
 -- History outlives the identities in it, so it keeps their fingerprints.

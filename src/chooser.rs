@@ -1,5 +1,7 @@
 //! The chooser: whoever is asked when nothing is remembered.
 
+use std::fmt;
+
 use crate::authority::Authorities;
 use crate::clock::Timestamp;
 use crate::decisions::{Lifetime, Mode};
@@ -36,6 +38,15 @@ pub struct Unfit {
     pub reasons: Vec<Reason>,
 }
 
+/// The identity, and why it does not do.
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons: Vec<&str> = self.reasons.iter().map(|reason| reason.text()).collect();
+        let why = if reasons.is_empty() { "out of its validity".to_owned() } else { reasons.join(", ") };
+        write!(f, "{:?}, {why}", self.identity.name())
+    }
+}
+
 /// What a chooser answers. Only the first two can be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -63,6 +74,9 @@ pub trait Chooser: Send + Sync {
     fn can_ask(&self) -> bool {
         true
     }
+
+    /// Another thread or process is asking about the same scope; its answer will serve both, once it comes.
+    fn waiting(&self, _destination: &Destination) {}
 
     /// Asks. Blocks for as long as the person thinks.
     fn choose(&self, question: &Question<'_>) -> Reply;

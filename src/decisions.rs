@@ -143,6 +143,12 @@ const COLUMNS: &str =
     FROM decisions d LEFT JOIN identities i ON i.id = d.identity
     WHERE (d.session IS NULL OR d.session = :session)";
 
+/// Of a permanent decision and one for the session, the latter answers.
+const SESSION_FIRST: &str = "ORDER BY d.session IS NULL LIMIT 1";
+
+/// Seconds after which a decision for a session is erased: half a year.
+const SESSION_AT_MOST: i64 = 183 * 86_400;
+
 impl Store {
     /// The mode the store is set to.
     ///
@@ -160,8 +166,9 @@ impl Store {
     pub fn decision(&self, scope: &Scope) -> Result<Option<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
-            let mut query =
-                db.prepare_cached(&format!("{COLUMNS} AND d.host = :host AND coalesce(d.port, 0) = :port"))?;
+            let mut query = db.prepare_cached(&format!(
+                "{COLUMNS} AND d.host = :host AND coalesce(d.port, 0) = :port {SESSION_FIRST}"
+            ))?;
             query
                 .query_row(
                     named_params! { ":session": session, ":host": scope.host, ":port": scope.port.unwrap_or(0) },
@@ -173,23 +180,19 @@ impl Store {
 
     /// What is remembered in this scope, ready to be sent. The way of every connection, so one look into the store.
     pub(crate) fn remembered(&self, scope: &Scope) -> Result<Remembered, Error> {
-        let (mut remembered, session) = self.cached(|db, cache| {
-            let mut query = db.prepare_cached(
-                "SELECT d.session, d.identity, i.fingerprint, i.private_key
-                 FROM decisions d LEFT JOIN identities i ON i.id = d.identity
-                 WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2",
-            )?;
-            let mut rows = query.query(params![scope.host, scope.port.unwrap_or(0)])?;
-            let (answer, session) = match rows.next()? {
-                None => (None, None),
-                Some(row) => (Some(parse_answer(db, cache, row)?), row.get::<_, Option<String>>(0)?),
+        let session = self.session().token()?;
+        self.cached(|db, cache| {
+            let mut query = db.prepare_cached(&format!(
+                "SELECT d.identity, i.private_key FROM decisions d LEFT JOIN identities i ON i.id = d.identity
+                 WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2 AND (d.session IS NULL OR d.session = ?3) {SESSION_FIRST}"
+            ))?;
+            let mut rows = query.query(params![scope.host, scope.port.unwrap_or(0), session])?;
+            let answer = match rows.next()? {
+                None => None,
+                Some(row) => Some(parse_answer(db, cache, row)?),
             };
-            Ok((Remembered { answer, authorities: cached_authorities(db, cache)? }, session))
-        })?;
-        if session.is_some() && session != self.session().token()? {
-            remembered.answer = None;
-        }
-        Ok(remembered)
+            Ok(Remembered { answer, authorities: cached_authorities(db, cache)? })
+        })
     }
 
     /// Everything remembered, in every scope, by host and port.
@@ -199,7 +202,8 @@ impl Store {
     pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{COLUMNS} ORDER BY d.host, coalesce(d.port, 0)"))?;
+            let mut query =
+                db.prepare_cached(&format!("{COLUMNS} ORDER BY d.host, coalesce(d.port, 0), d.session IS NULL"))?;
             query.query_map(named_params! { ":session": session }, parse_decision)?.collect()
         })
     }
@@ -222,7 +226,7 @@ impl Store {
         };
         let current = self.session().token()?;
         let stored = self.transact(|db| {
-            forget_ended_sessions(db, current.as_deref())?;
+            forget_old_sessions(db, now)?;
             let identity = match identity {
                 None => None,
                 Some(fingerprint) => match identity_id(db, fingerprint)? {
@@ -230,10 +234,11 @@ impl Store {
                     known => known,
                 },
             };
-            let mut replace = db.prepare_cached(
-                "INSERT OR REPLACE INTO decisions (host, port, identity, session, decided_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            forget_scope(db, scope, current.as_deref())?;
+            let mut insert = db.prepare_cached(
+                "INSERT INTO decisions (host, port, identity, session, decided_at) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
-            replace.execute(params![scope.host, scope.port, identity, session, now.0])?;
+            insert.execute(params![scope.host, scope.port, identity, session, now.0])?;
             Ok(true)
         })?;
         match identity {
@@ -248,42 +253,38 @@ impl Store {
     /// Those of writing.
     pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
         let session = self.session().token()?;
-        self.transact(|db| {
-            forget_ended_sessions(db, session.as_deref())?;
-            let mut delete = db.prepare_cached("DELETE FROM decisions WHERE host = ?1 AND coalesce(port, 0) = ?2")?;
-            Ok(delete.execute(params![scope.host, scope.port.unwrap_or(0)])? > 0)
-        })
+        self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
     }
 
-    /// Forgets everything, in every scope; how much that was.
+    /// Forgets everything, in every scope and every session; how much that was.
     ///
     /// # Errors
     /// Those of writing.
     pub fn forget_all(&self) -> Result<usize, Error> {
-        let session = self.session().token()?;
-        self.transact(|db| {
-            forget_ended_sessions(db, session.as_deref())?;
-            db.execute("DELETE FROM decisions", [])
-        })
+        self.transact(|db| db.execute("DELETE FROM decisions", []))
     }
 }
 
-/// What was decided in a login session that is over counts no more, and need not lie about.
-fn forget_ended_sessions(db: &Connection, current: Option<&str>) -> rusqlite::Result<()> {
-    let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND session IS NOT ?1")?;
-    delete.execute([current]).map(drop)
+/// Forgets what counts in this scope and session. What another session decided, on another machine or without the same
+/// runtime directory, is not ours to forget.
+fn forget_scope(db: &Connection, scope: &Scope, session: Option<&str>) -> rusqlite::Result<usize> {
+    let mut delete = db.prepare_cached(
+        "DELETE FROM decisions WHERE host = ?1 AND coalesce(port, 0) = ?2 AND (session IS NULL OR session = ?3)",
+    )?;
+    delete.execute(params![scope.host, scope.port.unwrap_or(0), session])
+}
+
+/// A session that is over cannot be told from one elsewhere, but none lasts so long.
+fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND decided_at < ?1")?;
+    delete.execute([now.0.saturating_sub(SESSION_AT_MOST)]).map(drop)
 }
 
 fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::Result<(Answer, Option<SealedKey>)> {
-    let Some(id) = row.get(1)? else {
-        return Ok((Answer::None, None));
-    };
-    let identity = cached_identity(db, cache, id)?;
-    if identity.fingerprint() != Fingerprint::from_bytes(row.get(2)?) {
-        let moved = Error::Certificate { detail: "it is not the one that its fingerprint names".to_owned() };
-        return Err(rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Blob, Box::new(moved)));
+    match row.get(0)? {
+        None => Ok((Answer::None, None)),
+        Some(id) => Ok((Answer::Identity(cached_identity(db, cache, id)?), Some(SealedKey(row.get(1)?)))),
     }
-    Ok((Answer::Identity(identity), Some(SealedKey(row.get(3)?))))
 }
 
 fn parse_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {

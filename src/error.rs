@@ -179,10 +179,12 @@ pub enum Error {
         destination: String,
     },
     /// An answer was needed, and nobody can be asked. Nothing was stored and nothing sent.
-    #[error("{destination} asks for a client certificate, nothing is remembered for it, and nobody can be asked")]
+    #[error("{destination} asks for a client certificate, {}, and nobody can be asked", .remembered.as_ref().map_or("nothing is remembered for it".to_owned(), |unfit| format!("what is remembered does not do ({unfit})")))]
     NobodyToAsk {
         /// Where a certificate was asked for.
         destination: String,
+        /// What is remembered, and why it does not do.
+        remembered: Option<String>,
     },
     /// The identity that is to be used whatever the server asks for cannot sign for it.
     #[error("{name:?} cannot be used here: {reason}")]

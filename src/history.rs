@@ -77,6 +77,7 @@ impl Store {
     /// # Errors
     /// Those of writing.
     pub fn record(&self, used: &Use, scope: &Scope) -> Result<(), Error> {
+        let session = self.session().token()?;
         let outcome = used.outcome.to_string();
         self.transact(|db| {
             let mut insert = db.prepare_cached(
@@ -97,14 +98,16 @@ impl Store {
             let mut mark = db.prepare_cached(
                 "UPDATE decisions SET last_used_at = ?1, last_outcome = ?2
                  WHERE host = ?3 AND coalesce(port, 0) = ?4
-                   AND identity IS (SELECT id FROM identities WHERE fingerprint = ?5)",
+                   AND identity IS (SELECT id FROM identities WHERE fingerprint = ?5)
+                   AND (session IS NULL OR session = ?6)",
             )?;
             mark.execute(params![
                 used.at.0,
                 outcome,
                 scope.host,
                 scope.port.unwrap_or(0),
-                used.identity.as_ref().map(Fingerprint::as_bytes)
+                used.identity.as_ref().map(Fingerprint::as_bytes),
+                session,
             ])?;
             Ok(())
         })

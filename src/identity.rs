@@ -96,16 +96,18 @@ impl PrivateKey {
         any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8())))
     }
 
-    /// The bits of its public half, where they are in the key or rustls can compute them.
+    /// The bits of its public half: computed where rustls knows the kind of key, else as the key itself has them.
     fn public_key(&self) -> Option<Vec<u8>> {
+        self.computed_public_key().or_else(|| self.claimed_public_key())
+    }
+
+    fn claimed_public_key(&self) -> Option<Vec<u8>> {
         let info = PrivateKeyInfoRef::from_der(self.pkcs8()).ok()?;
         match info.algorithm.oid.to_string().as_str() {
             "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => rsa_public_key(info.private_key.as_bytes()),
             // A compressed point is not what certificates have
-            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes())
-                .filter(|point| point.first() == Some(&4))
-                .or_else(|| self.computed_public_key()),
-            _ => info.public_key.map(|bits| bits.raw_bytes().to_vec()).or_else(|| self.computed_public_key()),
+            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes()).filter(|point| point.first() == Some(&4)),
+            _ => info.public_key.map(|bits| bits.raw_bytes().to_vec()),
         }
     }
 

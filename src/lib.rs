@@ -48,6 +48,8 @@ pub mod chooser;
 
 pub mod selector;
 
+pub mod trace;
+
 pub mod resolver;
 
 pub mod connect;

@@ -2,9 +2,10 @@
 //!
 //! rustls asks a [`ResolvesClientCert`] before it has verified the server, on a thread that must not wait for a person.
 //! So an undecided [`Resolver`] records the request and answers with a key whose signature fails. rustls wants that
-//! signature only once the server's certificate and signature were verified, and sends nothing of ours before: the
-//! handshake ends with a [`Wish`] in its error. Grant it ([`Selector::select`] or [`Selector::unlock`]) where blocking is
-//! fine, and connect again with what that gave. A server that does not ask never notices.
+//! signature only once the server's certificate and signature were verified: the handshake ends with a [`Wish`] in its
+//! error, and over a stream from [`Resolver::trace`] nothing of ours has been sent. Grant the wish ([`Selector::select`]
+//! or [`Selector::unlock`]) where blocking is fine, and connect again with what that gave. A server that does not ask
+//! never notices.
 //!
 //! [`Selector::select`]: crate::selector::Selector::select
 //! [`Selector::unlock`]: crate::selector::Selector::unlock
@@ -12,7 +13,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -28,6 +29,7 @@ use crate::error::Error;
 use crate::matching::{Reason, common_scheme, reasons};
 use crate::request::CertificateRequest;
 use crate::selector::{Prepared, Source};
+use crate::trace::{Trace, Traced};
 use crate::vault::{SealedKey, Vault};
 
 /// Sessions kept for resumption by one [`Resolver::config`].
@@ -147,6 +149,7 @@ pub struct Resolver {
     prepared: Prepared,
     key: Option<StoredKey>,
     asked: AtomicBool,
+    id: u64,
     last: Mutex<Option<(CertificateRequest, Option<Arc<CertifiedKey>>)>>,
 }
 
@@ -154,9 +157,12 @@ impl Resolver {
     /// A resolver that answers with what was prepared. One per destination, and a new one for every other answer: rustls
     /// resumes a session only with the very resolver it was made with.
     pub fn new(prepared: Prepared) -> Arc<Self> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
         let key = match (&prepared.selection, &prepared.key) {
             (Some(selection), Some((sealed, vault))) => match &selection.answer {
                 Answer::Identity(identity) => Some(StoredKey(Arc::new(Stored {
+                    resolver: id,
                     certificate: identity.certificate().clone(),
                     sealed: sealed.clone(),
                     vault: vault.clone(),
@@ -166,7 +172,7 @@ impl Resolver {
             },
             _ => None,
         };
-        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), last: Mutex::default() })
+        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, last: Mutex::default() })
     }
 
     /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
@@ -182,7 +188,13 @@ impl Resolver {
         &self.prepared
     }
 
-    /// Whether a server asked for a certificate.
+    /// The stream for one connection of this resolver, to be put under its TLS session. It tells what happened on that
+    /// connection, and writes nothing more once a signature failed: [`crate::trace`] says why that is needed.
+    pub fn trace<S>(&self, stream: S) -> Traced<S> {
+        Traced::new(stream, self.id)
+    }
+
+    /// Whether a server asked for a certificate, on any connection of this resolver.
     pub fn was_asked(&self) -> bool {
         self.asked.load(Ordering::Acquire)
     }
@@ -193,8 +205,11 @@ impl Resolver {
     }
 
     fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
-        let stand_in = |stand_in| Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(stand_in))));
-        let undecided = || stand_in(StandIn::Undecided(request.clone()));
+        let stand_in = |why| {
+            let key = StandIn { resolver: self.id, why };
+            Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(key))))
+        };
+        let undecided = || stand_in(Why::Undecided(request.clone()));
         let Some(selection) = &self.prepared.selection else {
             return undecided();
         };
@@ -212,7 +227,7 @@ impl Resolver {
             if reasons.contains(&Reason::NoCommonSignatureScheme) {
                 let reason = Reason::NoCommonSignatureScheme.text();
                 let error = Error::DoesNotFit { name: identity.name().to_owned(), reason };
-                return stand_in(StandIn::Failed(Arc::new(error)));
+                return stand_in(Why::Failed(Arc::new(error)));
             }
         } else if !reasons.is_empty() {
             return undecided();
@@ -220,7 +235,7 @@ impl Resolver {
 
         // In TLS 1.2 rustls sends the certificate before it asks for the signature
         if key.is_locked() {
-            return stand_in(StandIn::Locked);
+            return stand_in(Why::Locked);
         }
         let chain = authorities.chain(certificate, requested.as_ref());
         let sent = std::iter::once(certificate).chain(chain.intermediates());
@@ -232,6 +247,9 @@ impl Resolver {
 impl ResolvesClientCert for Resolver {
     fn resolve(&self, root_hint_subjects: &[&[u8]], sigschemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.asked.store(true, Ordering::Release);
+        if let Some(trace) = Trace::current(self.id) {
+            trace.note_asked();
+        }
         let request = CertificateRequest::new(root_hint_subjects, sigschemes);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((before, answer)) = &*last
@@ -264,6 +282,7 @@ impl fmt::Debug for Resolver {
 struct StoredKey(Arc<Stored>);
 
 struct Stored {
+    resolver: u64,
     certificate: Certificate,
     sealed: SealedKey,
     vault: Arc<Vault>,
@@ -277,7 +296,7 @@ impl StoredKey {
 
     /// Opens the key, once; only if its public half is the certificate's.
     fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
-        let Stored { certificate, sealed, vault, opened } = &*self.0;
+        let Stored { certificate, sealed, vault, opened, .. } = &*self.0;
         if let Some(key) = opened.get() {
             return Ok(key);
         }
@@ -313,11 +332,24 @@ struct StoredSigner {
     scheme: SignatureScheme,
 }
 
-impl Signer for StoredSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+impl StoredSigner {
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
         let signer = self.key.open()?.choose_scheme(&[self.scheme]);
         let signer = signer.ok_or_else(|| rustls::Error::General(format!("the key makes no {:?}", self.scheme)))?;
         signer.sign(message)
+    }
+}
+
+impl Signer for StoredSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let signature = self.signature(message);
+        if let Some(trace) = Trace::current(self.key.0.resolver) {
+            match &signature {
+                Ok(_) => trace.note_signed(signed_version(message)),
+                Err(_) => trace.withhold(),
+            }
+        }
+        signature
     }
 
     fn scheme(&self) -> SignatureScheme {
@@ -325,10 +357,16 @@ impl Signer for StoredSigner {
     }
 }
 
-/// Stands in for a key so that the handshake ends where the signature would be made: after the server was verified,
-/// before anything of ours was sent.
+/// Stands in for a key so that the handshake ends where the signature would be made: after the server was verified.
 #[derive(Clone, Debug)]
-enum StandIn {
+struct StandIn {
+    resolver: u64,
+    why: Why,
+}
+
+/// Why there is no key.
+#[derive(Clone, Debug)]
+enum Why {
     /// Nothing is decided for this request.
     Undecided(CertificateRequest),
     /// The identity cannot answer.
@@ -355,13 +393,16 @@ struct StandInSigner {
 
 impl Signer for StandInSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        Err(match &self.stand_in {
-            StandIn::Undecided(request) => {
+        if let Some(trace) = Trace::current(self.stand_in.resolver) {
+            trace.withhold();
+        }
+        Err(match &self.stand_in.why {
+            Why::Undecided(request) => {
                 let version = Some(signed_version(message));
                 other(Arc::new(Wish::Select(CertificateRequest { version, ..request.clone() })))
             }
-            StandIn::Failed(error) => other(error.clone()),
-            StandIn::Locked => other(Arc::new(Wish::Unlock)),
+            Why::Failed(error) => other(error.clone()),
+            Why::Locked => other(Arc::new(Wish::Unlock)),
         })
     }
 

@@ -58,12 +58,18 @@ pub struct Selection {
 /// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
 #[derive(Clone, Debug)]
 pub struct Prepared {
+    pub(crate) destination: Destination,
     pub(crate) selection: Option<Selection>,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) key: Option<(SealedKey, Arc<Vault>)>,
 }
 
 impl Prepared {
+    /// Where it may go, and nowhere else.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
     /// What was selected; `None` while that waits for the server's request.
     pub fn selection(&self) -> Option<&Selection> {
         self.selection.as_ref()
@@ -72,7 +78,8 @@ impl Prepared {
     /// Whether a handshake prepared by `other` would send the same, by the same key and the same chain.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let sealed = |prepared: &Self| prepared.key.as_ref().map(|(key, _)| key.clone());
-        self.selection == other.selection
+        self.destination == other.destination
+            && self.selection == other.selection
             && Arc::ptr_eq(&self.authorities, &other.authorities)
             && sealed(self) == sealed(other)
     }
@@ -166,7 +173,12 @@ impl Selector {
             Some((answer, key)) => (Some(Selection { answer, source: Source::Decision }), key),
             None => (None, None),
         };
-        Ok(Prepared { selection, authorities, key: key.map(|key| (key, self.store.vault())) })
+        Ok(Prepared {
+            destination: destination.clone(),
+            selection,
+            authorities,
+            key: key.map(|key| (key, self.store.vault())),
+        })
     }
 
     /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks for as long
@@ -176,42 +188,43 @@ impl Selector {
     /// [`Error::Aborted`] and [`Error::NobodyToAsk`]: nothing was stored, and nothing may be sent. Those of the store.
     pub fn select(&self, destination: &Destination, request: &CertificateRequest) -> Result<Prepared, Error> {
         if let Some(selection) = self.selected_unasked(destination, request)? {
-            return self.prepared(Some(selection));
+            return self.prepared(destination, Some(selection));
         }
         if !self.chooser.can_ask() {
-            return Err(Error::NobodyToAsk { destination: destination.to_string() });
+            return Err(self.nobody(destination, request)?);
         }
         // Whoever waited here finds the answer the other was given
-        let _turn = self.turn_to_ask(destination, request)?;
+        let _turn = self.turn_to_ask(destination)?;
         let selection = match self.selected_unasked(destination, request)? {
             Some(selection) => selection,
             None => self.ask(destination, request)?,
         };
-        self.prepared(Some(selection))
+        self.prepared(destination, Some(selection))
     }
 
     /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn undecided(&self) -> Result<Prepared, Error> {
-        self.prepared(None)
+    pub fn undecided(&self, destination: &Destination) -> Result<Prepared, Error> {
+        self.prepared(destination, None)
     }
 
     /// Takes this identity for this once, whatever is remembered.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn given(&self, identity: Identity) -> Result<Prepared, Error> {
-        self.prepared(Some(Selection { answer: Answer::Identity(Arc::new(identity)), source: Source::Given }))
+    pub fn given(&self, destination: &Destination, identity: Identity) -> Result<Prepared, Error> {
+        let answer = Answer::Identity(Arc::new(identity));
+        self.prepared(destination, Some(Selection { answer, source: Source::Given }))
     }
 
     /// Sends no certificate, whatever is remembered.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn omitted(&self) -> Result<Prepared, Error> {
-        self.prepared(Some(Selection { answer: Answer::None, source: Source::Omitted }))
+    pub fn omitted(&self, destination: &Destination) -> Result<Prepared, Error> {
+        self.prepared(destination, Some(Selection { answer: Answer::None, source: Source::Omitted }))
     }
 
     /// What would answer this request, without asking and without storing anything.
@@ -229,12 +242,24 @@ impl Selector {
     /// Unlocks the vault, if it is locked. Blocks while the person types and the key is derived.
     ///
     /// # Errors
-    /// Those of [`Vault::unlock`].
+    /// Those of [`Store::unlock`].
     pub fn unlock(&self) -> Result<(), Error> {
-        self.store.vault().unlock(&*self.unlocker)
+        self.store.unlock(&*self.unlocker)
     }
 
-    /// Records what became of a selection.
+    /// The same selection with the key and the authorities as the store has them by now, such as after unlocking. A
+    /// remembered answer is looked up anew: it may have been forgotten meanwhile.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn renew(&self, prepared: &Prepared) -> Result<Prepared, Error> {
+        match &prepared.selection {
+            Some(Selection { source: Source::Decision, .. }) => self.prepare(&prepared.destination),
+            selection => self.prepared(&prepared.destination, selection.clone()),
+        }
+    }
+
+    /// Records what became of a selection. In chrome mode a decision that was refused is forgotten, as Chrome does.
     ///
     /// # Errors
     /// Those of writing.
@@ -256,10 +281,16 @@ impl Selector {
             alert,
             tls_version,
         };
-        self.store.record(&used, &self.mode.scope(destination))
+        let scope = self.mode.scope(destination);
+        self.store.record(&used, &scope)?;
+        let remembered = matches!(selection.source, Source::Decision | Source::Ask);
+        if self.mode == Mode::Chrome && outcome == Outcome::Refused && remembered {
+            self.store.forget(&scope)?;
+        }
+        Ok(())
     }
 
-    fn prepared(&self, selection: Option<Selection>) -> Result<Prepared, Error> {
+    fn prepared(&self, destination: &Destination, selection: Option<Selection>) -> Result<Prepared, Error> {
         let key = match selection.as_ref().and_then(|selection| selection.answer.fingerprint()) {
             None => None,
             Some(fingerprint) => {
@@ -268,7 +299,7 @@ impl Selector {
                 Some((sealed, self.store.vault()))
             }
         };
-        Ok(Prepared { selection, authorities: self.store.authorities()?, key })
+        Ok(Prepared { destination: destination.clone(), selection, authorities: self.store.authorities()?, key })
     }
 
     fn remembered(&self, scope: &Scope) -> Result<Option<Answer>, Error> {
@@ -324,27 +355,37 @@ impl Selector {
             }
             Reply::None { lifetime } => (Answer::None, lifetime),
             Reply::Abort => return Err(aborted()),
-            Reply::Nobody => {
-                return Err(Error::NobodyToAsk { destination: destination.to_string() });
-            }
+            Reply::Nobody => return Err(self.nobody(destination, request)?),
         };
         let lifetime = if self.mode == Mode::Chrome { Lifetime::Permanent } else { lifetime };
         self.store.remember(&scope, answer.fingerprint(), lifetime, self.clock.now())?;
         Ok(Selection { answer, source: Source::Ask })
     }
 
-    /// Holds back everyone else who would ask the same, in this process and in others, until it is dropped. The system
-    /// takes it back from a process that dies.
-    fn turn_to_ask(&self, destination: &Destination, request: &CertificateRequest) -> Result<File, Error> {
+    /// The error when nobody can be asked, which says why what is remembered does not do.
+    fn nobody(&self, destination: &Destination, request: &CertificateRequest) -> Result<Error, Error> {
+        let authorities = self.store.authorities()?;
+        let matcher = Matcher::new(request, &authorities, self.clock.now());
+        let remembered = self.remembered(&self.mode.scope(destination))?;
+        let unfit = remembered.and_then(|answer| unfit(&matcher, &answer));
+        Ok(Error::NobodyToAsk {
+            destination: destination.to_string(),
+            remembered: unfit.map(|unfit| unfit.to_string()),
+        })
+    }
+
+    /// Holds back everyone else who would ask about the same scope, in this process and in others, until it is dropped.
+    /// The system takes it back from a process that dies.
+    fn turn_to_ask(&self, destination: &Destination) -> Result<File, Error> {
         let mut question = Sha256::new();
         question.update(self.store.path().as_os_str().as_encoded_bytes());
         question.update(self.mode.scope(destination).to_string());
-        for authority in &request.authorities {
-            question.update(authority.der());
-        }
         let [first, ..] = <[u8; 32]>::from(question.finalize());
         let file = self.store.session().lock_file(first)?;
-        file.lock().map_err(|source| Error::Io { path: self.store.path().to_owned(), source })?;
+        if file.try_lock().is_err() {
+            self.chooser.waiting(destination);
+            file.lock().map_err(|source| Error::Io { path: self.store.path().to_owned(), source })?;
+        }
         Ok(file)
     }
 }

@@ -4,9 +4,8 @@
 //! a read-only place, and what is written here is small and rare.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use directories::ProjectDirs;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, named_params, params};
 use rusqlite_migration::{M, Migrations};
 
 use crate::authority::{Authorities, Authority, Requested};
@@ -26,6 +25,7 @@ use crate::name::{NameKey, is_unprintable};
 use crate::pkcs12::{self, Contents, KeyBag};
 use crate::session::Session;
 use crate::vault::{Protection, SealedKey, Unlocker, Vault};
+use zeroize::Zeroizing;
 
 /// "card", in the header of the database file.
 const APPLICATION_ID: i64 = 0x6361_7264;
@@ -88,13 +88,16 @@ impl Store {
     /// [`Error::StoreBusy`], [`Error::VaultDamaged`].
     pub fn open(path: impl Into<PathBuf>, session: Session) -> Result<Self, Error> {
         let path = path.into();
-        create_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        // One name for one file, however it was given: processes that share it share a lock by its name
+        let path = create_file(&path).map_err(|source| Error::Io { path, source })?;
         let failed = |error| store_error(&path, error);
-        let mut connection = Connection::open(&path).map_err(failed)?;
+        // Not SQLite's default: it would create what is not there, readable for everybody, and take "file:..." for a URI
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         check_is_ours(&connection, &path)?;
         prepare(&connection).map_err(failed)?;
         migrate(&mut connection, &path)?;
-        let vault = Self::load_vault(&mut connection, &path)?;
+        let vault = Self::load_vault(&connection, &path)?;
         Ok(Self {
             path,
             connection: Mutex::new(connection),
@@ -119,19 +122,43 @@ impl Store {
         locked(&self.vault).clone()
     }
 
-    /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`.
+    /// Unlocks the vault, if it is locked.
     ///
     /// # Errors
-    /// Those of [`Vault::unlock`], and of writing.
-    pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
+    /// Those of [`Vault::unlock`], and of reading.
+    pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         let vault = self.vault();
-        vault.unlock(unlocker)?;
-        let rewrapped = vault.rewrapped(password)?;
-        let (protection, wrapped) = rewrapped.row();
-        self.with(|db| {
-            db.execute("UPDATE vault SET protection = ?1, data_key = ?2", params![protection_text(protection), wrapped])
+        if !vault.is_locked() {
+            return Ok(());
+        }
+        // Another process may have changed the password since
+        let current = self.with(read_vault)?.ok_or(Error::VaultDamaged)?;
+        let current = if current.is_row_of(&vault) { vault } else { Arc::new(current.into_vault()?) };
+        current.unlock(unlocker)?;
+        *locked(&self.vault) = current;
+        Ok(())
+    }
+
+    /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`.
+    ///
+    /// A store that had no password gets a new data key, under which every private key is sealed anew: the old one lay
+    /// open in the file, and in every copy of it.
+    ///
+    /// # Errors
+    /// Those of [`Vault::unlock`], and of writing; [`Error::SealedKey`] when a private key does not open.
+    pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        self.unlock(unlocker)?;
+        let old = self.vault();
+        let new = match (old.protection(), password) {
+            (Protection::None, Some(password)) => Vault::create()?.rewrapped(Some(password))?,
+            (_, password) => old.rewrapped(password)?,
+        };
+        let stored = self.transact(|db| match read_vault(db)? {
+            Some(row) if row.is_row_of(&old) => replace_vault(db, &old, &new).map(Ok),
+            _ => Ok(Err(Error::StoreBusy { path: self.path.clone() })),
         })?;
-        *locked(&self.vault) = Arc::new(rewrapped);
+        stored?;
+        *locked(&self.vault) = Arc::new(new);
         Ok(())
     }
 
@@ -144,7 +171,7 @@ impl Store {
     /// [`Error::VaultLocked`] when the vault is still locked, [`Error::Name`], and those of writing.
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         if let Some(name) = name {
-            self.check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
+            check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
         }
         let vault = self.vault();
         let mut sealed = Vec::new();
@@ -169,26 +196,13 @@ impl Store {
         })
     }
 
-    fn check_name(&self, name: &str, identities: usize) -> Result<(), Error> {
-        let refused = |reason: &str| Err(Error::Name { name: name.to_owned(), reason: reason.to_owned() });
-        match name {
-            _ if identities != 1 => refused(&format!("it is for one identity, and there are {identities}")),
-            _ if name != clean_name(name) || is_reserved(name) => {
-                refused("it is empty, too long, reserved, or has unprintable characters")
-            }
-            _ if self.identity_named(name)?.is_some() => refused("another identity has it"),
-            _ => Ok(()),
-        }
-    }
-
     /// Every identity, by name. Reads afresh and keeps nothing in memory.
     ///
     /// # Errors
     /// Those of reading; [`Error::Certificate`] when a row is damaged.
     pub fn identities(&self) -> Result<Vec<Identity>, Error> {
         self.with(|db| {
-            let mut query =
-                db.prepare_cached("SELECT id, name, certificate FROM identities ORDER BY name COLLATE NOCASE, id")?;
+            let mut query = db.prepare_cached(&format!("{IDENTITY} ORDER BY name COLLATE NOCASE, id"))?;
             let rows = query.query_map([], parse_identity)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })
@@ -211,29 +225,32 @@ impl Store {
         })
     }
 
-    /// The identity a person means: by its name, else by a prefix of its fingerprint.
+    /// The identity a person means: by its name, or by a prefix of its fingerprint.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`].
+    /// [`Error::UnknownIdentity`]; [`Error::Ambiguous`], also when the name of one is the prefix of another.
     pub fn find_identity(&self, id: &str) -> Result<Identity, Error> {
+        let mut found = self.identities_beginning(id)?;
         if let Some(named) = self.identity_named(id)? {
-            return Ok(named);
+            found.retain(|identity| *identity != named);
+            found.push(named);
         }
-        let unknown = || Error::UnknownIdentity { id: id.to_owned() };
-        let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
-        let mut found = self.with(|db| {
-            let mut query = db.prepare_cached(
-                "SELECT id, name, certificate FROM identities WHERE fingerprint BETWEEN ?1 AND ?2 LIMIT 2",
-            )?;
-            let (first, last) = fingerprint_range(&prefix);
-            let rows = query.query_map([first, last], parse_identity)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
         match (found.pop(), found.is_empty()) {
-            (None, _) => Err(unknown()),
+            (None, _) => Err(Error::UnknownIdentity { id: id.to_owned() }),
             (Some(identity), true) => Ok(identity),
             (Some(_), false) => Err(Error::Ambiguous { id: id.to_owned() }),
         }
+    }
+
+    /// Up to two identities whose fingerprints begin so.
+    fn identities_beginning(&self, id: &str) -> Result<Vec<Identity>, Error> {
+        let Ok(prefix) = id.parse::<FingerprintPrefix>() else { return Ok(Vec::new()) };
+        let (first, last) = fingerprint_range(&prefix);
+        self.with(|db| {
+            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint BETWEEN ?1 AND ?2 LIMIT 2"))?;
+            let rows = query.query_map([first, last], parse_identity)?;
+            rows.collect()
+        })
     }
 
     /// The identity with exactly this fingerprint.
@@ -249,7 +266,7 @@ impl Store {
 
     fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
         self.with(|db| {
-            let mut query = db.prepare_cached("SELECT id, name, certificate FROM identities WHERE name = ?1")?;
+            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE name = ?1"))?;
             query.query_row([name], parse_identity).optional()
         })
     }
@@ -278,8 +295,8 @@ impl Store {
         protection: pkcs12::Protection,
         unlocker: &dyn Unlocker,
     ) -> Result<Vec<u8>, Error> {
+        self.unlock(unlocker)?;
         let vault = self.vault();
-        vault.unlock(unlocker)?;
         let sealed = self.sealed_key(identity.fingerprint())?;
         let key = vault.open(&sealed.ok_or_else(|| Error::UnknownIdentity { id: identity.name().to_owned() })?)?;
         key.check_fits(identity.certificate())?;
@@ -302,15 +319,14 @@ impl Store {
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
-        let vault = self.vault();
         let mut added = false;
         for identity in self.identities()? {
             // Of several identities with one key the first will do
             if wanted.remove(identity.certificate().public_key())
                 && let Some(sealed) = self.sealed_key(identity.fingerprint())?
             {
-                vault.unlock(unlocker)?;
-                contents.keys.push(KeyBag::of_pkcs8(vault.open(&sealed)?.into_pkcs8()));
+                self.unlock(unlocker)?;
+                contents.keys.push(KeyBag::of_pkcs8(self.vault().open(&sealed)?.into_pkcs8()));
                 added = true;
             }
         }
@@ -418,29 +434,17 @@ impl Store {
         })
     }
 
-    fn load_vault(connection: &mut Connection, path: &Path) -> Result<Vault, Error> {
-        let read = |db: &Connection| {
-            let mut query = db.prepare("SELECT protection, data_key FROM vault")?;
-            query.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()
-        };
+    fn load_vault(connection: &Connection, path: &Path) -> Result<Vault, Error> {
         let failed = |error| store_error(path, error);
-        let row = match read(connection).map_err(failed)? {
-            Some(row) => row,
-            None => {
-                let created = Vault::create()?;
-                let (protection, data_key) = created.row();
-                // OR IGNORE: of two processes that make one store, the first makes the vault
-                let insert = "INSERT OR IGNORE INTO vault (id, protection, data_key) VALUES (1, ?1, ?2)";
-                connection.execute(insert, params![protection_text(protection), data_key]).map_err(failed)?;
-                read(connection).map_err(failed)?.ok_or(Error::VaultDamaged)?
-            }
-        };
-        let protection = match row.0.as_str() {
-            "none" => Protection::None,
-            "password" => Protection::Password,
-            _ => return Err(Error::VaultDamaged),
-        };
-        Vault::from_row(protection, row.1)
+        if let Some(row) = read_vault(connection).map_err(failed)? {
+            return row.into_vault();
+        }
+        let created = Vault::create()?;
+        let (protection, data_key) = created.row();
+        // OR IGNORE: of two processes that make one store, the first makes the vault
+        let insert = "INSERT OR IGNORE INTO vault (id, protection, data_key) VALUES (1, ?1, ?2)";
+        connection.execute(insert, params![protection_text(protection), data_key]).map_err(failed)?;
+        read_vault(connection).map_err(failed)?.ok_or(Error::VaultDamaged)?.into_vault()
     }
 }
 
@@ -450,18 +454,20 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// The file exists and is its owner's alone before SQLite writes a byte into it.
-fn create_file(path: &Path) -> std::io::Result<()> {
+/// The file exists and is its owner's alone before SQLite writes a byte into it. Gives its canonical path.
+fn create_file(path: &Path) -> std::io::Result<PathBuf> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            // A read-only place with a store in it will do
-            if path.exists() { Ok(()) } else { Err(error) }
-        }
-        _ => Ok(()),
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    // What is there already, be it in a read-only place, will do
+    let path = path.canonicalize().map_err(|missing| created.err().unwrap_or(missing))?;
+    let found = path.metadata()?;
+    let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+    if found.is_file() && is_ours && found.mode() & 0o077 != 0 {
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     }
+    Ok(path)
 }
 
 /// Empty, or ours: nothing else is touched.
@@ -487,7 +493,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     rusqlite::vtab::array::load_module(connection)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    // FULL would leave the removal of the journal to the file system: power lost then could undo what was acknowledged
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
     // What SQLite cannot keep in memory it would otherwise write to a file of its own
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)
@@ -516,9 +523,17 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::StoreBusy { path },
         Some(ErrorCode::DatabaseCorrupt) => Error::StoreDamaged { detail: format!("{}: {error}", path.display()) },
         _ => match error {
-            rusqlite::Error::FromSqlConversionFailure(_, _, source) if source.is::<Error>() => {
-                Error::StoreDamaged { detail: format!("{}: {source}", path.display()) }
-            }
+            rusqlite::Error::FromSqlConversionFailure(column, kind, source) => match source.downcast() {
+                Ok(damaged) => *damaged,
+                Err(source) => {
+                    let error = rusqlite::Error::FromSqlConversionFailure(column, kind, source);
+                    Error::StoreDamaged { detail: format!("{}: {error}", path.display()) }
+                }
+            },
+            rusqlite::Error::ToSqlConversionFailure(source) => match source.downcast() {
+                Ok(ours) => *ours,
+                Err(source) => Error::Store { path, source },
+            },
             error => Error::Store { path, source: Box::new(error) },
         },
     }
@@ -529,6 +544,55 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The row of the vault.
+struct VaultRow {
+    protection: String,
+    data_key: Zeroizing<Vec<u8>>,
+}
+
+impl VaultRow {
+    fn is_row_of(&self, vault: &Vault) -> bool {
+        let (protection, data_key) = vault.row();
+        self.protection == protection_text(protection) && *self.data_key == data_key
+    }
+
+    fn into_vault(self) -> Result<Vault, Error> {
+        let protection = match self.protection.as_str() {
+            "none" => Protection::None,
+            "password" => Protection::Password,
+            _ => return Err(Error::VaultDamaged),
+        };
+        Vault::from_row(protection, self.data_key)
+    }
+}
+
+fn read_vault(db: &Connection) -> rusqlite::Result<Option<VaultRow>> {
+    let mut query = db.prepare("SELECT protection, data_key FROM vault")?;
+    let parse = |row: &Row<'_>| Ok(VaultRow { protection: row.get(0)?, data_key: Zeroizing::new(row.get(1)?) });
+    query.query_row([], parse).optional()
+}
+
+/// Writes the vault's row, and every private key sealed anew where the data key is another.
+fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<()> {
+    let (protection, data_key) = new.row();
+    db.execute("UPDATE vault SET protection = ?1, data_key = ?2", params![protection_text(protection), data_key])?;
+    if old.shares_data_key(new) {
+        return Ok(());
+    }
+    let mut query = db.prepare("SELECT id, private_key FROM identities")?;
+    let sealed: Vec<(i64, Vec<u8>)> =
+        query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let mut update = db.prepare("UPDATE identities SET private_key = ?1 WHERE id = ?2")?;
+    for (id, key) in sealed {
+        let resealed = old
+            .open(&SealedKey(key))
+            .and_then(|key| new.seal(&key))
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        update.execute(params![resealed.0, id])?;
+    }
+    Ok(())
+}
+
 fn protection_text(protection: Protection) -> &'static str {
     match protection {
         Protection::None => "none",
@@ -536,14 +600,25 @@ fn protection_text(protection: Protection) -> &'static str {
     }
 }
 
+const IDENTITY: &str = "SELECT id, fingerprint, certificate, name FROM identities";
+
 fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
-    Ok(Identity::new(row.get(1)?, certificate_column(row, 2)?))
+    Ok(Identity::new(row.get(3)?, parse_certificate(row, "identities")?))
 }
 
-fn certificate_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Certificate> {
-    Certificate::from_der(row.get::<_, Vec<u8>>(column)?).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
-    })
+/// The certificate of a row that begins with id, fingerprint and certificate. It has to be the one that the fingerprint
+/// names: rows are looked up by it, and what was moved or swapped must not pass for another.
+fn parse_certificate(row: &Row<'_>, table: &str) -> rusqlite::Result<Certificate> {
+    let id: i64 = row.get(0)?;
+    let damaged = |detail: String| {
+        let error = Error::StoreDamaged { detail: format!("{table}, row {id}: {detail}") };
+        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Blob, Box::new(error))
+    };
+    let certificate = Certificate::from_der(row.get::<_, Vec<u8>>(2)?).map_err(|error| damaged(error.to_string()))?;
+    if certificate.fingerprint().as_bytes() != &row.get::<_, [u8; 32]>(1)? {
+        return Err(damaged("its certificate is not the one that its fingerprint names".to_owned()));
+    }
+    Ok(certificate)
 }
 
 pub(crate) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Authorities>> {
@@ -559,7 +634,7 @@ pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
     if let Some(identity) = cache.identities.get(&id) {
         return Ok(identity.clone());
     }
-    let mut query = db.prepare_cached("SELECT id, name, certificate FROM identities WHERE id = ?1")?;
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE id = ?1"))?;
     let identity = Arc::new(query.query_row([id], parse_identity)?);
     cache.identities.insert(id, identity.clone());
     Ok(identity)
@@ -571,9 +646,10 @@ pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite
 }
 
 fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {
-    let mut query = db.prepare_cached("SELECT certificate, trusted FROM authorities ORDER BY id")?;
-    let rows =
-        query.query_map([], |row| Ok(Authority { certificate: certificate_column(row, 0)?, trusted: row.get(1)? }))?;
+    let mut query = db.prepare_cached("SELECT id, fingerprint, certificate, trusted FROM authorities ORDER BY id")?;
+    let parse =
+        |row: &Row<'_>| Ok(Authority { certificate: parse_certificate(row, "authorities")?, trusted: row.get(3)? });
+    let rows = query.query_map([], parse)?;
     rows.collect()
 }
 
@@ -586,11 +662,18 @@ fn insert_identity(
     now: Timestamp,
 ) -> rusqlite::Result<(Arc<Identity>, bool)> {
     let certificate = &new.certificate;
-    let mut known = db.prepare_cached("SELECT id, name, certificate FROM identities WHERE fingerprint = ?1")?;
+    let mut known = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint = ?1"))?;
     if let Some(identity) = known.query_row([certificate.fingerprint().as_bytes()], parse_identity).optional()? {
         return Ok((Arc::new(identity), false));
     }
-    let name = free_name(db, &name.map_or_else(|| default_name(new), str::to_owned))?;
+    let name = match name {
+        None => free_name(db, &default_name(new))?,
+        Some(given) if is_free(db, given)? => given.to_owned(),
+        Some(given) => {
+            let taken = Error::Name { name: given.to_owned(), reason: "another identity has it".to_owned() };
+            return Err(rusqlite::Error::ToSqlConversionFailure(Box::new(taken)));
+        }
+    };
     let mut insert = db.prepare_cached(
         "INSERT INTO identities (fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
          VALUES (:fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at)",
@@ -635,28 +718,43 @@ fn clean_name(name: &str) -> String {
     printable.trim().to_owned()
 }
 
+/// Whether a person may give this name to the one identity among as many.
+fn check_name(name: &str, identities: usize) -> Result<(), Error> {
+    let refused = |reason: &str| Err(Error::Name { name: name.to_owned(), reason: reason.to_owned() });
+    match name {
+        _ if identities != 1 => refused(&format!("it is for one identity, and there are {identities}")),
+        _ if name != clean_name(name) || is_reserved(name) => {
+            refused("it is empty, too long, reserved, or has unprintable characters")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `remember HOST none` means no identity.
 fn is_reserved(name: &str) -> bool {
     name.is_empty() || name.eq_ignore_ascii_case("none")
 }
 
+fn is_free(db: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let mut taken = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM identities WHERE name = ?1)")?;
+    taken.query_row([name], |row| row.get::<_, bool>(0)).map(|taken| !taken)
+}
+
 /// `name`, or with the first number behind it that is free.
 fn free_name(db: &Connection, name: &str) -> rusqlite::Result<String> {
-    let mut taken = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM identities WHERE name = ?1)")?;
-    let mut is_free = |name: &str| taken.query_row([name], |row| row.get::<_, bool>(0)).map(|taken| !taken);
-    if !is_reserved(name) && is_free(name)? {
+    if !is_reserved(name) && is_free(db, name)? {
         return Ok(name.to_owned());
     }
     // Doubling, then halving, finds the end of a long row of namesakes without trying each
     let numbered = |number: u64| format!("{name} ({number})");
     let mut high = 2;
-    while !is_free(&numbered(high))? {
+    while !is_free(db, &numbered(high))? {
         high *= 2;
     }
     let mut low = high / 2;
     while high - low > 1 {
         let middle = low.midpoint(high);
-        if is_free(&numbered(middle))? { high = middle } else { low = middle }
+        if is_free(db, &numbered(middle))? { high = middle } else { low = middle }
     }
     Ok(numbered(high))
 }

@@ -64,7 +64,7 @@ type DataKey = Zeroizing<[u8; 32]>;
 /// The vault of one store, locked or open.
 pub struct Vault {
     protection: Protection,
-    wrapped: Vec<u8>,
+    wrapped: Zeroizing<Vec<u8>>,
     data_key: OnceLock<DataKey>,
 }
 
@@ -77,11 +77,15 @@ impl Vault {
     pub(crate) fn create() -> Result<Self, Error> {
         let mut data_key = DataKey::default();
         fill_random(&mut *data_key)?;
-        Ok(Self { protection: Protection::None, wrapped: data_key.to_vec(), data_key: OnceLock::from(data_key) })
+        Ok(Self {
+            protection: Protection::None,
+            wrapped: Zeroizing::new(data_key.to_vec()),
+            data_key: OnceLock::from(data_key),
+        })
     }
 
     /// The vault as its table row has it.
-    pub(crate) fn from_row(protection: Protection, wrapped: Vec<u8>) -> Result<Self, Error> {
+    pub(crate) fn from_row(protection: Protection, wrapped: Zeroizing<Vec<u8>>) -> Result<Self, Error> {
         let data_key = match protection {
             Protection::None => OnceLock::from(as_data_key(&wrapped)?),
             Protection::Password => OnceLock::new(),
@@ -132,10 +136,15 @@ impl Vault {
     pub(crate) fn rewrapped(&self, password: Option<&str>) -> Result<Self, Error> {
         let data_key = self.opened()?.clone();
         let (protection, wrapped) = match password {
-            None => (Protection::None, data_key.to_vec()),
-            Some(password) => (Protection::Password, wrap(&data_key, password)?),
+            None => (Protection::None, Zeroizing::new(data_key.to_vec())),
+            Some(password) => (Protection::Password, Zeroizing::new(wrap(&data_key, password)?)),
         };
         Ok(Self { protection, wrapped, data_key: OnceLock::from(data_key) })
+    }
+
+    /// Whether what one seals the other opens; both have to be open.
+    pub(crate) fn shares_data_key(&self, other: &Self) -> bool {
+        matches!((self.data_key.get(), other.data_key.get()), (Some(ours), Some(theirs)) if ours == theirs)
     }
 
     /// Encrypts a private key under the data key.
@@ -268,7 +277,7 @@ mod tests {
     /// As another process finds it.
     fn reopened(vault: &Vault) -> Vault {
         let (protection, wrapped) = vault.row();
-        Vault::from_row(protection, wrapped.to_vec()).unwrap()
+        Vault::from_row(protection, Zeroizing::new(wrapped.to_vec())).unwrap()
     }
 
     #[test]
@@ -314,8 +323,8 @@ mod tests {
         let at = wrapped.windows(5).position(|bytes| bytes == [2, 3, 1, 0, 0]).unwrap();
         let mut costly = wrapped.to_vec();
         costly.splice(at..at + 5, [2, 3, 0x7f, 0, 0]);
-        let vault = Vault::from_row(Protection::Password, costly).unwrap();
+        let vault = Vault::from_row(Protection::Password, Zeroizing::new(costly)).unwrap();
         assert!(matches!(vault.unlock(&Typed(vec!["x"])), Err(Error::VaultDamaged)));
-        assert!(matches!(Vault::from_row(Protection::None, vec![1; 31]), Err(Error::VaultDamaged)));
+        assert!(matches!(Vault::from_row(Protection::None, Zeroizing::new(vec![1; 31])), Err(Error::VaultDamaged)));
     }
 }

@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::server_name;
+use crate::decisions::Answer;
 use crate::error::Error;
 use crate::request::Destination;
-use crate::resolver::{Resolver, Wish, alert, wish};
+use crate::resolver::{Resolver, Wish, alert, invalid_certificate, wish};
 use crate::selector::{Prepared, Selection, Selector};
+use crate::trace::{Trace, Traced};
 
 /// Connections made for one call of [`Connector::connect`]: the first, one after asking, one after unlocking, and one
 /// more for a server that asks for something else meanwhile.
@@ -44,7 +46,7 @@ struct Kept {
 #[derive(Debug)]
 pub struct Connection<IO> {
     /// The stream to speak through.
-    pub stream: Watched<TlsStream<IO>>,
+    pub stream: Watched<TlsStream<Traced<IO>>>,
     /// What was sent and why; `None` when the server never asked.
     pub selection: Option<Selection>,
     /// The protocol agreed on by ALPN (RFC 7301).
@@ -84,12 +86,30 @@ pub enum ConnectError {
     Handshake {
         /// What went wrong.
         source: io::Error,
-        /// What was sent and why, when the server asked.
+        /// What was sent and why, when the server asked, was verified, and was answered.
         sent: Option<Selection>,
+        /// The version of TLS, where an identity was sent.
+        version: Option<ProtocolVersion>,
     },
     /// The selection failed; nothing was sent.
     #[error(transparent)]
     Selection(#[from] Error),
+}
+
+impl ConnectError {
+    fn unsent(source: io::Error) -> Self {
+        Self::Handshake { source, sent: None, version: None }
+    }
+
+    /// Of a handshake that went as far as the trace tells.
+    fn after(source: io::Error, resolver: &Resolver, trace: &Trace) -> Self {
+        let selection = resolver.prepared().selection();
+        let sent = selection.filter(|selection| match selection.answer {
+            Answer::Identity(_) => trace.signed().is_some(),
+            Answer::None => trace.was_answered() && invalid_certificate(&source).is_none(),
+        });
+        Self::Handshake { sent: sent.cloned(), version: trace.signed(), source }
+    }
 }
 
 impl Connector {
@@ -120,19 +140,28 @@ impl Connector {
         D: FnMut() -> F,
         F: Future<Output = io::Result<IO>>,
     {
-        let (selector, to) = (self.selector.clone(), destination.clone());
-        let prepared = blocking(move || selector.prepare(&to)).await?;
-        self.connect_prepared(destination, prepared, dial).await
+        self.go(destination, None, dial).await
     }
 
     /// Like [`connect`](Self::connect), beginning with what was prepared otherwise, such as an identity given for once.
+    /// It goes where that was prepared for.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect_prepared<IO, D, F>(
+    pub async fn connect_prepared<IO, D, F>(&self, prepared: Prepared, dial: D) -> Result<Connection<IO>, ConnectError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        D: FnMut() -> F,
+        F: Future<Output = io::Result<IO>>,
+    {
+        let destination = prepared.destination().clone();
+        self.go(&destination, Some(prepared), dial).await
+    }
+
+    async fn go<IO, D, F>(
         &self,
         destination: &Destination,
-        mut prepared: Prepared,
+        mut prepared: Option<Prepared>,
         mut dial: D,
     ) -> Result<Connection<IO>, ConnectError>
     where
@@ -142,27 +171,50 @@ impl Connector {
     {
         let name = server_name(destination)?;
         for _ in 0..ATTEMPTS {
-            let Kept { resolver, config } = self.kept(destination, prepared);
-            let failed = |source, sent| ConnectError::Handshake { source, sent };
-            let io = dial().await.map_err(|source| failed(source, None))?;
+            let io = dial().await.map_err(ConnectError::unsent)?;
+            // Dialling may take long: what is decided is read after it
+            let ready = match prepared.take() {
+                Some(prepared) => prepared,
+                None => self.blocking(destination, |selector, to| selector.prepare(to)).await?,
+            };
+            let Kept { resolver, config } = self.kept(destination, ready);
+            let io = resolver.trace(io);
+            let trace = io.trace();
             let source = match self.in_time(TlsConnector::from(config).connect(name.clone(), io)).await {
-                Ok(stream) => return Ok(Connection::new(stream, &resolver)),
+                Ok(stream) => return Ok(Connection::new(stream, &resolver, &trace)),
                 Err(source) => source,
             };
             prepared = match wish(&source) {
                 Some(Wish::Select(request)) => {
-                    let (selector, to, request) = (self.selector.clone(), destination.clone(), request.clone());
-                    blocking(move || selector.select(&to, &request)).await?
+                    let request = request.clone();
+                    Some(self.blocking(destination, move |selector, to| selector.select(to, &request)).await?)
                 }
                 Some(Wish::Unlock) => {
-                    let selector = self.selector.clone();
-                    blocking(move || selector.unlock()).await?;
-                    resolver.prepared().clone()
+                    let before = resolver.prepared().clone();
+                    Some(
+                        self.blocking(destination, move |selector, _| {
+                            selector.unlock().and_then(|()| selector.renew(&before))
+                        })
+                        .await?,
+                    )
                 }
-                None => return Err(failed(source, answered(&resolver))),
+                None => return Err(ConnectError::after(source, &resolver, &trace)),
             };
         }
         Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
+    }
+
+    /// Runs what may block where it may.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        destination: &Destination,
+        work: impl FnOnce(&Selector, &Destination) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, ConnectError> {
+        let (selector, destination) = (self.selector.clone(), destination.clone());
+        match ::tokio::task::spawn_blocking(move || work(&selector, &destination)).await {
+            Ok(done) => done.map_err(ConnectError::Selection),
+            Err(error) => Err(ConnectError::unsent(io::Error::other(error))),
+        }
     }
 
     async fn in_time<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -195,30 +247,18 @@ impl std::fmt::Debug for Connector {
 }
 
 impl<IO> Connection<IO> {
-    fn new(stream: TlsStream<IO>, resolver: &Resolver) -> Self {
+    fn new(stream: TlsStream<Traced<IO>>, resolver: &Resolver, trace: &Trace) -> Self {
         let tls = stream.get_ref().1;
         let alert = LateAlert::default();
+        // A resumed session stands for the identity that began it, without another request
+        let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed) && resolver.was_asked();
         Self {
-            selection: answered(resolver),
+            selection: resolver.prepared().selection().filter(|_| resumed || trace.was_asked()).cloned(),
             alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
             version: tls.protocol_version(),
             alert: alert.clone(),
             stream: Watched { stream, write_error: None, alert },
         }
-    }
-}
-
-/// What the resolver answered, if it was asked at all.
-fn answered(resolver: &Resolver) -> Option<Selection> {
-    resolver.prepared().selection().filter(|_| resolver.was_asked()).cloned()
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, ConnectError> {
-    match ::tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(ConnectError::Selection),
-        Err(error) => Err(ConnectError::Handshake { source: io::Error::other(error), sent: None }),
     }
 }
 
@@ -250,6 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.alert.note(&error);
                     return Poll::Ready(error);
                 }
                 Ok(()) if !buffer.filled().is_empty() => {}
@@ -295,5 +336,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Traced<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.reading()).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.writing()?).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.writing()?).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.closing()).poll_shutdown(cx)
     }
 }

@@ -219,7 +219,7 @@ fn an_error_of_the_dial_is_passed_on() {
         let destination = Destination::new(HOST, 443).unwrap();
         let refused = || ready(Err::<DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()));
         match scene.connector.connect(&destination, refused).await {
-            Err(ConnectError::Handshake { source, sent: None }) => {
+            Err(ConnectError::Handshake { source, sent: None, .. }) => {
                 assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
             }
             other => panic!("{other:?}"),

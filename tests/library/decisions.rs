@@ -1,6 +1,9 @@
+use cardcase::clock::Timestamp;
 use cardcase::decisions::{Lifetime, Mode, Scope};
 use cardcase::error::Error;
 use cardcase::request::Destination;
+use cardcase::session::Session;
+use cardcase::store::Store;
 
 use crate::pki::{Ca, Home, NOW};
 
@@ -75,15 +78,38 @@ fn lifetimes_end_when_they_say() {
 }
 
 #[test]
-fn what_was_decided_in_an_ended_session_is_erased_at_the_next_decision() {
-    let home = Home::new();
-    let store = home.open();
-    store.remember(&scope(Mode::Firefox, "old.example"), None, Lifetime::Session, NOW).unwrap();
-    std::fs::remove_dir_all(home.session_directory()).unwrap();
-    store.remember(&scope(Mode::Firefox, "new.example"), None, Lifetime::Session, NOW).unwrap();
+fn what_another_session_decided_is_neither_seen_nor_erased_before_half_a_year() {
+    let (home, elsewhere) = (Home::new(), tempfile::tempdir().unwrap());
+    let here = home.open();
+    let there = Store::open(here.path(), Session::in_directory(elsewhere.path().join("session"))).unwrap();
+    let scope = scope(Mode::Firefox, "a.example");
+    here.remember(&scope, None, Lifetime::Session, NOW).unwrap();
+    there.remember(&scope, None, Lifetime::Session, NOW).unwrap();
+    assert!(there.forget(&scope).unwrap());
+    assert_eq!(there.decision(&scope).unwrap(), None);
+    assert!(here.decision(&scope).unwrap().is_some());
+
+    let half_a_year = Timestamp(NOW.0 + 184 * 86_400);
+    there.remember(&scope, None, Lifetime::Permanent, half_a_year).unwrap();
     let rows: i64 = home.database().query_row("SELECT count(*) FROM decisions", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 1);
-    assert_eq!(store.decisions().unwrap()[0].scope.host, "new.example");
+}
+
+#[test]
+fn a_decision_for_the_session_answers_before_a_permanent_one_of_another() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("a");
+    let store = home.with([&leaf], []);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let there = Store::open(store.path(), Session::in_directory(elsewhere.path().join("session"))).unwrap();
+    let scope = scope(Mode::Firefox, "a.example");
+    store.remember(&scope, Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
+    there.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
+    assert_eq!(store.decision(&scope).unwrap().unwrap().identity, Some(leaf.fingerprint()));
+    assert_eq!(there.decision(&scope).unwrap().unwrap().identity, None);
+    // Deciding anew in the session leaves nothing of either behind
+    store.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
+    assert_eq!(store.decisions().unwrap().len(), 1);
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn an_identity_given_goes_out_whatever_the_server_asks_for() {
     for version in VERSIONS {
         let scene = Scene::new();
         let picky = Arc::new(server(&scene.servers, HOST, optional_client(&[&Ca::root("Other").certificate])));
-        let given = scene.selector().given(scene.store.find_identity("Person").unwrap()).unwrap();
+        let given = scene.selector().given(&destination(), scene.store.find_identity("Person").unwrap()).unwrap();
         let shaken = handshake(&scene.config(&Resolver::new(given), version), &picky, HOST);
         assert!(shaken.server.is_handshaking(), "the server refuses it");
         assert!(shaken.client.as_ref().err().is_none_or(|error| wish(error).is_none()));

@@ -205,8 +205,11 @@ fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
     store.remember(&scope, Some(remembered.fingerprint()), Lifetime::Permanent, NOW).unwrap();
     let selector = selector(store.clone(), &Script::new([]));
     let identity = store.find_identity("given").unwrap();
-    assert_eq!(selected(selector.given(identity).unwrap()), (Some(given.fingerprint()), Source::Given));
-    assert_eq!(selected(selector.omitted().unwrap()), (None, Source::Omitted));
+    assert_eq!(
+        selected(selector.given(&at("a.example"), identity).unwrap()),
+        (Some(given.fingerprint()), Source::Given)
+    );
+    assert_eq!(selected(selector.omitted(&at("a.example")).unwrap()), (None, Source::Omitted));
     let kept = store.decision(&scope).unwrap().unwrap();
     assert_eq!(kept.identity, Some(remembered.fingerprint()));
 }

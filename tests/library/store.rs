@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -175,24 +176,27 @@ fn an_identity_is_found_by_name_or_by_a_prefix_of_its_fingerprint() {
 }
 
 #[test]
-fn a_prefix_of_two_fingerprints_is_ambiguous_and_a_name_goes_before_a_prefix() {
+fn what_may_mean_two_identities_is_ambiguous() {
     let home = Home::new();
-    let store = home.with([&Ca::root("Root").leaf("Person")], []);
-    let digits = store.find_identity("Person").unwrap().fingerprint().to_string();
-    let twin = format!("{}{}", &digits[..63], if digits.ends_with('0') { "1" } else { "0" });
-    // No one can make two certificates whose fingerprints begin alike, so the second row is written by hand
-    home.database()
-        .execute(
-            "INSERT INTO identities (fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
-             SELECT unhex(?1), 'Twin', certificate, private_key, subject_key, issuer_key, 0 FROM identities",
-            [&twin],
-        )
+    let root = Ca::root("Root");
+    // Among some hundreds two begin with the same four digits
+    let mut seen = HashMap::new();
+    let (one, other) = (0..)
+        .find_map(|number| {
+            let leaf = Arc::new(root.leaf(&format!("Person {number}")));
+            let digits: String = leaf.fingerprint().to_string().chars().take(4).collect();
+            seen.insert(digits, leaf.clone()).map(|before| (before, leaf))
+        })
         .unwrap();
+    let store = home.with([&*one, &*other], []);
+    let digits = one.fingerprint().to_string();
     assert!(matches!(store.find_identity(&digits[..4]), Err(Error::Ambiguous { .. })));
-    assert!(matches!(store.find_identity(&digits[..63]), Err(Error::Ambiguous { .. })));
-    assert_eq!(store.find_identity(&digits).unwrap().name(), "Person");
-    home.database().execute("UPDATE identities SET name = ?1 WHERE name = 'Twin'", [&digits[..4]]).unwrap();
-    assert_eq!(store.find_identity(&digits[..4]).unwrap().name(), &digits[..4]);
+    assert_eq!(store.find_identity(&digits).unwrap().fingerprint(), one.fingerprint());
+    // A name that looks like the fingerprint of another takes nothing from it
+    let named = "UPDATE identities SET name = ?1 WHERE fingerprint = ?2";
+    home.database().execute(named, rusqlite::params![digits, other.fingerprint().as_bytes()]).unwrap();
+    assert!(matches!(store.find_identity(&digits), Err(Error::Ambiguous { .. })));
+    assert!(matches!(store.find_identity(&digits[..32]).unwrap().fingerprint(), found if found == one.fingerprint()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cardcase::Error;
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Common;
 use crate::output::plain;
-use crate::report::{Code, Failure};
+use crate::report::Failure;
 use crate::terminal;
 
 /// Bytes a password file may have.
@@ -65,10 +65,12 @@ impl App {
         Ok(selector.with_mode(self.mode()?).with_chooser(chooser).with_unlocker(self.unlocker()?))
     }
 
-    /// Whoever knows the primary password.
+    /// Whoever knows the primary password. A file is read only when the password is needed; stdin, which may be wanted for
+    /// something else, at once.
     pub(crate) fn unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
         Ok(match &self.common.primary_password_file {
-            Some(file) => Arc::new(KnownPassword(self.read_password(file)?)),
+            Some(file) if file == Path::new("-") => Arc::new(KnownPassword(self.read_password(file)?)),
+            Some(file) => Arc::new(PasswordFile(file.clone())),
             None if self.can_ask() => Arc::new(terminal::TerminalUnlocker),
             None => Arc::new(NoUnlocker),
         })
@@ -84,17 +86,12 @@ impl App {
 
     /// Reads a file, or stdin for `-`, up to `limit` bytes.
     pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let failed = |error| Failure::io(path, &error);
-        let mut bytes = Zeroizing::new(Vec::new());
         let read = if path == Path::new("-") {
-            self.take_stdin()?.take(limit + 1).read_to_end(&mut bytes)
+            read_up_to(&mut self.take_stdin()?, limit)
         } else {
-            File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes)
+            File::open(path).and_then(|mut file| read_up_to(&mut file, limit))
         };
-        if read.map_err(failed)? as u64 > limit {
-            return Err(Failure::new(Code::Failed, format_args!("it is larger than {limit} bytes")).of_file(path));
-        }
-        Ok(bytes)
+        read.map_err(|error| Failure::io(path, &error))
     }
 
     /// stdin, which can be read but once.
@@ -108,12 +105,7 @@ impl App {
     /// The first line of a file, without its end.
     pub(crate) fn read_password(&self, path: &Path) -> Result<Zeroizing<String>, Failure> {
         let bytes = self.read(path, MAX_PASSWORD)?;
-        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match std::str::from_utf8(line) {
-            Ok(password) => Ok(Zeroizing::new(password.to_owned())),
-            Err(_) => Err(Failure::new(Code::Failed, "the password in it is not UTF-8").of_file(path)),
-        }
+        first_line(&bytes).map_err(|error| Failure::io(path, &error))
     }
 
     pub(crate) fn warn(&self, message: &str) {
@@ -131,7 +123,41 @@ pub(crate) fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// # Errors
+/// `FileTooLarge` beyond `limit` bytes.
+fn read_up_to(from: &mut dyn Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    if from.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// # Errors
+/// `InvalidData` when it is not UTF-8.
+fn first_line(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok(password) => Ok(Zeroizing::new(password.to_owned())),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the password in it is not UTF-8")),
+    }
+}
+
 /// A password from a file has one try.
+struct PasswordFile(PathBuf);
+
+impl Unlocker for PasswordFile {
+    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        let read = || read_up_to(&mut File::open(&self.0)?, MAX_PASSWORD).and_then(|bytes| first_line(&bytes));
+        match attempt {
+            1 => read().map_err(|source| Error::Io { path: self.0.clone(), source }),
+            _ => Err(Error::WrongPrimaryPassword),
+        }
+    }
+}
+
+/// A password that was read before has one try too.
 struct KnownPassword(Zeroizing<String>);
 
 impl Unlocker for KnownPassword {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cardcase::request::{Destination, split_port};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -75,7 +75,7 @@ fn split_outside_brackets(text: &str) -> Vec<String> {
     parts
 }
 
-/// A proxy, `[http://|https://]HOST[:PORT]`; the port is 1080 where it is left out, as in curl.
+/// A proxy, `[http://|https://]HOST[:PORT]`; where the port is left out it is 1080, for https 443, as in curl.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
     pub(crate) destination: Destination,
@@ -105,9 +105,13 @@ impl Proxy {
     }
 }
 
+/// Where a destination is looked for instead.
+pub(crate) fn detour(destination: &Destination, detours: &[Detour]) -> Option<(String, u16)> {
+    detours.iter().find(|detour| detour.applies(destination)).map(|detour| detour.address(destination))
+}
+
 /// Opens a TCP connection, trying every address of the host.
-pub(crate) async fn tcp(destination: &Destination, detours: &[Detour]) -> io::Result<TcpStream> {
-    let detour = detours.iter().find(|detour| detour.applies(destination)).map(|detour| detour.address(destination));
+pub(crate) async fn tcp(destination: &Destination, detour: Option<(String, u16)>) -> io::Result<TcpStream> {
     let (host, port) = detour.clone().unwrap_or_else(|| (destination.host().to_owned(), destination.port()));
     let connected = tokio::time::timeout(TIMEOUT, TcpStream::connect((host.as_str(), port))).await;
     let stream = connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 30 s")));
@@ -120,16 +124,20 @@ pub(crate) async fn tcp(destination: &Destination, detours: &[Detour]) -> io::Re
     Ok(stream)
 }
 
-/// Asks a proxy for a tunnel (RFC 9110 section 9.3.6).
-pub(crate) async fn tunnel(proxy: BoxStream, destination: &Destination) -> io::Result<BoxStream> {
+/// Asks a proxy for a tunnel to `authority`, host and port (RFC 9110 section 9.3.6).
+pub(crate) async fn tunnel(proxy: BoxStream, authority: &str) -> io::Result<BoxStream> {
+    let answered = tokio::time::timeout(TIMEOUT, ask_for_tunnel(proxy, authority)).await;
+    answered.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the proxy does not answer within 30 s")))
+}
+
+async fn ask_for_tunnel(proxy: BoxStream, authority: &str) -> io::Result<BoxStream> {
     let (mut sender, connection) = http1::handshake::<_, Empty>(TokioIo::new(proxy)).await.map_err(io::Error::other)?;
     let driver = tokio::spawn(connection.with_upgrades());
-    let authority = destination.to_string();
-    let request = Request::builder().method(Method::CONNECT).uri(&authority).header("host", &authority);
+    let request = Request::builder().method(Method::CONNECT).uri(authority).header("host", authority);
     let request = request.body(Empty::default()).map_err(io::Error::other)?;
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
     let status = response.status();
-    if status != StatusCode::OK {
+    if !status.is_success() {
         driver.abort();
         return Err(io::Error::other(format!("the proxy answers {status} to a tunnel to {authority}")));
     }

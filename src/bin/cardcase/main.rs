@@ -5,9 +5,11 @@ mod cli;
 mod commands;
 mod dial;
 mod exchange;
+mod message;
 mod output;
 mod report;
 mod server;
+mod sink;
 mod terminal;
 
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ use report::Failure;
 fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
     match common.color {
-        Color::Auto => {}
+        Color::Auto if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) => {}
         when => {
             console::set_colors_enabled(when == Color::Always);
             console::set_colors_enabled_stderr(when == Color::Always);

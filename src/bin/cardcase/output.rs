@@ -33,7 +33,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Prints a table, as wide as the terminal where there is one.
+/// Prints a table, as wide as the terminal where there is one, of text that may come from anywhere.
 pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
@@ -41,7 +41,7 @@ pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<St
     if terminal.is_term() {
         table.set_width(terminal.size().1).set_content_arrangement(ContentArrangement::Dynamic);
     }
-    table.add_rows(rows);
+    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>()));
     let mut text = String::new();
     for line in table.lines() {
         text.push_str(line.trim());

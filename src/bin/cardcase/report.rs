@@ -100,6 +100,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::KeyWithoutCertificate { .. } => "export it again together with its certificate",
         Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
         Error::NewerStore { .. } => "use the newer cardcase, or another store: --store FILE",
+        Error::StoreBusy { .. } => "try again when the other process is done",
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
     })

@@ -19,7 +19,7 @@ const MAX_FILE: u64 = 16 << 20;
 
 /// A TLS configuration without client certificates, which verifies servers by the system's roots or those of `cacert`,
 /// and by the trusted authorities of the store.
-pub(crate) fn config(app: &App, cacert: Option<&Path>, alpn: &[&[u8]]) -> Result<ClientConfig, Failure> {
+pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     match cacert {
         Some(path) => {
@@ -37,9 +37,7 @@ pub(crate) fn config(app: &App, cacert: Option<&Path>, alpn: &[&[u8]]) -> Result
     let builder =
         ClientConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(config)
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The certificates of a file, PEM or DER.

@@ -14,15 +14,17 @@ use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::matching::{Candidate, Warning};
 use cardcase::name::Name;
+use cardcase::request::Destination;
 use cardcase::vault::Unlocker;
 use console::{Key, Term, measure_text_width, style, truncate_str};
 use dialoguer::theme::SimpleTheme;
 use dialoguer::{Confirm, Password};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
+use crate::app::eprint_line;
 use crate::output::{days_from, plain};
 use crate::report::{Code, Failure};
 
@@ -42,7 +44,7 @@ pub(crate) fn is_there() -> bool {
 
 /// On a signal: puts the terminal back, stores nothing, and leaves.
 pub(crate) fn restore_on_signals() {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP]) else { return };
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
         restore();
@@ -111,6 +113,10 @@ impl Drop for Asking {
 pub(crate) struct TerminalChooser;
 
 impl Chooser for TerminalChooser {
+    fn waiting(&self, destination: &Destination) {
+        eprint_line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
+    }
+
     fn choose(&self, question: &Question<'_>) -> Reply {
         loop {
             let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
@@ -162,9 +168,7 @@ fn header(question: &Question<'_>) -> Vec<String> {
         lines.push("Below TLS 1.3 whoever listens on the network can see which one you send.".to_owned());
     }
     if let Some(unfit) = question.unfit {
-        let reasons: Vec<&str> = unfit.reasons.iter().map(|reason| reason.text()).collect();
-        let why = if reasons.is_empty() { "out of its validity".to_owned() } else { reasons.join(", ") };
-        lines.push(format!("Remembered was {}, which is {why}.", plain(unfit.identity.name())));
+        lines.push(format!("What is remembered does not do: {}.", plain(&unfit.to_string())));
     }
     lines
 }
@@ -383,10 +387,7 @@ pub(crate) struct TerminalUnlocker;
 impl Unlocker for TerminalUnlocker {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
         let prompt = if attempt == 1 { "Primary password" } else { "Wrong. Primary password" };
-        password(prompt).map_err(|failure| match failure.code {
-            Code::NobodyToAsk => Error::VaultLocked,
-            _ => Error::Aborted { destination: "any server".to_owned() },
-        })
+        password(prompt).map_err(|_| Error::VaultLocked)
     }
 }
 

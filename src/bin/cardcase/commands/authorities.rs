@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::app::App;
-use crate::output::{CertificateJson, plain, print_json, print_table};
+use crate::output::{CertificateJson, print_json, print_table};
 use crate::report::Failure;
 
 #[derive(Serialize)]
@@ -27,7 +27,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let rows = authorities.iter().map(|ca| {
         let certificate = &ca.certificate;
         vec![
-            plain(&certificate.subject().to_string()),
+            certificate.subject().to_string(),
             if certificate.is_self_issued() { "root" } else { "intermediate" }.to_owned(),
             if ca.trusted { "yes" } else { "no" }.to_owned(),
             certificate.not_after().date(),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::app::App;
-use crate::output::{DecisionJson, plain, print_json, print_table};
+use crate::output::{DecisionJson, print_json, print_table};
 use crate::report::Failure;
 
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         let identity = match decision.identity {
             None => "none (no certificate)".to_owned(),
             Some(fingerprint) => match store.identity(fingerprint)? {
-                Some(identity) => plain(identity.name()),
+                Some(identity) => identity.name().to_owned(),
                 None => fingerprint.short(),
             },
         };

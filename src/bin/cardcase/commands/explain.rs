@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Instant;
 
 use cardcase::connect::server_name;
 use cardcase::decisions::Answer;
@@ -10,6 +11,7 @@ use cardcase::matching::{Matcher, Reason, Warning};
 use cardcase::request::{CertificateRequest, Destination, split_port};
 use cardcase::resolver::{Resolver, Wish, wish};
 use cardcase::selector::{Foreseen, Selector};
+use cardcase::trace::Traced;
 use rustls::{ClientConnection, ProtocolVersion};
 use serde::Serialize;
 
@@ -89,12 +91,12 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
 
 /// Goes through the handshake as far as the signature that would prove an identity.
 fn look(app: &App, args: &Explain, destination: &Destination, selector: &Selector) -> Result<Seen, Failure> {
-    let config = server::config(app, args.cacert.as_deref(), &[])?;
-    let resolver = Resolver::new(selector.undecided()?);
+    let config = server::config(app, args.cacert.as_deref())?;
+    let resolver = Resolver::new(selector.undecided(destination)?);
     let mut tls = ClientConnection::new(Arc::new(resolver.config(&config)), server_name(destination)?)
         .map_err(|error| Failure::new(Code::Failed, error))?;
     let unreachable = |error: &io::Error| Failure::new(Code::Failed, format_args!("{destination}: {error}"));
-    let mut socket = dial(args, destination).map_err(|error| unreachable(&error))?;
+    let mut socket = resolver.trace(dial(args, destination).map_err(|error| unreachable(&error))?);
     let ended = handshake(&mut tls, &mut socket);
     let version = tls.protocol_version();
     let seen = |request: Option<CertificateRequest>, unverified| Seen {
@@ -112,9 +114,22 @@ fn look(app: &App, args: &Explain, destination: &Destination, selector: &Selecto
     }
 }
 
-fn handshake(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<()> {
+/// One step at a time, so that a server which sends a byte now and then does not hold it up for ever.
+fn handshake(tls: &mut ClientConnection, socket: &mut Traced<TcpStream>) -> io::Result<()> {
+    let deadline = Instant::now() + TIMEOUT;
     while tls.is_handshaking() {
-        tls.complete_io(socket)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake within 30 s"));
+        }
+        socket.get_ref().set_read_timeout(Some(left))?;
+        while tls.wants_write() {
+            tls.write_tls(socket)?;
+        }
+        if tls.is_handshaking() && tls.read_tls(socket)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        tls.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
     }
     Ok(())
 }
@@ -136,7 +151,6 @@ fn dial(args: &Explain, destination: &Destination) -> io::Result<TcpStream> {
     for address in (host.as_str(), port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(socket) => {
-                socket.set_read_timeout(Some(TIMEOUT))?;
                 socket.set_write_timeout(Some(TIMEOUT))?;
                 return Ok(socket);
             }

@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 use cardcase::connect::tokio::{ConnectError, Connection, Connector, LateAlert};
@@ -14,11 +12,10 @@ use cardcase::identity::Identity;
 use cardcase::request::Destination;
 use cardcase::resolver::{alert, alert_name, failure, refuses};
 use cardcase::selector::{Selection, Selector, Source};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri};
-use rustls::{AlertDescription, ClientConfig};
+use hyper::{Response, StatusCode, header};
+use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
 use url::Url;
 
 use crate::app::App;
@@ -26,14 +23,13 @@ use crate::cli::{Credentials, Fetch};
 use crate::commands::explain::version_name;
 use crate::dial::{self, BoxStream, Detour, Proxy};
 use crate::exchange::{self, H2, HTTP_1_1};
+use crate::message::Message;
 use crate::report::{Code, Failure};
 use crate::server;
+use crate::sink::{Sink, head_bytes};
 
 /// Redirects followed, as in curl.
 const MAX_REDIRECTS: usize = 50;
-
-/// Bytes a request body may have.
-const MAX_BODY: u64 = 1 << 30;
 
 /// Bytes of an error page that are looked at for nginx's way of refusing a certificate.
 const MAX_ERROR_PAGE: usize = 64 << 10;
@@ -42,9 +38,9 @@ const MAX_ERROR_PAGE: usize = 64 << 10;
 const NGINX_REFUSALS: [&str; 2] = ["No required SSL certificate was sent", "The SSL certificate error"];
 
 pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
-    let client = Client::new(app, args)?;
-    let message = Message::new(app, args)?;
     let url = parse_url(&args.url)?;
+    let client = Client::new(app, args, &url)?;
+    let message = Message::new(app, args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, error))?;
     runtime.block_on(client.fetch(url, message))
@@ -52,6 +48,11 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
 
 fn parse_url(text: &str) -> Result<Url, Failure> {
     let url = Url::parse(text).map_err(|error| Failure::usage(format_args!("{text}: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Failure::usage(
+            "the URL: give no user and password there; other users of the machine can see them",
+        ));
+    }
     match (url.scheme(), url.host_str()) {
         ("https" | "http", Some(host)) if !host.is_empty() => Ok(url),
         (scheme, _) => Err(Failure::usage(format_args!("{text}: '{scheme}' is not supported, https and http are"))),
@@ -63,100 +64,6 @@ fn destination(url: &Url) -> Result<Destination, Failure> {
     Ok(Destination::new(url.host_str().unwrap_or_default(), port)?)
 }
 
-/// What is sent: everything of a request but its URL.
-struct Message {
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Message {
-    fn new(app: &App, args: &Fetch) -> Result<Self, Failure> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("cardcase/", env!("CARGO_PKG_VERSION"))));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        let body = match args.data.as_deref() {
-            None => Bytes::new(),
-            Some(data) => {
-                let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-                headers.insert(header::CONTENT_TYPE, form);
-                match data.strip_prefix('@') {
-                    Some(file) => Bytes::from(app.read(Path::new(file), MAX_BODY)?.to_vec()),
-                    None => Bytes::copy_from_slice(data.as_bytes()),
-                }
-            }
-        };
-        for line in &args.headers {
-            set_header(&mut headers, line)?;
-        }
-        let method = match args.method.as_deref() {
-            Some(method) => Method::from_bytes(method.as_bytes())
-                .map_err(|_| Failure::usage(format_args!("--request {method}: that is no method")))?,
-            None if args.data.is_some() => Method::POST,
-            None => Method::GET,
-        };
-        Ok(Self { method, headers, body })
-    }
-
-    /// What is left of it after a redirect (RFC 9110 section 15.4): 303, and 301 and 302 of a POST, become a GET.
-    /// Credentials in headers do not go to another host or port.
-    fn redirected(&mut self, status: StatusCode, same_origin: bool) {
-        let becomes_get = match status {
-            StatusCode::SEE_OTHER => self.method != Method::HEAD,
-            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
-            _ => false,
-        };
-        if becomes_get {
-            self.method = Method::GET;
-            self.body = Bytes::new();
-            self.headers.remove(header::CONTENT_TYPE);
-        }
-        if !same_origin {
-            for name in [header::AUTHORIZATION, header::COOKIE, header::HOST, header::PROXY_AUTHORIZATION] {
-                self.headers.remove(name);
-            }
-        }
-    }
-
-    /// The request for a URL. HTTP/2 takes the authority from the URI; HTTP/1.1 has it in Host, and the whole URI in its
-    /// first line only towards a proxy that forwards (RFC 9112 section 3.2).
-    fn request(&self, url: &Url, http2: bool, forwarded: bool) -> Result<Request<Full<Bytes>>, Failure> {
-        let failed = |error: &dyn StdError| Failure::usage(format_args!("{url}: {error}"));
-        let target = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
-        };
-        let authority = match url.port() {
-            Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-            None => url.host_str().unwrap_or_default().to_owned(),
-        };
-        let uri = if http2 || forwarded { format!("{}://{authority}{target}", url.scheme()) } else { target };
-        let uri: Uri = uri.parse().map_err(|error| failed(&error))?;
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers.clone();
-        if !http2 && !self.headers.contains_key(header::HOST) {
-            let host = HeaderValue::from_str(&authority).map_err(|error| failed(&error))?;
-            request.headers_mut().insert(header::HOST, host);
-        }
-        Ok(request)
-    }
-}
-
-/// `Name: value`; `Name:` takes away a header that would be sent.
-fn set_header(headers: &mut HeaderMap, line: &str) -> Result<(), Failure> {
-    let wrong = || Failure::usage(format_args!("--header {line}: it has the form 'Name: value'"));
-    let (name, value) = line.split_once(':').ok_or_else(wrong)?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
-    let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
-    headers.remove(&name);
-    if !value.is_empty() {
-        headers.insert(name, value);
-    }
-    Ok(())
-}
-
 /// How requests get out.
 struct Client<'a> {
     app: &'a App,
@@ -166,7 +73,8 @@ struct Client<'a> {
     to_proxies: Connector,
     detours: Vec<Detour>,
     proxy: Option<Proxy>,
-    given: Option<Identity>,
+    /// For the destination of the URL alone: a redirect does not take it elsewhere.
+    given: Option<(Destination, Identity)>,
 }
 
 /// An open way to a destination.
@@ -187,18 +95,18 @@ struct Asked {
 }
 
 impl<'a> Client<'a> {
-    fn new(app: &'a App, args: &'a Fetch) -> Result<Self, Failure> {
+    fn new(app: &'a App, args: &'a Fetch, url: &Url) -> Result<Self, Failure> {
         let selector = Arc::new(app.selector()?);
-        let config = |alpn: &[&[u8]]| server::config(app, args.cacert.as_deref(), alpn);
+        let config = server::config(app, args.cacert.as_deref())?;
         let given = match &args.identity {
-            Some(id) => Some(app.store()?.find_identity(id)?),
+            Some(id) => Some((destination(url)?, app.store()?.find_identity(id)?)),
             None => None,
         };
         Ok(Self {
             app,
             args,
-            connector: connector(selector.clone(), config(&[H2, HTTP_1_1])?),
-            to_proxies: connector(selector, config(&[HTTP_1_1])?),
+            connector: connector(selector.clone(), &config, &[H2, HTTP_1_1]),
+            to_proxies: connector(selector, &config, &[HTTP_1_1]),
             detours: args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?,
             proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
             given,
@@ -212,7 +120,7 @@ impl<'a> Client<'a> {
             let alpn = open.http2.then_some(H2);
             let response = match exchange::send(open.stream, alpn, request).await {
                 Ok(response) => response,
-                Err(error) => return Err(self.broken(&url, open.asked.as_ref(), &error)),
+                Err(error) => return Err(self.broken(url.as_str(), open.asked.as_ref(), &error)),
             };
             match self.redirect(&url, &response)? {
                 Some(next) => {
@@ -235,34 +143,38 @@ impl<'a> Client<'a> {
         let next = url.join(&text).map_err(|error| {
             Failure::new(Code::Failed, format_args!("{url} redirects to {text:?}, which is no URL: {error}"))
         })?;
-        parse_url(next.as_str()).map(Some).map_err(|failure| Failure::new(Code::Failed, failure.message))
+        let checked = parse_url(next.as_str()).and_then(|next| destination(&next).map(|_| next));
+        checked.map(Some).map_err(|failure| {
+            Failure::new(Code::Failed, format_args!("{url} redirects to what cannot be fetched: {}", failure.message))
+        })
     }
 
     async fn open(&self, url: &Url) -> Result<Open, Failure> {
         let destination = destination(url)?;
         if url.scheme() == "http" {
-            let stream = self.dial(&destination, false).await?;
-            return Ok(Open { stream, http2: false, forwarded: self.proxy.is_some(), asked: None });
+            let (stream, proxy) = self.dial(&destination).await?;
+            return Ok(Open { stream, http2: false, forwarded: self.proxy.is_some(), asked: proxy });
         }
         // The connector wants I/O errors; what went wrong in detail waits here
         let undialled = RefCell::new(None);
         let dial = || async {
-            self.dial(&destination, true).await.map_err(|failure| {
+            self.dial_through(&destination).await.map_err(|failure| {
                 let error = io::Error::other(failure.message.clone());
                 *undialled.borrow_mut() = Some(failure);
                 error
             })
         };
-        let connected = match (&self.given, self.args.credentials) {
-            (Some(identity), _) => {
-                let prepared = self.connector.selector().given(identity.clone())?;
-                self.connector.connect_prepared(&destination, prepared, dial).await
+        let selector = self.connector.selector();
+        let prepared = match (&self.given, self.args.credentials) {
+            (Some((given_for, identity)), _) if *given_for == destination => {
+                Some(selector.given(&destination, identity.clone())?)
             }
-            (None, Credentials::Omit) => {
-                let prepared = self.connector.selector().omitted()?;
-                self.connector.connect_prepared(&destination, prepared, dial).await
-            }
-            (None, Credentials::Include) => self.connector.connect(&destination, dial).await,
+            (_, Credentials::Omit) => Some(selector.omitted(&destination)?),
+            _ => None,
+        };
+        let connected = match prepared {
+            Some(prepared) => self.connector.connect_prepared(prepared, dial).await,
+            None => self.connector.connect(&destination, dial).await,
         };
         match (connected, undialled.into_inner()) {
             (Ok(connection), _) => {
@@ -275,31 +187,48 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// A byte stream to a destination, or to the proxy that leads there.
-    async fn dial(&self, destination: &Destination, tunnel: bool) -> Result<BoxStream, Failure> {
-        let Some(proxy) = &self.proxy else { return Ok(Box::new(self.tcp(destination).await?)) };
-        let stream: BoxStream = if proxy.tls {
-            let dial = || dial::tcp(&proxy.destination, &self.detours);
-            match self.to_proxies.connect(&proxy.destination, dial).await {
-                Ok(connection) => {
-                    let (stream, asked) = self.connected(proxy.destination.clone(), connection);
-                    self.accepted(asked.as_ref());
-                    stream
-                }
-                Err(error) => return Err(self.unconnected(&proxy.destination, error)),
-            }
-        } else {
-            Box::new(self.tcp(&proxy.destination).await?)
+    /// A byte stream to a destination, through a tunnel where there is a proxy.
+    async fn dial_through(&self, destination: &Destination) -> Result<BoxStream, Failure> {
+        let (stream, proxy) = self.dial(destination).await?;
+        let Some(Proxy { destination: at, .. }) = &self.proxy else { return Ok(stream) };
+        let authority = match dial::detour(destination, &self.detours) {
+            Some((host, port)) => Destination::new(&host, port)?.to_string(),
+            None => destination.to_string(),
         };
-        if !tunnel {
-            return Ok(stream);
+        match dial::tunnel(stream, &authority).await {
+            Ok(tunnel) => {
+                self.accepted(proxy.as_ref());
+                Ok(tunnel)
+            }
+            Err(error) => Err(self.broken(&at.to_string(), proxy.as_ref(), &error)),
         }
-        let tunnelled = dial::tunnel(stream, destination).await;
-        tunnelled.map_err(|error| unreachable(&proxy.destination, &error))
     }
 
-    async fn tcp(&self, destination: &Destination) -> Result<tokio::net::TcpStream, Failure> {
-        dial::tcp(destination, &self.detours).await.map_err(|error| unreachable(destination, &error))
+    /// A byte stream to a destination, or to the proxy, which may have asked for a certificate itself.
+    async fn dial(&self, destination: &Destination) -> Result<(BoxStream, Option<Asked>), Failure> {
+        let Some(proxy) = &self.proxy else {
+            return Ok((self.tcp(destination, dial::detour(destination, &self.detours)).await?, None));
+        };
+        if !proxy.tls {
+            return Ok((self.tcp(&proxy.destination, None).await?, None));
+        }
+        let dial = || dial::tcp(&proxy.destination, None);
+        let connected = match self.args.credentials {
+            Credentials::Omit => {
+                let prepared = self.to_proxies.selector().omitted(&proxy.destination)?;
+                self.to_proxies.connect_prepared(prepared, dial).await
+            }
+            Credentials::Include => self.to_proxies.connect(&proxy.destination, dial).await,
+        };
+        match connected {
+            Ok(connection) => Ok(self.connected(proxy.destination.clone(), connection)),
+            Err(error) => Err(self.unconnected(&proxy.destination, error)),
+        }
+    }
+
+    async fn tcp(&self, destination: &Destination, detour: Option<(String, u16)>) -> Result<BoxStream, Failure> {
+        let stream = dial::tcp(destination, detour).await.map_err(|error| unreachable(destination, &error))?;
+        Ok(Box::new(stream))
     }
 
     fn connected<IO: dial::Stream + 'static>(
@@ -330,23 +259,26 @@ impl<'a> Client<'a> {
 
     /// No TLS connection came about.
     fn unconnected(&self, destination: &Destination, error: ConnectError) -> Failure {
-        let (source, sent) = match error {
+        let (source, sent, version) = match error {
             ConnectError::Selection(error) => return self.undecided(destination, &error),
-            ConnectError::Handshake { source, sent } => (source, sent),
+            ConnectError::Handshake { source, sent, version } => (source, sent, version),
             other => return unreachable(destination, &other),
         };
         if let Some(error) = failure(&source) {
             return Failure::from(error);
         }
         if let Some(selection) = sent {
-            // An alert in the handshake is TLS 1.2's way; 1.3 has finished by then
-            let tls_version = Some("TLSv1.2".to_owned());
-            let asked = Asked { destination: destination.clone(), selection, tls_version, alert: LateAlert::default() };
+            let alert = alert(&source);
+            // A server that answers our answer within the handshake speaks TLS 1.2: in 1.3 it is over by then
+            let version = version.or(alert.map(|_| ProtocolVersion::TLSv1_2));
+            let destination = destination.clone();
+            let tls_version = version.map(version_name);
+            let asked = Asked { destination, selection, tls_version, alert: LateAlert::default() };
             self.tell(&asked);
-            if let Some(alert) = alert(&source).filter(|alert| refuses(*alert)) {
+            if let Some(alert) = alert.filter(|alert| refuses(*alert)) {
                 return self.refused(&asked, Some(alert));
             }
-            self.record(&asked, Outcome::Unknown, alert(&source).map(alert_name));
+            self.record(&asked, Outcome::Unknown, alert.map(alert_name));
         }
         server::unverified(destination, &source).unwrap_or_else(|| unreachable(destination, &source))
     }
@@ -355,16 +287,16 @@ impl<'a> Client<'a> {
     fn undecided(&self, destination: &Destination, error: &cardcase::Error) -> Failure {
         let mut failure = Failure::from(error);
         if let cardcase::Error::NobodyToAsk { .. } = error {
-            failure.hints.clear();
-            failure = failure
-                .hint(format_args!("cardcase explain {destination}"))
-                .hint(format_args!("cardcase remember {} ID", self.scope(destination)));
+            failure.hints = vec![
+                format!("cardcase explain {destination}"),
+                format!("cardcase remember {} ID", self.scope(destination)),
+            ];
         }
         failure
     }
 
     /// The connection ended before the response.
-    fn broken(&self, url: &Url, asked: Option<&Asked>, error: &hyper::Error) -> Failure {
+    fn broken(&self, at: &str, asked: Option<&Asked>, error: &(dyn StdError + 'static)) -> Failure {
         if let Some(asked) = asked {
             let alert = asked.alert.get().or_else(|| alert(error));
             if let Some(alert) = alert.filter(|alert| refuses(*alert)) {
@@ -372,7 +304,7 @@ impl<'a> Client<'a> {
             }
             self.record(asked, Outcome::Unknown, alert.map(alert_name));
         }
-        let mut message = format!("{url}: {error}");
+        let mut message = format!("{at}: {error}");
         let mut source = error.source();
         while let Some(cause) = source {
             message.push_str(&format!(": {cause}"));
@@ -387,7 +319,7 @@ impl<'a> Client<'a> {
         let mut start = Vec::new();
         if asked.is_some() && head.status == StatusCode::BAD_REQUEST {
             while start.len() < MAX_ERROR_PAGE
-                && let Some(data) = self.next(url, &mut body, asked).await?
+                && let Some(data) = next(&mut body).await.map_err(|error| self.broken(url.as_str(), asked, &error))?
             {
                 start.extend_from_slice(&data);
             }
@@ -398,32 +330,21 @@ impl<'a> Client<'a> {
             self.accepted(asked);
         }
 
-        let mut out = Output::open(self.args.output.as_deref())?;
+        let mut out = Sink::open(self.args.output.as_deref())?;
         if self.args.include {
             out.write(&head_bytes(head.version, head.status, &head.headers))?;
         }
         out.write(&start)?;
-        while let Some(data) = self.next(url, &mut body, asked).await? {
+        // What breaks from here on was accepted before
+        while !out.is_gone()
+            && let Some(data) = next(&mut body).await.map_err(|error| self.broken(url.as_str(), None, &error))?
+        {
             out.write(&data)?;
         }
         out.finish()?;
         match asked {
             Some(asked) if refused => Err(self.refused(asked, None)),
             _ => Ok(()),
-        }
-    }
-
-    async fn next(&self, url: &Url, body: &mut Incoming, asked: Option<&Asked>) -> Result<Option<Bytes>, Failure> {
-        loop {
-            match body.frame().await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(self.broken(url, asked, &error)),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-            }
         }
     }
 
@@ -477,72 +398,22 @@ impl<'a> Client<'a> {
     }
 }
 
-fn connector(selector: Arc<Selector>, config: ClientConfig) -> Connector {
+fn connector(selector: Arc<Selector>, config: &ClientConfig, alpn: &[&[u8]]) -> Connector {
+    let mut config = config.clone();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Connector::new(selector, config).with_handshake_timeout(dial::TIMEOUT)
+}
+
+/// The next piece of a body.
+async fn next(body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 fn unreachable(destination: &Destination, error: &dyn StdError) -> Failure {
     Failure::new(Code::Failed, format_args!("{destination}: {error}"))
-}
-
-fn head_bytes(version: hyper::Version, status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
-    let mut bytes = format!("{version:?} {}", status.as_u16()).into_bytes();
-    if let Some(reason) = status.canonical_reason() {
-        bytes.extend_from_slice(format!(" {reason}").as_bytes());
-    }
-    for (name, value) in headers {
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-    }
-    bytes.extend_from_slice(b"\r\n\r\n");
-    bytes
-}
-
-/// Where the body goes.
-enum Output {
-    Stdout { gone: bool },
-    File(File, std::path::PathBuf),
-}
-
-impl Output {
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        match path {
-            None => Ok(Self::Stdout { gone: false }),
-            Some(path) if path == Path::new("-") => Ok(Self::Stdout { gone: false }),
-            Some(path) => {
-                let file = File::create(path).map_err(|error| Failure::io(path, &error))?;
-                Ok(Self::File(file, path.to_owned()))
-            }
-        }
-    }
-
-    /// A reader that has gone is no error: it had enough.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        match self {
-            Self::File(file, path) => file.write_all(bytes).map_err(|error| Failure::io(path, &error)),
-            Self::Stdout { gone: true } => Ok(()),
-            Self::Stdout { gone } => match io::stdout().lock().write_all(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    *gone = true;
-                    Ok(())
-                }
-                written => written.map_err(|error| Failure::new(Code::Failed, format_args!("stdout: {error}"))),
-            },
-        }
-    }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        match self {
-            Self::File(file, path) => file.flush().map_err(|error| Failure::io(path, &error)),
-            Self::Stdout { gone: true } => Ok(()),
-            Self::Stdout { .. } => match io::stdout().lock().flush() {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    Err(Failure::new(Code::Failed, format_args!("stdout: {error}")))
-                }
-                _ => Ok(()),
-            },
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! `cardcase history`
 
+use cardcase::decisions::Scope;
 use cardcase::request::Destination;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::History;
-use crate::output::{UseJson, plain, print_json, print_table};
+use crate::output::{UseJson, print_json, print_table};
 use crate::report::Failure;
 
 #[derive(Serialize)]
@@ -32,17 +33,17 @@ pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
         let identity = match used.identity {
             None => "none".to_owned(),
             Some(fingerprint) => match store.identity(fingerprint)? {
-                Some(identity) => plain(identity.name()),
+                Some(identity) => identity.name().to_owned(),
                 None => format!("{} (removed)", fingerprint.short()),
             },
         };
         let outcome = match &used.alert {
-            Some(alert) => format!("{}: {}", used.outcome, plain(alert)),
+            Some(alert) => format!("{}: {}", used.outcome, alert),
             None => used.outcome.to_string(),
         };
         rows.push(vec![
             used.at.to_string(),
-            format!("{}:{}", used.host, used.port),
+            Scope { host: used.host.clone(), port: Some(used.port) }.to_string(),
             identity,
             used.source.clone(),
             outcome,

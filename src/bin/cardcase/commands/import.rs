@@ -59,7 +59,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     if !parts.is_empty() {
         files.push(pair(store, &*unlocker, &parts)?);
     }
-    store.vault().unlock(&*unlocker)?;
+    store.unlock(&*unlocker)?;
     let done = store.import(files, args.name.as_deref(), app.now())?;
 
     let authorities = store.authorities()?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::List;
-use crate::output::{IdentityJson, days_from, plain, print_json, print_table};
+use crate::output::{IdentityJson, days_from, print_json, print_table};
 use crate::report::{Code, Failure};
 
 #[derive(Serialize)]
@@ -45,9 +45,9 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
             expiry = format!("EXPIRED {expiry}");
         }
         vec![
-            plain(identity.name()),
-            plain(&certificate.subject().common_name()),
-            plain(&certificate.issuer().common_name()),
+            identity.name().to_owned(),
+            certificate.subject().common_name(),
+            certificate.issuer().common_name(),
             expiry,
             certificate.key().to_string(),
             certificate.fingerprint().short(),

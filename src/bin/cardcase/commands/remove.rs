@@ -28,7 +28,7 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
         }
         let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name())).collect();
         if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
-            return Err(Failure::new(Code::Interrupted, "nothing was removed"));
+            return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
         }
     }
     let fingerprints: Vec<_> = identities.iter().map(Identity::fingerprint).collect();
