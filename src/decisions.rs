@@ -1,5 +1,6 @@
 //! Decisions: what was answered for a destination, and for how long it holds.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use crate::authority::Authorities;
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::history::Outcome;
 use crate::identity::Identity;
 use crate::request::Destination;
 use crate::store::{Cache, Store, cached_authorities, cached_identity, identity_id};
@@ -110,6 +110,39 @@ impl Answer {
             Self::Identity(identity) => Some(identity.fingerprint()),
             Self::None => None,
         }
+    }
+}
+
+/// What a server made of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It went on.
+    Accepted,
+    /// It refused the identity, or that none was sent.
+    Refused,
+    /// The connection ended before that could be known.
+    Unknown,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "accepted" => Self::Accepted,
+            "refused" => Self::Refused,
+            _ => Self::Unknown,
+        })
     }
 }
 

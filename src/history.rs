@@ -1,54 +1,18 @@
 //! History: where an identity, or none, went, why, and what became of it.
 
 use std::collections::HashSet;
-use std::convert::Infallible;
-use std::fmt;
-use std::str::FromStr;
 
 use rusqlite::{named_params, params};
 
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
-use crate::decisions::Scope;
+use crate::decisions::{Outcome, Scope};
 use crate::error::Error;
 use crate::request::Destination;
 use crate::store::Store;
 
 /// Entries kept; the oldest go first.
 const KEPT: i64 = 10_000;
-
-/// What a server made of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It went on.
-    Accepted,
-    /// It refused the identity, or that none was sent.
-    Refused,
-    /// The connection ended before that could be known.
-    Unknown,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-        })
-    }
-}
-
-impl FromStr for Outcome {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "accepted" => Self::Accepted,
-            "refused" => Self::Refused,
-            _ => Self::Unknown,
-        })
-    }
-}
 
 /// One answer to one certificate request.
 #[derive(Clone, Debug, PartialEq, Eq)]

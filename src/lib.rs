@@ -19,8 +19,12 @@
 //! A module uses only those above it. The library never prints, prompts or exits: it talks to people through
 //! [`chooser::Chooser`] and [`vault::Unlocker`] alone, and takes the time from a [`clock::Clock`].
 
+// In the order of the data; the empty lines keep rustfmt from sorting them by name
+
 pub mod clock;
+
 pub mod name;
+
 pub mod pkcs12;
 
 pub mod pem;
@@ -28,10 +32,13 @@ pub mod pem;
 pub mod error;
 
 pub mod certificate;
+
 pub mod identity;
 
 pub mod authority;
+
 pub mod session;
+
 pub mod vault;
 
 pub mod store;
@@ -40,9 +47,9 @@ pub mod request;
 
 pub mod matching;
 
-pub mod history;
-
 pub mod decisions;
+
+pub mod history;
 
 pub mod chooser;
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use cardcase::chooser::Reply;
 use cardcase::connect::tokio::{ConnectError, Connection, Connector};
+use cardcase::decisions::Outcome;
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::error::Error;
-use cardcase::history::Outcome;
 use cardcase::request::Destination;
 use cardcase::selector::{Selector, Source};
 use cardcase::store::Store;

@@ -6,8 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use cardcase::connect::tokio::{ConnectError, Connection, Connector, LateAlert};
-use cardcase::decisions::{Answer, Mode};
-use cardcase::history::Outcome;
+use cardcase::decisions::{Answer, Mode, Outcome};
 use cardcase::identity::Identity;
 use cardcase::request::Destination;
 use cardcase::resolver::{alert, alert_name, failure, refuses};
