@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -189,6 +191,104 @@ fn enter_alone_answers_nothing() {
     terminal.send(key::CTRL_C);
     assert_ends(&mut terminal, 130);
     question.assert_nothing_came_of_it(&server);
+}
+
+/// What is typed while the server is still silent was not meant for the chooser.
+#[test]
+fn keys_typed_before_the_question_answer_nothing() {
+    let question = Question::new();
+    let server = question.server();
+    for mode in ["chrome", "firefox"] {
+        for keys in ["\t\r\t\r", "\x1b[B\r\x1b[B\r"] {
+            let gate = Gate::before(&server);
+            let mut arguments = question.scene.fetch_arguments(&format!("https://localhost:{}/", gate.port));
+            arguments.extend(["--mode".to_owned(), mode.to_owned()]);
+            let mut terminal = Terminal::open(&question.scene.machine, arguments);
+            gate.wait_for_the_client();
+            terminal.send(keys);
+            // The terminal echoes in order: once this is on the screen, all before it waits to be read
+            terminal.send(key::DOWN);
+            terminal.send(key::DOWN);
+            terminal.wait_for("^[[B^[[B");
+            gate.open();
+            terminal.wait_for(SEND_NONE);
+            terminal.stays_for(A_WHILE);
+            assert!(terminal.running(), "{mode} {keys:?}: it was answered:\n{}", terminal.text());
+            assert_eq!(marked(&terminal.text()), None, "{mode} {keys:?}: moved:\n{}", terminal.text());
+            terminal.send(key::CTRL_C);
+            assert_ends(&mut terminal, 130);
+            question.assert_nothing_came_of_it(&server);
+        }
+    }
+}
+
+/// Stands before a server, and lets the first connection through when it is told to.
+struct Gate {
+    port: u16,
+    arrived: mpsc::Receiver<()>,
+    opener: mpsc::Sender<()>,
+}
+
+impl Gate {
+    fn before(server: &Server) -> Gate {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, to) = (listener.local_addr().unwrap().port(), server.address());
+        let (arrival, arrived) = mpsc::channel();
+        let (opener, opened) = mpsc::channel();
+        std::thread::spawn(move || {
+            let client = listener.accept().unwrap().0;
+            arrival.send(()).unwrap();
+            // Not opened at all: the test has failed meanwhile
+            if opened.recv().is_ok() {
+                let server = TcpStream::connect(to).unwrap();
+                carry(client.try_clone().unwrap(), server.try_clone().unwrap());
+                carry(server, client);
+            }
+        });
+        Gate { port, arrived, opener }
+    }
+
+    fn wait_for_the_client(&self) {
+        self.arrived.recv_timeout(Duration::from_secs(30)).expect("nobody came");
+    }
+
+    fn open(&self) {
+        self.opener.send(()).unwrap();
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+}
+
+/// The same store by other names is the same store: whoever comes second waits for the first.
+#[test]
+fn one_question_at_a_time_however_the_store_is_named() {
+    for name in ["store/cardcase.db", "store/../store/cardcase.db", "link.db", "linked/cardcase.db"] {
+        let question = Question::new();
+        let machine = &question.scene.machine;
+        std::os::unix::fs::symlink(machine.store(), machine.dir().join("link.db")).unwrap();
+        std::os::unix::fs::symlink("store", machine.dir().join("linked")).unwrap();
+        let server = question.server();
+        let mut first = question.asked(&server, &[]);
+        let arguments = question.scene.fetch_arguments(&server.url());
+        let command = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_cardcase"));
+        let command = command.args(arguments).args(["--store", name]).current_dir(machine.dir());
+        let command = command.env_clear().envs(machine.environment());
+        let mut second = Terminal::start(command, Terminal::ROWS, Terminal::COLUMNS);
+        second.wait_until("waiting", |screen| screen.contains("waiting") || screen.contains(SEND_NONE));
+        assert!(!second.text().contains(SEND_NONE), "{name}: asked as well");
+        choose(&mut first, "bob");
+        choose(&mut first, PERMANENT);
+        assert_ends(&mut first, 0);
+        assert_ends(&mut second, 0);
+        assert!(!second.text().contains(SEND_NONE), "{name}: asked after all");
+        let bob = question.bob.sent_chain();
+        assert_eq!(server.chains(), [bob.clone(), bob], "{name}");
+    }
 }
 
 #[test]

@@ -72,7 +72,15 @@ impl Cardcase {
     /// The command with these arguments.
     pub fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Run {
         let arguments = arguments.into_iter().map(|each| each.as_ref().to_owned()).collect();
-        Run { environment: self.environment(), arguments, stdin: None, limit: LIMIT, detached: false }
+        Run {
+            environment: self.environment(),
+            arguments,
+            stdin: None,
+            limit: LIMIT,
+            detached: false,
+            directory: None,
+            open_handed: false,
+        }
     }
 
     /// The words of `line` as arguments, run; nothing on its stdin.
@@ -88,6 +96,11 @@ impl Cardcase {
     /// A file that holds a password.
     pub fn password_file(&self, password: &str) -> PathBuf {
         ca::write(self.dir(), "password", "txt", password)
+    }
+
+    /// The database, opened behind the command's back.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(&self.store).unwrap()
     }
 
     /// Imports the identity out of a `.p12` file and returns its fingerprint.
@@ -122,6 +135,8 @@ pub struct Run {
     stdin: Option<Vec<u8>>,
     limit: Duration,
     detached: bool,
+    directory: Option<PathBuf>,
+    open_handed: bool,
 }
 
 impl Run {
@@ -156,6 +171,17 @@ impl Run {
         self
     }
 
+    pub fn in_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Under a umask that takes nothing away.
+    pub fn open_handed(mut self) -> Self {
+        self.open_handed = true;
+        self
+    }
+
     pub fn run(self) -> Outcome {
         let shown = format!("cardcase {}", self.arguments.join(OsStr::new(" ")).display());
         let mut child = self.process().spawn().unwrap();
@@ -182,6 +208,12 @@ impl Run {
             // Of util-linux, which every Debian has
             command = Command::new("setsid");
             command.arg(program);
+        } else if self.open_handed {
+            command = Command::new("sh");
+            command.args(["-c", "umask 000; exec \"$@\"", "sh", program]);
+        }
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
         }
         command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
         let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };

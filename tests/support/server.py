@@ -1,10 +1,11 @@
 """A TLS server that tells what clients sent to it: one JSON line on stdout for every handshake,
-whether it succeeded or not, and for every request. It never names authorities in its certificate
-request, for Python's ssl module has no way to."""
+whether it succeeded or not, and for every request. Asked to CONNECT it is a proxy. It never names
+authorities in its certificate request, for Python's ssl module has no way to."""
 
 import argparse
 import hashlib
 import json
+import select
 import socket
 import ssl
 import threading
@@ -67,6 +68,24 @@ def read_request(stream):
     return first, headers
 
 
+def tunnel(secured, to):
+    """Carries bytes to and from there, as a proxy does (RFC 9110 section 9.3.6), until one side ends."""
+    host, _, port = to.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=20) as there:
+        secured.settimeout(20)
+        secured.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        other = {secured: there, there: secured}
+        while True:
+            waiting = [secured] if secured.pending() else select.select(list(other), [], [], 20)[0]
+            for side in waiting:
+                data = side.recv(16384)
+                if not data:
+                    return
+                other[side].sendall(data)
+            if not waiting:
+                return
+
+
 def answer(secured):
     stream = secured.makefile("rwb")
     first, headers = read_request(stream)
@@ -74,6 +93,8 @@ def answer(secured):
         return
     seen = described(secured) | {"proto": first[2], "method": first[0], "path": first[1], "host": headers.get("host")}
     say(event="request", **seen)
+    if first[0] == "CONNECT":
+        return tunnel(secured, first[1])
     url = urllib.parse.urlsplit(first[1])
     to = urllib.parse.parse_qs(url.query).get("to", [""])[0]
     body = json.dumps(seen).encode()

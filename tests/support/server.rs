@@ -32,7 +32,7 @@ pub enum Kind {
     Nginx,
     /// Go's crypto/tls: sees whole chains, resumption, HTTP/2. Refuses by `bad_certificate`.
     Go,
-    /// OpenSSL through Python: sees whole chains, names no authorities in its request.
+    /// OpenSSL through Python: sees whole chains, names no authorities in its request. Also a proxy.
     Python,
 }
 
@@ -251,6 +251,17 @@ impl Server {
     pub fn chains(&self) -> Vec<Vec<String>> {
         let chains = self.handshakes().into_iter().map(|handshake| handshake.chain);
         chains.filter(|chain| !chain.is_empty()).collect()
+    }
+
+    /// Fails when any certificate came; from OpenSSL, which shows every message, also when an empty
+    /// Certificate did.
+    #[track_caller]
+    pub fn assert_nothing_came(&self, case: &str) {
+        assert!(self.chains().is_empty(), "{case}: a certificate was sent\n{}", self.said());
+        if self.kind == Kind::OpenSsl {
+            let messages = openssl::certificate_messages(&self.log.lines());
+            assert_eq!(messages, 0, "{case}: a Certificate message was sent\n{}", self.said());
+        }
     }
 
     /// The requests that were answered. Go and Python only.

@@ -68,6 +68,11 @@ pub(super) fn handshakes(lines: &[String]) -> Vec<Handshake> {
     all
 }
 
+/// How many Certificate messages clients sent, empty ones among them.
+pub(super) fn certificate_messages(lines: &[String]) -> usize {
+    messages(lines).iter().filter(|message| !message.ours && message.title == "Certificate").count()
+}
+
 const BARRIER: &[u8] = &[1, 0, 0, 8, 0xca, 0xfe, 0xca, 0xfe];
 
 fn started() -> Handshake {

@@ -1,0 +1,227 @@
+//! The store as a file: who may read it, what of a key stays behind in it, and what goes in under
+//! which name.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::json;
+use support::ca::{P12, PASSWORD};
+use support::command::{Cardcase, Outcome};
+use support::scene::Scene;
+use support::server::{Ask, BOTH_VERSIONS, Kind};
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[track_caller]
+fn assert_mode(path: &Path, mode: u32) {
+    let found = path.metadata().unwrap().permissions().mode() & 0o7777;
+    assert_eq!(found, mode, "{} is {found:o}", path.display());
+}
+
+/// `list` with this store, under a umask that takes nothing away.
+fn list_in(machine: &Cardcase, store: &str) -> Outcome {
+    machine.command(["list", "--store", store]).in_directory(machine.dir()).open_handed().run()
+}
+
+#[test]
+fn a_new_store_is_its_owners_alone() {
+    let machine = Cardcase::new();
+    list_in(&machine, "new/deep/cards.db").expect(0);
+    for (path, mode) in [("new", 0o700), ("new/deep", 0o700), ("new/deep/cards.db", 0o600)] {
+        assert_mode(&machine.dir().join(path), mode);
+    }
+}
+
+#[test]
+fn a_file_that_is_there_becomes_its_owners_alone() {
+    let machine = Cardcase::new();
+    list_in(&machine, "store.db").expect(0);
+    std::fs::write(machine.dir().join("empty.db"), []).unwrap();
+    for name in ["empty.db", "store.db"] {
+        set_mode(&machine.dir().join(name), 0o644);
+        list_in(&machine, name).expect(0);
+        assert_mode(&machine.dir().join(name), 0o600);
+    }
+}
+
+#[test]
+fn a_store_named_like_a_uri_is_a_file_of_that_name() {
+    let machine = Cardcase::new();
+    for name in ["file:u.db", "file:u.db?mode=memory"] {
+        list_in(&machine, name).expect(0);
+        assert_mode(&machine.dir().join(name), 0o600);
+        assert!(!machine.dir().join("u.db").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_store_is_not_made_where_a_dangling_link_points() {
+    let machine = Cardcase::new();
+    let target = machine.dir().join("target.db");
+    std::os::unix::fs::symlink(&target, machine.dir().join("link.db")).unwrap();
+    list_in(&machine, "link.db").expect(1).says(&["link.db"]);
+    assert!(target.symlink_metadata().is_err(), "the target was made");
+}
+
+/// The data key as the file has it, and every sealed private key.
+fn secrets(machine: &Cardcase) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let database = machine.database();
+    let data_key = database.query_row("SELECT data_key FROM vault", [], |row| row.get(0)).unwrap();
+    let mut query = database.prepare("SELECT private_key FROM identities ORDER BY id").unwrap();
+    let keys = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    (data_key, keys)
+}
+
+/// `password` from one to another; the empty one is none.
+fn change_password(machine: &Cardcase, from: &str, to: &str) -> Outcome {
+    let (from, to) = (machine.password_file(from), machine.password_file(to));
+    let run = machine.command(["--batch", "password", "--primary-password-file"]).arg(from);
+    run.arg("--new-password-file").arg(to).run()
+}
+
+#[test]
+fn the_first_primary_password_brings_a_new_data_key() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let alice = scene.hire("alice");
+    scene.hire("bob");
+    scene.remember("localhost", &alice.fingerprint());
+    let (open_key, before) = secrets(machine);
+    assert_eq!(open_key.len(), 32);
+    let holds = |bytes: &[u8]| std::fs::read(machine.store()).unwrap().windows(bytes.len()).any(|part| part == bytes);
+    assert!(holds(&open_key), "it is looked for in the wrong way");
+
+    let first = machine.password_file("first");
+    machine.command(["--batch", "password", "--new-password-file"]).arg(first).run().expect(0);
+    assert!(!holds(&open_key), "the old data key is still in the file");
+    let (_, after) = secrets(machine);
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        assert_ne!(before, after);
+        assert!(!holds(before), "a private key under the old data key is still in the file");
+    }
+    assert_fetches(&scene, "first", &[alice.sent_chain()]);
+}
+
+/// Fetches with this primary password; the server must see these chains.
+#[track_caller]
+fn assert_fetches(scene: &Scene, password: &str, chains: &[Vec<String>]) {
+    let server = scene.server(Kind::Go).start();
+    let file = scene.machine.password_file(password);
+    scene.fetch(&server.url(), &["--primary-password-file", file.to_str().unwrap()]).expect(0);
+    assert_eq!(server.chains(), chains, "{password:?}");
+}
+
+#[test]
+fn the_primary_password_can_be_changed_and_removed() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    for (from, to) in [("", "first"), ("first", "second"), ("second", ""), ("", "third")] {
+        if !from.is_empty() {
+            let before = secrets(machine);
+            change_password(machine, "wrong", to).expect(6);
+            assert_eq!(secrets(machine), before, "a wrong password changed something");
+        }
+        change_password(machine, from, to).expect(0);
+        assert_fetches(&scene, to, &[alice.sent_chain()]);
+    }
+    change_password(machine, "third", "").expect(0);
+    let server = scene.server(Kind::Go).start();
+    scene.fetch(&server.url(), &[]).expect(0);
+    assert_eq!(server.chains(), [alice.sent_chain()]);
+}
+
+#[test]
+fn a_locked_store_sends_nothing() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    change_password(&scene.machine, "", "secret").expect(0);
+    let wrong = scene.machine.password_file("wrong");
+    let wrong = ["--primary-password-file", wrong.to_str().unwrap()];
+    for kind in [Kind::OpenSsl, Kind::Go] {
+        for tls in BOTH_VERSIONS {
+            for (more, code) in [(&[][..], 4), (&wrong[..], 6)] {
+                let server = scene.server(kind).tls(tls).start();
+                scene.fetch(&server.url(), more).expect(code).says(&["password"]);
+                server.assert_nothing_came(&format!("{kind:?} {tls:?} {code}"));
+            }
+        }
+    }
+    assert_eq!(scene.machine.json("history")["uses"], json!([]));
+}
+
+/// Two sessions on one store, as on two machines that share a home.
+#[test]
+fn a_decision_for_a_session_is_left_alone_by_another_session() {
+    let scene = Scene::new();
+    let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+    let elsewhere = scene.machine.dir().join("run elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    set_mode(&elsewhere, 0o700);
+    let there = |line: &str| {
+        let run = scene.machine.command(line.split_whitespace());
+        run.env("XDG_RUNTIME_DIR", &elsewhere).run().expect(0)
+    };
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let root = scene.server_root_file.to_str().unwrap();
+    let fetch = format!("--batch fetch {} --cacert {root}", server.url());
+
+    scene.machine.run(&format!("remember localhost {} --for session", alice.fingerprint())).expect(0);
+    for lifetime in ["session", "permanent"] {
+        there(&format!("remember localhost {} --for {lifetime}", bob.fingerprint()));
+        there(&fetch);
+        scene.machine.run(&fetch).expect(0);
+    }
+    there("forget localhost");
+    scene.machine.run(&fetch).expect(0);
+    let (alice, bob) = (alice.sent_chain(), bob.sent_chain());
+    assert_eq!(server.chains(), [bob.clone(), alice.clone(), bob, alice.clone(), alice]);
+}
+
+fn import_named(machine: &Cardcase, file: &Path, name: &str) -> Outcome {
+    let password = machine.password_file(PASSWORD);
+    machine.command(["import", "--json", "--name", name]).arg(file).arg("--password-file").arg(password).run()
+}
+
+#[test]
+fn a_name_is_given_once() {
+    let scene = Scene::new();
+    let (machine, dir) = (&scene.machine, scene.machine.dir());
+    let alice = scene.employee("alice").issue();
+    let file = alice.p12(dir, P12::Default);
+    for (fresh, other) in [("imported", "already_present"), ("already_present", "imported")] {
+        let done = import_named(machine, &file, "work").expect(0).json();
+        assert_eq!(done[fresh][0]["fingerprint"], alice.fingerprint(), "{done}");
+        assert_eq!(done[fresh][0]["name"], "work", "{done}");
+        assert_eq!(done[other], json!([]), "{done}");
+    }
+    let bob = scene.employee("bob").issue().p12(dir, P12::Default);
+    import_named(machine, &bob, "work").expect(2).says(&["work"]);
+    let identities = machine.json("list");
+    assert_eq!(identities["identities"].as_array().unwrap().len(), 1, "{identities}");
+}
+
+#[test]
+fn a_name_that_is_anothers_fingerprint_captures_nothing() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let fingerprint = alice.fingerprint();
+    let server = scene.server(Kind::Go).start();
+    for id in [&fingerprint[..], &fingerprint[..8]] {
+        // The name of an identity becomes the friendlyName in the file
+        scene.bring(scene.employee(id).issue());
+        scene.machine.run(&format!("remember localhost {id}")).expect(2).says(&[id]);
+        scene.fetch(&server.url(), &["--as", id]).expect(2);
+    }
+    assert_eq!(scene.machine.json("decisions")["decisions"], json!([]));
+    server.assert_nothing_came("");
+}
