@@ -8,9 +8,12 @@
 //! In TLS 1.2 rustls puts the client's Certificate and ClientKeyExchange into its buffer before it asks for the
 //! signature, and whoever drives it writes the buffer out even when the signature fails. A [`Traced`] stream writes
 //! nothing more then.
+//!
+//! All records of a flight go out in one write, as rustls hands them over. One by one, a server that refuses the first
+//! of them could hang up before the last is written, and its alert would be lost in a broken pipe.
 
 use std::cell::RefCell;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -132,6 +135,10 @@ impl<S: Read> Read for Traced<S> {
 impl<S: Write> Write for Traced<S> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.writing()?.write(data)
+    }
+
+    fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.writing()?.write_vectored(data)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -350,11 +350,43 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
         Pin::new(self.writing()?).poll_write(cx, data)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.writing()?).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.get_ref().is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self.writing()?).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self.closing()).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// A server must not be able to hang up between two records of one flight.
+    #[test]
+    fn what_is_handed_over_together_is_written_together() {
+        let parts = [io::IoSlice::new(b"Certificate"), io::IoSlice::new(b"Finished")];
+        let whole = parts.iter().map(|part| part.len()).sum::<usize>();
+        let runtime = ::tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (near, _far) = duplex(64);
+        let mut traced = Traced::new(near, 0);
+        assert_eq!(runtime.block_on(traced.write_vectored(&parts)).unwrap(), whole);
+        let mut traced = Traced::new(Vec::new(), 0);
+        assert_eq!(io::Write::write_vectored(&mut traced, &parts).unwrap(), whole);
     }
 }
