@@ -76,6 +76,7 @@ impl Prepared {
     }
 
     /// Whether a handshake prepared by `other` would send the same, by the same key and the same chain.
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let sealed = |prepared: &Self| prepared.key.as_ref().map(|(key, _)| key.clone());
         self.destination == other.destination

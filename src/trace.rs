@@ -99,6 +99,12 @@ impl<S> Traced<S> {
         &self.stream
     }
 
+    /// The stream inside, to be changed but neither read nor written.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// The stream inside, about to be read.
     pub(crate) fn reading(&mut self) -> &mut S {
         READ_LAST.with_borrow_mut(|last| *last = Some(self.trace.clone()));
@@ -117,12 +123,6 @@ impl<S> Traced<S> {
             self.trace.written_since.store(true, Ordering::Release);
         }
         Ok(&mut self.stream)
-    }
-
-    /// The stream inside, about to be closed.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn closing(&mut self) -> &mut S {
-        &mut self.stream
     }
 }
 

@@ -46,7 +46,7 @@ struct Kept {
 #[derive(Debug)]
 pub struct Connection<IO> {
     /// The stream to speak through.
-    pub stream: Watched<TlsStream<Traced<IO>>>,
+    pub stream: Watched<TlsStream<Traced<Patient<IO>>>>,
     /// What was sent and why; `None` when the server never asked.
     pub selection: Option<Selection>,
     /// The protocol agreed on by ALPN (RFC 7301).
@@ -178,10 +178,13 @@ impl Connector {
                 None => self.blocking(destination, |selector, to| selector.prepare(to)).await?,
             };
             let Kept { resolver, config } = self.kept(destination, ready);
-            let io = resolver.trace(io);
+            let io = resolver.trace(Patient { stream: io, shaking: true, unsent: None });
             let trace = io.trace();
             let source = match self.in_time(TlsConnector::from(config).connect(name.clone(), io)).await {
-                Ok(stream) => return Ok(Connection::new(stream, &resolver, &trace)),
+                Ok(mut stream) => {
+                    stream.get_mut().0.get_mut().shaking = false;
+                    return Ok(Connection::new(stream, &resolver, &trace));
+                }
                 Err(source) => source,
             };
             prepared = match wish(&source) {
@@ -247,7 +250,7 @@ impl std::fmt::Debug for Connector {
 }
 
 impl<IO> Connection<IO> {
-    fn new(stream: TlsStream<Traced<IO>>, resolver: &Resolver, trace: &Trace) -> Self {
+    fn new(stream: TlsStream<Traced<Patient<IO>>>, resolver: &Resolver, trace: &Trace) -> Self {
         let tls = stream.get_ref().1;
         let alert = LateAlert::default();
         // A resumed session stands for the identity that began it, without another request
@@ -339,6 +342,76 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
+/// A stream on which a handshake hears the server out.
+///
+/// A server that refuses a certificate in TLS 1.2 sends its alert and hangs up, perhaps before the rest of the client's
+/// flight is written. Until the handshake is done, a write that fails so is taken for written: the alert is read next, or
+/// the end, and then the failure is told.
+#[derive(Debug)]
+pub struct Patient<S> {
+    stream: S,
+    shaking: bool,
+    unsent: Option<io::ErrorKind>,
+}
+
+impl<S> Patient<S> {
+    /// The stream inside.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    fn written(&mut self, done: io::Result<usize>, whole: usize) -> io::Result<usize> {
+        match done {
+            Err(error) if self.shaking && closed(error.kind()) => {
+                self.unsent = Some(error.kind());
+                Ok(whole)
+            }
+            done => done,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let is_over = read.is_err() || buffer.filled().len() == before;
+        Poll::Ready(match self.unsent {
+            Some(kind) if is_over => Err(kind.into()),
+            _ => read,
+        })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let done = ready!(Pin::new(&mut self.stream).poll_write(cx, data));
+        Poll::Ready(self.written(done, data.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, data));
+        Poll::Ready(self.written(done, data.iter().map(|part| part.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let done = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        Poll::Ready(self.written(done.map(|()| 0), 0).map(drop))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Traced<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(self.reading()).poll_read(cx, buffer)
@@ -366,14 +439,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
         Pin::new(self.writing()?).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.closing()).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().get_mut()).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ::tokio::io::{AsyncWriteExt, duplex};
+    use ::tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
 
@@ -388,5 +461,44 @@ mod tests {
         assert_eq!(runtime.block_on(traced.write_vectored(&parts)).unwrap(), whole);
         let mut traced = Traced::new(Vec::new(), 0);
         assert_eq!(io::Write::write_vectored(&mut traced, &parts).unwrap(), whole);
+    }
+
+    /// Has said its last word and takes nothing more.
+    struct HungUp(&'static [u8]);
+
+    impl AsyncRead for HungUp {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for HungUp {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_handshake_reads_the_last_word_before_it_hears_of_a_broken_pipe() {
+        let runtime = ::tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut stream = Patient { stream: HungUp(b"alert"), shaking: true, unsent: None };
+            stream.write_all(b"certificate").await.unwrap();
+            let mut said = [0; 5];
+            stream.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"alert");
+            assert_eq!(stream.read(&mut said).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+
+            let mut stream = Patient { stream: HungUp(b""), shaking: false, unsent: None };
+            assert_eq!(stream.write_all(b"request").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        });
     }
 }
