@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use sha2::{Digest, Sha256};
@@ -167,8 +168,9 @@ pub struct Certificate {
     fingerprint: Fingerprint,
     subject: Name,
     issuer: Name,
-    subject_key: NameKey,
-    issuer_key: NameKey,
+    /// Preparing a name takes as long as parsing the rest, and showing a certificate does without.
+    subject_key: OnceLock<NameKey>,
+    issuer_key: OnceLock<NameKey>,
     serial: Vec<u8>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -199,8 +201,8 @@ impl Certificate {
         }
         Ok(Self {
             fingerprint: Fingerprint::of(&der),
-            subject_key: subject.key(),
-            issuer_key: issuer.key(),
+            subject_key: OnceLock::new(),
+            issuer_key: OnceLock::new(),
             subject,
             issuer,
             serial: x509.raw_serial().to_vec(),
@@ -236,12 +238,12 @@ impl Certificate {
 
     /// [`Name::key`] of the subject.
     pub fn subject_key(&self) -> NameKey {
-        self.subject_key
+        *self.subject_key.get_or_init(|| self.subject.key())
     }
 
     /// [`Name::key`] of the issuer.
     pub fn issuer_key(&self) -> NameKey {
-        self.issuer_key
+        *self.issuer_key.get_or_init(|| self.issuer.key())
     }
 
     /// The serial number in hexadecimal, as encoded, without leading zero bytes.
@@ -285,7 +287,7 @@ impl Certificate {
 
     /// Whether subject and issuer are the same name; what such a certificate says of itself proves nothing.
     pub fn is_self_issued(&self) -> bool {
-        self.subject_key == self.issuer_key
+        self.subject_key() == self.issuer_key()
     }
 
     /// The names of the key usages (RFC 5280 section 4.2.1.3); `None` without the extension.
@@ -320,7 +322,7 @@ impl Certificate {
 
     /// Whether `self` could have been issued by `issuer`: the names chain, and the key identifiers do not contradict.
     pub fn could_be_issued_by(&self, issuer: &Certificate) -> bool {
-        self.issuer_key == issuer.subject_key
+        self.issuer_key() == issuer.subject_key()
             && match (&self.extensions.authority_key_identifier, &issuer.extensions.subject_key_identifier) {
                 (Some(wanted), Some(found)) => wanted == found,
                 _ => true,
