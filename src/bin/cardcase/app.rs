@@ -62,7 +62,11 @@ impl App {
         let chooser: Arc<dyn Chooser> =
             if self.can_ask() { Arc::new(terminal::TerminalChooser) } else { Arc::new(NoChooser) };
         let selector = Selector::new(self.store()?.clone())?;
-        Ok(selector.with_mode(self.mode()?).with_chooser(chooser).with_unlocker(self.unlocker()?))
+        let selector = match self.common.mode {
+            Some(mode) => selector.with_mode(mode),
+            None => selector,
+        };
+        Ok(selector.with_chooser(chooser).with_unlocker(self.unlocker()?))
     }
 
     /// Whoever knows the primary password. A file is read only when the password is needed; stdin, which may be wanted for

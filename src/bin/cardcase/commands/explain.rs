@@ -95,8 +95,7 @@ fn look(app: &App, args: &Explain, destination: &Destination, selector: &Selecto
     let resolver = Resolver::new(selector.undecided(destination)?);
     let mut tls = ClientConnection::new(Arc::new(resolver.config(&config)), server_name(destination)?)
         .map_err(|error| Failure::new(Code::Failed, error))?;
-    let unreachable = |error: &io::Error| Failure::new(Code::Failed, format_args!("{destination}: {error}"));
-    let mut socket = resolver.trace(dial(args, destination).map_err(|error| unreachable(&error))?);
+    let mut socket = resolver.trace(dial(args, destination).map_err(|error| server::unreachable(destination, &error))?);
     let ended = handshake(&mut tls, &mut socket);
     let version = tls.protocol_version();
     let seen = |request: Option<CertificateRequest>, unverified| Seen {
@@ -110,7 +109,7 @@ fn look(app: &App, args: &Explain, destination: &Destination, selector: &Selecto
     }
     match server::unverified(destination, &error) {
         Some(failure) => Ok(seen(resolver.request(), Some(failure))),
-        None => Err(unreachable(&error)),
+        None => Err(server::unreachable(destination, &error)),
     }
 }
 
@@ -204,7 +203,7 @@ fn json(destination: &Destination, seen: &Seen, assessed: &[Assessed], foreseen:
     ExplainJson {
         destination: DestinationJson { host: destination.host().to_owned(), port: destination.port() },
         server_verified: seen.unverified.is_none(),
-        tls_version: seen.version.map(version_name),
+        tls_version: seen.version.map(server::version_name),
         requested: request.is_some(),
         authorities: request
             .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
@@ -223,15 +222,6 @@ fn json(destination: &Destination, seen: &Seen, assessed: &[Assessed], foreseen:
             source,
             identity: answer.and_then(Answer::fingerprint).map(|fingerprint| fingerprint.to_string()),
         },
-    }
-}
-
-/// `TLSv1.3`, as OpenSSL writes it too.
-pub(crate) fn version_name(version: ProtocolVersion) -> String {
-    match version {
-        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
-        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
-        other => format!("{other:?}"),
     }
 }
 
@@ -257,7 +247,7 @@ fn scheme_names(request: &CertificateRequest) -> Vec<String> {
 }
 
 fn text(destination: &Destination, seen: &Seen, assessed: &[Assessed], foreseen: Option<&Foreseen>) -> String {
-    let version = seen.version.map_or(String::new(), |version| format!(" in {}", version_name(version)));
+    let version = seen.version.map_or(String::new(), |version| format!(" in {}", server::version_name(version)));
     let Some(request) = &seen.request else {
         return format!("{destination} does not ask for a client certificate{version}.\n");
     };

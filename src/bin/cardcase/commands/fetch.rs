@@ -19,7 +19,6 @@ use url::Url;
 
 use crate::app::App;
 use crate::cli::{Credentials, Fetch};
-use crate::commands::explain::version_name;
 use crate::dial::{self, BoxStream, Detour, Proxy};
 use crate::exchange::{self, H2, HTTP_1_1};
 use crate::message::Message;
@@ -226,7 +225,7 @@ impl<'a> Client<'a> {
     }
 
     async fn tcp(&self, destination: &Destination, detour: Option<(String, u16)>) -> Result<BoxStream, Failure> {
-        let stream = dial::tcp(destination, detour).await.map_err(|error| unreachable(destination, &error))?;
+        let stream = dial::tcp(destination, detour).await.map_err(|error| server::unreachable(destination, &error))?;
         Ok(Box::new(stream))
     }
 
@@ -238,7 +237,7 @@ impl<'a> Client<'a> {
         let asked = connection.selection.map(|selection| Asked {
             destination,
             selection,
-            tls_version: connection.version.map(version_name),
+            tls_version: connection.version.map(server::version_name),
             alert: connection.alert,
         });
         if let Some(asked) = &asked {
@@ -261,7 +260,7 @@ impl<'a> Client<'a> {
         let (source, sent, version) = match error {
             ConnectError::Selection(error) => return self.undecided(destination, &error),
             ConnectError::Handshake { source, sent, version } => (source, sent, version),
-            other => return unreachable(destination, &other),
+            other => return server::unreachable(destination, &other),
         };
         if let Some(error) = failure(&source) {
             return Failure::from(error);
@@ -271,7 +270,7 @@ impl<'a> Client<'a> {
             // A server that answers our answer within the handshake speaks TLS 1.2: in 1.3 it is over by then
             let version = version.or(alert.map(|_| ProtocolVersion::TLSv1_2));
             let destination = destination.clone();
-            let tls_version = version.map(version_name);
+            let tls_version = version.map(server::version_name);
             let asked = Asked { destination, selection, tls_version, alert: LateAlert::default() };
             self.tell(&asked);
             if let Some(alert) = alert.filter(|alert| refuses(*alert)) {
@@ -279,7 +278,7 @@ impl<'a> Client<'a> {
             }
             self.record(&asked, Outcome::Unknown, alert.map(alert_name));
         }
-        server::unverified(destination, &source).unwrap_or_else(|| unreachable(destination, &source))
+        server::unverified(destination, &source).unwrap_or_else(|| server::unreachable(destination, &source))
     }
 
     /// Nothing was decided, and nothing sent.
@@ -411,8 +410,4 @@ async fn next(body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
         }
     }
     Ok(None)
-}
-
-fn unreachable(destination: &Destination, error: &dyn StdError) -> Failure {
-    Failure::new(Code::Failed, format_args!("{destination}: {error}"))
 }

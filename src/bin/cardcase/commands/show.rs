@@ -7,7 +7,7 @@ use cardcase::clock::Timestamp;
 use cardcase::decisions::Decision;
 use cardcase::history::Use;
 use cardcase::identity::Identity;
-use cardcase::matching::{Reason, is_valid_at, reasons};
+use cardcase::matching::{is_valid_at, reasons};
 use serde::Serialize;
 
 use crate::app::App;
@@ -91,12 +91,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
     ];
     // What no server can change; asking with every scheme there is leaves out what depends on the server
     let hopeless = reasons(certificate, None, certificate.key().schemes());
-    let schemes_missing = certificate.key().schemes().is_empty();
-    for reason in hopeless {
-        if reason != Reason::NoCommonSignatureScheme || schemes_missing {
-            facts.push(fact("Unusable", reason.text()));
-        }
-    }
+    facts.extend(hopeless.into_iter().map(|reason| fact("Unusable", reason.text())));
     facts
 }
 
