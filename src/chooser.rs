@@ -4,9 +4,10 @@ use std::fmt;
 
 use crate::authority::Authorities;
 use crate::clock::Timestamp;
-use crate::decisions::{Lifetime, Mode};
+use crate::decisions::{Answer, Lifetime, Mode};
 use crate::identity::Identity;
 use crate::matching::{Candidate, Reason};
+use crate::refusal::Refusal;
 use crate::request::{CertificateRequest, Destination};
 
 /// What a chooser is asked.
@@ -25,6 +26,8 @@ pub struct Question<'a> {
     pub mode: Mode,
     /// An identity that is remembered for the destination but does not do any more, and why not.
     pub unfit: Option<&'a Unfit>,
+    /// What was sent just now and refused, when another answer is wanted.
+    pub refused: Option<&'a Refused>,
     /// The time it is.
     pub now: Timestamp,
 }
@@ -44,6 +47,25 @@ impl fmt::Display for Unfit {
         let reasons: Vec<&str> = self.reasons.iter().map(|reason| reason.text()).collect();
         let why = if reasons.is_empty() { "out of its validity".to_owned() } else { reasons.join(", ") };
         write!(f, "{:?}, {why}", self.identity.name())
+    }
+}
+
+/// An answer that the server did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What was sent.
+    pub answer: Answer,
+    /// How the server said so.
+    pub refusal: Refusal,
+}
+
+/// What was sent, and what the server said.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.answer {
+            Answer::Identity(identity) => write!(f, "{:?} was refused: {}", identity.name(), self.refusal),
+            Answer::None => write!(f, "the server refused, as no certificate was sent: {}", self.refusal),
+        }
     }
 }
 

@@ -12,45 +12,18 @@ use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::policy::cached_rules;
 use crate::request::Destination;
+use crate::rules::Rules;
+pub use crate::settings::Mode;
+use crate::settings::{Settings, read_settings};
 use crate::store::{Cache, Store, cached_authorities, cached_identity, identity_id};
 use crate::vault::SealedKey;
-
-/// How decisions are keyed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Per host, for once, for the session or permanently.
-    #[default]
-    Firefox,
-    /// Per host and port, always remembered.
-    Chrome,
-}
 
 impl Mode {
     /// What a decision for this destination is remembered under.
     pub fn scope(self, destination: &Destination) -> Scope {
         Scope { host: destination.host().to_owned(), port: (self == Self::Chrome).then_some(destination.port()) }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Firefox => "firefox",
-            Self::Chrome => "chrome",
-        })
-    }
-}
-
-impl FromStr for Mode {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "firefox" => Ok(Self::Firefox),
-            "chrome" => Ok(Self::Chrome),
-            _ => Err(Error::Mode { text: text.to_owned() }),
-        }
     }
 }
 
@@ -163,12 +136,16 @@ pub struct Decision {
     pub last_outcome: Option<Outcome>,
 }
 
-/// What a scope remembers, with everything that sending it takes, all of one moment.
+/// What is remembered for a destination, with everything that answering takes, all of one moment.
 pub(crate) struct Remembered {
+    /// The settings in force.
+    pub(crate) settings: Settings,
     /// The answer, with the sealed key of the identity.
     pub(crate) answer: Option<(Answer, Option<SealedKey>)>,
     /// Every authority.
     pub(crate) authorities: Arc<Authorities>,
+    /// The rules of the store.
+    pub(crate) rules: Arc<Rules>,
 }
 
 const COLUMNS: &str =
@@ -183,15 +160,6 @@ const SESSION_FIRST: &str = "ORDER BY d.session IS NULL LIMIT 1";
 const SESSION_AT_MOST: i64 = 183 * 86_400;
 
 impl Store {
-    /// The mode the store is set to.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub fn mode(&self) -> Result<Mode, Error> {
-        let text = self.with(|db| db.query_row("SELECT mode FROM settings", [], |row| row.get::<_, String>(0)))?;
-        text.parse()
-    }
-
     /// What is remembered in this scope.
     ///
     /// # Errors
@@ -211,10 +179,14 @@ impl Store {
         })
     }
 
-    /// What is remembered in this scope, ready to be sent. The way of every connection, so one look into the store.
-    pub(crate) fn remembered(&self, scope: &Scope) -> Result<Remembered, Error> {
+    /// What is remembered for a destination, ready to be sent; in this mode, or in the store's own. The way of every
+    /// connection, so one look into the store.
+    pub(crate) fn remembered(&self, destination: &Destination, mode: Option<Mode>) -> Result<Remembered, Error> {
         let session = self.session().token()?;
         self.cached(|db, cache| {
+            let stored = read_settings(db)?;
+            let settings = Settings { mode: mode.unwrap_or(stored.mode), ..stored };
+            let scope = settings.mode.scope(destination);
             let mut query = db.prepare_cached(&format!(
                 "SELECT d.identity, i.private_key FROM decisions d LEFT JOIN identities i ON i.id = d.identity
                  WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2 AND (d.session IS NULL OR d.session = ?3) {SESSION_FIRST}"
@@ -224,7 +196,8 @@ impl Store {
                 None => None,
                 Some(row) => Some(parse_answer(db, cache, row)?),
             };
-            Ok(Remembered { answer, authorities: cached_authorities(db, cache)? })
+            let (authorities, rules) = (cached_authorities(db, cache)?, cached_rules(db, cache)?);
+            Ok(Remembered { settings, answer, authorities, rules })
         })
     }
 
@@ -287,6 +260,28 @@ impl Store {
     pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
         let session = self.session().token()?;
         self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
+    }
+
+    /// Lets an identity take over the decisions of the one it renews; the scopes of these decisions.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`] when one of them was removed meanwhile, and those of writing.
+    pub fn renew(&self, old: Fingerprint, new: Fingerprint) -> Result<Vec<Scope>, Error> {
+        let renewed = self.transact(|db| {
+            let mut ids = [0; 2];
+            for (fingerprint, id) in [old, new].into_iter().zip(&mut ids) {
+                match identity_id(db, fingerprint)? {
+                    Some(known) => *id = known,
+                    None => return Ok(Err(fingerprint)),
+                }
+            }
+            let mut update = db.prepare_cached(
+                "UPDATE decisions SET identity = ?2, last_outcome = NULL WHERE identity = ?1 RETURNING host, port",
+            )?;
+            let rows = update.query_map(ids, |row| Ok(Scope { host: row.get(0)?, port: row.get(1)? }))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>().map(Ok)
+        })?;
+        renewed.map_err(|unknown| Error::UnknownIdentity { id: unknown.to_string() })
     }
 
     /// Forgets everything, in every scope and every session; how much that was.

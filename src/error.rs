@@ -172,6 +172,60 @@ pub enum Error {
         /// The text.
         text: String,
     },
+    /// A text is no rule, or no pattern of one.
+    #[error("{text:?} is no rule: {reason}")]
+    Rule {
+        /// The text.
+        text: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file holds no rules.
+    #[error("it holds no rules: {detail}")]
+    Policy {
+        /// What it holds, or where it is wrong.
+        detail: String,
+    },
+    /// A file of rules cannot be used.
+    #[error("{path}: {source}")]
+    PolicyFile {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// No rule of the store has this number.
+    #[error("there is no rule {number}")]
+    UnknownRule {
+        /// What was asked for.
+        number: i64,
+    },
+    /// A store holds as many rules as it may.
+    #[error("a store holds {most} rules at most")]
+    TooManyRules {
+        /// How many it may hold.
+        most: i64,
+    },
+    /// A rule forbids what the caller wants sent.
+    #[error("{name:?} is not sent to {destination}: {rule} denies it")]
+    Denied {
+        /// The identity.
+        name: String,
+        /// Where it would have gone.
+        destination: String,
+        /// Which rule.
+        rule: String,
+    },
+    /// An identity does not take another's place.
+    #[error("{new:?} does not renew {old:?}: {reason}")]
+    NotARenewal {
+        /// The identity that would take over.
+        new: String,
+        /// The identity whose decisions it would take.
+        old: String,
+        /// What they do not share.
+        reason: &'static str,
+    },
     /// The person declined to answer. Nothing was stored and nothing sent.
     #[error("aborted: nothing was remembered, and nothing sent to {destination}")]
     Aborted {

@@ -14,6 +14,10 @@ use crate::store::Store;
 /// Entries kept; the oldest go first.
 const KEPT: i64 = 10_000;
 
+/// The decision of a scope that gave a certain answer in a session or for ever.
+const ANSWERED: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2
+    AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (session IS NULL OR session = ?4)";
+
 /// One answer to one certificate request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
@@ -36,11 +40,12 @@ pub struct Use {
 }
 
 impl Store {
-    /// Records a use, and marks the decision of `scope` as used with this outcome when it was the one that answered.
+    /// Records a use, and marks the decision of `scope` as used with this outcome when it was the one that answered. With
+    /// `forget_refused` that decision is forgotten when it was refused; one made meanwhile for something else stays.
     ///
     /// # Errors
     /// Those of writing.
-    pub fn record(&self, used: &Use, scope: &Scope) -> Result<(), Error> {
+    pub fn record(&self, used: &Use, scope: &Scope, forget_refused: bool) -> Result<(), Error> {
         let session = self.session().token()?;
         let outcome = used.outcome.to_string();
         self.transact(|db| {
@@ -59,20 +64,16 @@ impl Store {
                 ":tls_version": used.tls_version,
             })?;
             db.prepare_cached("DELETE FROM uses WHERE id <= ?1")?.execute([db.last_insert_rowid() - KEPT])?;
-            let mut mark = db.prepare_cached(
-                "UPDATE decisions SET last_used_at = ?1, last_outcome = ?2
-                 WHERE host = ?3 AND coalesce(port, 0) = ?4
-                   AND identity IS (SELECT id FROM identities WHERE fingerprint = ?5)
-                   AND (session IS NULL OR session = ?6)",
-            )?;
-            mark.execute(params![
-                used.at.0,
-                outcome,
-                scope.host,
-                scope.port.unwrap_or(0),
-                used.identity.as_ref().map(Fingerprint::as_bytes),
-                session,
-            ])?;
+            let (host, port) = (&scope.host, scope.port.unwrap_or(0));
+            let identity = used.identity.as_ref().map(Fingerprint::as_bytes);
+            if forget_refused && used.outcome == Outcome::Refused {
+                let mut forget = db.prepare_cached(&format!("DELETE FROM decisions {ANSWERED}"))?;
+                forget.execute(params![host, port, identity, session])?;
+            } else {
+                let update = format!("UPDATE decisions SET last_used_at = ?5, last_outcome = ?6 {ANSWERED}");
+                let mut mark = db.prepare_cached(&update)?;
+                mark.execute(params![host, port, identity, session, used.at.0, outcome])?;
+            }
             Ok(())
         })
     }

@@ -24,11 +24,12 @@ use crate::pkcs12::{self, CertificateBag, Contents, PassedOver};
 pub struct Identity {
     name: String,
     certificate: Certificate,
+    requires_tls13: bool,
 }
 
 impl Identity {
-    pub(crate) fn new(name: String, certificate: Certificate) -> Self {
-        Self { name, certificate }
+    pub(crate) fn new(name: String, certificate: Certificate, requires_tls13: bool) -> Self {
+        Self { name, certificate, requires_tls13 }
     }
 
     /// What the person calls it; unique in its store.
@@ -39,6 +40,31 @@ impl Identity {
     /// The certificate of its key.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
+    }
+
+    /// Whether it goes out in TLS 1.3 only, where nobody on the way can read it.
+    pub fn requires_tls13(&self) -> bool {
+        self.requires_tls13
+    }
+
+    /// Checks that `new` is this identity renewed: of the same subject and issuer, for the same usages, and valid longer.
+    ///
+    /// # Errors
+    /// [`Error::NotARenewal`], with what they do not share.
+    pub fn check_renewed_by(&self, new: &Identity) -> Result<(), Error> {
+        let (before, after) = (&self.certificate, &new.certificate);
+        let checks = [
+            (before.fingerprint() != after.fingerprint(), "it is the same certificate"),
+            (before.subject_key() == after.subject_key(), "they have different subjects"),
+            (before.issuer_key() == after.issuer_key(), "they have different issuers"),
+            (before.key_usage() == after.key_usage(), "they have different key usages"),
+            (before.extended_key_usage() == after.extended_key_usage(), "they have different extended key usages"),
+            (before.not_after() < after.not_after(), "it is not valid for longer"),
+        ];
+        match checks.into_iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, reason)) => Err(Error::NotARenewal { new: new.name.clone(), old: self.name.clone(), reason }),
+        }
     }
 
     /// The fingerprint of its certificate.

@@ -37,19 +37,29 @@ pub mod identity;
 
 pub mod authority;
 
+pub mod request;
+
+pub mod rules;
+
 pub mod session;
 
 pub mod vault;
 
 pub mod store;
 
-pub mod request;
+pub mod settings;
+
+pub mod policy;
 
 pub mod matching;
 
 pub mod decisions;
 
 pub mod history;
+
+pub mod refusal;
+
+mod turn;
 
 pub mod chooser;
 

@@ -12,6 +12,7 @@ use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::identity::Identity;
 use crate::request::CertificateRequest;
+use crate::rules::{InForce, Ruled};
 
 /// Why an identity is no candidate. Displayed as the code that `explain --json` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +26,10 @@ pub enum Reason {
     NotForClientAuth,
     /// Its key usage lacks digitalSignature.
     NotForSigning,
+    /// It, or a rule, demands TLS 1.3, and the connection is below.
+    RequiresTls13,
+    /// A rule forbids sending it there.
+    DeniedByRule,
 }
 
 impl Reason {
@@ -35,6 +40,8 @@ impl Reason {
             Self::NoCommonSignatureScheme => "its key makes no signature the server takes",
             Self::NotForClientAuth => "its extended key usage does not allow client authentication",
             Self::NotForSigning => "its key usage does not allow signatures",
+            Self::RequiresTls13 => "it goes out in TLS 1.3 only, and this connection is below",
+            Self::DeniedByRule => "a rule forbids sending it here",
         }
     }
 }
@@ -46,6 +53,8 @@ impl fmt::Display for Reason {
             Self::NoCommonSignatureScheme => "no_common_signature_scheme",
             Self::NotForClientAuth => "not_for_client_auth",
             Self::NotForSigning => "not_for_signing",
+            Self::RequiresTls13 => "requires_tls13",
+            Self::DeniedByRule => "denied_by_rule",
         })
     }
 }
@@ -110,6 +119,7 @@ pub struct Matcher<'a> {
     request: &'a CertificateRequest,
     authorities: &'a Authorities,
     requested: Option<Requested>,
+    in_force: Option<InForce<'a>>,
     now: Timestamp,
 }
 
@@ -117,7 +127,12 @@ impl<'a> Matcher<'a> {
     /// Prepares a request against the authorities of a store.
     pub fn new(request: &'a CertificateRequest, authorities: &'a Authorities, now: Timestamp) -> Self {
         let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
-        Self { request, authorities, requested, now }
+        Self { request, authorities, requested, in_force: None, now }
+    }
+
+    /// Under these rules.
+    pub fn under(self, in_force: InForce<'a>) -> Self {
+        Self { in_force: Some(in_force), ..self }
     }
 
     /// The names to look identities up by; `None` when the server takes any.
@@ -125,9 +140,31 @@ impl<'a> Matcher<'a> {
         self.requested.as_ref()
     }
 
-    /// Every reason why this certificate is no candidate; none when it is one.
-    pub fn reasons(&self, certificate: &Certificate) -> Vec<Reason> {
-        reasons(certificate, self.requested.as_ref(), &self.request.schemes)
+    /// Every reason why this identity is no candidate; none when it is one.
+    pub fn reasons(&self, identity: &Identity) -> Vec<Reason> {
+        let mut reasons = reasons(identity.certificate(), self.requested.as_ref(), &self.request.schemes);
+        if self.request.is_visible() && (identity.requires_tls13() || self.demands_tls13(identity).is_some()) {
+            reasons.push(Reason::RequiresTls13);
+        }
+        if self.denied(identity).is_some() {
+            reasons.push(Reason::DeniedByRule);
+        }
+        reasons
+    }
+
+    /// The rule that forbids sending this identity.
+    pub fn denied(&self, identity: &Identity) -> Option<&Ruled> {
+        self.in_force.as_ref()?.denied(identity.certificate())
+    }
+
+    /// The rule by which this identity goes out in TLS 1.3 only.
+    pub fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
+        self.in_force.as_ref()?.demands_tls13(identity.certificate())
+    }
+
+    /// The rule that selects this identity without asking.
+    pub fn selects(&self, identity: &Identity) -> Option<&Ruled> {
+        self.in_force.as_ref()?.selects(identity.certificate())
     }
 
     /// Whether the validity of this certificate is neither over nor still to come.
@@ -165,7 +202,7 @@ impl<'a> Matcher<'a> {
     ) -> Vec<Candidate> {
         let mut ranked: Vec<_> = identities
             .into_iter()
-            .filter(|identity| self.reasons(identity.certificate()).is_empty())
+            .filter(|identity| self.reasons(identity).is_empty())
             .map(|identity| {
                 let (certificate, chain) = (identity.certificate(), self.chain(identity.certificate()));
                 let warnings = self.warnings_with(certificate, &chain);

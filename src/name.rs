@@ -69,6 +69,12 @@ impl Name {
         self.rdns()?.iter().flatten().find(|a| a.short_name() == Some(short))?.text()
     }
 
+    /// The texts of all attributes of this type, in their order.
+    pub fn attributes(&self, short: &str) -> Vec<String> {
+        let rdns = self.rdns().unwrap_or_default();
+        rdns.iter().flatten().filter(|a| a.short_name() == Some(short)).filter_map(Attribute::text).collect()
+    }
+
     fn rdns(&self) -> Option<Vec<Vec<Attribute<'_>>>> {
         let (rest, name) = X509Name::from_der(&self.der).ok()?;
         if !rest.is_empty() {

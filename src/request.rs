@@ -103,6 +103,115 @@ impl fmt::Display for Destination {
     }
 }
 
+/// Whether a request carries credentials, a client certificate among them: the credentials mode of the Fetch standard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Credentials {
+    /// It does, where the server asks.
+    #[default]
+    Include,
+    /// No certificate is sent and none asked about, whatever is remembered.
+    Omit,
+}
+
+impl Credentials {
+    /// The same, except that a CORS-preflight request always omits: an OPTIONS request with `Origin` and
+    /// `Access-Control-Request-Method` (Fetch standard, section 4.8).
+    pub fn unless_preflight(self, method: &str, has_header: impl Fn(&str) -> bool) -> Self {
+        let preflight = method == "OPTIONS" && has_header("origin") && has_header("access-control-request-method");
+        if preflight { Self::Omit } else { self }
+    }
+}
+
+/// What one request is for: its destination, its path where that is known, and whether it carries credentials.
+///
+/// Decisions are keyed by the destination alone; rules may also look at the path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    destination: Destination,
+    path: Option<String>,
+    credentials: Credentials,
+}
+
+impl Target {
+    /// A request to this destination, for a path that is not known.
+    pub fn new(destination: Destination) -> Self {
+        Self { destination, path: None, credentials: Credentials::Include }
+    }
+
+    /// For this path of a URL, as it goes over the wire.
+    pub fn with_path(self, path: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), ..self }
+    }
+
+    /// With or without credentials.
+    pub fn with_credentials(self, credentials: Credentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    /// Where it goes.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// The path of its URL.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// Whether it carries credentials.
+    pub fn credentials(&self) -> Credentials {
+        self.credentials
+    }
+}
+
+impl From<Destination> for Target {
+    fn from(destination: Destination) -> Self {
+        Self::new(destination)
+    }
+}
+
+impl From<&Destination> for Target {
+    fn from(destination: &Destination) -> Self {
+        Self::new(destination.clone())
+    }
+}
+
+impl From<&Target> for Target {
+    fn from(target: &Target) -> Self {
+        target.clone()
+    }
+}
+
+/// A kind of client certificate, as TLS 1.2 and the platformKeys interface of Chrome name it: by the signature its key
+/// makes (RFC 5246 section 7.4.4, RFC 8422 section 5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CertificateType {
+    /// rsa_sign.
+    RsaSign,
+    /// ecdsa_sign, which stands for Ed25519 too.
+    EcdsaSign,
+}
+
+impl CertificateType {
+    fn schemes(self) -> &'static [SignatureScheme] {
+        use SignatureScheme as S;
+        match self {
+            Self::RsaSign => &[
+                S::RSA_PSS_SHA256,
+                S::RSA_PSS_SHA384,
+                S::RSA_PSS_SHA512,
+                S::RSA_PKCS1_SHA256,
+                S::RSA_PKCS1_SHA384,
+                S::RSA_PKCS1_SHA512,
+            ],
+            Self::EcdsaSign => {
+                &[S::ECDSA_NISTP256_SHA256, S::ECDSA_NISTP384_SHA384, S::ECDSA_NISTP521_SHA512, S::ED25519]
+            }
+        }
+    }
+}
+
 /// A server's CertificateRequest (RFC 8446 section 4.3.2, RFC 5246 section 7.4.4), as far as rustls tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateRequest {
@@ -122,6 +231,12 @@ impl CertificateRequest {
             schemes: sigschemes.to_vec(),
             version: None,
         }
+    }
+
+    /// A request nobody sent: for certificates of these types, under these authorities (any, where none is named).
+    pub fn of_types(types: &[CertificateType], authorities: Vec<Name>) -> Self {
+        let schemes = types.iter().flat_map(|kind| kind.schemes()).copied().collect();
+        Self { authorities, schemes, version: None }
     }
 
     /// Whether the certificate would be visible to whoever listens.

@@ -12,21 +12,20 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme};
 
 use crate::certificate::Certificate;
 use crate::decisions::Answer;
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::matching::{Reason, common_scheme, reasons};
+use crate::refusal::find;
 use crate::request::CertificateRequest;
 use crate::selector::{Prepared, Source};
 use crate::trace::{Trace, Traced};
@@ -78,70 +77,6 @@ pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'
         rustls::Error::InvalidCertificate(error) => Some(error),
         _ => None,
     })
-}
-
-/// The alert the other side sent, in an error of rustls or of anything wrapped around it.
-pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
-    find(error, &|rustls| match rustls {
-        rustls::Error::AlertReceived(alert) => Some(alert),
-        _ => None,
-    })
-    .copied()
-}
-
-/// Whether an alert refuses the identity, or refuses because none was sent. It does only where the server asked for a
-/// certificate: [`Resolver::was_asked`].
-///
-/// In TLS 1.2 such an alert ends the handshake, in TLS 1.3 it comes with the first read after it. handshake_failure is
-/// how TLS 1.2 servers say that they miss a certificate.
-pub fn refuses(alert: AlertDescription) -> bool {
-    use AlertDescription as A;
-    matches!(
-        alert,
-        A::BadCertificate
-            | A::UnsupportedCertificate
-            | A::CertificateRevoked
-            | A::CertificateExpired
-            | A::CertificateUnknown
-            | A::UnknownCA
-            | A::AccessDenied
-            | A::CertificateRequired
-            | A::HandshakeFailure
-            | A::NoCertificate
-    )
-}
-
-/// The name of an alert as RFC 8446 section 6 has it: `unknown_ca`.
-pub fn alert_name(alert: AlertDescription) -> String {
-    let mut name = String::new();
-    let mut after_capital = true;
-    for c in format!("{alert:?}").chars() {
-        if c.is_ascii_uppercase() && !after_capital {
-            name.push('_');
-        }
-        after_capital = c.is_ascii_uppercase();
-        name.push(c.to_ascii_lowercase());
-    }
-    name
-}
-
-/// Looks through a chain of errors for a rustls one. I/O errors hide what they wrap from `source()`.
-fn find<'a, T: ?Sized>(
-    error: &'a (dyn StdError + 'static),
-    look: &dyn Fn(&'a rustls::Error) -> Option<&'a T>,
-) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref().and_then(look) {
-            return Some(found);
-        }
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 /// Answers the certificate requests of one destination, out of memory alone.
@@ -225,9 +160,7 @@ impl Resolver {
         // or rustls would send an empty Certificate without a word
         if selection.source == Source::Given {
             if reasons.contains(&Reason::NoCommonSignatureScheme) {
-                let reason = Reason::NoCommonSignatureScheme.text();
-                let error = Error::DoesNotFit { name: identity.name().to_owned(), reason };
-                return stand_in(Why::Failed(Arc::new(error)));
+                return stand_in(does_not_fit(identity, Reason::NoCommonSignatureScheme));
             }
         } else if !reasons.is_empty() {
             return undecided();
@@ -240,7 +173,16 @@ impl Resolver {
         let chain = authorities.chain(certificate, requested.as_ref());
         let sent = std::iter::once(certificate).chain(chain.intermediates());
         let der = sent.map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
-        Some(Arc::new(CertifiedKey::new(der, Arc::new(key))))
+        let key: Arc<dyn SigningKey> = if self.prepared.requires_tls13 {
+            let why = match selection.source {
+                Source::Given => does_not_fit(identity, Reason::RequiresTls13),
+                _ => Why::Undecided(request.clone()),
+            };
+            Arc::new(Tls13Only { key, otherwise: StandIn { resolver: self.id, why } })
+        } else {
+            Arc::new(key)
+        };
+        Some(Arc::new(CertifiedKey::new(der, key)))
     }
 }
 
@@ -357,6 +299,43 @@ impl Signer for StoredSigner {
     }
 }
 
+/// A key that signs in TLS 1.3 only; below, its certificate would be visible to whoever listens.
+#[derive(Debug)]
+struct Tls13Only {
+    key: StoredKey,
+    otherwise: StandIn,
+}
+
+impl SigningKey for Tls13Only {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let (signer, otherwise) = (self.key.choose_scheme(offered)?, self.otherwise.choose_scheme(offered)?);
+        Some(Box::new(Tls13OnlySigner { signer, otherwise }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[derive(Debug)]
+struct Tls13OnlySigner {
+    signer: Box<dyn Signer>,
+    otherwise: Box<dyn Signer>,
+}
+
+impl Signer for Tls13OnlySigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        match signed_version(message) {
+            ProtocolVersion::TLSv1_3 => self.signer.sign(message),
+            _ => self.otherwise.sign(message),
+        }
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
 /// Stands in for a key so that the handshake ends where the signature would be made: after the server was verified.
 #[derive(Clone, Debug)]
 struct StandIn {
@@ -373,6 +352,10 @@ enum Why {
     Failed(Arc<Error>),
     /// Its key cannot be had before the vault is unlocked.
     Locked,
+}
+
+fn does_not_fit(identity: &Identity, reason: Reason) -> Why {
+    Why::Failed(Arc::new(Error::DoesNotFit { name: identity.name().to_owned(), reason: reason.text() }))
 }
 
 impl SigningKey for StandIn {
@@ -424,29 +407,6 @@ fn other(error: Arc<dyn StdError + Send + Sync>) -> rustls::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn alerts_have_their_names_from_the_rfc() {
-        let cases = [
-            (AlertDescription::UnknownCA, "unknown_ca"),
-            (AlertDescription::BadCertificate, "bad_certificate"),
-            (AlertDescription::HandshakeFailure, "handshake_failure"),
-            (AlertDescription::CertificateRequired, "certificate_required"),
-            (AlertDescription::AccessDenied, "access_denied"),
-        ];
-        for (alert, name) in cases {
-            assert_eq!(alert_name(alert), name);
-        }
-    }
-
-    #[test]
-    fn an_alert_is_found_however_deep() {
-        let unknown_ca = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
-        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, unknown_ca));
-        assert_eq!(alert(&wrapped), Some(AlertDescription::UnknownCA));
-        assert!(wish(&wrapped).is_none());
-        assert!(refuses(AlertDescription::UnknownCA) && !refuses(AlertDescription::InternalError));
-    }
 
     #[test]
     fn the_version_is_read_off_what_is_signed() {

@@ -1,21 +1,24 @@
 //! The selector: where request, store, decisions and chooser meet. It answers, and says why.
 
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::authority::Authorities;
-use crate::chooser::{Chooser, NoChooser, Question, Reply, Unfit};
-use crate::clock::{Clock, WallClock};
-use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered, Scope};
+use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply, Unfit};
+use crate::clock::{Clock, Timestamp, WallClock};
+use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered};
 use crate::error::Error;
 use crate::history::Use;
 use crate::identity::Identity;
 use crate::matching::{Candidate, Matcher, is_valid_at};
-use crate::request::{CertificateRequest, Destination};
+use crate::name::Name;
+use crate::policy::PolicyFiles;
+use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
+use crate::rules::Rules;
 use crate::store::Store;
+use crate::turn::{QuestionId, Said, Turn};
 use crate::vault::{NoUnlocker, SealedKey, Unlocker, Vault};
 
 /// Why an answer is what it is. Displayed as in the JSON of `explain` and `history`.
@@ -24,6 +27,8 @@ use crate::vault::{NoUnlocker, SealedKey, Unlocker, Vault};
 pub enum Source {
     /// It was remembered.
     Decision,
+    /// A rule says so, or a setting that selects without asking.
+    Rule,
     /// The chooser said so.
     Ask,
     /// No identity fits, so none is sent.
@@ -38,6 +43,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Decision => "decision",
+            Self::Rule => "rule",
             Self::Ask => "ask",
             Self::NoCandidate => "no_candidate",
             Self::Given => "given",
@@ -53,21 +59,40 @@ pub struct Selection {
     pub answer: Answer,
     /// Why.
     pub source: Source,
+    /// The rule or the setting that said so, in words for a person, where one did.
+    pub rule: Option<String>,
+}
+
+impl Selection {
+    fn new(answer: Answer, source: Source) -> Self {
+        Self { answer, source, rule: None }
+    }
+
+    fn by(rule: impl fmt::Display, answer: Answer) -> Self {
+        Self { answer, source: Source::Rule, rule: Some(rule.to_string()) }
+    }
 }
 
 /// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    pub(crate) destination: Destination,
+    pub(crate) target: Target,
     pub(crate) selection: Option<Selection>,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) key: Option<(SealedKey, Arc<Vault>)>,
+    /// Whether the identity goes out in TLS 1.3 only.
+    pub(crate) requires_tls13: bool,
 }
 
 impl Prepared {
     /// Where it may go, and nowhere else.
     pub fn destination(&self) -> &Destination {
-        &self.destination
+        self.target.destination()
+    }
+
+    /// What it is for.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// What was selected; `None` while that waits for the server's request.
@@ -79,53 +104,61 @@ impl Prepared {
     #[cfg(feature = "tokio")]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let sealed = |prepared: &Self| prepared.key.as_ref().map(|(key, _)| key.clone());
-        self.destination == other.destination
+        self.destination() == other.destination()
             && self.selection == other.selection
+            && self.requires_tls13 == other.requires_tls13
             && Arc::ptr_eq(&self.authorities, &other.authorities)
             && sealed(self) == sealed(other)
     }
 }
 
-/// What answers a request before anyone is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Foreseen {
-    /// A decision, with what it says.
-    Decision(Answer),
-    /// None is sent, because none fits.
-    NoCandidate,
-    /// The chooser is asked.
-    Ask,
+/// What a connection was opened with. Whoever keeps connections asks [`Selector::stands`] before each further request
+/// over one of them.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    destination: Destination,
+    /// What the server asked for and what it was answered, if it asked.
+    answered: Option<(CertificateRequest, Answer)>,
+}
+
+impl Standing {
+    /// Of a connection to this destination whose server asked for `answered.0` and was answered with `answered.1`.
+    pub fn new(destination: Destination, answered: Option<(CertificateRequest, Answer)>) -> Self {
+        Self { destination, answered }
+    }
 }
 
 /// Selects identities out of a store. Made by [`Selector::new`] and the `with_...` functions.
 pub struct Selector {
     store: Arc<Store>,
-    mode: Mode,
+    mode: Option<Mode>,
+    policies: PolicyFiles,
     chooser: Arc<dyn Chooser>,
     unlocker: Arc<dyn Unlocker>,
     clock: Arc<dyn Clock>,
 }
 
 impl Selector {
-    /// A selector in the store's own mode that asks nobody.
-    ///
-    /// # Errors
-    /// Those of reading the store.
-    pub fn new(store: Arc<Store>) -> Result<Self, Error> {
-        let mode = store.mode()?;
-        Ok(Self {
+    /// A selector in the store's own mode, under the administrator's rules, that asks nobody.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self {
             store,
-            mode,
+            mode: None,
+            policies: PolicyFiles::in_directory(PolicyFiles::DIRECTORY),
             chooser: Arc::new(NoChooser),
             unlocker: Arc::new(NoUnlocker),
             clock: Arc::new(WallClock),
-        })
+        }
     }
 
     /// In this mode, whatever the store says.
     pub fn with_mode(self, mode: Mode) -> Self {
-        Self { mode, ..self }
+        Self { mode: Some(mode), ..self }
+    }
+
+    /// Under the rules of these files besides those of the store.
+    pub fn with_policies(self, policies: PolicyFiles) -> Self {
+        Self { policies, ..self }
     }
 
     /// Asking this chooser.
@@ -148,38 +181,53 @@ impl Selector {
         &self.store
     }
 
-    /// How decisions are keyed.
-    pub fn mode(&self) -> Mode {
-        self.mode
+    /// The administrator's rules it selects under.
+    pub fn policies(&self) -> &PolicyFiles {
+        &self.policies
+    }
+
+    /// How decisions are keyed by now.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn mode(&self) -> Result<Mode, Error> {
+        match self.mode {
+            Some(mode) => Ok(mode),
+            None => Ok(self.store.settings()?.mode),
+        }
     }
 
     /// The time, by its clock.
-    pub fn now(&self) -> crate::clock::Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// What is known before the server asks: the remembered answer, unless its identity is out of its validity.
+    /// What is known before the server asks: that credentials are omitted, that a rule denies every identity, or the
+    /// remembered answer, unless its identity is out of its validity or denied.
     ///
     /// Reads the store, and asks nobody.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn prepare(&self, destination: &Destination) -> Result<Prepared, Error> {
-        let Remembered { answer, authorities } = self.store.remembered(&self.mode.scope(destination))?;
-        let usable = answer.filter(|(answer, _)| match answer {
-            Answer::Identity(identity) => is_valid_at(identity.certificate(), self.clock.now()),
+    pub fn prepare(&self, target: impl Into<Target>) -> Result<Prepared, Error> {
+        let target = target.into();
+        let look = self.look(&target)?;
+        let now = self.clock.now();
+        let in_force = look.rules.in_force(target.destination(), target.path());
+        let usable = look.remembered.answer.as_ref().filter(|(answer, _)| match answer {
+            Answer::Identity(identity) => {
+                is_valid_at(identity.certificate(), now) && in_force.denied(identity.certificate()).is_none()
+            }
             Answer::None => true,
         });
-        let (selection, key) = match usable {
-            Some((answer, key)) => (Some(Selection { answer, source: Source::Decision }), key),
-            None => (None, None),
+        let (selection, key) = match (unconditional(&target, &look.rules), usable) {
+            (Some(selection), _) => (Some(selection), None),
+            (None, Some((answer, key))) => (Some(Selection::new(answer.clone(), Source::Decision)), key.clone()),
+            (None, None) => (None, None),
         };
-        Ok(Prepared {
-            destination: destination.clone(),
-            selection,
-            authorities,
-            key: key.map(|key| (key, self.store.vault())),
-        })
+        let requires_tls13 = requires_tls13(&target, &look.rules, selection.as_ref());
+        let key = key.map(|key| (key, self.store.vault()));
+        Ok(Prepared { target, selection, authorities: look.remembered.authorities, key, requires_tls13 })
     }
 
     /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks for as long
@@ -187,20 +235,52 @@ impl Selector {
     ///
     /// # Errors
     /// [`Error::Aborted`] and [`Error::NobodyToAsk`]: nothing was stored, and nothing may be sent. Those of the store.
-    pub fn select(&self, destination: &Destination, request: &CertificateRequest) -> Result<Prepared, Error> {
-        if let Some(selection) = self.selected_unasked(destination, request)? {
-            return self.prepared(destination, Some(selection));
+    pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
+        self.answer(&target.into(), request, None)
+    }
+
+    /// Answers a server once more that refused what it was sent. Asks, unless another answer was decided meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`Self::select`].
+    pub fn select_another(
+        &self,
+        target: impl Into<Target>,
+        request: &CertificateRequest,
+        refused: &Refused,
+    ) -> Result<Prepared, Error> {
+        self.answer(&target.into(), request, Some(refused))
+    }
+
+    fn answer(
+        &self,
+        target: &Target,
+        request: &CertificateRequest,
+        refused: Option<&Refused>,
+    ) -> Result<Prepared, Error> {
+        let answers_anew = |selection: &Selection| {
+            refused.is_none_or(|refused| refused.answer.fingerprint() != selection.answer.fingerprint())
+        };
+        let look = self.look(target)?;
+        let considered = self.consider(&look, target, request)?;
+        if let Some(selection) = considered.unasked().filter(&answers_anew) {
+            return self.prepared(target, Some(selection));
         }
         if !self.chooser.can_ask() {
-            return Err(self.nobody(destination, request)?);
+            return Err(considered.nobody(target.destination()));
         }
-        // Whoever waited here finds the answer the other was given
-        let _turn = self.turn_to_ask(destination)?;
-        let selection = match self.selected_unasked(destination, request)? {
+        let turn = self.turn_to_ask(&look, target, request, refused)?;
+        // Whoever waited here may find the answer that another was given
+        let look = self.look(target)?;
+        let considered = self.consider(&look, target, request)?;
+        let selection = match considered.unasked().filter(answers_anew) {
             Some(selection) => selection,
-            None => self.ask(destination, request)?,
+            None => match turn.heard()?.and_then(|said| considered.taken_over(said)) {
+                Some(answer) => Selection::new(answer.ok_or_else(|| aborted(target.destination()))?, Source::Ask),
+                None => self.ask(&turn, &look, &considered, target, refused)?,
+            },
         };
-        self.prepared(destination, Some(selection))
+        self.prepared(target, Some(selection))
     }
 
     /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
@@ -208,36 +288,116 @@ impl Selector {
     /// # Errors
     /// Those of reading.
     pub fn undecided(&self, destination: &Destination) -> Result<Prepared, Error> {
-        self.prepared(destination, None)
+        self.prepared(&destination.into(), None)
     }
 
     /// Takes this identity for this once, whatever is remembered.
     ///
     /// # Errors
-    /// Those of reading.
-    pub fn given(&self, destination: &Destination, identity: Identity) -> Result<Prepared, Error> {
-        let answer = Answer::Identity(Arc::new(identity));
-        self.prepared(destination, Some(Selection { answer, source: Source::Given }))
+    /// [`Error::Denied`] when a rule forbids it, and those of reading.
+    pub fn given(&self, target: impl Into<Target>, identity: Identity) -> Result<Prepared, Error> {
+        let target = target.into();
+        let look = self.look(&target)?;
+        let in_force = look.rules.in_force(target.destination(), target.path());
+        if let Some(ruled) = in_force.denied(identity.certificate()) {
+            return Err(Error::Denied {
+                name: identity.name().to_owned(),
+                destination: target.destination().to_string(),
+                rule: ruled.origin.to_string(),
+            });
+        }
+        self.prepared(&target, Some(Selection::new(Answer::Identity(Arc::new(identity)), Source::Given)))
     }
 
-    /// Sends no certificate, whatever is remembered.
+    /// What would answer this request, without asking and without storing anything; `None` when the chooser would be
+    /// asked.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn omitted(&self, destination: &Destination) -> Result<Prepared, Error> {
-        self.prepared(destination, Some(Selection { answer: Answer::None, source: Source::Omitted }))
+    pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Option<Selection>, Error> {
+        let target = target.into();
+        let look = self.look(&target)?;
+        Ok(self.consider(&look, &target, request)?.unasked())
     }
 
-    /// What would answer this request, without asking and without storing anything.
+    /// Holds every identity of the store against a request.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn foresee(&self, destination: &Destination, request: &CertificateRequest) -> Result<Foreseen, Error> {
-        Ok(match self.selected_unasked(destination, request)? {
-            Some(Selection { answer, source: Source::Decision }) => Foreseen::Decision(answer),
-            Some(_) => Foreseen::NoCandidate,
-            None => Foreseen::Ask,
-        })
+    pub fn assess(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Vec<Assessed>, Error> {
+        let target = target.into();
+        let look = self.look(&target)?;
+        let matcher = self.matcher(&look, &target, request);
+        let authorities = &look.remembered.authorities;
+        let assess = |identity: Identity| {
+            let chain = authorities.chain(identity.certificate(), matcher.requested());
+            let top = chain.authorities.last().map_or(identity.certificate(), |authority| &authority.certificate);
+            let reasons = matcher.reasons(&identity);
+            let rule = matcher.denied(&identity).or_else(|| matcher.demands_tls13(&identity));
+            Assessed {
+                warnings: if reasons.is_empty() { matcher.warnings(identity.certificate()) } else { Vec::new() },
+                missing: (!chain.complete).then(|| top.issuer().clone()),
+                rule: rule.map(|ruled| ruled.origin.to_string()),
+                reasons,
+                identity,
+            }
+        };
+        Ok(self.store.identities()?.into_iter().map(assess).collect())
+    }
+
+    /// Whether a connection may carry one more request: whether it would be opened with the same answer now. What was
+    /// chosen for once holds for one request only.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn stands(&self, standing: &Standing, target: impl Into<Target>) -> Result<bool, Error> {
+        let target = target.into();
+        if standing.destination != *target.destination() {
+            return Ok(false);
+        }
+        let Some((request, answer)) = &standing.answered else { return Ok(true) };
+        let now = self.foresee(&target, request)?;
+        Ok(now.is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
+    }
+
+    /// The identities with keys of certain types under certain authorities (any, where none is named), best first, as
+    /// Chrome's `platformKeys.selectClientCertificates` gives them. Where `interactive` names who asks, the chooser picks
+    /// one of them or none; nothing is stored and nothing sent.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`], and those of reading.
+    pub fn select_client_certificates(
+        &self,
+        types: &[CertificateType],
+        authorities: Vec<Name>,
+        interactive: Option<&Destination>,
+    ) -> Result<Vec<Arc<Identity>>, Error> {
+        let request = CertificateRequest::of_types(types, authorities);
+        let known = self.store.authorities()?;
+        let matcher = Matcher::new(&request, &known, self.clock.now());
+        let candidates = self.candidates(&matcher, interactive)?;
+        let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
+            return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
+        };
+        let question = Question {
+            destination,
+            request: &request,
+            candidates: &candidates,
+            authorities: &known,
+            mode: self.mode()?,
+            unfit: None,
+            refused: None,
+            now: self.clock.now(),
+        };
+        match self.chooser.choose(&question) {
+            Reply::Identity { index, .. } => {
+                let chosen = candidates.get(index).ok_or_else(|| aborted(destination))?;
+                Ok(vec![chosen.identity.clone()])
+            }
+            Reply::None { .. } => Ok(Vec::new()),
+            Reply::Abort => Err(aborted(destination)),
+            Reply::Nobody => Err(Error::NobodyToAsk { destination: destination.to_string(), remembered: None }),
+        }
     }
 
     /// Unlocks the vault, if it is locked. Blocks while the person types and the key is derived.
@@ -255,8 +415,8 @@ impl Selector {
     /// Those of reading.
     pub fn renew(&self, prepared: &Prepared) -> Result<Prepared, Error> {
         match &prepared.selection {
-            Some(Selection { source: Source::Decision, .. }) => self.prepare(&prepared.destination),
-            selection => self.prepared(&prepared.destination, selection.clone()),
+            Some(Selection { source: Source::Decision, .. }) => self.prepare(&prepared.target),
+            selection => self.prepared(&prepared.target, selection.clone()),
         }
     }
 
@@ -282,16 +442,13 @@ impl Selector {
             alert,
             tls_version,
         };
-        let scope = self.mode.scope(destination);
-        self.store.record(&used, &scope)?;
+        let mode = self.mode()?;
         let remembered = matches!(selection.source, Source::Decision | Source::Ask);
-        if self.mode == Mode::Chrome && outcome == Outcome::Refused && remembered {
-            self.store.forget(&scope)?;
-        }
-        Ok(())
+        self.store.record(&used, &mode.scope(destination), mode == Mode::Chrome && remembered)
     }
 
-    fn prepared(&self, destination: &Destination, selection: Option<Selection>) -> Result<Prepared, Error> {
+    fn prepared(&self, target: &Target, selection: Option<Selection>) -> Result<Prepared, Error> {
+        let look = self.look(target)?;
         let key = match selection.as_ref().and_then(|selection| selection.answer.fingerprint()) {
             None => None,
             Some(fingerprint) => {
@@ -300,94 +457,204 @@ impl Selector {
                 Some((sealed, self.store.vault()))
             }
         };
-        Ok(Prepared { destination: destination.clone(), selection, authorities: self.store.authorities()?, key })
+        let requires_tls13 = requires_tls13(target, &look.rules, selection.as_ref());
+        Ok(Prepared {
+            target: target.clone(),
+            selection,
+            authorities: look.remembered.authorities,
+            key,
+            requires_tls13,
+        })
     }
 
-    fn remembered(&self, scope: &Scope) -> Result<Option<Answer>, Error> {
-        Ok(self.store.remembered(scope)?.answer.map(|(answer, _)| answer))
+    fn look(&self, target: &Target) -> Result<Look, Error> {
+        let mut remembered = self.store.remembered(target.destination(), self.mode)?;
+        let (rules, prompt_on_multiple) = self.policies.join(remembered.rules.clone())?;
+        remembered.settings.prompt_on_multiple |= prompt_on_multiple;
+        Ok(Look { remembered, rules })
     }
 
-    /// What answers without asking: a decision that still fits, or that there is nothing to ask about.
-    fn selected_unasked(
+    fn matcher<'a>(&self, look: &'a Look, target: &Target, request: &'a CertificateRequest) -> Matcher<'a> {
+        let in_force = look.rules.in_force(target.destination(), target.path());
+        Matcher::new(request, &look.remembered.authorities, self.clock.now()).under(in_force)
+    }
+
+    fn consider<'a>(
         &self,
-        destination: &Destination,
-        request: &CertificateRequest,
-    ) -> Result<Option<Selection>, Error> {
-        let authorities = self.store.authorities()?;
-        let matcher = Matcher::new(request, &authorities, self.clock.now());
-        if let Some(answer) = self.remembered(&self.mode.scope(destination))?
-            && unfit(&matcher, &answer).is_none()
-        {
-            return Ok(Some(Selection { answer, source: Source::Decision }));
-        }
-        let none_fits = self.candidates(&matcher, destination)?.is_empty();
-        Ok(none_fits.then_some(Selection { answer: Answer::None, source: Source::NoCandidate }))
+        look: &'a Look,
+        target: &Target,
+        request: &'a CertificateRequest,
+    ) -> Result<Considered<'a>, Error> {
+        let matcher = self.matcher(look, target, request);
+        let candidates = self.candidates(&matcher, Some(target.destination()))?;
+        Ok(Considered { look, request, unconditional: unconditional(target, &look.rules), matcher, candidates })
     }
 
-    fn candidates(&self, matcher: &Matcher<'_>, destination: &Destination) -> Result<Vec<Candidate>, Error> {
+    fn candidates(&self, matcher: &Matcher<'_>, destination: Option<&Destination>) -> Result<Vec<Candidate>, Error> {
         let identities = match matcher.requested() {
             Some(requested) => self.store.identities_under(requested)?,
             None => self.store.identities()?.into_iter().map(Arc::new).collect(),
         };
-        Ok(matcher.candidates(identities, &self.store.used_before(destination)?))
+        let used_before = destination.map(|destination| self.store.used_before(destination)).transpose()?;
+        Ok(matcher.candidates(identities, &used_before.unwrap_or_default()))
     }
 
-    fn ask(&self, destination: &Destination, request: &CertificateRequest) -> Result<Selection, Error> {
-        let authorities = self.store.authorities()?;
-        let now = self.clock.now();
-        let matcher = Matcher::new(request, &authorities, now);
-        let scope = self.mode.scope(destination);
-        let candidates = self.candidates(&matcher, destination)?;
-        let unfit = self.remembered(&scope)?.and_then(|answer| unfit(&matcher, &answer));
+    fn ask(
+        &self,
+        turn: &Turn,
+        look: &Look,
+        considered: &Considered<'_>,
+        target: &Target,
+        refused: Option<&Refused>,
+    ) -> Result<Selection, Error> {
+        let (destination, mode) = (target.destination(), look.remembered.settings.mode);
+        let candidates = &considered.candidates;
         let reply = self.chooser.choose(&Question {
             destination,
-            request,
-            candidates: &candidates,
-            authorities: &authorities,
-            mode: self.mode,
-            unfit: unfit.as_ref(),
-            now,
+            request: considered.request,
+            candidates,
+            authorities: &look.remembered.authorities,
+            mode,
+            unfit: considered.unfit().as_ref(),
+            refused,
+            now: self.clock.now(),
         });
-        let aborted = || Error::Aborted { destination: destination.to_string() };
         let (answer, lifetime) = match reply {
             Reply::Identity { index, lifetime } => {
-                let chosen = candidates.get(index).ok_or_else(aborted)?;
+                let chosen = candidates.get(index).ok_or_else(|| aborted(destination))?;
                 (Answer::Identity(chosen.identity.clone()), lifetime)
             }
             Reply::None { lifetime } => (Answer::None, lifetime),
-            Reply::Abort => return Err(aborted()),
-            Reply::Nobody => return Err(self.nobody(destination, request)?),
+            Reply::Abort => {
+                turn.tell(Said::Abort)?;
+                return Err(aborted(destination));
+            }
+            Reply::Nobody => return Err(considered.nobody(destination)),
         };
-        let lifetime = if self.mode == Mode::Chrome { Lifetime::Permanent } else { lifetime };
-        self.store.remember(&scope, answer.fingerprint(), lifetime, self.clock.now())?;
-        Ok(Selection { answer, source: Source::Ask })
-    }
-
-    /// The error when nobody can be asked, which says why what is remembered does not do.
-    fn nobody(&self, destination: &Destination, request: &CertificateRequest) -> Result<Error, Error> {
-        let authorities = self.store.authorities()?;
-        let matcher = Matcher::new(request, &authorities, self.clock.now());
-        let remembered = self.remembered(&self.mode.scope(destination))?;
-        let unfit = remembered.and_then(|answer| unfit(&matcher, &answer));
-        Ok(Error::NobodyToAsk {
-            destination: destination.to_string(),
-            remembered: unfit.map(|unfit| unfit.to_string()),
-        })
+        let lifetime = if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime };
+        self.store.remember(&mode.scope(destination), answer.fingerprint(), lifetime, self.clock.now())?;
+        turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity))?;
+        Ok(Selection::new(answer, Source::Ask))
     }
 
     /// Holds back everyone else who would ask about the same scope, in this process and in others, until it is dropped.
-    /// The system takes it back from a process that dies.
-    fn turn_to_ask(&self, destination: &Destination) -> Result<File, Error> {
-        let mut question = Sha256::new();
-        question.update(self.store.path().as_os_str().as_encoded_bytes());
-        question.update(self.mode.scope(destination).to_string());
-        let [first, ..] = <[u8; 32]>::from(question.finalize());
-        let file = self.store.session().lock_file(first)?;
-        if file.try_lock().is_err() {
-            self.chooser.waiting(destination);
-            file.lock().map_err(|source| Error::Io { path: self.store.path().to_owned(), source })?;
+    fn turn_to_ask(
+        &self,
+        look: &Look,
+        target: &Target,
+        request: &CertificateRequest,
+        refused: Option<&Refused>,
+    ) -> Result<Turn, Error> {
+        let mut scope = Sha256::new();
+        scope.update(self.store.path().as_os_str().as_encoded_bytes());
+        scope.update(look.remembered.settings.mode.scope(target.destination()).to_string());
+        let [slot, ..] = <[u8; 32]>::from(scope.clone().finalize());
+        let question = question_id(scope, request, refused);
+        Turn::wait(self.store.session(), slot, question, || self.chooser.waiting(target.destination()))
+    }
+}
+
+/// An identity held against a request.
+#[derive(Clone, Debug)]
+pub struct Assessed {
+    /// The identity.
+    pub identity: Identity,
+    /// Why it is no candidate; empty when it is one.
+    pub reasons: Vec<crate::matching::Reason>,
+    /// What should be known before it is sent, when it is a candidate.
+    pub warnings: Vec<crate::matching::Warning>,
+    /// The issuer whose certificate the store lacks to complete its chain.
+    pub missing: Option<Name>,
+    /// The rule behind a reason, in words for a person.
+    pub rule: Option<String>,
+}
+
+/// All that bears on an answer, of one moment.
+struct Look {
+    remembered: Remembered,
+    /// Those of the store and the administrator's.
+    rules: Arc<Rules>,
+}
+
+/// A request, held against what the store has.
+struct Considered<'a> {
+    look: &'a Look,
+    request: &'a CertificateRequest,
+    unconditional: Option<Selection>,
+    matcher: Matcher<'a>,
+    candidates: Vec<Candidate>,
+}
+
+impl Considered<'_> {
+    /// What answers without asking: what holds for every request, a decision that fits, that there is nothing to ask
+    /// about, a rule, a setting; in this order.
+    fn unasked(&self) -> Option<Selection> {
+        self.unconditional
+            .clone()
+            .or_else(|| self.decided())
+            .or_else(|| self.candidates.is_empty().then(|| Selection::new(Answer::None, Source::NoCandidate)))
+            .or_else(|| self.ruled())
+            .or_else(|| self.automatic())
+    }
+
+    fn decided(&self) -> Option<Selection> {
+        let (answer, _) = self.look.remembered.answer.as_ref()?;
+        self.unfit().is_none().then(|| Selection::new(answer.clone(), Source::Decision))
+    }
+
+    /// Why the remembered answer does not do; `None` when it does, or nothing is remembered.
+    fn unfit(&self) -> Option<Unfit> {
+        let (Answer::Identity(identity), _) = self.look.remembered.answer.as_ref()? else { return None };
+        let reasons = self.matcher.reasons(identity);
+        let fits = reasons.is_empty() && self.matcher.is_valid_now(identity.certificate());
+        (!fits).then(|| Unfit { identity: (**identity).clone(), reasons })
+    }
+
+    /// The first candidate that a rule selects, or the only one where several are to be asked about.
+    fn ruled(&self) -> Option<Selection> {
+        let mut selected = self.valid().filter_map(|candidate| {
+            let ruled = self.matcher.selects(&candidate.identity)?;
+            Some((candidate, ruled))
+        });
+        let (candidate, ruled) = selected.next()?;
+        if self.look.remembered.settings.prompt_on_multiple && selected.next().is_some() {
+            return None;
         }
-        Ok(file)
+        Some(Selection::by(ruled, Answer::Identity(candidate.identity.clone())))
+    }
+
+    fn automatic(&self) -> Option<Selection> {
+        let settings = &self.look.remembered.settings;
+        let first = self.valid().next()?;
+        let answer = || Answer::Identity(first.identity.clone());
+        if settings.select_automatically {
+            return Some(Selection::by("the setting select-automatically", answer()));
+        }
+        let only = settings.use_single_candidate && self.candidates.len() == 1;
+        only.then(|| Selection::by("the setting use-single-candidate", answer()))
+    }
+
+    /// What is out of its validity goes nowhere without somebody picking it.
+    fn valid(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|candidate| self.matcher.is_valid_now(candidate.identity.certificate()))
+    }
+
+    /// What was said to another who asked the same, as far as it does here; `Some(None)` when that was to abort.
+    fn taken_over(&self, said: Said) -> Option<Option<Answer>> {
+        match said {
+            Said::Abort => Some(None),
+            Said::None => Some(Some(Answer::None)),
+            Said::Identity(fingerprint) => {
+                let candidate = self.candidates.iter().find(|known| known.identity.fingerprint() == fingerprint)?;
+                Some(Some(Answer::Identity(candidate.identity.clone())))
+            }
+        }
+    }
+
+    /// The error when nobody can be asked, which says why what is remembered does not do.
+    fn nobody(&self, destination: &Destination) -> Error {
+        let remembered = self.unfit().map(|unfit| unfit.to_string());
+        Error::NobodyToAsk { destination: destination.to_string(), remembered }
     }
 }
 
@@ -397,12 +664,42 @@ impl fmt::Debug for Selector {
     }
 }
 
-/// Why a remembered answer does not do; `None` when it does.
-fn unfit(matcher: &Matcher<'_>, answer: &Answer) -> Option<Unfit> {
-    let Answer::Identity(identity) = answer else {
-        return None;
-    };
-    let reasons = matcher.reasons(identity.certificate());
-    let fits = reasons.is_empty() && matcher.is_valid_now(identity.certificate());
-    (!fits).then(|| Unfit { identity: (**identity).clone(), reasons })
+fn aborted(destination: &Destination) -> Error {
+    Error::Aborted { destination: destination.to_string() }
+}
+
+/// What answers every request of a server, whatever is remembered: credentials are omitted, or a rule denies every identity.
+fn unconditional(target: &Target, rules: &Rules) -> Option<Selection> {
+    if target.credentials() == Credentials::Omit {
+        return Some(Selection::new(Answer::None, Source::Omitted));
+    }
+    let in_force = rules.in_force(target.destination(), target.path());
+    in_force.denies_all().map(|ruled| Selection::by(ruled, Answer::None))
+}
+
+fn requires_tls13(target: &Target, rules: &Rules, selection: Option<&Selection>) -> bool {
+    let Some(Answer::Identity(identity)) = selection.map(|selection| &selection.answer) else { return false };
+    let in_force = rules.in_force(target.destination(), target.path());
+    identity.requires_tls13() || in_force.demands_tls13(identity.certificate()).is_some()
+}
+
+/// Two questions are the same when one answer does for both: about the same scope, the same authorities and signatures, as
+/// visible to others, and after the same refusal.
+fn question_id(mut hash: Sha256, request: &CertificateRequest, refused: Option<&Refused>) -> QuestionId {
+    let mut authorities: Vec<&[u8]> = request.authorities.iter().map(Name::der).collect();
+    authorities.sort_unstable();
+    for authority in authorities {
+        hash.update((authority.len() as u64).to_be_bytes());
+        hash.update(authority);
+    }
+    let mut schemes: Vec<u16> = request.schemes.iter().map(|scheme| u16::from(*scheme)).collect();
+    schemes.sort_unstable();
+    for scheme in schemes {
+        hash.update(scheme.to_be_bytes());
+    }
+    hash.update([u8::from(request.is_visible()), u8::from(refused.is_some())]);
+    if let Some(identity) = refused.and_then(|refused| refused.answer.fingerprint()) {
+        hash.update(identity.as_bytes());
+    }
+    hash.finalize().into()
 }

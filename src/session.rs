@@ -4,10 +4,11 @@
 //! the token; once the directory is gone, no decision with it counts any more. Without `XDG_RUNTIME_DIR` a directory in
 //! the temporary directory serves, until the machine restarts or cleans up.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use directories::ProjectDirs;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -15,10 +16,11 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use crate::error::Error;
 use crate::name::hexadecimal;
 
-/// The directory that goes away at logout.
+/// The directory that goes away at logout, or a session of a program's own.
 #[derive(Clone, Debug)]
 pub struct Session {
     directory: PathBuf,
+    own: Option<Arc<str>>,
 }
 
 impl Session {
@@ -26,12 +28,28 @@ impl Session {
     pub fn login() -> Self {
         let runtime = ProjectDirs::from("", "", "cardcase").and_then(|dirs| dirs.runtime_dir().map(Path::to_owned));
         let fallback = || std::env::temp_dir().join(format!("cardcase-{}", rustix::process::geteuid().as_raw()));
-        Self { directory: runtime.unwrap_or_else(fallback) }
+        Self { directory: runtime.unwrap_or_else(fallback), own: None }
+    }
+
+    /// A session that nobody else is in: what is decided for it holds as long as the store opened with it. The directory
+    /// is that of the login session, so that questions are still asked one at a time on the machine.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is no randomness.
+    pub fn own() -> Result<Self, Error> {
+        let login = Self::login();
+        let token = login.new_token()?;
+        Ok(Self { own: Some(token.into()), ..login })
     }
 
     /// A session that lasts as long as this directory.
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        Self { directory: directory.into(), own: None }
+    }
+
+    /// The token of a session of a program's own.
+    pub(crate) fn own_token(&self) -> Option<&str> {
+        self.own.as_deref()
     }
 
     /// The token, if the session has one yet.
@@ -39,6 +57,9 @@ impl Session {
     /// # Errors
     /// [`Error::Io`] when the directory is not the user's alone.
     pub fn token(&self) -> Result<Option<String>, Error> {
+        if let Some(own) = self.own_token() {
+            return Ok(Some(own.to_owned()));
+        }
         match fs::read_to_string(self.token_file()) {
             Ok(token) => {
                 self.check_directory()?;
@@ -54,27 +75,32 @@ impl Session {
     /// # Errors
     /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
     pub fn begin(&self) -> Result<String, Error> {
+        if let Some(own) = self.own_token() {
+            return Ok(own.to_owned());
+        }
         self.prepare_directory()?;
         if let Some(token) = self.token()? {
             return Ok(token);
         }
-        let mut random = [0; 16];
         let failed = |source| Error::Io { path: self.token_file(), source };
-        default_provider().secure_random.fill(&mut random).map_err(|_| failed(ErrorKind::Other.into()))?;
-        self.publish(&hexadecimal(&random)).map_err(failed)?;
+        self.publish(&self.new_token()?).map_err(failed)?;
         self.token()?.ok_or_else(|| failed(ErrorKind::NotFound.into()))
     }
 
-    /// A file to hold a lock on while a person is asked. There are 256 of them: two questions that share one are asked
-    /// one after the other, which at one terminal they are anyway.
+    fn new_token(&self) -> Result<String, Error> {
+        let mut random = [0; 16];
+        let failed = |_| Error::Io { path: self.token_file(), source: ErrorKind::Other.into() };
+        default_provider().secure_random.fill(&mut random).map_err(failed)?;
+        Ok(hexadecimal(&random))
+    }
+
+    /// Where the turns of asking are kept ([`crate::turn`]).
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be made.
-    pub(crate) fn lock_file(&self, question: u8) -> Result<File, Error> {
+    /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
+    pub(crate) fn directory(&self) -> Result<&Path, Error> {
         self.prepare_directory()?;
-        let path = self.directory.join(format!("asking-{question:02x}"));
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        opened.map_err(|source| Error::Io { path, source })
+        Ok(&self.directory)
     }
 
     fn token_file(&self) -> PathBuf {

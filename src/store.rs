@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::identity::{Identity, Import, NewIdentity};
 use crate::name::{NameKey, is_unprintable};
 use crate::pkcs12::{self, Contents, KeyBag};
+use crate::rules::Rules;
 use crate::session::Session;
 use crate::vault::{Protection, SealedKey, Unlocker, Vault};
 use zeroize::Zeroizing;
@@ -31,8 +32,11 @@ use zeroize::Zeroizing;
 const APPLICATION_ID: i64 = 0x6361_7264;
 
 /// The migrations, in order. Add, never edit.
-static MIGRATIONS: [M<'static>; 2] =
-    [M::up(include_str!("../migrations/0001_store.sql")), M::up(include_str!("../migrations/0002_generation.sql"))];
+static MIGRATIONS: [M<'static>; 3] = [
+    M::up(include_str!("../migrations/0001_store.sql")),
+    M::up(include_str!("../migrations/0002_generation.sql")),
+    M::up(include_str!("../migrations/0003_rules.sql")),
+];
 
 /// How long to wait for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -52,12 +56,13 @@ pub struct Store {
     session: Session,
 }
 
-/// What was parsed before, as long as nobody changed an identity or an authority.
+/// What was parsed before, as long as nobody changed an identity, an authority or a rule.
 #[derive(Default)]
 pub(crate) struct Cache {
     generation: i64,
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
+    pub(crate) rules: Option<Arc<Rules>>,
 }
 
 /// What an import did.
@@ -264,6 +269,21 @@ impl Store {
         })
     }
 
+    /// The identities that this one renews ([`Identity::check_renewed_by`]), the one valid longest first.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
+        let mut old = self.with(|db| {
+            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
+            let rows = query.query_map([new.certificate().subject_key().as_bytes()], parse_identity)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        old.retain(|old| old.check_renewed_by(new).is_ok());
+        old.sort_by_key(|old| std::cmp::Reverse(old.certificate().not_after()));
+        Ok(old)
+    }
+
     fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE name = ?1"))?;
@@ -331,6 +351,18 @@ impl Store {
             }
         }
         Ok(added)
+    }
+
+    /// Lets an identity go out in TLS 1.3 only, or in every version again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
+    pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
+        let changed = self.transact(|db| {
+            let mut update = db.prepare_cached("UPDATE identities SET requires_tls13 = ?1 WHERE fingerprint = ?2")?;
+            update.execute(params![required, identity.as_bytes()])
+        })?;
+        if changed == 1 { Ok(()) } else { Err(Error::UnknownIdentity { id: identity.to_string() }) }
     }
 
     /// Removes identities, with the decisions on them. All of them or none.
@@ -412,7 +444,7 @@ impl Store {
         run().map_err(|error| store_error(&self.path, error))
     }
 
-    /// Reads with the cache, emptied first if identities or authorities changed since. In one transaction: all of it is of one moment, and
+    /// Reads with the cache, emptied first if identities, authorities or rules changed since. In one transaction: all of it is of one moment, and
     /// the file is locked once, which costs more than most queries.
     pub(crate) fn cached<T>(
         &self,
@@ -445,6 +477,16 @@ impl Store {
         let insert = "INSERT OR IGNORE INTO vault (id, protection, data_key) VALUES (1, ?1, ?2)";
         connection.execute(insert, params![protection_text(protection), data_key]).map_err(failed)?;
         read_vault(connection).map_err(failed)?.ok_or(Error::VaultDamaged)?.into_vault()
+    }
+}
+
+/// What was decided for a session of the program's own ends with it.
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(token) = self.session.own_token() {
+            // If this fails it is erased after half a year; nobody else has the token
+            let _ = self.with(|db| db.execute("DELETE FROM decisions WHERE session = ?1", [token]));
+        }
     }
 }
 
@@ -600,10 +642,10 @@ fn protection_text(protection: Protection) -> &'static str {
     }
 }
 
-const IDENTITY: &str = "SELECT id, fingerprint, certificate, name FROM identities";
+const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13 FROM identities";
 
 fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
-    Ok(Identity::new(row.get(3)?, parse_certificate(row, "identities")?))
+    Ok(Identity::new(row.get(3)?, parse_certificate(row, "identities")?, row.get(4)?))
 }
 
 /// The certificate of a row that begins with id, fingerprint and certificate. It has to be the one that the fingerprint
@@ -687,7 +729,7 @@ fn insert_identity(
         ":issuer_key": certificate.issuer_key().as_bytes(),
         ":added_at": now.0,
     })?;
-    Ok((Arc::new(Identity::new(name, certificate.clone())), true))
+    Ok((Arc::new(Identity::new(name, certificate.clone(), false)), true))
 }
 
 /// Whether it is new.

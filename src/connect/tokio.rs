@@ -15,9 +15,10 @@ use tokio_rustls::client::TlsStream;
 use super::server_name;
 use crate::decisions::Answer;
 use crate::error::Error;
-use crate::request::Destination;
-use crate::resolver::{Resolver, Wish, alert, invalid_certificate, wish};
-use crate::selector::{Prepared, Selection, Selector};
+use crate::refusal::{Refusal, alert};
+use crate::request::{CertificateRequest, Destination, Target};
+use crate::resolver::{Resolver, Wish, invalid_certificate, wish};
+use crate::selector::{Prepared, Selection, Selector, Standing};
 use crate::trace::{Trace, Traced};
 
 /// Connections made for one call of [`Connector::connect`]: the first, one after asking, one after unlocking, and one
@@ -49,6 +50,10 @@ pub struct Connection<IO> {
     pub stream: Watched<TlsStream<Traced<Patient<IO>>>>,
     /// What was sent and why; `None` when the server never asked.
     pub selection: Option<Selection>,
+    /// What the server asked for, if it did.
+    pub request: Option<CertificateRequest>,
+    /// For whoever keeps the connection for another request: [`Selector::stands`].
+    pub standing: Standing,
     /// The protocol agreed on by ALPN (RFC 7301).
     pub alpn: Option<Vec<u8>>,
     /// The version of TLS.
@@ -67,6 +72,11 @@ impl LateAlert {
         self.0.get().copied()
     }
 
+    /// The refusal that the alert is, if it is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.get().and_then(Refusal::of_alert)
+    }
+
     fn note(&self, error: &io::Error) {
         if let Some(alert) = alert(error) {
             // Only the first can have ended the connection
@@ -79,8 +89,7 @@ impl LateAlert {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Dialling, or the TLS handshake, failed. [`crate::resolver::alert`] tells whether the server refused the
-    /// identity, [`crate::resolver::failure`] whether the identity's key could not be used; `sent` is what the server
+    /// Dialling, or the TLS handshake, failed. [`crate::refusal::refusal`] tells whether the server refused the identity, [`crate::resolver::failure`] whether the identity's key could not be used; `sent` is what the server
     /// was answered, if it asked.
     #[error("{source}")]
     Handshake {
@@ -88,6 +97,8 @@ pub enum ConnectError {
         source: io::Error,
         /// What was sent and why, when the server asked, was verified, and was answered.
         sent: Option<Selection>,
+        /// What the server asked for, when it was answered.
+        request: Option<CertificateRequest>,
         /// The version of TLS, where an identity was sent.
         version: Option<ProtocolVersion>,
     },
@@ -98,7 +109,7 @@ pub enum ConnectError {
 
 impl ConnectError {
     fn unsent(source: io::Error) -> Self {
-        Self::Handshake { source, sent: None, version: None }
+        Self::Handshake { source, sent: None, request: None, version: None }
     }
 
     /// Of a handshake that went as far as the trace tells.
@@ -108,7 +119,10 @@ impl ConnectError {
             Answer::Identity(_) => trace.signed().is_some(),
             Answer::None => trace.was_answered() && invalid_certificate(&source).is_none(),
         });
-        Self::Handshake { sent: sent.cloned(), version: trace.signed(), source }
+        // A server that answers our answer within the handshake speaks TLS 1.2: in 1.3 it is over by then
+        let version = trace.signed().or(alert(&source).filter(|_| sent.is_some()).map(|_| ProtocolVersion::TLSv1_2));
+        let request = sent.and_then(|_| resolver.request()).map(|request| CertificateRequest { version, ..request });
+        Self::Handshake { sent: sent.cloned(), request, version, source }
     }
 }
 
@@ -129,18 +143,18 @@ impl Connector {
         &self.selector
     }
 
-    /// Connects to a destination over what `dial` gives, which is called again when the server's request had to be
+    /// Connects to a target's destination over what `dial` gives, which is called again when the server's request had to be
     /// answered first. Asking, unlocking and reading the store happen on tokio's blocking threads.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect<IO, D, F>(&self, destination: &Destination, dial: D) -> Result<Connection<IO>, ConnectError>
+    pub async fn connect<IO, D, F>(&self, target: impl Into<Target>, dial: D) -> Result<Connection<IO>, ConnectError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
         D: FnMut() -> F,
         F: Future<Output = io::Result<IO>>,
     {
-        self.go(destination, None, dial).await
+        self.go(&target.into(), None, dial).await
     }
 
     /// Like [`connect`](Self::connect), beginning with what was prepared otherwise, such as an identity given for once.
@@ -154,13 +168,13 @@ impl Connector {
         D: FnMut() -> F,
         F: Future<Output = io::Result<IO>>,
     {
-        let destination = prepared.destination().clone();
-        self.go(&destination, Some(prepared), dial).await
+        let target = prepared.target().clone();
+        self.go(&target, Some(prepared), dial).await
     }
 
     async fn go<IO, D, F>(
         &self,
-        destination: &Destination,
+        target: &Target,
         mut prepared: Option<Prepared>,
         mut dial: D,
     ) -> Result<Connection<IO>, ConnectError>
@@ -169,15 +183,15 @@ impl Connector {
         D: FnMut() -> F,
         F: Future<Output = io::Result<IO>>,
     {
-        let name = server_name(destination)?;
+        let name = server_name(target.destination())?;
         for _ in 0..ATTEMPTS {
             let io = dial().await.map_err(ConnectError::unsent)?;
             // Dialling may take long: what is decided is read after it
             let ready = match prepared.take() {
                 Some(prepared) => prepared,
-                None => self.blocking(destination, |selector, to| selector.prepare(to)).await?,
+                None => self.blocking(target, |selector, to| selector.prepare(to)).await?,
             };
-            let Kept { resolver, config } = self.kept(destination, ready);
+            let Kept { resolver, config } = self.kept(ready);
             let io = resolver.trace(Patient { stream: io, shaking: true, unsent: None });
             let trace = io.trace();
             let source = match self.in_time(TlsConnector::from(config).connect(name.clone(), io)).await {
@@ -190,12 +204,12 @@ impl Connector {
             prepared = match wish(&source) {
                 Some(Wish::Select(request)) => {
                     let request = request.clone();
-                    Some(self.blocking(destination, move |selector, to| selector.select(to, &request)).await?)
+                    Some(self.blocking(target, move |selector, to| selector.select(to, &request)).await?)
                 }
                 Some(Wish::Unlock) => {
                     let before = resolver.prepared().clone();
                     Some(
-                        self.blocking(destination, move |selector, _| {
+                        self.blocking(target, move |selector, _| {
                             selector.unlock().and_then(|()| selector.renew(&before))
                         })
                         .await?,
@@ -204,17 +218,18 @@ impl Connector {
                 None => return Err(ConnectError::after(source, &resolver, &trace)),
             };
         }
-        Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
+        let destination = target.destination().to_string();
+        Err(Error::RequestKeepsChanging { destination, attempts: ATTEMPTS }.into())
     }
 
     /// Runs what may block where it may.
     async fn blocking<T: Send + 'static>(
         &self,
-        destination: &Destination,
-        work: impl FnOnce(&Selector, &Destination) -> Result<T, Error> + Send + 'static,
+        target: &Target,
+        work: impl FnOnce(&Selector, &Target) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, ConnectError> {
-        let (selector, destination) = (self.selector.clone(), destination.clone());
-        match ::tokio::task::spawn_blocking(move || work(&selector, &destination)).await {
+        let (selector, target) = (self.selector.clone(), target.clone());
+        match ::tokio::task::spawn_blocking(move || work(&selector, &target)).await {
             Ok(done) => done.map_err(ConnectError::Selection),
             Err(error) => Err(ConnectError::unsent(io::Error::other(error))),
         }
@@ -227,18 +242,20 @@ impl Connector {
     }
 
     /// The resolver used before, as long as it would send the same; else a new one, with no sessions to resume.
-    fn kept(&self, destination: &Destination, prepared: Prepared) -> Kept {
+    fn kept(&self, prepared: Prepared) -> Kept {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = kept.get(destination).filter(|kept| kept.resolver.prepared().is_same(&prepared)) {
+        if let Some(same) = kept.get(prepared.destination()).filter(|kept| kept.resolver.prepared().is_same(&prepared))
+        {
             return same.clone();
         }
         if kept.len() >= KEPT {
             kept.clear();
         }
+        let destination = prepared.destination().clone();
         let resolver = Resolver::new(prepared);
         let config = Arc::new(resolver.config(&self.base));
         let new = Kept { resolver, config };
-        kept.insert(destination.clone(), new.clone());
+        kept.insert(destination, new.clone());
         new
     }
 }
@@ -255,10 +272,17 @@ impl<IO> Connection<IO> {
         let alert = LateAlert::default();
         // A resumed session stands for the identity that began it, without another request
         let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed) && resolver.was_asked();
+        let asked = resumed || trace.was_asked();
+        let version = tls.protocol_version();
+        let selection = resolver.prepared().selection().filter(|_| asked).cloned();
+        let request = resolver.request().filter(|_| asked).map(|request| CertificateRequest { version, ..request });
+        let answered = request.clone().zip(selection.as_ref().map(|selection| selection.answer.clone()));
         Self {
-            selection: resolver.prepared().selection().filter(|_| resumed || trace.was_asked()).cloned(),
+            standing: Standing::new(resolver.prepared().destination().clone(), answered),
+            selection,
+            request,
             alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
-            version: tls.protocol_version(),
+            version,
             alert: alert.clone(),
             stream: Watched { stream, write_error: None, alert },
         }

@@ -1,0 +1,186 @@
+//! Files of rules: a managed policy of Chrome as it is, or the list in it alone.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Rule;
+use crate::error::Error;
+
+/// The policy that holds rules.
+const RULES: &str = "AutoSelectCertificateForUrls";
+
+/// The policy by which Chrome asks when a rule matches several certificates.
+const PROMPT: &str = "PromptOnMultipleMatchingCertificates";
+
+/// Rules a file may hold.
+const MOST: usize = 10_000;
+
+/// What a file of rules says.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Its rules, in their order.
+    pub rules: Vec<Rule>,
+    /// PromptOnMultipleMatchingCertificates, where it is set.
+    pub prompt_on_multiple: Option<bool>,
+    /// Entries that are no rules. Chrome passes over them too.
+    pub skipped: Vec<Skipped>,
+}
+
+/// An entry that is no rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The how-manieth it is, from 1.
+    pub index: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {}: {}", self.index, self.reason)
+    }
+}
+
+impl Policy {
+    /// Bytes a file may have.
+    pub const MAX_SIZE: usize = 1 << 20;
+
+    /// Reads a JSON object with AutoSelectCertificateForUrls among other policies, or the list alone. Its entries are JSON
+    /// in strings, as Chrome has them; objects, as people write them, are taken too.
+    ///
+    /// # Errors
+    /// [`Error::Policy`]: no JSON, no list of rules in it, too large; or an entry that would deny something is broken, which
+    /// must not be passed over.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let failed = |detail: String| Error::Policy { detail };
+        if bytes.len() > Self::MAX_SIZE {
+            return Err(failed(format!("it has more than {} bytes", Self::MAX_SIZE)));
+        }
+        let json: Value = serde_json::from_slice(bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
+        let entries = match &json {
+            Value::Array(entries) => entries,
+            Value::Object(policies) => match policies.get(RULES) {
+                Some(Value::Array(entries)) => entries,
+                Some(_) => return Err(failed(format!("{RULES} is no list"))),
+                None => return Err(failed(format!("there is no {RULES} in it"))),
+            },
+            _ => return Err(failed("it is neither a JSON object nor a list".to_owned())),
+        };
+        if entries.len() > MOST {
+            return Err(failed(format!("it has {} rules; {MOST} are allowed", entries.len())));
+        }
+        let mut policy = Self { prompt_on_multiple: json.get(PROMPT).and_then(Value::as_bool), ..Self::default() };
+        for (place, entry) in entries.iter().enumerate() {
+            policy.add(place + 1, entry)?;
+        }
+        Ok(policy)
+    }
+
+    fn add(&mut self, index: usize, entry: &Value) -> Result<(), Error> {
+        let text = match entry {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match Rule::parse(&text) {
+            Ok(rule) => self.rules.push(rule),
+            Err(error) if text.contains("\"deny\"") => {
+                return Err(Error::Policy { detail: format!("entry {index}: {error}") });
+            }
+            Err(Error::Rule { reason, .. }) => self.skipped.push(Skipped { index, reason }),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_managed_policy_is_read_as_it_is() {
+        let file = br#"{
+            "HomepageLocation": "https://www.example.com",
+            "AutoSelectCertificateForUrls": [
+                "{\"pattern\":\"https://www.example.com\",\"filter\":{\"ISSUER\":{\"CN\":\"certificate issuer name\",\"L\":\"certificate issuer location\",\"O\":\"certificate issuer org\",\"OU\":\"certificate issuer org unit\"},\"SUBJECT\":{\"CN\":\"certificate subject name\"}}}",
+                "{\"pattern\":\"https://[*.]example.com\"}",
+                "no JSON",
+                {"pattern": "*", "filter": {"ISSUER": {"CN": "", "X": "y"}, "OTHER": {}}}
+            ],
+            "PromptOnMultipleMatchingCertificates": true
+        }"#;
+        let policy = Policy::parse(file).unwrap();
+        assert_eq!(policy.prompt_on_multiple, Some(true));
+        assert_eq!(policy.skipped.iter().map(|skipped| skipped.index).collect::<Vec<_>>(), [2, 3]);
+        let [whole, all] = &policy.rules[..] else { panic!("{policy:?}") };
+        assert_eq!(whole.pattern().to_string(), "https://www.example.com");
+        assert_eq!(
+            whole.filter().to_string(),
+            "issuer CN=certificate issuer name, L=certificate issuer location, O=certificate issuer org, \
+             OU=certificate issuer org unit; subject CN=certificate subject name"
+        );
+        assert!(all.filter().is_empty());
+        assert_eq!(all.to_json(), r#"{"filter":{},"pattern":"*"}"#);
+    }
+
+    #[test]
+    fn a_list_alone_is_taken_too() {
+        let policy = Policy::parse(br#"["{\"pattern\":\"*\",\"filter\":{}}"]"#).unwrap();
+        assert_eq!((policy.rules.len(), policy.prompt_on_multiple), (1, None));
+    }
+
+    #[test]
+    fn what_holds_no_rules_says_so() {
+        let deep = "[".repeat(100_000);
+        let large = " ".repeat(Policy::MAX_SIZE + 1);
+        let many = format!("[{}0]", "0,".repeat(MOST));
+        let cases = [
+            ("", "no JSON"),
+            ("7", "neither"),
+            ("{}", "AutoSelectCertificateForUrls"),
+            (r#"{"AutoSelectCertificateForUrls": {}}"#, "no list"),
+            (r#"[{"pattern": "https://x", "deny": true}]"#, "entry 1"),
+            (r#"[{"pattern": "https://x", "filter": {}, "deny": "yes"}]"#, "entry 1"),
+            (&deep, "no JSON"),
+            (&large, "more than"),
+            (&many, "10000 are allowed"),
+        ];
+        for (file, words) in cases {
+            let error = Policy::parse(file.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(words), "{}: {error}", &file[..file.len().min(60)]);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_strictly() {
+        let parse = |json: &str| Rule::parse(json).map(|rule| rule.to_json());
+        let kept = |json: &str| assert_eq!(parse(json).unwrap(), json);
+        kept(r#"{"deny":true,"filter":{},"pattern":"*"}"#);
+        kept(r#"{"filter":{"SUBJECT":{"O":"Example"}},"min_tls":"1.3","pattern":"*","select":false}"#);
+        kept(r#"{"filter":{},"min_tls":"1.3","pattern":"*"}"#);
+        for wrong in [
+            r#"[]"#,
+            r#"{"filter":{}}"#,
+            r#"{"pattern":"*"}"#,
+            r#"{"pattern":"*","filter":[]}"#,
+            r#"{"pattern":"*.x","filter":{}}"#,
+            r#"{"pattern":"*","filter":{},"denny":true}"#,
+            r#"{"pattern":"*","filter":{},"deny":true,"select":true}"#,
+            r#"{"pattern":"*","filter":{},"deny":true,"min_tls":"1.3"}"#,
+            r#"{"pattern":"*","filter":{},"min_tls":"1.2"}"#,
+        ] {
+            assert!(matches!(Rule::parse(wrong), Err(Error::Rule { .. })), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in any::<String>()) {
+            let _ = Policy::parse(&bytes);
+            let _ = Rule::parse(&text);
+        }
+    }
+}

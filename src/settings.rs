@@ -1,0 +1,99 @@
+//! Settings: how a store answers when nobody says otherwise.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rusqlite::{Connection, params};
+
+use crate::error::Error;
+use crate::store::Store;
+
+/// How decisions are keyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Per host, for once, for the session or permanently.
+    #[default]
+    Firefox,
+    /// Per host and port, always remembered.
+    Chrome,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Firefox => "firefox",
+            Self::Chrome => "chrome",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "firefox" => Ok(Self::Firefox),
+            "chrome" => Ok(Self::Chrome),
+            _ => Err(Error::Mode { text: text.to_owned() }),
+        }
+    }
+}
+
+/// What a store is set to. All of it is off in a new one: no identity goes anywhere without somebody having said so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How decisions are keyed.
+    pub mode: Mode,
+    /// Firefox's "Select Automatically": the best identity that fits and is valid goes out, and nothing is stored.
+    pub select_automatically: bool,
+    /// Internet Explorer's "Don't prompt for client certificate selection when only one certificate exists".
+    pub use_single_candidate: bool,
+    /// Chrome's policy PromptOnMultipleMatchingCertificates: ask when a rule matches several identities, instead of
+    /// taking the first.
+    pub prompt_on_multiple: bool,
+}
+
+impl Store {
+    /// What the store is set to.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        self.with(read_settings)
+    }
+
+    /// Changes settings, as they are by now in the file.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
+        self.transact(|db| {
+            let mut settings = read_settings(db)?;
+            change(&mut settings);
+            db.execute(
+                "UPDATE settings SET mode = ?1, select_automatically = ?2, use_single_candidate = ?3, prompt_on_multiple = ?4",
+                params![
+                    settings.mode.to_string(),
+                    settings.select_automatically,
+                    settings.use_single_candidate,
+                    settings.prompt_on_multiple,
+                ],
+            )
+            .map(drop)
+        })
+    }
+}
+
+pub(crate) fn read_settings(db: &Connection) -> rusqlite::Result<Settings> {
+    let mut query = db.prepare_cached(
+        "SELECT mode = 'chrome', select_automatically, use_single_candidate, prompt_on_multiple FROM settings",
+    )?;
+    query.query_row([], |row| {
+        Ok(Settings {
+            mode: if row.get(0)? { Mode::Chrome } else { Mode::Firefox },
+            select_automatically: row.get(1)?,
+            use_single_candidate: row.get(2)?,
+            prompt_on_multiple: row.get(3)?,
+        })
+    })
+}
