@@ -9,9 +9,10 @@ use std::sync::Arc;
 use cardcase::Error;
 use cardcase::chooser::{Chooser, NoChooser};
 use cardcase::clock::Timestamp;
-use cardcase::decisions::Mode;
+use cardcase::policy::PolicyFiles;
 use cardcase::selector::Selector;
 use cardcase::session::Session;
+use cardcase::settings::Mode;
 use cardcase::store::Store;
 use cardcase::vault::{NoUnlocker, Unlocker};
 use console::style;
@@ -53,7 +54,7 @@ impl App {
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
         match self.common.mode {
             Some(mode) => Ok(mode),
-            None => Ok(self.store()?.mode()?),
+            None => Ok(self.store()?.settings()?.mode),
         }
     }
 
@@ -61,12 +62,17 @@ impl App {
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
         let chooser: Arc<dyn Chooser> =
             if self.can_ask() { Arc::new(terminal::TerminalChooser) } else { Arc::new(NoChooser) };
-        let selector = Selector::new(self.store()?.clone())?;
+        let selector = Selector::new(self.store()?.clone()).with_policies(self.policies());
         let selector = match self.common.mode {
             Some(mode) => selector.with_mode(mode),
             None => selector,
         };
         Ok(selector.with_chooser(chooser).with_unlocker(self.unlocker()?))
+    }
+
+    /// The administrator's rules.
+    pub(crate) fn policies(&self) -> PolicyFiles {
+        PolicyFiles::in_directory(self.common.policies.as_deref().unwrap_or(Path::new(PolicyFiles::DIRECTORY)))
     }
 
     /// Whoever knows the primary password. A file is read only when the password is needed; stdin, which may be wanted for

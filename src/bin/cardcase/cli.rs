@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cardcase::decisions::Mode;
+use cardcase::settings::Mode;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
@@ -35,6 +35,9 @@ pub(crate) struct Common {
     /// Read the primary password from this file; '-' is stdin
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_PRIMARY_PASSWORD_FILE", hide_env_values = true)]
     pub(crate) primary_password_file: Option<PathBuf>,
+    /// The directory of the administrator's rules, another than /etc/cardcase/policies/managed
+    #[arg(long, global = true, value_name = "DIR", env = "CARDCASE_POLICIES", hide = true)]
+    pub(crate) policies: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -68,6 +71,14 @@ pub(crate) enum Command {
     Remember(Remember),
     /// Forget what is remembered
     Forget(Forget),
+    /// Let an identity take over what is remembered for the one that it renews
+    Renew(Renew),
+    /// List the rules that answer without asking; add, remove and import them
+    Rules(Rules),
+    /// Show or change how the store is set
+    Config(Config),
+    /// Let an identity go out in TLS 1.3 only, where nobody on the way can read it
+    MinTls(MinTls),
     /// Show what a server asks for and which identities fit; sends no certificate
     Explain(Explain),
     /// Request a URL, with a client certificate where the server asks for one
@@ -93,6 +104,9 @@ pub(crate) struct Import {
     /// What to call the identity, where the files hold one only
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Let what is imported take over what is remembered for the identities that it renews
+    #[arg(long)]
+    pub(crate) renew: bool,
     /// Rounds that one key derivation may have, in a file that is trusted to need them [default: 10000000]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub(crate) max_iterations: Option<u64>,
@@ -170,6 +184,104 @@ pub(crate) struct Forget {
     /// Forget everything, in both modes
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    /// The identity that something is remembered for: its name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) old: String,
+    /// The identity with the same subject, issuer and usages and a later validity
+    pub(crate) new: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    #[command(subcommand)]
+    pub(crate) command: Option<RulesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// List the rules, those of the system's files among them
+    List,
+    /// Add a rule
+    Add(AddRule),
+    /// Remove rules by their numbers
+    Remove(RemoveRule),
+    /// Add the rules of a file as Chrome has it: AutoSelectCertificateForUrls in a managed policy, or the list alone
+    Import(ImportRules),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddRule {
+    /// Where it holds, such as 'https://[*.]example.com', 'https://www.example.com:8443/admin' or '*'; or a whole entry
+    /// of AutoSelectCertificateForUrls, '{"pattern": ..., "filter": ...}'
+    pub(crate) pattern: String,
+    /// Which identities it is about, as in Chrome: '{"ISSUER": {"CN": ...}, "SUBJECT": {"O": ...}}' [default: '{}', all]
+    #[arg(conflicts_with_all = ["issuer", "subject"])]
+    pub(crate) filter: Option<String>,
+    /// What the direct issuer of an identity has to be: CN=..., L=..., O=... or OU=...
+    #[arg(long, value_name = "TYPE=VALUE")]
+    pub(crate) issuer: Vec<String>,
+    /// What the subject of an identity has to be: CN=..., L=..., O=... or OU=...
+    #[arg(long, value_name = "TYPE=VALUE")]
+    pub(crate) subject: Vec<String>,
+    /// Never send these identities there, whatever is remembered
+    #[arg(long)]
+    pub(crate) deny: bool,
+    /// Send these identities there in TLS 1.3 only; they are still asked about
+    #[arg(long, conflicts_with = "deny")]
+    pub(crate) tls13: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveRule {
+    /// As 'cardcase rules' shows them
+    #[arg(required = true, value_name = "N")]
+    pub(crate) numbers: Vec<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportRules {
+    /// A JSON file; '-' is stdin
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// The setting [default: shows all]
+    pub(crate) key: Option<Setting>,
+    /// What to set it to: 'firefox' or 'chrome', 'on' or 'off' [default: shows what it is set to]
+    #[arg(requires = "key")]
+    pub(crate) value: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Setting {
+    /// How decisions are keyed: firefox (per host) or chrome (per host and port)
+    Mode,
+    /// Send the best identity that fits without asking, as Firefox's 'Select Automatically'
+    SelectAutomatically,
+    /// Do not ask when only one identity fits, as Internet Explorer
+    UseSingleCandidate,
+    /// Ask when a rule matches several identities, as Chrome's PromptOnMultipleMatchingCertificates
+    PromptOnMultiple,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MinTls {
+    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) id: String,
+    /// The lowest version of TLS in which it is sent
+    pub(crate) version: MinVersion,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MinVersion {
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
 }
 
 #[derive(Debug, Args)]

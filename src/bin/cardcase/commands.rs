@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod authorities;
+pub(crate) mod config;
 pub(crate) mod decisions;
 pub(crate) mod explain;
 pub(crate) mod export;
@@ -9,8 +10,11 @@ pub(crate) mod forget;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod min_tls;
 pub(crate) mod password;
 pub(crate) mod remember;
 pub(crate) mod remove;
+pub(crate) mod renew;
+pub(crate) mod rules;
 pub(crate) mod show;
 pub(crate) mod trust;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::path::Path;
 
+use cardcase::request::Credentials;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -58,6 +59,12 @@ impl Message {
             None => Method::GET,
         };
         Ok(Self { method, headers, body })
+    }
+
+    /// Whether it carries credentials: where they are wanted, and unless it is a CORS-preflight request.
+    pub(crate) fn credentials(&self, wanted: bool) -> Credentials {
+        let wanted = if wanted { Credentials::Include } else { Credentials::Omit };
+        wanted.unless_preflight(self.method.as_str(), |name| self.headers.contains_key(name))
     }
 
     /// What is left of it after a redirect (RFC 9110 section 15.4): 303, and 301 and 302 of a POST, become a GET.

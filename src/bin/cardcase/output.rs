@@ -33,8 +33,13 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Prints a table, as wide as the terminal where there is one, of text that may come from anywhere.
+/// Prints a table.
 pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
+    print(&table(header, rows))
+}
+
+/// A table, as wide as the terminal where there is one, of text that may come from anywhere.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     let terminal = console::Term::stdout();
@@ -47,7 +52,7 @@ pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<St
         text.push_str(line.trim());
         text.push('\n');
     }
-    print(&text)
+    text
 }
 
 /// Text from a certificate or a server, with what could move the cursor or reorder the line made visible.
@@ -70,6 +75,14 @@ pub(crate) fn days_from(now: Timestamp, then: Timestamp) -> String {
         days if days > 0 => format!("in {days} days"),
         days => format!("{} days ago", -days),
     }
+}
+
+/// Days before its end from which on an identity is warned about.
+const SOON: i64 = 30;
+
+/// Whether the end is near enough for a warning, and not past.
+pub(crate) fn expires_soon(now: Timestamp, until: Timestamp) -> bool {
+    until >= now && now.days_until(until) < SOON
 }
 
 /// IDENTITY of docs/cli.md.

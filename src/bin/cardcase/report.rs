@@ -77,8 +77,14 @@ fn code(error: &Error) -> Code {
         Error::UnknownIdentity { .. }
         | Error::UnknownAuthority { .. }
         | Error::UnknownDecision { .. }
+        | Error::UnknownRule { .. }
+        | Error::Denied { .. }
         | Error::DoesNotFit { .. } => Code::NothingFits,
-        Error::Ambiguous { .. } | Error::Destination { .. } | Error::Mode { .. } | Error::Name { .. } => Code::Usage,
+        Error::Ambiguous { .. }
+        | Error::Destination { .. }
+        | Error::Mode { .. }
+        | Error::Name { .. }
+        | Error::Rule { .. } => Code::Usage,
         Error::NobodyToAsk { .. } | Error::VaultLocked => Code::NobodyToAsk,
         Error::Aborted { .. } => Code::Interrupted,
         _ => Code::Failed,
@@ -90,6 +96,8 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::UnknownIdentity { .. } => "cardcase list",
         Error::UnknownAuthority { .. } => "cardcase authorities",
         Error::UnknownDecision { .. } => "cardcase decisions",
+        Error::UnknownRule { .. } | Error::Denied { .. } => "cardcase rules",
+        Error::NotARenewal { .. } => "if it is meant all the same: cardcase remember HOST ID",
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
         Error::VaultLocked => "give the password in a file: --primary-password-file FILE",

@@ -9,7 +9,7 @@ use cardcase::request::Destination;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{AlertDescription, CertificateError, ClientConfig, ProtocolVersion, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ProtocolVersion, RootCertStore};
 
 use crate::app::App;
 use crate::report::{Code, Failure};
@@ -87,21 +87,5 @@ pub(crate) fn version_name(version: ProtocolVersion) -> String {
         ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
         ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
         other => format!("{other:?}"),
-    }
-}
-
-/// What an alert that refuses usually means.
-pub(crate) fn meaning(alert: AlertDescription) -> &'static str {
-    use AlertDescription as A;
-    match alert {
-        A::UnknownCA => "the server does not know the CA that issued it, or misses an intermediate",
-        A::CertificateExpired => "the server says that it has expired",
-        A::CertificateRevoked => "the server says that it was revoked",
-        A::BadCertificate => "the server cannot use it; it may be damaged or not yet valid",
-        A::UnsupportedCertificate => "the server does not take certificates of this kind, or not for this use",
-        A::AccessDenied => "the server knows it and does not let it in",
-        A::CertificateRequired | A::NoCertificate => "the server wants a certificate",
-        A::HandshakeFailure => "the server usually means that it wants a certificate",
-        _ => "the server does not take it",
     }
 }

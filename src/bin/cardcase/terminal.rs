@@ -4,8 +4,11 @@
 //! on the same `console` crate; dialoguer asks for passwords and confirmations. Everything is drawn on stderr, and read
 //! from stdin or, when that is taken, from the terminal itself.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,6 +22,7 @@ use cardcase::vault::Unlocker;
 use console::{Key, Term, measure_text_width, style, truncate_str};
 use dialoguer::theme::SimpleTheme;
 use dialoguer::{Confirm, Password};
+use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -77,6 +81,17 @@ fn with_input<T>(work: impl Fn(rustix::fd::BorrowedFd<'_>) -> rustix::io::Result
     })
 }
 
+/// Holds back the questions of other threads and processes on this terminal until it is dropped.
+fn turn() -> Option<File> {
+    let name = rustix::termios::ttyname(io::stderr(), Vec::new()).ok()?;
+    // Opening a terminal must not make it the controlling one
+    let flags = OFlags::NOCTTY.bits().cast_signed();
+    let terminal = OpenOptions::new().read(true).custom_flags(flags).open(OsStr::from_bytes(name.as_bytes())).ok()?;
+    // Where it cannot be locked, questions are asked all the same
+    terminal.lock().ok()?;
+    Some(terminal)
+}
+
 /// A question is open from here until this is dropped; then the terminal is as it was.
 struct Asking;
 
@@ -118,6 +133,7 @@ impl Chooser for TerminalChooser {
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
+        let _turn = turn();
         loop {
             let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
             rows.push("Send no certificate".to_owned());
@@ -163,6 +179,9 @@ fn lifetime(question: &Question<'_>, picked: Option<&String>) -> Result<Option<L
 
 fn header(question: &Question<'_>) -> Vec<String> {
     let mut lines = vec![format!("{} asks for a client certificate.", style(question.destination).for_stderr().bold())];
+    if let Some(refused) = question.refused {
+        lines.insert(0, format!("{}.", plain(&refused.to_string())));
+    }
     lines.push(asked_for(&question.request.authorities));
     if question.request.is_visible() {
         lines.push("Below TLS 1.3 whoever listens on the network can see which one you send.".to_owned());
@@ -393,14 +412,14 @@ impl Unlocker for TerminalUnlocker {
 
 /// Asks for a password, which is not shown.
 pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    let _asking = Asking::begin();
+    let (_turn, _asking) = (turn(), Asking::begin());
     let asked = Password::with_theme(&SimpleTheme).with_prompt(plain(prompt)).allow_empty_password(true);
     asked.interact_on(&Term::stderr()).map(Zeroizing::new).map_err(|error| nobody(&error))
 }
 
 /// Asks yes or no; there is no default.
 pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
-    let _asking = Asking::begin();
+    let (_turn, _asking) = (turn(), Asking::begin());
     let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
     match asked.interact_on_opt(&Term::stderr()) {
         Ok(answer) => Ok(answer.unwrap_or(false)),

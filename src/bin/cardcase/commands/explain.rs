@@ -1,16 +1,18 @@
 //! `cardcase explain`
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
+use cardcase::clock::Timestamp;
 use cardcase::connect::server_name;
 use cardcase::decisions::Answer;
-use cardcase::matching::{Matcher, Reason, Warning};
-use cardcase::request::{CertificateRequest, Destination, split_port};
+use cardcase::matching::Reason;
+use cardcase::request::{CertificateRequest, Destination, Target, split_port};
 use cardcase::resolver::{Resolver, Wish, wish};
-use cardcase::selector::{Foreseen, Selector};
+use cardcase::selector::{Assessed, Selection, Selector, Source};
 use cardcase::trace::Traced;
 use rustls::{ClientConnection, ProtocolVersion};
 use serde::Serialize;
@@ -18,12 +20,15 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::Explain;
 use crate::dial::TIMEOUT;
-use crate::output::{plain, print, print_json};
+use crate::output::{days_from, plain, print, print_json, table};
 use crate::report::{Code, Failure};
 use crate::server;
 
 /// Authorities of a request that people are shown.
 const SHOWN: usize = 20;
+
+/// Missing certificates that people are told of.
+const MISSING_SHOWN: usize = 5;
 
 #[derive(Serialize)]
 struct ExplainJson {
@@ -54,8 +59,10 @@ struct AssessedJson {
 
 #[derive(Serialize)]
 struct AnswerJson {
-    source: &'static str,
+    source: String,
     identity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
 }
 
 /// What one handshake, ended before anything of ours was sent, tells of a server.
@@ -65,17 +72,23 @@ struct Seen {
     unverified: Option<Failure>,
 }
 
+/// A server, what it asked for, and what would answer it.
+struct Explained<'a> {
+    destination: &'a Destination,
+    seen: Seen,
+    assessed: Vec<Assessed>,
+    /// `None` when a person would be asked.
+    answer: Option<Selection>,
+    now: Timestamp,
+}
+
 pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
-    let destination: Destination = args.destination.parse()?;
+    let target = target(&args.destination)?;
     let selector = app.selector()?;
-    let seen = look(app, args, &destination, &selector)?;
-    let assessed = match &seen.request {
-        Some(request) => assess(&selector, request)?,
-        None => Vec::new(),
-    };
-    let foreseen = match &seen.request {
-        Some(request) => Some(selector.foresee(&destination, request)?),
-        None => None,
+    let seen = look(app, args, target.destination(), &selector)?;
+    let (assessed, answer) = match &seen.request {
+        Some(request) => (selector.assess(&target, request)?, selector.foresee(&target, request)?),
+        None => (Vec::new(), None),
     };
     if let Some(failure) = &seen.unverified {
         app.warn(&format!("{}; no certificate would be sent to it", failure.message));
@@ -83,10 +96,17 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
             app.note(&format!("hint: {hint}"));
         }
     }
-    if app.common.json {
-        return print_json(&json(&destination, &seen, &assessed, foreseen.as_ref()));
-    }
-    print(&text(&destination, &seen, &assessed, foreseen.as_ref()))
+    let explained = Explained { destination: target.destination(), seen, assessed, answer, now: selector.now() };
+    if app.common.json { print_json(&explained.json()) } else { print(&explained.text()) }
+}
+
+/// `HOST[:PORT]`, or more of a URL: rules may look at the path.
+fn target(text: &str) -> Result<Target, Failure> {
+    let text = text.strip_prefix("https://").unwrap_or(text);
+    Ok(match text.split_once('/') {
+        None => Target::new(text.parse()?),
+        Some((authority, path)) => Target::new(authority.parse()?).with_path(format!("/{path}")),
+    })
 }
 
 /// Goes through the handshake as far as the signature that would prove an identity.
@@ -159,70 +179,148 @@ fn dial(args: &Explain, destination: &Destination) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// An identity held against the request.
-struct Assessed {
-    fingerprint: String,
-    name: String,
-    reasons: Vec<Reason>,
-    warnings: Vec<Warning>,
-    missing: Option<String>,
-}
-
-fn assess(selector: &Selector, request: &CertificateRequest) -> Result<Vec<Assessed>, Failure> {
-    let authorities = selector.store().authorities()?;
-    let matcher = Matcher::new(request, &authorities, selector.now());
-    let assess = |identity: cardcase::identity::Identity| {
-        let certificate = identity.certificate();
-        let reasons = matcher.reasons(certificate);
-        let chain = authorities.chain(certificate, matcher.requested());
-        let top = chain.authorities.last().map_or(certificate, |authority| &authority.certificate);
-        Assessed {
-            fingerprint: certificate.fingerprint().to_string(),
-            name: identity.name().to_owned(),
-            warnings: if reasons.is_empty() { matcher.warnings(certificate) } else { Vec::new() },
-            missing: (!chain.complete).then(|| top.issuer().to_string()),
-            reasons,
+impl Explained<'_> {
+    fn json(&self) -> ExplainJson {
+        let request = self.seen.request.as_ref();
+        let identity = |assessed: &Assessed| AssessedJson {
+            fingerprint: assessed.identity.fingerprint().to_string(),
+            name: assessed.identity.name().to_owned(),
+            candidate: assessed.reasons.is_empty(),
+            reasons: assessed.reasons.iter().map(ToString::to_string).collect(),
+            warnings: assessed.warnings.iter().map(ToString::to_string).collect(),
+        };
+        let source = match (request, &self.answer) {
+            (None, _) => "not_requested".to_owned(),
+            (_, None) => "ask".to_owned(),
+            (_, Some(selection)) => selection.source.to_string(),
+        };
+        let answer = self.answer.as_ref();
+        ExplainJson {
+            destination: DestinationJson { host: self.destination.host().to_owned(), port: self.destination.port() },
+            server_verified: self.seen.unverified.is_none(),
+            tls_version: self.seen.version.map(server::version_name),
+            requested: request.is_some(),
+            authorities: request
+                .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
+            signature_schemes: request.map_or(Vec::new(), scheme_names),
+            identities: self.assessed.iter().map(identity).collect(),
+            answer: AnswerJson {
+                source,
+                identity: answer.and_then(|selection| selection.answer.fingerprint()).map(|print| print.to_string()),
+                rule: answer.and_then(|selection| selection.rule.clone()),
+            },
         }
-    };
-    Ok(selector.store().identities()?.into_iter().map(assess).collect())
-}
-
-/// The source and the identity of the answer to come.
-fn answer(foreseen: Option<&Foreseen>) -> (&'static str, Option<&Answer>) {
-    match foreseen {
-        None => ("not_requested", None),
-        Some(Foreseen::Decision(answer)) => ("decision", Some(answer)),
-        Some(Foreseen::NoCandidate) => ("no_candidate", None),
-        Some(_) => ("ask", None),
     }
-}
 
-fn json(destination: &Destination, seen: &Seen, assessed: &[Assessed], foreseen: Option<&Foreseen>) -> ExplainJson {
-    let (source, answer) = answer(foreseen);
-    let request = seen.request.as_ref();
-    ExplainJson {
-        destination: DestinationJson { host: destination.host().to_owned(), port: destination.port() },
-        server_verified: seen.unverified.is_none(),
-        tls_version: seen.version.map(server::version_name),
-        requested: request.is_some(),
-        authorities: request
-            .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
-        signature_schemes: request.map_or(Vec::new(), scheme_names),
-        identities: assessed
+    fn text(&self) -> String {
+        let destination = self.destination;
+        let version =
+            self.seen.version.map_or(String::new(), |version| format!(" in {}", server::version_name(version)));
+        let Some(request) = &self.seen.request else {
+            return format!("{destination} does not ask for a client certificate{version}.\n");
+        };
+        let mut out = format!("{destination} asks for a client certificate{version}.\n");
+        out.push_str(&authorities(request));
+        out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(request).join(", ")));
+        if self.assessed.is_empty() {
+            out.push_str("The store has no identities: cardcase import FILE.p12\n");
+        } else {
+            let (fit, rest): (Vec<_>, Vec<_>) = self.assessed.iter().partition(|assessed| assessed.reasons.is_empty());
+            let rows = fit.into_iter().chain(rest).map(|assessed| self.row(assessed));
+            out.push_str(&table(&["FITS", "IDENTITY", "SHA-256", "EXPIRES", "NOTE"], rows));
+        }
+        out.push_str(&format!("\n{}\n", plain(&self.verdict())));
+        for command in self.commands() {
+            out.push_str(&format!("  {}\n", plain(&command)));
+        }
+        out
+    }
+
+    fn row(&self, assessed: &Assessed) -> Vec<String> {
+        let certificate = assessed.identity.certificate();
+        let fits = if assessed.reasons.is_empty() { "yes" } else { "no" };
+        vec![
+            fits.to_owned(),
+            assessed.identity.name().to_owned(),
+            certificate.fingerprint().short(),
+            days_from(self.now, certificate.not_after()),
+            notes(assessed).join("; "),
+        ]
+    }
+
+    fn verdict(&self) -> String {
+        let Some(selection) = &self.answer else { return "Nothing is remembered: you would be asked.".to_owned() };
+        let goes = match &selection.answer {
+            Answer::Identity(identity) => format!("{} goes out", identity.name()),
+            Answer::None => "no certificate goes out".to_owned(),
+        };
+        match (selection.source, &selection.rule) {
+            (Source::Decision, _) => format!("Remembered: {goes}."),
+            (Source::NoCandidate, _) => "No identity fits: none goes out.".to_owned(),
+            (_, Some(rule)) => format!("By {rule}, {goes}."),
+            _ => format!("{goes}."),
+        }
+    }
+
+    /// Commands that would change the answer.
+    fn commands(&self) -> Vec<String> {
+        let destination = self.destination;
+        let mut commands = Vec::new();
+        let source = self.answer.as_ref().map(|selection| selection.source);
+        if source == Some(Source::Decision) {
+            commands.push(format!("to be asked again: cardcase forget {destination}"));
+        }
+        if source == Some(Source::Rule) {
+            commands.push("to see the rules and settings: cardcase rules; cardcase config".to_owned());
+        }
+        let sent = self.answer.as_ref().and_then(|selection| selection.answer.fingerprint());
+        let other = self
+            .assessed
             .iter()
-            .map(|identity| AssessedJson {
-                fingerprint: identity.fingerprint.clone(),
-                name: identity.name.clone(),
-                candidate: identity.reasons.is_empty(),
-                reasons: identity.reasons.iter().map(ToString::to_string).collect(),
-                warnings: identity.warnings.iter().map(ToString::to_string).collect(),
-            })
-            .collect(),
-        answer: AnswerJson {
-            source,
-            identity: answer.and_then(Answer::fingerprint).map(|fingerprint| fingerprint.to_string()),
-        },
+            .find(|assessed| assessed.reasons.is_empty() && Some(assessed.identity.fingerprint()) != sent);
+        if let Some(other) = other {
+            let id = other.identity.fingerprint().short();
+            let what = if self.answer.is_none() { "decide now" } else { "send another" };
+            commands.push(format!("to {what}: cardcase remember {destination} {id}"));
+        }
+        let lacking = self.assessed.iter().filter(|assessed| assessed.reasons.contains(&Reason::IssuerNotRequested));
+        let missing: BTreeSet<String> =
+            lacking.filter_map(|assessed| assessed.missing.as_ref()).map(ToString::to_string).collect();
+        if source == Some(Source::NoCandidate) {
+            let command = |name| format!("if you have the certificate of {name}: cardcase trust FILE");
+            commands.extend(missing.into_iter().take(MISSING_SHOWN).map(command));
+        }
+        commands
     }
+}
+
+fn authorities(request: &CertificateRequest) -> String {
+    if request.authorities.is_empty() {
+        return "It takes certificates of any issuer.\n".to_owned();
+    }
+    let mut out = "It takes certificates issued under:\n".to_owned();
+    for authority in request.authorities.iter().take(SHOWN) {
+        out.push_str(&format!("  {}\n", plain(&authority.to_string())));
+    }
+    if request.authorities.len() > SHOWN {
+        out.push_str(&format!("  and {} more (--json shows all)\n", request.authorities.len() - SHOWN));
+    }
+    out
+}
+
+/// Why an identity does not fit, or what should be known of it; and what is missing, where that may be the cause.
+fn notes(assessed: &Assessed) -> Vec<String> {
+    let mut notes: Vec<String> = assessed.reasons.iter().map(|reason| reason.text().to_owned()).collect();
+    notes.extend(assessed.warnings.iter().map(|warning| warning.text().to_owned()));
+    if let Some(missing) = &assessed.missing
+        && (assessed.reasons.contains(&Reason::IssuerNotRequested) || assessed.reasons.is_empty())
+    {
+        notes.push(format!("the store lacks the certificate of {missing}"));
+    }
+    if let Some(rule) = &assessed.rule {
+        notes.push(rule.clone());
+    }
+    notes
 }
 
 /// The names of IANA's TLS SignatureScheme registry.
@@ -244,62 +342,4 @@ fn scheme_names(request: &CertificateRequest) -> Vec<String> {
         },
     };
     request.schemes.iter().map(name).collect()
-}
-
-fn text(destination: &Destination, seen: &Seen, assessed: &[Assessed], foreseen: Option<&Foreseen>) -> String {
-    let version = seen.version.map_or(String::new(), |version| format!(" in {}", server::version_name(version)));
-    let Some(request) = &seen.request else {
-        return format!("{destination} does not ask for a client certificate{version}.\n");
-    };
-    let mut out = format!("{destination} asks for a client certificate{version}.\n");
-    if request.authorities.is_empty() {
-        out.push_str("It takes certificates of any issuer.\n");
-    } else {
-        out.push_str("It takes certificates issued under:\n");
-        for authority in request.authorities.iter().take(SHOWN) {
-            out.push_str(&format!("  {}\n", plain(&authority.to_string())));
-        }
-        if request.authorities.len() > SHOWN {
-            out.push_str(&format!("  and {} more (--json shows all)\n", request.authorities.len() - SHOWN));
-        }
-    }
-    out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(request).join(", ")));
-    for identity in assessed {
-        out.push_str(&line(identity));
-    }
-    if assessed.is_empty() {
-        out.push_str("The store has no identities: cardcase import FILE.p12\n");
-    }
-    out.push_str(&format!("\n{}\n", verdict(destination, assessed, foreseen)));
-    out
-}
-
-fn line(identity: &Assessed) -> String {
-    let mark = if identity.reasons.is_empty() { "fits   " } else { "does not" };
-    let mut clauses: Vec<String> = identity.reasons.iter().map(|reason| reason.text().to_owned()).collect();
-    clauses.extend(identity.warnings.iter().map(|warning| warning.text().to_owned()));
-    if let Some(missing) = &identity.missing
-        && (identity.reasons.contains(&Reason::IssuerNotRequested) || identity.reasons.is_empty())
-    {
-        clauses.push(format!("the store lacks the certificate of {}", plain(missing)));
-    }
-    let clauses = if clauses.is_empty() { String::new() } else { format!(": {}", clauses.join("; ")) };
-    format!("  {mark}  {}{clauses}\n", plain(&identity.name))
-}
-
-fn verdict(destination: &Destination, assessed: &[Assessed], foreseen: Option<&Foreseen>) -> String {
-    match foreseen {
-        Some(Foreseen::Decision(Answer::Identity(identity))) => {
-            format!("Remembered: {} goes out. To be asked again: cardcase forget {destination}", plain(identity.name()))
-        }
-        Some(Foreseen::Decision(Answer::None)) => {
-            format!("Remembered: no certificate goes out. To be asked again: cardcase forget {destination}")
-        }
-        Some(Foreseen::NoCandidate) => "No identity fits: none goes out.".to_owned(),
-        _ => {
-            let first = assessed.iter().find(|identity| identity.reasons.is_empty());
-            let id = first.map_or("ID".to_owned(), |identity| identity.fingerprint.chars().take(8).collect());
-            format!("Nothing is remembered: you would be asked. To decide now: cardcase remember {destination} {id}")
-        }
-    }
 }

@@ -1,27 +1,33 @@
 //! `cardcase fetch`
 
 use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
+use cardcase::certificate::Fingerprint;
+use cardcase::chooser::Refused;
 use cardcase::connect::tokio::{ConnectError, Connection, Connector, LateAlert};
 use cardcase::decisions::{Answer, Mode, Outcome};
 use cardcase::identity::Identity;
-use cardcase::request::Destination;
-use cardcase::resolver::{alert, alert_name, failure, refuses};
-use cardcase::selector::{Selection, Selector, Source};
+use cardcase::refusal::{Refusal, alert, alert_name, refusal};
+use cardcase::request::{CertificateRequest, Credentials, Destination, Target};
+use cardcase::resolver::failure;
+use cardcase::selector::{Prepared, Selection, Selector, Source};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use hyper::{Response, StatusCode, header};
-use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use hyper::http::response::Parts;
+use hyper::{StatusCode, header};
+use rustls::{ClientConfig, ProtocolVersion};
 use url::Url;
 
 use crate::app::App;
-use crate::cli::{Credentials, Fetch};
+use crate::cli::{self, Fetch};
 use crate::dial::{self, BoxStream, Detour, Proxy};
 use crate::exchange::{self, H2, HTTP_1_1};
 use crate::message::Message;
+use crate::output::{days_from, expires_soon};
 use crate::report::{Code, Failure};
 use crate::server;
 use crate::sink::{Sink, head_bytes};
@@ -32,13 +38,10 @@ const MAX_REDIRECTS: usize = 50;
 /// Bytes of an error page that are looked at for nginx's way of refusing a certificate.
 const MAX_ERROR_PAGE: usize = 64 << 10;
 
-/// What nginx writes into the page with which it refuses a certificate, or the lack of one. It sends no alert.
-const NGINX_REFUSALS: [&str; 2] = ["No required SSL certificate was sent", "The SSL certificate error"];
-
 pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     let url = parse_url(&args.url)?;
-    let client = Client::new(app, args, &url)?;
     let message = Message::new(app, args)?;
+    let client = Client::new(app, args, &url, &message)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, error))?;
     runtime.block_on(client.fetch(url, message))
@@ -73,6 +76,11 @@ struct Client<'a> {
     proxy: Option<Proxy>,
     /// For the destination of the URL alone: a redirect does not take it elsewhere.
     given: Option<(Destination, Identity)>,
+    credentials: Credentials,
+    /// What was chosen instead of what was refused, until the next connection there takes it.
+    chosen: RefCell<HashMap<Destination, Prepared>>,
+    /// Identities whose expiry was told.
+    told: RefCell<HashSet<Fingerprint>>,
 }
 
 /// An open way to a destination.
@@ -86,14 +94,38 @@ struct Open {
 
 /// A server that asked for a certificate, and what it was answered.
 struct Asked {
-    destination: Destination,
+    target: Target,
     selection: Selection,
-    tls_version: Option<String>,
+    request: Option<CertificateRequest>,
+    version: Option<ProtocolVersion>,
     alert: LateAlert,
 }
 
+/// A response, as far as it was read.
+struct Arrived {
+    head: Parts,
+    start: Vec<u8>,
+    body: Incoming,
+    asked: Option<Asked>,
+    /// What the command ends with although there is a response: the server refused by its page.
+    refused: Option<Failure>,
+}
+
+/// Why there is no response.
+enum Unanswered {
+    /// The server, or a proxy, refused what it was sent.
+    Refused(Box<Asked>, Refusal),
+    Failed(Failure),
+}
+
+impl<T: Into<Failure>> From<T> for Unanswered {
+    fn from(failure: T) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
 impl<'a> Client<'a> {
-    fn new(app: &'a App, args: &'a Fetch, url: &Url) -> Result<Self, Failure> {
+    fn new(app: &'a App, args: &'a Fetch, url: &Url, message: &Message) -> Result<Self, Failure> {
         let selector = Arc::new(app.selector()?);
         let config = server::config(app, args.cacert.as_deref())?;
         let given = match &args.identity {
@@ -108,34 +140,99 @@ impl<'a> Client<'a> {
             detours: args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?,
             proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
             given,
+            credentials: message.credentials(args.credentials == cli::Credentials::Include),
+            chosen: RefCell::default(),
+            told: RefCell::default(),
         })
     }
 
     async fn fetch(&self, mut url: Url, mut message: Message) -> Result<(), Failure> {
         for _ in 0..=MAX_REDIRECTS {
-            let open = self.open(&url).await?;
-            let request = message.request(&url, open.http2, open.forwarded)?;
-            let alpn = open.http2.then_some(H2);
-            let response = match exchange::send(open.stream, alpn, request).await {
-                Ok(response) => response,
-                Err(error) => return Err(self.broken(url.as_str(), open.asked.as_ref(), &error)),
-            };
-            match self.redirect(&url, &response)? {
+            let arrived = self.exchange(&url, &message).await?;
+            match self.redirect(&url, &arrived.head)? {
                 Some(next) => {
-                    self.accepted(open.asked.as_ref());
-                    message.redirected(response.status(), next.origin() == url.origin());
+                    message.redirected(arrived.head.status, next.origin() == url.origin());
                     url = next;
                 }
-                None => return self.deliver(&url, response, open.asked.as_ref()).await,
+                None => return self.deliver(&url, arrived).await,
             }
         }
         Err(Failure::new(Code::Failed, format_args!("more than {MAX_REDIRECTS} redirects, the last to {url}")))
     }
 
+    /// One request and its response. After a refusal a person may choose another identity at once; then once more.
+    async fn exchange(&self, url: &Url, message: &Message) -> Result<Arrived, Failure> {
+        loop {
+            match self.attempt(url, message).await {
+                Err(Unanswered::Failed(failure)) => return Err(failure),
+                Err(Unanswered::Refused(asked, refusal)) => {
+                    let failure = self.refused(&asked, refusal);
+                    if !self.choose_another(&asked, refusal).await? {
+                        return Err(failure);
+                    }
+                }
+                Ok(mut arrived) => {
+                    let page = String::from_utf8_lossy(&arrived.start);
+                    let refusal = Refusal::of_page(arrived.head.status.as_u16(), &page);
+                    let Some((asked, refusal)) = arrived.asked.as_ref().zip(refusal) else {
+                        self.accepted(arrived.asked.as_ref());
+                        return Ok(arrived);
+                    };
+                    let failure = self.refused(asked, refusal);
+                    if !self.choose_another(asked, refusal).await? {
+                        arrived.refused = Some(failure);
+                        return Ok(arrived);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, url: &Url, message: &Message) -> Result<Arrived, Unanswered> {
+        let open = self.open(url).await?;
+        let request = message.request(url, open.http2, open.forwarded)?;
+        let response = match exchange::send(open.stream, open.http2.then_some(H2), request).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.broken(url.as_str(), open.asked, &error)),
+        };
+        let (head, mut body) = response.into_parts();
+        let mut start = Vec::new();
+        if open.asked.is_some() && head.status == StatusCode::BAD_REQUEST {
+            while start.len() < MAX_ERROR_PAGE {
+                match next(&mut body).await {
+                    Ok(Some(data)) => start.extend_from_slice(&data),
+                    Ok(None) => break,
+                    Err(error) => return Err(self.broken(url.as_str(), open.asked, &error)),
+                }
+            }
+        }
+        Ok(Arrived { head, start, body, asked: open.asked, refused: None })
+    }
+
+    /// Lets a person choose anew what was refused; whether they did. Whoever named an identity on the command line, or
+    /// wants none, is not asked.
+    async fn choose_another(&self, asked: &Asked, refusal: Refusal) -> Result<bool, Failure> {
+        let chosen_by_us = matches!(asked.selection.source, Source::Decision | Source::Ask | Source::Rule);
+        let Some(request) = asked.request.clone().filter(|_| chosen_by_us && self.app.can_ask()) else {
+            return Ok(false);
+        };
+        let (selector, target) = (self.connector.selector().clone(), asked.target.clone());
+        let refused = Refused { answer: asked.selection.answer.clone(), refusal };
+        let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &refused));
+        match chosen.await.map_err(|error| Failure::new(Code::Failed, error))? {
+            Ok(prepared) => {
+                self.chosen.borrow_mut().insert(prepared.destination().clone(), prepared);
+                Ok(true)
+            }
+            Err(cardcase::Error::Aborted { .. } | cardcase::Error::NobodyToAsk { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Where to go next, with `-L`.
-    fn redirect(&self, url: &Url, response: &Response<Incoming>) -> Result<Option<Url>, Failure> {
-        let follows = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-        let location = response.headers().get(header::LOCATION).filter(|_| follows && self.args.location);
+    fn redirect(&self, url: &Url, response: &Parts) -> Result<Option<Url>, Failure> {
+        let follows = matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+        let location = response.headers.get(header::LOCATION).filter(|_| follows && self.args.location);
         let Some(location) = location else { return Ok(None) };
         let text = String::from_utf8_lossy(location.as_bytes());
         let next = url.join(&text).map_err(|error| {
@@ -147,7 +244,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    async fn open(&self, url: &Url) -> Result<Open, Failure> {
+    async fn open(&self, url: &Url) -> Result<Open, Unanswered> {
         let destination = destination(url)?;
         if url.scheme() == "http" {
             let (stream, proxy) = self.dial(&destination).await?;
@@ -156,37 +253,36 @@ impl<'a> Client<'a> {
         // The connector wants I/O errors; what went wrong in detail waits here
         let undialled = RefCell::new(None);
         let dial = || async {
-            self.dial_through(&destination).await.map_err(|failure| {
-                let error = io::Error::other(failure.message.clone());
-                *undialled.borrow_mut() = Some(failure);
-                error
+            self.dial_through(&destination).await.map_err(|unanswered| {
+                *undialled.borrow_mut() = Some(unanswered);
+                io::Error::other("not dialled")
             })
         };
-        let selector = self.connector.selector();
-        let prepared = match (&self.given, self.args.credentials) {
-            (Some((given_for, identity)), _) if *given_for == destination => {
-                Some(selector.given(&destination, identity.clone())?)
+        let target = Target::new(destination.clone()).with_path(url.path()).with_credentials(self.credentials);
+        let prepared = match (self.chosen.borrow_mut().remove(&destination), &self.given) {
+            (Some(chosen), _) => Some(chosen),
+            (None, Some((given_for, identity))) if *given_for == destination => {
+                Some(self.connector.selector().given(&target, identity.clone())?)
             }
-            (_, Credentials::Omit) => Some(selector.omitted(&destination)?),
             _ => None,
         };
         let connected = match prepared {
             Some(prepared) => self.connector.connect_prepared(prepared, dial).await,
-            None => self.connector.connect(&destination, dial).await,
+            None => self.connector.connect(&target, dial).await,
         };
         match (connected, undialled.into_inner()) {
             (Ok(connection), _) => {
                 let http2 = connection.alpn.as_deref() == Some(H2);
-                let (stream, asked) = self.connected(destination, connection);
+                let (stream, asked) = self.connected(target, connection);
                 Ok(Open { stream, http2, forwarded: false, asked })
             }
-            (Err(_), Some(failure)) => Err(failure),
-            (Err(error), None) => Err(self.unconnected(&destination, error)),
+            (Err(_), Some(unanswered)) => Err(unanswered),
+            (Err(error), None) => Err(self.unconnected(target, error)),
         }
     }
 
     /// A byte stream to a destination, through a tunnel where there is a proxy.
-    async fn dial_through(&self, destination: &Destination) -> Result<BoxStream, Failure> {
+    async fn dial_through(&self, destination: &Destination) -> Result<BoxStream, Unanswered> {
         let (stream, proxy) = self.dial(destination).await?;
         let Some(Proxy { destination: at, .. }) = &self.proxy else { return Ok(stream) };
         let authority = match dial::detour(destination, &self.detours) {
@@ -198,12 +294,12 @@ impl<'a> Client<'a> {
                 self.accepted(proxy.as_ref());
                 Ok(tunnel)
             }
-            Err(error) => Err(self.broken(&at.to_string(), proxy.as_ref(), &error)),
+            Err(error) => Err(self.broken(&at.to_string(), proxy, &error)),
         }
     }
 
     /// A byte stream to a destination, or to the proxy, which may have asked for a certificate itself.
-    async fn dial(&self, destination: &Destination) -> Result<(BoxStream, Option<Asked>), Failure> {
+    async fn dial(&self, destination: &Destination) -> Result<(BoxStream, Option<Asked>), Unanswered> {
         let Some(proxy) = &self.proxy else {
             return Ok((self.tcp(destination, dial::detour(destination, &self.detours)).await?, None));
         };
@@ -211,16 +307,15 @@ impl<'a> Client<'a> {
             return Ok((self.tcp(&proxy.destination, None).await?, None));
         }
         let dial = || dial::tcp(&proxy.destination, None);
-        let connected = match self.args.credentials {
-            Credentials::Omit => {
-                let prepared = self.to_proxies.selector().omitted(&proxy.destination)?;
-                self.to_proxies.connect_prepared(prepared, dial).await
-            }
-            Credentials::Include => self.to_proxies.connect(&proxy.destination, dial).await,
+        let target = Target::new(proxy.destination.clone()).with_credentials(self.credentials);
+        let chosen = self.chosen.borrow_mut().remove(&proxy.destination);
+        let connected = match chosen {
+            Some(chosen) => self.to_proxies.connect_prepared(chosen, dial).await,
+            None => self.to_proxies.connect(&target, dial).await,
         };
         match connected {
-            Ok(connection) => Ok(self.connected(proxy.destination.clone(), connection)),
-            Err(error) => Err(self.unconnected(&proxy.destination, error)),
+            Ok(connection) => Ok(self.connected(target, connection)),
+            Err(error) => Err(self.unconnected(target, error)),
         }
     }
 
@@ -231,54 +326,63 @@ impl<'a> Client<'a> {
 
     fn connected<IO: dial::Stream + 'static>(
         &self,
-        destination: Destination,
+        target: Target,
         connection: Connection<IO>,
     ) -> (BoxStream, Option<Asked>) {
-        let asked = connection.selection.map(|selection| Asked {
-            destination,
-            selection,
-            tls_version: connection.version.map(server::version_name),
-            alert: connection.alert,
-        });
+        let Connection { stream, selection, request, version, alert, .. } = connection;
+        let asked = selection.map(|selection| Asked { target, selection, request, version, alert });
         if let Some(asked) = &asked {
             self.tell(asked);
         }
-        (Box::new(connection.stream), asked)
+        (Box::new(stream), asked)
     }
 
-    /// Says what nobody decided just now.
+    /// Says what nobody decided just now, and what will not do for long.
     fn tell(&self, asked: &Asked) {
-        if asked.selection.source == Source::NoCandidate {
-            let destination = &asked.destination;
-            self.app.warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
-            self.app.note(&format!("hint: cardcase explain {destination}"));
+        let destination = asked.target.destination();
+        match &asked.selection {
+            Selection { source: Source::NoCandidate, .. } => {
+                self.app
+                    .warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
+                self.app.note(&format!("hint: cardcase explain {destination}"));
+            }
+            Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None } => {
+                self.app
+                    .warn(&format!("{destination} asks for a client certificate, and {rule} denies it; none was sent"));
+            }
+            Selection { answer: Answer::Identity(identity), .. } => self.tell_expiry(identity),
+            _ => {}
+        }
+    }
+
+    fn tell_expiry(&self, identity: &Identity) {
+        let (now, until) = (self.app.now(), identity.certificate().not_after());
+        if expires_soon(now, until) && self.told.borrow_mut().insert(identity.fingerprint()) {
+            self.app.warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
         }
     }
 
     /// No TLS connection came about.
-    fn unconnected(&self, destination: &Destination, error: ConnectError) -> Failure {
-        let (source, sent, version) = match error {
-            ConnectError::Selection(error) => return self.undecided(destination, &error),
-            ConnectError::Handshake { source, sent, version } => (source, sent, version),
-            other => return server::unreachable(destination, &other),
+    fn unconnected(&self, target: Target, error: ConnectError) -> Unanswered {
+        let destination = target.destination().clone();
+        let (source, sent, request, version) = match error {
+            ConnectError::Selection(error) => return self.undecided(&destination, &error).into(),
+            ConnectError::Handshake { source, sent, request, version } => (source, sent, request, version),
+            other => return server::unreachable(&destination, &other).into(),
         };
         if let Some(error) = failure(&source) {
-            return Failure::from(error);
+            return Failure::from(error).into();
         }
         if let Some(selection) = sent {
-            let alert = alert(&source);
-            // A server that answers our answer within the handshake speaks TLS 1.2: in 1.3 it is over by then
-            let version = version.or(alert.map(|_| ProtocolVersion::TLSv1_2));
-            let destination = destination.clone();
-            let tls_version = version.map(server::version_name);
-            let asked = Asked { destination, selection, tls_version, alert: LateAlert::default() };
+            let asked = Asked { target, selection, request, version, alert: LateAlert::default() };
             self.tell(&asked);
-            if let Some(alert) = alert.filter(|alert| refuses(*alert)) {
-                return self.refused(&asked, Some(alert));
+            if let Some(refusal) = refusal(&source) {
+                return Unanswered::Refused(Box::new(asked), refusal);
             }
-            self.record(&asked, Outcome::Unknown, alert.map(alert_name));
+            self.record(&asked, Outcome::Unknown, alert(&source).map(alert_name));
         }
-        server::unverified(destination, &source).unwrap_or_else(|| server::unreachable(destination, &source))
+        let failure = server::unverified(&destination, &source);
+        failure.unwrap_or_else(|| server::unreachable(&destination, &source)).into()
     }
 
     /// Nothing was decided, and nothing sent.
@@ -294,56 +398,30 @@ impl<'a> Client<'a> {
     }
 
     /// The connection ended before the response.
-    fn broken(&self, at: &str, asked: Option<&Asked>, error: &(dyn StdError + 'static)) -> Failure {
+    fn broken(&self, at: &str, asked: Option<Asked>, error: &(dyn StdError + 'static)) -> Unanswered {
         if let Some(asked) = asked {
-            let alert = asked.alert.get().or_else(|| alert(error));
-            if let Some(alert) = alert.filter(|alert| refuses(*alert)) {
-                return self.refused(asked, Some(alert));
+            if let Some(refusal) = asked.alert.refusal().or_else(|| refusal(error)) {
+                return Unanswered::Refused(Box::new(asked), refusal);
             }
-            self.record(asked, Outcome::Unknown, alert.map(alert_name));
+            self.record(&asked, Outcome::Unknown, asked.alert.get().or_else(|| alert(error)).map(alert_name));
         }
-        let mut message = format!("{at}: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        Failure::new(Code::Failed, message)
+        interrupted(at, error).into()
     }
 
-    /// Prints the response, and says so when it is nginx's way of refusing.
-    async fn deliver(&self, url: &Url, response: Response<Incoming>, asked: Option<&Asked>) -> Result<(), Failure> {
-        let (head, mut body) = response.into_parts();
-        let mut start = Vec::new();
-        if asked.is_some() && head.status == StatusCode::BAD_REQUEST {
-            while start.len() < MAX_ERROR_PAGE
-                && let Some(data) = next(&mut body).await.map_err(|error| self.broken(url.as_str(), asked, &error))?
-            {
-                start.extend_from_slice(&data);
-            }
-        }
-        let page = String::from_utf8_lossy(&start);
-        let refused = NGINX_REFUSALS.iter().any(|refusal| page.contains(refusal));
-        if !refused {
-            self.accepted(asked);
-        }
-
+    /// Prints the response, which may be a page that refuses.
+    async fn deliver(&self, url: &Url, mut arrived: Arrived) -> Result<(), Failure> {
         let mut out = Sink::open(self.args.output.as_deref())?;
         if self.args.include {
-            out.write(&head_bytes(head.version, head.status, &head.headers))?;
+            out.write(&head_bytes(arrived.head.version, arrived.head.status, &arrived.head.headers))?;
         }
-        out.write(&start)?;
-        // What breaks from here on was accepted before
+        out.write(&arrived.start)?;
         while !out.is_gone()
-            && let Some(data) = next(&mut body).await.map_err(|error| self.broken(url.as_str(), None, &error))?
+            && let Some(data) = next(&mut arrived.body).await.map_err(|error| interrupted(url.as_str(), &error))?
         {
             out.write(&data)?;
         }
         out.finish()?;
-        match asked {
-            Some(asked) if refused => Err(self.refused(asked, None)),
-            _ => Ok(()),
-        }
+        arrived.refused.map_or(Ok(()), Err)
     }
 
     fn accepted(&self, asked: Option<&Asked>) {
@@ -352,14 +430,10 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The failure that says who refused what, and what to do.
-    fn refused(&self, asked: &Asked, alert: Option<AlertDescription>) -> Failure {
-        let destination = &asked.destination;
-        self.record(asked, Outcome::Refused, alert.map(alert_name));
-        let why = match alert {
-            Some(alert) => format!("{} ({})", alert_name(alert), server::meaning(alert)),
-            None => "its page says so".to_owned(),
-        };
+    /// Records a refusal, and gives the failure that says who refused what, and what to do.
+    fn refused(&self, asked: &Asked, why: Refusal) -> Failure {
+        let destination = asked.target.destination();
+        self.record(asked, Outcome::Refused, why.alert_name());
         let (code, message) = match (&asked.selection.answer, asked.selection.source) {
             (Answer::Identity(identity), _) => {
                 (Code::Refused, format!("{destination} refused the identity {:?}: {why}", identity.name()))
@@ -374,26 +448,39 @@ impl<'a> Client<'a> {
             Source::Decision | Source::Ask => {
                 failure.hint(format_args!("to choose another: cardcase forget {}", self.scope(destination)))
             }
+            Source::Rule => failure.hint("to see what answered: cardcase rules"),
             _ => failure,
         }
     }
 
     /// What a decision for this destination is remembered under, as it is typed.
     fn scope(&self, destination: &Destination) -> String {
-        match self.connector.selector().mode() {
-            Mode::Firefox => destination.host().to_owned(),
-            Mode::Chrome => destination.to_string(),
+        match self.app.mode() {
+            Ok(Mode::Chrome) => destination.to_string(),
+            _ => destination.host().to_owned(),
         }
     }
 
     /// History that cannot be written is no reason to fail what went well.
     fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<String>) {
         let selector = self.connector.selector();
-        let recorded = selector.record(&asked.destination, &asked.selection, outcome, alert, asked.tls_version.clone());
+        let version = asked.version.map(server::version_name);
+        let recorded = selector.record(asked.target.destination(), &asked.selection, outcome, alert, version);
         if let Err(error) = recorded {
             self.app.warn(&format!("this use is not in the history: {error}"));
         }
     }
+}
+
+/// The failure of an exchange that ended too early.
+fn interrupted(at: &str, error: &(dyn StdError + 'static)) -> Failure {
+    let mut message = format!("{at}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    Failure::new(Code::Failed, message)
 }
 
 fn connector(selector: Arc<Selector>, config: &ClientConfig, alpn: &[&[u8]]) -> Connector {

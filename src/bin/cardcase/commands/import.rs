@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::app::{App, eprint_line};
 use crate::cli::Import;
+use crate::commands::renew::take_over;
 use crate::output::{IdentityJson, days_from, plain, print, print_json};
 use crate::report::{Code, Failure};
 use crate::terminal;
@@ -61,6 +62,9 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     }
     store.unlock(&*unlocker)?;
     let done = store.import(files, args.name.as_deref(), app.now())?;
+    for new in &done.imported {
+        renew(app, store, new, args.renew)?;
+    }
 
     let authorities = store.authorities()?;
     let now = app.now();
@@ -95,6 +99,22 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
     }
     print(&text)
+}
+
+/// Lets a new identity take over from those that it renews, or says how.
+fn renew(app: &App, store: &Store, new: &Identity, asked_for: bool) -> Result<(), Failure> {
+    let decisions = if asked_for { Vec::new() } else { store.decisions()? };
+    for old in store.renewed_by(new)? {
+        if asked_for {
+            take_over(app, &old, new)?;
+        } else if decisions.iter().any(|decision| decision.identity == Some(old.fingerprint())) {
+            let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
+            app.note(&format!(
+                "hint: it renews one that is remembered; to let it take over: cardcase renew {old} {new}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a file held, and whether its keys and certificates may be in different files.

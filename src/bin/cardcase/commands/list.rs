@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::List;
-use crate::output::{IdentityJson, days_from, print_json, print_table};
+use crate::output::{IdentityJson, days_from, expires_soon, print_json, print_table};
 use crate::report::{Code, Failure};
 
 #[derive(Serialize)]
@@ -37,6 +37,12 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     if identities.is_empty() {
         app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
         return Ok(());
+    }
+    for identity in &identities {
+        let until = identity.certificate().not_after();
+        if expires_soon(now, until) {
+            app.warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
+        }
     }
     let rows = identities.iter().map(|identity| {
         let certificate = identity.certificate();

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Show;
+use crate::commands::rules::{RuleJson, all as all_rules};
 use crate::output::{CertificateJson, DecisionJson, IdentityJson, UseJson, days_from, plain, print, print_json};
 use crate::report::Failure;
 
@@ -21,8 +22,9 @@ struct ShowJson {
     identity: IdentityJson,
     chain: Vec<CertificateJson>,
     decisions: Vec<DecisionJson>,
-    /// Agreed in docs/cli.md; no rule can be given yet, so none names the identity.
-    rules: [(); 0],
+    rules: Vec<RuleJson>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    requires_tls13: bool,
     uses: Vec<UseJson>,
 }
 
@@ -41,12 +43,16 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
     let mut uses = store.history(None)?;
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
+    // A rule for all identities names none
+    let mut rules = all_rules(app)?;
+    rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {
             identity: IdentityJson::new(&identity, &authorities, now),
             chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
             decisions: decisions.iter().map(DecisionJson::new).collect(),
-            rules: [],
+            rules: rules.iter().map(RuleJson::new).collect(),
+            requires_tls13: identity.requires_tls13(),
             uses: uses.iter().map(UseJson::new).collect(),
         });
     }
@@ -57,6 +63,12 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     if !chain.complete {
         let missing = certificates.last().map(|top| top.issuer().to_string()).unwrap_or_default();
         lines.push(fact("Missing", &format!("{missing} ('cardcase trust FILE', or import a file that has it)")));
+    }
+    if identity.requires_tls13() {
+        lines.push(fact("Sent in", "TLS 1.3 only"));
+    }
+    for (i, ruled) in rules.iter().enumerate() {
+        lines.push(fact(if i == 0 { "Rules" } else { "" }, &ruled.to_string()));
     }
     lines.extend(whereabouts(&decisions, &uses));
     print(&lines.concat())
