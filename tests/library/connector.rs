@@ -82,7 +82,7 @@ impl Scene {
 }
 
 fn selector(store: &Arc<Store>, chooser: &Arc<Script>) -> Arc<Selector> {
-    let selector = Selector::new(store.clone()).unwrap().with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+    let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
     Arc::new(selector.with_unlocker(Arc::new(Typist)))
 }
 

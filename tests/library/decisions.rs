@@ -43,7 +43,7 @@ fn the_modes_do_not_see_each_other() {
 
 #[test]
 fn a_new_store_is_in_firefox_mode() {
-    assert_eq!(Home::new().open().mode().unwrap(), Mode::Firefox);
+    assert_eq!(Home::new().open().settings().unwrap().mode, Mode::Firefox);
 }
 
 #[test]

@@ -14,5 +14,6 @@ mod decisions;
 mod identity;
 mod matching;
 mod resolver;
+mod rules;
 mod selector;
 mod store;

@@ -5,7 +5,7 @@ use cardcase::authority::{Authorities, Authority};
 use cardcase::certificate::Certificate;
 use cardcase::clock::Timestamp;
 use cardcase::identity::Identity;
-use cardcase::matching::{Matcher, Reason, Warning};
+use cardcase::matching::{self, Matcher, Reason, Warning};
 use cardcase::name::Name;
 use cardcase::request::CertificateRequest;
 use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
@@ -27,7 +27,8 @@ fn known(certificates: &[&Certificate]) -> Authorities {
 }
 
 fn reasons(certificate: &Certificate, authorities: &[Name], schemes: &[Scheme]) -> Vec<Reason> {
-    Matcher::new(&request(authorities, schemes), &known(&[]), NOW).reasons(certificate)
+    let (request, known) = (request(authorities, schemes), known(&[]));
+    matching::reasons(certificate, Matcher::new(&request, &known, NOW).requested(), schemes)
 }
 
 fn with_usages(mut params: CertificateParams, usages: &[Ku], extended: &[Eku]) -> CertificateParams {

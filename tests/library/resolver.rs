@@ -43,7 +43,7 @@ impl Scene {
     }
 
     fn selector(&self) -> Selector {
-        Selector::new(self.store.clone()).unwrap().with_clock(Arc::new(NOW))
+        Selector::new(self.store.clone()).with_clock(Arc::new(NOW))
     }
 
     fn prepare(&self) -> Prepared {

@@ -1,20 +1,23 @@
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 
 use cardcase::certificate::Fingerprint;
-use cardcase::chooser::{NoChooser, Reply};
+use cardcase::chooser::{NoChooser, Refused, Reply};
 use cardcase::clock::Timestamp;
 use cardcase::decisions::Outcome;
 use cardcase::decisions::{Answer, Lifetime, Mode};
 use cardcase::error::Error;
 use cardcase::matching::Reason;
 use cardcase::name::Name;
-use cardcase::request::{CertificateRequest, Destination};
-use cardcase::selector::{Foreseen, Prepared, Selection, Selector, Source};
+use cardcase::refusal::Refusal;
+use cardcase::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
+use cardcase::rules::Rule;
+use cardcase::selector::{Prepared, Selection, Selector, Source, Standing};
+use cardcase::session::Session;
 use cardcase::store::Store;
 use rustls::SignatureScheme;
 
-use crate::people::{Script, first};
-use crate::pki::{Ca, DAY, Home, NOW, expired, params, valid};
+use crate::people::{Crowded, Script, first};
+use crate::pki::{Ca, DAY, Home, Leaf, NOW, expired, params, valid};
 
 fn request(authorities: &[Name]) -> CertificateRequest {
     let mut request = CertificateRequest::new(&[], &[SignatureScheme::ECDSA_NISTP256_SHA256]);
@@ -26,13 +29,17 @@ fn at(text: &str) -> Destination {
     text.parse().unwrap()
 }
 
+fn omitting(text: &str) -> Target {
+    Target::new(at(text)).with_credentials(Credentials::Omit)
+}
+
 fn selector(store: Arc<Store>, chooser: &Arc<Script>) -> Selector {
-    Selector::new(store).unwrap().with_chooser(chooser.clone()).with_clock(Arc::new(NOW))
+    Selector::new(store).with_chooser(chooser.clone()).with_clock(Arc::new(NOW))
 }
 
 /// What was selected and why.
 fn selected(prepared: Prepared) -> (Option<Fingerprint>, Source) {
-    let Selection { answer, source } = prepared.selection().unwrap().clone();
+    let Selection { answer, source, .. } = prepared.selection().unwrap().clone();
     (answer.fingerprint(), source)
 }
 
@@ -140,7 +147,8 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
     let request = request(&[Ca::root("Other").name()]);
     let answer = selected(selector.select(&at("a.example"), &request).unwrap());
     assert_eq!(answer, (None, Source::NoCandidate));
-    assert_eq!(selector.foresee(&at("a.example"), &request).unwrap(), Foreseen::NoCandidate);
+    let foreseen = selector.foresee(&at("a.example"), &request).unwrap().unwrap();
+    assert_eq!((foreseen.answer, foreseen.source), (Answer::None, Source::NoCandidate));
     assert_eq!((chooser.asked().len(), selector.store().decisions().unwrap().len()), (0, 0));
 }
 
@@ -164,7 +172,7 @@ fn whoever_does_not_answer_has_nothing_stored_or_sent() {
 #[test]
 fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
-    let nobody = Selector::new(home.with([&leaf], [])).unwrap().with_chooser(Arc::new(NoChooser));
+    let nobody = Selector::new(home.with([&leaf], [])).with_chooser(Arc::new(NoChooser));
     assert!(matches!(nobody.select(&at("a.example"), &request(&[])), Err(Error::NobodyToAsk { .. })));
     assert!(!home.session_directory().exists());
 }
@@ -172,27 +180,208 @@ fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
 #[test]
 fn one_question_for_all_who_wait() {
     const WAITING: usize = 50;
-    for reply in [first(Lifetime::Session), Reply::None { lifetime: Lifetime::Permanent }] {
+    let replies = [
+        first(Lifetime::Session),
+        Reply::None { lifetime: Lifetime::Permanent },
+        first(Lifetime::Once),
+        Reply::None { lifetime: Lifetime::Once },
+        Reply::Abort,
+    ];
+    for reply in replies {
         let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
         drop(home.with([&leaf], []));
-        let chooser = Script::new([reply]);
+        let chooser = Crowded::new(reply, WAITING - 1);
         // Several stores on one file, as several processes have them
-        let selectors: Vec<Selector> = (0..4).map(|_| selector(home.open(), &chooser)).collect();
-        let start = Barrier::new(WAITING);
+        let crowded = || Selector::new(home.open()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        let selectors: Vec<Selector> = (0..4).map(|_| crowded()).collect();
         let answers: Vec<Option<Fingerprint>> = std::thread::scope(|threads| {
             let waiting: Vec<_> = (0..WAITING)
                 .map(|number| {
-                    let (selector, start) = (&selectors[number % selectors.len()], &start);
-                    threads.spawn(move || {
-                        start.wait();
-                        selected(selector.select(&at("a.example"), &request(&[])).unwrap()).0
+                    let selector = &selectors[number % selectors.len()];
+                    threads.spawn(move || match selector.select(&at("a.example"), &request(&[])) {
+                        Ok(prepared) => Ok(selected(prepared).0),
+                        Err(Error::Aborted { .. }) => Err(()),
+                        Err(error) => panic!("{error}"),
                     })
                 })
                 .collect();
-            waiting.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let answers = waiting.into_iter().map(|thread| thread.join().unwrap());
+            answers.map(|answer| answer.unwrap_or_else(|()| Some(Fingerprint::of(b"aborted")))).collect()
         });
-        assert_eq!(chooser.asked().len(), 1);
-        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+        assert_eq!(chooser.asked(), 1, "{reply:?}");
+        let expected = match reply {
+            Reply::Identity { .. } => Some(leaf.fingerprint()),
+            Reply::None { .. } => None,
+            _ => Some(Fingerprint::of(b"aborted")),
+        };
+        assert!(answers.iter().all(|answer| *answer == expected), "{reply:?}");
+    }
+}
+
+/// Two requests of one server for different authorities are two questions; the answer to one is none to the other.
+#[test]
+fn different_authorities_are_different_questions() {
+    let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
+    let leaves = [one.leaf("a"), two.leaf("b")];
+    drop(home.with(&leaves, []));
+    let chooser = Crowded::new(first(Lifetime::Once), 1);
+    let selector = Selector::new(home.open()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+    let answers = std::thread::scope(|threads| {
+        let ask = |ca: &Ca| {
+            let (selector, request) = (&selector, request(&[ca.name()]));
+            threads.spawn(move || selected(selector.select(&at("a.example"), &request).unwrap()).0)
+        };
+        [ask(&one), ask(&two)].map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(chooser.asked(), 2);
+    assert_eq!(answers, leaves.each_ref().map(|leaf| Some(leaf.fingerprint())));
+}
+
+#[test]
+fn after_a_refusal_another_is_chosen_and_remembered() {
+    let (home, ca) = (Home::new(), Ca::root("Root"));
+    let (wrong, right) = (ca.leaf("wrong"), ca.leaf("right"));
+    for mode in [Mode::Firefox, Mode::Chrome] {
+        let store = home.with([&wrong, &right], []);
+        let scope = mode.scope(&at("a.example"));
+        store.remember(&scope, Some(wrong.fingerprint()), Lifetime::Permanent, NOW).unwrap();
+        let place = |chosen: &Leaf| {
+            let ranked = [wrong.fingerprint(), right.fingerprint()];
+            usize::from(ranked.iter().max() == Some(&chosen.fingerprint()))
+        };
+        let reply = Reply::Identity { index: place(&right), lifetime: Lifetime::Permanent };
+        let chooser = Script::new([reply]);
+        let selector = selector(store.clone(), &chooser).with_mode(mode);
+        let answer = Answer::Identity(Arc::new(store.find_identity("wrong").unwrap()));
+        let refused = Refused { answer, refusal: Refusal::Page };
+        let again = || selected(selector.select_another(&at("a.example"), &request(&[]), &refused).unwrap());
+        assert_eq!(again(), (Some(right.fingerprint()), Source::Ask), "{mode}");
+        assert_eq!(chooser.asked()[0].refused.as_ref(), Some(&refused));
+        // Whoever else was refused finds that another was chosen meanwhile
+        assert_eq!(again(), (Some(right.fingerprint()), Source::Decision), "{mode}");
+        assert_eq!(chooser.asked().len(), 0);
+    }
+}
+
+#[test]
+fn a_refused_decision_is_kept_in_firefox_mode_and_forgotten_in_chrome_mode_unless_it_changed() {
+    let (home, ca) = (Home::new(), Ca::root("Root"));
+    let (refused, other) = (ca.leaf("refused"), ca.leaf("other"));
+    let store = home.with([&refused, &other], []);
+    for (mode, kept) in [(Mode::Firefox, true), (Mode::Chrome, false)] {
+        let selector = selector(store.clone(), &Script::new([])).with_mode(mode);
+        let destination = at("a.example");
+        let scope = mode.scope(&destination);
+        let remember = |leaf: &Leaf| {
+            store.remember(&scope, Some(leaf.fingerprint()), Lifetime::Permanent, NOW).unwrap();
+            selector.prepare(&destination).unwrap().selection().unwrap().clone()
+        };
+        let record = |selection| {
+            selector.record(&destination, &selection, Outcome::Refused, Some("unknown_ca".to_owned()), None).unwrap();
+            store.decision(&scope).unwrap().and_then(|decision| decision.identity)
+        };
+        assert_eq!(record(remember(&refused)), kept.then(|| refused.fingerprint()), "{mode}");
+        let old = remember(&refused);
+        remember(&other);
+        assert_eq!(record(old), Some(other.fingerprint()), "{mode}");
+    }
+}
+
+#[test]
+fn a_connection_stands_as_long_as_it_would_be_opened_with_the_same_answer() {
+    let (home, ca) = (Home::new(), Ca::root("Root"));
+    let (a, b) = (ca.leaf("a"), ca.leaf("b"));
+    let store = home.with([&a, &b], []);
+    let selector = selector(store.clone(), &Script::new([]));
+    let other = home.open();
+    let destination = at("a.example");
+    let scope = Mode::Firefox.scope(&destination);
+    let opened = |answer| Standing::new(destination.clone(), Some((request(&[]), answer)));
+    let as_a = opened(Answer::Identity(Arc::new(store.find_identity("a").unwrap())));
+    let (as_none, unasked) = (opened(Answer::None), Standing::new(destination.clone(), None));
+    let stands = |target: &Target| [&as_a, &as_none, &unasked].map(|it| selector.stands(it, target).unwrap());
+    let target = Target::from(&destination);
+    let remember = |identity| other.remember(&scope, identity, Lifetime::Permanent, NOW).unwrap();
+
+    assert_eq!(stands(&target), [false, false, true], "nothing is remembered: what was for once was for one request");
+    remember(Some(a.fingerprint()));
+    assert_eq!(stands(&target), [true, false, true]);
+    assert_eq!(stands(&at("a.example:8443").into()), [false, false, false], "it is a connection to another port");
+    assert_eq!(stands(&omitting("a.example")), [false, true, true]);
+    remember(Some(b.fingerprint()));
+    assert_eq!(stands(&target), [false, false, true], "by another process");
+    remember(None);
+    assert_eq!(stands(&target), [false, true, true]);
+    remember(Some(a.fingerprint()));
+    other.change_settings(|settings| settings.mode = Mode::Chrome).unwrap();
+    assert_eq!(stands(&target), [false, false, true], "the mode changed");
+    other.change_settings(|settings| settings.mode = Mode::Firefox).unwrap();
+    other.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{},"deny":true}"#).unwrap()], NOW).unwrap();
+    assert_eq!(stands(&target), [false, true, true], "denied meanwhile");
+    other.remove_rules(&[1]).unwrap();
+    other.remove(&[a.fingerprint()]).unwrap();
+    assert_eq!(stands(&target), [false, false, true], "the identity was removed");
+}
+
+#[test]
+fn a_session_of_ones_own_ends_with_its_store() {
+    let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
+    drop(home.with([&leaf], []));
+    let scope = Mode::Firefox.scope(&at("a.example"));
+    let open = || Store::open(home.store_file(), Session::own().unwrap()).unwrap();
+    let own = open();
+    own.remember(&scope, Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
+    assert!(own.decision(&scope).unwrap().is_some());
+    assert!(open().decision(&scope).unwrap().is_none(), "another's session");
+    assert!(home.open().decision(&scope).unwrap().is_none(), "the login session");
+    drop(own);
+    let left: i64 = home.database().query_row("SELECT count(*) FROM decisions", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn client_certificates_are_given_as_platform_keys_does() {
+    use CertificateType::{EcdsaSign, RsaSign};
+    let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
+    let (a, b) = (one.leaf("a"), two.leaf("b"));
+    let reply = Reply::Identity { index: 0, lifetime: Lifetime::Permanent };
+    let chooser = Script::new([reply, Reply::None { lifetime: Lifetime::Permanent }, Reply::Nobody]);
+    let selector = selector(home.with([&a, &b], []), &chooser);
+    let given = |types: &[CertificateType], authorities: &[&Ca]| {
+        let authorities = authorities.iter().map(|ca| ca.name()).collect();
+        let identities = selector.select_client_certificates(types, authorities, None).unwrap();
+        let mut given: Vec<String> = identities.iter().map(|identity| identity.name().to_owned()).collect();
+        given.sort();
+        given
+    };
+    assert_eq!(given(&[EcdsaSign], &[]), ["a", "b"]);
+    assert_eq!(given(&[EcdsaSign, RsaSign], &[&two]), ["b"]);
+    assert_eq!(given(&[RsaSign], &[]), [""; 0]);
+    assert_eq!(given(&[], &[]), [""; 0]);
+    assert_eq!(chooser.asked().len(), 0);
+
+    let asker = at("extension.example");
+    let pick = || selector.select_client_certificates(&[EcdsaSign], vec![two.name()], Some(&asker));
+    assert_eq!(pick().unwrap()[0].fingerprint(), b.fingerprint());
+    assert_eq!(pick().unwrap().len(), 0);
+    assert!(matches!(pick(), Err(Error::NobodyToAsk { .. })));
+    assert!(matches!(pick(), Err(Error::Aborted { .. })));
+    assert_eq!(selector.store().decisions().unwrap(), [], "nothing is stored");
+}
+
+#[test]
+fn a_preflight_carries_no_credentials() {
+    let preflight = ["origin", "access-control-request-method"];
+    let cases: [(&str, &[&str], Credentials); 4] = [
+        ("OPTIONS", &preflight, Credentials::Omit),
+        ("OPTIONS", &preflight[..1], Credentials::Include),
+        ("OPTIONS", &[], Credentials::Include),
+        ("GET", &preflight, Credentials::Include),
+    ];
+    for (method, headers, expected) in cases {
+        let has = |name: &str| headers.contains(&name);
+        assert_eq!(Credentials::Include.unless_preflight(method, has), expected, "{method} {headers:?}");
+        assert_eq!(Credentials::Omit.unless_preflight(method, has), Credentials::Omit);
     }
 }
 
@@ -209,7 +398,7 @@ fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
         selected(selector.given(&at("a.example"), identity).unwrap()),
         (Some(given.fingerprint()), Source::Given)
     );
-    assert_eq!(selected(selector.omitted(&at("a.example")).unwrap()), (None, Source::Omitted));
+    assert_eq!(selected(selector.prepare(omitting("a.example")).unwrap()), (None, Source::Omitted));
     let kept = store.decision(&scope).unwrap().unwrap();
     assert_eq!(kept.identity, Some(remembered.fingerprint()));
 }
@@ -219,11 +408,14 @@ fn foreseeing_asks_nobody() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let chooser = Script::new([]);
     let selector = selector(home.with([&leaf], []), &chooser);
-    let foresee = || selector.foresee(&at("a.example"), &request(&[])).unwrap();
-    assert_eq!(foresee(), Foreseen::Ask);
+    let foresee = || {
+        let foreseen = selector.foresee(&at("a.example"), &request(&[])).unwrap();
+        foreseen.map(|selection| (selection.answer, selection.source))
+    };
+    assert_eq!(foresee(), None);
     let scope = Mode::Firefox.scope(&at("a.example"));
     selector.store().remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
-    assert_eq!(foresee(), Foreseen::Decision(Answer::None));
+    assert_eq!(foresee(), Some((Answer::None, Source::Decision)));
     assert_eq!(chooser.asked().len(), 0);
 }
 

@@ -59,6 +59,8 @@ impl Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
     Now,
+    /// Now, but not for another month.
+    Soon,
     Expired,
     NotYet,
 }
@@ -68,6 +70,7 @@ impl Validity {
         let now = OffsetDateTime::now_utc();
         let (from, to) = match self {
             Validity::Now => (-30, 365),
+            Validity::Soon => (-30, 20),
             Validity::Expired => (-30, -1),
             Validity::NotYet => (1, 365),
         };

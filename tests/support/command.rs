@@ -55,15 +55,21 @@ impl Cardcase {
         self.home.path().join("run")
     }
 
+    /// Where the administrator's rules would be; not there unless a test makes it.
+    pub fn policies(&self) -> PathBuf {
+        self.home.path().join("policies")
+    }
+
     /// The whole environment of the command.
     pub fn environment(&self) -> Vec<(OsString, OsString)> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let runtime = self.runtime();
-        let pairs: [(&str, &OsStr); 5] = [
+        let (runtime, policies) = (self.runtime(), self.policies());
+        let pairs: [(&str, &OsStr); 6] = [
             ("PATH", &path),
             ("HOME", self.home.path().as_os_str()),
             ("XDG_RUNTIME_DIR", runtime.as_os_str()),
             ("CARDCASE_STORE", self.store.as_os_str()),
+            ("CARDCASE_POLICIES", policies.as_os_str()),
             ("LANG", OsStr::new("C.UTF-8")),
         ];
         pairs.map(|(name, value)| (name.into(), value.to_owned())).to_vec()

@@ -1,0 +1,277 @@
+//! Rules on the command line: in Chrome's form, from the store and from the administrator, and what servers then see.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use support::ca::{self, Issued, Validity};
+use support::command::Outcome;
+use support::scene::Scene;
+use support::server::{Ask, Kind, Server, Tls};
+
+/// Alice and Bob of the staff, and a server that asks for either.
+struct Office {
+    scene: Scene,
+    alice: Issued,
+    bob: Issued,
+}
+
+impl Office {
+    fn new() -> Office {
+        let scene = Scene::new();
+        let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+        Office { scene, alice, bob }
+    }
+
+    fn server(&self) -> Server {
+        self.scene.server(Kind::Go).ask(Ask::Optional).start()
+    }
+
+    fn rules(&self, arguments: &[&str]) -> Outcome {
+        self.scene.machine.command(["rules"].iter().chain(arguments)).run()
+    }
+
+    fn add(&self, pattern: &str, more: &[&str]) {
+        self.rules(&[&["add", pattern], more].concat()).expect(0);
+    }
+
+    fn fetch(&self, server: &Server, path: &str, code: i32) -> Outcome {
+        self.scene.fetch(&server.url_at("localhost", path), &[]).expect(code)
+    }
+
+    fn answer(&self, server: &Server, path: &str) -> Value {
+        let root = self.scene.server_root_file.to_str().unwrap();
+        let line = format!("--batch explain {}{path} --cacert {root}", server.destination());
+        self.scene.machine.json(&line)["answer"].clone()
+    }
+
+    /// A policy file of the administrator's.
+    fn policy(&self, name: &str, content: &str) -> PathBuf {
+        let directory = self.scene.machine.policies();
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = directory.join(name);
+        std::fs::write(&file, content).unwrap();
+        file
+    }
+}
+
+#[test]
+fn a_rule_selects_without_asking_and_stores_nothing() {
+    let office = Office::new();
+    let server = office.server();
+    office.fetch(&server, "/", 4);
+    office.add(&format!("https://localhost:{}", server.port()), &["--subject", "CN=bob"]);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    assert_eq!(office.scene.machine.json("decisions")["decisions"], json!([]));
+    assert_eq!(office.scene.machine.json("history")["uses"][0]["source"], "rule");
+    // Another port is not meant
+    office.fetch(&office.server(), "/", 4);
+}
+
+#[test]
+fn what_is_remembered_goes_before_a_rule() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=bob"]);
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.alice.sent_chain()]);
+}
+
+#[test]
+fn of_several_matches_the_first_or_a_question() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("*", &["--subject", "O=Test Clients"]);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains().len(), 1);
+    office.scene.machine.run("config prompt-on-multiple on").expect(0);
+    office.fetch(&server, "/", 4);
+    office.rules(&["remove", "1"]).expect(0);
+    office.add("*", &["--subject", "CN=alice"]);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains()[1..], [office.alice.sent_chain()]);
+}
+
+#[test]
+fn a_rule_sends_nothing_that_the_server_would_not_take_or_that_is_out_of_its_validity() {
+    let office = Office::new();
+    let server = office.server();
+    office.scene.bring(office.scene.guests.client("guest").issue());
+    office.scene.bring(office.scene.employee("late").validity(Validity::Expired).issue());
+    office.add("https://localhost", &["--subject", "CN=guest"]);
+    office.add("https://localhost", &["--subject", "CN=late"]);
+    office.fetch(&server, "/", 4);
+    server.assert_nothing_came("rules");
+}
+
+#[test]
+fn a_denied_host_gets_nothing_whatever_is_remembered_or_named() {
+    let office = Office::new();
+    let server = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).start();
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.add("https://localhost", &["--deny"]);
+    for tls in [Tls::V1_2, Tls::V1_3] {
+        let server = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(tls).start();
+        office.fetch(&server, "/", 0).says(&["rule 1", "denies"]);
+        assert!(server.chains().is_empty(), "{tls:?}");
+    }
+    let named = office.scene.fetch(&server.url(), &["--as", &office.alice.fingerprint()]);
+    named.expect(3).says(&["alice", "rule 1", "cardcase rules"]);
+    server.assert_nothing_came("--as");
+    let answer = office.answer(&server, "");
+    assert_eq!(answer, json!({ "source": "rule", "identity": null, "rule": "rule 1 (https://localhost)" }));
+}
+
+#[test]
+fn a_denied_identity_is_no_candidate_and_the_others_are() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice", "--deny"]);
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.fetch(&server, "/", 4).says(&["alice", "a rule forbids"]);
+    office.scene.remember("localhost", &office.bob.fingerprint());
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    let root = office.scene.server_root_file.to_str().unwrap();
+    let explained = office.scene.machine.json(&format!("--batch explain {} --cacert {root}", server.destination()));
+    let alice = explained["identities"].as_array().unwrap().iter().find(|each| each["name"] == "alice").unwrap();
+    assert_eq!(alice["reasons"], json!(["denied_by_rule"]));
+}
+
+#[test]
+fn the_longest_match_wins_down_to_the_path() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("*", &["--subject", "CN=alice"]);
+    office.add("https://localhost/admin", &["--deny"]);
+    office.add("https://localhost/admin/own", &["--subject", "CN=bob"]);
+    office.fetch(&server, "/", 0);
+    office.fetch(&server, "/admin/x", 0);
+    office.fetch(&server, "/%61dmin", 0);
+    office.fetch(&server, "/admin/own/x", 0);
+    assert_eq!(server.chains(), [office.alice.sent_chain(), office.bob.sent_chain()]);
+    let by = |path: &str| office.answer(&server, path)["rule"].clone();
+    assert_eq!(by("/"), "rule 1 (*)");
+    assert_eq!(by("/admin"), "rule 2 (https://localhost/admin)");
+    assert_eq!(by("/admin/own"), "rule 3 (https://localhost/admin/own)");
+    // Without a path it may be the denied one
+    assert_eq!(by(""), "rule 2 (https://localhost/admin)");
+}
+
+#[test]
+fn a_rule_may_demand_tls_1_3() {
+    let office = Office::new();
+    office.add("https://localhost", &["--tls13"]);
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    let older = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
+    office.fetch(&older, "/", 0).says(&["no identity fits"]);
+    assert!(older.chains().is_empty());
+    let newest = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_3).start();
+    office.fetch(&newest, "/", 0);
+    assert_eq!(newest.chains(), [office.alice.sent_chain()]);
+}
+
+/// A managed policy as administrators have it for Chrome.
+fn chrome_policy(filter: &str) -> String {
+    let entry = format!(r#"{{"pattern":"https://localhost","filter":{filter}}}"#);
+    json!({
+        "HomepageLocation": "https://www.example.com",
+        "AutoSelectCertificateForUrls": [entry, "{\"pattern\":\"https://no.filter.example\"}"],
+        "PromptOnMultipleMatchingCertificates": true,
+    })
+    .to_string()
+}
+
+#[test]
+fn a_policy_of_chrome_is_imported_as_it_is() {
+    let office = Office::new();
+    let server = office.server();
+    let content = chrome_policy(r#"{"ISSUER":{"CN":"Staff Issuing"},"SUBJECT":{"CN":"bob"}}"#);
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
+    office.rules(&["import", file.to_str().unwrap()]).expect(0).says(&["passed over: entry 2"]);
+    assert_eq!(office.scene.machine.json("config")["prompt_on_multiple"], true);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    // Again, and nothing changes
+    office.rules(&["import", file.to_str().unwrap()]).expect(0);
+    assert_eq!(office.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_administrators_files_are_read_besides_and_at_once() {
+    let office = Office::new();
+    let server = office.server();
+    office.fetch(&server, "/", 4);
+    let file = office.policy("office.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    let rule = format!("rule 1 of {} (https://localhost)", file.display());
+    assert_eq!(office.answer(&server, "")["rule"], rule);
+    let listed = office.scene.machine.json("rules");
+    assert_eq!(listed["rules"][0]["file"], file.to_str().unwrap());
+    assert_eq!(listed["prompt_on_multiple"], true);
+    std::fs::remove_file(file).unwrap();
+    office.fetch(&server, "/", 4);
+}
+
+#[test]
+fn a_file_of_the_administrators_that_cannot_be_read_fails_closed() {
+    let office = Office::new();
+    let server = office.server();
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.policy("broken.json", r#"{"AutoSelectCertificateForUrls": [{"pattern": "*", "deny": true}]}"#);
+    office.fetch(&server, "/", 1).says(&["broken.json", "entry 1"]);
+    server.assert_nothing_came("a broken policy");
+}
+
+#[test]
+fn rules_are_listed_shown_and_removed_by_number() {
+    let office = Office::new();
+    office.add("https://[*.]Example.com:8443", &["--issuer", "CN=Staff Issuing", "--issuer", "O=Test Authorities"]);
+    office.add(r#"{"pattern":"*","filter":{"SUBJECT":{"CN":"alice"}},"deny":true}"#, &[]);
+    office.add("https://a.example", &[r#"{"SUBJECT":{"CN":"bob"}}"#]);
+    let listed = office.rules(&[]).expect(0).text();
+    for words in
+        ["https://[*.]example.com:8443", "issuer CN=Staff Issuing, O=Test Authorities", "deny", "subject CN=bob"]
+    {
+        assert!(listed.contains(words), "{listed}");
+    }
+    let shown = office.scene.machine.json(&format!("show {}", office.bob.fingerprint()));
+    let numbers: Vec<_> = shown["rules"].as_array().unwrap().iter().map(|rule| rule["number"].clone()).collect();
+    assert_eq!(numbers, [1, 3]);
+    office.rules(&["remove", "1", "9"]).expect(3).says(&["no rule 9"]);
+    assert_eq!(office.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 3);
+    office.rules(&["remove", "1", "2"]).expect(0);
+    office.add("https://b.example", &[]);
+    let left = office.scene.machine.json("rules");
+    let numbers: Vec<_> = left["rules"].as_array().unwrap().iter().map(|rule| rule["number"].clone()).collect();
+    assert_eq!(numbers, [3, 4], "a number is never given twice");
+}
+
+#[test]
+fn what_is_no_rule_is_refused_and_changes_nothing() {
+    let office = Office::new();
+    let cases: [&[&str]; 9] = [
+        &["add", "*.example.com"],
+        &["add", "ftp://example.com"],
+        &["add", "https://example.com", "{"],
+        &["add", "https://example.com", "--subject", "CN"],
+        &["add", "https://example.com", "--subject", "X=y"],
+        &["add", "https://example.com", "--subject", "CN=a", "--subject", "CN=b"],
+        &["add", r#"{"pattern":"*"}"#],
+        &["add", r#"{"pattern":"*","filter":{},"denny":true}"#],
+        &["add", r#"{"pattern":"*","filter":{}}"#, "--deny"],
+    ];
+    for case in cases {
+        office.rules(case).expect(2);
+    }
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", "{}");
+    office.rules(&["import", file.to_str().unwrap()]).expect(1).says(&["AutoSelectCertificateForUrls"]);
+    office.rules(&["import", "missing.json"]).expect(1).says(&["missing.json"]);
+    assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
+}
