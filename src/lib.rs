@@ -6,10 +6,11 @@
 //!      pem         the same from PEM and DER
 //!   -> identity    key fits certificate; an identity in hand is whole
 //!   -> vault       private key to encrypted PKCS#8
-//!   -> store       SQLite: identities, authorities, decisions, history
+//!   -> store       SQLite: identities, authorities, settings, rules, decisions, history
 //!                                       server's CertificateRequest + destination
-//!   -> matching    request + identities + now -> candidates, and a reason for each that is none
+//!   -> matching    request + identities + rules + now -> candidates, and a reason for each that is none
 //!   -> decisions   what was remembered for this destination in this mode
+//!   -> policy      rules: what was answered in advance
 //!   -> chooser     ask, once, whoever waits
 //!   -> selector    where these meet; a Selection and its reason
 //!   -> resolver    rustls ResolvesClientCert for one destination

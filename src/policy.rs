@@ -99,6 +99,8 @@ pub struct PolicyFiles {
 struct Read {
     stamps: Vec<Stamp>,
     policies: SystemPolicy,
+    /// The rules of a store, and the same with those of the files.
+    joined: Mutex<Option<(Arc<Rules>, Arc<Rules>)>>,
 }
 
 /// A file as it was when it was read; another one in its place differs in something.
@@ -142,8 +144,13 @@ impl PolicyFiles {
         if rules.is_empty() {
             return Ok((stored, *prompt_on_multiple));
         }
-        let all = stored.all().iter().chain(rules).cloned().collect();
-        Ok((Arc::new(Rules::new(all)), *prompt_on_multiple))
+        let mut joined = read.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, all)) = joined.as_ref().filter(|(before, _)| Arc::ptr_eq(before, &stored)) {
+            return Ok((all.clone(), *prompt_on_multiple));
+        }
+        let all = Arc::new(Rules::new(stored.all().iter().chain(rules).cloned().collect()));
+        *joined = Some((stored, all.clone()));
+        Ok((all, *prompt_on_multiple))
     }
 
     fn current(&self) -> Result<Arc<Read>, Error> {
@@ -156,7 +163,7 @@ impl PolicyFiles {
         for (path, ..) in &stamps {
             policies.add(path)?;
         }
-        let read = Arc::new(Read { stamps, policies });
+        let read = Arc::new(Read { stamps, policies, joined: Mutex::default() });
         *last = Some(read.clone());
         Ok(read)
     }

@@ -139,13 +139,20 @@ impl Resolver {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(request, _)| request.clone())
     }
 
+    /// Whether what was prepared answers this request, as far as `resolve` is told of it.
+    fn is_for(&self, request: &CertificateRequest) -> bool {
+        let same =
+            |only: &CertificateRequest| only.authorities == request.authorities && only.schemes == request.schemes;
+        self.prepared.request.as_ref().is_none_or(same)
+    }
+
     fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
         let stand_in = |why| {
             let key = StandIn { resolver: self.id, why };
             Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(key))))
         };
         let undecided = || stand_in(Why::Undecided(request.clone()));
-        let Some(selection) = &self.prepared.selection else {
+        let Some(selection) = self.prepared.selection.as_ref().filter(|_| self.is_for(request)) else {
             return undecided();
         };
         let Answer::Identity(identity) = &selection.answer else {

@@ -17,6 +17,7 @@ use crate::name::Name;
 use crate::policy::PolicyFiles;
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::rules::Rules;
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::turn::{QuestionId, Said, Turn};
 use crate::vault::{NoUnlocker, SealedKey, Unlocker, Vault};
@@ -82,6 +83,10 @@ pub struct Prepared {
     pub(crate) key: Option<(SealedKey, Arc<Vault>)>,
     /// Whether the identity goes out in TLS 1.3 only.
     pub(crate) requires_tls13: bool,
+    /// The only request it answers: what a rule said to one, or that nothing fits it, says nothing of another.
+    pub(crate) request: Option<CertificateRequest>,
+    /// What it was selected under.
+    terms: (Settings, Arc<Rules>),
 }
 
 impl Prepared {
@@ -100,15 +105,33 @@ impl Prepared {
         self.selection.as_ref()
     }
 
-    /// Whether a handshake prepared by `other` would send the same, by the same key and the same chain.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the
+    /// sessions it made.
+    ///
+    /// It does when a handshake would send the same, by the same key and the same chain; and where nothing is selected
+    /// before the server asks, when the same would be selected again should it ask for the same.
+    pub fn serves(&self, now: &Self, at: Timestamp) -> bool {
+        self.destination() == now.destination()
+            && Arc::ptr_eq(&self.authorities, &now.authorities)
+            && (self.sends_the_same(now) || self.is_selected_again(now, at))
+    }
+
+    fn sends_the_same(&self, other: &Self) -> bool {
         let sealed = |prepared: &Self| prepared.key.as_ref().map(|(key, _)| key.clone());
-        self.destination() == other.destination()
-            && self.selection == other.selection
+        self.selection == other.selection
             && self.requires_tls13 == other.requires_tls13
-            && Arc::ptr_eq(&self.authorities, &other.authorities)
+            && self.request == other.request
             && sealed(self) == sealed(other)
+    }
+
+    fn is_selected_again(&self, now: &Self, at: Timestamp) -> bool {
+        let is_valid = match self.selection.as_ref().map(|selection| &selection.answer) {
+            Some(Answer::Identity(identity)) => is_valid_at(identity.certificate(), at),
+            _ => true,
+        };
+        let ((settings, rules), (settings_now, rules_now)) = (&self.terms, &now.terms);
+        let same_terms = settings == settings_now && Arc::ptr_eq(rules, rules_now);
+        self.request.is_some() && now.selection.is_none() && self.target == now.target && same_terms && is_valid
     }
 }
 
@@ -227,7 +250,16 @@ impl Selector {
         };
         let requires_tls13 = requires_tls13(&target, &look.rules, selection.as_ref());
         let key = key.map(|key| (key, self.store.vault()));
-        Ok(Prepared { target, selection, authorities: look.remembered.authorities, key, requires_tls13 })
+        let terms = (look.remembered.settings, look.rules);
+        Ok(Prepared {
+            target,
+            selection,
+            authorities: look.remembered.authorities,
+            key,
+            requires_tls13,
+            request: None,
+            terms,
+        })
     }
 
     /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks for as long
@@ -264,7 +296,9 @@ impl Selector {
         let look = self.look(target)?;
         let considered = self.consider(&look, target, request)?;
         if let Some(selection) = considered.unasked().filter(&answers_anew) {
-            return self.prepared(target, Some(selection));
+            let conditional = matches!(selection.source, Source::Rule | Source::NoCandidate);
+            let prepared = self.prepared(target, Some(selection))?;
+            return Ok(Prepared { request: conditional.then(|| request.clone()), ..prepared });
         }
         if !self.chooser.can_ask() {
             return Err(considered.nobody(target.destination()));
@@ -458,13 +492,9 @@ impl Selector {
             }
         };
         let requires_tls13 = requires_tls13(target, &look.rules, selection.as_ref());
-        Ok(Prepared {
-            target: target.clone(),
-            selection,
-            authorities: look.remembered.authorities,
-            key,
-            requires_tls13,
-        })
+        let terms = (look.remembered.settings, look.rules);
+        let (target, authorities) = (target.clone(), look.remembered.authorities);
+        Ok(Prepared { target, selection, authorities, key, requires_tls13, request: None, terms })
     }
 
     fn look(&self, target: &Target) -> Result<Look, Error> {

@@ -241,11 +241,12 @@ impl Connector {
         ::tokio::time::timeout(timeout, handshake).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// The resolver used before, as long as it would send the same; else a new one, with no sessions to resume.
+    /// The resolver used before, as long as it does; else a new one, with no sessions to resume.
     fn kept(&self, prepared: Prepared) -> Kept {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = kept.get(prepared.destination()).filter(|kept| kept.resolver.prepared().is_same(&prepared))
-        {
+        let now = self.selector.now();
+        let serves = |kept: &&Kept| kept.resolver.prepared().serves(&prepared, now);
+        if let Some(same) = kept.get(prepared.destination()).filter(serves) {
             return same.clone();
         }
         if kept.len() >= KEPT {

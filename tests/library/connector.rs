@@ -8,6 +8,7 @@ use cardcase::decisions::Outcome;
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::error::Error;
 use cardcase::request::Destination;
+use cardcase::rules::Rule;
 use cardcase::selector::{Selector, Source};
 use cardcase::store::Store;
 use rustls::pki_types::CertificateDer;
@@ -120,6 +121,32 @@ fn asked_once_it_connects_again_with_the_answer_and_does_not_ask_any_more() {
         let again = scene.connect(HOST).await.unwrap();
         assert_eq!((scene.dialled(), scene.chooser.asked().len()), (1, 0));
         assert_eq!((again.version, &scene.seen()[0].1), (Some(version.version), &sent));
+    });
+}
+
+#[test]
+fn what_a_rule_selects_costs_one_connection_more_only_the_first_time() {
+    run(async |version| {
+        let mut scene = Scene::new(version, &[]);
+        let rule = |name: &str| {
+            Rule::parse(&format!(r#"{{"pattern":"*","filter":{{"SUBJECT":{{"CN":"{name}"}}}}}}"#)).unwrap()
+        };
+        scene.store.add_rules(&[rule("a")], NOW).unwrap();
+        for dialled in [2, 1] {
+            let connection = scene.connect(HOST).await.unwrap();
+            assert_eq!((scene.dialled(), connection.selection.unwrap().source), (dialled, Source::Rule));
+        }
+        // Another process changes the rules, and the next connection is decided afresh
+        let other = scene.home.open();
+        other.remove_rules(&[1]).unwrap();
+        other.add_rules(&[rule("b")], NOW).unwrap();
+        scene.connect(HOST).await.unwrap();
+        scene.store.forget_all().unwrap();
+        scene.remember(None);
+        scene.connect(HOST).await.unwrap();
+        let seen: Vec<_> = scene.seen().into_iter().map(|(_, presented)| presented).collect();
+        assert_eq!(seen, [leaf(&scene.a), leaf(&scene.a), leaf(&scene.b), None]);
+        assert_eq!(scene.chooser.asked().len(), 0);
     });
 }
 
