@@ -26,8 +26,8 @@ pub struct Question<'a> {
     pub mode: Mode,
     /// An identity that is remembered for the destination but does not do any more, and why not.
     pub unfit: Option<&'a Unfit>,
-    /// What was sent just now and refused, when another answer is wanted.
-    pub refused: Option<&'a Refused>,
+    /// What was sent and refused, the last one last, when another answer is wanted.
+    pub refused: &'a [Refused],
     /// The time it is.
     pub now: Timestamp,
 }

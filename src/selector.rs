@@ -268,10 +268,11 @@ impl Selector {
     /// # Errors
     /// [`Error::Aborted`] and [`Error::NobodyToAsk`]: nothing was stored, and nothing may be sent. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
-        self.answer(&target.into(), request, None)
+        self.answer(&target.into(), request, &[])
     }
 
-    /// Answers a server once more that refused what it was sent. Asks, unless another answer was decided meanwhile.
+    /// Answers a server once more that refused all it was sent so far. Asks, unless yet another answer was decided
+    /// meanwhile.
     ///
     /// # Errors
     /// Those of [`Self::select`].
@@ -279,19 +280,14 @@ impl Selector {
         &self,
         target: impl Into<Target>,
         request: &CertificateRequest,
-        refused: &Refused,
+        refused: &[Refused],
     ) -> Result<Prepared, Error> {
-        self.answer(&target.into(), request, Some(refused))
+        self.answer(&target.into(), request, refused)
     }
 
-    fn answer(
-        &self,
-        target: &Target,
-        request: &CertificateRequest,
-        refused: Option<&Refused>,
-    ) -> Result<Prepared, Error> {
+    fn answer(&self, target: &Target, request: &CertificateRequest, refused: &[Refused]) -> Result<Prepared, Error> {
         let answers_anew = |selection: &Selection| {
-            refused.is_none_or(|refused| refused.answer.fingerprint() != selection.answer.fingerprint())
+            refused.iter().all(|refused| refused.answer.fingerprint() != selection.answer.fingerprint())
         };
         let look = self.look(target)?;
         let considered = self.consider(&look, target, request)?;
@@ -420,7 +416,7 @@ impl Selector {
             authorities: &known,
             mode: self.mode()?,
             unfit: None,
-            refused: None,
+            refused: &[],
             now: self.clock.now(),
         };
         match self.chooser.choose(&question) {
@@ -535,7 +531,7 @@ impl Selector {
         look: &Look,
         considered: &Considered<'_>,
         target: &Target,
-        refused: Option<&Refused>,
+        refused: &[Refused],
     ) -> Result<Selection, Error> {
         let (destination, mode) = (target.destination(), look.remembered.settings.mode);
         let candidates = &considered.candidates;
@@ -573,7 +569,7 @@ impl Selector {
         look: &Look,
         target: &Target,
         request: &CertificateRequest,
-        refused: Option<&Refused>,
+        refused: &[Refused],
     ) -> Result<Turn, Error> {
         let mut scope = Sha256::new();
         scope.update(self.store.path().as_os_str().as_encoded_bytes());
@@ -714,8 +710,8 @@ fn requires_tls13(target: &Target, rules: &Rules, selection: Option<&Selection>)
 }
 
 /// Two questions are the same when one answer does for both: about the same scope, the same authorities and signatures, as
-/// visible to others, and after the same refusal.
-fn question_id(mut hash: Sha256, request: &CertificateRequest, refused: Option<&Refused>) -> QuestionId {
+/// visible to others, and after the same refusals.
+fn question_id(mut hash: Sha256, request: &CertificateRequest, refused: &[Refused]) -> QuestionId {
     let mut authorities: Vec<&[u8]> = request.authorities.iter().map(Name::der).collect();
     authorities.sort_unstable();
     for authority in authorities {
@@ -727,9 +723,9 @@ fn question_id(mut hash: Sha256, request: &CertificateRequest, refused: Option<&
     for scheme in schemes {
         hash.update(scheme.to_be_bytes());
     }
-    hash.update([u8::from(request.is_visible()), u8::from(refused.is_some())]);
-    if let Some(identity) = refused.and_then(|refused| refused.answer.fingerprint()) {
-        hash.update(identity.as_bytes());
+    hash.update([u8::from(request.is_visible())]);
+    for refused in refused {
+        hash.update(refused.answer.fingerprint().map_or([0; 32], |identity| *identity.as_bytes()));
     }
     hash.finalize().into()
 }

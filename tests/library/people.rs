@@ -20,7 +20,7 @@ pub struct Asked {
     pub destination: String,
     pub candidates: Vec<Fingerprint>,
     pub unfit: Option<Unfit>,
-    pub refused: Option<Refused>,
+    pub refused: Vec<Refused>,
     pub mode: Mode,
 }
 
@@ -48,7 +48,7 @@ impl Chooser for Script {
             destination: question.destination.to_string(),
             candidates: question.candidates.iter().map(|candidate| candidate.identity.fingerprint()).collect(),
             unfit: question.unfit.cloned(),
-            refused: question.refused.cloned(),
+            refused: question.refused.to_vec(),
             mode: question.mode,
         });
         self.replies.lock().unwrap().pop_front().unwrap_or(Reply::Abort)

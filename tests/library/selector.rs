@@ -253,13 +253,19 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         let chooser = Script::new([reply]);
         let selector = selector(store.clone(), &chooser).with_mode(mode);
         let answer = Answer::Identity(Arc::new(store.find_identity("wrong").unwrap()));
-        let refused = Refused { answer, refusal: Refusal::Page };
+        let refused = [Refused { answer, refusal: Refusal::Page }];
         let again = || selected(selector.select_another(&at("a.example"), &request(&[]), &refused).unwrap());
         assert_eq!(again(), (Some(right.fingerprint()), Source::Ask), "{mode}");
-        assert_eq!(chooser.asked()[0].refused.as_ref(), Some(&refused));
+        assert_eq!(chooser.asked()[0].refused, refused);
         // Whoever else was refused finds that another was chosen meanwhile
         assert_eq!(again(), (Some(right.fingerprint()), Source::Decision), "{mode}");
         assert_eq!(chooser.asked().len(), 0);
+        // Neither of two that were refused comes back unasked
+        let answer = Answer::Identity(Arc::new(store.find_identity("right").unwrap()));
+        let both = [refused[0].clone(), Refused { answer, refusal: Refusal::Page }];
+        let error = selector.select_another(&at("a.example"), &request(&[]), &both).unwrap_err();
+        assert!(matches!(error, Error::Aborted { .. }), "{error}");
+        assert_eq!(chooser.asked()[0].refused, both);
     }
 }
 

@@ -179,7 +179,7 @@ fn lifetime(question: &Question<'_>, picked: Option<&String>) -> Result<Option<L
 
 fn header(question: &Question<'_>) -> Vec<String> {
     let mut lines = vec![format!("{} asks for a client certificate.", style(question.destination).for_stderr().bold())];
-    if let Some(refused) = question.refused {
+    if let Some(refused) = question.refused.last() {
         lines.insert(0, format!("{}.", plain(&refused.to_string())));
     }
     lines.push(asked_for(&question.request.authorities));
@@ -221,6 +221,7 @@ fn row(candidate: &Candidate, question: &Question<'_>) -> String {
         .iter()
         .filter(|warning| !matches!(warning, Warning::VisibleBelowTls13 | Warning::Expired))
         .map(|warning| warning.text())
+        .chain(was_refused(candidate, question).then_some("refused just now"))
         .collect();
     let validity = if candidate.warnings.contains(&Warning::Expired) {
         format!("EXPIRED {expiry}")
@@ -232,6 +233,11 @@ fn row(candidate: &Candidate, question: &Question<'_>) -> String {
         parts.push(odd.join(", "));
     }
     parts.join(" · ")
+}
+
+fn was_refused(candidate: &Candidate, question: &Question<'_>) -> bool {
+    let fingerprint = Some(candidate.identity.fingerprint());
+    question.refused.iter().any(|refused| refused.answer.fingerprint() == fingerprint)
 }
 
 /// Everything about a candidate that tells it from another.

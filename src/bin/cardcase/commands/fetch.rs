@@ -77,6 +77,8 @@ struct Client<'a> {
     /// For the destination of the URL alone: a redirect does not take it elsewhere.
     given: Option<(Destination, Identity)>,
     credentials: Credentials,
+    /// What was refused in this run, by whom.
+    refused: RefCell<HashMap<Destination, Vec<Refused>>>,
     /// What was chosen instead of what was refused, until the next connection there takes it.
     chosen: RefCell<HashMap<Destination, Prepared>>,
     /// Identities whose expiry was told.
@@ -141,6 +143,7 @@ impl<'a> Client<'a> {
             proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
             given,
             credentials: message.credentials(args.credentials == cli::Credentials::Include),
+            refused: RefCell::default(),
             chosen: RefCell::default(),
             told: RefCell::default(),
         })
@@ -217,7 +220,12 @@ impl<'a> Client<'a> {
             return Ok(false);
         };
         let (selector, target) = (self.connector.selector().clone(), asked.target.clone());
-        let refused = Refused { answer: asked.selection.answer.clone(), refusal };
+        let refused = {
+            let mut all = self.refused.borrow_mut();
+            let here = all.entry(asked.target.destination().clone()).or_default();
+            here.push(Refused { answer: asked.selection.answer.clone(), refusal });
+            here.clone()
+        };
         let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &refused));
         match chosen.await.map_err(|error| Failure::new(Code::Failed, error))? {
             Ok(prepared) => {
