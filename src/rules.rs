@@ -20,7 +20,8 @@ use serde_json::{Map, Value, json};
 
 pub use self::file::{Policy, Skipped};
 pub use self::filter::Filter;
-pub use self::pattern::{Match, Pattern};
+use self::pattern::{Match, UrlPath};
+pub use self::pattern::{Pattern, Specificity};
 use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::request::Destination;
@@ -199,19 +200,19 @@ impl Rules {
         &self.all
     }
 
-    /// The rules that bear on a URL. Where its path is not known, a pattern with a path selects nothing, but what it denies
-    /// and demands counts: a certificate that was sent cannot be called back.
+    /// The rules that bear on a URL. Where its path is not known, or servers read it differently, a pattern with a path
+    /// selects nothing, but what it denies and demands counts: a certificate that was sent cannot be called back.
     pub fn in_force(&self, destination: &Destination, path: Option<&str>) -> InForce<'_> {
         if self.all.is_empty() {
             return InForce::default();
         }
-        let path = path.map(pattern::normalised_path);
+        let path = path.map(UrlPath::new);
         let places = domains(destination.host()).filter_map(|domain| self.by_host.get(domain)).flatten();
         let mut places: Vec<usize> = places.chain(&self.of_any_host).copied().collect();
         places.sort_unstable();
         let mut in_force = InForce::default();
         for ruled in places.into_iter().filter_map(|place| self.all.get(place)) {
-            in_force.add(ruled, ruled.rule.pattern.matches(destination, path.as_deref()));
+            in_force.add(ruled, ruled.rule.pattern.compare(destination, path.as_ref()));
         }
         in_force
     }
