@@ -195,8 +195,11 @@ impl PolicyFiles {
 impl SystemPolicy {
     fn add(&mut self, path: &Path) -> Result<(), Error> {
         let policy = read_policy(path)?;
-        let of_file = |(index, rule)| Ruled { rule, origin: Origin::File { path: path.to_owned(), index: index + 1 } };
-        self.rules.extend(policy.rules.into_iter().enumerate().map(of_file));
+        let of_file = |(index, rule): (usize, &Rule)| Ruled {
+            rule: rule.clone(),
+            origin: Origin::File { path: path.to_owned(), index },
+        };
+        self.rules.extend(policy.numbered().map(of_file));
         self.prompt_on_multiple |= policy.prompt_on_multiple == Some(true);
         self.skipped.extend(policy.skipped.iter().map(|skipped| format!("{}: {skipped}", path.display())));
         Ok(())

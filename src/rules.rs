@@ -10,6 +10,7 @@
 
 mod file;
 mod filter;
+mod json;
 mod pattern;
 
 use std::collections::HashMap;
@@ -40,12 +41,32 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// A rule that selects, as Chrome's do.
+    pub fn new(pattern: Pattern, filter: Filter) -> Self {
+        Self { pattern, filter, deny: false, select: true, tls13: false }
+    }
+
+    /// It denies, and does nothing else.
+    pub fn with_deny(self) -> Self {
+        Self { deny: true, select: false, tls13: false, ..self }
+    }
+
+    /// It selects, and lets out in TLS 1.3 only.
+    pub fn with_min_tls13(self) -> Self {
+        Self { deny: false, select: true, tls13: true, ..self }
+    }
+
+    /// It lets out in TLS 1.3 only, and selects nothing.
+    pub fn with_min_tls13_only(self) -> Self {
+        Self { select: false, ..self.with_min_tls13() }
+    }
+
     /// Reads an entry of AutoSelectCertificateForUrls, `{"pattern": "https://www.example.com", "filter": {...}}`.
     ///
     /// # Errors
     /// [`Error::Rule`], with the entry and what is wrong with it.
     pub fn parse(json: &str) -> Result<Self, Error> {
-        let value = serde_json::from_str(json).map_err(|error| refused(json, error))?;
+        let value = json::read(json.as_bytes()).map_err(|error| refused(json, error))?;
         Self::of_value(&value).map_err(|reason| refused(json, reason))
     }
 
@@ -66,11 +87,15 @@ impl Rule {
         if deny && (select == Some(true) || tls13) {
             return Err("what is denied is neither selected nor sent in TLS 1.3".to_owned());
         }
+        let select = select.unwrap_or(!deny);
+        if !(deny || select || tls13) {
+            return Err("it neither selects, denies nor demands anything".to_owned());
+        }
         Ok(Self {
             pattern: pattern.parse().map_err(|error: Error| error.to_string())?,
             filter: Filter::of_value(filter),
             deny,
-            select: select.unwrap_or(!deny),
+            select,
             tls13,
         })
     }
@@ -143,7 +168,7 @@ pub enum Origin {
     File {
         /// Which one.
         path: PathBuf,
-        /// The how-manieth of its rules it is, from 1.
+        /// The place of its entry in the list there, from 1.
         index: usize,
     },
 }

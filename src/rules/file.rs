@@ -1,10 +1,11 @@
 //! Files of rules: a managed policy of Chrome as it is, or the list in it alone.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::Rule;
+use super::{Rule, json};
 use crate::error::Error;
 
 /// The policy that holds rules.
@@ -50,31 +51,37 @@ impl Policy {
     /// in strings, as Chrome has them; objects, as people write them, are taken too.
     ///
     /// # Errors
-    /// [`Error::Policy`]: no JSON, no list of rules in it, too large; or an entry that would deny something is broken, which
-    /// must not be passed over.
+    /// [`Error::Policy`]: no JSON, no list of rules in it, too large; or an entry that would deny or demand something is
+    /// broken, which must not be passed over.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let failed = |detail: String| Error::Policy { detail };
         if bytes.len() > Self::MAX_SIZE {
             return Err(failed(format!("it has more than {} bytes", Self::MAX_SIZE)));
         }
-        let json: Value = serde_json::from_slice(bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
-        let entries = match &json {
+        let file = json::read(bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
+        let entries = match &file {
             Value::Array(entries) => entries,
             Value::Object(policies) => match policies.get(RULES) {
                 Some(Value::Array(entries)) => entries,
                 Some(_) => return Err(failed(format!("{RULES} is no list"))),
-                None => return Err(failed(format!("there is no {RULES} in it"))),
+                None => return Err(failed(format!("there is no {RULES} in it, {}", found(policies)))),
             },
             _ => return Err(failed("it is neither a JSON object nor a list".to_owned())),
         };
         if entries.len() > MOST {
             return Err(failed(format!("it has {} rules; {MOST} are allowed", entries.len())));
         }
-        let mut policy = Self { prompt_on_multiple: json.get(PROMPT).and_then(Value::as_bool), ..Self::default() };
+        let mut policy = Self { prompt_on_multiple: file.get(PROMPT).and_then(Value::as_bool), ..Self::default() };
         for (place, entry) in entries.iter().enumerate() {
             policy.add(place + 1, entry)?;
         }
         Ok(policy)
+    }
+
+    /// Its rules, each with the place of its entry in the list, from 1.
+    pub fn numbered(&self) -> impl Iterator<Item = (usize, &Rule)> {
+        let skipped: HashSet<usize> = self.skipped.iter().map(|skipped| skipped.index).collect();
+        (1..).filter(move |index| !skipped.contains(index)).zip(&self.rules)
     }
 
     fn add(&mut self, index: usize, entry: &Value) -> Result<(), Error> {
@@ -84,13 +91,23 @@ impl Policy {
         };
         match Rule::parse(&text) {
             Ok(rule) => self.rules.push(rule),
-            Err(error) if text.contains("\"deny\"") => {
+            Err(error) if text.contains("\"deny\"") || text.contains("\"min_tls\"") => {
                 return Err(Error::Policy { detail: format!("entry {index}: {error}") });
             }
             Err(Error::Rule { reason, .. }) => self.skipped.push(Skipped { index, reason }),
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// What a file without rules holds instead, as far as it helps to recognise it.
+fn found(policies: &Map<String, Value>) -> String {
+    let names: Vec<String> = policies.keys().take(5).map(|name| format!("{name:?}")).collect();
+    match policies.len() {
+        0 => "nor anything else".to_owned(),
+        1..=5 => format!("only {}", names.join(", ")),
+        more => format!("only {} and {} others", names.join(", "), more - names.len()),
     }
 }
 
@@ -110,11 +127,12 @@ mod tests {
                 "no JSON",
                 {"pattern": "*", "filter": {"ISSUER": {"CN": "", "X": "y"}, "OTHER": {}}}
             ],
-            "PromptOnMultipleMatchingCertificates": true
+            "PromptOnMultipleMatchingCertificates": true,
         }"#;
         let policy = Policy::parse(file).unwrap();
         assert_eq!(policy.prompt_on_multiple, Some(true));
         assert_eq!(policy.skipped.iter().map(|skipped| skipped.index).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(policy.numbered().map(|(place, _)| place).collect::<Vec<_>>(), [1, 4]);
         let [whole, all] = &policy.rules[..] else { panic!("{policy:?}") };
         assert_eq!(whole.pattern().to_string(), "https://www.example.com");
         assert_eq!(
@@ -140,7 +158,10 @@ mod tests {
         let cases = [
             ("", "no JSON"),
             ("7", "neither"),
-            ("{}", "AutoSelectCertificateForUrls"),
+            ("{}", "no AutoSelectCertificateForUrls in it, nor anything else"),
+            (r#"{"HomepageLocation": "x"}"#, "only \"HomepageLocation\""),
+            (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#, "and 1 others"),
+            (r#"[{"pattern": "https://x y", "filter": {}, "min_tls": "1.3"}]"#, "entry 1"),
             (r#"{"AutoSelectCertificateForUrls": {}}"#, "no list"),
             (r#"[{"pattern": "https://x", "deny": true}]"#, "entry 1"),
             (r#"[{"pattern": "https://x", "filter": {}, "deny": "yes"}]"#, "entry 1"),
@@ -171,6 +192,7 @@ mod tests {
             r#"{"pattern":"*","filter":{},"deny":true,"select":true}"#,
             r#"{"pattern":"*","filter":{},"deny":true,"min_tls":"1.3"}"#,
             r#"{"pattern":"*","filter":{},"min_tls":"1.2"}"#,
+            r#"{"pattern":"*","filter":{},"select":false}"#,
         ] {
             assert!(matches!(Rule::parse(wrong), Err(Error::Rule { .. })), "{wrong}");
         }

@@ -4,12 +4,15 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::json;
 use crate::certificate::Certificate;
+use crate::error::Error;
 use crate::name::Name;
 
 /// A filter of Chrome's AutoSelectCertificateForUrls: `{"ISSUER": {"CN", "L", "O", "OU"}, "SUBJECT": {the same}}`.
 ///
-/// Values are compared exactly, in case too; of several O or OU any one may be equal, of several CN or L the first counts.
+/// Values are compared exactly, in case too; of several O or OU any one may be equal, of several CN or L the first that is not empty
+/// counts.
 /// What is left out or empty is not looked at, so `{}` matches every certificate. As in Chrome, other keys mean nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -26,6 +29,16 @@ struct Principal {
 }
 
 impl Filter {
+    /// Reads the `"filter"` of an entry of AutoSelectCertificateForUrls.
+    ///
+    /// # Errors
+    /// [`Error::Rule`] when it is no JSON object.
+    pub fn parse(json: &str) -> Result<Self, Error> {
+        let refused = |reason: String| Error::Rule { text: json.to_owned(), reason };
+        let value = json::read(json.as_bytes()).map_err(|error| refused(error.to_string()))?;
+        value.as_object().map(Self::of_value).ok_or_else(|| refused("it is no JSON object".to_owned()))
+    }
+
     pub(super) fn of_value(filter: &Map<String, Value>) -> Self {
         let principal = |key: &str| filter.get(key).and_then(Value::as_object).map(Principal::of_value);
         Self { issuer: principal("ISSUER").unwrap_or_default(), subject: principal("SUBJECT").unwrap_or_default() }
@@ -93,7 +106,7 @@ impl Principal {
     fn matches(&self, name: &Name) -> bool {
         self.constraints().all(|(key, wanted)| match key {
             "O" | "OU" => name.attributes(key).iter().any(|value| value == wanted),
-            _ => name.attribute(key).as_deref() == Some(wanted),
+            _ => name.attributes(key).into_iter().find(|value| !value.is_empty()).as_deref() == Some(wanted),
         })
     }
 }
