@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub use self::file::{Policy, Skipped};
 pub use self::filter::Filter;
@@ -102,16 +102,18 @@ impl Rule {
 
     /// The entry it was read from, without what has no meaning. Equal rules have equal texts.
     pub fn to_json(&self) -> String {
-        let mut entry = json!({ "pattern": self.pattern.to_string(), "filter": self.filter.to_value() });
+        let mut entry = Map::new();
+        entry.insert("pattern".to_owned(), self.pattern.to_string().into());
+        entry.insert("filter".to_owned(), self.filter.to_value());
         if self.deny {
-            entry["deny"] = true.into();
+            entry.insert("deny".to_owned(), true.into());
         } else if !self.select {
-            entry["select"] = false.into();
+            entry.insert("select".to_owned(), false.into());
         }
         if self.tls13 {
-            entry["min_tls"] = "1.3".into();
+            entry.insert("min_tls".to_owned(), "1.3".into());
         }
-        entry.to_string()
+        Value::Object(entry).to_string()
     }
 
     /// Where it holds.

@@ -1,155 +1,30 @@
 //! The selector: where request, store, decisions and chooser meet. It answers, and says why.
 
+mod considered;
+mod selection;
+
 use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::authority::Authorities;
-use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply, Unfit};
+use self::considered::Considered;
+pub use self::selection::{Prepared, Selection, Source, Standing};
+
+use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::clock::{Clock, Timestamp, WallClock};
 use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered};
 use crate::error::Error;
 use crate::history::Use;
 use crate::identity::Identity;
-use crate::matching::{Candidate, Matcher, is_valid_at};
+use crate::matching::{Candidate, Matcher, Reason, Warning, is_valid_at};
 use crate::name::Name;
 use crate::policy::PolicyFiles;
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::rules::Rules;
-use crate::settings::Settings;
 use crate::store::Store;
 use crate::turn::{QuestionId, Said, Turn};
-use crate::vault::{NoUnlocker, SealedKey, Unlocker, Vault};
-
-/// Why an answer is what it is. Displayed as in the JSON of `explain` and `history`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Source {
-    /// It was remembered.
-    Decision,
-    /// A rule says so, or a setting that selects without asking.
-    Rule,
-    /// The chooser said so.
-    Ask,
-    /// No identity fits, so none is sent.
-    NoCandidate,
-    /// The caller gave this identity for this once.
-    Given,
-    /// The caller wants none sent.
-    Omitted,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Decision => "decision",
-            Self::Rule => "rule",
-            Self::Ask => "ask",
-            Self::NoCandidate => "no_candidate",
-            Self::Given => "given",
-            Self::Omitted => "omitted",
-        })
-    }
-}
-
-/// The outcome of a selection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
-    /// What goes out.
-    pub answer: Answer,
-    /// Why.
-    pub source: Source,
-    /// The rule or the setting that said so, in words for a person, where one did.
-    pub rule: Option<String>,
-}
-
-impl Selection {
-    fn new(answer: Answer, source: Source) -> Self {
-        Self { answer, source, rule: None }
-    }
-
-    fn by(rule: impl fmt::Display, answer: Answer) -> Self {
-        Self { answer, source: Source::Rule, rule: Some(rule.to_string()) }
-    }
-}
-
-/// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    pub(crate) target: Target,
-    pub(crate) selection: Option<Selection>,
-    pub(crate) authorities: Arc<Authorities>,
-    pub(crate) key: Option<(SealedKey, Arc<Vault>)>,
-    /// Whether the identity goes out in TLS 1.3 only.
-    pub(crate) requires_tls13: bool,
-    /// The only request it answers: what a rule said to one, or that nothing fits it, says nothing of another.
-    pub(crate) request: Option<CertificateRequest>,
-    /// What it was selected under.
-    terms: (Settings, Arc<Rules>),
-}
-
-impl Prepared {
-    /// Where it may go, and nowhere else.
-    pub fn destination(&self) -> &Destination {
-        self.target.destination()
-    }
-
-    /// What it is for.
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// What was selected; `None` while that waits for the server's request.
-    pub fn selection(&self) -> Option<&Selection> {
-        self.selection.as_ref()
-    }
-
-    /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the
-    /// sessions it made.
-    ///
-    /// It does when a handshake would send the same, by the same key and the same chain; and where nothing is selected
-    /// before the server asks, when the same would be selected again should it ask for the same.
-    pub fn serves(&self, now: &Self, at: Timestamp) -> bool {
-        self.destination() == now.destination()
-            && Arc::ptr_eq(&self.authorities, &now.authorities)
-            && (self.sends_the_same(now) || self.is_selected_again(now, at))
-    }
-
-    fn sends_the_same(&self, other: &Self) -> bool {
-        let sealed = |prepared: &Self| prepared.key.as_ref().map(|(key, _)| key.clone());
-        self.selection == other.selection
-            && self.requires_tls13 == other.requires_tls13
-            && self.request == other.request
-            && sealed(self) == sealed(other)
-    }
-
-    fn is_selected_again(&self, now: &Self, at: Timestamp) -> bool {
-        let is_valid = match self.selection.as_ref().map(|selection| &selection.answer) {
-            Some(Answer::Identity(identity)) => is_valid_at(identity.certificate(), at),
-            _ => true,
-        };
-        let ((settings, rules), (settings_now, rules_now)) = (&self.terms, &now.terms);
-        let same_terms = settings == settings_now && Arc::ptr_eq(rules, rules_now);
-        self.request.is_some() && now.selection.is_none() && self.target == now.target && same_terms && is_valid
-    }
-}
-
-/// What a connection was opened with. Whoever keeps connections asks [`Selector::stands`] before each further request
-/// over one of them.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    destination: Destination,
-    /// What the server asked for and what it was answered, if it asked.
-    answered: Option<(CertificateRequest, Answer)>,
-}
-
-impl Standing {
-    /// Of a connection to this destination whose server asked for `answered.0` and was answered with `answered.1`.
-    pub fn new(destination: Destination, answered: Option<(CertificateRequest, Answer)>) -> Self {
-        Self { destination, answered }
-    }
-}
+use crate::vault::{NoUnlocker, Unlocker};
 
 /// Selects identities out of a store. Made by [`Selector::new`] and the `with_...` functions.
 pub struct Selector {
@@ -586,9 +461,9 @@ pub struct Assessed {
     /// The identity.
     pub identity: Identity,
     /// Why it is no candidate; empty when it is one.
-    pub reasons: Vec<crate::matching::Reason>,
+    pub reasons: Vec<Reason>,
     /// What should be known before it is sent, when it is a candidate.
-    pub warnings: Vec<crate::matching::Warning>,
+    pub warnings: Vec<Warning>,
     /// The issuer whose certificate the store lacks to complete its chain.
     pub missing: Option<Name>,
     /// The rule behind a reason, in words for a person.
@@ -600,88 +475,6 @@ struct Look {
     remembered: Remembered,
     /// Those of the store and the administrator's.
     rules: Arc<Rules>,
-}
-
-/// A request, held against what the store has.
-struct Considered<'a> {
-    look: &'a Look,
-    request: &'a CertificateRequest,
-    unconditional: Option<Selection>,
-    matcher: Matcher<'a>,
-    candidates: Vec<Candidate>,
-}
-
-impl Considered<'_> {
-    /// What answers without asking: what holds for every request, a decision that fits, that there is nothing to ask
-    /// about, a rule, a setting; in this order.
-    fn unasked(&self) -> Option<Selection> {
-        self.unconditional
-            .clone()
-            .or_else(|| self.decided())
-            .or_else(|| self.candidates.is_empty().then(|| Selection::new(Answer::None, Source::NoCandidate)))
-            .or_else(|| self.ruled())
-            .or_else(|| self.automatic())
-    }
-
-    fn decided(&self) -> Option<Selection> {
-        let (answer, _) = self.look.remembered.answer.as_ref()?;
-        self.unfit().is_none().then(|| Selection::new(answer.clone(), Source::Decision))
-    }
-
-    /// Why the remembered answer does not do; `None` when it does, or nothing is remembered.
-    fn unfit(&self) -> Option<Unfit> {
-        let (Answer::Identity(identity), _) = self.look.remembered.answer.as_ref()? else { return None };
-        let reasons = self.matcher.reasons(identity);
-        let fits = reasons.is_empty() && self.matcher.is_valid_now(identity.certificate());
-        (!fits).then(|| Unfit { identity: (**identity).clone(), reasons })
-    }
-
-    /// The first candidate that a rule selects, or the only one where several are to be asked about.
-    fn ruled(&self) -> Option<Selection> {
-        let mut selected = self.valid().filter_map(|candidate| {
-            let ruled = self.matcher.selects(&candidate.identity)?;
-            Some((candidate, ruled))
-        });
-        let (candidate, ruled) = selected.next()?;
-        if self.look.remembered.settings.prompt_on_multiple && selected.next().is_some() {
-            return None;
-        }
-        Some(Selection::by(ruled, Answer::Identity(candidate.identity.clone())))
-    }
-
-    fn automatic(&self) -> Option<Selection> {
-        let settings = &self.look.remembered.settings;
-        let first = self.valid().next()?;
-        let answer = || Answer::Identity(first.identity.clone());
-        if settings.select_automatically {
-            return Some(Selection::by("the setting select-automatically", answer()));
-        }
-        let only = settings.use_single_candidate && self.candidates.len() == 1;
-        only.then(|| Selection::by("the setting use-single-candidate", answer()))
-    }
-
-    /// What is out of its validity goes nowhere without somebody picking it.
-    fn valid(&self) -> impl Iterator<Item = &Candidate> {
-        self.candidates.iter().filter(|candidate| self.matcher.is_valid_now(candidate.identity.certificate()))
-    }
-
-    /// What was said to another who asked the same, as far as it does here; `Some(None)` when that was to abort.
-    fn taken_over(&self, said: Said) -> Option<Option<Answer>> {
-        match said {
-            Said::Abort => Some(None),
-            Said::None => Some(Some(Answer::None)),
-            Said::Identity(fingerprint) => {
-                let candidate = self.candidates.iter().find(|known| known.identity.fingerprint() == fingerprint)?;
-                Some(Some(Answer::Identity(candidate.identity.clone())))
-            }
-        }
-    }
-
-    /// The error when nobody can be asked, which says why what is remembered does not do.
-    fn nobody(&self, destination: &Destination) -> Error {
-        let remembered = self.unfit().map(|unfit| unfit.to_string());
-        Error::NobodyToAsk { destination: destination.to_string(), remembered }
-    }
 }
 
 impl fmt::Debug for Selector {

@@ -2,7 +2,7 @@
 
 use cardcase::rules::{Origin, Policy, Rule, Ruled};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::cli::{AddRule, ImportRules, RemoveRule, Rules, RulesCommand};
@@ -110,15 +110,16 @@ fn entry(args: &AddRule) -> Result<String, Failure> {
             .map_err(|error| Failure::usage(format_args!("the filter is not JSON: {error}")))?,
         None => filter(&args.issuer, &args.subject)?,
     };
-    let mut entry = json!({ "pattern": args.pattern, "filter": filter });
+    let mut entry =
+        Map::from_iter([("pattern".to_owned(), args.pattern.clone().into()), ("filter".to_owned(), filter)]);
     if args.deny {
-        entry["deny"] = true.into();
+        entry.insert("deny".to_owned(), true.into());
     }
     if args.tls13 {
-        entry["min_tls"] = "1.3".into();
-        entry["select"] = false.into();
+        entry.insert("min_tls".to_owned(), "1.3".into());
+        entry.insert("select".to_owned(), false.into());
     }
-    Ok(entry.to_string())
+    Ok(Value::Object(entry).to_string())
 }
 
 fn filter(issuer: &[String], subject: &[String]) -> Result<Value, Failure> {

@@ -1,0 +1,142 @@
+//! What a selector gives: the answer, why, and what sending it takes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::authority::Authorities;
+use crate::clock::Timestamp;
+use crate::decisions::Answer;
+use crate::matching::is_valid_at;
+use crate::request::{CertificateRequest, Destination, Target};
+use crate::rules::Rules;
+use crate::settings::Settings;
+use crate::vault::{SealedKey, Vault};
+
+/// Why an answer is what it is. Displayed as in the JSON of `explain` and `history`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// It was remembered.
+    Decision,
+    /// A rule says so, or a setting that selects without asking.
+    Rule,
+    /// The chooser said so.
+    Ask,
+    /// No identity fits, so none is sent.
+    NoCandidate,
+    /// The caller gave this identity for this once.
+    Given,
+    /// The caller wants none sent.
+    Omitted,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Decision => "decision",
+            Self::Rule => "rule",
+            Self::Ask => "ask",
+            Self::NoCandidate => "no_candidate",
+            Self::Given => "given",
+            Self::Omitted => "omitted",
+        })
+    }
+}
+
+/// The outcome of a selection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// What goes out.
+    pub answer: Answer,
+    /// Why.
+    pub source: Source,
+    /// The rule or the setting that said so, in words for a person, where one did.
+    pub rule: Option<String>,
+}
+
+impl Selection {
+    pub(super) fn new(answer: Answer, source: Source) -> Self {
+        Self { answer, source, rule: None }
+    }
+
+    pub(super) fn by(rule: impl fmt::Display, answer: Answer) -> Self {
+        Self { answer, source: Source::Rule, rule: Some(rule.to_string()) }
+    }
+}
+
+/// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(crate) target: Target,
+    pub(crate) selection: Option<Selection>,
+    pub(crate) authorities: Arc<Authorities>,
+    pub(crate) key: Option<(SealedKey, Arc<Vault>)>,
+    /// Whether the identity goes out in TLS 1.3 only.
+    pub(crate) requires_tls13: bool,
+    /// The only request it answers: what a rule said to one, or that nothing fits it, says nothing of another.
+    pub(crate) request: Option<CertificateRequest>,
+    /// What it was selected under.
+    pub(super) terms: (Settings, Arc<Rules>),
+}
+
+impl Prepared {
+    /// Where it may go, and nowhere else.
+    pub fn destination(&self) -> &Destination {
+        self.target.destination()
+    }
+
+    /// What it is for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What was selected; `None` while that waits for the server's request.
+    pub fn selection(&self) -> Option<&Selection> {
+        self.selection.as_ref()
+    }
+
+    /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the
+    /// sessions it made.
+    ///
+    /// It does when a handshake would send the same, by the same key and the same chain; and where nothing is selected
+    /// before the server asks, when the same would be selected again should it ask for the same.
+    pub fn serves(&self, now: &Self, at: Timestamp) -> bool {
+        self.destination() == now.destination()
+            && Arc::ptr_eq(&self.authorities, &now.authorities)
+            && (self.sends_the_same(now) || self.is_selected_again(now, at))
+    }
+
+    fn sends_the_same(&self, other: &Self) -> bool {
+        let sealed = |prepared: &Self| prepared.key.as_ref().map(|(key, _)| key.clone());
+        self.selection == other.selection
+            && self.requires_tls13 == other.requires_tls13
+            && self.request == other.request
+            && sealed(self) == sealed(other)
+    }
+
+    fn is_selected_again(&self, now: &Self, at: Timestamp) -> bool {
+        let is_valid = match self.selection.as_ref().map(|selection| &selection.answer) {
+            Some(Answer::Identity(identity)) => is_valid_at(identity.certificate(), at),
+            _ => true,
+        };
+        let ((settings, rules), (settings_now, rules_now)) = (&self.terms, &now.terms);
+        let same_terms = settings == settings_now && Arc::ptr_eq(rules, rules_now);
+        self.request.is_some() && now.selection.is_none() && self.target == now.target && same_terms && is_valid
+    }
+}
+
+/// What a connection was opened with. Whoever keeps connections asks [`super::Selector::stands`] before each further request
+/// over one of them.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub(super) destination: Destination,
+    /// What the server asked for and what it was answered, if it asked.
+    pub(super) answered: Option<(CertificateRequest, Answer)>,
+}
+
+impl Standing {
+    /// Of a connection to this destination whose server asked for `answered.0` and was answered with `answered.1`.
+    pub fn new(destination: Destination, answered: Option<(CertificateRequest, Answer)>) -> Self {
+        Self { destination, answered }
+    }
+}
