@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::policy::cached_rules;
-use crate::request::Destination;
+use crate::request::{Destination, in_brackets};
 use crate::rules::Rules;
 pub use crate::settings::Mode;
 use crate::settings::{Settings, read_settings};
@@ -38,10 +38,9 @@ pub struct Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.port, self.host.contains(':')) {
-            (None, _) => f.write_str(&self.host),
-            (Some(port), false) => write!(f, "{}:{port}", self.host),
-            (Some(port), true) => write!(f, "[{}]:{port}", self.host),
+        match self.port {
+            None => f.write_str(&self.host),
+            Some(port) => write!(f, "{}:{port}", in_brackets(&self.host)),
         }
     }
 }

@@ -259,6 +259,8 @@ fn wrong_usage_is_exit_2_and_missing_things_are_not() {
         ("fetch", 2),
         ("fetch http://[::1", 2),
         ("fetch ftp://localhost/", 2),
+        ("fetch https://[fe80::1%25eth0]:8443/", 2),
+        ("remember [::1%25lo]:8443 none", 2),
         ("list --mode netscape", 2),
         ("remember localhost", 2),
         ("remember localhost none --for ever", 2),
@@ -278,6 +280,14 @@ fn wrong_usage_is_exit_2_and_missing_things_are_not() {
         let outcome = outcome.expect(code);
         assert_eq!(outcome.text(), "", "{line:?}: an error is on stdout");
         assert!(!outcome.stderr.is_empty(), "{line:?}: no word of what is wrong");
+    }
+}
+
+#[test]
+fn a_zone_in_a_url_is_refused_with_the_way_to_dial_it() {
+    let outcome = Cardcase::new().run("fetch https://[fe80::1%25eth0]:8443/").expect(2);
+    for words in ["has no zone", "as in browsers", "--connect-to"] {
+        assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
     }
 }
 

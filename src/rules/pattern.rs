@@ -6,7 +6,7 @@ use std::str::FromStr;
 use url::Url;
 
 use crate::error::Error;
-use crate::request::Destination;
+use crate::request::{Destination, in_brackets};
 
 /// A pattern of URLs: `*`, `https://www.example.com`, `https://[*.]example.com:8443`, `[*.]example.com`, `https://*`,
 /// `https://www.example.com/admin`.
@@ -128,8 +128,7 @@ impl fmt::Display for Pattern {
         match &self.host {
             Host::Any => f.write_str("*")?,
             Host::Domain(domain) => write!(f, "[*.]{domain}")?,
-            Host::Exact(host) if host.contains(':') => write!(f, "[{host}]")?,
-            Host::Exact(host) => f.write_str(host)?,
+            Host::Exact(host) => f.write_str(&in_brackets(host))?,
         }
         if let Some(port) = self.port {
             write!(f, ":{port}")?;
@@ -215,11 +214,12 @@ fn normalised(host: &str) -> Result<String, String> {
 }
 
 fn is_address(host: &str) -> bool {
-    host.parse::<std::net::IpAddr>().is_ok()
+    // The dots in the zone of an IPv6 address separate no labels
+    host.contains(':') || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 fn is_below(host: &str, domain: &str) -> bool {
-    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')) && !is_address(host)
 }
 
 /// The path of a URL, in the ways servers read it.
@@ -351,6 +351,10 @@ mod tests {
             ("https://xn--bcher-kva.example", "BÜCHER.example", true),
             ("https://[::1]", "[::1]:8443", true),
             ("[*.]", "[::1]", true),
+            ("https://[fe80::1%25eth0]:8443", "[fe80::1%eth0]:8443", true),
+            ("[fe80::1%eth0]", "[fe80::1%eth1]", false),
+            ("[fe80::1]", "[fe80::1%eth0]", false),
+            ("[*.]vlan", "[fe80::1%eth0.vlan]", false),
             ("[*.]0.0.example", "127.0.0.1", false),
         ];
         for (pattern, destination, matches) in cases {
@@ -420,6 +424,7 @@ mod tests {
             "[::1",
             "::1",
             "[*.][::1]",
+            "[*.][fe80::1%eth0]",
             "https://user@x",
             "https://x?y",
             "https://x/a*",

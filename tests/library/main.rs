@@ -13,6 +13,7 @@ mod connector;
 mod decisions;
 mod identity;
 mod matching;
+mod names;
 mod resolver;
 mod rules;
 mod selector;

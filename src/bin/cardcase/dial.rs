@@ -158,6 +158,8 @@ mod tests {
             ("::127.0.0.1:8443", "b.example:1", Some(("127.0.0.1", 8443))),
             ("A.example::[::1]:", "a.example:99", Some(("::1", 99))),
             ("[::1]:443::8443", "[::1]:443", Some(("::1", 8443))),
+            ("::[fe80::1%25eth0]:", "[fe80::1]:99", Some(("fe80::1%eth0", 99))),
+            ("[fe80::1%eth0]::[::1]:", "[fe80::1%eth1]:99", None),
         ];
         for (text, to, expected) in cases {
             let destination: Destination = to.parse().unwrap();
@@ -168,6 +170,16 @@ mod tests {
         for text in ["", "a:1:b", "a:x:b:1", "a:1:b:2:c"] {
             assert_eq!(Detour::parse(text).unwrap_err().code, Code::Usage, "{text}");
         }
+    }
+
+    #[test]
+    fn the_system_finds_the_link_of_a_zone() {
+        use std::net::ToSocketAddrs;
+        let look_up = |text: &str| (text.parse::<Destination>().unwrap().host(), 8443).to_socket_addrs();
+        let found: Vec<_> = look_up("[fe80::1%25lo]").unwrap().collect();
+        let [std::net::SocketAddr::V6(address)] = found[..] else { panic!("{found:?}") };
+        assert_ne!(address.scope_id(), 0);
+        assert!(look_up("fe80::1%no-such-link").is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cardcase explain`
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -153,21 +154,21 @@ fn handshake(tls: &mut ClientConnection, socket: &mut Traced<TcpStream>) -> io::
     Ok(())
 }
 
+fn parse_address(text: &str) -> io::Result<Destination> {
+    let wrong =
+        |reason: &dyn fmt::Display| io::Error::new(ErrorKind::InvalidInput, format!("--connect {text}: {reason}"));
+    match split_port(text) {
+        Ok((host, Some(port))) => Destination::new(host, port).map_err(|error| wrong(&error)),
+        _ => Err(wrong(&"it has the form ADDR:PORT")),
+    }
+}
+
 fn dial(args: &Explain, destination: &Destination) -> io::Result<TcpStream> {
-    let (host, port) = match &args.connect {
-        None => (destination.host().to_owned(), destination.port()),
-        Some(address) => match split_port(address) {
-            Ok((host, Some(port))) => (host.trim_matches(['[', ']']).to_owned(), port),
-            _ => {
-                return Err(io::Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("--connect {address}: it has the form ADDR:PORT"),
-                ));
-            }
-        },
-    };
+    let address = args.connect.as_deref().map(parse_address).transpose()?;
+    let address = address.as_ref().unwrap_or(destination);
+    let (host, port) = (address.host(), address.port());
     let mut last = io::Error::new(ErrorKind::NotFound, format!("{host} has no address"));
-    for address in (host.as_str(), port).to_socket_addrs()? {
+    for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(socket) => {
                 socket.set_write_timeout(Some(TIMEOUT))?;

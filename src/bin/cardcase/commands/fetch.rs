@@ -48,7 +48,7 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
 }
 
 fn parse_url(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text).map_err(|error| Failure::usage(format_args!("{text}: {error}")))?;
+    let url = Url::parse(text).map_err(|error| not_a_url(text, error))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Failure::usage(
             "the URL: give no user and password there; other users of the machine can see them",
@@ -58,6 +58,18 @@ fn parse_url(text: &str) -> Result<Url, Failure> {
         ("https" | "http", Some(host)) if !host.is_empty() => Ok(url),
         (scheme, _) => Err(Failure::usage(format_args!("{text}: '{scheme}' is not supported, https and http are"))),
     }
+}
+
+fn not_a_url(text: &str, error: url::ParseError) -> Failure {
+    let zone =
+        text.split_once("://[").and_then(|(_, rest)| rest.split_once(']')).is_some_and(|(host, _)| host.contains('%'));
+    if error == url::ParseError::InvalidIpv6Address && zone {
+        let failure = Failure::usage(format_args!(
+            "{text}: an IPv6 address in a URL has no zone, here as in browsers (URL standard, section 3.1)"
+        ));
+        return failure.hint("leave it out of the URL, and add: --connect-to '::[fe80::1%eth0]:'");
+    }
+    Failure::usage(format_args!("{text}: {error}"))
 }
 
 fn destination(url: &Url) -> Result<Destination, Failure> {
