@@ -14,7 +14,6 @@ use support::ca::{self, Issued, Key, P12, PASSWORD};
 use support::command::{Cardcase, Outcome};
 use support::scene::Scene;
 use support::server::{Kind, Server};
-use support::terminal::Terminal;
 
 /// Runs `openssl` with the words of `line`, then `-in FILE`; returns what it wrote.
 fn openssl(line: &str, file: &Path) -> Vec<u8> {
@@ -375,19 +374,6 @@ fn more_rounds_than_usual_have_to_be_allowed() {
     import(&p12, "2047").expect(1).says(&["2048 rounds", "--max-iterations 2048"]);
     import(&files, "3000").expect(0);
     import(&p12, "0").expect(2);
-}
-
-#[test]
-fn a_person_is_told_why_it_takes_long() {
-    let scene = Scene::new();
-    let dir = scene.machine.dir();
-    let alice = scene.employee("alice").issue();
-    let key = openssl("pkcs8 -topk8 -passout pass:cardcase -iter 4000000", &alice.key_file(dir));
-    let (key, password) = (ca::write(dir, "slow", "pem", key), scene.machine.password_file("wrong"));
-    let arguments = ["import", key.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
-    let mut terminal = Terminal::open(&scene.machine, arguments);
-    terminal.wait_for("many rounds");
-    assert_eq!(terminal.end().code(), Some(6), "{}", terminal.text());
 }
 
 /// Small limits, so that a changed number of rounds costs nothing.

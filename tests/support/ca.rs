@@ -267,6 +267,8 @@ pub enum P12 {
     Default,
     /// RC2-40, 3DES, SHA-1.
     Legacy,
+    /// As `Default`, with this many rounds of each key derivation.
+    Rounds(u32),
 }
 
 /// The password of every `.p12` file of the tests.
@@ -344,8 +346,10 @@ impl Issued {
         if !self.chain.is_empty() || self.root.is_some() {
             command.arg("-certfile").arg(above);
         }
-        if form == P12::Legacy {
-            command.arg("-legacy");
+        match form {
+            P12::Default => {}
+            P12::Legacy => drop(command.arg("-legacy")),
+            P12::Rounds(rounds) => drop(command.arg("-iter").arg(rounds.to_string())),
         }
         run(command, "openssl", "openssl");
         file

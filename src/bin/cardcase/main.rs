@@ -7,6 +7,7 @@ mod dial;
 mod exchange;
 mod message;
 mod output;
+mod progress;
 mod report;
 mod server;
 mod sink;

@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::app::eprint_line;
 use crate::output::{days_from, plain};
+use crate::progress;
 use crate::report::{Code, Failure};
 
 /// Authorities of a request shown by name; the rest is counted.
@@ -52,6 +53,7 @@ pub(crate) fn restore_on_signals() {
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
         restore();
+        progress::clear();
         std::process::exit(match signal {
             SIGINT => Code::Interrupted as i32,
             // The terminal has gone, and with it whoever was asked

@@ -1,9 +1,6 @@
 //! `cardcase import`
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
 
 use cardcase::certificate::Certificate;
 use cardcase::identity::{Identity, Import as Paired};
@@ -14,18 +11,15 @@ use cardcase::{Error, pem};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::app::{App, eprint_line};
+use crate::app::App;
 use crate::cli::Import;
 use crate::commands::renew::take_over;
 use crate::output::{IdentityJson, days_from, plain, print, print_json};
 use crate::report::{Code, Failure};
-use crate::terminal;
+use crate::{progress, terminal};
 
 /// Tries at a file's password before giving up.
 const TRIES: u32 = 3;
-
-/// How long a file may take before the person is told why.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Derivations in a file, several ways to write the password counted.
 const DERIVATIONS: u64 = 20;
@@ -139,8 +133,9 @@ fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>, limits: &Limi
     // One byte more, so that the reader is who says what is too large
     let bytes = app.read(path, limits.file_size as u64 + 1)?;
     let is_pkcs12 = pkcs12::recognise(&bytes);
+    let why = format!("{} asks for many rounds of key derivation", plain(&path.display().to_string()));
     let open = |password: &str| -> Result<Contents, Error> {
-        noting_what_takes_long(path, || {
+        progress::during(&why, || {
             Ok(if is_pkcs12 { pkcs12::read(&bytes, password, limits)? } else { pem::read(&bytes, password, limits)? })
         })
     };
@@ -152,25 +147,6 @@ fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>, limits: &Limi
         },
     };
     Ok(if is_pkcs12 { Read::Whole(contents) } else { Read::Part(contents) })
-}
-
-/// Says after a while why nothing happens, to a person only.
-fn noting_what_takes_long<T>(path: &Path, work: impl FnOnce() -> T) -> T {
-    if !io::stderr().is_terminal() {
-        return work();
-    }
-    let (done, wait) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            if wait.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                let name = plain(&path.display().to_string());
-                eprint_line(&format!("cardcase: {name} asks for many rounds of key derivation; this takes a while"));
-            }
-        });
-        let worked = work();
-        drop(done);
-        worked
-    })
 }
 
 /// Names the flag that allows more rounds, where that is what is missing.

@@ -1,0 +1,65 @@
+//! What shows a person that work goes on: a spinner on stderr, and for how long already.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How long work may take before a person wants to know why.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two pictures of the spinner.
+const TICK: Duration = Duration::from_millis(100);
+
+/// As wide as the screen. The cursor goes back to where it began: from the last column, the `^C` of who has enough would
+/// go to a line of its own, and the spinner would stay above it.
+const TEMPLATE: &str = "{spinner} {elapsed}  {wide_msg}\x1b[G";
+
+/// What is on the screen, for whoever has to leave in the middle of it.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Works, and when that takes long, says why; nothing stays on the screen. Only a terminal is shown anything, and it is
+/// with `--batch` too, since nothing is asked.
+pub(crate) fn during<T>(why: &str, work: impl FnOnce() -> T) -> T {
+    let (done, wait) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if goes_on(&wait, PATIENCE) {
+                spin(why, &wait);
+            }
+        });
+        let worked = work();
+        drop(done);
+        worked
+    })
+}
+
+/// Takes the spinner off the screen, for good.
+pub(crate) fn clear() {
+    if let Some(bar) = shown().take() {
+        bar.finish_and_clear();
+    }
+}
+
+fn spin(why: &str, wait: &mpsc::Receiver<()>) {
+    let bar = ProgressBar::new_spinner().with_elapsed(PATIENCE).with_message(why.to_owned());
+    if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+        bar.set_style(style);
+    }
+    *shown() = Some(bar.clone());
+    bar.tick();
+    while goes_on(wait, TICK) {
+        // Does nothing once it was cleared
+        bar.tick();
+    }
+    clear();
+}
+
+fn goes_on(wait: &mpsc::Receiver<()>, time: Duration) -> bool {
+    wait.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
+}
+
+fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
