@@ -27,16 +27,13 @@ pub use error::Error;
 /// # Errors
 /// [`Error`] says what is wrong. Only what [`Error::is_password`] says so of is worth another try.
 pub fn read(input: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
-    let (size, limit) = (input.len() as u64, limits.file_size as u64);
-    if size > limit {
-        return Err(pkcs12::Error::TooCostly { what: "bytes", value: size, limit }.into());
-    }
-    let mut reading = Reading::default();
+    limits.check_file_size(input.len())?;
+    let mut reading = Reading::new(limits);
     match block::blocks(input)? {
         blocks if blocks.is_empty() => reading.file(&binary(input))?,
         blocks => blocks.into_iter().try_for_each(|block| reading.block(block, password))?,
     }
-    reading.finish(password, limits)
+    reading.finish(password)
 }
 
 /// Bare base64 decoded, everything else as it is.
@@ -50,8 +47,8 @@ fn binary(input: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// What was found so far.
-#[derive(Default)]
-struct Reading {
+struct Reading<'a> {
+    limits: &'a Limits,
     contents: Contents,
     /// Keys still encrypted.
     locked: Vec<Vec<u8>>,
@@ -61,7 +58,11 @@ struct Reading {
     other: Option<&'static str>,
 }
 
-impl Reading {
+impl<'a> Reading<'a> {
+    fn new(limits: &'a Limits) -> Self {
+        Self { limits, contents: Contents::default(), locked: Vec::new(), names: Vec::new(), other: None }
+    }
+
     /// A file that is no PEM.
     fn file(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let (item, used) = structure::item(bytes).map_err(|error| not_der(bytes, error))?;
@@ -69,8 +70,7 @@ impl Reading {
         if !trailing.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
             return Err(Error::Trailing { count: trailing.len() });
         }
-        self.add(item, None);
-        Ok(())
+        self.add(item, None)
     }
 
     fn block(&mut self, block: Block<'_>, password: &str) -> Result<(), Error> {
@@ -85,17 +85,19 @@ impl Reading {
             // What follows the certificate in a TRUSTED CERTIFICATE is OpenSSL's own idea of trust
             None => structure::item(&bytes).map_err(|error| block.damaged(&error))?.0,
         };
-        self.add(item, name);
-        Ok(())
+        self.add(item, name)
     }
 
-    fn add(&mut self, item: Item, friendly_name: Option<String>) {
-        let (certificates, keys) = (&mut self.contents.certificates, &mut self.contents.keys);
+    fn add(&mut self, item: Item, friendly_name: Option<String>) -> Result<(), Error> {
+        let Contents { certificates, keys, .. } = &mut self.contents;
+        self.limits.check_entries(certificates.len() + keys.len() + self.locked.len() + 1)?;
         match item {
             Item::Certificate(der) => {
                 certificates.push(CertificateBag { friendly_name, ..CertificateBag::of_der(der) })
             }
-            Item::Certificates(ders) => certificates.extend(ders.into_iter().map(CertificateBag::of_der)),
+            Item::Certificates(set) => {
+                structure::certificates(&set).try_for_each(|der| self.add(Item::Certificate(der), None))?;
+            }
             Item::Key(pkcs8) => keys.push(KeyBag { friendly_name, ..KeyBag::of_pkcs8(pkcs8) }),
             Item::EncryptedKey(der) => {
                 self.locked.push(der);
@@ -105,11 +107,12 @@ impl Reading {
                 self.other.get_or_insert(found);
             }
         }
+        Ok(())
     }
 
-    fn finish(mut self, password: &str, limits: &Limits) -> Result<Contents, Error> {
+    fn finish(mut self, password: &str) -> Result<Contents, Error> {
         if !self.locked.is_empty() {
-            let keys = pkcs12::open_keys(&self.locked, password, limits).map_err(|error| match error {
+            let keys = pkcs12::open_keys(&self.locked, password, self.limits).map_err(|error| match error {
                 pkcs12::Error::ContentPassword => Error::SeveralPasswords,
                 error => error.into(),
             })?;

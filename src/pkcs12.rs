@@ -92,6 +92,10 @@ impl KeyBag {
 }
 
 impl Contents {
+    fn len(&self) -> usize {
+        self.certificates.len() + self.keys.len() + self.passed_over.len()
+    }
+
     /// Adds what another file held.
     pub fn extend(&mut self, other: Self) {
         self.certificates.extend(other.certificates);

@@ -54,6 +54,59 @@ fn what_is_no_identity_is_not_imported() {
     assert_nothing_stored(&machine);
 }
 
+/// One element of DER.
+fn der(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[tag, 0x84], &length[..], body].concat()
+}
+
+/// A PFX without a MAC.
+fn pfx(safes: &[u8]) -> Vec<u8> {
+    let content = [DATA, &der(0xa0, &der(0x04, &der(0x30, safes)))].concat();
+    der(0x30, &[&[0x02, 0x01, 0x03], &der(0x30, &content)[..]].concat())
+}
+
+/// The safe in a PFX, with these bags.
+fn safe(bags: &[u8]) -> Vec<u8> {
+    der(0x30, &[DATA, &der(0xa0, &der(0x04, &der(0x30, bags)))].concat())
+}
+
+/// PKCS#7 with these certificates.
+fn pkcs7(certificates: &[u8]) -> Vec<u8> {
+    let fields = [&[0x02, 0x01, 0x01, 0x31, 0x00, 0x30, 0x00], &der(0xa0, certificates)[..]].concat();
+    der(0x30, &[SIGNED_DATA, &der(0xa0, &der(0x30, &fields))].concat())
+}
+
+/// 1.2.840.113549.1.7.1
+const DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
+/// 1.2.840.113549.1.7.2
+const SIGNED_DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
+
+/// As large as a file may be, with as many things in it as go in: one of these took 2.5 GB once.
+#[test]
+fn memory_is_a_small_multiple_of_the_file() {
+    let machine = Cardcase::new();
+    let size = (16 << 20) - 200;
+    let full_of = |unit: &[u8]| unit.repeat(size / unit.len());
+    let bag = [0x30, 0x08, 0x06, 2, 0x2a, 3, 0xa0, 2, 0x05, 0];
+    let attributes = der(0x30, &[&bag[2..], &der(0x31, &full_of(&[0x05, 0]))].concat());
+    let cases = [
+        ("bags", pfx(&safe(&full_of(&bag))), "entries"),
+        ("attributes", pfx(&safe(&attributes)), "damaged"),
+        ("safes", pfx(&full_of(&[0x30, 4, 0x06, 2, 0x2a, 3])), "entries"),
+        ("one bag", pfx(&safe(&der(0x30, &[&bag[2..6], &der(0xa0, &der(0x04, &full_of(b"x")))].concat()))), "holds no"),
+        ("certificates", pkcs7(&full_of(&[0x30, 0])), "entries"),
+        ("one certificate", pkcs7(&der(0x30, &full_of(b"x"))), "damaged"),
+        ("blocks", full_of(b"-----BEGIN A----------END A-----"), "another kind"),
+    ];
+    let password = machine.password_file(PASSWORD);
+    for (what, content, word) in cases {
+        let file = ca::write(machine.dir(), what, "p12", content);
+        let run = machine.command(["--batch", "import", "--password-file"]).arg(&password).arg(file);
+        run.memory(192).run().expect(1).says(&[word]);
+    }
+}
+
 #[test]
 fn a_truncated_file_is_not_imported() {
     let scene = Scene::new();

@@ -383,6 +383,24 @@ fn small() -> Limits {
     limits
 }
 
+#[test]
+fn too_many_entries_are_refused() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let alice = scene.employee("alice").issue();
+    let (whole, all) = (alice.pem_file(dir), alice.certificate_file(dir));
+    let pkcs7 = openssl(&format!("crl2pkcs7 -nocrl -certfile {}", all.display()), &all);
+    let locked = openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1", &alice.key_file(dir));
+    for (input, entries) in [(std::fs::read(whole).unwrap(), 3), (pkcs7, 2), (locked.repeat(2), 2)] {
+        let mut limits = small();
+        limits.entries = entries;
+        assert!(pem::read(&input, PASSWORD, &limits).is_ok());
+        limits.entries -= 1;
+        let error = pem::read(&input, PASSWORD, &limits).unwrap_err().to_string();
+        assert!(error.contains(&format!("for {entries} certificates, keys")), "{error}");
+    }
+}
+
 /// Whatever comes out, it comes out, and what pairs it does not panic either.
 fn survives(input: &[u8]) {
     if let Ok(contents) = pem::read(input, PASSWORD, &small()) {

@@ -256,6 +256,23 @@ fn the_work_of_a_whole_file_is_bounded() {
     assert!(matches!(error, Error::TooCostly { what: "bytes", limit: 1000, .. }), "{error}");
 }
 
+/// Counted over all safes, plain and encrypted.
+#[test]
+fn too_many_entries_are_refused() {
+    for (name, entries) in [("openssl-chain5.p12", 6), ("openssl-plain.p12", 6), ("hand-crl-secret-unknown.p12", 9)] {
+        let mut limits = Limits::default();
+        limits.entries = entries;
+        assert!(pkcs12::read(&fixture(name), "secret", &limits).is_ok(), "{name}");
+        limits.entries -= 1;
+        let error = pkcs12::read(&fixture(name), "secret", &limits).unwrap_err();
+        let expected = (entries as u64, limits.entries as u64);
+        assert!(
+            matches!(error, Error::TooCostly { value, limit, .. } if (value, limit) == expected),
+            "{name}: {error}"
+        );
+    }
+}
+
 #[test]
 fn the_empty_password_is_refused_where_there_is_another() {
     for name in ["openssl-iter-1.p12", "openssl-iter-1-legacy.p12", "openssl-nomac.p12", "ber-chunked.p12"] {

@@ -17,8 +17,8 @@ const CONTEXT_1: Tag = Tag::ContextSpecific { constructed: true, number: TagNumb
 /// Something in a file.
 pub(super) enum Item {
     Certificate(Vec<u8>),
-    /// Out of PKCS#7.
-    Certificates(Vec<Vec<u8>>),
+    /// Those of PKCS#7, one after the other; [`certificates`] takes them apart.
+    Certificates(Vec<u8>),
     /// As PKCS#8, whatever it was.
     Key(Zeroizing<Vec<u8>>),
     /// DER of an EncryptedPrivateKeyInfo.
@@ -74,19 +74,16 @@ fn pkcs7(content_type: Part<'_>, content: Part<'_>) -> Option<Item> {
         return Some(Item::Other("PKCS#7 without certificates"));
     }
     let mut fields = Parts(content.body).next()?.sequence()?;
-    let certificates = fields.find(|field| field.tag == CONTEXT_0);
-    let certificates: Vec<Vec<u8>> = certificates
-        .into_iter()
-        .flat_map(|set| Parts(set.body))
-        // The others are attribute certificates and the like
-        .filter(|part| part.tag == Tag::Sequence)
-        .map(|part| part.whole.to_vec())
-        .collect();
-    Some(if certificates.is_empty() {
-        Item::Other("PKCS#7 without certificates")
-    } else {
-        Item::Certificates(certificates)
+    let set = fields.find(|field| field.tag == CONTEXT_0).map_or(&[][..], |set| set.body);
+    Some(match certificates(set).next() {
+        Some(_) => Item::Certificates(set.to_vec()),
+        None => Item::Other("PKCS#7 without certificates"),
     })
+}
+
+/// DER of each of the certificates in `set`; the others in it are attribute certificates and the like.
+pub(super) fn certificates(set: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    Parts(set).filter(|part| part.tag == Tag::Sequence).map(|part| part.whole.to_vec())
 }
 
 /// DER of a private key in any of its three forms, as PKCS#8 (RFC 5958).

@@ -12,6 +12,9 @@ use super::error::Error;
 /// How deep elements may nest. Real files reach about ten between two octet strings.
 const MAX_DEPTH: usize = 32;
 
+/// Elements of a SET, all of which have to be remembered to sort them. Real ones have a few attributes.
+const MAX_IN_SET: usize = 1 << 16;
+
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const OCTET_STRING: u8 = 0x04;
 pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -183,6 +186,9 @@ impl Normaliser<'_> {
         while !self.ended(open) {
             let start = self.out.len();
             if open.tag == SET {
+                if starts.len() == MAX_IN_SET {
+                    return Err(BerError::Malformed("a set of too many elements"));
+                }
                 starts.push(start - content);
             }
             if open.tag == SEQUENCE

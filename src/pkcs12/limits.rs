@@ -9,6 +9,9 @@ pub struct Limits {
     /// Size of the file, in bytes. 16 MiB unless told otherwise: a thousand identities with their
     /// chains take about half of that.
     pub file_size: usize,
+    /// Certificates, keys and whatever else is in the file, each. 65,536 unless told otherwise: a file of the size above
+    /// has fewer that are real, but may have millions of two bytes each, which take fifty times as much in memory.
+    pub entries: usize,
     /// Rounds of any one key derivation. Ten million unless told otherwise; some makers use a
     /// million on purpose.
     pub iterations: u64,
@@ -21,13 +24,23 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_size: 16 << 20, iterations: 10_000_000, total_iterations: 200_000_000, scrypt_memory: 1 << 30 }
+        Self {
+            file_size: 16 << 20,
+            entries: 1 << 16,
+            iterations: 10_000_000,
+            total_iterations: 200_000_000,
+            scrypt_memory: 1 << 30,
+        }
     }
 }
 
 impl Limits {
-    pub(super) fn check_file_size(&self, size: usize) -> Result<(), Error> {
+    pub(crate) fn check_file_size(&self, size: usize) -> Result<(), Error> {
         within("bytes", size as u64, self.file_size as u64)
+    }
+
+    pub(crate) fn check_entries(&self, count: usize) -> Result<(), Error> {
+        within("certificates, keys and other entries", count as u64, self.entries as u64)
     }
 
     pub(super) fn check_iterations(&self, iterations: u64) -> Result<(), Error> {

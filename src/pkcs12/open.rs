@@ -45,7 +45,7 @@ impl Closed {
     /// Reads what can be seen. Fails on anything too costly or unsupported, wherever it stands.
     pub(super) fn read(authenticated_safe: &[u8], limits: &Limits) -> Result<Self, Error> {
         let mut items = Vec::new();
-        for content in structure::contents(authenticated_safe)? {
+        for content in structure::contents(authenticated_safe, limits)? {
             match content {
                 Content::Plain(safe) => {
                     let safe = structure::safe_contents(&safe).ok_or_else(|| damaged("a safe is no list of bags"))?;
@@ -93,6 +93,7 @@ fn read_bags(safe: &[u8], limits: &Limits, depth: usize, items: &mut Vec<Item>) 
         return Err(damaged("safes are nested too deep"));
     }
     for bag in structure::bags(safe)? {
+        let bag = bag?;
         let Attributes { friendly_name, local_key_id } = bag.attributes;
         let item = match bag.value {
             BagValue::Certificate(der) => Item::Certificate(CertificateBag { der, friendly_name, local_key_id }),
@@ -109,6 +110,7 @@ fn read_bags(safe: &[u8], limits: &Limits, depth: usize, items: &mut Vec<Item>) 
             }
             BagValue::PassedOver(passed_over) => Item::PassedOver(passed_over),
         };
+        limits.check_entries(items.len() + 1)?;
         items.push(item);
     }
     Ok(())
@@ -127,6 +129,7 @@ struct Opener<'a> {
 
 impl Opener<'_> {
     fn add(&mut self, item: Item) -> Result<(), Error> {
+        self.limits.check_entries(self.contents.len() + 1)?;
         match item {
             Item::Certificate(certificate) => self.contents.certificates.push(certificate),
             Item::Key(key) => self.contents.keys.push(key),

@@ -191,9 +191,10 @@ fn check_mac_iterations(iterations: Element<'_>, limits: &Limits) -> Result<(), 
 }
 
 /// Reads the AuthenticatedSafe.
-pub(super) fn contents(authenticated_safe: &[u8]) -> Result<Vec<Content>, Error> {
+pub(super) fn contents(authenticated_safe: &[u8], limits: &Limits) -> Result<Vec<Content>, Error> {
     let (der, _) = ber::to_der(authenticated_safe).map_err(BerError::inside)?;
     let contents = Elements(&der).next_if(ber::SEQUENCE).ok_or_else(|| damaged("the list of safes"))?;
+    limits.check_entries(contents.children().count())?;
     contents.children().map(content).collect()
 }
 
@@ -271,10 +272,10 @@ fn acceptable(trailing: &[u8], empty: bool) -> bool {
     trailing.is_empty() || (!empty && (trailing.len() <= MAX_TRAILING || trailing.iter().all(|byte| *byte == 0)))
 }
 
-/// Reads the bags of SafeContents, from DER.
-pub(super) fn bags(der: &[u8]) -> Result<Vec<Bag>, Error> {
+/// Reads the bags of SafeContents, from DER, one after the other.
+pub(super) fn bags(der: &[u8]) -> Result<impl Iterator<Item = Result<Bag, Error>>, Error> {
     let safe = Elements(der).next_if(ber::SEQUENCE).ok_or_else(|| damaged("a safe is no list of bags"))?;
-    safe.children().map(bag).collect()
+    Ok(safe.children().map(bag))
 }
 
 fn bag(element: Element<'_>) -> Result<Bag, Error> {

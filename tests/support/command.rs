@@ -86,6 +86,7 @@ impl Cardcase {
             detached: false,
             directory: None,
             open_handed: false,
+            memory: None,
         }
     }
 
@@ -143,6 +144,8 @@ pub struct Run {
     detached: bool,
     directory: Option<PathBuf>,
     open_handed: bool,
+    /// In KiB.
+    memory: Option<u32>,
 }
 
 impl Run {
@@ -188,6 +191,12 @@ impl Run {
         self
     }
 
+    /// With no more than this many MiB of memory; it is aborted when it asks for more.
+    pub fn memory(mut self, mebibytes: u32) -> Self {
+        self.memory = Some(mebibytes << 10);
+        self
+    }
+
     pub fn run(self) -> Outcome {
         let shown = format!("cardcase {}", self.arguments.join(OsStr::new(" ")).display());
         let mut child = self.process().spawn().unwrap();
@@ -207,6 +216,12 @@ impl Run {
         Outcome { shown, status, stdout, stderr }
     }
 
+    /// What a shell does before it runs the command.
+    fn before(&self) -> Option<String> {
+        let memory = self.memory.map(|limit| format!("ulimit -d {limit}"));
+        memory.or_else(|| self.open_handed.then(|| "umask 000".to_owned()))
+    }
+
     fn process(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_cardcase");
         let mut command = Command::new(program);
@@ -214,9 +229,9 @@ impl Run {
             // Of util-linux, which every Debian has
             command = Command::new("setsid");
             command.arg(program);
-        } else if self.open_handed {
+        } else if let Some(before) = self.before() {
             command = Command::new("sh");
-            command.args(["-c", "umask 000; exec \"$@\"", "sh", program]);
+            command.args(["-c", &format!("{before}; exec \"$@\""), "sh", program]);
         }
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
