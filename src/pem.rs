@@ -134,9 +134,5 @@ fn not_der(bytes: &[u8], error: pkcs12::Error) -> Error {
     if bytes.first() == Some(&0x30) {
         return error.into();
     }
-    let found = match pkcs12::read(bytes, "", &Limits::default()) {
-        Err(pkcs12::Error::NotPkcs12 { found }) => found,
-        _ => None,
-    };
-    Error::NotPem { found }
+    Error::NotPem { found: pkcs12::looks_like(bytes) }
 }

@@ -173,6 +173,14 @@ pub fn recognise(input: &[u8]) -> bool {
     armor::recognise(input)
 }
 
+/// What `input` looks like, with its article, when that is no PKCS#12.
+pub(crate) fn looks_like(input: &[u8]) -> Option<&'static str> {
+    match armor::binary(input) {
+        Err(Error::NotPkcs12 { found }) => found,
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

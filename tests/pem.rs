@@ -6,7 +6,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use cardcase::pem;
 use cardcase::pkcs12::Limits;
 use serde_json::json;
@@ -399,6 +402,21 @@ fn too_many_entries_are_refused() {
         let error = pem::read(&input, PASSWORD, &limits).unwrap_err().to_string();
         assert!(error.contains(&format!("for {entries} certificates, keys")), "{error}");
     }
+}
+
+/// It is not read as PKCS#12 just to say what it looks like.
+#[test]
+fn pkcs12_in_base64_costs_nothing() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/p12/openssl-iter-1000000.p12");
+    let mut file = std::fs::read(file).unwrap();
+    // Eight million rounds in the MAC, at its end
+    let at = file.len() - 3;
+    assert_eq!(file[at..], 1_000_000_u32.to_be_bytes()[1..]);
+    file[at] |= 0x70;
+    let text = format!("\u{feff}{}", BASE64_STANDARD.encode(file));
+    let start = Instant::now();
+    assert!(matches!(pem::read(text.as_bytes(), PASSWORD, &small()), Err(pem::Error::NotPem { .. })));
+    assert!(start.elapsed() < Duration::from_secs(1));
 }
 
 /// Whatever comes out, it comes out, and what pairs it does not panic either.
