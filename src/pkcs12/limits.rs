@@ -18,7 +18,8 @@ pub struct Limits {
     /// Rounds of all derivations in one call, every output block and every way to write the
     /// password counted. Two hundred million unless told otherwise: half a minute or so.
     pub total_iterations: u64,
-    /// Memory of one scrypt derivation, in bytes. 1 GiB unless told otherwise.
+    /// Memory of one scrypt derivation, in bytes: of its table, and of the blocks that are mixed into it, each. 1 GiB
+    /// unless told otherwise.
     pub scrypt_memory: u64,
 }
 
