@@ -3,7 +3,7 @@
 //!
 //! A resolver serves many connections and is told of none, but rustls resolves and signs while it works through bytes
 //! that were just read, on the thread that read them. So the stream under the TLS session leaves its trace with the
-//! thread when it is read, and the resolver and its keys find it there.
+//! thread when it was read, and the resolver and its keys find it there.
 //!
 //! In TLS 1.2 rustls puts the client's Certificate and ClientKeyExchange into its buffer before it asks for the
 //! signature, and whoever drives it writes the buffer out even when the signature fails. A [`Traced`] stream writes
@@ -105,10 +105,12 @@ impl<S> Traced<S> {
         &mut self.stream
     }
 
-    /// The stream inside, about to be read.
-    pub(crate) fn reading(&mut self) -> &mut S {
+    /// Reads from the stream inside.
+    pub(crate) fn reading<T>(&mut self, read: impl FnOnce(&mut S) -> T) -> T {
+        let done = read(&mut self.stream);
+        // Afterwards: what is inside may be a TLS session itself, with a proxy, over a stream that leaves its own trace
         READ_LAST.with_borrow_mut(|last| *last = Some(self.trace.clone()));
-        &mut self.stream
+        done
     }
 
     /// The stream inside, about to be written.
@@ -128,7 +130,7 @@ impl<S> Traced<S> {
 
 impl<S: Read> Read for Traced<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.reading().read(buffer)
+        self.reading(|stream| stream.read(buffer))
     }
 }
 
@@ -143,5 +145,18 @@ impl<S: Write> Write for Traced<S> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.writing()?.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_streams_one_in_the_other_the_outer_one_was_read_last() {
+        let mut outer = Traced::new(Traced::new(&b"bytes"[..], 1), 2);
+        assert_eq!(outer.read(&mut [0; 8]).unwrap(), 5);
+        assert!(Trace::current(2).is_some());
+        assert!(Trace::current(1).is_none());
     }
 }

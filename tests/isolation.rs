@@ -225,6 +225,26 @@ fn what_is_for_the_server_is_not_for_the_proxy() {
     }
 }
 
+/// The session with the server goes through the one with the proxy, and neither hides what happens in the other.
+#[test]
+fn behind_a_proxy_too_nothing_is_sent_undecided_and_what_is_sent_is_in_the_history() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("127.0.0.1", "none");
+    for tls in BOTH_VERSIONS {
+        let (proxy, server, [flag, at]) = behind_a_proxy(&scene, tls);
+        let witness = scene.server(Kind::OpenSsl).tls(tls).ask(Ask::Optional).start();
+        scene.fetch(&witness.url(), &[&flag, &at]).expect(4).says(&["localhost"]);
+        witness.assert_nothing_came(&format!("{tls:?}"));
+        scene.remember("localhost", &alice.fingerprint());
+        scene.fetch(&server.url(), &[&flag, &at]).expect(0);
+        let history = scene.machine.json("history localhost");
+        assert_eq!(history["uses"][0]["port"], json!(server.port()), "{tls:?}: {history}");
+        assert_eq!(proxy.chains().len(), 0, "{tls:?}");
+        scene.machine.run("forget localhost").expect(0);
+    }
+}
+
 #[test]
 fn a_proxy_that_refuses_an_identity_is_exit_5_and_in_the_history() {
     let scene = Scene::new();

@@ -439,7 +439,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Traced<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.reading()).poll_read(cx, buffer)
+        self.reading(|stream| Pin::new(stream).poll_read(cx, buffer))
     }
 }
 

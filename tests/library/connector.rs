@@ -239,6 +239,39 @@ fn a_locked_vault_is_unlocked_on_the_way() {
     });
 }
 
+/// Of two TLS sessions, one in the other, each knows what happened in it.
+#[test]
+fn through_a_tls_session_with_a_proxy_it_knows_what_it_was_asked() {
+    run(async |version| {
+        let scene = Scene::new(version, &[]);
+        scene.remember(Some(&scene.a));
+        let (at, proxy) = (Destination::new(HOST, 443).unwrap(), Destination::new(HOST, 3128).unwrap());
+        let tunnel = async || {
+            let (near, far) = duplex(1 << 16);
+            tokio::spawn(carry(scene.server.clone(), far, scene.seen.clone()));
+            let mut near = Some(near);
+            let connected = scene.connector.connect(&proxy, || ready(Ok(near.take().unwrap()))).await;
+            connected.map(|connection| Box::pin(connection.stream)).map_err(io::Error::other)
+        };
+        let connection = scene.connector.connect(&at, tunnel).await.unwrap();
+        let sent = connection.selection.and_then(|selection| selection.answer.fingerprint());
+        assert_eq!(sent, Some(scene.a.fingerprint()));
+        let stands = || scene.connector.selector().stands(&connection.standing, &at).unwrap();
+        assert!(stands());
+        scene.remember(None);
+        assert!(!stands());
+    });
+}
+
+/// Serves as a proxy that has but one server behind it.
+async fn carry(server: Arc<ServerConfig>, io: DuplexStream, seen: Arc<Mutex<Vec<Seen>>>) {
+    let mut tunnel = TlsAcceptor::from(server.clone()).accept(io).await.unwrap();
+    let (mut near, far) = duplex(1 << 16);
+    tokio::spawn(serve(server, far, seen));
+    // How either side hangs up is its own affair
+    let _ = tokio::io::copy_bidirectional(&mut tunnel, &mut near).await;
+}
+
 #[test]
 fn an_error_of_the_dial_is_passed_on() {
     run(async |version| {
