@@ -55,6 +55,11 @@ impl Cardcase {
         self.home.path().join("run")
     }
 
+    /// The directory of the person's session, for a program that uses the library on this machine.
+    pub fn session(&self) -> PathBuf {
+        self.runtime().join("cardcase")
+    }
+
     /// Where the administrator's rules would be; not there unless a test makes it.
     pub fn policies(&self) -> PathBuf {
         self.home.path().join("policies")

@@ -29,11 +29,13 @@ def finished(by):
 
 
 def chain_of(secured):
-    """Every certificate as it came; Python has this only inside before 3.13."""
-    if secured.getpeercert(binary_form=True) is None:
+    """Every certificate as it came; Python has this only inside before 3.13. A resumed session has kept the first."""
+    leaf = secured.getpeercert(binary_form=True)
+    if leaf is None:
         return []
     chain = secured._sslobj.get_unverified_chain()
-    return [hashlib.sha256(each.public_bytes(ssl._ssl.ENCODING_DER)).hexdigest() for each in chain]
+    ders = [each.public_bytes(ssl._ssl.ENCODING_DER) for each in chain] if chain else [leaf]
+    return [hashlib.sha256(der).hexdigest() for der in ders]
 
 
 def subject_of(secured):
