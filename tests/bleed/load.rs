@@ -28,7 +28,7 @@ pub async fn work(world: Arc<World>, seed: u64, connections: usize) {
 
 /// Some requests one after the other, or at once; where nothing is decided, somebody is asked first.
 async fn burst(world: &Arc<World>, client: usize, to: &Destination, dice: &mut Dice) {
-    let settled = world.settled(&world.clients[client]).await;
+    let settled = world.settled(world.clients[client].mode).await;
     let decided = world.at(&Place::of(settled.mode, to)).read().await;
     let Some(who) = *decided else {
         drop((decided, settled));
@@ -91,7 +91,7 @@ pub async fn kept_and_new(world: &World, client: &Client, to: &Destination, who:
 
 async fn switch(world: &World, client: usize, to: &Destination, dice: &mut Dice) {
     let client = &world.clients[client];
-    let settled = world.settled(client).await;
+    let settled = world.settled(client.mode).await;
     let mut decided = world.at(&Place::of(settled.mode, to)).write().await;
     let who = world.anyone(dice);
     world.remember(settled.mode, to, who, dice);
@@ -112,7 +112,7 @@ async fn switch_at_a_proxy(world: &World, dice: &mut Dice) {
 }
 
 async fn forget_and_ask(world: &Arc<World>, client: usize, to: &Destination, dice: &mut Dice) {
-    let settled = world.settled(&world.clients[client]).await;
+    let settled = world.settled(world.clients[client].mode).await;
     let mut decided = world.at(&Place::of(settled.mode, to)).write().await;
     world.forget(settled.mode, to, dice);
     *decided = ask(world, client, settled.mode, to, dice).await;
@@ -135,7 +135,7 @@ pub async fn ask(world: &Arc<World>, client: usize, mode: Mode, to: &Destination
 
 /// The decision changes while connections are made: what arrives is the old one or the new one, and nothing else.
 async fn race(world: &Arc<World>, client: usize, to: &Destination, dice: &mut Dice) {
-    let settled = world.settled(&world.clients[client]).await;
+    let settled = world.settled(world.clients[client].mode).await;
     let mut decided = world.at(&Place::of(settled.mode, to)).write().await;
     let Some(before) = *decided else { return };
     let after = world.anyone(dice);

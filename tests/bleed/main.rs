@@ -37,9 +37,9 @@ const CONNECTIONS: usize = 10_000;
 /// Tasks that connect within this process.
 const WORKERS: u64 = 12;
 /// Tasks that run the command, one run after the other.
-const SHELLS: u64 = 2;
+const SHELLS: u64 = 3;
 /// What each of them does, in this many rounds.
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 48;
 
 #[test]
 fn no_identity_arrives_where_it_was_not_decided() {

@@ -32,7 +32,8 @@ pub async fn work(world: Arc<World>, seed: u64, rounds: usize) {
             0 => remember(&world, mode, &to, &mut dice).await,
             1 => forget(&world, mode, &to, &mut dice).await,
             2 => remove(&world, mode, &to, &mut dice).await,
-            _ => fetch(&world, mode, &mut dice).await,
+            3..5 => fetch(&world, None, &mut dice).await,
+            _ => fetch(&world, Some(mode), &mut dice).await,
         }
     }
 }
@@ -89,8 +90,10 @@ async fn remove(world: &Arc<World>, mode: Mode, to: &Destination, dice: &mut Dic
     count(&world.ledger.done.removed);
 }
 
-/// Follows redirects from server to server.
-async fn fetch(world: &Arc<World>, mode: Mode, dice: &mut Dice) {
+/// Follows redirects from server to server; in this mode, or in the store's own.
+async fn fetch(world: &Arc<World>, own: Option<Mode>, dice: &mut Dice) {
+    let settled = world.settled(own).await;
+    let mode = settled.mode;
     let way = [Way::Direct, Way::Relay, Way::Proxy(dice.roll(world.proxies.len()))][dice.roll(3)];
     let hops: Vec<Destination> = (0..=dice.roll(5)).map(|_| dice.pick(&world.destinations).clone()).collect();
     let given = if dice.roll(3) == 0 { world.anyone(dice) } else { None };
@@ -107,7 +110,8 @@ async fn fetch(world: &Arc<World>, mode: Mode, dice: &mut Dice) {
     let mut arguments: Vec<String> =
         ["--batch", "fetch", "-L", "--connect-to", "::127.0.0.1:", "--cacert"].map(str::to_owned).to_vec();
     arguments.push(world.scene.server_root_file.display().to_string());
-    arguments.extend(["--mode".to_owned(), mode.to_string(), route(world, &hops, &expected)]);
+    arguments.push(route(world, &hops, &expected));
+    arguments.extend(own.into_iter().flat_map(|mode| ["--mode".to_owned(), mode.to_string()]));
     arguments.extend(given.into_iter().flat_map(|given| ["--as".to_owned(), given.to_string()]));
     match way {
         Way::Direct => {}

@@ -91,7 +91,7 @@ pub struct World {
     pub relay: SocketAddr,
 }
 
-/// The mode of a client, which stays what it is until this is dropped.
+/// The mode of whoever connects, which stays what it is until this is dropped.
 pub struct Settled<'a> {
     pub mode: Mode,
     _setting: Option<RwLockReadGuard<'a, Mode>>,
@@ -177,8 +177,9 @@ impl World {
         chain
     }
 
-    pub async fn settled(&self, client: &Client) -> Settled<'_> {
-        match client.mode {
+    /// `None`: the store's own.
+    pub async fn settled(&self, mode: Option<Mode>) -> Settled<'_> {
+        match mode {
             Some(mode) => Settled { mode, _setting: None },
             None => {
                 let setting = self.mode.read().await;
