@@ -1,5 +1,6 @@
 //! Authorities: the CA certificates in the store, and the paths between them.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -29,7 +30,8 @@ pub struct Authorities {
 #[derive(Debug)]
 pub struct Requested {
     names: HashSet<NameKey>,
-    leading: HashSet<NameKey>,
+    /// With the steps from there.
+    leading: HashMap<NameKey, usize>,
 }
 
 /// The CA certificates above a certificate, its issuer first.
@@ -63,22 +65,21 @@ impl Authorities {
     /// Follows the requested names downwards. Like the browsers it looks at names alone, not at signatures.
     pub fn requested(&self, names: &[Name]) -> Requested {
         let names: HashSet<NameKey> = names.iter().map(Name::key).collect();
-        let mut leading = names.clone();
-        let mut level: Vec<NameKey> = names.iter().copied().collect();
-        for _ in 0..MAX_PATH {
+        let mut leading: HashMap<NameKey, usize> = names.iter().map(|name| (*name, 0)).collect();
+        let mut level = names.clone();
+        for steps in 1..=MAX_PATH {
             let below = level.iter().filter_map(|name| self.by_issuer.get(name)).flatten();
-            level =
-                below.filter(|name| !leading.contains(*name)).copied().collect::<HashSet<_>>().into_iter().collect();
+            level = below.filter(|name| !leading.contains_key(*name)).copied().collect();
             if level.is_empty() {
                 break;
             }
-            leading.extend(&level);
+            leading.extend(level.iter().map(|name| (*name, steps)));
         }
         Requested { names, leading }
     }
 
-    /// The chain above a certificate. Where several certificates could be the issuer, the way to a requested name goes
-    /// first, then a trusted one, then the one valid longest.
+    /// The chain above a certificate. Where several certificates could be the issuer, the shortest way to a requested name
+    /// goes first, then a trusted one, then a root, then the one valid longest.
     pub fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
         let mut authorities: Vec<Arc<Authority>> = Vec::new();
         let mut complete = certificate.is_self_issued();
@@ -105,8 +106,10 @@ impl Authorities {
             .iter()
             .filter(|issuer| certificate.could_be_issued_by(&issuer.certificate) && !seen.contains(issuer))
             .max_by_key(|issuer| {
-                let leads = requested.is_some_and(|requested| requested.leads_from(&issuer.certificate));
-                (leads, issuer.trusted, issuer.certificate.not_after())
+                let certificate = &issuer.certificate;
+                let steps = requested.and_then(|requested| requested.steps_from(certificate));
+                let nearer = steps.map(Reverse);
+                (nearer, issuer.trusted, certificate.is_self_issued(), certificate.not_after())
             })
             .cloned()
     }
@@ -115,12 +118,21 @@ impl Authorities {
 impl Requested {
     /// Whether a path from this certificate meets a requested name, as issuer or subject of a certificate in it.
     pub fn leads_from(&self, certificate: &Certificate) -> bool {
-        self.leading.contains(&certificate.issuer_key()) || self.names.contains(&certificate.subject_key())
+        self.leading.contains_key(&certificate.issuer_key()) || self.names.contains(&certificate.subject_key())
+    }
+
+    /// How far it is from this CA certificate to a requested name. A root leads to its own name alone, even where others
+    /// have certified that name.
+    fn steps_from(&self, certificate: &Certificate) -> Option<usize> {
+        if certificate.is_self_issued() {
+            return self.names.contains(&certificate.subject_key()).then_some(0);
+        }
+        self.leading.get(&certificate.issuer_key()).map(|steps| steps + 1)
     }
 
     /// The issuers whose certificates fit.
     pub fn issuers(&self) -> impl Iterator<Item = &NameKey> {
-        self.leading.iter()
+        self.leading.keys()
     }
 
     /// The requested names themselves; a certificate whose own subject is one of them fits.

@@ -1,6 +1,7 @@
 use cardcase::authority::{Authorities, Authority};
 use cardcase::certificate::Certificate;
 use cardcase::clock::Timestamp;
+use cardcase::name::Name;
 
 use crate::pki::{Ca, DAY, NOW, ca_params, valid};
 
@@ -132,4 +133,26 @@ fn a_root_is_never_among_the_intermediates() {
     assert_eq!(sent(&tower[2].leaf("leaf").certificate), ["CA 2", "CA 1"]);
     assert_eq!(sent(&tower[0].leaf("leaf").certificate), [""; 0]);
     assert_eq!(sent(&tower[0].certificate), [""; 0]);
+}
+
+/// Two roots certified each other: the way to the one that is asked for leads over the certificate that it issued, and
+/// ends there; where nothing is asked for, the root itself is the end.
+#[test]
+fn of_roots_that_certified_each_other_the_requested_one_is_reached() {
+    let (a, b) = (Ca::root("A"), Ca::root("B"));
+    let (a_by_b, b_by_a) = (b.cross_sign(&a), a.cross_sign(&b));
+    let leaf = a.leaf("leaf").certificate;
+    let cases: [(&[Name], &[&Certificate]); 3] =
+        [(&[a.name()], &[&a.certificate]), (&[b.name()], &[&a_by_b, &b.certificate]), (&[], &[&a.certificate])];
+    let mut known = [&a.certificate, &b.certificate, &a_by_b, &b_by_a];
+    for _ in 0..known.len() {
+        known.rotate_left(1);
+        let authorities = authorities(&known);
+        for (names, expected) in cases {
+            let requested = authorities.requested(names);
+            let chain = authorities.chain(&leaf, Some(&requested).filter(|_| !names.is_empty()));
+            let found: Vec<_> = chain.authorities.iter().map(|authority| &authority.certificate).collect();
+            assert_eq!((found.as_slice(), chain.complete), (expected, true), "{names:?}");
+        }
+    }
 }
