@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cardcase::Error;
+use cardcase::certificate::Certificate;
 use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::matching::{Candidate, Warning};
@@ -253,6 +254,7 @@ fn details(candidate: &Candidate, question: &Question<'_>) -> Vec<String> {
         format!("Subject  {}", plain(&certificate.subject().to_string())),
         format!("E-mail   {emails}"),
         format!("Issuer   {}", plain(&certificate.issuer().to_string())),
+        format!("Usage    {}", usages(certificate)),
         format!("Serial   {}  SHA-256 {}…", certificate.serial(), certificate.fingerprint().short()),
         format!(
             "Valid    {} to {} ({})  Key {}",
@@ -267,6 +269,13 @@ fn details(candidate: &Candidate, question: &Question<'_>) -> Vec<String> {
         lines.push(format!("Note     {}", warnings.join("; ")));
     }
     lines
+}
+
+/// What a certificate says it is for: key usages, then extended ones.
+fn usages(certificate: &Certificate) -> String {
+    let listed = |usages: Option<Vec<&str>>| usages.map_or("any".to_owned(), |usages| usages.join(", "));
+    let extended = certificate.extended_key_usage().map(|usages| usages.iter().map(String::as_str).collect());
+    format!("{}; extended: {}", listed(certificate.key_usage()), listed(extended))
 }
 
 /// What became of a menu.
@@ -352,8 +361,8 @@ impl Menu<'_> {
     /// Rows that fit between the header and the details.
     fn page(&self) -> usize {
         let (height, _) = self.term.size();
-        // Six lines of details, the help, an empty line above each, and the line the cursor stands on
-        let taken = self.header.len() + if (self.details)(0).is_empty() { 4 } else { 10 };
+        // Seven lines of details, the help, an empty line above each, and the line the cursor stands on
+        let taken = self.header.len() + if (self.details)(0).is_empty() { 4 } else { 11 };
         usize::from(height).saturating_sub(taken).max(1)
     }
 
