@@ -3,6 +3,7 @@
 mod considered;
 mod selection;
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use sha2::{Digest, Sha256};
 
 use self::considered::Considered;
 pub use self::selection::{Prepared, Selection, Source, Standing};
-
 use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::clock::{Clock, Timestamp, WallClock};
 use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered};
@@ -141,7 +141,8 @@ impl Selector {
     /// as that takes: not for an asynchronous executor's thread.
     ///
     /// # Errors
-    /// [`Error::Aborted`] and [`Error::NobodyToAsk`]: nothing was stored, and nothing may be sent. Those of the store.
+    /// [`Error::Aborted`] and [`Error::NobodyToAsk`]: nothing was stored, and nothing may be sent. [`Error::Denied`] when a
+    /// rule forbids meanwhile what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
         self.answer(&target.into(), request, &[])
     }
@@ -161,26 +162,29 @@ impl Selector {
     }
 
     fn answer(&self, target: &Target, request: &CertificateRequest, refused: &[Refused]) -> Result<Prepared, Error> {
+        // What was refused is asked about, unless nothing else may be sent
         let answers_anew = |selection: &Selection| {
-            refused.iter().all(|refused| refused.answer.fingerprint() != selection.answer.fingerprint())
+            let sent = selection.answer.fingerprint();
+            let is_choice = sent.is_some() || selection.source == Source::Decision;
+            !is_choice || refused.iter().all(|refused| refused.answer.fingerprint() != sent)
         };
         let look = self.look(target)?;
-        let considered = self.consider(&look, target, request)?;
-        if let Some(selection) = considered.unasked().filter(&answers_anew) {
+        let considered = self.consider(&look, target, request);
+        if let Some(selection) = considered.unasked()?.filter(&answers_anew) {
             let conditional = matches!(selection.source, Source::Rule | Source::NoCandidate);
             let prepared = self.prepared(target, Some(selection))?;
             return Ok(Prepared { request: conditional.then(|| request.clone()), ..prepared });
         }
         if !self.chooser.can_ask() {
-            return Err(considered.nobody(target.destination()));
+            return Err(considered.nobody());
         }
         let turn = self.turn_to_ask(&look, target, request, refused)?;
         // Whoever waited here may find the answer that another was given
         let look = self.look(target)?;
-        let considered = self.consider(&look, target, request)?;
-        let selection = match considered.unasked().filter(answers_anew) {
+        let considered = self.consider(&look, target, request);
+        let selection = match considered.unasked()?.filter(answers_anew) {
             Some(selection) => selection,
-            None => match turn.heard()?.and_then(|said| considered.taken_over(said)) {
+            None => match turn.heard()?.map(|said| considered.taken_over(said)).transpose()?.flatten() {
                 Some(answer) => Selection::new(answer.ok_or_else(|| aborted(target.destination()))?, Source::Ask),
                 None => self.ask(&turn, &look, &considered, target, refused)?,
             },
@@ -202,15 +206,6 @@ impl Selector {
     /// [`Error::Denied`] when a rule forbids it, and those of reading.
     pub fn given(&self, target: impl Into<Target>, identity: Identity) -> Result<Prepared, Error> {
         let target = target.into();
-        let look = self.look(&target)?;
-        let in_force = look.rules.in_force(target.destination(), target.path());
-        if let Some(ruled) = in_force.denied(identity.certificate()) {
-            return Err(Error::Denied {
-                name: identity.name().to_owned(),
-                destination: target.destination().to_string(),
-                rule: ruled.origin.to_string(),
-            });
-        }
         self.prepared(&target, Some(Selection::new(Answer::Identity(Arc::new(identity)), Source::Given)))
     }
 
@@ -222,7 +217,7 @@ impl Selector {
     pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Option<Selection>, Error> {
         let target = target.into();
         let look = self.look(&target)?;
-        Ok(self.consider(&look, &target, request)?.unasked())
+        self.consider(&look, &target, request).unasked()
     }
 
     /// Holds every identity of the store against a request.
@@ -354,6 +349,7 @@ impl Selector {
 
     fn prepared(&self, target: &Target, selection: Option<Selection>) -> Result<Prepared, Error> {
         let look = self.look(target)?;
+        check_not_denied(target, &look.rules, selection.as_ref())?;
         let key = match selection.as_ref().and_then(|selection| selection.answer.fingerprint()) {
             None => None,
             Some(fingerprint) => {
@@ -380,15 +376,16 @@ impl Selector {
         Matcher::new(request, &look.remembered.authorities, self.clock.now()).under(in_force)
     }
 
-    fn consider<'a>(
-        &self,
-        look: &'a Look,
-        target: &Target,
-        request: &'a CertificateRequest,
-    ) -> Result<Considered<'a>, Error> {
-        let matcher = self.matcher(look, target, request);
-        let candidates = self.candidates(&matcher, Some(target.destination()))?;
-        Ok(Considered { look, request, unconditional: unconditional(target, &look.rules), matcher, candidates })
+    fn consider<'a>(&'a self, look: &'a Look, target: &'a Target, request: &'a CertificateRequest) -> Considered<'a> {
+        Considered {
+            look,
+            request,
+            unconditional: unconditional(target, &look.rules),
+            matcher: self.matcher(look, target, request),
+            selector: self,
+            destination: target.destination(),
+            candidates: OnceCell::new(),
+        }
     }
 
     fn candidates(&self, matcher: &Matcher<'_>, destination: Option<&Destination>) -> Result<Vec<Candidate>, Error> {
@@ -409,7 +406,7 @@ impl Selector {
         refused: &[Refused],
     ) -> Result<Selection, Error> {
         let (destination, mode) = (target.destination(), look.remembered.settings.mode);
-        let candidates = &considered.candidates;
+        let candidates = considered.candidates()?;
         let reply = self.chooser.choose(&Question {
             destination,
             request: considered.request,
@@ -427,14 +424,14 @@ impl Selector {
             }
             Reply::None { lifetime } => (Answer::None, lifetime),
             Reply::Abort => {
-                turn.tell(Said::Abort)?;
+                turn.tell(Said::Abort);
                 return Err(aborted(destination));
             }
-            Reply::Nobody => return Err(considered.nobody(destination)),
+            Reply::Nobody => return Err(considered.nobody()),
         };
         let lifetime = if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime };
         self.store.remember(&mode.scope(destination), answer.fingerprint(), lifetime, self.clock.now())?;
-        turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity))?;
+        turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
         Ok(Selection::new(answer, Source::Ask))
     }
 
@@ -494,6 +491,19 @@ fn unconditional(target: &Target, rules: &Rules) -> Option<Selection> {
     }
     let in_force = rules.in_force(target.destination(), target.path());
     in_force.denies_all().map(|ruled| Selection::by(ruled, Answer::None))
+}
+
+/// A person may have thought for long, and named on the command line may be anything.
+fn check_not_denied(target: &Target, rules: &Rules, selection: Option<&Selection>) -> Result<(), Error> {
+    let Some(Answer::Identity(identity)) = selection.map(|selection| &selection.answer) else { return Ok(()) };
+    match rules.in_force(target.destination(), target.path()).denied(identity.certificate()) {
+        None => Ok(()),
+        Some(ruled) => Err(Error::Denied {
+            name: identity.name().to_owned(),
+            destination: target.destination().to_string(),
+            rule: ruled.origin.to_string(),
+        }),
+    }
 }
 
 fn requires_tls13(target: &Target, rules: &Rules, selection: Option<&Selection>) -> bool {

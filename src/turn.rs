@@ -70,21 +70,17 @@ impl Turn {
         Ok(new.map(|(_, _, said)| said))
     }
 
-    /// Tells those who wait.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub(crate) fn tell(&self, said: Said) -> Result<(), Error> {
-        let failed = |source| self.failed(source);
-        let last = read(&self.file).map_err(failed)?.map_or(0, |(number, ..)| number);
+    /// Tells those who wait. If that fails they look into the store, or ask again.
+    pub(crate) fn tell(&self, said: Said) {
         let (kind, fingerprint) = match &said {
             Said::Identity(fingerprint) => (b'i', *fingerprint.as_bytes()),
             Said::None => (b'n', [0; 32]),
             Said::Abort => (b'a', [0; 32]),
         };
-        let number = last.saturating_add(1).to_be_bytes();
+        let Ok(last) = read(&self.file) else { return };
+        let number = last.map_or(0, |(number, ..)| number).saturating_add(1).to_be_bytes();
         let record = [&number[..], &self.question, &[kind], &fingerprint].concat();
-        self.file.write_all_at(&record, 0).map_err(failed)
+        let _ = self.file.write_all_at(&record, 0);
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -145,7 +141,7 @@ mod tests {
             waiting.recv().unwrap();
             waiting.recv().unwrap();
             let said = Said::Identity(Fingerprint::of(b"leaf"));
-            first.tell(said).unwrap();
+            first.tell(said);
             drop(first);
             assert_eq!(same.join().unwrap(), Some(said));
             assert_eq!(other.join().unwrap(), None);
@@ -160,7 +156,7 @@ mod tests {
         let turn = Turn::wait(&session, 0, QUESTION, || ()).unwrap();
         std::fs::write(&turn.path, b"not a record").unwrap();
         assert_eq!(turn.heard().unwrap(), None);
-        turn.tell(Said::Abort).unwrap();
+        turn.tell(Said::Abort);
         drop(turn);
         assert_eq!(Turn::wait(&session, 0, QUESTION, || ()).unwrap().heard().unwrap(), None);
     }

@@ -1,7 +1,9 @@
 //! A request held against all that bears on its answer.
 
-use super::Look;
+use std::cell::OnceCell;
+
 use super::selection::{Selection, Source};
+use super::{Look, Selector};
 use crate::chooser::Unfit;
 use crate::decisions::Answer;
 use crate::error::Error;
@@ -16,19 +18,33 @@ pub(super) struct Considered<'a> {
     /// What answers whatever is asked for.
     pub(super) unconditional: Option<Selection>,
     pub(super) matcher: Matcher<'a>,
-    pub(super) candidates: Vec<Candidate>,
+    pub(super) selector: &'a Selector,
+    pub(super) destination: &'a Destination,
+    /// A decision that fits answers without them, and there may be thousands.
+    pub(super) candidates: OnceCell<Vec<Candidate>>,
 }
 
 impl Considered<'_> {
     /// What answers without asking: what holds for every request, a decision that fits, that there is nothing to ask
     /// about, a rule, a setting; in this order.
-    pub(super) fn unasked(&self) -> Option<Selection> {
-        self.unconditional
-            .clone()
-            .or_else(|| self.decided())
-            .or_else(|| self.candidates.is_empty().then(|| Selection::new(Answer::None, Source::NoCandidate)))
-            .or_else(|| self.ruled())
-            .or_else(|| self.automatic())
+    pub(super) fn unasked(&self) -> Result<Option<Selection>, Error> {
+        if let Some(settled) = self.unconditional.clone().or_else(|| self.decided()) {
+            return Ok(Some(settled));
+        }
+        let candidates = self.candidates()?;
+        if candidates.is_empty() {
+            return Ok(Some(Selection::new(Answer::None, Source::NoCandidate)));
+        }
+        Ok(self.ruled(candidates).or_else(|| self.automatic(candidates)))
+    }
+
+    /// The identities that fit, best first.
+    pub(super) fn candidates(&self) -> Result<&[Candidate], Error> {
+        if let Some(known) = self.candidates.get() {
+            return Ok(known);
+        }
+        let found = self.selector.candidates(&self.matcher, Some(self.destination))?;
+        Ok(self.candidates.get_or_init(|| found))
     }
 
     fn decided(&self) -> Option<Selection> {
@@ -45,8 +61,8 @@ impl Considered<'_> {
     }
 
     /// The first candidate that a rule selects, or the only one where several are to be asked about.
-    fn ruled(&self) -> Option<Selection> {
-        let mut selected = self.valid().filter_map(|candidate| {
+    fn ruled(&self, candidates: &[Candidate]) -> Option<Selection> {
+        let mut selected = self.valid(candidates).filter_map(|candidate| {
             let ruled = self.matcher.selects(&candidate.identity)?;
             Some((candidate, ruled))
         });
@@ -57,37 +73,37 @@ impl Considered<'_> {
         Some(Selection::by(ruled, Answer::Identity(candidate.identity.clone())))
     }
 
-    fn automatic(&self) -> Option<Selection> {
+    fn automatic(&self, candidates: &[Candidate]) -> Option<Selection> {
         let settings = &self.look.remembered.settings;
-        let first = self.valid().next()?;
+        let first = self.valid(candidates).next()?;
         let answer = || Answer::Identity(first.identity.clone());
         if settings.select_automatically {
             return Some(Selection::by("the setting select-automatically", answer()));
         }
-        let only = settings.use_single_candidate && self.candidates.len() == 1;
+        let only = settings.use_single_candidate && candidates.len() == 1;
         only.then(|| Selection::by("the setting use-single-candidate", answer()))
     }
 
     /// What is out of its validity goes nowhere without somebody picking it.
-    fn valid(&self) -> impl Iterator<Item = &Candidate> {
-        self.candidates.iter().filter(|candidate| self.matcher.is_valid_now(candidate.identity.certificate()))
+    fn valid<'c>(&self, candidates: &'c [Candidate]) -> impl Iterator<Item = &'c Candidate> {
+        candidates.iter().filter(|candidate| self.matcher.is_valid_now(candidate.identity.certificate()))
     }
 
     /// What was said to another who asked the same, as far as it does here; `Some(None)` when that was to abort.
-    pub(super) fn taken_over(&self, said: Said) -> Option<Option<Answer>> {
-        match said {
+    pub(super) fn taken_over(&self, said: Said) -> Result<Option<Option<Answer>>, Error> {
+        Ok(match said {
             Said::Abort => Some(None),
             Said::None => Some(Some(Answer::None)),
             Said::Identity(fingerprint) => {
-                let candidate = self.candidates.iter().find(|known| known.identity.fingerprint() == fingerprint)?;
-                Some(Some(Answer::Identity(candidate.identity.clone())))
+                let candidate = self.candidates()?.iter().find(|known| known.identity.fingerprint() == fingerprint);
+                candidate.map(|candidate| Some(Answer::Identity(candidate.identity.clone())))
             }
-        }
+        })
     }
 
     /// The error when nobody can be asked, which says why what is remembered does not do.
-    pub(super) fn nobody(&self, destination: &Destination) -> Error {
+    pub(super) fn nobody(&self) -> Error {
         let remembered = self.unfit().map(|unfit| unfit.to_string());
-        Error::NobodyToAsk { destination: destination.to_string(), remembered }
+        Error::NobodyToAsk { destination: self.destination.to_string(), remembered }
     }
 }

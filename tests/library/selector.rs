@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use cardcase::certificate::Fingerprint;
-use cardcase::chooser::{NoChooser, Refused, Reply};
+use cardcase::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use cardcase::clock::Timestamp;
 use cardcase::decisions::Outcome;
 use cardcase::decisions::{Answer, Lifetime, Mode};
@@ -267,6 +267,32 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         assert!(matches!(error, Error::Aborted { .. }), "{error}");
         assert_eq!(chooser.asked()[0].refused, both);
     }
+}
+
+/// Denies everything while the person thinks.
+struct Overtaken {
+    store: Arc<Store>,
+}
+
+impl Chooser for Overtaken {
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        self.store.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{},"deny":true}"#).unwrap()], NOW).unwrap();
+        first(Lifetime::Once)
+    }
+}
+
+#[test]
+fn what_was_denied_while_the_person_thought_is_not_sent() {
+    let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
+    let store = home.with([&leaf], []);
+    let chooser = Arc::new(Overtaken { store: home.open() });
+    let selector = Selector::new(store).with_chooser(chooser).with_clock(Arc::new(NOW));
+    let error = selector.select(&at("a.example"), &request(&[])).unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error}");
+    // From now on it is the answer, also after a refusal of none
+    let refused = [Refused { answer: Answer::None, refusal: Refusal::Page }];
+    let again = selector.select_another(&at("a.example"), &request(&[]), &refused).unwrap();
+    assert_eq!(selected(again), (None, Source::Rule));
 }
 
 #[test]
