@@ -54,11 +54,13 @@ fn with_lengths(mut elements: &[u8], depth: usize) -> Vec<u8> {
     while let Some((tag, body, rest)) = element(elements) {
         let holds_elements = tag & CONSTRUCTED != 0 || (tag == OCTET_STRING && body.first() == Some(&SEQUENCE));
         let body = if holds_elements && depth < MAX_DEPTH { with_lengths(body, depth + 1) } else { body.to_vec() };
+        let length = (body.len() as u32).to_be_bytes();
+        let octets = &length[(body.len().max(1).leading_zeros() as usize - 32) / 8..];
         written.push(tag);
-        match u8::try_from(body.len()) {
-            Ok(short @ 0..0x80) => written.push(short),
-            _ => written.extend([&[0x83], &(body.len() as u32).to_be_bytes()[1..]].concat()),
+        if body.len() >= 0x80 {
+            written.push(0x80 | octets.len() as u8);
         }
+        written.extend(octets);
         written.extend(body);
         elements = rest;
     }
