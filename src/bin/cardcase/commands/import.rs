@@ -133,7 +133,7 @@ fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>, limits: &Limi
     // One byte more, so that the reader is who says what is too large
     let bytes = app.read(path, limits.file_size as u64 + 1)?;
     let is_pkcs12 = pkcs12::recognise(&bytes);
-    let why = format!("{} asks for many rounds of key derivation", plain(&path.display().to_string()));
+    let why = format!("many rounds of key derivation for {}", plain(&path.display().to_string()));
     let open = |password: &str| -> Result<Contents, Error> {
         progress::during(&why, || {
             Ok(if is_pkcs12 { pkcs12::read(&bytes, password, limits)? } else { pem::read(&bytes, password, limits)? })
