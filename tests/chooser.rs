@@ -4,151 +4,20 @@
 
 mod support;
 
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use support::ca::{self, Authority, Issued};
 use support::command::Cardcase;
+use support::gate::Gate;
+use support::question::{Question, assert_ends};
 use support::scene::Scene;
-use support::screen::{self, BACK, ONCE, PERMANENT, SEND_NONE, SESSION, choose, go_to, marked};
+use support::screen::{self, BACK, ONCE, PERMANENT, SEND_NONE, choose, go_to, marked};
 use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup};
 use support::terminal::{Terminal, key};
 
 /// Long enough for a mistaken answer to show.
 const A_WHILE: Duration = Duration::from_millis(700);
-
-/// Three identities that fit, and a server that asks for them.
-struct Question {
-    scene: Scene,
-    alice: Issued,
-    bob: Issued,
-}
-
-impl Question {
-    fn new() -> Question {
-        let scene = Scene::new();
-        let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
-        scene.hire("carol");
-        Question { scene, alice, bob }
-    }
-
-    fn server(&self) -> Server {
-        self.scene.server(Kind::Go).ask(Ask::Optional).start()
-    }
-
-    /// A fetch in a terminal, with the chooser on its screen.
-    fn asked(&self, server: &Server, more: &[&str]) -> Terminal {
-        let mut terminal = self.fetch(server, more);
-        terminal.wait_for(SEND_NONE);
-        terminal
-    }
-
-    fn fetch(&self, server: &Server, more: &[&str]) -> Terminal {
-        let mut arguments = self.scene.fetch_arguments(&server.url());
-        arguments.extend(more.iter().map(|each| (*each).to_owned()));
-        Terminal::open(&self.scene.machine, arguments)
-    }
-
-    #[track_caller]
-    fn assert_nothing_came_of_it(&self, server: &Server) {
-        assert!(server.chains().is_empty(), "something was sent:\n{}", server.said());
-        assert!(server.requests().is_empty(), "something was fetched:\n{}", server.said());
-        self.assert_nothing_stored();
-    }
-
-    #[track_caller]
-    fn assert_nothing_stored(&self) {
-        for mode in ["firefox", "chrome"] {
-            let decisions = self.scene.machine.json(&format!("decisions --mode {mode}"));
-            assert_eq!(decisions["decisions"], json!([]), "{mode}");
-        }
-    }
-}
-
-#[track_caller]
-fn assert_ends(terminal: &mut Terminal, code: i32) {
-    let status = terminal.end();
-    assert_eq!(status.code(), Some(code), "{status}\n{}", terminal.text());
-    assert!(!terminal.cursor_hidden(), "the cursor stays hidden");
-}
-
-#[test]
-fn a_permanent_choice_is_asked_for_once() {
-    let question = Question::new();
-    for tls in BOTH_VERSIONS {
-        let server = question.scene.server(Kind::Go).tls(tls).start();
-        let mut terminal = question.asked(&server, &[]);
-        choose(&mut terminal, "bob");
-        choose(&mut terminal, PERMANENT);
-        assert_ends(&mut terminal, 0);
-        let mut again = question.fetch(&server, &[]);
-        assert_ends(&mut again, 0);
-        assert!(!again.text().contains(SEND_NONE), "asked again");
-        let bob = question.bob.sent_chain();
-        assert_eq!(server.chains(), [bob.clone(), bob], "{tls:?}");
-        question.scene.machine.run("forget localhost").expect(0);
-    }
-}
-
-#[test]
-fn a_choice_for_the_session_ends_with_it() {
-    let question = Question::new();
-    let server = question.server();
-    let mut terminal = question.asked(&server, &[]);
-    choose(&mut terminal, "alice");
-    choose(&mut terminal, SESSION);
-    assert_ends(&mut terminal, 0);
-    question.scene.fetch(&server.url(), &[]).expect(0);
-    question.scene.machine.log_in_anew();
-    question.scene.fetch(&server.url(), &[]).expect(4);
-    let alice = question.alice.sent_chain();
-    assert_eq!(server.chains(), [alice.clone(), alice]);
-}
-
-#[test]
-fn just_this_once_is_asked_again() {
-    let question = Question::new();
-    let server = question.server();
-    for _ in 0..2 {
-        let mut terminal = question.asked(&server, &[]);
-        choose(&mut terminal, "alice");
-        choose(&mut terminal, ONCE);
-        assert_ends(&mut terminal, 0);
-    }
-    let alice = question.alice.sent_chain();
-    assert_eq!(server.chains(), [alice.clone(), alice]);
-    question.assert_nothing_stored();
-}
-
-#[test]
-fn none_is_an_answer_and_remembered_like_one() {
-    let question = Question::new();
-    let server = question.server();
-    let mut terminal = question.asked(&server, &[]);
-    choose(&mut terminal, SEND_NONE);
-    choose(&mut terminal, PERMANENT);
-    assert_ends(&mut terminal, 0);
-    question.scene.fetch(&server.url(), &[]).expect(0);
-    assert!(server.chains().is_empty());
-    assert_eq!(server.requests().len(), 2);
-    let decisions = question.scene.machine.json("decisions");
-    assert_eq!(decisions["decisions"][0]["identity"], json!(null));
-}
-
-#[test]
-fn chrome_mode_does_not_ask_for_how_long() {
-    let question = Question::new();
-    let server = question.server();
-    let mut terminal = question.asked(&server, &["--mode", "chrome"]);
-    choose(&mut terminal, "bob");
-    assert_ends(&mut terminal, 0);
-    question.scene.fetch(&server.url(), &["--mode", "chrome"]).expect(0);
-    let bob = question.bob.sent_chain();
-    assert_eq!(server.chains(), [bob.clone(), bob]);
-}
 
 #[test]
 fn back_leads_back_to_the_identities() {
@@ -161,22 +30,6 @@ fn back_leads_back_to_the_identities() {
     choose(&mut terminal, ONCE);
     assert_ends(&mut terminal, 0);
     assert_eq!(server.chains(), [question.bob.sent_chain()]);
-}
-
-#[test]
-fn the_screen_tells_who_asks_and_for_what() {
-    let question = Question::new();
-    let server = question.server();
-    let mut terminal = question.asked(&server, &[]);
-    let destination = server.destination();
-    for text in [destination.as_str(), "Staff Root", "alice", "bob", "carol", SEND_NONE] {
-        assert!(terminal.text().contains(text), "no {text:?} on:\n{}", terminal.text());
-    }
-    go_to(&mut terminal, "bob", 10);
-    terminal.wait_for("bob@example.com");
-    terminal.wait_for("Staff Issuing");
-    terminal.send(key::CTRL_C);
-    assert_ends(&mut terminal, 130);
 }
 
 #[test]
@@ -220,48 +73,6 @@ fn keys_typed_before_the_question_answer_nothing() {
             question.assert_nothing_came_of_it(&server);
         }
     }
-}
-
-/// Stands before a server, and lets the first connection through when it is told to.
-struct Gate {
-    port: u16,
-    arrived: mpsc::Receiver<()>,
-    opener: mpsc::Sender<()>,
-}
-
-impl Gate {
-    fn before(server: &Server) -> Gate {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, to) = (listener.local_addr().unwrap().port(), server.address());
-        let (arrival, arrived) = mpsc::channel();
-        let (opener, opened) = mpsc::channel();
-        std::thread::spawn(move || {
-            let client = listener.accept().unwrap().0;
-            arrival.send(()).unwrap();
-            // Not opened at all: the test has failed meanwhile
-            if opened.recv().is_ok() {
-                let server = TcpStream::connect(to).unwrap();
-                carry(client.try_clone().unwrap(), server.try_clone().unwrap());
-                carry(server, client);
-            }
-        });
-        Gate { port, arrived, opener }
-    }
-
-    fn wait_for_the_client(&self) {
-        self.arrived.recv_timeout(Duration::from_secs(30)).expect("nobody came");
-    }
-
-    fn open(&self) {
-        self.opener.send(()).unwrap();
-    }
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream) {
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut from, &mut to);
-        let _ = to.shutdown(Shutdown::Write);
-    });
 }
 
 /// The same store by other names is the same store: whoever comes second waits for the first.

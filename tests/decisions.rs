@@ -14,41 +14,6 @@ use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
 const FIREFOX: &[&str] = &["--mode", "firefox"];
 const CHROME: &[&str] = &["--mode", "chrome"];
 
-/// The answers there are to remember, and what a server then sees.
-fn answers(alice: &Issued) -> [(String, Vec<Vec<String>>); 2] {
-    [(alice.fingerprint(), vec![alice.sent_chain()]), ("none".to_owned(), Vec::new())]
-}
-
-#[test]
-fn firefox_mode_answers_every_port_of_the_host() {
-    let scene = Scene::new();
-    let alice = scene.hire("alice");
-    for (answer, seen) in answers(&alice) {
-        let first = scene.server(Kind::Go).ask(Ask::Optional).start();
-        let second = scene.server(Kind::Go).ask(Ask::Optional).start();
-        scene.remember_as(&first.destination(), &answer, "--mode firefox");
-        for server in [first, second] {
-            scene.fetch(&server.url(), FIREFOX).expect(0);
-            assert_eq!(server.chains(), seen, "{answer}");
-        }
-    }
-}
-
-#[test]
-fn chrome_mode_answers_that_port_only() {
-    let scene = Scene::new();
-    let alice = scene.hire("alice");
-    for (answer, seen) in answers(&alice) {
-        let first = scene.server(Kind::Go).ask(Ask::Optional).start();
-        let second = scene.server(Kind::Go).ask(Ask::Optional).start();
-        scene.remember_as(&first.destination(), &answer, "--mode chrome");
-        scene.fetch(&first.url(), CHROME).expect(0);
-        assert_eq!(first.chains(), seen, "{answer}");
-        scene.fetch(&second.url(), CHROME).expect(4);
-        assert!(second.chains().is_empty(), "{answer}");
-    }
-}
-
 #[test]
 fn decisions_of_one_mode_do_not_answer_in_the_other() {
     let scene = Scene::new();
@@ -123,43 +88,6 @@ fn a_removed_identity_takes_its_decisions_along() {
     assert_eq!(scene.machine.json("decisions")["decisions"], json!([]));
     scene.fetch(&server.url(), &[]).expect(4);
     assert!(server.chains().is_empty());
-}
-
-#[test]
-fn redirects_choose_anew_for_every_host() {
-    let scene = Scene::new();
-    let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
-    let last = scene.server(Kind::Go).start();
-    let middle = scene.server(Kind::Python).start();
-    let first = scene.server(Kind::Go).ask(Ask::Optional).start();
-    scene.remember("localhost", &alice.fingerprint());
-    scene.remember("127.0.0.1", &bob.fingerprint());
-    let on = middle.redirect_to("127.0.0.1", &last.url());
-    scene.fetch(&first.redirect_to("localhost", &on), &["-L"]).expect(0);
-    assert_eq!(first.chains(), [alice.sent_chain()]);
-    assert_eq!(middle.chains(), [bob.sent_chain()]);
-    assert_eq!(last.chains(), [alice.sent_chain()]);
-}
-
-#[test]
-fn redirects_choose_anew_for_every_port_in_chrome_mode() {
-    let scene = Scene::new();
-    let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
-    let (third, second) = (optional(&scene), optional(&scene));
-    let first = scene.server(Kind::Go).start();
-    scene.remember_as(&first.destination(), &alice.fingerprint(), "--mode chrome");
-    scene.remember_as(&second.destination(), "none", "--mode chrome");
-    scene.remember_as(&third.destination(), &bob.fingerprint(), "--mode chrome");
-    let on = second.redirect_to("localhost", &third.url());
-    let url = first.redirect_to("localhost", &on);
-    scene.fetch(&url, &[CHROME, &["-L"]].concat()).expect(0);
-    assert_eq!(first.chains(), [alice.sent_chain()]);
-    assert!(second.chains().is_empty());
-    assert_eq!(third.chains(), [bob.sent_chain()]);
-}
-
-fn optional(scene: &Scene) -> Server {
-    scene.server(Kind::Go).ask(Ask::Optional).start()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use support::ca::{Authority, Validity};
 use support::command::Cardcase;
 use support::scene::Scene;
-use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
+use support::server::{Ask, BOTH_VERSIONS, Kind, Setup};
 
 const WITNESSES: [Kind; 2] = [Kind::OpenSsl, Kind::Go];
 
@@ -153,58 +153,11 @@ fn an_identity_out_of_its_validity_is_no_answer_and_the_error_says_so() {
 }
 
 #[test]
-fn a_refused_decision_is_forgotten_in_chrome_mode_alone() {
-    let scene = Scene::new();
-    let guest = scene.bring(scene.guests.client("guest").issue());
-    for (mode, left) in [("chrome", 0), ("firefox", 1)] {
-        for tls in BOTH_VERSIONS {
-            let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
-            scene.remember_as(&server.destination(), &guest.fingerprint(), &format!("--mode {mode}"));
-            scene.fetch(&server.url(), &["--mode", mode]).expect(5);
-            assert_eq!(server.chains(), [guest.sent_chain()], "{mode} {tls:?}");
-            let decisions = scene.machine.json("decisions");
-            assert_eq!(decisions["decisions"].as_array().unwrap().len(), left, "{mode} {tls:?}: {decisions}");
-        }
-    }
-}
-
-/// A proxy at 127.0.0.1, and a server behind it at localhost, both of which take what they get.
-fn behind_a_proxy(scene: &Scene, tls: Tls) -> (Server, Server, [String; 2]) {
-    let proxy = scene.server(Kind::Python).tls(tls).ask(Ask::Optional).start();
-    let server = scene.server(Kind::Go).tls(tls).ask(Ask::Optional).start();
-    let through = ["--proxy".to_owned(), proxy.url_at("127.0.0.1", "")];
-    (proxy, server, through)
-}
-
-#[test]
-fn a_proxy_is_a_destination_of_its_own() {
-    let scene = Scene::new();
-    let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
-    let none = "none".to_owned();
-    let cases = [
-        (alice.fingerprint(), vec![alice.sent_chain()], none.clone(), vec![]),
-        (alice.fingerprint(), vec![alice.sent_chain()], bob.fingerprint(), vec![bob.sent_chain()]),
-        (none, vec![], bob.fingerprint(), vec![bob.sent_chain()]),
-    ];
-    for tls in BOTH_VERSIONS {
-        for (to_proxy, proxy_sees, to_server, server_sees) in &cases {
-            let (proxy, server, [flag, at]) = behind_a_proxy(&scene, tls);
-            scene.remember("127.0.0.1", to_proxy);
-            scene.remember("localhost", to_server);
-            scene.fetch(&server.url(), &[&flag, &at]).expect(0);
-            assert_eq!(&proxy.chains(), proxy_sees, "{tls:?}");
-            assert_eq!(&server.chains(), server_sees, "{tls:?}");
-            assert_eq!(server.requests().len(), 1, "{tls:?}");
-        }
-    }
-}
-
-#[test]
 fn what_is_for_the_server_is_not_for_the_proxy() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for tls in BOTH_VERSIONS {
-        let (proxy, server, [flag, at]) = behind_a_proxy(&scene, tls);
+        let (proxy, server, [flag, at]) = scene.behind_a_proxy(tls);
         scene.remember("localhost", &alice.fingerprint());
         // Undecided is the proxy alone
         for more in [&[&flag[..], &at][..], &[&flag, &at, "--as", &alice.fingerprint()]] {

@@ -1,16 +1,14 @@
-//! What real servers see: the right certificate with its chain, nothing when nothing was decided
-//! on, and what a person reads when a server refuses.
+//! What real servers see: the right certificate with its chain, and nothing when nothing was decided on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
-use support::ca::{Issued, Key, P12, Validity};
+use support::ca::{Issued, Key, P12};
 use support::scene::Scene;
-use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
+use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
 
 const ALL: [Kind; 4] = [Kind::OpenSsl, Kind::Nginx, Kind::Go, Kind::Python];
-const WITNESSES_OF_CHAINS: [Kind; 3] = [Kind::OpenSsl, Kind::Go, Kind::Python];
 
 /// The chains of these identities, as far as a server of this kind sees them.
 fn seen_by(kind: Kind, identities: &[&Issued]) -> Vec<Vec<String>> {
@@ -75,29 +73,6 @@ fn every_key_type_signs_for_every_server() {
 }
 
 #[test]
-fn the_chain_goes_along_whatever_the_server_names() {
-    let scene = Scene::new();
-    let alice = scene.hire("alice");
-    scene.remember("localhost", &alice.fingerprint());
-    // What is named: the root, the intermediate too, others before it, nothing
-    let several = [&scene.guests_root, &scene.guests, &scene.server_root, &scene.staff_root];
-    let with_intermediate = [&scene.staff_root, &scene.staff];
-    for kind in [Kind::OpenSsl, Kind::Go] {
-        for tls in BOTH_VERSIONS {
-            for authorities in [&several[..], &with_intermediate[..]] {
-                let setup = Setup::new(kind, &scene.server_certificate).authorities(authorities);
-                let server = setup.tls(tls).start();
-                scene.fetch(&server.url(), &[]).expect(0);
-                assert_seen(&server, kind, &[&alice], &format!("{kind:?} {tls:?}"));
-            }
-            let server = scene.server(kind).tls(tls).without_hints().start();
-            scene.fetch(&server.url(), &[]).expect(0);
-            assert_seen(&server, kind, &[&alice], &format!("{kind:?} {tls:?}, nothing named"));
-        }
-    }
-}
-
-#[test]
 fn the_chain_goes_along_from_every_kind_of_file() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
@@ -148,111 +123,6 @@ fn a_server_that_does_not_ask_gets_nothing() {
             scene.fetch(&server.url(), &[]).expect(0);
             assert_eq!(server.handshakes().len(), 1, "{kind:?} {tls:?}: not the first connection");
             assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
-        }
-    }
-}
-
-/// What a server refuses, and what it says in which version.
-struct Refusal {
-    what: &'static str,
-    identity: Option<Issued>,
-    alert_12: &'static str,
-    alert_13: &'static str,
-}
-
-/// The table of browser-behaviour.md, as far as the command offers such an identity at all.
-fn refusals(scene: &Scene) -> Vec<Refusal> {
-    let row = |what, identity, alert_12, alert_13| Refusal { what, identity, alert_12, alert_13 };
-    let with = |validity| Some(scene.employee("late").validity(validity).issue());
-    vec![
-        row("none", None, "handshake_failure", "certificate_required"),
-        row("unknown CA", Some(scene.guests.client("guest").issue()), "unknown_ca", "unknown_ca"),
-        row("expired", with(Validity::Expired), "certificate_expired", "certificate_expired"),
-        row("not yet valid", with(Validity::NotYet), "bad_certificate", "bad_certificate"),
-    ]
-}
-
-#[test]
-fn a_refusal_is_exit_5_and_names_the_alert() {
-    let scene = Scene::new();
-    for Refusal { what, identity, alert_12, alert_13 } in refusals(&scene) {
-        if let Some(identity) = &identity {
-            scene.machine.import(identity);
-        }
-        for (tls, alert) in [(Tls::V1_2, alert_12), (Tls::V1_3, alert_13)] {
-            // Nothing is named, so that an identity from elsewhere is a candidate
-            let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
-            let outcome = fetch_as(&scene, &server, identity.as_ref());
-            let case = format!("{what} {tls:?}: {}\n{}", outcome.stderr, server.said());
-            assert_eq!(outcome.code(), Some(5), "{case}");
-            assert!(outcome.stderr.contains(alert), "{alert} is not named: {case}");
-            let last = server.handshakes().pop().unwrap();
-            assert_eq!(last.error, alert, "the server sent another alert: {case}");
-            let sent = identity.as_ref().map_or(Vec::new(), Issued::sent_chain);
-            assert_eq!(last.chain, sent, "{case}");
-        }
-    }
-}
-
-/// Fetches with this identity or none, by a decision for this once.
-fn fetch_as(scene: &Scene, server: &Server, identity: Option<&Issued>) -> support::command::Outcome {
-    match identity {
-        Some(identity) => scene.fetch(&server.url(), &["--as", &identity.fingerprint()]),
-        None => scene.fetch(&server.url(), &["--credentials", "omit"]),
-    }
-}
-
-#[test]
-fn a_remembered_identity_that_is_refused_is_exit_5_too() {
-    let scene = Scene::new();
-    let guest = scene.bring(scene.guests.client("guest").issue());
-    scene.remember("localhost", &guest.fingerprint());
-    let cases = [
-        (Kind::OpenSsl, "unknown_ca"),
-        // Go's alert for every reason
-        (Kind::Go, "bad_certificate"),
-        (Kind::Python, "unknown_ca"),
-    ];
-    for (kind, alert) in cases {
-        for tls in BOTH_VERSIONS {
-            let server = scene.server(kind).tls(tls).without_hints().start();
-            scene.fetch(&server.url(), &[]).expect(5).says(&[alert]);
-            // Python tells nothing of a certificate it refused within the handshake
-            if kind != Kind::Python {
-                assert_seen(&server, kind, &[&guest], &format!("{kind:?} {tls:?}"));
-            }
-        }
-    }
-}
-
-#[test]
-fn a_remembered_none_that_is_refused_is_exit_5_too() {
-    let scene = Scene::new();
-    scene.hire("alice");
-    scene.remember("localhost", "none");
-    for kind in WITNESSES_OF_CHAINS {
-        for tls in BOTH_VERSIONS {
-            let server = scene.server(kind).tls(tls).start();
-            scene.fetch(&server.url(), &[]).expect(5);
-            assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
-        }
-    }
-}
-
-#[test]
-fn nginx_refuses_by_a_page_which_is_exit_5_and_delivered() {
-    let scene = Scene::new();
-    let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
-    let cases = [(None, "No required SSL certificate was sent"), (Some(&expired), "The SSL certificate error")];
-    for tls in BOTH_VERSIONS {
-        for http1 in [true, false] {
-            for (identity, page) in cases {
-                let setup = scene.server(Kind::Nginx).tls(tls);
-                let server = if http1 { setup.http1() } else { setup }.start();
-                let outcome = fetch_as(&scene, &server, identity).expect(5);
-                let body = outcome.text();
-                assert!(body.contains(page), "{tls:?} {page}: {body}");
-            }
         }
     }
 }

@@ -76,27 +76,6 @@ fn what_is_no_setting_or_no_value_is_a_usage_error_and_changes_nothing() {
     assert_eq!(scene.machine.json("config"), before);
 }
 
-/// Firefox's "Select Automatically": the first usable certificate, nothing stored.
-#[test]
-fn select_automatically_sends_the_best_and_stores_nothing() {
-    let scene = Scene::new();
-    scene.bring(scene.employee("soon").validity(Validity::Soon).issue());
-    let best = scene.hire("best");
-    let server = optional(&scene);
-    set(&scene, "select-automatically", "on");
-    scene.fetch(&server.url(), &[]).expect(0);
-    assert_eq!(server.chains(), [best.sent_chain()]);
-    assert_eq!(scene.machine.json("decisions")["decisions"], json!([]));
-    assert_eq!(scene.machine.json("history")["uses"][0]["source"], "rule");
-
-    scene.remember("localhost", "none");
-    scene.fetch(&server.url(), &[]).expect(0);
-    assert_eq!(server.chains().len(), 1, "what is remembered goes before it");
-    scene.machine.run("forget localhost").expect(0);
-    set(&scene, "select-automatically", "off");
-    scene.fetch(&server.url(), &[]).expect(4);
-}
-
 #[test]
 fn a_single_candidate_is_used_unasked_only_where_it_is_the_only_one() {
     let scene = Scene::new();

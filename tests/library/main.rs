@@ -5,6 +5,9 @@
 mod people;
 mod pki;
 mod tls;
+#[cfg(feature = "cli")]
+#[path = "../support/verdict.rs"]
+mod verdict;
 
 mod authority;
 mod certificate;
@@ -14,6 +17,8 @@ mod decisions;
 mod identity;
 mod matching;
 mod names;
+#[cfg(feature = "cli")]
+mod refusal;
 mod resolver;
 mod rules;
 mod selector;

@@ -6,9 +6,12 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber, SignatureAlgorithm,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, RsaKeySize,
+    SanType, SerialNumber, SignatureAlgorithm,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 
 use super::{fingerprint, missing};
@@ -90,7 +93,17 @@ pub struct Authority {
 
 impl Authority {
     pub fn root(name: &str) -> Authority {
-        let params = authority_params(name);
+        Authority::self_signed(authority_params(name))
+    }
+
+    /// A root with this subject.
+    pub fn root_named(subject: DistinguishedName) -> Authority {
+        let mut params = authority_params("");
+        params.distinguished_name = subject;
+        Authority::self_signed(params)
+    }
+
+    fn self_signed(params: CertificateParams) -> Authority {
         let key = Key::P256.generate();
         let certificate = params.self_signed(&key).unwrap();
         Authority { params, key, root: certificate.clone(), certificate, chain: Vec::new() }
@@ -101,9 +114,7 @@ impl Authority {
         let mut params = authority_params("");
         params.distinguished_name = DistinguishedName::new();
         params.serial_number = Some(SerialNumber::from(serial));
-        let key = Key::P256.generate();
-        let certificate = params.self_signed(&key).unwrap();
-        Authority { params, key, root: certificate.clone(), certificate, chain: Vec::new() }
+        Authority::self_signed(params)
     }
 
     pub fn intermediate(&self, name: &str) -> Authority {
@@ -113,6 +124,31 @@ impl Authority {
         let mut chain = vec![certificate.clone()];
         chain.extend(self.chain.iter().cloned());
         Authority { params, key, certificate, chain, root: self.root.clone() }
+    }
+
+    /// A certificate of this authority for the name and key of another, as PEM.
+    pub fn cross_sign(&self, other: &Authority) -> String {
+        other.params.signed_by(&other.key, &self.issuer()).unwrap().pem()
+    }
+
+    /// A file that says that these certificates are revoked.
+    pub fn revocations(&self, dir: &Path, revoked: &[&Issued]) -> PathBuf {
+        let now = OffsetDateTime::now_utc();
+        let entry = |issued: &&Issued| RevokedCertParams {
+            serial_number: issued.certificate_serial(),
+            revocation_time: now - Duration::days(1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: now - Duration::days(1),
+            next_update: now + Duration::days(1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        write(dir, "revocations", "pem", list.signed_by(&self.issuer()).unwrap().pem().unwrap())
     }
 
     /// A server certificate for these DNS names and addresses.
@@ -172,6 +208,11 @@ impl Authority {
             root: Some(self.root.clone()),
         }
     }
+}
+
+/// The fingerprint of the certificate in a PEM text.
+pub fn fingerprint_of_pem(text: &str) -> String {
+    fingerprint(CertificateDer::from_pem_slice(text.as_bytes()).unwrap().as_ref())
 }
 
 /// Several authorities in one PEM file.
@@ -309,6 +350,11 @@ impl Issued {
 
     pub fn key_der(&self) -> Vec<u8> {
         self.key.serialize_der()
+    }
+
+    fn certificate_serial(&self) -> SerialNumber {
+        let (_, parsed) = x509_parser::parse_x509_certificate(self.der()).unwrap();
+        SerialNumber::from_slice(parsed.raw_serial())
     }
 
     pub fn chain_pem(&self) -> String {

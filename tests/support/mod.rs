@@ -14,13 +14,20 @@
 
 pub mod ca;
 pub mod command;
+pub mod gate;
 pub mod log;
+pub mod question;
+pub mod refusing;
 pub mod scene;
 pub mod screen;
 pub mod server;
 pub mod terminal;
+pub mod verdict;
 
 use sha2::{Digest, Sha256};
+
+/// The values of `--mode`.
+pub const MODES: [&str; 2] = ["firefox", "chrome"];
 
 /// SHA-256 as the command prints it: lower-case hex.
 pub fn fingerprint(der: &[u8]) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::ca::{Authority, Client, Issued, PASSWORD};
 use super::command::Cardcase;
-use super::server::{Kind, Setup};
+use super::server::{Ask, Kind, Server, Setup, Tls};
 
 /// A machine, a server certificate for this host, and authorities for clients.
 pub struct Scene {
@@ -53,6 +53,14 @@ impl Scene {
     pub fn bring(&self, identity: Issued) -> Issued {
         self.machine.import(&identity);
         identity
+    }
+
+    /// A proxy at 127.0.0.1, and a server behind it at localhost, both of which take what they get; and the flag of the proxy.
+    pub fn behind_a_proxy(&self, tls: Tls) -> (Server, Server, [String; 2]) {
+        let proxy = self.server(Kind::Python).tls(tls).ask(Ask::Optional).start();
+        let server = self.server(Kind::Go).tls(tls).ask(Ask::Optional).start();
+        let through = ["--proxy".to_owned(), proxy.url_at("127.0.0.1", "")];
+        (proxy, server, through)
     }
 
     /// The arguments of a fetch that may ask.

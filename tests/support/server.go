@@ -237,6 +237,10 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, to, http.StatusFound)
 		return
 	}
+	if r.URL.Path == "/forbidden" {
+		http.Error(w, "not you", http.StatusForbidden)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(said)
 }

@@ -87,6 +87,7 @@ pub struct Setup<'a> {
     hints: bool,
     http1: bool,
     schemes: Option<String>,
+    more: Vec<String>,
     listen: IpAddr,
 }
 
@@ -111,6 +112,7 @@ impl<'a> Setup<'a> {
             hints: true,
             http1: false,
             schemes: None,
+            more: Vec::new(),
             listen: Ipv4Addr::LOCALHOST.into(),
         }
     }
@@ -145,6 +147,18 @@ impl<'a> Setup<'a> {
     /// The signature schemes asked for, in OpenSSL's words. OpenSSL only.
     pub fn client_schemes(mut self, schemes: &str) -> Self {
         self.schemes = Some(schemes.to_owned());
+        self
+    }
+
+    /// The authorities in a file, whatever else is in it: the subjects of all its certificates are named.
+    pub fn authorities_in(mut self, file: PathBuf) -> Self {
+        self.authorities = Authorities::File(file);
+        self
+    }
+
+    /// More arguments. OpenSSL only.
+    pub fn arguments(mut self, more: &[&str]) -> Self {
+        self.more = more.iter().map(|each| (*each).to_owned()).collect();
         self
     }
 

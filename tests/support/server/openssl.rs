@@ -30,6 +30,7 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
         // -CAfile names them in the request as well
         command.arg(if setup.hints { "-CAfile" } else { "-verifyCAfile" }).arg(file);
     }
+    command.args(&setup.more);
     let running = spawn(command, "openssl");
     listening(setup, dir, running, accept_line)
 }

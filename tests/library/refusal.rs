@@ -1,0 +1,169 @@
+//! A refusal is found in whatever error it ends up in: of the connector, of a first read, of hyper in both versions of HTTP.
+
+use std::io;
+use std::sync::Arc;
+
+use cardcase::connect::tokio::{ConnectError, Connection, Connector};
+use cardcase::decisions::{Lifetime, Mode};
+use cardcase::refusal::{Refusal, refusal};
+use cardcase::request::Destination;
+use cardcase::selector::Selector;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_rustls::TlsAcceptor;
+
+use crate::pki::{Ca, Home, NOW};
+use crate::tls::{HOST, VERSIONS, client, server};
+use crate::verdict::{VERDICTS, Verdict};
+
+/// A connector that is decided, and a server that refuses.
+struct Scene {
+    connector: Connector,
+    server: Arc<ServerConfig>,
+    base: ClientConfig,
+    _home: Home,
+}
+
+impl Scene {
+    fn new(version: &'static SupportedProtocolVersion, verdict: CertificateError, sends: bool) -> Self {
+        let (servers, root, home) = (Ca::root("Servers"), Ca::root("Root"), Home::new());
+        let leaf = root.leaf("a");
+        let store = home.with([&leaf], [&root.certificate]);
+        let scope = Mode::Firefox.scope(&destination());
+        store.remember(&scope, sends.then(|| leaf.fingerprint()), Lifetime::Permanent, NOW).unwrap();
+        let server = Arc::new(server(&servers, HOST, Arc::new(Verdict::new(verdict))));
+        let selector = Selector::new(store).with_clock(Arc::new(NOW));
+        let base = client(&servers, version);
+        Self { connector: Connector::new(Arc::new(selector), base.clone()), server, base, _home: home }
+    }
+
+    async fn connect(&self) -> Result<Connection<DuplexStream>, ConnectError> {
+        let dial = || {
+            let (near, far) = duplex(1 << 16);
+            tokio::spawn(refuse(self.server.clone(), far));
+            std::future::ready(Ok(near))
+        };
+        self.connector.connect(&destination(), dial).await
+    }
+}
+
+fn destination() -> Destination {
+    Destination::new(HOST, 443).unwrap()
+}
+
+async fn refuse(server: Arc<ServerConfig>, io: DuplexStream) {
+    // What the client makes of it is what counts
+    let _ = TlsAcceptor::from(server).accept(io).await;
+}
+
+/// The name of the alert.
+fn named(refusal: Option<Refusal>) -> Option<String> {
+    refusal.and_then(Refusal::alert_name)
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+}
+
+#[test]
+fn in_tls_1_2_it_is_in_the_error_of_the_connector() {
+    for (alert, verdict) in VERDICTS {
+        let scene = Scene::new(&rustls::version::TLS12, verdict(), true);
+        let error = run(scene.connect()).unwrap_err();
+        assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");
+    }
+}
+
+#[test]
+fn in_tls_1_3_it_is_in_the_error_of_the_first_read() {
+    for (alert, verdict) in VERDICTS {
+        let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
+        let (error, late) = run(async {
+            let mut connection = scene.connect().await.unwrap();
+            let error = connection.stream.read_u8().await.unwrap_err();
+            (error, connection.alert)
+        });
+        assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");
+        assert_eq!(named(late.refusal()).as_deref(), Some(alert));
+    }
+}
+
+/// A client that drives tokio-rustls itself, with nothing but a resolver of ours.
+#[test]
+fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
+    for (alert, verdict) in VERDICTS {
+        let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
+        let error = run(async {
+            let prepared = scene.connector.selector().prepare(&destination()).unwrap();
+            let resolver = cardcase::resolver::Resolver::new(prepared);
+            let config = resolver.config(&scene.base);
+            let (near, far) = duplex(1 << 16);
+            tokio::spawn(refuse(scene.server.clone(), far));
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            let name = cardcase::connect::server_name(&destination()).unwrap();
+            let mut stream = connector.connect(name, resolver.trace(near)).await.unwrap();
+            stream.read_u8().await.unwrap_err()
+        });
+        assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");
+    }
+}
+
+#[test]
+fn none_that_was_sent_is_refused_like_one() {
+    for version in VERSIONS {
+        let scene = Scene::new(version, CertificateError::BadEncoding, false);
+        let error: Box<dyn std::error::Error> = run(async {
+            match scene.connect().await {
+                Err(error) => Box::new(error) as Box<dyn std::error::Error>,
+                Ok(mut connection) => Box::new(connection.stream.read_u8().await.unwrap_err()),
+            }
+        });
+        let Some(Refusal::Alert(alert)) = refusal(&*error) else { panic!("{version:?}: {error}") };
+        assert_eq!(alert, AlertDescription::CertificateRequired, "{version:?}");
+    }
+}
+
+fn request() -> Request<Empty<Bytes>> {
+    Request::get(format!("https://{HOST}/")).body(Empty::new()).unwrap()
+}
+
+#[test]
+fn it_is_in_the_error_of_hyper_and_for_http_2_with_the_connection() {
+    for (alert, verdict) in VERDICTS {
+        let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
+        run(async {
+            let connection = scene.connect().await.unwrap();
+            let (mut sender, driver) =
+                hyper::client::conn::http1::handshake(TokioIo::new(connection.stream)).await.unwrap();
+            tokio::spawn(driver);
+            let error = sender.send_request(request()).await.unwrap_err();
+            assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "HTTP/1.1: {error:?}");
+
+            let connection = scene.connect().await.unwrap();
+            let (io, late) = (TokioIo::new(connection.stream), connection.alert);
+            let (mut sender, driver) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            tokio::spawn(driver);
+            let error = sender.send_request(request()).await.unwrap_err();
+            assert_eq!(named(late.refusal()).as_deref(), Some(alert), "HTTP/2: {error:?}");
+        });
+    }
+}
+
+/// An end that is no refusal: the server goes away without a word.
+#[test]
+fn a_server_that_hangs_up_refuses_nothing() {
+    let scene = Scene::new(&rustls::version::TLS13, CertificateError::BadEncoding, true);
+    let error = run(async {
+        let gone = || {
+            let (near, mut far) = duplex(1 << 16);
+            tokio::spawn(async move { far.shutdown().await });
+            std::future::ready(Ok::<_, io::Error>(near))
+        };
+        scene.connector.connect(&destination(), gone).await.unwrap_err()
+    });
+    assert_eq!(refusal(&error), None, "{error}");
+}
