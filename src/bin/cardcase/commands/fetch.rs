@@ -19,7 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::http::response::Parts;
 use hyper::{StatusCode, header};
-use rustls::{ClientConfig, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
 use url::Url;
 
 use crate::app::App;
@@ -37,6 +37,10 @@ const MAX_REDIRECTS: usize = 50;
 
 /// Bytes of an error page that are looked at for nginx's way of refusing a certificate.
 const MAX_ERROR_PAGE: usize = 64 << 10;
+
+/// For a server that did not ask, and fails a handshake after the handshake.
+const RENEGOTIATION: &str =
+    "the server may want to ask for a certificate only now, by renegotiating TLS 1.2, which rustls does not do";
 
 pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     let url = parse_url(&args.url)?;
@@ -419,13 +423,16 @@ impl<'a> Client<'a> {
 
     /// The connection ended before the response.
     fn broken(&self, at: &str, asked: Option<Asked>, error: &(dyn StdError + 'static)) -> Unanswered {
-        if let Some(asked) = asked {
-            if let Some(refusal) = asked.alert.refusal().or_else(|| refusal(error)) {
-                return Unanswered::Refused(Box::new(asked), refusal);
-            }
-            self.record(&asked, Outcome::Unknown, asked.alert.get().or_else(|| alert(error)).map(alert_name));
+        let failure = interrupted(at, error);
+        let Some(asked) = asked else {
+            let later = alert(error) == Some(AlertDescription::HandshakeFailure);
+            return if later { failure.hint(RENEGOTIATION).into() } else { failure.into() };
+        };
+        if let Some(refusal) = asked.alert.refusal().or_else(|| refusal(error)) {
+            return Unanswered::Refused(Box::new(asked), refusal);
         }
-        interrupted(at, error).into()
+        self.record(&asked, Outcome::Unknown, asked.alert.get().or_else(|| alert(error)).map(alert_name));
+        failure.into()
     }
 
     /// Prints the response, which may be a page that refuses.
