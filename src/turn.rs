@@ -3,10 +3,11 @@
 //! Whoever has the turn holds a lock on a file in the session's directory, which the system takes back from a process that
 //! dies: then the next one asks. Whoever got an answer leaves it in that file, so that those who have waited for it take it
 //! even when nothing was to be remembered. A number that grows with every answer tells an answer that was given while one
-//! waited from an older one.
+//! waited from an older one. The file keeps the last answers to several questions: those who wait for one and those who
+//! wait for another take turns in no particular order.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -27,6 +28,12 @@ pub(crate) enum Said {
 
 /// A number, the question, the kind of answer, the fingerprint.
 const RECORD: usize = 8 + 32 + 1 + 32;
+
+/// Answers kept in one file.
+const KEPT: usize = 16;
+
+/// An answer, as it stands in the file.
+type Record = (u64, QuestionId, Said);
 
 /// The right to ask, until it is dropped.
 pub(crate) struct Turn {
@@ -52,7 +59,7 @@ impl Turn {
         let failed = |source| Error::Io { path: path.clone(), source };
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(failed)?;
-        let before = read(&file).map_err(failed)?.map_or(0, |(number, ..)| number);
+        let before = last(&read(&file).map_err(failed)?);
         if file.try_lock().is_err() {
             waiting();
             file.lock().map_err(failed)?;
@@ -65,22 +72,29 @@ impl Turn {
     /// # Errors
     /// [`Error::Io`].
     pub(crate) fn heard(&self) -> Result<Option<Said>, Error> {
-        let record = read(&self.file).map_err(|source| self.failed(source))?;
-        let new = record.filter(|(number, question, _)| *number > self.before && *question == self.question);
-        Ok(new.map(|(_, _, said)| said))
+        let records = read(&self.file).map_err(|source| self.failed(source))?;
+        let is_new = |(number, question, _): &Record| *number > self.before && *question == self.question;
+        Ok(records.into_iter().flatten().find(is_new).map(|(_, _, said)| said))
     }
 
     /// Tells those who wait. If that fails they look into the store, or ask again.
     pub(crate) fn tell(&self, said: Said) {
+        let Ok(records) = read(&self.file) else { return };
         let (kind, fingerprint) = match &said {
             Said::Identity(fingerprint) => (b'i', *fingerprint.as_bytes()),
             Said::None => (b'n', [0; 32]),
             Said::Abort => (b'a', [0; 32]),
         };
-        let Ok(last) = read(&self.file) else { return };
-        let number = last.map_or(0, |(number, ..)| number).saturating_add(1).to_be_bytes();
+        let number = last(&records).saturating_add(1).to_be_bytes();
         let record = [&number[..], &self.question, &[kind], &fingerprint].concat();
-        let _ = self.file.write_all_at(&record, 0);
+        let _ = self.file.write_all_at(&record, (self.place(&records) * RECORD) as u64);
+    }
+
+    /// Where the answer goes: in place of the last one to the same question, or else of the oldest.
+    fn place(&self, records: &[Option<Record>]) -> usize {
+        let same = records.iter().position(|record| record.is_some_and(|(_, question, _)| question == self.question));
+        let age = |place: &usize| records.get(*place).copied().flatten().map_or(0, |(number, ..)| number);
+        same.or_else(|| (0..KEPT).min_by_key(age)).unwrap_or(0)
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -88,17 +102,20 @@ impl Turn {
     }
 }
 
-/// What stands in the file; nothing where it is empty or not ours.
-fn read(file: &File) -> io::Result<Option<(u64, QuestionId, Said)>> {
-    let mut record = [0; RECORD];
-    match file.read_exact_at(&mut record, 0) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
-    }
-    Ok(parse(&record))
+/// What stands in the file, in its places; nothing where one is empty or not ours.
+fn read(mut file: &File) -> io::Result<Vec<Option<Record>>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take((KEPT * RECORD) as u64).read_to_end(&mut bytes)?;
+    Ok(bytes.chunks_exact(RECORD).map(parse).collect())
 }
 
-fn parse(record: &[u8; RECORD]) -> Option<(u64, QuestionId, Said)> {
+/// The number of the last answer.
+fn last(records: &[Option<Record>]) -> u64 {
+    records.iter().flatten().map(|(number, ..)| *number).max().unwrap_or(0)
+}
+
+fn parse(record: &[u8]) -> Option<Record> {
     let (number, rest) = record.split_first_chunk::<8>()?;
     let (question, rest) = rest.split_first_chunk::<32>()?;
     let (kind, fingerprint) = rest.split_first()?;
@@ -147,6 +164,23 @@ mod tests {
             assert_eq!(other.join().unwrap(), None);
         });
         assert_eq!(ask(QUESTION).heard().unwrap(), None);
+    }
+
+    #[test]
+    fn an_answer_to_one_question_does_not_hide_that_to_another() {
+        let home = tempfile::tempdir().unwrap();
+        let session = Session::in_directory(home.path().join("run"));
+        let ask = |question| Turn::wait(&session, 0, question, || ()).unwrap();
+        // More questions than are kept: the oldest answers go
+        for number in 0..=KEPT as u8 {
+            let turn = ask([number; 32]);
+            turn.tell(Said::None);
+            turn.tell(Said::Abort);
+        }
+        for number in 0..=KEPT as u8 {
+            let waited = Turn { before: 0, ..ask([number; 32]) };
+            assert_eq!(waited.heard().unwrap(), (number > 0).then_some(Said::Abort), "{number}");
+        }
     }
 
     #[test]
