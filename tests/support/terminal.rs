@@ -102,6 +102,32 @@ impl Terminal {
         }
     }
 
+    /// Waits until the text is on the screen of one of these, and tells on which.
+    #[track_caller]
+    pub fn first_with(terminals: &mut [Terminal], text: &str) -> usize {
+        let until = Instant::now() + LIMIT;
+        loop {
+            if let Some(found) = terminals.iter().position(|terminal| terminal.text().contains(text)) {
+                return found;
+            }
+            let ready = Terminal::ready(terminals, until);
+            assert!(!ready.is_empty(), "{text:?} did not come in time on any of {} screens", terminals.len());
+            for number in ready {
+                let came = terminals[number].read(until);
+                assert!(came == Came::Something, "a command ended before {text:?}:\n{}", terminals[number].text());
+            }
+        }
+    }
+
+    /// Those of which something can be read; none when the time is over.
+    fn ready(terminals: &[Terminal], until: Instant) -> Vec<usize> {
+        let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap();
+        let watch = |terminal| PollFd::new(Terminal::window(terminal), PollFlags::IN);
+        let mut watched: Vec<_> = terminals.iter().map(watch).collect();
+        poll(&mut watched, Some(&timeout)).unwrap();
+        (0..watched.len()).filter(|number| !watched[*number].revents().is_empty()).collect()
+    }
+
     /// Reads on until nothing new came for this long; for what must *not* happen.
     pub fn stays_for(&mut self, time: Duration) -> String {
         while self.read(Instant::now() + time) == Came::Something {}
@@ -144,6 +170,13 @@ impl Terminal {
         kill_process(Pid::from_child(child), Signal::TERM).unwrap();
     }
 
+    /// Ends the command without giving it a chance to do anything about it.
+    pub fn kill(mut self) {
+        let mut child = self.child.take().expect("ended already");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     /// Reads what is still to come and waits for the command to end.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
@@ -152,6 +185,10 @@ impl Terminal {
         let child = self.child.take().expect("ended already");
         let status = wait(child, until.saturating_duration_since(Instant::now()));
         status.unwrap_or_else(|| panic!("the command does not end:\n{}", self.text()))
+    }
+
+    fn window(&self) -> &Pty {
+        self.pty.as_ref().expect("the window was closed")
     }
 
     fn read(&mut self, until: Instant) -> Came {
