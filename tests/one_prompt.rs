@@ -15,14 +15,9 @@ use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::connect::tokio::Connector;
 use cardcase::decisions::Lifetime;
 use cardcase::error::Error;
-use cardcase::policy::PolicyFiles;
 use cardcase::request::{CertificateRequest, Destination};
 use cardcase::selector::Selector;
-use cardcase::session::Session;
-use cardcase::store::Store;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls::SignatureScheme;
 use serde_json::json;
 use support::command::Cardcase;
 use support::scene::Scene;
@@ -83,11 +78,8 @@ fn best(lifetime: Lifetime) -> Reply {
     Reply::Identity { index: 0, lifetime }
 }
 
-/// Opens the machine's store anew, as another program would.
 fn selector(machine: &Cardcase, chooser: &Arc<Patient>) -> Arc<Selector> {
-    let store = Store::open(machine.store(), Session::in_directory(machine.session())).unwrap();
-    let selector = Selector::new(Arc::new(store)).with_chooser(chooser.clone());
-    Arc::new(selector.with_policies(PolicyFiles::in_directory(machine.policies())))
+    Arc::new(machine.selector().with_chooser(chooser.clone()))
 }
 
 fn request(schemes: &[SignatureScheme]) -> CertificateRequest {
@@ -160,13 +152,6 @@ fn runtimes() -> [Runtime; 2] {
     [Builder::new_current_thread().enable_all().build().unwrap(), several]
 }
 
-fn config(scene: &Scene) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(scene.server_root.der().to_vec())).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth()
-}
-
 #[test]
 fn one_prompt_for_all_tasks_of_a_runtime() {
     const TASKS: usize = 20;
@@ -176,7 +161,7 @@ fn one_prompt_for_all_tasks_of_a_runtime() {
         for lifetime in [Lifetime::Once, Lifetime::Permanent] {
             let server = scene.server(Kind::Go).start();
             let chooser = Patient::new(TASKS - 1, best(lifetime));
-            let connector = Arc::new(Connector::new(selector(&scene.machine, &chooser), config(&scene)));
+            let connector = Arc::new(Connector::new(selector(&scene.machine, &chooser), scene.client_config()));
             let (to, address) = (Destination::new("localhost", server.port()).unwrap(), server.address());
             runtime.block_on(async {
                 let connect = |_| {

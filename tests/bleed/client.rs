@@ -8,10 +8,8 @@ use std::sync::{Arc, Mutex};
 use cardcase::certificate::Fingerprint;
 use cardcase::connect::tokio::{Connection, Connector};
 use cardcase::decisions::{Mode, Outcome};
-use cardcase::policy::PolicyFiles;
 use cardcase::request::{Credentials, Destination, Target};
-use cardcase::selector::{Selector, Standing};
-use cardcase::session::Session;
+use cardcase::selector::Standing;
 use cardcase::store::Store;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -77,16 +75,15 @@ enum Sender {
 
 impl Client {
     /// Two in each mode and two in the store's own; each has opened the store for itself, as programs do.
-    pub fn all(scene: &Scene, oracle: &Arc<Oracle>, config: &ClientConfig) -> Vec<Self> {
+    pub fn all(scene: &Scene, oracle: &Arc<Oracle>) -> Vec<Self> {
+        let mut config = scene.client_config();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let modes = [Some(Mode::Firefox), Some(Mode::Chrome), None];
-        modes.into_iter().chain(modes).map(|mode| Self::new(scene, mode, oracle, config)).collect()
+        modes.into_iter().chain(modes).map(|mode| Self::new(scene, mode, oracle, &config)).collect()
     }
 
     fn new(scene: &Scene, mode: Option<Mode>, oracle: &Arc<Oracle>, config: &ClientConfig) -> Self {
-        let machine = &scene.machine;
-        let store = Store::open(machine.store(), Session::in_directory(machine.session())).unwrap();
-        let selector = Selector::new(Arc::new(store)).with_chooser(oracle.clone());
-        let selector = selector.with_policies(PolicyFiles::in_directory(machine.policies()));
+        let selector = scene.machine.selector().with_chooser(oracle.clone());
         let selector = Arc::new(match mode {
             Some(mode) => selector.with_mode(mode),
             None => selector,
@@ -158,7 +155,9 @@ impl Client {
 
     /// Writes down some of the uses.
     fn record(&self, ledger: &Ledger, to: &Destination, connection: &Connection<BoxStream>) {
-        let Some(selection) = connection.selection.as_ref().filter(|_| ledger.connections() % 16 == 0) else { return };
+        let Some(selection) = connection.selection.as_ref().filter(|_| ledger.connections().is_multiple_of(16)) else {
+            return;
+        };
         self.connector.selector().record(to, selection, Outcome::Accepted, None, None).unwrap();
     }
 

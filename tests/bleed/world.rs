@@ -8,9 +8,6 @@ use cardcase::certificate::Fingerprint;
 use cardcase::clock::{Clock, WallClock};
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::request::Destination;
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -117,7 +114,7 @@ impl World {
         let destinations: Vec<_> =
             HOSTS.iter().flat_map(|host| witnesses.iter().map(|server| at(host, server))).collect();
         let oracle = Arc::new(Oracle::default());
-        let clients = Client::all(&scene, &oracle, &client_config(&scene));
+        let clients = Client::all(&scene, &oracle);
         let mut world = Self {
             decided: BTreeMap::new(),
             relay: runtime.block_on(relay()),
@@ -215,18 +212,6 @@ impl World {
         self.scene.machine.import_file(&leaver.pem_file(dir));
         Fingerprint::of(leaver.der())
     }
-}
-
-fn client_config(scene: &Scene) -> ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from(scene.server_root.der().to_vec())).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config
 }
 
 /// Starts an HTTP proxy that takes CONNECT (RFC 9110 section 9.3.6) and carries what it is given.

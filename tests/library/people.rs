@@ -3,14 +3,12 @@
 #![allow(unreachable_pub)]
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 
 use cardcase::certificate::Fingerprint;
 use cardcase::chooser::{Chooser, Question, Refused, Reply, Unfit};
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::error::Error;
-use cardcase::request::Destination;
 use cardcase::vault::Unlocker;
 use zeroize::Zeroizing;
 
@@ -52,39 +50,6 @@ impl Chooser for Script {
             mode: question.mode,
         });
         self.replies.lock().unwrap().pop_front().unwrap_or(Reply::Abort)
-    }
-}
-
-/// Says the same to every question, but not before so many others wait for it.
-pub struct Crowded {
-    reply: Reply,
-    others: usize,
-    asked: AtomicUsize,
-    waiting: (Mutex<usize>, Condvar),
-}
-
-impl Crowded {
-    pub fn new(reply: Reply, others: usize) -> Arc<Self> {
-        Arc::new(Self { reply, others, asked: AtomicUsize::new(0), waiting: Default::default() })
-    }
-
-    /// How often it was asked.
-    pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-}
-
-impl Chooser for Crowded {
-    fn waiting(&self, _destination: &Destination) {
-        *self.waiting.0.lock().unwrap() += 1;
-        self.waiting.1.notify_all();
-    }
-
-    fn choose(&self, _question: &Question<'_>) -> Reply {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let waiting = self.waiting.0.lock().unwrap();
-        drop(self.waiting.1.wait_while(waiting, |waiting| *waiting < self.others).unwrap());
-        self.reply
     }
 }
 

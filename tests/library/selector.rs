@@ -16,7 +16,7 @@ use cardcase::session::Session;
 use cardcase::store::Store;
 use rustls::SignatureScheme;
 
-use crate::people::{Crowded, Script, first};
+use crate::people::{Script, first};
 use crate::pki::{Ca, DAY, Home, Leaf, NOW, expired, params, valid};
 
 fn request(authorities: &[Name]) -> CertificateRequest {
@@ -175,66 +175,6 @@ fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
     let nobody = Selector::new(home.with([&leaf], [])).with_chooser(Arc::new(NoChooser));
     assert!(matches!(nobody.select(&at("a.example"), &request(&[])), Err(Error::NobodyToAsk { .. })));
     assert!(!home.session_directory().exists());
-}
-
-#[test]
-fn one_question_for_all_who_wait() {
-    const WAITING: usize = 50;
-    let replies = [
-        first(Lifetime::Session),
-        Reply::None { lifetime: Lifetime::Permanent },
-        first(Lifetime::Once),
-        Reply::None { lifetime: Lifetime::Once },
-        Reply::Abort,
-    ];
-    for reply in replies {
-        let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
-        drop(home.with([&leaf], []));
-        let chooser = Crowded::new(reply, WAITING - 1);
-        // Several stores on one file, as several processes have them
-        let crowded = || Selector::new(home.open()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
-        let selectors: Vec<Selector> = (0..4).map(|_| crowded()).collect();
-        let answers: Vec<Option<Fingerprint>> = std::thread::scope(|threads| {
-            let waiting: Vec<_> = (0..WAITING)
-                .map(|number| {
-                    let selector = &selectors[number % selectors.len()];
-                    threads.spawn(move || match selector.select(&at("a.example"), &request(&[])) {
-                        Ok(prepared) => Ok(selected(prepared).0),
-                        Err(Error::Aborted { .. }) => Err(()),
-                        Err(error) => panic!("{error}"),
-                    })
-                })
-                .collect();
-            let answers = waiting.into_iter().map(|thread| thread.join().unwrap());
-            answers.map(|answer| answer.unwrap_or_else(|()| Some(Fingerprint::of(b"aborted")))).collect()
-        });
-        assert_eq!(chooser.asked(), 1, "{reply:?}");
-        let expected = match reply {
-            Reply::Identity { .. } => Some(leaf.fingerprint()),
-            Reply::None { .. } => None,
-            _ => Some(Fingerprint::of(b"aborted")),
-        };
-        assert!(answers.iter().all(|answer| *answer == expected), "{reply:?}");
-    }
-}
-
-/// Two requests of one server for different authorities are two questions; the answer to one is none to the other.
-#[test]
-fn different_authorities_are_different_questions() {
-    let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
-    let leaves = [one.leaf("a"), two.leaf("b")];
-    drop(home.with(&leaves, []));
-    let chooser = Crowded::new(first(Lifetime::Once), 1);
-    let selector = Selector::new(home.open()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
-    let answers = std::thread::scope(|threads| {
-        let ask = |ca: &Ca| {
-            let (selector, request) = (&selector, request(&[ca.name()]));
-            threads.spawn(move || selected(selector.select(&at("a.example"), &request).unwrap()).0)
-        };
-        [ask(&one), ask(&two)].map(|thread| thread.join().unwrap())
-    });
-    assert_eq!(chooser.asked(), 2);
-    assert_eq!(answers, leaves.each_ref().map(|leaf| Some(leaf.fingerprint())));
 }
 
 #[test]

@@ -5,9 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use cardcase::policy::PolicyFiles;
+use cardcase::selector::Selector;
+use cardcase::session::Session;
+use cardcase::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,9 +59,11 @@ impl Cardcase {
         self.home.path().join("run")
     }
 
-    /// The directory of the person's session, for a program that uses the library on this machine.
-    pub fn session(&self) -> PathBuf {
-        self.runtime().join("cardcase")
+    /// What a program that uses the library on this machine would select with; it opens the store for itself.
+    pub fn selector(&self) -> Selector {
+        let session = Session::in_directory(self.runtime().join("cardcase"));
+        let store = Store::open(self.store(), session).unwrap();
+        Selector::new(Arc::new(store)).with_policies(PolicyFiles::in_directory(self.policies()))
     }
 
     /// Where the administrator's rules would be; not there unless a test makes it.

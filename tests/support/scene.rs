@@ -2,6 +2,11 @@
 //! and one machine with the command on it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 
 use super::ca::{Authority, Client, Issued, PASSWORD};
 use super::command::Cardcase;
@@ -72,6 +77,14 @@ impl Scene {
     /// Fetches without ever asking.
     pub fn fetch(&self, url: &str, more: &[&str]) -> super::command::Outcome {
         self.machine.fetch(url, &self.server_root_file, more)
+    }
+
+    /// For a program that uses the library on this machine and trusts what `--cacert` does.
+    pub fn client_config(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.server_root.der().to_vec())).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth()
     }
 
     /// `remember`, for ever.
