@@ -185,7 +185,7 @@ fn behind_a_proxy_too_nothing_is_sent_undecided_and_what_is_sent_is_in_the_histo
     let alice = scene.hire("alice");
     scene.remember("127.0.0.1", "none");
     for tls in BOTH_VERSIONS {
-        let (proxy, server, [flag, at]) = behind_a_proxy(&scene, tls);
+        let (proxy, server, [flag, at]) = scene.behind_a_proxy(tls);
         let witness = scene.server(Kind::OpenSsl).tls(tls).ask(Ask::Optional).start();
         scene.fetch(&witness.url(), &[&flag, &at]).expect(4).says(&["localhost"]);
         witness.assert_nothing_came(&format!("{tls:?}"));
