@@ -14,6 +14,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::name::{Name, NameKey, hexadecimal};
+use crate::rsa_pss;
 
 /// The SHA-256 of a certificate's DER, shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,8 +60,8 @@ impl fmt::Debug for Fingerprint {
 pub enum KeyKind {
     /// rsaEncryption, with the bits of its modulus.
     Rsa(usize),
-    /// id-RSASSA-PSS (RFC 4055), with the bits of its modulus.
-    RsaPss(usize),
+    /// id-RSASSA-PSS (RFC 4055), with the bits of its modulus and what its parameters allow.
+    RsaPss(usize, rsa_pss::Digests),
     /// secp256r1.
     EcP256,
     /// secp384r1.
@@ -88,6 +89,7 @@ impl KeyKind {
                 S::RSA_PKCS1_SHA384,
                 S::RSA_PKCS1_SHA256,
             ],
+            Self::RsaPss(bits, digests) if usable(bits) => digests.schemes(),
             Self::EcP256 => &[S::ECDSA_NISTP256_SHA256],
             Self::EcP384 => &[S::ECDSA_NISTP384_SHA384],
             Self::EcP521 => &[S::ECDSA_NISTP521_SHA512],
@@ -99,7 +101,7 @@ impl KeyKind {
     /// The family of signature algorithms, in rustls's words.
     pub fn algorithm(&self) -> SignatureAlgorithm {
         match self {
-            Self::Rsa(_) | Self::RsaPss(_) => SignatureAlgorithm::RSA,
+            Self::Rsa(_) | Self::RsaPss(..) => SignatureAlgorithm::RSA,
             Self::EcP256 | Self::EcP384 | Self::EcP521 => SignatureAlgorithm::ECDSA,
             Self::Ed25519 => SignatureAlgorithm::ED25519,
             Self::Other(_) => SignatureAlgorithm::Anonymous,
@@ -115,7 +117,10 @@ impl KeyKind {
         match oid.as_str() {
             "1.2.840.113549.1.1.1" => Self::Rsa(modulus_bits()),
             // x509-parser does not look into these keys; the bits are those of the same RSAPublicKey
-            "1.2.840.113549.1.1.10" => Self::RsaPss(rsa_bits(&spki.subject_public_key.data)),
+            rsa_pss::OID => {
+                let digests = rsa_pss::Digests::of(spki.algorithm.parameters.as_ref());
+                Self::RsaPss(rsa_bits(&spki.subject_public_key.data), digests)
+            }
             "1.2.840.10045.2.1" => Self::of_curve(spki),
             "1.3.101.112" => Self::Ed25519,
             "1.3.101.113" => Self::Other("ed448".into()),
@@ -143,7 +148,7 @@ impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rsa(bits) => write!(f, "rsa-{bits}"),
-            Self::RsaPss(bits) => write!(f, "rsa-pss-{bits}"),
+            Self::RsaPss(bits, _) => write!(f, "rsa-pss-{bits}"),
             Self::EcP256 => f.write_str("ec-p256"),
             Self::EcP384 => f.write_str("ec-p384"),
             Self::EcP521 => f.write_str("ec-p521"),

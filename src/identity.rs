@@ -14,10 +14,11 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
-use crate::certificate::{Certificate, Fingerprint};
+use crate::certificate::{Certificate, Fingerprint, KeyKind};
 use crate::error::Error;
 use crate::name::NameKey;
 use crate::pkcs12::{self, CertificateBag, Contents, PassedOver};
+use crate::rsa_pss::{self, PssKey};
 
 /// An identity of the store. Its private key stays there, sealed, until a handshake needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,10 +101,18 @@ impl PrivateKey {
         let unusable = |detail: String| Error::UnusableKey { key: certificate.key().to_string(), detail };
         let key = self.load().map_err(|error| unusable(error.to_string()))?;
         let public = public_key_of(&*key).ok_or_else(|| unusable("its public half is not known".to_owned()))?;
-        if public == certificate.public_key() {
-            Ok(key)
-        } else {
-            Err(Error::KeyMismatch { subject: certificate.subject().to_string() })
+        if public != certificate.public_key() {
+            return Err(Error::KeyMismatch { subject: certificate.subject().to_string() });
+        }
+        match certificate.key() {
+            KeyKind::RsaPss(_, digests) if digests.schemes().is_empty() => {
+                Err(unusable("its parameters allow no signature that TLS has".to_owned()))
+            }
+            KeyKind::RsaPss(_, digests) => Ok(Arc::new(PssKey::new(key, *digests))),
+            _ if self.info().as_ref().is_some_and(is_rsa_pss) => {
+                Err(unusable("it is for RSASSA-PSS alone, its certificate is not".to_owned()))
+            }
+            _ => Ok(key),
         }
     }
 
@@ -119,7 +128,15 @@ impl PrivateKey {
     }
 
     fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8())))
+        // aws-lc-rs refuses the algorithm's name, not the RSAPrivateKey behind it
+        match self.info().filter(is_rsa_pss) {
+            Some(info) => any_supported_type(&PrivateKeyDer::Pkcs1(info.private_key.as_bytes().into())),
+            None => any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8()))),
+        }
+    }
+
+    fn info(&self) -> Option<PrivateKeyInfoRef<'_>> {
+        PrivateKeyInfoRef::from_der(self.pkcs8()).ok()
     }
 
     /// The bits of its public half: computed where rustls knows the kind of key, else as the key itself has them.
@@ -128,9 +145,9 @@ impl PrivateKey {
     }
 
     fn claimed_public_key(&self) -> Option<Vec<u8>> {
-        let info = PrivateKeyInfoRef::from_der(self.pkcs8()).ok()?;
+        let info = self.info()?;
         match info.algorithm.oid.to_string().as_str() {
-            "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => rsa_public_key(info.private_key.as_bytes()),
+            "1.2.840.113549.1.1.1" | rsa_pss::OID => rsa_public_key(info.private_key.as_bytes()),
             // A compressed point is not what certificates have
             "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes()).filter(|point| point.first() == Some(&4)),
             _ => info.public_key.map(|bits| bits.raw_bytes().to_vec()),
@@ -146,6 +163,10 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(..)")
     }
+}
+
+fn is_rsa_pss(info: &PrivateKeyInfoRef<'_>) -> bool {
+    info.algorithm.oid.to_string() == rsa_pss::OID
 }
 
 fn public_key_of(key: &dyn SigningKey) -> Option<Vec<u8>> {

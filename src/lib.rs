@@ -32,6 +32,8 @@ pub mod pem;
 
 pub mod error;
 
+pub mod rsa_pss;
+
 pub mod certificate;
 
 pub mod identity;

@@ -145,12 +145,18 @@ fn everybody_reads_legacy_files() {
 }
 
 #[test]
-fn keys_that_no_handshake_uses_are_exported_too() {
+fn keys_that_few_handshakes_or_none_use_are_exported_too() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     let password = machine.password_file(PASSWORD);
-    let algorithms = ["RSA-PSS -pkeyopt rsa_keygen_bits:2048", "EC -pkeyopt ec_paramgen_curve:secp256k1"];
-    for algorithm in algorithms.into_iter().chain(["EC -pkeyopt ec_paramgen_curve:brainpoolP256r1"]) {
+    let algorithms = [
+        "RSA-PSS -pkeyopt rsa_keygen_bits:2048",
+        "RSA-PSS -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_pss_keygen_md:sha256 -pkeyopt rsa_pss_keygen_mgf1_md:sha256",
+        "RSA-PSS -pkeyopt rsa_keygen_bits:1024",
+        "EC -pkeyopt ec_paramgen_curve:secp256k1",
+        "EC -pkeyopt ec_paramgen_curve:brainpoolP256r1",
+    ];
+    for algorithm in algorithms {
         let (key, certificate) = (ca::unused(dir, "key", "pem"), ca::unused(dir, "certificate", "pem"));
         let name = key.file_stem().unwrap().to_str().unwrap();
         let make = format!("genpkey -algorithm {algorithm} -out {}", text(&key));

@@ -1,6 +1,7 @@
 use cardcase::certificate::{Certificate, KeyKind};
 use cardcase::clock::Timestamp;
 use cardcase::error::Error;
+use cardcase::rsa_pss::Digests;
 use rcgen::{
     CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyPair, KeyUsagePurpose as Ku, SanType,
     SerialNumber,
@@ -30,7 +31,10 @@ fn the_kind_of_key_and_its_signatures() {
 
 #[test]
 fn keys_that_sign_nothing_here_have_a_kind_all_the_same() {
-    for kind in [KeyKind::Rsa(1024), KeyKind::Rsa(16_384), KeyKind::RsaPss(2048), KeyKind::Other("dsa".into())] {
+    let rsa = [KeyKind::Rsa(1024), KeyKind::Rsa(16_384)];
+    let rsa_pss = [(1024, Digests::All), (16_384, Digests::Sha256), (2048, Digests::None)];
+    let rsa_pss = rsa_pss.map(|(bits, digests)| KeyKind::RsaPss(bits, digests));
+    for kind in rsa.into_iter().chain(rsa_pss).chain([KeyKind::Other("dsa".into())]) {
         assert!(kind.schemes().is_empty(), "{kind}");
     }
 }

@@ -194,6 +194,11 @@ impl Authority {
         pem_file(dir, "authority", &[&self.certificate])
     }
 
+    /// Its private key, for another program that issues in its name.
+    pub fn key_file(&self, dir: &Path) -> PathBuf {
+        write(dir, "authority-key", "pem", self.key.serialize_pem())
+    }
+
     fn issuer(&self) -> Issuer<'_, &KeyPair> {
         Issuer::from_params(&self.params, &self.key)
     }
@@ -403,9 +408,14 @@ impl Issued {
 }
 
 fn ed25519_by_openssl() -> KeyPair {
+    KeyPair::try_from(openssl("genpkey -algorithm ed25519 -outform DER")).unwrap()
+}
+
+/// Runs openssl with the words of `line` as arguments; what it writes to stdout.
+pub fn openssl(line: &str) -> Vec<u8> {
     let mut command = Command::new("openssl");
-    command.args(["genpkey", "-algorithm", "ed25519", "-outform", "DER"]);
-    KeyPair::try_from(run(command, "openssl", "openssl")).unwrap()
+    command.args(line.split_whitespace());
+    run(command, "openssl", "openssl")
 }
 
 /// What it writes to stdout.

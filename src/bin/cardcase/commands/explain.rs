@@ -13,6 +13,7 @@ use cardcase::decisions::Answer;
 use cardcase::matching::Reason;
 use cardcase::request::{CertificateRequest, Destination, Target, split_port};
 use cardcase::resolver::{Resolver, Wish, wish};
+use cardcase::rsa_pss;
 use cardcase::selector::{Assessed, Selection, Selector, Source};
 use cardcase::trace::Traced;
 use rustls::{ClientConnection, ProtocolVersion};
@@ -333,12 +334,12 @@ fn scheme_names(request: &CertificateRequest) -> Vec<String> {
         rustls::SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256".to_owned(),
         rustls::SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384".to_owned(),
         rustls::SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA256 => "rsa_pss_pss_sha256".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA384 => "rsa_pss_pss_sha384".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA512 => "rsa_pss_pss_sha512".to_owned(),
         rustls::SignatureScheme::ECDSA_SHA1_Legacy => "ecdsa_sha1".to_owned(),
         other => match (other.as_str(), u16::from(other)) {
             (Some(name), _) => name.to_ascii_lowercase(),
-            (None, 0x0809) => "rsa_pss_pss_sha256".to_owned(),
-            (None, 0x080a) => "rsa_pss_pss_sha384".to_owned(),
-            (None, 0x080b) => "rsa_pss_pss_sha512".to_owned(),
             (None, number) => format!("0x{number:04x}"),
         },
     };
