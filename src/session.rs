@@ -5,13 +5,12 @@
 //! the temporary directory serves, until the machine restarts or cleans up.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use directories::ProjectDirs;
-use rustls::crypto::aws_lc_rs::default_provider;
 
 use crate::error::Error;
 use crate::name::hexadecimal;
@@ -89,8 +88,8 @@ impl Session {
 
     fn new_token(&self) -> Result<String, Error> {
         let mut random = [0; 16];
-        let failed = |_| Error::Io { path: self.token_file(), source: ErrorKind::Other.into() };
-        default_provider().secure_random.fill(&mut random).map_err(failed)?;
+        let failed = |error| Error::Io { path: self.token_file(), source: io::Error::other(error) };
+        getrandom::fill(&mut random).map_err(failed)?;
         Ok(hexadecimal(&random))
     }
 

@@ -11,7 +11,6 @@ use der::{Decode, Encode};
 use pkcs8::pkcs5::pbes2::{Kdf, Parameters};
 use pkcs8::pkcs5::{self, EncryptionScheme, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
-use rustls::crypto::aws_lc_rs::default_provider;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -249,7 +248,8 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
 }
 
 fn fill_random(bytes: &mut [u8]) -> Result<(), Error> {
-    default_provider().secure_random.fill(bytes).map_err(|_| Error::Sealing { detail: "no randomness".to_owned() })
+    // Not from aws-lc-rs, which first gathers jitter of the processor for 35 ms: longer than an import takes
+    getrandom::fill(bytes).map_err(|error| Error::Sealing { detail: format!("no randomness: {error}") })
 }
 
 fn failed(error: impl fmt::Display) -> Error {

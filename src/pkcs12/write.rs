@@ -9,7 +9,6 @@ use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
 use der::Encode;
 use hmac::{KeyInit, Mac, SimpleHmac};
 use pkcs8::pkcs5::pbes2;
-use rustls::crypto::aws_lc_rs::default_provider;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -241,10 +240,8 @@ fn integer(value: u32) -> Bytes {
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    match default_provider().secure_random.fill(&mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(_) => Err(Error::Writing { detail: "no randomness".to_owned() }),
-    }
+    getrandom::fill(&mut bytes).map_err(|error| Error::Writing { detail: format!("no randomness: {error}") })?;
+    Ok(bytes)
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
