@@ -10,6 +10,7 @@ use url::Host;
 
 use crate::error::Error;
 use crate::name::Name;
+use crate::rsa_pss;
 
 /// Characters of a zone: those of the name of an interface (IFNAMSIZ without its zero byte, on Linux and the BSDs).
 const MAX_ZONE: usize = 15;
@@ -267,6 +268,9 @@ impl CertificateType {
                 S::RSA_PKCS1_SHA256,
                 S::RSA_PKCS1_SHA384,
                 S::RSA_PKCS1_SHA512,
+                rsa_pss::RSA_PSS_PSS_SHA256,
+                rsa_pss::RSA_PSS_PSS_SHA384,
+                rsa_pss::RSA_PSS_PSS_SHA512,
             ],
             Self::EcdsaSign => {
                 &[S::ECDSA_NISTP256_SHA256, S::ECDSA_NISTP384_SHA384, S::ECDSA_NISTP521_SHA512, S::ED25519]
