@@ -30,6 +30,9 @@ use tokio::runtime::{Builder, Runtime};
 /// Until everybody has come.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Long enough for a second prompt to show.
+const A_WHILE: Duration = Duration::from_millis(700);
+
 /// Answers once all the others wait for the answer.
 struct Patient {
     others: usize,
@@ -271,6 +274,7 @@ fn two_prompts_on_one_terminal_come_one_after_the_other() {
     terminal.wait_for(SEND_NONE);
     let first = hosts.iter().position(|host| terminal.text().contains(&asks(host))).unwrap();
     let second = 1 - first;
+    terminal.stays_for(A_WHILE);
     assert!(!terminal.text().contains(&asks(hosts[second])), "both at once:\n{}", terminal.text());
     for (host, person) in [(first, &people[0]), (second, &people[1])] {
         terminal.wait_for(&asks(hosts[host]));
