@@ -1,4 +1,4 @@
-//! The structure of a PKCS#12 file, parsed by the `p12` crate; the only file that uses it.
+//! The structure of a PKCS#12 file, parsed by the `p12` crate; the only file that reads with it.
 //!
 //! p12 0.6.3 asserts on some of what it reads, accepts any iteration count and sits on yasna 0.5,
 //! which slices out of range on crafted lengths. So: it only ever sees what
