@@ -10,8 +10,10 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 
+type Make = fn() -> CertificateError;
+
 /// Alerts, and the verdicts that rustls turns into them.
-pub const VERDICTS: [(&str, fn() -> CertificateError); 7] = [
+pub const VERDICTS: [(&str, Make); 7] = [
     ("bad_certificate", || CertificateError::BadEncoding),
     ("unsupported_certificate", || CertificateError::InvalidPurpose),
     ("certificate_revoked", || CertificateError::Revoked),
