@@ -151,29 +151,28 @@ fn usages(scene: &Scene) -> Vec<Row> {
     rows
 }
 
+/// Key usages and extended ones.
+type Usages<'a> = (&'a [Ku], &'a [Eku]);
+
 /// CA certificates that somebody uses as a person's: what both browsers never send, offered with a warning.
 fn authorities(scene: &Scene) -> Vec<Row> {
-    let cases: [(&str, &[Ku], &[Eku], &[&str]); 5] = [
-        ("CA without usages", &[], &[], &[]),
-        ("CA with clientAuth", &[], &[Eku::ClientAuth], &[]),
-        ("CA that signs anything", &[Ku::DigitalSignature, Ku::KeyCertSign], &[Eku::ClientAuth], &[]),
-        ("CA that signs certificates", &[Ku::KeyCertSign], &[], &[NOT_SIGNING]),
-        ("CA for servers", &[], &[Eku::ServerAuth], &[NOT_CLIENT]),
+    let cases: [(&str, Usages<'_>, &[&str]); 5] = [
+        ("CA without usages", (&[], &[]), &[]),
+        ("CA with clientAuth", (&[], &[Eku::ClientAuth]), &[]),
+        ("CA that signs anything", (&[Ku::DigitalSignature, Ku::KeyCertSign], &[Eku::ClientAuth]), &[]),
+        ("CA that signs certificates", (&[Ku::KeyCertSign], &[]), &[NOT_SIGNING]),
+        ("CA for servers", (&[], &[Eku::ServerAuth]), &[NOT_CLIENT]),
     ];
     let row = |issued: &Issued, under, never: &[&'static str]| {
         Row::new(&issued.name, issued, under).never(never).warned(&["ca_certificate"])
     };
     let mut rows = Vec::new();
-    for (name, usages, extended, never) in cases {
-        fn with<'a>(client: Client<'a>, usages: &[Ku], extended: &[Eku]) -> Client<'a> {
+    for (name, usages, never) in cases {
+        fn with<'a>(client: Client<'a>, (usages, extended): Usages<'_>) -> Client<'a> {
             client.ca().key_usages(usages).extended_key_usages(extended)
         }
-        rows.push(row(&with(scene.employee(name), usages, extended).issue(), STAFF, never));
-        rows.push(row(
-            &with(scene.employee(&format!("self-signed {name}")), usages, extended).self_signed(),
-            &[],
-            never,
-        ));
+        rows.push(row(&with(scene.employee(name), usages).issue(), STAFF, never));
+        rows.push(row(&with(scene.employee(&format!("self-signed {name}")), usages).self_signed(), &[], never));
     }
     rows
 }
