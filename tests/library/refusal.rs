@@ -98,7 +98,7 @@ fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         let error = run(async {
-            let prepared = scene.connector.selector().prepare(&destination()).unwrap();
+            let prepared = scene.connector.selector().prepare(destination()).unwrap();
             let resolver = cardcase::resolver::Resolver::new(prepared);
             let config = resolver.config(&scene.base);
             let (near, far) = duplex(1 << 16);

@@ -47,7 +47,7 @@ impl Scene {
     }
 
     fn prepare(&self) -> Prepared {
-        self.selector().prepare(&destination()).unwrap()
+        self.selector().prepare(destination()).unwrap()
     }
 
     fn config(&self, resolver: &Arc<Resolver>, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
@@ -165,7 +165,7 @@ fn an_identity_given_goes_out_whatever_the_server_asks_for() {
     for version in VERSIONS {
         let scene = Scene::new();
         let picky = Arc::new(server(&scene.servers, HOST, optional_client(&[&Ca::root("Other").certificate])));
-        let given = scene.selector().given(&destination(), scene.store.find_identity("Person").unwrap()).unwrap();
+        let given = scene.selector().given(destination(), scene.store.find_identity("Person").unwrap()).unwrap();
         let shaken = handshake(&scene.config(&Resolver::new(given), version), &picky, HOST);
         assert!(shaken.server.is_handshaking(), "the server refuses it");
         assert!(shaken.client.as_ref().err().is_none_or(|error| wish(error).is_none()));
@@ -209,7 +209,7 @@ fn a_row_with_another_certificate_is_damage_not_an_answer() {
                 (SELECT certificate, private_key FROM identities WHERE fingerprint = ?2) WHERE fingerprint = ?1";
     let fingerprints = [scene.leaf.fingerprint(), other.fingerprint()].map(|print| print.as_bytes().to_vec());
     assert_eq!(scene.home.database().execute(swap, fingerprints).unwrap(), 1);
-    assert!(matches!(scene.selector().prepare(&destination()), Err(Error::StoreDamaged { .. })));
+    assert!(matches!(scene.selector().prepare(destination()), Err(Error::StoreDamaged { .. })));
 }
 
 #[test]
