@@ -54,15 +54,15 @@ fn an_answer_holds_for_as_long_as_was_said() {
             let sent = sends_one.then(|| leaf.fingerprint());
             let request = request(&[root.name()]);
 
-            assert!(selector.prepare(&at("a.example")).unwrap().selection().is_none());
-            let answer = selected(selector.select(&at("a.example"), &request).unwrap());
+            assert!(selector.prepare(at("a.example")).unwrap().selection().is_none());
+            let answer = selected(selector.select(at("a.example"), &request).unwrap());
             assert_eq!(answer, (sent, Source::Ask));
             assert_eq!(chooser.asked().len(), 1);
 
-            let again = selector.select(&at("a.example:8443"), &request);
+            let again = selector.select(at("a.example:8443"), &request);
             assert_eq!(chooser.asked().len(), usize::from(!holds));
             assert_eq!(again.ok().map(selected), holds.then_some((sent, Source::Decision)));
-            let prepared = selector.prepare(&at("a.example")).unwrap();
+            let prepared = selector.prepare(at("a.example")).unwrap();
             assert_eq!(prepared.selection().is_some(), holds);
         }
     }
@@ -74,7 +74,7 @@ fn the_question_says_where_for_whom_and_with_what() {
     let (good, old) = (root.leaf("good"), root.leaf_of(expired("old")));
     let chooser = Script::new([]);
     let store = home.with([&old, &good, &Ca::root("Other").leaf("other")], []);
-    let _ = selector(store, &chooser).select(&at("A.example.:8443"), &request(&[root.name()]));
+    let _ = selector(store, &chooser).select(at("A.example.:8443"), &request(&[root.name()]));
     let [asked] = &chooser.asked()[..] else { panic!("asked once") };
     assert_eq!(asked.destination, "a.example:8443");
     assert_eq!(asked.candidates, [good.fingerprint(), old.fingerprint()]);
@@ -87,7 +87,7 @@ fn chrome_mode_remembers_per_port_whatever_the_lifetime_said() {
     let chooser = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Once }]);
     let selector = selector(home.with([&leaf], []), &chooser).with_mode(Mode::Chrome);
     let answers = ["a.example:1", "a.example:1", "a.example:2", "a.example:2"]
-        .map(|destination| selected(selector.select(&at(destination), &request(&[])).unwrap()));
+        .map(|destination| selected(selector.select(at(destination), &request(&[])).unwrap()));
     let sent = Some(leaf.fingerprint());
     let expected = [(sent, Source::Ask), (sent, Source::Decision), (None, Source::Ask), (None, Source::Decision)];
     assert_eq!(answers, expected);
@@ -109,7 +109,7 @@ fn unfit_is_asked_about(remembered_until: Timestamp, requested: impl Fn(&Ca, &Ca
     let chooser = Script::new([Reply::Abort, Reply::Nobody, first(Lifetime::Once)]);
     let selector = selector(store.clone(), &chooser);
     for _ in 0..3 {
-        let _ = selector.select(&at("a.example"), &request(&[requested(&one, &two)]));
+        let _ = selector.select(at("a.example"), &request(&[requested(&one, &two)]));
         let [asked] = &chooser.asked()[..] else { panic!("asked once") };
         let unfit = asked.unfit.as_ref().unwrap();
         assert_eq!((unfit.identity.fingerprint(), &unfit.reasons[..]), (remembered.fingerprint(), reasons));
@@ -134,7 +134,7 @@ fn an_expired_identity_is_not_prepared_but_none_is() {
     let chooser = Script::new([]);
     for (identity, prepared) in [(Some(old.fingerprint()), false), (None, true)] {
         store.remember(&Mode::Firefox.scope(&at("a.example")), identity, Lifetime::Permanent, NOW).unwrap();
-        let found = selector(store.clone(), &chooser).prepare(&at("a.example")).unwrap();
+        let found = selector(store.clone(), &chooser).prepare(at("a.example")).unwrap();
         assert_eq!(found.selection().is_some(), prepared);
     }
 }
@@ -145,9 +145,9 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
     let chooser = Script::new([]);
     let selector = selector(home.with([&leaf], []), &chooser);
     let request = request(&[Ca::root("Other").name()]);
-    let answer = selected(selector.select(&at("a.example"), &request).unwrap());
+    let answer = selected(selector.select(at("a.example"), &request).unwrap());
     assert_eq!(answer, (None, Source::NoCandidate));
-    let foreseen = selector.foresee(&at("a.example"), &request).unwrap().unwrap();
+    let foreseen = selector.foresee(at("a.example"), &request).unwrap().unwrap();
     assert_eq!((foreseen.answer, foreseen.source), (Answer::None, Source::NoCandidate));
     assert_eq!((chooser.asked().len(), selector.store().decisions().unwrap().len()), (0, 0));
 }
@@ -160,7 +160,7 @@ fn whoever_does_not_answer_has_nothing_stored_or_sent() {
     for mode in [Mode::Firefox, Mode::Chrome] {
         for (reply, aborted) in [(Reply::Abort, true), (Reply::Nobody, false), (beyond, true)] {
             let selector = selector(store.clone(), &Script::new([reply])).with_mode(mode);
-            let error = selector.select(&at("a.example"), &request(&[])).unwrap_err();
+            let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
             assert_eq!(matches!(error, Error::Aborted { .. }), aborted, "{error}");
             assert_eq!(matches!(error, Error::NobodyToAsk { .. }), !aborted, "{error}");
             assert!(error.to_string().contains("a.example:443"), "{error}");
@@ -173,7 +173,7 @@ fn whoever_does_not_answer_has_nothing_stored_or_sent() {
 fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let nobody = Selector::new(home.with([&leaf], [])).with_chooser(Arc::new(NoChooser));
-    assert!(matches!(nobody.select(&at("a.example"), &request(&[])), Err(Error::NobodyToAsk { .. })));
+    assert!(matches!(nobody.select(at("a.example"), &request(&[])), Err(Error::NobodyToAsk { .. })));
     assert!(!home.session_directory().exists());
 }
 
@@ -194,7 +194,7 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         let selector = selector(store.clone(), &chooser).with_mode(mode);
         let answer = Answer::Identity(Arc::new(store.find_identity("wrong").unwrap()));
         let refused = [Refused { answer, refusal: Refusal::Page }];
-        let again = || selected(selector.select_another(&at("a.example"), &request(&[]), &refused).unwrap());
+        let again = || selected(selector.select_another(at("a.example"), &request(&[]), &refused).unwrap());
         assert_eq!(again(), (Some(right.fingerprint()), Source::Ask), "{mode}");
         assert_eq!(chooser.asked()[0].refused, refused);
         // Whoever else was refused finds that another was chosen meanwhile
@@ -203,7 +203,7 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         // Neither of two that were refused comes back unasked
         let answer = Answer::Identity(Arc::new(store.find_identity("right").unwrap()));
         let both = [refused[0].clone(), Refused { answer, refusal: Refusal::Page }];
-        let error = selector.select_another(&at("a.example"), &request(&[]), &both).unwrap_err();
+        let error = selector.select_another(at("a.example"), &request(&[]), &both).unwrap_err();
         assert!(matches!(error, Error::Aborted { .. }), "{error}");
         assert_eq!(chooser.asked()[0].refused, both);
     }
@@ -227,11 +227,11 @@ fn what_was_denied_while_the_person_thought_is_not_sent() {
     let store = home.with([&leaf], []);
     let chooser = Arc::new(Overtaken { store: home.open() });
     let selector = Selector::new(store).with_chooser(chooser).with_clock(Arc::new(NOW));
-    let error = selector.select(&at("a.example"), &request(&[])).unwrap_err();
+    let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
     assert!(matches!(error, Error::Denied { .. }), "{error}");
     // From now on it is the answer, also after a refusal of none
     let refused = [Refused { answer: Answer::None, refusal: Refusal::Page }];
-    let again = selector.select_another(&at("a.example"), &request(&[]), &refused).unwrap();
+    let again = selector.select_another(at("a.example"), &request(&[]), &refused).unwrap();
     assert_eq!(selected(again), (None, Source::Rule));
 }
 
@@ -367,7 +367,7 @@ fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
     let selector = selector(store.clone(), &Script::new([]));
     let identity = store.find_identity("given").unwrap();
     assert_eq!(
-        selected(selector.given(&at("a.example"), identity).unwrap()),
+        selected(selector.given(at("a.example"), identity).unwrap()),
         (Some(given.fingerprint()), Source::Given)
     );
     assert_eq!(selected(selector.prepare(omitting("a.example")).unwrap()), (None, Source::Omitted));
@@ -381,7 +381,7 @@ fn foreseeing_asks_nobody() {
     let chooser = Script::new([]);
     let selector = selector(home.with([&leaf], []), &chooser);
     let foresee = || {
-        let foreseen = selector.foresee(&at("a.example"), &request(&[])).unwrap();
+        let foreseen = selector.foresee(at("a.example"), &request(&[])).unwrap();
         foreseen.map(|selection| (selection.answer, selection.source))
     };
     assert_eq!(foresee(), None);
@@ -410,7 +410,7 @@ fn what_became_of_it_is_recorded_and_ranks_the_next_list() {
     selector.store().forget_all().unwrap();
     for (host, best) in [("a.example", &short), ("b.example", &long)] {
         chooser.asked();
-        let _ = selector.select(&at(host), &request(&[]));
+        let _ = selector.select(at(host), &request(&[]));
         assert_eq!(chooser.asked()[0].candidates[0], best.fingerprint(), "{host}");
     }
 }
@@ -424,9 +424,9 @@ fn an_identity_removed_meanwhile_is_asked_about_anew() {
     store.remember(&scope, Some(gone.fingerprint()), Lifetime::Permanent, NOW).unwrap();
     let chooser = Script::new([first(Lifetime::Once)]);
     let selector = selector(store, &chooser);
-    assert!(selector.prepare(&at("a.example")).unwrap().selection().is_some());
+    assert!(selector.prepare(at("a.example")).unwrap().selection().is_some());
     home.open().remove(&[gone.fingerprint()]).unwrap();
-    assert!(selector.prepare(&at("a.example")).unwrap().selection().is_none());
-    let answer = selected(selector.select(&at("a.example"), &request(&[])).unwrap());
+    assert!(selector.prepare(at("a.example")).unwrap().selection().is_none());
+    let answer = selected(selector.select(at("a.example"), &request(&[])).unwrap());
     assert_eq!(answer, (Some(stays.fingerprint()), Source::Ask));
 }
