@@ -124,10 +124,10 @@ impl OldPbe {
 pub(super) fn pfx(der: &[u8], limits: &Limits) -> Result<Pfx, Error> {
     let der = with_mac_iterations(der, limits)?;
     let pfx = walled(|| p12::PFX::parse(&der))?.map_err(|_| damaged("its outermost structure"))?;
-    let content = match pfx.auth_safe {
-        p12::ContentInfo::Data(content) => Zeroizing::new(content),
-        other => return Err(names::unsupported("integrity mode", other.oid().to_string())),
+    let p12::ContentInfo::Data(content) = pfx.auth_safe else {
+        return Err(damaged("its outermost structure"));
     };
+    let content = Zeroizing::new(content);
     Ok(Pfx { content, mac: pfx.mac_data.map(mac_data) })
 }
 
@@ -150,7 +150,8 @@ fn old_oid(algorithm: &p12::AlgorithmIdentifier) -> &'static str {
     }
 }
 
-/// Checks the version, and writes out `MacData.iterations DEFAULT 1`, which p12 does not know.
+/// Checks the version and the type of what the MAC covers, and writes out `MacData.iterations DEFAULT 1`, which p12 does
+/// not know.
 fn with_mac_iterations(der: &[u8], limits: &Limits) -> Result<Zeroizing<Vec<u8>>, Error> {
     let wrong = || damaged("its outermost structure");
     let mut parts = Elements(der).next_if(ber::SEQUENCE).ok_or_else(wrong)?.children();
@@ -159,6 +160,10 @@ fn with_mac_iterations(der: &[u8], limits: &Limits) -> Result<Zeroizing<Vec<u8>>
         return Err(damaged("its version is not 3"));
     }
     let content = parts.next_if(ber::SEQUENCE).ok_or_else(wrong)?;
+    let content_type = content.children().next_if(ber::OBJECT_IDENTIFIER).map(oid_of).ok_or_else(wrong)?;
+    if content_type != DATA {
+        return Err(names::unsupported("integrity mode", content_type));
+    }
     let Some(mac) = parts.next_if(ber::SEQUENCE) else {
         return Ok(Zeroizing::new(der.to_vec()));
     };
