@@ -17,8 +17,11 @@ use crate::request::{Destination, in_brackets};
 use crate::rules::Rules;
 pub use crate::settings::Mode;
 use crate::settings::{Settings, read_settings};
-use crate::store::{Cache, Store, cached_authorities, cached_identity, identity_id};
-use crate::vault::SealedKey;
+use crate::store::{
+    Cache, DecisionRow, Store, as_rusqlite, authenticate_decisions, cached_authorities, cached_identity,
+    check_decisions, identity_id, read_decision, terms,
+};
+use crate::vault::{Authenticated, KeyRow, SealedKey};
 
 impl Mode {
     /// What a decision for this destination is remembered under.
@@ -139,12 +142,21 @@ pub struct Decision {
 pub(crate) struct Remembered {
     /// The settings in force.
     pub(crate) settings: Settings,
-    /// The answer, with the sealed key of the identity.
-    pub(crate) answer: Option<(Answer, Option<SealedKey>)>,
+    /// The answer, with what using the identity takes.
+    pub(crate) answer: Option<(Answer, Option<Remembering>)>,
     /// Every authority.
     pub(crate) authorities: Arc<Authorities>,
     /// The rules of the store.
     pub(crate) rules: Arc<Rules>,
+    /// What has to be authentic before any key is used.
+    pub(crate) terms: Authenticated,
+}
+
+/// A remembered identity's key, and the decision as far as it has to be authentic before that key is used.
+#[derive(Clone)]
+pub(crate) struct Remembering {
+    pub(crate) key: SealedKey,
+    pub(crate) decision: Authenticated,
 }
 
 const COLUMNS: &str =
@@ -187,7 +199,9 @@ impl Store {
             let settings = Settings { mode: mode.unwrap_or(stored.mode), ..stored };
             let scope = settings.mode.scope(destination);
             let mut query = db.prepare_cached(&format!(
-                "SELECT d.identity, i.private_key FROM decisions d LEFT JOIN identities i ON i.id = d.identity
+                "SELECT d.host, d.port, d.identity, i.fingerprint, d.session, d.decided_at, d.mac, d.id,
+                    i.name, i.requires_tls13, i.private_key
+                 FROM decisions d LEFT JOIN identities i ON i.id = d.identity
                  WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2 AND (d.session IS NULL OR d.session = ?3) {SESSION_FIRST}"
             ))?;
             let mut rows = query.query(params![scope.host, scope.port.unwrap_or(0), session])?;
@@ -196,7 +210,7 @@ impl Store {
                 Some(row) => Some(parse_answer(db, cache, row)?),
             };
             let (authorities, rules) = (cached_authorities(db, cache)?, cached_rules(db, cache)?);
-            Ok(Remembered { settings, answer, authorities, rules })
+            Ok(Remembered { settings, answer, authorities, rules, terms: terms(db, cache)? })
         })
     }
 
@@ -213,10 +227,11 @@ impl Store {
         })
     }
 
-    /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing.
+    /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing. An identity is
+    /// remembered with an authentication code, which takes an open vault.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`] when the identity was removed meanwhile, and those of writing.
+    /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity was removed meanwhile, and those of writing.
     pub fn remember(
         &self,
         scope: &Scope,
@@ -230,26 +245,25 @@ impl Store {
             Lifetime::Permanent => None,
         };
         let current = self.session().token()?;
-        let stored = self.transact(|db| {
+        self.transact(|db| {
             forget_old_sessions(db, now)?;
-            let identity = match identity {
+            let identity = identity.map(|identity| known_identity(db, identity).map(|id| (id, identity))).transpose()?;
+            let code = match identity {
                 None => None,
-                Some(fingerprint) => match identity_id(db, fingerprint)? {
-                    None => return Ok(false),
-                    known => known,
-                },
+                Some((identity, fingerprint)) => {
+                    let (host, session) = (scope.host.as_str(), session.as_deref());
+                    let row =
+                        DecisionRow { host, port: scope.port, identity, fingerprint, session, decided_at: now.0 };
+                    Some(self.current_vault(db)?.authenticate(&row.message()).map_err(as_rusqlite)?)
+                }
             };
             forget_scope(db, scope, current.as_deref())?;
             let mut insert = db.prepare_cached(
-                "INSERT INTO decisions (host, port, identity, session, decided_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO decisions (host, port, identity, session, decided_at, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
-            insert.execute(params![scope.host, scope.port, identity, session, now.0])?;
-            Ok(true)
-        })?;
-        match identity {
-            Some(fingerprint) if !stored => Err(Error::UnknownIdentity { id: fingerprint.to_string() }),
-            _ => Ok(()),
-        }
+            let identity = identity.map(|(id, _)| id);
+            insert.execute(params![scope.host, scope.port, identity, session, now.0, code]).map(drop)
+        })
     }
 
     /// Forgets what is remembered in this scope; whether there was anything.
@@ -264,23 +278,21 @@ impl Store {
     /// Lets an identity take over the decisions of the one it renews; the scopes of these decisions.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`] when one of them was removed meanwhile, and those of writing.
+    /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when one of them was removed meanwhile; [`Error::NotAuthentic`]; and
+    /// those of writing.
     pub fn renew(&self, old: Fingerprint, new: Fingerprint) -> Result<Vec<Scope>, Error> {
-        let renewed = self.transact(|db| {
-            let mut ids = [0; 2];
-            for (fingerprint, id) in [old, new].into_iter().zip(&mut ids) {
-                match identity_id(db, fingerprint)? {
-                    Some(known) => *id = known,
-                    None => return Ok(Err(fingerprint)),
-                }
-            }
+        self.transact_open(|db, vault| {
+            let (old, new) = (known_identity(db, old)?, known_identity(db, new)?);
+            check_decisions(db, vault, Some(old))?;
+            check_decisions(db, vault, Some(new))?;
             let mut update = db.prepare_cached(
                 "UPDATE decisions SET identity = ?2, last_outcome = NULL WHERE identity = ?1 RETURNING host, port",
             )?;
-            let rows = update.query_map(ids, |row| Ok(Scope { host: row.get(0)?, port: row.get(1)? }))?;
-            rows.collect::<rusqlite::Result<Vec<_>>>().map(Ok)
-        })?;
-        renewed.map_err(|unknown| Error::UnknownIdentity { id: unknown.to_string() })
+            let rows = update.query_map([old, new], |row| Ok(Scope { host: row.get(0)?, port: row.get(1)? }))?;
+            let scopes = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            authenticate_decisions(db, vault, Some(new))?;
+            Ok(scopes)
+        })
     }
 
     /// Forgets everything, in every scope and every session; how much that was.
@@ -307,11 +319,18 @@ fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> 
     delete.execute([now.0.saturating_sub(SESSION_AT_MOST)]).map(drop)
 }
 
-fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::Result<(Answer, Option<SealedKey>)> {
-    match row.get(0)? {
-        None => Ok((Answer::None, None)),
-        Some(id) => Ok((Answer::Identity(cached_identity(db, cache, id)?), Some(SealedKey(row.get(1)?)))),
-    }
+fn known_identity(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<i64> {
+    let unknown = || as_rusqlite(Error::UnknownIdentity { id: fingerprint.to_string() });
+    identity_id(db, fingerprint)?.ok_or_else(unknown)
+}
+
+fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::Result<(Answer, Option<Remembering>)> {
+    let Some(id) = row.get(2)? else { return Ok((Answer::None, None)) };
+    let (_, decision) = read_decision(row)?;
+    let fingerprint = Fingerprint::from_bytes(row.get(3)?);
+    let key_row = KeyRow { id, fingerprint, name: row.get(8)?, requires_tls13: row.get(9)? };
+    let key = SealedKey { row: key_row, sealed: row.get(10)? };
+    Ok((Answer::Identity(cached_identity(db, cache, id)?), Some(Remembering { key, decision })))
 }
 
 fn parse_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {

@@ -59,9 +59,18 @@ pub enum Error {
         /// What the TLS library says.
         detail: String,
     },
-    /// A sealed private key does not open with the data key of its store.
-    #[error("a private key in the store does not open: the store is damaged or was tampered with")]
-    SealedKey,
+    /// A sealed private key does not open with the data key of its store, or not in the row it stands in.
+    #[error("the private key of {name:?} does not open: the store is damaged or was tampered with")]
+    SealedKey {
+        /// The name of the identity, as the store has it now.
+        name: String,
+    },
+    /// Something in the store was not written by whoever can open its vault.
+    #[error("{what} in the store is not authentic: it was not cardcase that wrote it, or the store is damaged")]
+    NotAuthentic {
+        /// What it is.
+        what: String,
+    },
     /// The vault's row is not one this library wrote.
     #[error("the vault of the store is damaged or was tampered with")]
     VaultDamaged,

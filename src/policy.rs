@@ -28,9 +28,9 @@ impl Store {
     /// Adds rules, all of them or none. One that is there already stays as it is. Gives the number of each.
     ///
     /// # Errors
-    /// Those of writing; [`Error::TooManyRules`].
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::TooManyRules`], and those of writing.
     pub fn add_rules(&self, rules: &[Rule], now: Timestamp) -> Result<Vec<i64>, Error> {
-        let added = self.transact(|db| {
+        let added = self.change_terms(|db| {
             let mut insert = db.prepare_cached("INSERT OR IGNORE INTO rules (rule, added_at) VALUES (?1, ?2)")?;
             let mut number = db.prepare_cached("SELECT id FROM rules WHERE rule = ?1")?;
             let mut numbers = Vec::new();
@@ -52,9 +52,9 @@ impl Store {
     /// Removes rules by their numbers, all of them or none, and gives them back as JSON.
     ///
     /// # Errors
-    /// [`Error::UnknownRule`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::UnknownRule`], and those of writing.
     pub fn remove_rules(&self, numbers: &[i64]) -> Result<Vec<String>, Error> {
-        self.transact(|db| {
+        self.change_terms(|db| {
             let mut delete = db.prepare_cached("DELETE FROM rules WHERE id = ?1 RETURNING rule")?;
             let remove = |number: &i64| {
                 let removed = delete.query_row([number], |row| row.get(0)).optional()?;

@@ -27,9 +27,8 @@ use crate::identity::Identity;
 use crate::matching::{Reason, common_scheme, reasons};
 use crate::refusal::find;
 use crate::request::CertificateRequest;
-use crate::selector::{Prepared, Source};
+use crate::selector::{GuardedKey, Prepared, Source};
 use crate::trace::{Trace, Traced};
-use crate::vault::{SealedKey, Vault};
 
 /// Sessions kept for resumption by one [`Resolver::config`].
 const SESSIONS: usize = 8;
@@ -95,12 +94,11 @@ impl Resolver {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let key = match (&prepared.selection, &prepared.key) {
-            (Some(selection), Some((sealed, vault))) => match &selection.answer {
+            (Some(selection), Some(key)) => match &selection.answer {
                 Answer::Identity(identity) => Some(StoredKey(Arc::new(Stored {
                     resolver: id,
                     certificate: identity.certificate().clone(),
-                    sealed: sealed.clone(),
-                    vault: vault.clone(),
+                    key: key.clone(),
                     opened: OnceLock::new(),
                 }))),
                 Answer::None => None,
@@ -177,6 +175,9 @@ impl Resolver {
         if key.is_locked() {
             return stand_in(Why::Locked);
         }
+        if let Err(error) = key.0.key.check() {
+            return stand_in(Why::Failed(Arc::new(error)));
+        }
         let chain = authorities.chain(certificate, requested.as_ref());
         let sent = std::iter::once(certificate).chain(chain.intermediates());
         let der = sent.map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
@@ -233,24 +234,23 @@ struct StoredKey(Arc<Stored>);
 struct Stored {
     resolver: u64,
     certificate: Certificate,
-    sealed: SealedKey,
-    vault: Arc<Vault>,
+    key: GuardedKey,
     opened: OnceLock<Arc<dyn SigningKey>>,
 }
 
 impl StoredKey {
     fn is_locked(&self) -> bool {
-        self.0.vault.is_locked()
+        self.0.key.is_locked()
     }
 
-    /// Opens the key, once; only if its public half is the certificate's.
+    /// Opens the key, once; only if its public half is the certificate's, and what selected it is authentic.
     fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
-        let Stored { certificate, sealed, vault, opened, .. } = &*self.0;
-        if let Some(key) = opened.get() {
-            return Ok(key);
+        let Stored { certificate, key, opened, .. } = &*self.0;
+        if let Some(known) = opened.get() {
+            return Ok(known);
         }
-        match vault.open(sealed).and_then(|key| key.signing_key(certificate)) {
-            Ok(key) => Ok(opened.get_or_init(|| key)),
+        match key.signing_key(certificate) {
+            Ok(new) => Ok(opened.get_or_init(|| new)),
             Err(Error::VaultLocked) => Err(other(Arc::new(Wish::Unlock))),
             Err(error) => Err(other(Arc::new(error))),
         }

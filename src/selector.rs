@@ -10,10 +10,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use self::considered::Considered;
+pub(crate) use self::selection::GuardedKey;
 pub use self::selection::{Prepared, Selection, Source, Standing};
 use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::clock::{Clock, Timestamp, WallClock};
-use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered};
+use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered, Remembering};
 use crate::error::Error;
 use crate::history::Use;
 use crate::identity::Identity;
@@ -124,7 +125,11 @@ impl Selector {
             (None, None) => (None, None),
         };
         let requires_tls13 = requires_tls13(&target, &look.rules, selection.as_ref());
-        let key = key.map(|key| (key, self.store.vault()));
+        let key = key.map(|Remembering { key, decision }| GuardedKey {
+            sealed: key,
+            vault: self.store.vault(),
+            conditions: vec![look.remembered.terms, decision],
+        });
         let terms = (look.remembered.settings, look.rules);
         Ok(Prepared {
             target,
@@ -355,7 +360,14 @@ impl Selector {
             Some(fingerprint) => {
                 let sealed = self.store.sealed_key(fingerprint)?;
                 let sealed = sealed.ok_or_else(|| Error::UnknownIdentity { id: fingerprint.to_string() })?;
-                Some((sealed, self.store.vault()))
+                let decision = match (&selection, &look.remembered.answer) {
+                    (Some(Selection { source: Source::Decision, .. }), Some((_, Some(remembering)))) => {
+                        Some(remembering.decision.clone())
+                    }
+                    _ => None,
+                };
+                let conditions = std::iter::once(look.remembered.terms).chain(decision).collect();
+                Some(GuardedKey { sealed, vault: self.store.vault(), conditions })
             }
         };
         let requires_tls13 = requires_tls13(target, &look.rules, selection.as_ref());
@@ -430,6 +442,9 @@ impl Selector {
             Reply::Nobody => return Err(considered.nobody()),
         };
         let lifetime = if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime };
+        if answer.fingerprint().is_some() && lifetime != Lifetime::Once {
+            self.unlock()?;
+        }
         self.store.remember(&mode.scope(destination), answer.fingerprint(), lifetime, self.clock.now())?;
         turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
         Ok(Selection::new(answer, Source::Ask))

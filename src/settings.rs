@@ -65,9 +65,9 @@ impl Store {
     /// Changes settings, as they are by now in the file.
     ///
     /// # Errors
-    /// Those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
-        self.transact(|db| {
+        self.change_terms(|db| {
             let mut settings = read_settings(db)?;
             change(&mut settings);
             db.execute(

@@ -3,6 +3,9 @@
 //! A rollback journal rather than a write-ahead log: one file is the whole store at rest, it can be copied and read from
 //! a read-only place, and what is written here is small and rare.
 
+mod authentic;
+mod vault_row;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -20,22 +23,24 @@ use crate::authority::{Authorities, Authority, Requested};
 use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::identity::{Identity, Import, NewIdentity};
+use crate::identity::{Identity, Import, NewIdentity, PrivateKey};
 use crate::name::{NameKey, is_unprintable};
 use crate::pkcs12::{self, Contents, KeyBag};
 use crate::rules::Rules;
 use crate::session::Session;
-use crate::vault::{Protection, SealedKey, Unlocker, Vault};
-use zeroize::Zeroizing;
+use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
+pub(crate) use authentic::{DecisionRow, authenticate_decisions, check_decisions, read_decision, terms};
+use vault_row::load_vault;
 
 /// "card", in the header of the database file.
 const APPLICATION_ID: i64 = 0x6361_7264;
 
 /// The migrations, in order. Add, never edit.
-static MIGRATIONS: [M<'static>; 3] = [
+static MIGRATIONS: [M<'static>; 4] = [
     M::up(include_str!("../migrations/0001_store.sql")),
     M::up(include_str!("../migrations/0002_generation.sql")),
     M::up(include_str!("../migrations/0003_rules.sql")),
+    M::up(include_str!("../migrations/0004_vault.sql")),
 ];
 
 /// How long to wait for another process.
@@ -62,6 +67,8 @@ pub(crate) struct Cache {
     generation: i64,
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
+    /// Digest of the rules and of which authorities are trusted.
+    terms: Option<[u8; 32]>,
     pub(crate) rules: Option<Arc<Rules>>,
 }
 
@@ -102,7 +109,7 @@ impl Store {
         check_is_ours(&connection, &path)?;
         prepare(&connection).map_err(failed)?;
         migrate(&mut connection, &path)?;
-        let vault = Self::load_vault(&connection, &path)?;
+        let vault = load_vault(&mut connection, &path)?;
         Ok(Self {
             path,
             connection: Mutex::new(connection),
@@ -122,51 +129,6 @@ impl Store {
         &self.session
     }
 
-    /// What encrypts the private keys.
-    pub fn vault(&self) -> Arc<Vault> {
-        locked(&self.vault).clone()
-    }
-
-    /// Unlocks the vault, if it is locked.
-    ///
-    /// # Errors
-    /// Those of [`Vault::unlock`], and of reading.
-    pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        let vault = self.vault();
-        if !vault.is_locked() {
-            return Ok(());
-        }
-        // Another process may have changed the password since
-        let current = self.with(read_vault)?.ok_or(Error::VaultDamaged)?;
-        let current = if current.is_row_of(&vault) { vault } else { Arc::new(current.into_vault()?) };
-        current.unlock(unlocker)?;
-        *locked(&self.vault) = current;
-        Ok(())
-    }
-
-    /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`.
-    ///
-    /// A store that had no password gets a new data key, under which every private key is sealed anew: the old one lay
-    /// open in the file, and in every copy of it.
-    ///
-    /// # Errors
-    /// Those of [`Vault::unlock`], and of writing; [`Error::SealedKey`] when a private key does not open.
-    pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        self.unlock(unlocker)?;
-        let old = self.vault();
-        let new = match (old.protection(), password) {
-            (Protection::None, Some(password)) => Vault::create()?.rewrapped(Some(password))?,
-            (_, password) => old.rewrapped(password)?,
-        };
-        let stored = self.transact(|db| match read_vault(db)? {
-            Some(row) if row.is_row_of(&old) => replace_vault(db, &old, &new).map(Ok),
-            _ => Ok(Err(Error::StoreBusy { path: self.path.clone() })),
-        })?;
-        stored?;
-        *locked(&self.vault) = Arc::new(new);
-        Ok(())
-    }
-
     /// Stores everything a file brought, or nothing. What is there already stays as it is.
     ///
     /// `name` is given to the identity, where there is but one; else each has its friendlyName or its common name. A
@@ -178,21 +140,15 @@ impl Store {
         if let Some(name) = name {
             check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
         }
-        let vault = self.vault();
-        let mut sealed = Vec::new();
-        for new in files.iter().flat_map(|import| &import.identities) {
-            sealed.push((new, vault.seal(&new.key)?));
-        }
-        let authorities: Vec<&Certificate> = files.iter().flat_map(|import| &import.authorities).collect();
-        self.transact(|db| {
+        self.transact_open(|db, vault| {
             let mut imported = Imported::default();
-            for (new, key) in &sealed {
-                match insert_identity(db, new, key, name, now)? {
+            for new in files.iter().flat_map(|import| &import.identities) {
+                match insert_identity(db, vault, new, name, now)? {
                     (identity, true) => imported.imported.push(identity),
                     (identity, false) => imported.already_present.push(identity),
                 }
             }
-            for authority in authorities {
+            for authority in files.iter().flat_map(|import| &import.authorities) {
                 if insert_authority(db, authority, false, now)? {
                     imported.authorities.push(authority.clone());
                 }
@@ -291,14 +247,26 @@ impl Store {
         })
     }
 
-    /// The private key of an identity, still sealed; `None` when the identity was removed meanwhile.
+    /// The private key of an identity, in the clear: for handing it out, not for handshakes. The vault is unlocked first, by
+    /// `unlocker`.
     ///
     /// # Errors
-    /// Those of reading.
-    pub fn sealed_key(&self, fingerprint: Fingerprint) -> Result<Option<SealedKey>, Error> {
+    /// Those of [`Self::unlock`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
+    /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
+    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
+        self.unlock(unlocker)?;
+        let sealed = self.sealed_key(identity.fingerprint())?;
+        let sealed = sealed.ok_or_else(|| Error::UnknownIdentity { id: identity.name().to_owned() })?;
+        let key = self.vault().open(&sealed)?;
+        key.check_fits(identity.certificate())?;
+        Ok(key)
+    }
+
+    /// The private key of an identity, still sealed; `None` when the identity was removed meanwhile.
+    pub(crate) fn sealed_key(&self, fingerprint: Fingerprint) -> Result<Option<SealedKey>, Error> {
         self.with(|db| {
-            let mut query = db.prepare_cached("SELECT private_key FROM identities WHERE fingerprint = ?1")?;
-            query.query_row([fingerprint.as_bytes()], |row| row.get(0).map(SealedKey)).optional()
+            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
+            query.query_row([fingerprint.as_bytes()], sealed_key).optional()
         })
     }
 
@@ -306,8 +274,7 @@ impl Store {
     /// unlocked first, by `unlocker`.
     ///
     /// # Errors
-    /// Those of [`Vault::unlock`] and [`Vault::open`], and of reading; [`Error::UnknownIdentity`] when it was removed
-    /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is exported.
+    /// Those of [`Self::private_key`], and of writing PKCS#12.
     pub fn export(
         &self,
         identity: &Identity,
@@ -315,11 +282,7 @@ impl Store {
         protection: pkcs12::Protection,
         unlocker: &dyn Unlocker,
     ) -> Result<Vec<u8>, Error> {
-        self.unlock(unlocker)?;
-        let vault = self.vault();
-        let sealed = self.sealed_key(identity.fingerprint())?;
-        let key = vault.open(&sealed.ok_or_else(|| Error::UnknownIdentity { id: identity.name().to_owned() })?)?;
-        key.check_fits(identity.certificate())?;
+        let key = self.private_key(identity, unlocker)?;
         let chain = self.authorities()?.chain(identity.certificate(), None);
         let chain: Vec<&[u8]> = chain.authorities.iter().map(|authority| authority.certificate.der()).collect();
         let entry = pkcs12::Entry {
@@ -335,7 +298,7 @@ impl Store {
     /// key, or issued for it. Returns whether there were any.
     ///
     /// # Errors
-    /// Those of [`Vault::unlock`] and [`Vault::open`], and of reading.
+    /// Those of [`Self::unlock`], and of reading; [`Error::SealedKey`].
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
@@ -356,13 +319,14 @@ impl Store {
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
+    /// [`Error::VaultLocked`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
     pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
-        let changed = self.transact(|db| {
-            let mut update = db.prepare_cached("UPDATE identities SET requires_tls13 = ?1 WHERE fingerprint = ?2")?;
-            update.execute(params![required, identity.as_bytes()])
-        })?;
-        if changed == 1 { Ok(()) } else { Err(Error::UnknownIdentity { id: identity.to_string() }) }
+        self.transact_open(|db, vault| {
+            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
+            let key = query.query_row([identity.as_bytes()], sealed_key).optional()?;
+            let key = key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))?;
+            rewrite_key(db, vault, &key, KeyRow { requires_tls13: required, ..key.row.clone() })
+        })
     }
 
     /// Removes identities, with the decisions on them. All of them or none.
@@ -397,9 +361,9 @@ impl Store {
     /// Stores CA certificates as trusted, all or none. Those that are there already become trusted.
     ///
     /// # Errors
-    /// Those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
     pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
-        self.transact(|db| {
+        self.change_terms(|db| {
             for certificate in certificates {
                 if !insert_authority(db, certificate, true, now)? {
                     let fingerprint = certificate.fingerprint();
@@ -464,19 +428,6 @@ impl Store {
             moment.commit()?;
             Ok(done)
         })
-    }
-
-    fn load_vault(connection: &Connection, path: &Path) -> Result<Vault, Error> {
-        let failed = |error| store_error(path, error);
-        if let Some(row) = read_vault(connection).map_err(failed)? {
-            return row.into_vault();
-        }
-        let created = Vault::create()?;
-        let (protection, data_key) = created.row();
-        // OR IGNORE: of two processes that make one store, the first makes the vault
-        let insert = "INSERT OR IGNORE INTO vault (id, protection, data_key) VALUES (1, ?1, ?2)";
-        connection.execute(insert, params![protection_text(protection), data_key]).map_err(failed)?;
-        read_vault(connection).map_err(failed)?.ok_or(Error::VaultDamaged)?.into_vault()
     }
 }
 
@@ -586,60 +537,32 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The row of the vault.
-struct VaultRow {
-    protection: String,
-    data_key: Zeroizing<Vec<u8>>,
+/// Takes an error of this library through SQLite's.
+pub(crate) fn as_rusqlite(error: Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-impl VaultRow {
-    fn is_row_of(&self, vault: &Vault) -> bool {
-        let (protection, data_key) = vault.row();
-        self.protection == protection_text(protection) && *self.data_key == data_key
-    }
+/// For [`sealed_key`].
+const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key FROM identities";
 
-    fn into_vault(self) -> Result<Vault, Error> {
-        let protection = match self.protection.as_str() {
-            "none" => Protection::None,
-            "password" => Protection::Password,
-            _ => return Err(Error::VaultDamaged),
-        };
-        Vault::from_row(protection, self.data_key)
-    }
+pub(crate) fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
+    Ok(SealedKey {
+        row: KeyRow {
+            id: row.get(0)?,
+            fingerprint: Fingerprint::from_bytes(row.get(1)?),
+            name: row.get(2)?,
+            requires_tls13: row.get(3)?,
+        },
+        sealed: row.get(4)?,
+    })
 }
 
-fn read_vault(db: &Connection) -> rusqlite::Result<Option<VaultRow>> {
-    let mut query = db.prepare("SELECT protection, data_key FROM vault")?;
-    let parse = |row: &Row<'_>| Ok(VaultRow { protection: row.get(0)?, data_key: Zeroizing::new(row.get(1)?) });
-    query.query_row([], parse).optional()
-}
-
-/// Writes the vault's row, and every private key sealed anew where the data key is another.
-fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<()> {
-    let (protection, data_key) = new.row();
-    db.execute("UPDATE vault SET protection = ?1, data_key = ?2", params![protection_text(protection), data_key])?;
-    if old.shares_data_key(new) {
-        return Ok(());
-    }
-    let mut query = db.prepare("SELECT id, private_key FROM identities")?;
-    let sealed: Vec<(i64, Vec<u8>)> =
-        query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
-    let mut update = db.prepare("UPDATE identities SET private_key = ?1 WHERE id = ?2")?;
-    for (id, key) in sealed {
-        let resealed = old
-            .open(&SealedKey(key))
-            .and_then(|key| new.seal(&key))
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        update.execute(params![resealed.0, id])?;
-    }
-    Ok(())
-}
-
-fn protection_text(protection: Protection) -> &'static str {
-    match protection {
-        Protection::None => "none",
-        Protection::Password => "password",
-    }
+/// Changes what a private key is bound to, and with it what the row says.
+fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
+    let sealed = vault.open(key).and_then(|opened| vault.seal(&row, &opened)).map_err(as_rusqlite)?;
+    let mut update =
+        db.prepare_cached("UPDATE identities SET name = ?1, requires_tls13 = ?2, private_key = ?3 WHERE id = ?4")?;
+    update.execute(params![row.name, row.requires_tls13, sealed, row.id]).map(drop)
 }
 
 const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13 FROM identities";
@@ -698,8 +621,8 @@ fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {
 /// The identity as it is stored now, and whether it is new.
 fn insert_identity(
     db: &Connection,
+    vault: &Vault,
     new: &NewIdentity,
-    key: &SealedKey,
     name: Option<&str>,
     now: Timestamp,
 ) -> rusqlite::Result<(Arc<Identity>, bool)> {
@@ -713,23 +636,32 @@ fn insert_identity(
         Some(given) if is_free(db, given)? => given.to_owned(),
         Some(given) => {
             let taken = Error::Name { name: given.to_owned(), reason: "another identity has it".to_owned() };
-            return Err(rusqlite::Error::ToSqlConversionFailure(Box::new(taken)));
+            return Err(as_rusqlite(taken));
         }
     };
+    let row = KeyRow { id: next_id(db)?, fingerprint: certificate.fingerprint(), name, requires_tls13: false };
+    let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO identities (fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
-         VALUES (:fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at)",
+        "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
+         VALUES (:id, :fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at)",
     )?;
     insert.execute(named_params! {
+        ":id": row.id,
         ":fingerprint": certificate.fingerprint().as_bytes(),
-        ":name": name,
+        ":name": row.name,
         ":certificate": certificate.der(),
-        ":private_key": key.0,
+        ":private_key": sealed,
         ":subject_key": certificate.subject_key().as_bytes(),
         ":issuer_key": certificate.issuer_key().as_bytes(),
         ":added_at": now.0,
     })?;
-    Ok((Arc::new(Identity::new(name, certificate.clone(), false)), true))
+    Ok((Arc::new(Identity::new(row.name, certificate.clone(), false)), true))
+}
+
+/// The number that the next identity gets: a key is bound to it, so it has to be known first. Never one that was given before.
+fn next_id(db: &Connection) -> rusqlite::Result<i64> {
+    let mut last = db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'identities'")?;
+    Ok(last.query_row([], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0) + 1)
 }
 
 /// Whether it is new.

@@ -3,14 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::sign::SigningKey;
+
 use crate::authority::Authorities;
+use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::decisions::Answer;
+use crate::error::Error;
 use crate::matching::is_valid_at;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::rules::Rules;
 use crate::settings::Settings;
-use crate::vault::{SealedKey, Vault};
+use crate::vault::{Authenticated, SealedKey, Vault};
 
 /// Why an answer is what it is. Displayed as in the JSON of `explain` and `history`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,13 +74,50 @@ pub struct Prepared {
     pub(crate) target: Target,
     pub(crate) selection: Option<Selection>,
     pub(crate) authorities: Arc<Authorities>,
-    pub(crate) key: Option<(SealedKey, Arc<Vault>)>,
+    pub(crate) key: Option<GuardedKey>,
     /// Whether the identity goes out in TLS 1.3 only.
     pub(crate) requires_tls13: bool,
     /// The only request it answers: what a rule said to one, or that nothing fits it, says nothing of another.
     pub(crate) request: Option<CertificateRequest>,
     /// What it was selected under.
     pub(super) terms: (Settings, Arc<Rules>),
+}
+
+/// A private key with what has to be authentic before it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct GuardedKey {
+    pub(super) sealed: SealedKey,
+    pub(super) vault: Arc<Vault>,
+    /// The decision that says so, and the terms of the store, which might have said otherwise.
+    pub(super) conditions: Vec<Authenticated>,
+}
+
+impl GuardedKey {
+    /// Whether it cannot be opened yet.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.vault.is_locked()
+    }
+
+    /// Whether it was the owner of the store who said that this key is used.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], [`Error::VaultLocked`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.conditions.iter().try_for_each(|condition| self.vault.check(condition))
+    }
+
+    /// The key, to sign with; only if its public half is that of `certificate`.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`] and [`Vault::signing_key`].
+    pub(crate) fn signing_key(&self, certificate: &Certificate) -> Result<Arc<dyn SigningKey>, Error> {
+        self.check()?;
+        self.vault.signing_key(&self.sealed, certificate)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.sealed == other.sealed && self.conditions == other.conditions
+    }
 }
 
 impl Prepared {
@@ -107,11 +148,15 @@ impl Prepared {
     }
 
     fn sends_the_same(&self, other: &Self) -> bool {
-        let sealed = |prepared: &Self| prepared.key.as_ref().map(|(key, _)| key.clone());
+        let same_key = match (&self.key, &other.key) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => ours.is_same(theirs),
+            _ => false,
+        };
         self.selection == other.selection
             && self.requires_tls13 == other.requires_tls13
             && self.request == other.request
-            && sealed(self) == sealed(other)
+            && same_key
     }
 
     fn is_selected_again(&self, now: &Self, at: Timestamp) -> bool {

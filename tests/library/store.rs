@@ -9,6 +9,7 @@ use cardcase::error::Error;
 use cardcase::identity::Import;
 use cardcase::request::Destination;
 use cardcase::store::Store;
+use cardcase::vault::NoUnlocker;
 use rusqlite::Connection;
 
 use crate::people::{PASSWORD, Typist};
@@ -57,8 +58,7 @@ fn what_was_imported_is_there_after_reopening() {
     let store = home.open();
     let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
     assert_eq!((identity.name(), identity.certificate()), ("Person", &leaf.certificate));
-    let sealed = store.sealed_key(leaf.fingerprint()).unwrap().unwrap();
-    assert_eq!(store.vault().open(&sealed).unwrap().pkcs8(), leaf.pkcs8);
+    assert_eq!(store.private_key(&identity, &NoUnlocker).unwrap().pkcs8(), leaf.pkcs8);
     let [authority] = &store.list_authorities().unwrap()[..] else { panic!("one authority") };
     assert_eq!((&authority.certificate, authority.trusted), (&root.certificate, false));
 }
@@ -296,7 +296,7 @@ fn removing_an_identity_takes_its_decisions_along() {
     store.remove(&[gone.fingerprint()]).unwrap();
     let hosts: Vec<String> = store.decisions().unwrap().into_iter().map(|decision| decision.scope.host).collect();
     assert_eq!(hosts, ["c.example", "d.example"]);
-    assert_eq!((names(&store), store.sealed_key(gone.fingerprint()).unwrap()), (vec!["stays".to_owned()], None));
+    assert_eq!(names(&store), ["stays"]);
 }
 
 #[test]
@@ -395,8 +395,8 @@ fn a_store_is_made_once_by_many_at_once() {
     });
     stores[0].import(vec![import([&leaf], [])], None, NOW).unwrap();
     for store in &stores {
-        let sealed = store.sealed_key(leaf.fingerprint()).unwrap().unwrap();
-        assert_eq!(store.vault().open(&sealed).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
+        let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
+        assert_eq!(store.private_key(&identity, &NoUnlocker).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
     }
 }
 
@@ -408,6 +408,6 @@ fn a_locked_vault_takes_no_import() {
     let store = home.open();
     assert!(matches!(store.import(vec![import([&leaf], [])], None, NOW), Err(Error::VaultLocked)));
     assert_eq!(names(&store), [""; 0]);
-    store.vault().unlock(&Typist).unwrap();
+    store.unlock(&Typist).unwrap();
     store.import(vec![import([&leaf], [])], None, NOW).unwrap();
 }

@@ -51,6 +51,13 @@ impl App {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// The store with its vault open, for what is written with an authentication code.
+    pub(crate) fn unlocked_store(&self) -> Result<&Arc<Store>, Failure> {
+        let store = self.store()?;
+        store.unlock(&*self.unlocker()?)?;
+        Ok(store)
+    }
+
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
         match self.common.mode {
             Some(mode) => Ok(mode),

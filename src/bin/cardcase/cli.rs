@@ -91,6 +91,8 @@ pub(crate) enum Command {
     History(History),
     /// Set, change or (when it is empty) remove the primary password
     Password(Password),
+    /// Take settings, rules, trusted authorities and decisions for yours as they are, after something else changed them
+    Accept,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod accept;
 pub(crate) mod authorities;
 pub(crate) mod config;
 pub(crate) mod decisions;

@@ -57,6 +57,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Trust(args) => commands::trust::run(app, &args),
         Command::Authorities => commands::authorities::run(app),
         Command::History(args) => commands::history::run(app, &args),
+        Command::Accept => commands::accept::run(app),
         Command::Password(args) => commands::password::run(app, &args),
     }
 }

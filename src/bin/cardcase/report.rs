@@ -101,8 +101,11 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
         Error::VaultLocked => "give the password in a file: --primary-password-file FILE",
-        Error::KeyMismatch { .. } | Error::SealedKey => {
+        Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
             "import the identity again from its file, after: cardcase remove ID"
+        }
+        Error::NotAuthentic { .. } => {
+            "look at it (cardcase decisions, config, rules, authorities), mend what is not yours, then: cardcase accept"
         }
         Error::CertificateWithoutKey { .. } => "export it again together with its private key",
         Error::KeyWithoutCertificate { .. } => "export it again together with its certificate",

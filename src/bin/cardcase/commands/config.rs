@@ -58,7 +58,7 @@ fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
             Box::new(move |settings| settings.prompt_on_multiple = on)
         }
     };
-    Ok(app.store()?.change_settings(change)?)
+    Ok(app.unlocked_store()?.change_settings(change)?)
 }
 
 fn switch(key: Setting, text: &str) -> Result<bool, Failure> {

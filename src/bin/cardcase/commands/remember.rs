@@ -18,5 +18,8 @@ pub(crate) fn run(app: &App, args: &Remember) -> Result<(), Failure> {
         StoredLifetime::Session => Lifetime::Session,
         StoredLifetime::Permanent => Lifetime::Permanent,
     };
+    if identity.is_some() {
+        app.unlocked_store()?;
+    }
     Ok(store.remember(&scope, identity, lifetime, app.now())?)
 }

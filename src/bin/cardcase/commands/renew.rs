@@ -15,7 +15,7 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
 
 /// Lets `new` take over what is remembered for `old`, and says what that is.
 pub(crate) fn take_over(app: &App, old: &Identity, new: &Identity) -> Result<(), Failure> {
-    let scopes = app.store()?.renew(old.fingerprint(), new.fingerprint())?;
+    let scopes = app.unlocked_store()?.renew(old.fingerprint(), new.fingerprint())?;
     let old = format!("{:?} ({})", old.name(), old.fingerprint().short());
     app.note(&match scopes.as_slice() {
         [] => format!("nothing is remembered for {old}"),

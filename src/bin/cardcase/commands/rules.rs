@@ -89,7 +89,7 @@ fn does(rule: &Rule) -> &'static str {
 
 fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
     let rule = Rule::parse(&entry(args)?)?;
-    let numbers = app.store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
+    let numbers = app.unlocked_store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
     for number in numbers {
         app.note(&format!("rule {number}: {rule}"));
     }
@@ -147,7 +147,7 @@ fn principal_filter(constraints: &[String]) -> Result<Value, Failure> {
 }
 
 fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
-    let removed = app.store()?.remove_rules(&args.numbers)?;
+    let removed = app.unlocked_store()?.remove_rules(&args.numbers)?;
     for rule in removed {
         app.note(&format!("removed: {rule}"));
     }
@@ -160,7 +160,7 @@ fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     for skipped in &policy.skipped {
         app.warn(&format!("passed over: {skipped}"));
     }
-    let store = app.store()?;
+    let store = app.unlocked_store()?;
     let numbers = store.add_rules(&policy.rules, app.now())?;
     if let Some(prompt) = policy.prompt_on_multiple {
         store.change_settings(|settings| settings.prompt_on_multiple = prompt)?;

@@ -19,7 +19,7 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
         Err(Error::UnknownAuthority { .. }) => authorities_of(app, path)?,
         Err(error) => return Err(error.into()),
     };
-    store.trust(&certificates, app.now())?;
+    app.unlocked_store()?.trust(&certificates, app.now())?;
     for certificate in &certificates {
         app.note(&format!("{} verifies servers from now on", certificate.subject()));
     }

@@ -1,0 +1,192 @@
+//! Authentication codes of the store: over decisions, and over its terms, which are what is selected or trusted without
+//! anybody being asked: the settings, the rules, and the authorities that verify servers.
+//!
+//! Whoever changes the file without being able to open its vault cannot make them, so that no key is used because of what
+//! was written behind the owner's back. What is put back as it once was, and a decision or a whole store that was taken
+//! away, they do not show.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, params};
+use sha2::{Digest, Sha256};
+
+use super::vault_row::read_vault;
+use super::{Cache, Store, as_rusqlite};
+use crate::certificate::Fingerprint;
+use crate::error::Error;
+use crate::request::in_brackets;
+use crate::vault::{Authenticated, Message, Vault};
+
+/// A decision for an identity, as far as it says what is sent where.
+pub(crate) struct DecisionRow<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: Option<u16>,
+    pub(crate) identity: i64,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) decided_at: i64,
+}
+
+impl DecisionRow<'_> {
+    pub(crate) fn message(&self) -> Message {
+        Message::new("decision")
+            .field(self.host.as_bytes())
+            .optional(self.port.map(u16::to_be_bytes).as_ref().map(<[u8; 2]>::as_slice))
+            .number(self.identity)
+            .field(self.fingerprint.as_bytes())
+            .optional(self.session.map(str::as_bytes))
+            .number(self.decided_at)
+    }
+}
+
+/// Decisions for identities, for [`read_decision`].
+pub(crate) const DECISIONS: &str =
+    "SELECT d.host, d.port, d.identity, i.fingerprint, d.session, d.decided_at, d.mac, d.id
+    FROM decisions d JOIN identities i ON i.id = d.identity";
+
+/// The number of a decision, and what has to be authentic before it counts.
+pub(crate) fn read_decision(row: &Row<'_>) -> rusqlite::Result<(i64, Authenticated)> {
+    let (host, session): (String, Option<String>) = (row.get(0)?, row.get(4)?);
+    let decision = DecisionRow {
+        host: &host,
+        port: row.get(1)?,
+        identity: row.get(2)?,
+        fingerprint: Fingerprint::from_bytes(row.get(3)?),
+        session: session.as_deref(),
+        decided_at: row.get(5)?,
+    };
+    let what = match decision.port {
+        None => format!("the decision for {host}"),
+        Some(port) => format!("the decision for {}:{port}", in_brackets(&host)),
+    };
+    Ok((row.get(7)?, Authenticated { what, message: decision.message(), code: row.get(6)? }))
+}
+
+/// The terms as they stand, and their code.
+pub(crate) fn terms(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Authenticated> {
+    let in_force = match cache.terms {
+        Some(known) => known,
+        None => *cache.terms.insert(digest(db)?),
+    };
+    read_terms(db, in_force)
+}
+
+/// The digest of what changes seldom and may be long.
+fn digest(db: &Connection) -> rusqlite::Result<[u8; 32]> {
+    let mut message = Sha256::new();
+    let mut rules = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
+    let mut rows = rules.query([])?;
+    while let Some(row) = rows.next()? {
+        let (number, rule): (i64, String) = (row.get(0)?, row.get(1)?);
+        message.update(number.to_be_bytes());
+        message.update((rule.len() as u64).to_be_bytes());
+        message.update(rule);
+    }
+    let mut trusted = db.prepare_cached("SELECT fingerprint FROM authorities WHERE trusted ORDER BY fingerprint")?;
+    let mut rows = trusted.query([])?;
+    // A number that no rule has keeps the two apart
+    message.update((-1_i64).to_be_bytes());
+    while let Some(row) = rows.next()? {
+        message.update(row.get::<_, [u8; 32]>(0)?);
+    }
+    Ok(message.finalize().into())
+}
+
+fn read_terms(db: &Connection, digest: [u8; 32]) -> rusqlite::Result<Authenticated> {
+    let mut query = db.prepare_cached(
+        "SELECT mode, select_automatically, use_single_candidate, prompt_on_multiple, mac FROM settings",
+    )?;
+    query.query_row([], |row| {
+        let message = Message::new("terms")
+            .field(row.get::<_, String>(0)?.as_bytes())
+            .number(row.get(1)?)
+            .number(row.get(2)?)
+            .number(row.get(3)?)
+            .field(&digest);
+        let what = "what is selected without asking (settings, rules, trusted authorities)".to_owned();
+        Ok(Authenticated { what, message, code: row.get(4)? })
+    })
+}
+
+/// Makes the terms as they are by now authentic.
+pub(super) fn authenticate_terms(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+    let terms = read_terms(db, digest(db)?)?;
+    let code = vault.authenticate(&terms.message).map_err(as_rusqlite)?;
+    db.execute("UPDATE settings SET mac = ?1", [code]).map(drop)
+}
+
+/// The decisions for an identity, or for any, with their numbers.
+fn decisions(db: &Connection, identity: Option<i64>) -> rusqlite::Result<Vec<(i64, Authenticated)>> {
+    let mut query = db.prepare_cached(&format!("{DECISIONS} WHERE ?1 IS NULL OR d.identity = ?1"))?;
+    query.query_map([identity], read_decision)?.collect()
+}
+
+/// Whether the decisions for an identity, or for any, are authentic.
+pub(crate) fn check_decisions(db: &Connection, vault: &Vault, identity: Option<i64>) -> rusqlite::Result<()> {
+    decisions(db, identity)?.iter().try_for_each(|(_, decision)| vault.check(decision)).map_err(as_rusqlite)
+}
+
+/// Makes the decisions for an identity, or for any, authentic.
+pub(crate) fn authenticate_decisions(db: &Connection, vault: &Vault, identity: Option<i64>) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached("UPDATE decisions SET mac = ?1 WHERE id = ?2")?;
+    for (id, decision) in decisions(db, identity)? {
+        update.execute(params![vault.authenticate(&decision.message).map_err(as_rusqlite)?, id])?;
+    }
+    Ok(())
+}
+
+/// Whether the terms are authentic.
+pub(super) fn check_terms(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+    vault.check(&read_terms(db, digest(db)?)?).map_err(as_rusqlite)
+}
+
+impl Store {
+    /// Changes the terms, all or nothing, if they are authentic.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
+    pub(crate) fn change_terms<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.transact_open(|db, vault| {
+            check_terms(db, vault)?;
+            let changed = change(db)?;
+            authenticate_terms(db, vault)?;
+            Ok(changed)
+        })
+    }
+
+    /// Takes the settings, the rules, the trusted authorities and the decisions for the owner's own, as they are now. For
+    /// after somebody looked at them, because a selection ended with [`Error::NotAuthentic`].
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], and those of writing.
+    pub fn accept_terms(&self) -> Result<(), Error> {
+        self.transact_open(|db, vault| {
+            authenticate_decisions(db, vault, None)?;
+            authenticate_terms(db, vault)
+        })
+    }
+
+    /// Runs statements that write, all or none, with the vault as it is in the file by then: another process may have set a
+    /// primary password, with a new data key.
+    pub(crate) fn transact_open<T>(
+        &self,
+        work: impl FnOnce(&Connection, &Vault) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.transact(|db| {
+            let vault = self.current_vault(db)?;
+            work(db, &vault)
+        })
+    }
+
+    /// The vault as it is in the file by now.
+    pub(crate) fn current_vault(&self, db: &Connection) -> rusqlite::Result<Arc<Vault>> {
+        let kept = read_vault(db)?.ok_or_else(|| as_rusqlite(Error::VaultDamaged))?;
+        let known = self.vault();
+        if known.kept() == &kept {
+            return Ok(known);
+        }
+        let current = Arc::new(Vault::new(kept));
+        self.replace(current.clone());
+        Ok(current)
+    }
+}

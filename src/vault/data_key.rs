@@ -1,0 +1,220 @@
+//! The data key, and what is done with it: sealing private keys, and authenticating rows of the store.
+//!
+//! It is never used itself. A key for each purpose is derived from it by HMAC-SHA-256 (RFC 2104), as HKDF-Expand (RFC 5869)
+//! does for one block.
+
+use std::fmt;
+
+use aes_gcm::aead::{Aead, KeyInit as _, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::certificate::Fingerprint;
+use crate::error::Error;
+
+/// Of AES-GCM, in bytes.
+const NONCE: usize = 12;
+
+/// The first byte of what is sealed. Encrypted PKCS#8, which came before, begins with a SEQUENCE.
+const FORM: u8 = 2;
+
+/// 256 random bits, one for each store.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct DataKey(Zeroizing<[u8; 32]>);
+
+/// The row that a sealed key stands in. A key opens in this row only: not beside another certificate, under another name,
+/// or where TLS 1.3 is no longer demanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRow {
+    pub(crate) id: i64,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) name: String,
+    pub(crate) requires_tls13: bool,
+}
+
+/// A private key as it lies in the store, with the row it is bound to.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SealedKey {
+    pub(crate) row: KeyRow,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// What an authentication code covers: fields, none of which can be taken for a part of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message(Vec<u8>);
+
+impl DataKey {
+    pub(crate) fn random() -> Result<Self, Error> {
+        random_bytes().map(Zeroizing::new).map(Self)
+    }
+
+    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Zeroizing::new).map(Self)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A random nonce is used once: at the 2^32 keys that NIST SP 800-38D allows no store arrives.
+    pub(super) fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error> {
+        let sealed = encrypt(&self.derived(b"sealing"), &row.message(), pkcs8)?;
+        Ok([&[FORM], sealed.as_slice()].concat())
+    }
+
+    pub(super) fn open(&self, key: &SealedKey) -> Option<Zeroizing<Vec<u8>>> {
+        let sealed = key.sealed.strip_prefix(&[FORM])?;
+        decrypt(&self.derived(b"sealing"), &key.row.message(), sealed)
+    }
+
+    pub(super) fn mac(&self, message: &Message) -> [u8; 32] {
+        self.hmac(b"authentication", &message.0).finalize().into_bytes().into()
+    }
+
+    /// In constant time.
+    pub(super) fn verify(&self, message: &Message, code: &[u8]) -> bool {
+        self.hmac(b"authentication", &message.0).verify_slice(code).is_ok()
+    }
+
+    fn hmac(&self, purpose: &[u8], message: &[u8]) -> Hmac<Sha256> {
+        with_key(&*self.derived(purpose)).chain_update(message)
+    }
+
+    fn derived(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        let derived = with_key(&*self.0).chain_update(b"cardcase ").chain_update(purpose).chain_update([1]);
+        Zeroizing::new(derived.finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DataKey(..)")
+    }
+}
+
+impl fmt::Debug for SealedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedKey").field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+impl KeyRow {
+    fn message(&self) -> Message {
+        Message::new("private key")
+            .number(self.id)
+            .field(self.fingerprint.as_bytes())
+            .field(self.name.as_bytes())
+            .number(self.requires_tls13.into())
+    }
+}
+
+impl Message {
+    /// What it says of the fields that follow: no message of one kind passes for one of another.
+    pub(crate) fn new(kind: &str) -> Self {
+        Self(Vec::new()).field(kind.as_bytes())
+    }
+
+    pub(crate) fn field(mut self, bytes: &[u8]) -> Self {
+        self.0.extend((bytes.len() as u64).to_be_bytes());
+        self.0.extend(bytes);
+        self
+    }
+
+    pub(crate) fn number(self, number: i64) -> Self {
+        self.field(&number.to_be_bytes())
+    }
+
+    /// A field that may be absent, which is not the same as empty.
+    pub(crate) fn optional(self, bytes: Option<&[u8]>) -> Self {
+        match bytes {
+            None => self.field(b"none"),
+            Some(bytes) => self.field(b"some").field(bytes),
+        }
+    }
+}
+
+/// AES-256-GCM: nonce, ciphertext, tag.
+pub(super) fn encrypt(key: &[u8; 32], covered: &Message, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+    let nonce: [u8; NONCE] = random_bytes()?;
+    let payload = Payload { msg: plaintext, aad: &covered.0 };
+    let ciphertext = Aes256Gcm::new(key.into()).encrypt(&Nonce::from(nonce), payload);
+    let ciphertext = ciphertext.map_err(|error| Error::Sealing { detail: error.to_string() })?;
+    Ok([nonce.as_slice(), &ciphertext].concat())
+}
+
+/// `None` when this key did not encrypt it, or not with this beside it.
+pub(super) fn decrypt(key: &[u8; 32], covered: &Message, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE>()?;
+    let payload = Payload { msg: ciphertext, aad: &covered.0 };
+    Aes256Gcm::new(key.into()).decrypt(&Nonce::from(*nonce), payload).ok().map(Zeroizing::new)
+}
+
+pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    // Not from aws-lc-rs, which first gathers jitter of the processor for 35 ms: longer than an import takes
+    getrandom::fill(&mut bytes).map_err(|error| Error::Sealing { detail: format!("no randomness: {error}") })?;
+    Ok(bytes)
+}
+
+fn with_key(key: &[u8; 32]) -> Hmac<Sha256> {
+    // As long as a block of SHA-256, filled up with zeros: what RFC 2104 does with a shorter one, and cannot fail
+    let mut block = Zeroizing::new([0; 64]);
+    block[..32].copy_from_slice(key);
+    Hmac::<Sha256>::new((&*block).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> KeyRow {
+        KeyRow { id: 7, fingerprint: Fingerprint::from_bytes([7; 32]), name: "alice".to_owned(), requires_tls13: true }
+    }
+
+    #[test]
+    fn a_key_opens_in_its_own_row_only() {
+        let data_key = DataKey::random().unwrap();
+        let key = SealedKey { row: row(), sealed: data_key.seal(&row(), b"secret").unwrap() };
+        assert_eq!(**data_key.open(&key).unwrap(), *b"secret");
+        assert!(DataKey::random().unwrap().open(&key).is_none());
+        for changed in [
+            KeyRow { id: 8, ..row() },
+            KeyRow { fingerprint: Fingerprint::from_bytes([8; 32]), ..row() },
+            KeyRow { name: "bob".to_owned(), ..row() },
+            KeyRow { requires_tls13: false, ..row() },
+        ] {
+            assert!(data_key.open(&SealedKey { row: changed.clone(), ..key.clone() }).is_none(), "{changed:?}");
+        }
+        for at in 0..key.sealed.len() {
+            let mut flipped = key.clone();
+            flipped.sealed[at] ^= 1;
+            assert!(data_key.open(&flipped).is_none(), "{at}");
+            flipped.sealed.truncate(at);
+            assert!(data_key.open(&flipped).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn no_field_passes_for_a_part_of_another() {
+        let data_key = DataKey::random().unwrap();
+        let code = data_key.mac(&Message::new("x").field(b"ab").field(b"c"));
+        assert!(data_key.verify(&Message::new("x").field(b"ab").field(b"c"), &code));
+        for other in [
+            Message::new("x").field(b"a").field(b"bc"),
+            Message::new("xab").field(b"c"),
+            Message::new("x").field(b"ab").optional(Some(b"c")),
+            Message::new("x").field(b"abc"),
+        ] {
+            assert!(!data_key.verify(&other, &code), "{other:?}");
+        }
+        assert!(!data_key.verify(&Message::new("x").field(b"ab").field(b"c"), &code[..31]));
+    }
+
+    #[test]
+    fn nothing_secret_shows_in_debug_output() {
+        let data_key = DataKey::random().unwrap();
+        assert_eq!(format!("{data_key:?}"), "DataKey(..)");
+    }
+}
