@@ -445,7 +445,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Traced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.writing()?).poll_write(cx, data)
+        let done = ready!(Pin::new(self.writing()?).poll_write(cx, data));
+        Poll::Ready(self.written(done, &[io::IoSlice::new(data)]))
     }
 
     fn poll_write_vectored(
@@ -453,7 +454,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.writing()?).poll_write_vectored(cx, data)
+        let done = ready!(Pin::new(self.writing()?).poll_write_vectored(cx, data));
+        Poll::Ready(self.written(done, data))
     }
 
     fn is_write_vectored(&self) -> bool {
