@@ -302,6 +302,19 @@ impl Store {
         })
     }
 
+    /// An identity with its private key, both of one moment; `None` when it was removed meanwhile.
+    pub(crate) fn identity_with_key(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<(Arc<Identity>, SealedKey)>, Error> {
+        self.cached(|db, cache| {
+            let Some(id) = identity_id(db, fingerprint)? else { return Ok(None) };
+            let mut query = db.prepare_cached("SELECT private_key FROM identities WHERE id = ?1")?;
+            let key = query.query_row([id], |row| row.get(0).map(SealedKey))?;
+            Ok(Some((cached_identity(db, cache, id)?, key)))
+        })
+    }
+
     /// An identity as a PKCS#12 file, with the CA certificates above it as far as the store has them. The vault is
     /// unlocked first, by `unlocker`.
     ///

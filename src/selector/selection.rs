@@ -62,6 +62,16 @@ impl Selection {
     pub(super) fn by(rule: impl fmt::Display, answer: Answer) -> Self {
         Self { answer, source: Source::Rule, rule: Some(rule.to_string()) }
     }
+
+    /// Whether it answers one request, and says nothing of another.
+    pub(super) fn is_conditional(&self) -> bool {
+        matches!(self.source, Source::Rule | Source::NoCandidate)
+    }
+
+    /// Whether the store gave it, and may give another by now.
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.source == Source::Decision || self.is_conditional()
+    }
 }
 
 /// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
@@ -75,6 +85,8 @@ pub struct Prepared {
     pub(crate) requires_tls13: bool,
     /// The only request it answers: what a rule said to one, or that nothing fits it, says nothing of another.
     pub(crate) request: Option<CertificateRequest>,
+    /// Whether that request might have been answered otherwise in another version of TLS, of which a resolver is not told.
+    pub(super) only_this_version: bool,
     /// What it was selected under.
     pub(super) terms: (Settings, Arc<Rules>),
 }
@@ -121,7 +133,8 @@ impl Prepared {
         };
         let ((settings, rules), (settings_now, rules_now)) = (&self.terms, &now.terms);
         let same_terms = settings == settings_now && Arc::ptr_eq(rules, rules_now);
-        self.request.is_some() && now.selection.is_none() && self.target == now.target && same_terms && is_valid
+        let is_kept = self.request.is_some() && !self.only_this_version;
+        is_kept && now.selection.is_none() && self.target == now.target && same_terms && is_valid
     }
 }
 
