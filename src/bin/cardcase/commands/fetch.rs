@@ -231,7 +231,12 @@ impl<'a> Client<'a> {
     /// Lets a person choose anew what was refused; whether they did. Whoever named an identity on the command line, or
     /// wants none, is not asked.
     async fn choose_another(&self, asked: &Asked, refusal: Refusal) -> Result<bool, Failure> {
-        let chosen_by_us = matches!(asked.selection.source, Source::Decision | Source::Ask | Source::Rule);
+        let chosen_by_us = match asked.selection.source {
+            Source::Decision | Source::Ask => true,
+            // A rule that denies everything leaves nothing to choose
+            Source::Rule => asked.selection.answer != Answer::None,
+            _ => false,
+        };
         let Some(request) = asked.request.clone().filter(|_| chosen_by_us && self.app.can_ask()) else {
             return Ok(false);
         };
@@ -242,8 +247,10 @@ impl<'a> Client<'a> {
             here.push(Refused { answer: asked.selection.answer.clone(), refusal });
             here.clone()
         };
-        let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &refused));
+        let before = refused.clone();
+        let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &before));
         match chosen.await.map_err(|error| Failure::new(Code::Failed, error))? {
+            Ok(prepared) if prepared.selection().is_none_or(|selection| was_refused(selection, &refused)) => Ok(false),
             Ok(prepared) => {
                 self.chosen.borrow_mut().insert(prepared.destination().clone(), prepared);
                 Ok(true)
@@ -497,6 +504,12 @@ impl<'a> Client<'a> {
             self.app.warn(&format!("this use is not in the history: {error}"));
         }
     }
+}
+
+/// Whether an answer that nobody chose just now was refused before: sent once more it would be refused once more.
+fn was_refused(selection: &Selection, refused: &[Refused]) -> bool {
+    let sent = selection.answer.fingerprint();
+    selection.source != Source::Ask && refused.iter().any(|refused| refused.answer.fingerprint() == sent)
 }
 
 /// The failure of an exchange that ended too early.
