@@ -256,10 +256,14 @@ fn rules_are_listed_shown_and_removed_by_number() {
 #[test]
 fn what_is_no_rule_is_refused_and_changes_nothing() {
     let office = Office::new();
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 13] = [
         &["add", "*.example.com"],
         &["add", "ftp://example.com"],
         &["add", "https://example.com", "{"],
+        &["add", "https://example.com", r#"{"SUBJCET":{"CN":"alice"}}"#],
+        &["add", "https://example.com", r#"{"SUBJECT":{"cn":"alice","O":"Example"}}"#],
+        &["add", "https://example.com", r#"{"SUBJECT":{"CN":["alice"]}}"#],
+        &["add", r#"{"pattern":"*","filter":{"SUBJECT":{"CN":""}}}"#],
         &["add", "https://example.com", "--subject", "CN"],
         &["add", "https://example.com", "--subject", "X=y"],
         &["add", "https://example.com", "--subject", "CN=a", "--subject", "CN=b"],

@@ -88,7 +88,7 @@ fn does(rule: &Rule) -> &'static str {
 }
 
 fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
-    let rule = Rule::parse(&entry(args)?)?;
+    let rule = Rule::parse_typed(&entry(args)?)?;
     let numbers = app.store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
     for number in numbers {
         app.note(&format!("rule {number}: {rule}"));
