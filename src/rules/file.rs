@@ -54,17 +54,36 @@ impl Policy {
     /// [`Error::Policy`]: no JSON, no list of rules in it, too large; or an entry is broken that is none of Chrome's, which
     /// would deny or demand something and must not be passed over.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        Self::read(bytes, |policies| Err(format!("there is no {RULES} in it, {}", found(policies))))
+    }
+
+    /// The same of a managed policy that may be about other things alone, and has no rules then.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`].
+    pub fn parse_managed(bytes: &[u8]) -> Result<Self, Error> {
+        Self::read(bytes, |policies| match policies.keys().find(|name| name.eq_ignore_ascii_case(RULES)) {
+            Some(misspelled) => Err(format!("{misspelled:?} is written {RULES}")),
+            None => Ok(()),
+        })
+    }
+
+    /// `without_rules` tells whether an object may have no rules.
+    fn read(
+        bytes: &[u8],
+        without_rules: impl FnOnce(&Map<String, Value>) -> Result<(), String>,
+    ) -> Result<Self, Error> {
         let failed = |detail: String| Error::Policy { detail };
         if bytes.len() > Self::MAX_SIZE {
             return Err(failed(format!("it has more than {} bytes", Self::MAX_SIZE)));
         }
         let file = json::read(bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
         let entries = match &file {
-            Value::Array(entries) => entries,
+            Value::Array(entries) => entries.as_slice(),
             Value::Object(policies) => match policies.get(RULES) {
                 Some(Value::Array(entries)) => entries,
                 Some(_) => return Err(failed(format!("{RULES} is no list"))),
-                None => return Err(failed(format!("there is no {RULES} in it, {}", found(policies)))),
+                None => without_rules(policies).map(|()| [].as_slice()).map_err(failed)?,
             },
             _ => return Err(failed("it is neither a JSON object nor a list".to_owned())),
         };
@@ -157,6 +176,16 @@ mod tests {
     fn a_list_alone_is_taken_too() {
         let policy = Policy::parse(br#"["{\"pattern\":\"*\",\"filter\":{}}"]"#).unwrap();
         assert_eq!((policy.rules.len(), policy.prompt_on_multiple), (1, None));
+    }
+
+    #[test]
+    fn a_managed_policy_may_be_about_other_things() {
+        let policy = Policy::parse_managed(br#"{"HomepageLocation":"x","PromptOnMultipleMatchingCertificates":true}"#);
+        let policy = policy.unwrap();
+        assert_eq!((policy.rules.len(), policy.prompt_on_multiple), (0, Some(true)));
+        for broken in ["", "7", r#"{"AutoSelectCertificateForURLs": []}"#, r#"{"AutoSelectCertificateForUrls": {}}"#] {
+            assert!(Policy::parse_managed(broken.as_bytes()).is_err(), "{broken}");
+        }
     }
 
     #[test]
