@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cardcase::certificate::Certificate;
+use cardcase::decisions::Decision;
 use cardcase::identity::{Identity, Import as Paired};
 use cardcase::pkcs12::{self, Contents, Limits};
 use cardcase::store::Store;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::cli::Import;
-use crate::commands::renew::take_over;
+use crate::commands::renew;
 use crate::output::{IdentityJson, days_from, plain, print, print_json};
 use crate::report::{Code, Failure};
 use crate::{progress, terminal};
@@ -55,10 +56,19 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         files.push(pair(store, &*unlocker, &parts)?);
     }
     store.unlock(&*unlocker)?;
-    let done = store.import(files, args.name.as_deref(), app.now())?;
-    for new in &done.imported {
-        renew(app, store, new, args.renew)?;
-    }
+    let name = args.name.as_deref();
+    let done = if args.renew {
+        let (done, renewals) = store.import_and_renew(files, name, app.now())?;
+        renewals.iter().for_each(|renewal| renew::tell(app, renewal));
+        done
+    } else {
+        let done = store.import(files, name, app.now())?;
+        let decisions = store.decisions()?;
+        for new in done.imported.iter().chain(&done.already_present) {
+            hint_at_renewal(app, store, new, &decisions)?;
+        }
+        done
+    };
 
     let authorities = store.authorities()?;
     let now = app.now();
@@ -95,18 +105,17 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Lets a new identity take over from those that it renews, or says how.
-fn renew(app: &App, store: &Store, new: &Identity, asked_for: bool) -> Result<(), Failure> {
-    let decisions = if asked_for { Vec::new() } else { store.decisions()? };
+/// Says how an identity takes over from those that it renews.
+fn hint_at_renewal(app: &App, store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
     for old in store.renewed_by(new)? {
-        if asked_for {
-            take_over(app, &old, new)?;
-        } else if decisions.iter().any(|decision| decision.identity == Some(old.fingerprint())) {
-            let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
-            app.note(&format!(
-                "hint: it renews one that is remembered; to let it take over: cardcase renew {old} {new}"
-            ));
-        }
+        let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));
+        let what = match old.requires_tls13() && !new.requires_tls13() {
+            _ if is_remembered => "is remembered",
+            true => "goes out in TLS 1.3 only",
+            false => continue,
+        };
+        let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
+        app.note(&format!("hint: it renews one that {what}; to let it take over: cardcase renew {old} {new}"));
     }
     Ok(())
 }
