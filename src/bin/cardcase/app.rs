@@ -58,6 +58,11 @@ impl App {
         }
     }
 
+    /// What has to stand behind a command that is to be copied, for it to be about the same mode.
+    pub(crate) fn mode_flag(&self) -> String {
+        self.common.mode.map_or(String::new(), |mode| format!(" --mode {mode}"))
+    }
+
     /// A selector that asks at the terminal, unless nobody is to be asked.
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
         let chooser: Arc<dyn Chooser> =

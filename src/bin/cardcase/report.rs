@@ -126,14 +126,18 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
     }))
 }
 
-/// A path as a shell takes it.
+/// A path as a shell takes it, and as no command takes it for a flag.
 pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
+    if text.starts_with('-') && text != "-" { word(&format!("./{text}")) } else { word(&text) }
+}
+
+/// Any text as one word of a shell's.
+pub(crate) fn word(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
-    let path = if text.starts_with('-') && text != "-" { format!("./{text}") } else { text };
-    match !path.is_empty() && path.chars().all(is_plain) {
-        true => path,
-        false => format!("'{}'", path.replace('\'', r"'\''")),
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
@@ -146,7 +150,7 @@ mod tests {
         for (path, expected) in [
             ("/a/b-c_d.p12", "/a/b-c_d.p12"),
             ("-", "-"),
-            ("-x", "./-x"),
+            ("-x y", "'./-x y'"),
             ("My Keys.p12", "'My Keys.p12'"),
             ("it's", r"'it'\''s'"),
             ("$HOME", "'$HOME'"),
