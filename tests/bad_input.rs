@@ -382,3 +382,12 @@ fn a_hint_repeats_the_import_as_a_shell_takes_it() {
     let quoted = file.to_str().unwrap().replace('\'', r"'\''");
     run.expect(4).says(&[&format!("cardcase import '{quoted}' --name='my own' --renew --password-file FILE")]);
 }
+
+#[test]
+fn a_store_that_cannot_be_made_says_where_to_look() {
+    let machine = Cardcase::new();
+    let file = ca::write(machine.dir(), "no directory", "txt", "");
+    let store = file.join("cardcase.db");
+    let run = machine.command(["--store", store.to_str().unwrap(), "list"]).run();
+    run.expect(1).says(&[&format!("hint: see whether it is there, and yours to use: ls -ld '{}'", store.display())]);
+}

@@ -359,6 +359,18 @@ fn what_an_import_changes_and_what_not_is_said() {
 }
 
 #[test]
+fn an_import_that_fails_changes_nothing() {
+    let office = Office::new();
+    office.add("https://localhost", &[]);
+    let entries: Vec<_> = (0..10_000).map(|n| json!({ "pattern": format!("h{n}.example"), "filter": {} })).collect();
+    let policy = json!({ "AutoSelectCertificateForUrls": entries, "PromptOnMultipleMatchingCertificates": true });
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", policy.to_string());
+    office.rules(&["import", file.to_str().unwrap()]).expect(1).says(&["10000 rules at most"]);
+    let listed = office.scene.machine.json("rules");
+    assert_eq!((listed["rules"].as_array().unwrap().len(), &listed["prompt_on_multiple"]), (1, &json!(false)));
+}
+
+#[test]
 fn what_is_wrong_with_a_pattern_is_said_once() {
     let said = Office::new().rules(&["add", "*.example.com"]).expect(2).says(&["[*.]example.com"]).stderr;
     assert_eq!(said.matches("is no rule").count(), 1, "{said}");
