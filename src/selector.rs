@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use self::considered::Considered;
-pub use self::selection::{Prepared, Selection, Source, Standing};
+pub use self::selection::{Foreseen, Prepared, Selection, Source, Standing, WhyAsked};
 use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::clock::{Clock, Timestamp, WallClock};
 use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered};
@@ -248,15 +248,14 @@ impl Selector {
         self.prepared(&self.look(&target)?, &target, Some(selection), None)
     }
 
-    /// What would answer this request, without asking and without storing anything; `None` when the chooser would be
-    /// asked.
+    /// What would answer this request, or why the chooser would be asked; asks nobody and stores nothing.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Option<Selection>, Error> {
+    pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Foreseen, Error> {
         let target = target.into();
         let look = self.look(&target)?;
-        self.consider(&look, &target, request).unasked()
+        self.consider(&look, &target, request).foreseen()
     }
 
     /// Holds every identity of the store against a request.
@@ -296,7 +295,7 @@ impl Selector {
         }
         let Some((request, answer)) = &standing.answered else { return Ok(true) };
         let now = self.foresee(&target, request)?;
-        Ok(now.is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
+        Ok(now.selection().is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
     }
 
     /// The identities with keys of certain types under certain authorities (any, where none is named), best first, as

@@ -175,6 +175,17 @@ impl Store {
     /// # Errors
     /// [`Error::VaultLocked`] when the vault is still locked, [`Error::Name`], and those of writing.
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
+        Ok(self.import_and_then(files, name, now, |_, _| Ok(()))?.0)
+    }
+
+    /// `then` is done in the same transaction.
+    pub(crate) fn import_and_then<T>(
+        &self,
+        files: Vec<Import>,
+        name: Option<&str>,
+        now: Timestamp,
+        then: impl FnOnce(&Connection, &mut Imported) -> rusqlite::Result<T>,
+    ) -> Result<(Imported, T), Error> {
         if let Some(name) = name {
             check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
         }
@@ -197,7 +208,8 @@ impl Store {
                     imported.authorities.push(authority.clone());
                 }
             }
-            Ok(imported)
+            let done = then(db, &mut imported)?;
+            Ok((imported, done))
         })
     }
 
@@ -267,21 +279,6 @@ impl Store {
             Some(id) => cached_identity(db, cache, id).map(Some),
             None => Ok(None),
         })
-    }
-
-    /// The identities that this one renews ([`Identity::check_renewed_by`]), the one valid longest first.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
-        let mut old = self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
-            let rows = query.query_map([new.certificate().subject_key().as_bytes()], parse_identity)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        old.retain(|old| old.check_renewed_by(new).is_ok());
-        old.sort_by_key(|old| std::cmp::Reverse(old.certificate().not_after()));
-        Ok(old)
     }
 
     fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
@@ -698,6 +695,12 @@ pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
 pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
     let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
+}
+
+pub(crate) fn identities_of_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
+    let rows = query.query_map([subject.as_bytes()], parse_identity)?;
+    rows.collect()
 }
 
 fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {

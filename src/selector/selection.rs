@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::authority::Authorities;
+use crate::chooser::Unfit;
 use crate::clock::Timestamp;
 use crate::decisions::Answer;
 use crate::matching::is_valid_at;
@@ -71,6 +72,37 @@ impl Selection {
     /// Whether the store gave it, and may give another by now.
     pub(crate) fn is_looked_up(&self) -> bool {
         self.source == Source::Decision || self.is_conditional()
+    }
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug)]
+pub enum Foreseen {
+    /// It would be answered so, without asking.
+    Answered(Selection),
+    /// The chooser would be asked.
+    Asked(WhyAsked),
+}
+
+/// Why nothing answers without asking.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum WhyAsked {
+    /// Nothing is remembered, and no rule selects any of the identities that fit.
+    NothingSays,
+    /// What is remembered does not do.
+    Unfit(Box<Unfit>),
+    /// This rule, in words for a person, is not the only one or selects several, and then a person is to be asked.
+    SeveralSelected(String),
+}
+
+impl Foreseen {
+    /// The answer; `None` when the chooser would be asked.
+    pub fn selection(&self) -> Option<&Selection> {
+        match self {
+            Self::Answered(selection) => Some(selection),
+            Self::Asked(_) => None,
+        }
     }
 }
 

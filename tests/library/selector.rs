@@ -151,8 +151,9 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
     let request = request(&[Ca::root("Other").name()]);
     let answer = selected(selector.select(at("a.example"), &request).unwrap());
     assert_eq!(answer, (None, Source::NoCandidate));
-    let foreseen = selector.foresee(at("a.example"), &request).unwrap().unwrap();
-    assert_eq!((foreseen.answer, foreseen.source), (Answer::None, Source::NoCandidate));
+    let foreseen = selector.foresee(at("a.example"), &request).unwrap();
+    let foreseen = foreseen.selection().unwrap();
+    assert_eq!((foreseen.answer.clone(), foreseen.source), (Answer::None, Source::NoCandidate));
     assert_eq!((chooser.asked().len(), selector.store().decisions().unwrap().len()), (0, 0));
 }
 
@@ -613,7 +614,7 @@ fn foreseeing_asks_nobody() {
     let selector = selector(home.with([&leaf], []), &chooser);
     let foresee = || {
         let foreseen = selector.foresee(at("a.example"), &request(&[])).unwrap();
-        foreseen.map(|selection| (selection.answer, selection.source))
+        foreseen.selection().map(|selection| (selection.answer.clone(), selection.source))
     };
     assert_eq!(foresee(), None);
     let scope = Mode::Firefox.scope(&at("a.example"));

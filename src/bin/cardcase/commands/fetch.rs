@@ -375,7 +375,7 @@ impl<'a> Client<'a> {
             Selection { source: Source::NoCandidate, .. } => {
                 self.app
                     .warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
-                self.app.note(&format!("hint: cardcase explain {destination}"));
+                self.app.note(&format!("hint: {}", self.explain(destination)));
             }
             Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None } => {
                 self.app
@@ -421,8 +421,8 @@ impl<'a> Client<'a> {
         let mut failure = Failure::from(error);
         if let cardcase::Error::NobodyToAsk { .. } = error {
             failure.hints = vec![
-                format!("cardcase explain {destination}"),
-                format!("cardcase remember {} ID", self.scope(destination)),
+                self.explain(destination),
+                format!("cardcase remember {} ID{}", self.scope(destination), self.app.mode_flag()),
             ];
         }
         failure
@@ -477,14 +477,19 @@ impl<'a> Client<'a> {
             }
             (Answer::None, _) => (Code::Refused, format!("{destination} refused, as no certificate was sent: {why}")),
         };
-        let failure = Failure::new(code, message).hint(format_args!("cardcase explain {destination}"));
+        let failure = Failure::new(code, message).hint(self.explain(destination));
         match asked.selection.source {
             Source::Decision | Source::Ask => {
-                failure.hint(format_args!("to choose another: cardcase forget {}", self.scope(destination)))
+                let (scope, mode) = (self.scope(destination), self.app.mode_flag());
+                failure.hint(format_args!("to choose another: cardcase forget {scope}{mode}"))
             }
             Source::Rule => failure.hint("to see what answered: cardcase rules"),
             _ => failure,
         }
+    }
+
+    fn explain(&self, destination: &Destination) -> String {
+        format!("cardcase explain {destination}{}", self.app.mode_flag())
     }
 
     /// What a decision for this destination is remembered under, as it is typed.
