@@ -20,7 +20,7 @@ use console::style;
 
 use app::App;
 use cli::{Cli, Color, Command};
-use report::Failure;
+use report::{Code, Failure};
 
 fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
@@ -32,8 +32,12 @@ fn main() -> ExitCode {
         }
     }
     terminal::restore_on_signals();
+    let may_ask = !common.batch;
     match run(&App::new(common), command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if may_ask && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
+            report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))
+        }
         Err(failure) => report(&failure),
     }
 }
