@@ -134,16 +134,12 @@ impl Store {
         locked(&self.vault).clone()
     }
 
-    /// Unlocks the vault, if it is locked.
+    /// Unlocks the vault, if it is locked; anew, if another process has changed the password since.
     ///
     /// # Errors
     /// Those of [`Vault::unlock`], and of reading.
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         let vault = self.vault();
-        if !vault.is_locked() {
-            return Ok(());
-        }
-        // Another process may have changed the password since
         let current = self.with(read_vault)?.ok_or(Error::VaultDamaged)?;
         let current = if current.is_row_of(&vault) { vault } else { Arc::new(current.into_vault()?) };
         current.unlock(unlocker)?;
@@ -180,7 +176,8 @@ impl Store {
     /// taken name gets a number.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] when the vault is still locked, [`Error::Name`], and those of writing.
+    /// [`Error::VaultLocked`] when the vault is still locked, [`Error::StoreBusy`] also when another process changes the
+    /// primary password meanwhile, [`Error::Name`], and those of writing.
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         if let Some(name) = name {
             check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
@@ -192,6 +189,11 @@ impl Store {
         }
         let authorities: Vec<&Certificate> = files.iter().flat_map(|import| &import.authorities).collect();
         self.transact(|db| {
+            // What was sealed under a data key that another process has replaced since nobody would ever open
+            if !read_vault(db)?.is_some_and(|row| row.is_row_of(&vault)) {
+                let changed = Error::StoreBusy { path: self.path.clone() };
+                return Err(rusqlite::Error::ToSqlConversionFailure(Box::new(changed)));
+            }
             let mut imported = Imported::default();
             for (new, key) in &sealed {
                 match insert_identity(db, new, key, name, now)? {

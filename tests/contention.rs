@@ -7,9 +7,17 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use cardcase::clock::Timestamp;
+use cardcase::identity::Import;
+use cardcase::pkcs12::{Limits, Protection};
+use cardcase::session::Session;
+use cardcase::store::Store;
+use cardcase::vault::{NoUnlocker, Unlocker};
+use cardcase::{Error, pem};
 use serde_json::Value;
 use support::command::{Cardcase, Outcome};
 use support::scene::Scene;
+use zeroize::Zeroizing;
 
 /// At a time.
 const PROCESSES: usize = 32;
@@ -105,6 +113,7 @@ fn no_key_is_sealed_under_a_data_key_that_is_gone() {
                     // Another password by now; or it changed meanwhile
                     Some(6) => {}
                     Some(1) => drop(outcome.says(&["try again"])),
+                    Some(4) => drop(outcome.says(&["password"])),
                     _ => drop(outcome.expect(0)),
                 }
             }
@@ -128,6 +137,39 @@ fn no_key_is_sealed_under_a_data_key_that_is_gone() {
         run.arg(copy).args(["--password-file", password]).run().expect(0);
     }
     assert_is_intact(machine);
+}
+
+/// Who opened the store before it had a password seals under a data key that is gone once it has one.
+#[test]
+fn a_password_that_is_set_meanwhile_loses_no_key() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let alice = scene.hire("alice").fingerprint();
+    let store = Store::open(machine.store(), Session::in_directory(machine.dir().join("session"))).unwrap();
+    let password = machine.password_file("secret");
+    machine.command(["--batch", "password", "--new-password-file"]).arg(&password).run().expect(0);
+
+    let bob = scene.employee("bob").issue();
+    let bytes = std::fs::read(bob.pem_file(machine.dir())).unwrap();
+    let import = || Import::from_contents(pem::read(&bytes, "", &Limits::default()).unwrap()).unwrap();
+    assert!(store.import(vec![import()], None, Timestamp::now()).is_err());
+    assert_eq!(fingerprints(&machine.json("list")), BTreeSet::from([alice.clone()]));
+    let alice = store.find_identity(&alice).unwrap();
+    let export = |unlocker| store.export(&alice, "x", Protection::Aes256, unlocker).map(drop);
+    assert!(matches!(export(&NoUnlocker), Err(Error::VaultLocked)));
+    assert!(matches!(export(&Known("wrong")), Err(Error::WrongPrimaryPassword)));
+    export(&Known("secret")).unwrap();
+    store.import(vec![import()], None, Timestamp::now()).unwrap();
+    let run = machine.command(["--batch", "export", "bob", "-o"]).arg(machine.dir().join("bob.p12"));
+    run.arg("--password-file").arg(&password).arg("--primary-password-file").arg(&password).run().expect(0);
+}
+
+struct Known(&'static str);
+
+impl Unlocker for Known {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Ok(Zeroizing::new(self.0.to_owned()))
+    }
 }
 
 fn assert_is_intact(machine: &Cardcase) {
