@@ -249,7 +249,8 @@ impl Run {
         Outcome { shown, status, stdout, stderr }
     }
 
-    fn process(&self) -> Command {
+    /// For who does not wait for its end.
+    pub fn process(&self) -> Command {
         let mut words = self.before.iter().cloned().chain([env!("CARGO_BIN_EXE_cardcase").into()]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
