@@ -139,12 +139,19 @@ impl Store {
     /// # Errors
     /// Those of [`Vault::unlock`], and of reading.
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        let vault = self.vault();
-        let current = self.with(read_vault)?.ok_or(Error::VaultDamaged)?;
-        let current = if current.is_row_of(&vault) { vault } else { Arc::new(current.into_vault()?) };
-        current.unlock(unlocker)?;
-        *locked(&self.vault) = current;
-        Ok(())
+        let vault = self.with(|db| self.current_vault(db))?;
+        vault.unlock(unlocker)
+    }
+
+    /// The vault as it is in the file by now; another process may have changed it.
+    fn current_vault(&self, db: &Connection) -> rusqlite::Result<Arc<Vault>> {
+        let as_sql = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        let row = read_vault(db)?.ok_or_else(|| as_sql(Error::VaultDamaged))?;
+        let mut vault = locked(&self.vault);
+        if !row.is_row_of(&vault) {
+            *vault = Arc::new(row.into_vault().map_err(as_sql)?);
+        }
+        Ok(vault.clone())
     }
 
     /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`.
@@ -466,6 +473,8 @@ impl Store {
             let mut cache = locked(&self.cache);
             if cache.generation != generation {
                 *cache = Cache { generation, ..Cache::default() };
+                // Where the keys were sealed anew, they are so under another data key
+                self.current_vault(db)?;
             } else if cache.identities.len() > CACHED_IDENTITIES {
                 cache.identities.clear();
             }
