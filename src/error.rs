@@ -108,6 +108,20 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
+    /// No room is left where the store is. It is as it was.
+    #[error("the store {path} cannot be changed: the disk is full")]
+    StoreFull {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The store can be read and not written. It is as it was.
+    #[error("the store {path} cannot be changed: {} is read-only", .place.display())]
+    StoreReadOnly {
+        /// The database.
+        path: PathBuf,
+        /// What cannot be written to: the same, or its directory.
+        place: PathBuf,
+    },
     /// A file is no store of cardcase. It was left as it is.
     #[error("{path} is not a cardcase store: {detail}")]
     NotAStore {
@@ -115,6 +129,14 @@ pub enum Error {
         path: PathBuf,
         /// What it seems to be.
         detail: String,
+    },
+    /// Another user may have put a file where the store is, or reads what is written into it. It was left as it is.
+    #[error("the store {path} is not used: {reason}")]
+    NotYours {
+        /// The database, or what SQLite keeps beside it.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The store was written by a newer cardcase. It was left as it is.
     #[error("the store {path} has version {found}, and this cardcase knows versions up to {known}")]

@@ -4,11 +4,11 @@
 //! a read-only place, and what is written here is small and rare.
 
 mod authentic;
+mod file;
+mod network;
 mod vault_row;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,15 +96,15 @@ impl Store {
     /// Opens a store, and makes it (0600, in a directory 0700) if there is none.
     ///
     /// # Errors
-    /// [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Io`], [`Error::Store`],
-    /// [`Error::StoreBusy`], [`Error::VaultDamaged`].
+    /// [`Error::NotYours`], [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Store`],
+    /// [`Error::StoreBusy`], [`Error::StoreFull`], [`Error::StoreReadOnly`], [`Error::VaultDamaged`].
     pub fn open(path: impl Into<PathBuf>, session: Session) -> Result<Self, Error> {
-        let path = path.into();
         // One name for one file, however it was given: processes that share it share a lock by its name
-        let path = create_file(&path).map_err(|source| Error::Io { path, source })?;
+        let path = file::prepare(&path.into())?;
         let failed = |error| store_error(&path, error);
         // Not SQLite's default: it would create what is not there, readable for everybody, and take "file:..." for a URI
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         check_is_ours(&connection, &path)?;
         prepare(&connection).map_err(failed)?;
@@ -124,6 +124,12 @@ impl Store {
         &self.path
     }
 
+    /// The kind of file system it is on, where that is one over a network: the locks that keep processes apart may not
+    /// hold there.
+    pub fn network_file_system(&self) -> Option<&'static str> {
+        network::file_system_of(&self.path)
+    }
+
     /// The login session that session decisions belong to.
     pub fn session(&self) -> &Session {
         &self.session
@@ -135,7 +141,8 @@ impl Store {
     /// taken name gets a number.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] when the vault is still locked, [`Error::Name`], and those of writing.
+    /// [`Error::VaultLocked`] when the vault is still locked, also because another process has changed the primary password
+    /// meanwhile; [`Error::Name`], and those of writing.
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
     }
@@ -420,6 +427,8 @@ impl Store {
             let mut cache = locked(&self.cache);
             if cache.generation != generation {
                 *cache = Cache { generation, ..Cache::default() };
+                // Where the keys were sealed anew, they are so under another data key
+                self.current_vault(db)?;
             } else if cache.identities.len() > CACHED_IDENTITIES {
                 cache.identities.clear();
             }
@@ -444,22 +453,6 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Store({})", self.path.display())
     }
-}
-
-/// The file exists and is its owner's alone before SQLite writes a byte into it. Gives its canonical path.
-fn create_file(path: &Path) -> std::io::Result<PathBuf> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    // What is there already, be it in a read-only place, will do
-    let path = path.canonicalize().map_err(|missing| created.err().unwrap_or(missing))?;
-    let found = path.metadata()?;
-    let is_ours = found.uid() == rustix::process::geteuid().as_raw();
-    if found.is_file() && is_ours && found.mode() & 0o077 != 0 {
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    }
-    Ok(path)
 }
 
 /// Empty, or ours: nothing else is touched.
@@ -513,6 +506,8 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => Error::NotAStore { path, detail: "it is not an SQLite database".to_owned() },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::StoreBusy { path },
+        Some(ErrorCode::DiskFull) => Error::StoreFull { path },
+        Some(ErrorCode::ReadOnly) => Error::StoreReadOnly { place: read_only_place(&path, &error), path },
         Some(ErrorCode::DatabaseCorrupt) => Error::StoreDamaged { detail: format!("{}: {error}", path.display()) },
         _ => match error {
             rusqlite::Error::FromSqlConversionFailure(column, kind, source) => match source.downcast() {
@@ -529,6 +524,14 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
             error => Error::Store { path, source: Box::new(error) },
         },
     }
+}
+
+/// SQLite has to make its journal beside the file: a directory that cannot be written to keeps it from writing too.
+fn read_only_place(path: &Path, error: &rusqlite::Error) -> PathBuf {
+    let is_directory =
+        error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_DIRECTORY);
+    let directory = path.parent().filter(|_| is_directory);
+    directory.unwrap_or(path).to_owned()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,27 +17,26 @@ impl Store {
         locked(&self.vault).clone()
     }
 
-    pub(super) fn replace(&self, vault: Arc<Vault>) {
-        *locked(&self.vault) = vault;
+    /// The vault as it is in the file by now; another process may have changed it.
+    pub(crate) fn current_vault(&self, db: &Connection) -> rusqlite::Result<Arc<Vault>> {
+        let kept = read_vault(db)?.ok_or_else(|| as_rusqlite(Error::VaultDamaged))?;
+        let mut vault = locked(&self.vault);
+        if vault.kept() != &kept {
+            *vault = Arc::new(Vault::new(kept));
+        }
+        Ok(vault.clone())
     }
 
-    /// Unlocks the vault, if it is locked.
+    /// Unlocks the vault, if it is locked; anew, if another process has changed the password since.
     ///
     /// # Errors
     /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, and those of reading.
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        let vault = self.vault();
-        if !vault.is_locked() {
-            return Ok(());
+        let vault = self.with(|db| self.current_vault(db))?;
+        match vault.unlock(unlocker)? {
+            None => Ok(()),
+            Some(successor) => self.put_in_place(&vault, successor),
         }
-        // Another process may have changed the password since
-        let kept = self.with(read_vault)?.ok_or(Error::VaultDamaged)?;
-        let current = if vault.kept() == &kept { vault } else { Arc::new(Vault::new(kept)) };
-        match current.unlock(unlocker)? {
-            None => self.replace(current),
-            Some(successor) => self.put_in_place(&current, successor)?,
-        }
-        Ok(())
     }
 
     /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`.
@@ -63,7 +62,7 @@ impl Store {
             Some(kept) if kept == *old.kept() => replace_vault(db, old, &new),
             _ => Err(as_rusqlite(Error::StoreBusy { path: self.path.clone() })),
         })?;
-        self.replace(Arc::new(new));
+        *locked(&self.vault) = Arc::new(new);
         Ok(())
     }
 }

@@ -48,6 +48,13 @@ impl App {
             None => Store::default_path()?,
         };
         let store = Arc::new(Store::open(path, Session::login())?);
+        if let Some(kind) = store.network_file_system() {
+            self.warn(&format!(
+                "the store {} is on {kind}: commands on two machines, or even two on one, may damage it; keep it on a local \
+                 disk: --store FILE",
+                store.path().display()
+            ));
+        }
         Ok(self.store.get_or_init(|| store))
     }
 

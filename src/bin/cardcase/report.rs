@@ -124,6 +124,15 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
         Error::NewerStore { .. } => "use the newer cardcase, or another store: --store FILE",
         Error::StoreBusy { .. } => "try again when the other process is done",
+        Error::NotYours { .. } => "name a file of your own, and not a link to it: --store FILE",
+        Error::StoreFull { .. } => "make room and try again: nothing was changed; df shows what is full",
+        Error::StoreReadOnly { .. } => "let yourself write there (chmod u+w), or name another store: --store FILE",
+        Error::Store { source, .. } if source.is::<std::io::Error>() => {
+            "name a place where you may write: --store FILE"
+        }
+        Error::Store { .. } => {
+            "see whether the disk, a quota or a limit on file sizes is at its end: df, quota, ulimit -f"
+        }
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
     }))
