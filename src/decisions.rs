@@ -261,28 +261,6 @@ impl Store {
         self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
     }
 
-    /// Lets an identity take over the decisions of the one it renews; the scopes of these decisions.
-    ///
-    /// # Errors
-    /// [`Error::UnknownIdentity`] when one of them was removed meanwhile, and those of writing.
-    pub fn renew(&self, old: Fingerprint, new: Fingerprint) -> Result<Vec<Scope>, Error> {
-        let renewed = self.transact(|db| {
-            let mut ids = [0; 2];
-            for (fingerprint, id) in [old, new].into_iter().zip(&mut ids) {
-                match identity_id(db, fingerprint)? {
-                    Some(known) => *id = known,
-                    None => return Ok(Err(fingerprint)),
-                }
-            }
-            let mut update = db.prepare_cached(
-                "UPDATE decisions SET identity = ?2, last_outcome = NULL WHERE identity = ?1 RETURNING host, port",
-            )?;
-            let rows = update.query_map(ids, |row| Ok(Scope { host: row.get(0)?, port: row.get(1)? }))?;
-            rows.collect::<rusqlite::Result<Vec<_>>>().map(Ok)
-        })?;
-        renewed.map_err(|unknown| Error::UnknownIdentity { id: unknown.to_string() })
-    }
-
     /// Forgets everything, in every scope and every session; how much that was.
     ///
     /// # Errors

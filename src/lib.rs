@@ -58,6 +58,8 @@ pub mod matching;
 
 pub mod decisions;
 
+pub mod renewal;
+
 pub mod history;
 
 pub mod refusal;

@@ -186,6 +186,17 @@ impl Store {
     /// [`Error::VaultLocked`] when the vault is still locked, [`Error::StoreBusy`] also when another process changes the
     /// primary password meanwhile, [`Error::Name`], and those of writing.
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
+        Ok(self.import_and_then(files, name, now, |_, _| Ok(()))?.0)
+    }
+
+    /// `then` is done in the same transaction.
+    pub(crate) fn import_and_then<T>(
+        &self,
+        files: Vec<Import>,
+        name: Option<&str>,
+        now: Timestamp,
+        then: impl FnOnce(&Connection, &mut Imported) -> rusqlite::Result<T>,
+    ) -> Result<(Imported, T), Error> {
         if let Some(name) = name {
             check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
         }
@@ -213,7 +224,8 @@ impl Store {
                     imported.authorities.push(authority.clone());
                 }
             }
-            Ok(imported)
+            let done = then(db, &mut imported)?;
+            Ok((imported, done))
         })
     }
 
@@ -285,21 +297,6 @@ impl Store {
         })
     }
 
-    /// The identities that this one renews ([`Identity::check_renewed_by`]), the one valid longest first.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
-        let mut old = self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
-            let rows = query.query_map([new.certificate().subject_key().as_bytes()], parse_identity)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        old.retain(|old| old.check_renewed_by(new).is_ok());
-        old.sort_by_key(|old| std::cmp::Reverse(old.certificate().not_after()));
-        Ok(old)
-    }
-
     fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE name = ?1"))?;
@@ -315,6 +312,19 @@ impl Store {
         self.with(|db| {
             let mut query = db.prepare_cached("SELECT private_key FROM identities WHERE fingerprint = ?1")?;
             query.query_row([fingerprint.as_bytes()], |row| row.get(0).map(SealedKey)).optional()
+        })
+    }
+
+    /// An identity with its private key, both of one moment; `None` when it was removed meanwhile.
+    pub(crate) fn identity_with_key(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<(Arc<Identity>, SealedKey)>, Error> {
+        self.cached(|db, cache| {
+            let Some(id) = identity_id(db, fingerprint)? else { return Ok(None) };
+            let mut query = db.prepare_cached("SELECT private_key FROM identities WHERE id = ?1")?;
+            let key = query.query_row([id], |row| row.get(0).map(SealedKey))?;
+            Ok(Some((cached_identity(db, cache, id)?, key)))
         })
     }
 
@@ -697,6 +707,12 @@ pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
 pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
     let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
+}
+
+pub(crate) fn identities_of_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
+    let rows = query.query_map([subject.as_bytes()], parse_identity)?;
+    rows.collect()
 }
 
 fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {
