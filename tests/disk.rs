@@ -46,11 +46,12 @@ impl Case {
             &["remember", "elsewhere", "none"],
             &["forget", "--all"],
             &["remove", &alice, "--yes"],
-            &["password", "--new-password-file", &new],
             &["trust", &root],
             &["rules", "add", "https://localhost", filter],
             &["config", "mode", "chrome"],
             &["min-tls", &bob, "1.3"],
+            // The last: it locks what comes after
+            &["password", "--new-password-file", &new],
         ];
         let words = |words: &&[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Case { commands: commands.iter().map(words).collect(), scene }
