@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod dial;
 mod exchange;
+mod hardening;
 mod message;
 mod output;
 mod progress;
@@ -23,6 +24,7 @@ use cli::{Cli, Color, Command};
 use report::Failure;
 
 fn main() -> ExitCode {
+    let private = hardening::keep_memory_private();
     let Cli { common, command } = Cli::parse();
     match common.color {
         Color::Auto if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) => {}
@@ -32,7 +34,11 @@ fn main() -> ExitCode {
         }
     }
     terminal::restore_on_signals();
-    match run(&App::new(common), command) {
+    let app = App::new(common);
+    if let Err(error) = private {
+        app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
+    }
+    match run(&app, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }
