@@ -116,6 +116,15 @@ impl Message {
         Self(Vec::new()).field(kind.as_bytes())
     }
 
+    /// As another process made it.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn field(mut self, bytes: &[u8]) -> Self {
         self.0.extend((bytes.len() as u64).to_be_bytes());
         self.0.extend(bytes);
