@@ -39,12 +39,14 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
 struct StatusJson {
     unlocked: bool,
     until: Option<String>,
+    process: Option<u32>,
 }
 
 fn show(app: &App, agent: Option<Status>) -> Result<(), Failure> {
     let until = agent.map(|agent| agent.until.to_string());
     if app.common.json {
-        return print_json(&StatusJson { unlocked: until.is_some(), until });
+        let process = agent.and_then(|agent| agent.process);
+        return print_json(&StatusJson { unlocked: until.is_some(), until, process });
     }
     print(&until.map_or("locked\n".to_owned(), |until| format!("unlocked until {until}\n")))
 }
