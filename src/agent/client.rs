@@ -150,7 +150,9 @@ impl Connected {
 
     fn kill(&self) -> Result<(), Error> {
         let process = self.process.and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-        let killed = process.is_some_and(|process| {
+        // A program may be its own agent
+        let other = process.filter(|process| *process != rustix::process::getpid());
+        let killed = other.is_some_and(|process| {
             rustix::process::kill_process(process, rustix::process::Signal::KILL).is_ok() && self.ends()
         });
         if killed { Ok(()) } else { Err(self.error("does not end")) }

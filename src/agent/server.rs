@@ -310,3 +310,155 @@ impl Moment {
         left.as_secs() + u64::from(left.subsec_nanos() > 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::agent::protocol::Row;
+    use crate::vault::{DataKey, Kept};
+
+    const VAULT: [u8; 32] = [7; 32];
+
+    /// An agent with an identity that it sealed.
+    struct Scene {
+        shared: Shared,
+        data_key: DataKey,
+        row: KeyRow,
+        certificate: Vec<u8>,
+        pkcs8: Vec<u8>,
+        sealed: Vec<u8>,
+    }
+
+    impl Scene {
+        fn new(requires_tls13: bool) -> Self {
+            let data_key = DataKey::random().unwrap();
+            let shared = Shared {
+                vault: Vault::new(Kept::Open(data_key.clone())),
+                digest: VAULT,
+                until: Moment::now().after(Duration::from_secs(60)),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            };
+            let key = KeyPair::generate().unwrap();
+            let certificate = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
+            let fingerprint = crate::certificate::Fingerprint::of(&certificate);
+            let row = KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13 };
+            let mut scene = Self { shared, data_key, row, certificate, pkcs8: key.serialize_der(), sealed: Vec::new() };
+            let Reply::Sealed(sealed) = scene.work(Work::Seal { row: scene.row(), pkcs8: &scene.pkcs8 }) else {
+                panic!("it does not seal")
+            };
+            scene.sealed = sealed;
+            scene
+        }
+
+        fn row(&self) -> Row<'_> {
+            (&self.row).into()
+        }
+
+        fn sign<'a>(&'a self, message: &'a [u8]) -> Work<'a> {
+            let scheme = SignatureScheme::ECDSA_NISTP256_SHA256.into();
+            Work::Sign { row: self.row(), sealed: &self.sealed, certificate: &self.certificate, scheme, message }
+        }
+
+        fn work(&self, work: Work<'_>) -> Reply {
+            self.answer(&Request::Use { vault: VAULT, work })
+        }
+
+        /// What goes out never holds a part of a key.
+        fn answer(&self, request: &Request<'_>) -> Reply {
+            let reply = self.shared.answer(&Frame::of(request).unwrap());
+            let sent = Frame::of(&reply).unwrap().body;
+            for secret in [self.data_key.as_bytes().as_slice(), &self.pkcs8] {
+                let shows = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);
+                assert!(!secret.windows(8).any(shows), "{reply:?}");
+            }
+            reply
+        }
+    }
+
+    fn tls13() -> Vec<u8> {
+        [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0", &[5; 32]].concat()
+    }
+
+    const TLS12: [u8; 5] = [1, 0, 0, 1, 3];
+
+    #[test]
+    fn it_does_what_it_is_asked() {
+        let scene = Scene::new(false);
+        assert!(matches!(scene.answer(&Request::Status), Reply::Status { vault: VAULT, seconds_left: 60 }));
+        assert!(matches!(scene.work(scene.sign(&tls13())), Reply::Signature(_)));
+        assert!(matches!(scene.work(scene.sign(&TLS12)), Reply::Signature(_)));
+        let Reply::Code(code) = scene.work(Work::Authenticate { message: b"x" }) else { panic!("no code") };
+        assert_eq!(scene.work(Work::Verify { message: b"x", code }), Reply::Authentic(true));
+        assert_eq!(scene.work(Work::Verify { message: b"y", code }), Reply::Authentic(false));
+    }
+
+    #[test]
+    fn it_signs_what_tls_clients_sign_and_nothing_else() {
+        let scene = Scene::new(false);
+        let server_side = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[5; 32]].concat();
+        for other in [&b""[..], b"I owe you", &[0x30, 0x82, 1, 0], &[b' '; 64], &server_side, &[2, 0, 0, 1]] {
+            assert_eq!(scene.work(scene.sign(other)), Reply::Refused(Refusal::NotTls), "{other:?}");
+        }
+        let only_tls13 = Scene::new(true);
+        assert!(matches!(only_tls13.work(only_tls13.sign(&tls13())), Reply::Signature(_)));
+        assert_eq!(only_tls13.work(only_tls13.sign(&TLS12)), Reply::Refused(Refusal::NotTls));
+    }
+
+    #[test]
+    fn a_key_signs_in_its_row_and_beside_its_certificate_only() {
+        let (scene, other) = (Scene::new(false), Scene::new(false));
+        let message = tls13();
+        let Work::Sign { sealed, certificate, scheme, .. } = scene.sign(&message) else { unreachable!() };
+        let moved = KeyRow { name: "bob".to_owned(), ..scene.row.clone() };
+        let work = Work::Sign { row: (&moved).into(), sealed, certificate, scheme, message: &message };
+        assert_eq!(scene.work(work), Reply::Refused(Refusal::SealedKey));
+        let certificate = &other.certificate;
+        let work = Work::Sign { row: scene.row(), sealed, certificate, scheme, message: &message };
+        assert_eq!(scene.work(work), Reply::Refused(Refusal::KeyMismatch));
+        let (certificate, scheme) = (&scene.certificate, SignatureScheme::ED25519.into());
+        let work = Work::Sign { row: scene.row(), sealed, certificate, scheme, message: &message };
+        assert!(matches!(scene.work(work), Reply::Refused(Refusal::UnusableKey(_))));
+    }
+
+    #[test]
+    fn it_is_locked_for_another_password_and_after_its_time() {
+        let mut scene = Scene::new(false);
+        let work = || Work::Authenticate { message: b"x" };
+        assert_eq!(scene.answer(&Request::Use { vault: [8; 32], work: work() }), Reply::Refused(Refusal::Locked));
+        scene.shared.until = Moment::now();
+        assert_eq!(scene.work(work()), Reply::Refused(Refusal::Locked));
+    }
+
+    #[test]
+    fn every_version_ends_it_and_no_other_is_understood() {
+        let scene = Scene::new(false);
+        let asked = |request| scene.shared.answer(&Frame { version: VERSION + 1, ..Frame::of(&request).unwrap() });
+        assert_eq!(asked(Request::End), Reply::Ending);
+        assert_eq!(asked(Request::Status), Reply::Refused(Refusal::NotUnderstood));
+        assert_eq!(*Frame::of(&Request::End).unwrap().body, [0], "other versions know it as this");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(version in 0..3_u8, body: Vec<u8>) {
+            Scene::new(false).shared.answer(&Frame { version, body: Zeroizing::new(body) });
+        }
+
+        #[test]
+        fn no_changed_question_makes_it_panic(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+            let scene = Scene::new(false);
+            let message = tls13();
+            let mut frame = Frame::of(&Request::Use { vault: VAULT, work: scene.sign(&message) }).unwrap();
+            let at = at.index(frame.body.len());
+            frame.body[at] = to;
+            scene.shared.answer(&frame);
+            let cut = cut.index(frame.body.len());
+            frame.body.truncate(cut);
+            assert_eq!(scene.shared.answer(&frame), Reply::Refused(Refusal::NotUnderstood));
+        }
+    }
+}
