@@ -201,13 +201,13 @@ pub enum Error {
         /// What it holds, or where it is wrong.
         detail: String,
     },
-    /// A file of rules cannot be used.
+    /// A file of the administrator's rules, or their directory, cannot be used.
     #[error("{path}: {source}")]
     PolicyFile {
         /// Which one.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<Error>,
+        source: Source,
     },
     /// No rule of the store has this number.
     #[error("there is no rule {number}")]

@@ -61,6 +61,8 @@ pub mod matching;
 
 pub mod decisions;
 
+pub mod renewal;
+
 pub mod history;
 
 pub mod refusal;

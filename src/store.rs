@@ -139,6 +139,17 @@ impl Store {
     /// # Errors
     /// [`Error::VaultLocked`] when the vault is still locked, [`Error::Name`], and those of writing.
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
+        Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
+    }
+
+    /// `then` is done in the same transaction.
+    pub(crate) fn import_and_then<T>(
+        &self,
+        files: Vec<Import>,
+        name: Option<&str>,
+        now: Timestamp,
+        then: impl FnOnce(&Connection, &Vault, &mut Imported) -> rusqlite::Result<T>,
+    ) -> Result<(Imported, T), Error> {
         if let Some(name) = name {
             check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
         }
@@ -155,7 +166,8 @@ impl Store {
                     imported.authorities.push(authority.clone());
                 }
             }
-            Ok(imported)
+            let done = then(db, vault, &mut imported)?;
+            Ok((imported, done))
         })
     }
 
@@ -227,21 +239,6 @@ impl Store {
         })
     }
 
-    /// The identities that this one renews ([`Identity::check_renewed_by`]), the one valid longest first.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
-        let mut old = self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
-            let rows = query.query_map([new.certificate().subject_key().as_bytes()], parse_identity)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        old.retain(|old| old.check_renewed_by(new).is_ok());
-        old.sort_by_key(|old| std::cmp::Reverse(old.certificate().not_after()));
-        Ok(old)
-    }
-
     fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE name = ?1"))?;
@@ -257,18 +254,22 @@ impl Store {
     /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
         self.unlock_fully(unlocker)?;
-        let sealed = self.sealed_key(identity.fingerprint())?;
-        let sealed = sealed.ok_or_else(|| Error::UnknownIdentity { id: identity.name().to_owned() })?;
+        let sealed = self.with(|db| known_key(db, identity.fingerprint()))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
         Ok(key)
     }
 
-    /// The private key of an identity, still sealed; `None` when the identity was removed meanwhile.
-    pub(crate) fn sealed_key(&self, fingerprint: Fingerprint) -> Result<Option<SealedKey>, Error> {
-        self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
-            query.query_row([fingerprint.as_bytes()], sealed_key).optional()
+    /// An identity with its private key, both of one moment; `None` when it was removed meanwhile.
+    pub(crate) fn identity_with_key(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<(Arc<Identity>, SealedKey)>, Error> {
+        self.cached(|db, cache| {
+            let Some(id) = identity_id(db, fingerprint)? else { return Ok(None) };
+            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE id = ?1"))?;
+            let key = query.query_row([id], sealed_key)?;
+            Ok(Some((cached_identity(db, cache, id)?, key)))
         })
     }
 
@@ -308,7 +309,7 @@ impl Store {
         for identity in self.identities()? {
             // Of several identities with one key the first will do
             if wanted.remove(identity.certificate().public_key())
-                && let Some(sealed) = self.sealed_key(identity.fingerprint())?
+                && let Some((_, sealed)) = self.identity_with_key(identity.fingerprint())?
             {
                 self.unlock_fully(unlocker)?;
                 contents.keys.push(KeyBag::of_pkcs8(self.vault().open(&sealed)?.into_pkcs8()));
@@ -324,9 +325,7 @@ impl Store {
     /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
     pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
-            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
-            let key = query.query_row([identity.as_bytes()], sealed_key).optional()?;
-            let key = key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))?;
+            let key = known_key(db, identity)?;
             rewrite_key(db, vault, &key, KeyRow { requires_tls13: required, ..key.row.clone() })
         })
     }
@@ -547,7 +546,7 @@ pub(crate) fn as_rusqlite(error: Error) -> rusqlite::Error {
 /// For [`sealed_key`].
 const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key FROM identities";
 
-pub(crate) fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
+fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     Ok(SealedKey {
         row: KeyRow {
             id: row.get(0)?,
@@ -559,8 +558,18 @@ pub(crate) fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     })
 }
 
+/// The sealed key of an identity.
+///
+/// # Errors
+/// [`Error::UnknownIdentity`] when it was removed meanwhile.
+pub(crate) fn known_key(db: &Connection, identity: Fingerprint) -> rusqlite::Result<SealedKey> {
+    let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
+    let key = query.query_row([identity.as_bytes()], sealed_key).optional()?;
+    key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))
+}
+
 /// Changes what a private key is bound to, and with it what the row says.
-fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
+pub(crate) fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
     let sealed = vault.open(key).and_then(|opened| vault.seal(&row, &opened)).map_err(as_rusqlite)?;
     let mut update =
         db.prepare_cached("UPDATE identities SET name = ?1, requires_tls13 = ?2, private_key = ?3 WHERE id = ?4")?;
@@ -610,6 +619,12 @@ pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
 pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
     let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
+}
+
+pub(crate) fn identities_of_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
+    let rows = query.query_map([subject.as_bytes()], parse_identity)?;
+    rows.collect()
 }
 
 fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {

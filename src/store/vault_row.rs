@@ -189,20 +189,21 @@ pub(super) fn read_vault(db: &Connection) -> rusqlite::Result<Option<Kept>> {
     query.query_row([], parse_vault).optional()
 }
 
+/// Columns that have no meaning in a row have to be empty.
 fn parse_vault(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let damaged = || as_rusqlite(Error::VaultDamaged);
+    let (form, protection): (i64, String) = (row.get(0)?, row.get(1)?);
     let data_key = Zeroizing::new(row.get::<_, Vec<u8>>(2)?);
+    let (salt, memory, passes) = (row.get(3)?, row.get(4)?, row.get(5)?);
     let open = || DataKey::from_slice(&data_key).ok_or_else(damaged);
-    Ok(match (row.get(0)?, row.get::<_, String>(1)?.as_str()) {
-        (1, "none") => Kept::OutdatedOpen(open()?),
-        (1, "password") => Kept::OutdatedWrapped(data_key),
-        (2, "none") => Kept::Open(open()?),
-        (2, "password") => Kept::Wrapped(Wrapped {
-            cost: Cost { memory: row.get(4)?, passes: row.get(5)? },
-            salt: row.get(3)?,
-            data_key: data_key.to_vec(),
-        }),
-        (_, _) => return Err(damaged()),
+    Ok(match (form, protection.as_str(), salt, memory, passes) {
+        (1, "none", None, None, None) => Kept::OutdatedOpen(open()?),
+        (1, "password", None, None, None) => Kept::OutdatedWrapped(data_key),
+        (2, "none", None, None, None) => Kept::Open(open()?),
+        (2, "password", Some(salt), Some(memory), Some(passes)) => {
+            Kept::Wrapped(Wrapped { cost: Cost { memory, passes }, salt, data_key: data_key.to_vec() })
+        }
+        _ => return Err(damaged()),
     })
 }
 

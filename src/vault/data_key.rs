@@ -79,11 +79,11 @@ impl DataKey {
     }
 
     fn hmac(&self, purpose: &[u8], message: &[u8]) -> Hmac<Sha256> {
-        with_key(&*self.derived(purpose)).chain_update(message)
+        with_key(&self.derived(purpose)).chain_update(message)
     }
 
     fn derived(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
-        let derived = with_key(&*self.0).chain_update(b"cardcase ").chain_update(purpose).chain_update([1]);
+        let derived = with_key(&self.0).chain_update(b"cardcase ").chain_update(purpose).chain_update([1]);
         Zeroizing::new(derived.finalize().into_bytes().into())
     }
 }
@@ -170,7 +170,7 @@ pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
 fn with_key(key: &[u8; 32]) -> Hmac<Sha256> {
     // As long as a block of SHA-256, filled up with zeros: what RFC 2104 does with a shorter one, and cannot fail
     let mut block = Zeroizing::new([0; 64]);
-    block[..32].copy_from_slice(key);
+    block.split_at_mut(key.len()).0.copy_from_slice(key);
     Hmac::<Sha256>::new((&*block).into())
 }
 

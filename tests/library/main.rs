@@ -17,6 +17,8 @@ mod certificate;
 mod connector;
 mod decisions;
 mod identity;
+#[cfg(feature = "tokio")]
+mod impostor;
 mod matching;
 mod names;
 #[cfg(feature = "cli")]

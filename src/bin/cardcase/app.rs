@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cardcase::Error;
 use cardcase::chooser::{Chooser, NoChooser};
 use cardcase::clock::Timestamp;
-use cardcase::policy::PolicyFiles;
+use cardcase::policy::{PolicyFiles, SystemPolicy};
 use cardcase::selector::Selector;
 use cardcase::session::Session;
 use cardcase::settings::Mode;
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Common;
 use crate::output::plain;
-use crate::report::Failure;
+use crate::report::{BROKEN_POLICY, Failure};
 use crate::terminal;
 
 /// Bytes a password file may have.
@@ -72,6 +72,11 @@ impl App {
         }
     }
 
+    /// What has to stand behind a command that is to be copied, for it to be about the same mode.
+    pub(crate) fn mode_flag(&self) -> String {
+        self.common.mode.map_or(String::new(), |mode| format!(" --mode {mode}"))
+    }
+
     /// A selector that asks at the terminal, unless nobody is to be asked.
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
         let chooser: Arc<dyn Chooser> =
@@ -87,6 +92,16 @@ impl App {
     /// The administrator's rules.
     pub(crate) fn policies(&self) -> PolicyFiles {
         PolicyFiles::in_directory(self.common.policies.as_deref().unwrap_or(Path::new(PolicyFiles::DIRECTORY)))
+    }
+
+    /// What the administrator's files say, as far as they can be used, and whether that is all of them. What is wrong with
+    /// the others is warned about.
+    pub(crate) fn survey_policies(&self) -> (SystemPolicy, bool) {
+        let (policy, broken) = self.policies().survey();
+        for error in &broken {
+            self.warn(&format!("{error}; {BROKEN_POLICY}"));
+        }
+        (policy, broken.is_empty())
     }
 
     /// Whoever knows the primary password. A file is read only when the password is needed; stdin, which may be wanted for

@@ -296,8 +296,8 @@ pub(crate) enum MinVersion {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The server, by the name its certificate is verified for
-    #[arg(value_name = "HOST[:PORT]")]
+    /// The server, by the name its certificate is verified for; the path matters to rules alone
+    #[arg(value_name = "HOST[:PORT][/PATH]")]
     pub(crate) destination: String,
     /// Connect to this address instead
     #[arg(long, value_name = "ADDR:PORT")]

@@ -21,7 +21,7 @@ use console::style;
 
 use app::App;
 use cli::{Cli, Color, Command};
-use report::Failure;
+use report::{Code, Failure};
 
 fn main() -> ExitCode {
     let private = hardening::keep_memory_private();
@@ -37,12 +37,16 @@ fn main() -> ExitCode {
     if !matches!(command, Command::Agent) {
         terminal::restore_on_signals();
     }
+    let may_ask = !common.batch;
     let app = App::new(common);
     if let Err(error) = private {
         app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
     }
     match run(&app, command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if may_ask && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
+            report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))
+        }
         Err(failure) => report(&failure),
     }
 }

@@ -1,5 +1,6 @@
 //! How a command fails: what is printed, and the exit code.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -16,6 +17,9 @@ pub(crate) enum Code {
     WrongPassword = 6,
     Interrupted = 130,
 }
+
+/// What follows from a file of the administrator's that cannot be used.
+pub(crate) const BROKEN_POLICY: &str = "the administrator's rules; nothing is selected until it is repaired";
 
 /// A failure: printed in one place only, `main`.
 #[derive(Debug)]
@@ -91,8 +95,16 @@ fn code(error: &Error) -> Code {
     }
 }
 
-fn hint(error: &Error) -> Option<&'static str> {
-    Some(match error {
+fn hint(error: &Error) -> Option<Cow<'static, str>> {
+    Some(Cow::Borrowed(match error {
+        Error::Io { path, .. } => {
+            return Some(format!("see whether it is there, and yours to use: ls -ld {}", quoted(path)).into());
+        }
+        Error::PolicyFile { .. } => BROKEN_POLICY,
+        Error::Policy { .. } => "it takes a managed policy of Chrome; a rule of your own: cardcase rules add PATTERN",
+        Error::StoreDamaged { .. } | Error::VaultDamaged => {
+            "restore its file from a backup, or begin another: --store FILE"
+        }
         Error::UnknownIdentity { .. } => "cardcase list",
         Error::UnknownAuthority { .. } => "cardcase authorities",
         Error::UnknownDecision { .. } => "cardcase decisions",
@@ -117,5 +129,39 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::StoreBusy { .. } => "try again when the other process is done",
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
-    })
+    }))
+}
+
+/// A path as a shell takes it, and as no command takes it for a flag.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.starts_with('-') && text != "-" { word(&format!("./{text}")) } else { word(&text) }
+}
+
+/// Any text as one word of a shell's.
+pub(crate) fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_path_as_it_is() {
+        for (path, expected) in [
+            ("/a/b-c_d.p12", "/a/b-c_d.p12"),
+            ("-", "-"),
+            ("-x y", "'./-x y'"),
+            ("My Keys.p12", "'My Keys.p12'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
+    }
 }
