@@ -80,6 +80,12 @@ pub enum Error {
     /// The primary password was wrong, three times.
     #[error("the primary password is wrong")]
     WrongPrimaryPassword,
+    /// The agent that holds the data key does not do what it is asked.
+    #[error("the agent of the store {detail}")]
+    Agent {
+        /// What it does.
+        detail: String,
+    },
     /// Encrypting failed.
     #[error("a private key cannot be encrypted: {detail}")]
     Sealing {

@@ -65,6 +65,13 @@ impl App {
         Ok(store)
     }
 
+    /// The same where private keys are taken out of it: an agent does not do then.
+    pub(crate) fn fully_unlocked_store(&self) -> Result<&Arc<Store>, Failure> {
+        let store = self.store()?;
+        store.unlock_fully(&*self.unlocker()?)?;
+        Ok(store)
+    }
+
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
         match self.common.mode {
             Some(mode) => Ok(mode),
@@ -149,6 +156,10 @@ impl App {
 
     pub(crate) fn warn(&self, message: &str) {
         eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
+    }
+
+    pub(crate) fn hint(&self, message: &str) {
+        eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(message)));
     }
 
     pub(crate) fn note(&self, message: &str) {

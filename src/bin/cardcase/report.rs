@@ -112,7 +112,10 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotARenewal { .. } => "if it is meant all the same: cardcase remember HOST ID",
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
-        Error::VaultLocked => "give the password in a file: --primary-password-file FILE",
+        Error::VaultLocked => {
+            "unlock it beforehand (cardcase unlock), or give the password in a file: --primary-password-file FILE"
+        }
+        Error::Agent { .. } => "cardcase lock, then: cardcase unlock",
         Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
             "import the identity again from its file, after: cardcase remove ID"
         }

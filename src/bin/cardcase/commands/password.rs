@@ -8,7 +8,7 @@ use crate::terminal;
 pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
     let store = app.store()?;
     let unlocker = app.unlocker()?;
-    store.unlock(&*unlocker)?;
+    store.unlock_fully(&*unlocker)?;
     let new = match &args.new_password_file {
         Some(file) => app.read_password(file)?,
         None if app.can_ask() => {
