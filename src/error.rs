@@ -77,6 +77,15 @@ pub enum Error {
     /// The primary password is needed, and nobody can be asked for it.
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,
+    /// The primary password is needed, and whoever was to ask for it does not do so.
+    #[error("the primary password is needed, and {detail}")]
+    CannotAsk {
+        /// Who it is, and what it does instead.
+        detail: String,
+    },
+    /// The person did not want to give the primary password. Nothing was stored and nothing sent.
+    #[error("aborted: the primary password was not given")]
+    Declined,
     /// The primary password was wrong, three times.
     #[error("the primary password is wrong")]
     WrongPrimaryPassword,

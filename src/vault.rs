@@ -29,7 +29,8 @@ pub trait Unlocker: Send + Sync {
     /// The primary password, asked for the `attempt`-th time (from 1; the earlier ones were wrong).
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] when nobody can be asked, [`Error::Aborted`] when the person declined.
+    /// [`Error::VaultLocked`] when nobody can be asked, [`Error::CannotAsk`] when asking failed, [`Error::Declined`] when the
+    /// person did not want to answer.
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error>;
 }
 

@@ -20,8 +20,10 @@ use zeroize::Zeroizing;
 
 use crate::cli::Common;
 use crate::output::plain;
+use crate::pinentry::Pinentry;
 use crate::report::Failure;
 use crate::terminal;
+use crate::tty::Tty;
 
 /// Bytes a password file may have.
 const MAX_PASSWORD: u64 = 64 << 10;
@@ -88,9 +90,25 @@ impl App {
         Ok(match &self.common.primary_password_file {
             Some(file) if file == Path::new("-") => Arc::new(KnownPassword(self.read_password(file)?)),
             Some(file) => Arc::new(PasswordFile(file.clone())),
-            None if self.can_ask() => Arc::new(terminal::TerminalUnlocker),
-            None => Arc::new(NoUnlocker),
+            None => match self.pinentry()? {
+                Some(pinentry) => Arc::new(pinentry),
+                None if self.can_ask_for_passwords() => Arc::new(terminal::TerminalUnlocker),
+                None => Arc::new(NoUnlocker),
+            },
         })
+    }
+
+    /// The program that asks for primary passwords, where the person has one.
+    fn pinentry(&self) -> Result<Option<Pinentry>, Failure> {
+        match self.common.batch {
+            true => Ok(None),
+            false => Ok(Pinentry::from_environment(self.store()?.path())),
+        }
+    }
+
+    /// Passwords are asked for on the terminal itself, wherever the streams go.
+    pub(crate) fn can_ask_for_passwords(&self) -> bool {
+        !self.common.batch && Tty::open().is_some()
     }
 
     pub(crate) fn can_ask(&self) -> bool {

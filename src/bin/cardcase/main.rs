@@ -1,17 +1,20 @@
 //! The `cardcase` command.
 
 mod app;
+mod assuan;
 mod cli;
 mod commands;
 mod dial;
 mod exchange;
 mod message;
 mod output;
+mod pinentry;
 mod progress;
 mod report;
 mod server;
 mod sink;
 mod terminal;
+mod tty;
 
 use std::process::ExitCode;
 
