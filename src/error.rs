@@ -89,6 +89,9 @@ pub enum Error {
     /// The primary password was wrong, three times.
     #[error("the primary password is wrong")]
     WrongPrimaryPassword,
+    /// Of two that change the primary password at the same time the other was first. Nothing was changed by this one.
+    #[error("another process changed the primary password meanwhile; this one changed nothing")]
+    PasswordChanged,
     /// Encrypting failed.
     #[error("a private key cannot be encrypted: {detail}")]
     Sealing {

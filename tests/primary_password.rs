@@ -4,16 +4,22 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pty_process::blocking::Command;
+use support::ca::{self, P12};
 use support::command::{Cardcase, Outcome};
 use support::pinentry::{Pinentry, SILENT, executable};
 use support::question::assert_ends;
+use support::scene::Scene;
 use support::terminal::{Terminal, key};
 
 const PASSWORD: &str = "correct horse 50% ä";
+
+const OFFER: &str = "New primary password (empty for none)";
+const AGAIN: &str = "The same again";
+const NOT_PROTECTED: &str = "not protected by a password";
 
 /// What takes the primary password, and needs nothing else.
 const NEEDS_IT: [&str; 3] = ["config", "use-single-candidate", "on"];
@@ -203,4 +209,154 @@ fn interrupted_or_ended_at_the_password_it_leaves_everything() {
         assert_ends(&mut terminal, code);
     }
     assert!(!is_done(&machine));
+}
+
+/// A fresh machine, and the arguments that import an identity there without asking for the file's password.
+fn newcomer() -> (Scene, Vec<PathBuf>) {
+    let scene = Scene::new();
+    let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
+    let password = scene.machine.password_file(ca::PASSWORD);
+    let arguments = vec!["import".into(), file, "--password-file".into(), password];
+    (scene, arguments)
+}
+
+fn identities(machine: &Cardcase) -> usize {
+    machine.json("list")["identities"].as_array().unwrap().len()
+}
+
+fn is_protected(machine: &Cardcase) -> bool {
+    machine.json("list")["protected"] == true
+}
+
+#[test]
+fn the_first_import_at_a_terminal_offers_a_primary_password() {
+    let (scene, arguments) = newcomer();
+    let machine = &scene.machine;
+    let mut terminal = Terminal::open(machine, &arguments);
+    terminal.wait_for(OFFER);
+    assert_eq!(identities(machine), 0, "stored before the answer");
+    terminal.send("password1\r");
+    terminal.wait_for(AGAIN);
+    terminal.send("password2\r");
+    terminal.wait_for(&format!("The two differ. {OFFER}"));
+    terminal.send("password1\r");
+    terminal.wait_until("the repetition", |screen| screen.matches(AGAIN).count() == 2);
+    terminal.send("password1\r");
+    terminal.wait_for("imported: alice");
+    assert_ends(&mut terminal, 0);
+    let screen = terminal.text();
+    assert!(screen.contains("is weak") && !screen.contains("password1") && !screen.contains(NOT_PROTECTED), "{screen}");
+    assert!(is_protected(machine));
+    assert_eq!(identities(machine), 1);
+    let listed = machine.run("list").expect(0);
+    assert!(!listed.stderr.contains(NOT_PROTECTED), "{}", listed.stderr);
+    set_from(machine, "password1", "").expect(0);
+}
+
+#[test]
+fn an_empty_password_at_the_first_import_is_none_for_good() {
+    let (scene, arguments) = newcomer();
+    let machine = &scene.machine;
+    let mut terminal = Terminal::open(machine, &arguments);
+    terminal.wait_for(OFFER);
+    terminal.send(key::ENTER);
+    terminal.wait_for("imported: alice");
+    terminal.wait_for(NOT_PROTECTED);
+    assert_ends(&mut terminal, 0);
+    assert!(!is_protected(machine));
+    machine.run("list").expect(0).says(&[NOT_PROTECTED, "cardcase password"]);
+    assert_eq!(machine.run("list --json").expect(0).stderr, "");
+
+    let file = scene.employee("bob").issue().p12(machine.dir(), P12::Default);
+    let mut terminal =
+        Terminal::open(machine, [arguments[0].clone(), file, arguments[2].clone(), arguments[3].clone()]);
+    terminal.wait_for("imported: bob");
+    assert_ends(&mut terminal, 0);
+}
+
+#[test]
+fn aborted_at_the_offer_nothing_is_stored() {
+    let (scene, arguments) = newcomer();
+    for (key, code) in [(key::CTRL_C, 130), (key::CTRL_D, 4)] {
+        let mut terminal = Terminal::open(&scene.machine, &arguments);
+        terminal.wait_for(OFFER);
+        terminal.send(key);
+        assert_ends(&mut terminal, code);
+    }
+    assert_eq!(identities(&scene.machine), 0);
+}
+
+#[test]
+fn scripts_are_offered_no_primary_password() {
+    for flag in ["--batch", "--json"] {
+        let (scene, arguments) = newcomer();
+        let mut terminal = Terminal::open(&scene.machine, [vec![flag.into()], arguments].concat());
+        // The JSON may be longer than the screen
+        assert_ends(&mut terminal, 0);
+        assert!(!terminal.text().contains(OFFER));
+        assert_eq!(identities(&scene.machine), 1);
+    }
+    let (scene, arguments) = newcomer();
+    scene.machine.command(&arguments).detached().run().expect(0).says(&[NOT_PROTECTED]);
+}
+
+#[test]
+fn a_weak_password_is_said_to_be_weak_and_taken() {
+    let machine = Cardcase::new();
+    for (from, to, weak) in
+        [("", "hunter2", true), ("hunter2", "Cardcase1", true), ("Cardcase1", "vole-parapet-umber-skein", false)]
+    {
+        let outcome = set_from(&machine, from, to).expect(0);
+        assert_eq!(outcome.stderr.contains("is weak"), weak, "{to}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains(to), "{}", outcome.stderr);
+        assert!(outcome.stdout.is_empty());
+    }
+    let outcome = set_from(&machine, "vole-parapet-umber-skein", "").expect(0);
+    assert!(!outcome.stderr.contains("weak"), "{}", outcome.stderr);
+}
+
+fn set_from(machine: &Cardcase, from: &str, to: &str) -> Outcome {
+    let (from, to) = (machine.password_file(from), machine.password_file(to));
+    let run = machine.command(["--batch", "password", "--primary-password-file"]).arg(from);
+    run.arg("--new-password-file").arg(to).run()
+}
+
+#[test]
+fn of_two_that_change_the_password_one_says_that_it_did_not() {
+    let machine = Cardcase::new();
+    let mut late = Terminal::open(&machine, ["password"]);
+    late.wait_for(OFFER);
+    set(&machine, PASSWORD);
+    late.send("too late\r");
+    late.wait_for(AGAIN);
+    late.send("too late\r");
+    late.wait_for("another process changed the primary password");
+    assert_ends(&mut late, 1);
+    set_from(&machine, "too late", "x").expect(6);
+    set_from(&machine, PASSWORD, "").expect(0);
+
+    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let set = |n: usize| {
+            let new = ca::write(machine.dir(), &format!("new{n}"), "txt", &format!("password of {n}"));
+            machine.command(["--batch", "password", "--new-password-file"]).arg(new).run()
+        };
+        let running: Vec<_> = (0..4).map(|n| scope.spawn(move || set(n))).collect();
+        running.into_iter().map(|each| each.join().unwrap()).collect()
+    });
+    let winner = outcomes.iter().position(|outcome| outcome.code() == Some(0)).expect("one wins");
+    for (n, outcome) in outcomes.into_iter().enumerate().filter(|(n, _)| *n != winner) {
+        // Late enough, it finds the store locked
+        assert!(matches!(outcome.code(), Some(1 | 4)), "{n} and {winner}: {}", outcome.stderr);
+        outcome.says(&["primary password"]);
+    }
+    set_from(&machine, &format!("password of {winner}"), "").expect(0);
+}
+
+#[test]
+fn a_pinentry_gives_a_new_password_too() {
+    let machine = Cardcase::new();
+    let pinentry = Pinentry::replying(machine.dir(), &["D first\nOK", "D other\nOK", "D first\nOK", "D first\nOK"]);
+    machine.command(["password"]).env("PINENTRY_PROGRAM", &pinentry.program).detached().run().expect(0);
+    assert!(pinentry.told().iter().any(|line| line == "SETERROR The two differ"), "{:#?}", pinentry.told());
+    set_from(&machine, "first", "").expect(0);
 }

@@ -92,7 +92,7 @@ impl App {
             Some(file) => Arc::new(PasswordFile(file.clone())),
             None => match self.pinentry()? {
                 Some(pinentry) => Arc::new(pinentry),
-                None if self.can_ask_for_passwords() => Arc::new(terminal::TerminalUnlocker),
+                None if self.has_terminal() => Arc::new(terminal::TerminalUnlocker),
                 None => Arc::new(NoUnlocker),
             },
         })
@@ -107,8 +107,22 @@ impl App {
     }
 
     /// Passwords are asked for on the terminal itself, wherever the streams go.
-    pub(crate) fn can_ask_for_passwords(&self) -> bool {
+    pub(crate) fn has_terminal(&self) -> bool {
         !self.common.batch && Tty::open().is_some()
+    }
+
+    /// Whether a person can be asked for a primary password.
+    pub(crate) fn can_ask_for_passwords(&self) -> Result<bool, Failure> {
+        Ok(self.has_terminal() || self.pinentry()?.is_some())
+    }
+
+    /// Asks for a primary password; `error` is what was wrong with the last one.
+    pub(crate) fn ask_for_password(&self, prompt: &str, error: Option<&str>) -> Result<Zeroizing<String>, Failure> {
+        match (self.pinentry()?, error) {
+            (Some(pinentry), error) => Ok(pinentry.ask(prompt, error)?),
+            (None, Some(error)) => terminal::password(&format!("{error}. {prompt}")),
+            (None, None) => terminal::password(prompt),
+        }
     }
 
     pub(crate) fn can_ask(&self) -> bool {

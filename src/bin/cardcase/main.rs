@@ -7,6 +7,7 @@ mod commands;
 mod dial;
 mod exchange;
 mod message;
+mod new_password;
 mod output;
 mod pinentry;
 mod progress;

@@ -101,6 +101,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
         Error::VaultLocked | Error::CannotAsk { .. } => "give the password in a file: --primary-password-file FILE",
+        Error::PasswordChanged => "if it is still to be changed: cardcase password",
         Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
             "import the identity again from its file, after: cardcase remove ID"
         }

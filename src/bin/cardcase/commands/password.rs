@@ -1,23 +1,19 @@
 //! `cardcase password`
 
+use cardcase::vault::Protection;
+
 use crate::app::App;
 use crate::cli::Password;
+use crate::new_password;
 use crate::report::{Code, Failure};
-use crate::terminal;
 
 pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
-    let store = app.store()?;
     let unlocker = app.unlocker()?;
+    let store = app.store()?;
     store.unlock(&*unlocker)?;
     let new = match &args.new_password_file {
         Some(file) => app.read_password(file)?,
-        None if app.can_ask() => {
-            let new = terminal::password("New primary password (empty for none)")?;
-            if terminal::password("The same again")? != new {
-                return Err(Failure::new(Code::Failed, "the two differ; nothing was changed"));
-            }
-            new
-        }
+        None if app.can_ask_for_passwords()? => new_password::ask(app, store.vault().protection() == Protection::None)?,
         None => {
             let failure = Failure::new(Code::NobodyToAsk, "the new password is needed, and nobody can be asked for it");
             return Err(failure.hint("cardcase password --new-password-file FILE"));
@@ -25,6 +21,9 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
     };
     let new = Some(new.as_str()).filter(|password| !password.is_empty());
     store.set_primary_password(new, &*unlocker)?;
+    if let Some(new) = new {
+        new_password::hint(app, new);
+    }
     app.note(match new {
         Some(_) => "the store is protected by the new primary password",
         None => "the store is not protected by a password",
