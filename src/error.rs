@@ -86,6 +86,12 @@ pub enum Error {
     /// The person did not want to give the primary password. Nothing was stored and nothing sent.
     #[error("aborted: the primary password was not given")]
     Declined,
+    /// The desktop's keyring cannot be used.
+    #[error("the keyring cannot be used: {detail}")]
+    Keyring {
+        /// What it says, or does not.
+        detail: String,
+    },
     /// The primary password was wrong, three times.
     #[error("the primary password is wrong")]
     WrongPrimaryPassword,

@@ -48,6 +48,9 @@ pub mod session;
 
 pub mod vault;
 
+#[cfg(feature = "keyring")]
+pub mod keyring;
+
 pub mod store;
 
 pub mod settings;

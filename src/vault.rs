@@ -32,6 +32,11 @@ pub trait Unlocker: Send + Sync {
     /// [`Error::VaultLocked`] when nobody can be asked, [`Error::CannotAsk`] when asking failed, [`Error::Declined`] when the
     /// person did not want to answer.
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error>;
+
+    /// How often it is asked at most.
+    fn tries(&self) -> u32 {
+        TRIES
+    }
 }
 
 /// Nobody to ask for the primary password.
@@ -118,7 +123,7 @@ impl Vault {
         matches!(self.kept, Kept::OutdatedOpen(_) | Kept::OutdatedWrapped(_))
     }
 
-    /// Asks for the primary password, three times at most. Does nothing when the vault is open. Gives the vault to put in its
+    /// Asks for the primary password, as often as the unlocker is to be asked. Does nothing when the vault is open. Gives the vault to put in its
     /// place when this one is outdated.
     ///
     /// Derives a key for about half a second: not for an asynchronous executor's thread.
@@ -126,7 +131,7 @@ impl Vault {
     /// # Errors
     /// [`Error::WrongPrimaryPassword`] after the last try, or what the unlocker says.
     pub(crate) fn unlock(&self, unlocker: &dyn Unlocker) -> Result<Option<Self>, Error> {
-        for attempt in 1..=TRIES {
+        for attempt in 1..=unlocker.tries() {
             if !self.is_locked() {
                 return Ok(None);
             }

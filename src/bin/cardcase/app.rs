@@ -9,6 +9,8 @@ use std::sync::Arc;
 use cardcase::Error;
 use cardcase::chooser::{Chooser, NoChooser};
 use cardcase::clock::Timestamp;
+#[cfg(feature = "keyring")]
+use cardcase::keyring::{Keyring, KeyringUnlocker};
 use cardcase::policy::PolicyFiles;
 use cardcase::selector::Selector;
 use cardcase::session::Session;
@@ -84,9 +86,21 @@ impl App {
         PolicyFiles::in_directory(self.common.policies.as_deref().unwrap_or(Path::new(PolicyFiles::DIRECTORY)))
     }
 
-    /// Whoever knows the primary password. A file is read only when the password is needed; stdin, which may be wanted for
-    /// something else, at once.
+    /// Whoever knows the primary password: the desktop's keyring, where it may be looked into, or who is asked.
     pub(crate) fn unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
+        let asking = self.asking_unlocker()?;
+        // A locked keyring asks for its own password
+        #[cfg(feature = "keyring")]
+        if !self.common.batch && self.common.primary_password_file.is_none() {
+            let keyring = Keyring::of_store(self.store()?.path());
+            return Ok(Arc::new(KeyringUnlocker::new(keyring, asking)));
+        }
+        Ok(asking)
+    }
+
+    /// Whoever is asked for the primary password. A file is read only when the password is needed; stdin, which may be wanted for
+    /// something else, at once.
+    pub(crate) fn asking_unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
         Ok(match &self.common.primary_password_file {
             Some(file) if file == Path::new("-") => Arc::new(KnownPassword(self.read_password(file)?)),
             Some(file) => Arc::new(PasswordFile(file.clone())),
@@ -175,7 +189,8 @@ pub(crate) fn eprint_line(line: &str) {
 /// # Errors
 /// `FileTooLarge` beyond `limit` bytes.
 fn read_up_to(from: &mut dyn Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
+    // Large enough for a password or a key: growing would leave a copy behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.min(MAX_PASSWORD) as usize + 1));
     if from.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
     }

@@ -4,6 +4,8 @@ mod app;
 mod assuan;
 mod cli;
 mod commands;
+#[cfg(feature = "keyring")]
+mod desktop_keyring;
 mod dial;
 mod exchange;
 mod message;

@@ -4,10 +4,18 @@ use cardcase::vault::Protection;
 
 use crate::app::App;
 use crate::cli::Password;
+#[cfg(feature = "keyring")]
+use crate::desktop_keyring;
 use crate::new_password;
 use crate::report::{Code, Failure};
 
 pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
+    #[cfg(feature = "keyring")]
+    match (args.keyring, args.no_keyring) {
+        (true, _) => return desktop_keyring::keep(app),
+        (_, true) => return desktop_keyring::forget(app),
+        (false, false) => {}
+    }
     let unlocker = app.unlocker()?;
     let store = app.store()?;
     store.unlock(&*unlocker)?;
@@ -21,6 +29,8 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
     };
     let new = Some(new.as_str()).filter(|password| !password.is_empty());
     store.set_primary_password(new, &*unlocker)?;
+    #[cfg(feature = "keyring")]
+    desktop_keyring::follow(app, new)?;
     if let Some(new) = new {
         new_password::hint(app, new);
     }
