@@ -337,7 +337,7 @@ fn of_two_that_change_the_password_one_says_that_it_did_not() {
 
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
         let set = |n: usize| {
-            let new = ca::write(machine.dir(), &format!("new{n}"), "txt", &format!("password of {n}"));
+            let new = ca::write(machine.dir(), &format!("new{n}"), "txt", format!("password of {n}"));
             machine.command(["--batch", "password", "--new-password-file"]).arg(new).run()
         };
         let running: Vec<_> = (0..4).map(|n| scope.spawn(move || set(n))).collect();

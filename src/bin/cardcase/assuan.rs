@@ -107,10 +107,8 @@ impl Conversation {
             if taken > MAX_REPLY {
                 return Err(Trouble::Nonsense);
             }
-            let (keyword, rest) = match line.iter().position(|&byte| byte == b' ') {
-                Some(space) => (&line[..space], &line[space + 1..]),
-                None => (&line[..], &[][..]),
-            };
+            let mut parts = line.splitn(2, |&byte| byte == b' ');
+            let (keyword, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             match keyword {
                 b"OK" => return Ok(data),
                 b"ERR" => return Err(refusal(rest)),
@@ -126,8 +124,8 @@ impl Conversation {
     fn line(&mut self, until: Instant) -> Result<Zeroizing<Vec<u8>>, Trouble> {
         loop {
             if let Some(end) = self.ahead.iter().position(|&byte| byte == b'\n') {
-                let mut line = Zeroizing::new(self.ahead[..end].to_vec());
-                self.ahead.drain(..=end);
+                let mut line: Zeroizing<Vec<u8>> = Zeroizing::new(self.ahead.drain(..=end).collect());
+                line.pop();
                 line.pop_if(|last| *last == b'\r');
                 return Ok(line);
             }
@@ -150,7 +148,7 @@ impl Conversation {
         match self.from.read(&mut *bytes)? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             length => {
-                self.ahead.extend_from_slice(&bytes[..length]);
+                self.ahead.extend(bytes.iter().take(length));
                 Ok(())
             }
         }
@@ -221,8 +219,8 @@ fn decode(coded: &[u8], data: &mut Vec<u8>) -> Result<(), Trouble> {
     while let Some((&byte, after)) = rest.split_first() {
         let (byte, after) = match byte {
             b'%' => {
-                let (digits, after) = after.split_first_chunk::<2>().ok_or(Trouble::Nonsense)?;
-                (hex(digits[0])? << 4 | hex(digits[1])?, after)
+                let (&[high, low], after) = after.split_first_chunk().ok_or(Trouble::Nonsense)?;
+                (hex(high)? << 4 | hex(low)?, after)
             }
             byte => (byte, after),
         };

@@ -61,15 +61,14 @@ impl Tty {
     fn line(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
         // Never grown, which would leave a copy behind
         let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD));
-        let mut byte = Zeroizing::new([0]);
+        let mut byte = Zeroizing::new(0);
         loop {
-            match self.input.read(&mut *byte) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(_) if byte[0] == b'\n' => return Ok(line),
-                Ok(_) if line.len() == MAX_PASSWORD => return Err(ErrorKind::InvalidData.into()),
-                Ok(_) => line.push(byte[0]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            // Interrupted, it reads on; at the end of input it fails with `UnexpectedEof`
+            self.input.read_exact(std::slice::from_mut(&mut *byte))?;
+            match *byte {
+                b'\n' => return Ok(line),
+                _ if line.len() == MAX_PASSWORD => return Err(ErrorKind::InvalidData.into()),
+                byte => line.push(byte),
             }
         }
     }
