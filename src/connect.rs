@@ -1,6 +1,8 @@
 //! Connectors: the two-phase handshake carried out, for one kind of client each.
 
 #[cfg(feature = "tokio")]
+mod question;
+#[cfg(feature = "tokio")]
 pub mod tokio;
 
 use rustls::pki_types::ServerName;

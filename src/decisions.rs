@@ -18,8 +18,7 @@ use crate::rules::Rules;
 pub use crate::settings::Mode;
 use crate::settings::{Settings, read_settings};
 use crate::store::{
-    Cache, DecisionRow, Store, as_rusqlite, authenticate_decisions, cached_authorities, cached_identity,
-    check_decisions, identity_id, read_decision, terms,
+    Cache, DecisionRow, Store, as_rusqlite, cached_authorities, cached_identity, identity_id, read_decision, terms,
 };
 use crate::vault::{Authenticated, KeyRow, SealedKey};
 
@@ -273,26 +272,6 @@ impl Store {
     pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
         let session = self.session().token()?;
         self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
-    }
-
-    /// Lets an identity take over the decisions of the one it renews; the scopes of these decisions.
-    ///
-    /// # Errors
-    /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when one of them was removed meanwhile; [`Error::NotAuthentic`]; and
-    /// those of writing.
-    pub fn renew(&self, old: Fingerprint, new: Fingerprint) -> Result<Vec<Scope>, Error> {
-        self.transact_open(|db, vault| {
-            let (old, new) = (known_identity(db, old)?, known_identity(db, new)?);
-            check_decisions(db, vault, Some(old))?;
-            check_decisions(db, vault, Some(new))?;
-            let mut update = db.prepare_cached(
-                "UPDATE decisions SET identity = ?2, last_outcome = NULL WHERE identity = ?1 RETURNING host, port",
-            )?;
-            let rows = update.query_map([old, new], |row| Ok(Scope { host: row.get(0)?, port: row.get(1)? }))?;
-            let scopes = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            authenticate_decisions(db, vault, Some(new))?;
-            Ok(scopes)
-        })
     }
 
     /// Forgets everything, in every scope and every session; how much that was.

@@ -98,6 +98,12 @@ pub enum Error {
     /// Of two that change the primary password at the same time the other was first. Nothing was changed by this one.
     #[error("another process changed the primary password meanwhile; this one changed nothing")]
     PasswordChanged,
+    /// The agent that holds the data key does not do what it is asked.
+    #[error("the agent of the store {detail}")]
+    Agent {
+        /// What it does.
+        detail: String,
+    },
     /// Encrypting failed.
     #[error("a private key cannot be encrypted: {detail}")]
     Sealing {
@@ -126,6 +132,20 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
+    /// No room is left where the store is. It is as it was.
+    #[error("the store {path} cannot be changed: the disk is full")]
+    StoreFull {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The store can be read and not written. It is as it was.
+    #[error("the store {path} cannot be changed: {} is read-only", .place.display())]
+    StoreReadOnly {
+        /// The database.
+        path: PathBuf,
+        /// What cannot be written to: the same, or its directory.
+        place: PathBuf,
+    },
     /// A file is no store of cardcase. It was left as it is.
     #[error("{path} is not a cardcase store: {detail}")]
     NotAStore {
@@ -133,6 +153,14 @@ pub enum Error {
         path: PathBuf,
         /// What it seems to be.
         detail: String,
+    },
+    /// Another user may have put a file where the store is, or reads what is written into it. It was left as it is.
+    #[error("the store {path} is not used: {reason}")]
+    NotYours {
+        /// The database, or what SQLite keeps beside it.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The store was written by a newer cardcase. It was left as it is.
     #[error("the store {path} has version {found}, and this cardcase knows versions up to {known}")]
@@ -213,13 +241,13 @@ pub enum Error {
         /// What it holds, or where it is wrong.
         detail: String,
     },
-    /// A file of rules cannot be used.
+    /// A file of the administrator's rules, or their directory, cannot be used.
     #[error("{path}: {source}")]
     PolicyFile {
         /// Which one.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<Error>,
+        source: Source,
     },
     /// No rule of the store has this number.
     #[error("there is no rule {number}")]

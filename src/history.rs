@@ -14,9 +14,11 @@ use crate::store::Store;
 /// Entries kept; the oldest go first.
 const KEPT: i64 = 10_000;
 
-/// The decision of a scope that gave a certain answer in a session or for ever.
+/// The decision of a scope that gave a certain answer in a session or for ever. An identity that was removed has no id, and
+/// that is not the NULL of a decision for none.
 const ANSWERED: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2
-    AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (session IS NULL OR session = ?4)";
+    AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (identity IS NULL) = (?3 IS NULL)
+    AND (session IS NULL OR session = ?4)";
 
 /// One answer to one certificate request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +42,13 @@ pub struct Use {
 }
 
 impl Store {
-    /// Records a use, and marks the decision of `scope` as used with this outcome when it was the one that answered. With
-    /// `forget_refused` that decision is forgotten when it was refused; one made meanwhile for something else stays.
+    /// Records a use, and marks the decision of the scope that was `decided` in, if a decision answered, as used with this
+    /// outcome. With `forget_refused` that decision is forgotten when it was refused; one made meanwhile for something else
+    /// stays.
     ///
     /// # Errors
     /// Those of writing.
-    pub fn record(&self, used: &Use, scope: &Scope, forget_refused: bool) -> Result<(), Error> {
+    pub fn record(&self, used: &Use, decided: Option<&Scope>, forget_refused: bool) -> Result<(), Error> {
         let session = self.session().token()?;
         let outcome = used.outcome.to_string();
         self.transact(|db| {
@@ -64,6 +67,7 @@ impl Store {
                 ":tls_version": used.tls_version,
             })?;
             db.prepare_cached("DELETE FROM uses WHERE id <= ?1")?.execute([db.last_insert_rowid() - KEPT])?;
+            let Some(scope) = decided else { return Ok(()) };
             let (host, port) = (&scope.host, scope.port.unwrap_or(0));
             let identity = used.identity.as_ref().map(Fingerprint::as_bytes);
             if forget_refused && used.outcome == Outcome::Refused {

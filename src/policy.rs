@@ -1,7 +1,8 @@
 //! Policy: the rules of a store, and those of the administrator's files in `/etc`.
 
+use std::collections::HashSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, Source};
 use crate::rules::{Origin, Policy, Rule, Ruled, Rules};
-use crate::store::{Cache, Store};
+use crate::settings::{Settings, read_settings, write_settings};
+use crate::store::{Cache, Store, as_rusqlite};
 
 /// Rules a store may hold.
 const MOST: i64 = 10_000;
+
+/// Times the directory is listed while its files are being replaced.
+const LISTINGS: usize = 20;
 
 impl Store {
     /// The rules of the store, by number.
@@ -25,31 +30,33 @@ impl Store {
         self.cached(cached_rules)
     }
 
-    /// Adds rules, all of them or none. One that is there already stays as it is. Gives the number of each.
+    /// Adds rules, all of them or none. One that is there already stays as it is.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::TooManyRules`], and those of writing.
-    pub fn add_rules(&self, rules: &[Rule], now: Timestamp) -> Result<Vec<i64>, Error> {
-        let added = self.change_terms(|db| {
-            let mut insert = db.prepare_cached("INSERT OR IGNORE INTO rules (rule, added_at) VALUES (?1, ?2)")?;
-            let mut number = db.prepare_cached("SELECT id FROM rules WHERE rule = ?1")?;
-            let mut numbers = Vec::new();
-            for rule in rules {
-                let json = rule.to_json();
-                insert.execute(params![json, now.0])?;
-                numbers.push(number.query_row([json], |row| row.get(0))?);
-            }
-            let count: i64 = db.query_row("SELECT count(*) FROM rules", [], |row| row.get(0))?;
-            if count > MOST {
-                let error = Error::TooManyRules { most: MOST };
-                return Err(rusqlite::Error::ToSqlConversionFailure(Box::new(error)));
-            }
-            Ok(numbers)
-        })?;
-        Ok(added)
+    pub fn add_rules(&self, rules: &[Rule], now: Timestamp) -> Result<Vec<Added>, Error> {
+        self.change_terms(|db| insert_rules(db, rules, now))
     }
 
-    /// Removes rules by their numbers, all of them or none, and gives them back as JSON.
+    /// Adds the rules of a file and sets what it sets, all of it or nothing; whether that changed `prompt_on_multiple`.
+    ///
+    /// # Errors
+    /// Those of [`Self::add_rules`].
+    pub fn import_policy(&self, policy: &Policy, now: Timestamp) -> Result<(Vec<Added>, bool), Error> {
+        self.change_terms(|db| {
+            let added = insert_rules(db, &policy.rules, now)?;
+            let before = read_settings(db)?;
+            let prompt_on_multiple = policy.prompt_on_multiple.unwrap_or(before.prompt_on_multiple);
+            let is_changed = prompt_on_multiple != before.prompt_on_multiple;
+            if is_changed {
+                write_settings(db, &Settings { prompt_on_multiple, ..before })?;
+            }
+            Ok((added, is_changed))
+        })
+    }
+
+    /// Removes rules by their numbers, all of them or none, and gives them back as JSON. A number that is given twice counts
+    /// once.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::UnknownRule`], and those of writing.
@@ -58,13 +65,41 @@ impl Store {
             let mut delete = db.prepare_cached("DELETE FROM rules WHERE id = ?1 RETURNING rule")?;
             let remove = |number: &i64| {
                 let removed = delete.query_row([number], |row| row.get(0)).optional()?;
-                removed.ok_or_else(|| {
-                    rusqlite::Error::ToSqlConversionFailure(Box::new(Error::UnknownRule { number: *number }))
-                })
+                removed.ok_or_else(|| as_rusqlite(Error::UnknownRule { number: *number }))
             };
-            numbers.iter().map(remove).collect()
+            let mut seen = HashSet::new();
+            numbers.iter().filter(|number| seen.insert(**number)).map(remove).collect()
         })
     }
+}
+
+/// A rule that was added, or was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// Its number.
+    pub number: i64,
+    /// Whether it was not there before.
+    pub is_new: bool,
+}
+
+fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<Added>> {
+    // Looked for first: what INSERT OR IGNORE leaves out uses up a number all the same
+    let mut known = db.prepare_cached("SELECT id FROM rules WHERE rule = ?1")?;
+    let mut insert = db.prepare_cached("INSERT INTO rules (rule, added_at) VALUES (?1, ?2) RETURNING id")?;
+    let mut added = Vec::new();
+    for rule in rules {
+        let json = rule.to_json();
+        let number = known.query_row([&json], |row| row.get(0)).optional()?;
+        added.push(match number {
+            Some(number) => Added { number, is_new: false },
+            None => Added { number: insert.query_row(params![json, now.0], |row| row.get(0))?, is_new: true },
+        });
+    }
+    let count: i64 = db.query_row("SELECT count(*) FROM rules", [], |row| row.get(0))?;
+    if count > MOST {
+        return Err(as_rusqlite(Error::TooManyRules { most: MOST }));
+    }
+    Ok(added)
 }
 
 pub(crate) fn cached_rules(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Rules>> {
@@ -85,7 +120,8 @@ pub(crate) fn cached_rules(db: &Connection, cache: &mut Cache) -> rusqlite::Resu
     Ok(rules)
 }
 
-/// The administrator's policy files: every `*.json` of one directory, each in the form of a managed policy of Chrome.
+/// The administrator's policy files: every `*.json` of one directory that is not hidden, each in the form of a managed policy
+/// of Chrome.
 ///
 /// A file that cannot be read is an error and not passed over: what it forbids must not happen because of a typing error.
 #[derive(Debug)]
@@ -111,8 +147,8 @@ type Stamp = (PathBuf, u64, i64, i64, u64);
 pub struct SystemPolicy {
     /// Their rules, by file name.
     pub rules: Vec<Ruled>,
-    /// Whether one of them has PromptOnMultipleMatchingCertificates on.
-    pub prompt_on_multiple: bool,
+    /// The first of them that has PromptOnMultipleMatchingCertificates on.
+    pub prompt_on_multiple: Option<PathBuf>,
     /// Entries that Chrome would pass over too, and why.
     pub skipped: Vec<String>,
 }
@@ -129,9 +165,20 @@ impl PolicyFiles {
     /// What the files say by now. Reads them only when one of them changed.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::PolicyFile`], with the file.
+    /// [`Error::PolicyFile`].
     pub fn read(&self) -> Result<SystemPolicy, Error> {
         self.current().map(|read| read.policies.clone())
+    }
+
+    /// What the files say that can be used, and what is wrong with the others. For people to look at: nothing is selected
+    /// while one of them is broken.
+    pub fn survey(&self) -> (SystemPolicy, Vec<Error>) {
+        let mut policies = SystemPolicy::default();
+        let broken = match self.paths() {
+            Ok(paths) => paths.iter().filter_map(|path| policies.add(path).err()).collect(),
+            Err(error) => vec![error],
+        };
+        (policies, broken)
     }
 
     /// The rules of a store and those of the files.
@@ -140,21 +187,34 @@ impl PolicyFiles {
     /// Those of [`Self::read`].
     pub(crate) fn join(&self, stored: Arc<Rules>) -> Result<(Arc<Rules>, bool), Error> {
         let read = self.current()?;
-        let SystemPolicy { rules, prompt_on_multiple, .. } = &read.policies;
+        let rules = &read.policies.rules;
+        let prompt_on_multiple = read.policies.prompt_on_multiple.is_some();
         if rules.is_empty() {
-            return Ok((stored, *prompt_on_multiple));
+            return Ok((stored, prompt_on_multiple));
         }
         let mut joined = read.joined.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, all)) = joined.as_ref().filter(|(before, _)| Arc::ptr_eq(before, &stored)) {
-            return Ok((all.clone(), *prompt_on_multiple));
+            return Ok((all.clone(), prompt_on_multiple));
         }
         let all = Arc::new(Rules::new(stored.all().iter().chain(rules).cloned().collect()));
         *joined = Some((stored, all.clone()));
-        Ok((all, *prompt_on_multiple))
+        Ok((all, prompt_on_multiple))
     }
 
+    /// A file that was listed and then was gone may have been given another name, so the directory is listed again.
     fn current(&self) -> Result<Arc<Read>, Error> {
-        let stamps = self.stamps()?;
+        for _ in 1..LISTINGS {
+            match self.look() {
+                Err(Error::PolicyFile { path, .. })
+                    if fs::symlink_metadata(&path).is_err_and(|error| is_missing(&error)) => {}
+                looked => return looked,
+            }
+        }
+        self.look()
+    }
+
+    fn look(&self) -> Result<Arc<Read>, Error> {
+        let stamps = self.paths()?.into_iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(read) = last.as_ref().filter(|read| read.stamps == stamps) {
             return Ok(read.clone());
@@ -168,28 +228,38 @@ impl PolicyFiles {
         Ok(read)
     }
 
-    fn stamps(&self) -> Result<Vec<Stamp>, Error> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { path, source }
-        };
+    /// The files, by name.
+    fn paths(&self) -> Result<Vec<PathBuf>, Error> {
+        let failed = |source| unusable(&self.directory, source);
         let entries = match fs::read_dir(&self.directory) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(Vec::new());
-            }
-            entries => entries.map_err(failed(&self.directory))?,
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
         };
-        let mut stamps = Vec::new();
+        let mut paths = Vec::new();
         for entry in entries {
-            let path = entry.map_err(failed(&self.directory))?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                let found = fs::metadata(&path).map_err(failed(&path))?;
-                stamps.push((path, found.ino(), found.mtime(), found.mtime_nsec(), found.len()));
+            let path = entry.map_err(failed)?.path();
+            // What editors and installers put there for a moment is hidden
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !is_hidden && path.extension().is_some_and(|extension| extension == "json") {
+                paths.push(path);
             }
         }
-        stamps.sort();
-        Ok(stamps)
+        paths.sort();
+        Ok(paths)
     }
+}
+
+fn stamp(path: PathBuf) -> Result<Stamp, Error> {
+    let found = fs::metadata(&path).map_err(|source| unusable(&path, source))?;
+    Ok((path, found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+}
+
+fn unusable(path: &Path, source: impl Into<Source>) -> Error {
+    Error::PolicyFile { path: path.to_owned(), source: source.into() }
 }
 
 impl SystemPolicy {
@@ -200,25 +270,27 @@ impl SystemPolicy {
             origin: Origin::File { path: path.to_owned(), index },
         };
         self.rules.extend(policy.numbered().map(of_file));
-        self.prompt_on_multiple |= policy.prompt_on_multiple == Some(true);
+        if policy.prompt_on_multiple == Some(true) {
+            self.prompt_on_multiple.get_or_insert_with(|| path.to_owned());
+        }
         self.skipped.extend(policy.skipped.iter().map(|skipped| format!("{}: {skipped}", path.display())));
         Ok(())
     }
 }
 
 /// Reads one policy file.
-///
-/// # Errors
-/// [`Error::Io`] and [`Error::PolicyFile`], with the file.
 fn read_policy(path: &Path) -> Result<Policy, Error> {
-    let too_large = || Error::Io { path: path.to_owned(), source: ErrorKind::FileTooLarge.into() };
-    let failed = |source| Error::Io { path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.len() > Policy::MAX_SIZE as u64 {
-        return Err(too_large());
+    let bytes = read_file(path).map_err(|source| unusable(path, source))?;
+    Policy::parse_managed(&bytes).map_err(|error| unusable(path, error))
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Looked at before it is opened: that waits for a writer where it is a pipe
+    let found = fs::metadata(path)?;
+    if !found.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
     }
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, Policy::MAX_SIZE as u64 + 1), &mut bytes)
-        .map_err(failed)?;
-    Policy::parse(&bytes).map_err(|error| Error::PolicyFile { path: path.to_owned(), source: Box::new(error) })
+    fs::File::open(path)?.take(Policy::MAX_SIZE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -61,7 +61,8 @@ impl Rule {
         Self { select: false, ..self.with_min_tls13() }
     }
 
-    /// Reads an entry of AutoSelectCertificateForUrls, `{"pattern": "https://www.example.com", "filter": {...}}`.
+    /// Reads an entry of AutoSelectCertificateForUrls, `{"pattern": "https://www.example.com", "filter": {...}}`. As in
+    /// Chrome, what means nothing in its filter is not looked at, unless nothing else is in there.
     ///
     /// # Errors
     /// [`Error::Rule`], with the entry and what is wrong with it.
@@ -70,13 +71,27 @@ impl Rule {
         Self::of_value(&value).map_err(|reason| refused(json, reason))
     }
 
+    /// Reads an entry that a person typed, whose filter holds nothing without a meaning: a typing error there makes a rule
+    /// for more identities than were meant.
+    ///
+    /// # Errors
+    /// [`Error::Rule`], with the entry and what is wrong with it.
+    pub fn parse_typed(json: &str) -> Result<Self, Error> {
+        let value = json::read(json.as_bytes()).map_err(|error| refused(json, error))?;
+        let filter = value.get("filter").and_then(Value::as_object);
+        match filter.and_then(Filter::meaningless) {
+            Some(meaningless) => Err(refused(json, format_args!("its filter: {meaningless}"))),
+            None => Self::of_value(&value).map_err(|reason| refused(json, reason)),
+        }
+    }
+
     fn of_value(value: &Value) -> Result<Self, String> {
         let entry = value.as_object().ok_or("it is no JSON object")?;
         if let Some(unknown) = entry.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(format!("{unknown:?} is none of {}", KEYS.join(", ")));
         }
         let pattern = entry.get("pattern").and_then(Value::as_str).ok_or("it has no \"pattern\"")?;
-        let filter = entry.get("filter").and_then(Value::as_object).ok_or("it has no \"filter\"; {} matches all")?;
+        let filter = read_filter(entry)?;
         let (deny, select) = (switch(entry, "deny")?, switch(entry, "select")?);
         let tls13 = match entry.get("min_tls").map(Value::as_str) {
             None => false,
@@ -91,13 +106,7 @@ impl Rule {
         if !(deny || select || tls13) {
             return Err("it neither selects, denies nor demands anything".to_owned());
         }
-        Ok(Self {
-            pattern: pattern.parse().map_err(|error: Error| error.to_string())?,
-            filter: Filter::of_value(filter),
-            deny,
-            select,
-            tls13,
-        })
+        Ok(Self { pattern: pattern.parse().map_err(of_pattern)?, filter, deny, select, tls13 })
     }
 
     /// The entry it was read from, without what has no meaning. Equal rules have equal texts.
@@ -146,6 +155,24 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())
+    }
+}
+
+/// A filter that means to look at something does.
+fn read_filter(entry: &Map<String, Value>) -> Result<Filter, String> {
+    let value = entry.get("filter").and_then(Value::as_object).ok_or("it has no \"filter\"; {} matches all")?;
+    let filter = Filter::of_value(value);
+    match Filter::meaningless(value).filter(|_| filter.is_empty()) {
+        Some(meaningless) => Err(format!("its filter would match every certificate: {meaningless}")),
+        None => Ok(filter),
+    }
+}
+
+/// An error about a pattern, to stand in one about the rule that has it.
+fn of_pattern(error: Error) -> String {
+    match error {
+        Error::Rule { text, reason } => format!("its pattern {text:?}: {reason}"),
+        other => other.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use self::considered::Considered;
 pub(crate) use self::selection::GuardedKey;
-pub use self::selection::{Prepared, Selection, Source, Standing};
+pub use self::selection::{Foreseen, Prepared, Selection, Source, Standing, WhyAsked};
 use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::clock::{Clock, Timestamp, WallClock};
 use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered, Remembering};
@@ -25,6 +25,7 @@ use crate::request::{CertificateRequest, CertificateType, Credentials, Destinati
 use crate::rules::Rules;
 use crate::store::Store;
 use crate::turn::{QuestionId, Said, Turn};
+use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
 
 /// Selects identities out of a store. Made by [`Selector::new`] and the `with_...` functions.
@@ -124,22 +125,8 @@ impl Selector {
             (None, Some((answer, key))) => (Some(Selection::new(answer.clone(), Source::Decision)), key.clone()),
             (None, None) => (None, None),
         };
-        let requires_tls13 = requires_tls13(&target, &look.rules, selection.as_ref());
-        let key = key.map(|Remembering { key, decision }| GuardedKey {
-            sealed: key,
-            vault: self.store.vault(),
-            conditions: vec![look.remembered.terms, decision],
-        });
-        let terms = (look.remembered.settings, look.rules);
-        Ok(Prepared {
-            target,
-            selection,
-            authorities: look.remembered.authorities,
-            key,
-            requires_tls13,
-            request: None,
-            terms,
-        })
+        let key = key.map(|Remembering { key, decision }| self.guarded(key, &look, Some(decision)));
+        Ok(Prepared { key, ..look.prepared(&target, selection) })
     }
 
     /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks for as long
@@ -149,7 +136,17 @@ impl Selector {
     /// [`Error::Aborted`] and [`Error::NobodyToAsk`]: nothing was stored, and nothing may be sent. [`Error::Denied`] when a
     /// rule forbids meanwhile what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
-        self.answer(&target.into(), request, &[])
+        self.select_noting(&target.into(), request, || ())
+    }
+
+    /// Like [`Self::select`]; `asks` is called once it is clear that only a person can answer.
+    pub(crate) fn select_noting(
+        &self,
+        target: &Target,
+        request: &CertificateRequest,
+        asks: impl FnOnce(),
+    ) -> Result<Prepared, Error> {
+        self.answer(target, request, &[], asks)
     }
 
     /// Answers a server once more that refused all it was sent so far. Asks, unless yet another answer was decided
@@ -163,10 +160,16 @@ impl Selector {
         request: &CertificateRequest,
         refused: &[Refused],
     ) -> Result<Prepared, Error> {
-        self.answer(&target.into(), request, refused)
+        self.answer(&target.into(), request, refused, || ())
     }
 
-    fn answer(&self, target: &Target, request: &CertificateRequest, refused: &[Refused]) -> Result<Prepared, Error> {
+    fn answer(
+        &self,
+        target: &Target,
+        request: &CertificateRequest,
+        refused: &[Refused],
+        asks: impl FnOnce(),
+    ) -> Result<Prepared, Error> {
         // What was refused is asked about, unless nothing else may be sent
         let answers_anew = |selection: &Selection| {
             let sent = selection.answer.fingerprint();
@@ -176,25 +179,60 @@ impl Selector {
         let look = self.look(target)?;
         let considered = self.consider(&look, target, request);
         if let Some(selection) = considered.unasked()?.filter(&answers_anew) {
-            let conditional = matches!(selection.source, Source::Rule | Source::NoCandidate);
-            let prepared = self.prepared(target, Some(selection))?;
-            return Ok(Prepared { request: conditional.then(|| request.clone()), ..prepared });
+            return self.prepared(&look, target, Some(selection), Some(request));
         }
         if !self.chooser.can_ask() {
             return Err(considered.nobody());
         }
+        asks();
         let turn = self.turn_to_ask(&look, target, request, refused)?;
         // Whoever waited here may find the answer that another was given
-        let look = self.look(target)?;
-        let considered = self.consider(&look, target, request);
-        let selection = match considered.unasked()?.filter(answers_anew) {
-            Some(selection) => selection,
-            None => match turn.heard()?.map(|said| considered.taken_over(said)).transpose()?.flatten() {
-                Some(answer) => Selection::new(answer.ok_or_else(|| aborted(target.destination()))?, Source::Ask),
-                None => self.ask(&turn, &look, &considered, target, refused)?,
-            },
+        let mut look = self.look(target)?;
+        loop {
+            let considered = self.consider(&look, target, request);
+            if let Some(selection) = considered.unasked()?.filter(&answers_anew) {
+                return self.prepared(&look, target, Some(selection), Some(request));
+            }
+            if let Some(answer) = turn.heard()?.map(|said| considered.taken_over(said)).transpose()?.flatten() {
+                let selection = Selection::new(answer.ok_or_else(|| aborted(target.destination()))?, Source::Ask);
+                return self.prepared(&look, target, Some(selection), Some(request));
+            }
+            let (answer, lifetime) = self.ask(&turn, &look, &considered, target, refused)?;
+            // Before it is remembered, and before the next look: somebody may have to type
+            if answer.fingerprint().is_some() && lifetime != Lifetime::Once {
+                self.unlock()?;
+            }
+            // The person may have thought for long
+            let now = self.look(target)?;
+            if self.still_does(&answer, &look, &now, target, request)? {
+                let scope = look.remembered.settings.mode.scope(target.destination());
+                self.store.remember(&scope, answer.fingerprint(), lifetime, self.clock.now())?;
+                turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
+                return self.prepared(&now, target, Some(Selection::new(answer, Source::Ask)), Some(request));
+            }
+            look = now;
+        }
+    }
+
+    /// Whether what was answered to a question that was asked `then` answers it `now`.
+    ///
+    /// # Errors
+    /// [`Error::Denied`], and those of reading.
+    fn still_does(
+        &self,
+        answer: &Answer,
+        then: &Look,
+        now: &Look,
+        target: &Target,
+        request: &CertificateRequest,
+    ) -> Result<bool, Error> {
+        check_not_denied(target, &now.rules, answer)?;
+        let fits = match answer.fingerprint().map(|fingerprint| self.store.identity(fingerprint)).transpose()? {
+            None => true,
+            Some(None) => false,
+            Some(Some(identity)) => self.matcher(now, target, request).reasons(&identity).is_empty(),
         };
-        self.prepared(target, Some(selection))
+        Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
     }
 
     /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
@@ -202,7 +240,8 @@ impl Selector {
     /// # Errors
     /// Those of reading.
     pub fn undecided(&self, destination: &Destination) -> Result<Prepared, Error> {
-        self.prepared(&destination.into(), None)
+        let target = destination.into();
+        self.prepared(&self.look(&target)?, &target, None, None)
     }
 
     /// Takes this identity for this once, whatever is remembered.
@@ -211,18 +250,18 @@ impl Selector {
     /// [`Error::Denied`] when a rule forbids it, and those of reading.
     pub fn given(&self, target: impl Into<Target>, identity: Identity) -> Result<Prepared, Error> {
         let target = target.into();
-        self.prepared(&target, Some(Selection::new(Answer::Identity(Arc::new(identity)), Source::Given)))
+        let selection = Selection::new(Answer::Identity(Arc::new(identity)), Source::Given);
+        self.prepared(&self.look(&target)?, &target, Some(selection), None)
     }
 
-    /// What would answer this request, without asking and without storing anything; `None` when the chooser would be
-    /// asked.
+    /// What would answer this request, or why the chooser would be asked; asks nobody and stores nothing.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Option<Selection>, Error> {
+    pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Foreseen, Error> {
         let target = target.into();
         let look = self.look(&target)?;
-        self.consider(&look, &target, request).unasked()
+        self.consider(&look, &target, request).foreseen()
     }
 
     /// Holds every identity of the store against a request.
@@ -262,7 +301,7 @@ impl Selector {
         }
         let Some((request, answer)) = &standing.answered else { return Ok(true) };
         let now = self.foresee(&target, request)?;
-        Ok(now.is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
+        Ok(now.selection().is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
     }
 
     /// The identities with keys of certain types under certain authorities (any, where none is named), best first, as
@@ -313,16 +352,29 @@ impl Selector {
         self.store.unlock(&*self.unlocker)
     }
 
-    /// The same selection with the key and the authorities as the store has them by now, such as after unlocking. A
-    /// remembered answer is looked up anew: it may have been forgotten meanwhile.
+    /// The same selection with the key and the authorities as the store has them by now, such as after unlocking. What was
+    /// found in the store, or for want of anything there, is looked up anew: it may have changed meanwhile. Asks nobody;
+    /// where only a person can answer by now, nothing is selected.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of reading, and [`Error::Denied`] when a rule forbids meanwhile what was chosen.
     pub fn renew(&self, prepared: &Prepared) -> Result<Prepared, Error> {
-        match &prepared.selection {
-            Some(Selection { source: Source::Decision, .. }) => self.prepare(&prepared.target),
-            selection => self.prepared(&prepared.target, selection.clone()),
+        let target = &prepared.target;
+        let look = self.look(target)?;
+        match (&prepared.selection, &prepared.request) {
+            (Some(selection), None) if selection.is_looked_up() => self.prepare(target),
+            (_, Some(request)) => {
+                let selection = self.consider(&look, target, request).unasked()?;
+                self.prepared(&look, target, selection, Some(request))
+            }
+            (selection, None) => self.prepared(&look, target, selection.clone(), None),
         }
+    }
+
+    /// Says that somebody waits for the answer that another is being given.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn waits(&self, destination: &Destination) {
+        self.chooser.waiting(destination);
     }
 
     /// Records what became of a selection. In chrome mode a decision that was refused is forgotten, as Chrome does.
@@ -348,32 +400,51 @@ impl Selector {
             tls_version,
         };
         let mode = self.mode()?;
-        let remembered = matches!(selection.source, Source::Decision | Source::Ask);
-        self.store.record(&used, &mode.scope(destination), mode == Mode::Chrome && remembered)
+        let decided = matches!(selection.source, Source::Decision | Source::Ask).then(|| mode.scope(destination));
+        self.store.record(&used, decided.as_ref(), mode == Mode::Chrome)
     }
 
-    fn prepared(&self, target: &Target, selection: Option<Selection>) -> Result<Prepared, Error> {
-        let look = self.look(target)?;
-        check_not_denied(target, &look.rules, selection.as_ref())?;
-        let key = match selection.as_ref().and_then(|selection| selection.answer.fingerprint()) {
-            None => None,
-            Some(fingerprint) => {
-                let sealed = self.store.sealed_key(fingerprint)?;
-                let sealed = sealed.ok_or_else(|| Error::UnknownIdentity { id: fingerprint.to_string() })?;
-                let decision = match (&selection, &look.remembered.answer) {
-                    (Some(Selection { source: Source::Decision, .. }), Some((_, Some(remembering)))) => {
-                        Some(remembering.decision.clone())
-                    }
-                    _ => None,
-                };
-                let conditions = std::iter::once(look.remembered.terms).chain(decision).collect();
-                Some(GuardedKey { sealed, vault: self.store.vault(), conditions })
-            }
+    /// Makes ready what was selected by this look, as the answer to `request` if that led to it.
+    fn prepared(
+        &self,
+        look: &Look,
+        target: &Target,
+        selection: Option<Selection>,
+        request: Option<&CertificateRequest>,
+    ) -> Result<Prepared, Error> {
+        let Some(mut selection) = selection else { return Ok(look.prepared(target, None)) };
+        check_not_denied(target, &look.rules, &selection.answer)?;
+        let mut key = None;
+        if let Some(fingerprint) = selection.answer.fingerprint() {
+            let found = self.store.identity_with_key(fingerprint)?;
+            let (identity, sealed) = found.ok_or_else(|| Error::UnknownIdentity { id: fingerprint.to_string() })?;
+            selection.answer = Answer::Identity(identity);
+            let decision = look.decision().filter(|_| selection.source == Source::Decision);
+            key = Some(self.guarded(sealed, look, decision));
+        }
+        let request = request.filter(|_| selection.is_conditional());
+        let only_this_version = match request {
+            Some(request) => self.depends_on_version(look, target, request)?,
+            None => false,
         };
-        let requires_tls13 = requires_tls13(target, &look.rules, selection.as_ref());
-        let terms = (look.remembered.settings, look.rules);
-        let (target, authorities) = (target.clone(), look.remembered.authorities);
-        Ok(Prepared { target, selection, authorities, key, requires_tls13, request: None, terms })
+        let prepared = look.prepared(target, Some(selection));
+        Ok(Prepared { key, request: request.cloned(), only_this_version, ..prepared })
+    }
+
+    fn guarded(&self, sealed: SealedKey, look: &Look, decision: Option<Authenticated>) -> GuardedKey {
+        let conditions = std::iter::once(look.remembered.terms.clone()).chain(decision).collect();
+        GuardedKey { sealed, vault: self.store.vault(), conditions }
+    }
+
+    /// Whether an identity is no candidate only because the request came below TLS 1.3.
+    fn depends_on_version(&self, look: &Look, target: &Target, request: &CertificateRequest) -> Result<bool, Error> {
+        if !request.is_visible() {
+            return Ok(false);
+        }
+        let of_any_version = CertificateRequest { version: None, ..request.clone() };
+        let candidates = self.candidates(&self.matcher(look, target, &of_any_version), None)?;
+        let matcher = self.matcher(look, target, request);
+        Ok(candidates.iter().any(|candidate| !matcher.reasons(&candidate.identity).is_empty()))
     }
 
     fn look(&self, target: &Target) -> Result<Look, Error> {
@@ -416,7 +487,7 @@ impl Selector {
         considered: &Considered<'_>,
         target: &Target,
         refused: &[Refused],
-    ) -> Result<Selection, Error> {
+    ) -> Result<(Answer, Lifetime), Error> {
         let (destination, mode) = (target.destination(), look.remembered.settings.mode);
         let candidates = considered.candidates()?;
         let reply = self.chooser.choose(&Question {
@@ -441,13 +512,7 @@ impl Selector {
             }
             Reply::Nobody => return Err(considered.nobody()),
         };
-        let lifetime = if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime };
-        if answer.fingerprint().is_some() && lifetime != Lifetime::Once {
-            self.unlock()?;
-        }
-        self.store.remember(&mode.scope(destination), answer.fingerprint(), lifetime, self.clock.now())?;
-        turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
-        Ok(Selection::new(answer, Source::Ask))
+        Ok((answer, if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime }))
     }
 
     /// Holds back everyone else who would ask about the same scope, in this process and in others, until it is dropped.
@@ -462,7 +527,7 @@ impl Selector {
         scope.update(self.store.path().as_os_str().as_encoded_bytes());
         scope.update(look.remembered.settings.mode.scope(target.destination()).to_string());
         let [slot, ..] = <[u8; 32]>::from(scope.clone().finalize());
-        let question = question_id(scope, request, refused);
+        let question = question_id(scope, target, request, refused);
         Turn::wait(self.store.session(), slot, question, || self.chooser.waiting(target.destination()))
     }
 }
@@ -489,6 +554,28 @@ struct Look {
     rules: Arc<Rules>,
 }
 
+impl Look {
+    /// The remembered decision for an identity, as far as it has to be authentic.
+    fn decision(&self) -> Option<Authenticated> {
+        let (_, remembering) = self.remembered.answer.as_ref()?;
+        remembering.as_ref().map(|remembering| remembering.decision.clone())
+    }
+
+    /// What was selected by this look, without a key.
+    fn prepared(&self, target: &Target, selection: Option<Selection>) -> Prepared {
+        Prepared {
+            target: target.clone(),
+            requires_tls13: requires_tls13(target, &self.rules, selection.as_ref()),
+            selection,
+            authorities: self.remembered.authorities.clone(),
+            key: None,
+            request: None,
+            only_this_version: false,
+            terms: (self.remembered.settings, self.rules.clone()),
+        }
+    }
+}
+
 impl fmt::Debug for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Selector").field("store", &self.store).field("mode", &self.mode).finish_non_exhaustive()
@@ -509,8 +596,8 @@ fn unconditional(target: &Target, rules: &Rules) -> Option<Selection> {
 }
 
 /// A person may have thought for long, and named on the command line may be anything.
-fn check_not_denied(target: &Target, rules: &Rules, selection: Option<&Selection>) -> Result<(), Error> {
-    let Some(Answer::Identity(identity)) = selection.map(|selection| &selection.answer) else { return Ok(()) };
+fn check_not_denied(target: &Target, rules: &Rules, answer: &Answer) -> Result<(), Error> {
+    let Answer::Identity(identity) = answer else { return Ok(()) };
     match rules.in_force(target.destination(), target.path()).denied(identity.certificate()) {
         None => Ok(()),
         Some(ruled) => Err(Error::Denied {
@@ -527,15 +614,18 @@ fn requires_tls13(target: &Target, rules: &Rules, selection: Option<&Selection>)
     identity.requires_tls13() || in_force.demands_tls13(identity.certificate()).is_some()
 }
 
-/// Two questions are the same when one answer does for both: about the same scope, the same authorities and signatures, as
-/// visible to others, and after the same refusals.
-fn question_id(mut hash: Sha256, request: &CertificateRequest, refused: &[Refused]) -> QuestionId {
+/// Two questions are the same when one answer does for both: about the same destination and path, which the person and the
+/// rules see, the same authorities and signatures, as visible to others, and after the same refusals.
+fn question_id(mut hash: Sha256, target: &Target, request: &CertificateRequest, refused: &[Refused]) -> QuestionId {
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    add(target.destination().to_string().as_bytes());
+    add(target.path().unwrap_or_default().as_bytes());
     let mut authorities: Vec<&[u8]> = request.authorities.iter().map(Name::der).collect();
     authorities.sort_unstable();
-    for authority in authorities {
-        hash.update((authority.len() as u64).to_be_bytes());
-        hash.update(authority);
-    }
+    authorities.into_iter().for_each(add);
     let mut schemes: Vec<u16> = request.schemes.iter().map(|scheme| u16::from(*scheme)).collect();
     schemes.sort_unstable();
     for scheme in schemes {

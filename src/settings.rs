@@ -70,18 +70,22 @@ impl Store {
         self.change_terms(|db| {
             let mut settings = read_settings(db)?;
             change(&mut settings);
-            db.execute(
-                "UPDATE settings SET mode = ?1, select_automatically = ?2, use_single_candidate = ?3, prompt_on_multiple = ?4",
-                params![
-                    settings.mode.to_string(),
-                    settings.select_automatically,
-                    settings.use_single_candidate,
-                    settings.prompt_on_multiple,
-                ],
-            )
-            .map(drop)
+            write_settings(db, &settings)
         })
     }
+}
+
+pub(crate) fn write_settings(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE settings SET mode = ?1, select_automatically = ?2, use_single_candidate = ?3, prompt_on_multiple = ?4",
+        params![
+            settings.mode.to_string(),
+            settings.select_automatically,
+            settings.use_single_candidate,
+            settings.prompt_on_multiple,
+        ],
+    )
+    .map(drop)
 }
 
 pub(crate) fn read_settings(db: &Connection) -> rusqlite::Result<Settings> {

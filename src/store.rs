@@ -4,11 +4,11 @@
 //! a read-only place, and what is written here is small and rare.
 
 mod authentic;
+mod file;
+mod network;
 mod vault_row;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,32 +96,40 @@ impl Store {
     /// Opens a store, and makes it (0600, in a directory 0700) if there is none.
     ///
     /// # Errors
-    /// [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Io`], [`Error::Store`],
-    /// [`Error::StoreBusy`], [`Error::VaultDamaged`].
+    /// [`Error::NotYours`], [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Store`],
+    /// [`Error::StoreBusy`], [`Error::StoreFull`], [`Error::StoreReadOnly`], [`Error::VaultDamaged`].
     pub fn open(path: impl Into<PathBuf>, session: Session) -> Result<Self, Error> {
-        let path = path.into();
         // One name for one file, however it was given: processes that share it share a lock by its name
-        let path = create_file(&path).map_err(|source| Error::Io { path, source })?;
+        let path = file::prepare(&path.into())?;
         let failed = |error| store_error(&path, error);
         // Not SQLite's default: it would create what is not there, readable for everybody, and take "file:..." for a URI
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         check_is_ours(&connection, &path)?;
         prepare(&connection).map_err(failed)?;
         migrate(&mut connection, &path)?;
         let vault = load_vault(&mut connection, &path)?;
-        Ok(Self {
+        let store = Self {
             path,
             connection: Mutex::new(connection),
             cache: Mutex::default(),
             vault: Mutex::new(Arc::new(vault)),
             session,
-        })
+        };
+        store.expect_agent();
+        Ok(store)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The kind of file system it is on, where that is one over a network: the locks that keep processes apart may not
+    /// hold there.
+    pub fn network_file_system(&self) -> Option<&'static str> {
+        network::file_system_of(&self.path)
     }
 
     /// The login session that session decisions belong to.
@@ -135,8 +143,20 @@ impl Store {
     /// taken name gets a number.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] when the vault is still locked, [`Error::Name`], and those of writing.
+    /// [`Error::VaultLocked`] when the vault is still locked, also because another process has changed the primary password
+    /// meanwhile; [`Error::Name`], and those of writing.
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
+        Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
+    }
+
+    /// `then` is done in the same transaction.
+    pub(crate) fn import_and_then<T>(
+        &self,
+        files: Vec<Import>,
+        name: Option<&str>,
+        now: Timestamp,
+        then: impl FnOnce(&Connection, &Vault, &mut Imported) -> rusqlite::Result<T>,
+    ) -> Result<(Imported, T), Error> {
         if let Some(name) = name {
             check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
         }
@@ -153,7 +173,8 @@ impl Store {
                     imported.authorities.push(authority.clone());
                 }
             }
-            Ok(imported)
+            let done = then(db, vault, &mut imported)?;
+            Ok((imported, done))
         })
     }
 
@@ -225,21 +246,6 @@ impl Store {
         })
     }
 
-    /// The identities that this one renews ([`Identity::check_renewed_by`]), the one valid longest first.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
-        let mut old = self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
-            let rows = query.query_map([new.certificate().subject_key().as_bytes()], parse_identity)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        old.retain(|old| old.check_renewed_by(new).is_ok());
-        old.sort_by_key(|old| std::cmp::Reverse(old.certificate().not_after()));
-        Ok(old)
-    }
-
     fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE name = ?1"))?;
@@ -251,22 +257,26 @@ impl Store {
     /// `unlocker`.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
+    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
     /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
-        self.unlock(unlocker)?;
-        let sealed = self.sealed_key(identity.fingerprint())?;
-        let sealed = sealed.ok_or_else(|| Error::UnknownIdentity { id: identity.name().to_owned() })?;
+        self.unlock_fully(unlocker)?;
+        let sealed = self.with(|db| known_key(db, identity.fingerprint()))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
         Ok(key)
     }
 
-    /// The private key of an identity, still sealed; `None` when the identity was removed meanwhile.
-    pub(crate) fn sealed_key(&self, fingerprint: Fingerprint) -> Result<Option<SealedKey>, Error> {
-        self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
-            query.query_row([fingerprint.as_bytes()], sealed_key).optional()
+    /// An identity with its private key, both of one moment; `None` when it was removed meanwhile.
+    pub(crate) fn identity_with_key(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<(Arc<Identity>, SealedKey)>, Error> {
+        self.cached(|db, cache| {
+            let Some(id) = identity_id(db, fingerprint)? else { return Ok(None) };
+            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE id = ?1"))?;
+            let key = query.query_row([id], sealed_key)?;
+            Ok(Some((cached_identity(db, cache, id)?, key)))
         })
     }
 
@@ -298,7 +308,7 @@ impl Store {
     /// key, or issued for it. Returns whether there were any.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of reading; [`Error::SealedKey`].
+    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`].
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
@@ -306,9 +316,9 @@ impl Store {
         for identity in self.identities()? {
             // Of several identities with one key the first will do
             if wanted.remove(identity.certificate().public_key())
-                && let Some(sealed) = self.sealed_key(identity.fingerprint())?
+                && let Some((_, sealed)) = self.identity_with_key(identity.fingerprint())?
             {
-                self.unlock(unlocker)?;
+                self.unlock_fully(unlocker)?;
                 contents.keys.push(KeyBag::of_pkcs8(self.vault().open(&sealed)?.into_pkcs8()));
                 added = true;
             }
@@ -319,12 +329,10 @@ impl Store {
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
     pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
-            let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
-            let key = query.query_row([identity.as_bytes()], sealed_key).optional()?;
-            let key = key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))?;
+            let key = known_key(db, identity)?;
             rewrite_key(db, vault, &key, KeyRow { requires_tls13: required, ..key.row.clone() })
         })
     }
@@ -421,6 +429,8 @@ impl Store {
             let mut cache = locked(&self.cache);
             if cache.generation != generation {
                 *cache = Cache { generation, ..Cache::default() };
+                // Where the keys were sealed anew, they are so under another data key
+                self.current_vault(db)?;
             } else if cache.identities.len() > CACHED_IDENTITIES {
                 cache.identities.clear();
             }
@@ -445,22 +455,6 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Store({})", self.path.display())
     }
-}
-
-/// The file exists and is its owner's alone before SQLite writes a byte into it. Gives its canonical path.
-fn create_file(path: &Path) -> std::io::Result<PathBuf> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    // What is there already, be it in a read-only place, will do
-    let path = path.canonicalize().map_err(|missing| created.err().unwrap_or(missing))?;
-    let found = path.metadata()?;
-    let is_ours = found.uid() == rustix::process::geteuid().as_raw();
-    if found.is_file() && is_ours && found.mode() & 0o077 != 0 {
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    }
-    Ok(path)
 }
 
 /// Empty, or ours: nothing else is touched.
@@ -514,6 +508,8 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => Error::NotAStore { path, detail: "it is not an SQLite database".to_owned() },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::StoreBusy { path },
+        Some(ErrorCode::DiskFull) => Error::StoreFull { path },
+        Some(ErrorCode::ReadOnly) => Error::StoreReadOnly { place: read_only_place(&path, &error), path },
         Some(ErrorCode::DatabaseCorrupt) => Error::StoreDamaged { detail: format!("{}: {error}", path.display()) },
         _ => match error {
             rusqlite::Error::FromSqlConversionFailure(column, kind, source) => match source.downcast() {
@@ -532,6 +528,14 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
     }
 }
 
+/// SQLite has to make its journal beside the file: a directory that cannot be written to keeps it from writing too.
+fn read_only_place(path: &Path, error: &rusqlite::Error) -> PathBuf {
+    let is_directory =
+        error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_DIRECTORY);
+    let directory = path.parent().filter(|_| is_directory);
+    directory.unwrap_or(path).to_owned()
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done under these locks: a transaction that did not commit is rolled back
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -545,7 +549,7 @@ pub(crate) fn as_rusqlite(error: Error) -> rusqlite::Error {
 /// For [`sealed_key`].
 const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key FROM identities";
 
-pub(crate) fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
+fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     Ok(SealedKey {
         row: KeyRow {
             id: row.get(0)?,
@@ -557,8 +561,18 @@ pub(crate) fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     })
 }
 
+/// The sealed key of an identity.
+///
+/// # Errors
+/// [`Error::UnknownIdentity`] when it was removed meanwhile.
+pub(crate) fn known_key(db: &Connection, identity: Fingerprint) -> rusqlite::Result<SealedKey> {
+    let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
+    let key = query.query_row([identity.as_bytes()], sealed_key).optional()?;
+    key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))
+}
+
 /// Changes what a private key is bound to, and with it what the row says.
-fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
+pub(crate) fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
     let sealed = vault.open(key).and_then(|opened| vault.seal(&row, &opened)).map_err(as_rusqlite)?;
     let mut update =
         db.prepare_cached("UPDATE identities SET name = ?1, requires_tls13 = ?2, private_key = ?3 WHERE id = ?4")?;
@@ -608,6 +622,12 @@ pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
 pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
     let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
+}
+
+pub(crate) fn identities_of_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
+    let rows = query.query_map([subject.as_bytes()], parse_identity)?;
+    rows.collect()
 }
 
 fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {

@@ -30,7 +30,7 @@ pub struct Trace {
     /// The resolver of the connection; another's doings are not noted.
     resolver: u64,
     asked: AtomicBool,
-    written_since: AtomicBool,
+    answered: AtomicBool,
     withheld: AtomicBool,
     signed: OnceLock<ProtocolVersion>,
 }
@@ -46,9 +46,10 @@ impl Trace {
         self.signed.get().copied()
     }
 
-    /// Whether anything went out after the server had asked.
+    /// Whether the server, which was verified, was answered within a handshake of TLS 1.2. In TLS 1.3 the handshake is over
+    /// for the client once it has answered.
     pub fn was_answered(&self) -> bool {
-        self.was_asked() && self.written_since.load(Ordering::Acquire)
+        self.answered.load(Ordering::Acquire)
     }
 
     /// The trace of the connection whose bytes are being worked through, if it is one of this resolver.
@@ -75,6 +76,7 @@ impl Trace {
 pub struct Traced<S> {
     stream: S,
     trace: Arc<Trace>,
+    records: Records,
 }
 
 impl<S> Traced<S> {
@@ -82,11 +84,11 @@ impl<S> Traced<S> {
         let trace = Trace {
             resolver,
             asked: AtomicBool::new(false),
-            written_since: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             withheld: AtomicBool::new(false),
             signed: OnceLock::new(),
         };
-        Self { stream, trace: Arc::new(trace) }
+        Self { stream, trace: Arc::new(trace), records: Records::default() }
     }
 
     /// What is known of the connection, now and later.
@@ -121,10 +123,65 @@ impl<S> Traced<S> {
         if self.trace.withheld.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "nothing is sent without a decision"));
         }
-        if self.trace.was_asked() {
-            self.trace.written_since.store(true, Ordering::Release);
-        }
         Ok(&mut self.stream)
+    }
+
+    /// Notes what was written of these parts.
+    pub(crate) fn written(&mut self, done: io::Result<usize>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut left = *done.as_ref().unwrap_or(&0);
+        for part in parts {
+            let (written, _) = part.split_at(left.min(part.len()));
+            left -= written.len();
+            if self.records.begin_handshake(written) && self.trace.was_asked() {
+                self.trace.answered.store(true, Ordering::Release);
+            }
+        }
+        done
+    }
+}
+
+/// The records that go out (RFC 8446 section 5.1), as far as they tell an answer from what is none.
+///
+/// A client that was asked writes a handshake record in TLS 1.2 alone, and then the server is verified. In TLS 1.3
+/// everything is encrypted by then, except a change_cipher_spec that means nothing and goes out while the server is not
+/// verified (appendix D.4), and an alert to such a server.
+#[derive(Debug, Default)]
+struct Records {
+    /// Bytes of a header that have gone out.
+    header: usize,
+    /// The first byte of the length in it.
+    length: u8,
+    /// Bytes of the record that are still to come.
+    left: usize,
+}
+
+impl Records {
+    /// The content type of a handshake record.
+    const HANDSHAKE: u8 = 22;
+
+    /// Content type, version, length.
+    const HEADER: usize = 5;
+
+    /// Follows the bytes; whether a handshake record begins among them.
+    fn begin_handshake(&mut self, mut bytes: &[u8]) -> bool {
+        let mut begins = false;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let skipped = self.left.min(bytes.len());
+                self.left -= skipped;
+                (_, bytes) = bytes.split_at(skipped);
+                continue;
+            }
+            match self.header {
+                0 => begins |= byte == Self::HANDSHAKE,
+                3 => self.length = byte,
+                4 => self.left = usize::from(u16::from_be_bytes([self.length, byte])),
+                _ => {}
+            }
+            self.header = (self.header + 1) % Self::HEADER;
+            bytes = rest;
+        }
+        begins
     }
 }
 
@@ -136,11 +193,13 @@ impl<S: Read> Read for Traced<S> {
 
 impl<S: Write> Write for Traced<S> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.writing()?.write(data)
+        let done = self.writing()?.write(data);
+        self.written(done, &[IoSlice::new(data)])
     }
 
     fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.writing()?.write_vectored(data)
+        let done = self.writing()?.write_vectored(data);
+        self.written(done, data)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -158,5 +217,44 @@ mod tests {
         assert_eq!(outer.read(&mut [0; 8]).unwrap(), 5);
         assert!(Trace::current(2).is_some());
         assert!(Trace::current(1).is_none());
+    }
+    /// A client hello, then what goes out after the server asked.
+    fn is_answer(after: &[&[u8]]) -> bool {
+        let mut traced = Traced::new(Vec::new(), 0);
+        traced.write_all(&[22, 3, 1, 0, 2, 22, 22]).unwrap();
+        traced.trace.note_asked();
+        after.iter().for_each(|bytes| traced.write_all(bytes).unwrap());
+        traced.trace.was_answered()
+    }
+
+    #[test]
+    fn a_handshake_record_in_the_clear_alone_is_an_answer() {
+        let (change, alert) = ([20, 3, 3, 0, 1, 1], [21, 3, 3, 0, 2, 2, 22]);
+        let encrypted = [23, 3, 3, 0, 3, 22, 22, 22];
+        let certificate = [22, 3, 3, 0, 1, 0];
+        let cases: [(&[&[u8]], bool); 9] = [
+            (&[], false),
+            (&[&change], false),
+            (&[&change[..3], &change[3..]], false),
+            (&[&alert], false),
+            (&[&change, &encrypted], false),
+            (&[&[&change[..], &encrypted[..6]].concat(), &encrypted[6..]], false),
+            (&[&certificate], true),
+            (&[&certificate[..1]], true),
+            (&[&[&change[..], &certificate[..]].concat()], true),
+        ];
+        for (after, expected) in cases {
+            assert_eq!(is_answer(after), expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_is_no_answer() {
+        let mut full: [u8; 6] = [0; 6];
+        let mut traced = Traced::new(&mut full[..], 0);
+        traced.trace.note_asked();
+        let parts = [&[20, 3, 3, 0, 1, 1][..], &[22, 3, 3]].map(IoSlice::new);
+        assert_eq!(traced.write_vectored(&parts).unwrap(), 6);
+        assert!(!traced.trace.was_answered());
     }
 }

@@ -371,3 +371,23 @@ fn nobody_at_home_is_exit_1_and_quick() {
     let run = scene.machine.command(scene.fetch_arguments(&url)).limit(Duration::from_secs(20));
     run.run().expect(1).says(&["localhost", &port.to_string()]);
 }
+
+#[test]
+fn a_hint_repeats_the_import_as_a_shell_takes_it() {
+    let scene = Scene::new();
+    let directory = scene.machine.dir().join("Alice's keys");
+    std::fs::create_dir(&directory).unwrap();
+    let file = scene.employee("alice").issue().p12(&directory, P12::Default);
+    let run = scene.machine.command(["--batch", "import", file.to_str().unwrap(), "--name", "my own", "--renew"]).run();
+    let quoted = file.to_str().unwrap().replace('\'', r"'\''");
+    run.expect(4).says(&[&format!("cardcase import '{quoted}' --name='my own' --renew --password-file FILE")]);
+}
+
+#[test]
+fn a_store_that_cannot_be_made_says_where_to_look() {
+    let machine = Cardcase::new();
+    let file = ca::write(machine.dir(), "no directory", "txt", "");
+    let store = file.join("cardcase.db");
+    let run = machine.command(["--store", store.to_str().unwrap(), "list"]).run();
+    run.expect(1).says(&[&format!("hint: see whether it is there, and yours to use: ls -ld '{}'", store.display())]);
+}

@@ -7,7 +7,7 @@ mod support;
 
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use serde_json::{Value, json};
-use support::ca::{Authority, Issued, Key, Validity};
+use support::ca::{self, Authority, Issued, Key, Validity};
 use support::scene::Scene;
 use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
 
@@ -356,4 +356,81 @@ fn history_tells_what_became_of_it() {
         assert_eq!(used["alert"], alert, "{used}");
         assert!(used["tls_version"].as_str().unwrap().contains("1.3"), "{used}");
     }
+}
+
+/// What `explain` tells a person.
+fn told(scene: &Scene, server: &Server, more: &str) -> String {
+    let root = scene.server_root_file.to_str().unwrap();
+    scene.machine.run(&format!("--batch explain {} --cacert {root} {more}", server.destination())).expect(0).text()
+}
+
+#[test]
+fn explain_tells_why_a_person_would_be_asked() {
+    let scene = Scene::new();
+    let (alice, late) = (scene.hire("alice"), scene.bring(scene.employee("late").validity(Validity::Expired).issue()));
+    scene.hire("bob");
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let told = || told(&scene, &server, "");
+    assert!(told().contains("Nothing is remembered: you would be asked."), "{}", told());
+    scene.remember("localhost", &late.fingerprint());
+    assert!(told().contains("does not do (\"late\", out of its validity): you would be asked."), "{}", told());
+    scene.machine.run("forget localhost").expect(0);
+    scene.machine.run("rules add https://localhost").expect(0);
+    scene.machine.run("config prompt-on-multiple on").expect(0);
+    assert!(told().contains("several identities are selected, one by rule 1 (https://localhost)"), "{}", told());
+    scene.remember("localhost", &alice.fingerprint());
+    scene.machine.run("rules remove 1").expect(0);
+    scene.machine.run("rules add https://localhost --deny --subject CN=alice").expect(0);
+    assert!(told().contains("does not do (\"alice\", a rule forbids"), "{}", told());
+}
+
+#[test]
+fn explain_tells_what_keeps_identities_back() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
+    let told = || told(&scene, &server, "");
+    assert!(!told().contains("cardcase min-tls"));
+    scene.machine.run(&format!("min-tls {} 1.3", alice.fingerprint())).expect(0);
+    let by_itself = format!("cardcase min-tls {} 1.2", &alice.fingerprint()[..8]);
+    assert!(told().contains(&by_itself) && !told().contains("cardcase rules"), "{}", told());
+    scene.machine.run("rules add https://localhost --tls13").expect(0);
+    assert!(told().contains("cardcase rules"), "{}", told());
+    scene.machine.run("rules remove 1").expect(0);
+    scene.machine.run("rules add https://localhost --deny --subject CN=alice").expect(0);
+    assert!(told().contains("cardcase rules"), "{}", told());
+    // Somebody else's cannot be sent, whatever the rules say
+    scene.machine.run(&format!("remove {} --yes", alice.fingerprint())).expect(0);
+    scene.bring(scene.guests.client("alice").issue());
+    assert!(!told().contains("cardcase rules"), "{}", told());
+}
+
+#[test]
+fn an_intermediate_that_is_missing_is_to_be_imported() {
+    let scene = Scene::new();
+    let alice = scene.employee("alice").issue();
+    let alone = ca::write(scene.machine.dir(), "alice", "pem", alice.pem() + &alice.key_pem());
+    scene.machine.run(&format!("import {}", alone.display())).expect(0);
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    assert!(told(&scene, &server, "").contains("Authorities: cardcase import FILE"), "{}", told(&scene, &server, ""));
+    let shown = scene.machine.run(&format!("show {}", alice.fingerprint())).expect(0).text();
+    assert!(shown.contains("'cardcase import FILE'") && !shown.contains("trust"), "{shown}");
+    // And that does help
+    scene.machine.run(&format!("import {}", scene.staff.file(scene.machine.dir()).display())).expect(0);
+    assert_eq!(explain(&scene, &server)["answer"]["source"], "ask");
+}
+
+#[test]
+fn commands_to_copy_are_about_the_mode_that_was_given() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let (destination, id) = (server.destination(), &alice.fingerprint()[..8]);
+    let remember = format!("cardcase remember {destination} {id}");
+    assert!(told(&scene, &server, "").contains(&format!("{remember}\n")));
+    assert!(told(&scene, &server, "--mode chrome").contains(&format!("{remember} --mode chrome\n")));
+    scene.fetch(&server.url(), &["--mode", "chrome"]).expect(4).says(&[
+        &format!("cardcase explain {destination} --mode chrome"),
+        &format!("cardcase remember {destination} ID --mode chrome"),
+    ]);
 }

@@ -23,7 +23,7 @@ use support::command::Cardcase;
 use support::scene::Scene;
 use support::screen::{ONCE, PERMANENT, SEND_NONE, choose};
 use support::server::{Ask, Kind, Server};
-use support::terminal::Terminal;
+use support::terminal::{Terminal, key};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
@@ -252,22 +252,54 @@ fn when_the_prompter_is_killed_another_takes_over() {
     assert_eq!(office.server.chains(), vec![alice.sent_chain(); Office::SCREENS - 1]);
 }
 
+/// The words of a fetch that prints nothing.
+fn fetch(scene: &Scene, url: &str) -> String {
+    format!("$cardcase {} -o /dev/null", scene.fetch_arguments(url).join(" "))
+}
+
+/// What stands below a question while another cardcase waits to ask on the same terminal.
+const ANOTHER_ASKS: &str = "waits while another cardcase asks on this terminal";
+
+/// Drawn anew, the menu leaves nothing of itself behind.
+#[track_caller]
+fn assert_menu_is_whole(terminal: &mut Terminal) {
+    for _ in 0..2 {
+        terminal.send(key::DOWN);
+        terminal.stays_for(A_WHILE);
+        let text = terminal.text();
+        assert_eq!(text.matches("asks for a client certificate").count(), 1, "the menu is torn:\n{text}");
+        assert_eq!(text.matches(SEND_NONE).count(), 1, "the menu is torn:\n{text}");
+    }
+}
+
+/// The second takes over the answer to the first, and does not write across its question.
+#[test]
+fn who_waits_on_the_terminal_of_the_question_leaves_it_alone() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let server = scene.server(Kind::Go).ask(Ask::Require).start();
+    let (fetch, go) = (fetch(&scene, &server.url()), scene.machine.dir().join("go"));
+    let wait = format!("while [ ! -e {} ]; do sleep 0.1; done", go.display());
+    let script = format!("exec 3<&0; {fetch} <&3 & {wait}; {fetch} <&3 & wait");
+    let mut terminal = Terminal::script(&scene.machine, &script);
+    terminal.wait_for(SEND_NONE);
+    std::fs::write(go, "").unwrap();
+    terminal.stays_for(2 * A_WHILE);
+    assert_menu_is_whole(&mut terminal);
+    choose(&mut terminal, "alice");
+    choose(&mut terminal, ONCE);
+    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.text());
+    assert_eq!(server.chains(), vec![alice.sent_chain(); 2]);
+}
+
 /// Two commands in one window, as a script would run them side by side.
 #[test]
 fn two_prompts_on_one_terminal_come_one_after_the_other() {
     let scene = Scene::new();
     let people = [scene.hire("alice"), scene.hire("bob")];
     let server = scene.server(Kind::Go).ask(Ask::Require).start();
-    let fetch = |host| {
-        let mut words = vec![env!("CARGO_BIN_EXE_cardcase").to_owned()];
-        words.extend(scene.fetch_arguments(&server.url_at(host, "/")));
-        words.extend(["-o", "/dev/null"].map(str::to_owned));
-        words.join(" ")
-    };
-    let script = format!("{} <&3 & {} <&3 & wait", fetch("localhost"), fetch("127.0.0.1"));
-    let command = pty_process::blocking::Command::new("sh").args(["-c", &format!("exec 3<&0; {script}")]);
-    let command = command.env_clear().envs(scene.machine.environment());
-    let mut terminal = Terminal::start(command, Terminal::ROWS, Terminal::COLUMNS);
+    let [one, other] = ["localhost", "127.0.0.1"].map(|host| fetch(&scene, &server.url_at(host, "/")));
+    let mut terminal = Terminal::script(&scene.machine, &format!("exec 3<&0; {one} <&3 & {other} <&3 & wait"));
 
     let asks = |host: &str| format!("{host}:{} asks", server.port());
     let hosts = ["localhost", "127.0.0.1"];
@@ -276,6 +308,8 @@ fn two_prompts_on_one_terminal_come_one_after_the_other() {
     let second = 1 - first;
     terminal.stays_for(A_WHILE);
     assert!(!terminal.text().contains(&asks(hosts[second])), "both at once:\n{}", terminal.text());
+    assert!(terminal.text().contains(ANOTHER_ASKS), "nothing says that one waits:\n{}", terminal.text());
+    assert_menu_is_whole(&mut terminal);
     for (host, person) in [(first, &people[0]), (second, &people[1])] {
         terminal.wait_for(&asks(hosts[host]));
         choose(&mut terminal, &person.name);

@@ -376,6 +376,19 @@ fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
     assert_eq!(server.chains(), vec![refusal.alice.sent_chain(); 3]);
 }
 
+#[test]
+fn where_a_rule_denies_everything_nothing_is_left_to_choose() {
+    let refusal = Refusal::new();
+    refusal.scene.machine.run("rules add https://localhost --deny").expect(0);
+    for tls in BOTH_VERSIONS {
+        let server = refusal.server(Kind::OpenSsl, tls);
+        let mut terminal = refusal.fetch(&server.url(), &[]);
+        assert_ends(&mut terminal, 5);
+        assert!(!terminal.text().contains(SEND_NONE), "{tls:?}: asked\n{}", terminal.text());
+        assert_eq!(server.handshakes().len(), 1, "{tls:?}: tried again\n{}", terminal.text());
+    }
+}
+
 /// "None" was refused, by a page; the page is printed when nobody chooses another.
 #[test]
 fn after_nginx_s_page_another_may_be_chosen() {

@@ -9,7 +9,7 @@ use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, EmailProtection};
 use serde_json::Value;
 use support::ca::{Issued, P12, PASSWORD, Validity};
 use support::scene::Scene;
-use support::server::{Ask, Kind};
+use support::server::{Ask, Kind, Tls};
 
 /// Alice's old identity, remembered in both modes, and the one that renews it, not imported yet.
 fn alice(scene: &Scene) -> (Issued, Issued) {
@@ -71,6 +71,45 @@ fn import_renews_on_request_and_otherwise_says_how() {
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();
     scene.fetch(&server.url(), &[]).expect(0);
     assert_eq!(server.chains(), [new.sent_chain()]);
+}
+
+#[test]
+fn what_was_imported_before_takes_over_too() {
+    let scene = Scene::new();
+    let (old, new) = alice(&scene);
+    let file = new.p12(scene.machine.dir(), P12::Default);
+    let password = scene.machine.password_file(PASSWORD);
+    let line = ["import", file.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
+    scene.machine.command(line).run().expect(0);
+    scene.machine.command(line).run().expect(0).says(&["cardcase renew", &old.fingerprint()[..8]]);
+    scene.machine.command(line).arg("--renew").run().expect(0).says(&["alice", "answers in place of", "localhost"]);
+    assert_eq!(remembered(&scene), expected(&new));
+}
+
+#[test]
+fn a_renewed_identity_stays_in_tls_1_3() {
+    for by_import in [false, true] {
+        let scene = Scene::new();
+        let (old, new) = alice(&scene);
+        scene.machine.run(&format!("min-tls {} 1.3", old.fingerprint())).expect(0);
+        let renewed = if by_import {
+            let file = new.p12(scene.machine.dir(), P12::Default);
+            let password = scene.machine.password_file(PASSWORD);
+            let line = ["import", file.to_str().unwrap(), "--password-file", password.to_str().unwrap(), "--renew"];
+            scene.machine.command(line).run().expect(0)
+        } else {
+            scene.machine.import(&new);
+            scene.machine.run(&format!("renew {} {}", old.fingerprint(), new.fingerprint())).expect(0)
+        };
+        renewed.says(&["goes out in TLS 1.3 only"]);
+        assert_eq!(scene.machine.json(&format!("show {}", new.fingerprint()))["requires_tls13"], true);
+        let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
+        scene.fetch(&server.url(), &[]).expect(0);
+        assert!(server.chains().is_empty());
+        // Nothing more to say of it
+        let again = scene.machine.run(&format!("renew {} {}", old.fingerprint(), new.fingerprint())).expect(0);
+        assert!(!again.stderr.contains("TLS 1.3"), "{}", again.stderr);
+    }
 }
 
 #[test]

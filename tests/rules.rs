@@ -6,6 +6,7 @@ mod support;
 
 use std::path::PathBuf;
 
+use cardcase::policy::PolicyFiles;
 use serde_json::{Value, json};
 use support::ca::{self, Issued, Validity};
 use support::command::Outcome;
@@ -230,6 +231,152 @@ fn a_file_of_the_administrators_that_cannot_be_read_fails_closed() {
 }
 
 #[test]
+fn a_misspelled_denial_of_the_administrators_fails_closed() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    for key in ["Deny", "denny"] {
+        let entry = json!({ "pattern": "https://localhost", "filter": {}, key: true }).to_string();
+        office.policy("a.json", &json!({ "AutoSelectCertificateForUrls": [entry] }).to_string());
+        office.fetch(&server, "/", 1).says(&["a.json", "entry 1", key, "nothing is selected until it is repaired"]);
+    }
+    server.assert_nothing_came("a misspelled policy");
+}
+
+#[test]
+fn a_filter_that_lost_what_it_looks_at_is_passed_over() {
+    let office = Office::new();
+    let server = office.server();
+    let content = chrome_policy(r#"{"SUBJCET":{"CN":"bob"}}"#);
+    office.policy("office.json", &content);
+    office.fetch(&server, "/", 4);
+    office.rules(&[]).expect(0).says(&["passed over", "entry 1", "SUBJCET"]);
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
+    office.rules(&["import", file.to_str().unwrap()]).expect(0).says(&["entry 1", "SUBJCET", "no rule was added"]);
+    assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
+}
+
+#[test]
+fn one_broken_file_of_the_administrators_hides_no_rule() {
+    let office = Office::new();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    office.policy("a.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
+    office.policy("b.json", "{");
+    let listed = office.rules(&[]).expect(1).says(&["b.json", "nothing is selected until it is repaired"]).text();
+    for words in ["CN=alice", "CN=bob"] {
+        assert!(listed.contains(words), "{listed}");
+    }
+    assert!(office.rules(&["--json"]).expect(1).stdout.is_empty());
+    let shown = office.scene.machine.run(&format!("show {}", office.bob.fingerprint())).expect(0);
+    assert!(shown.says(&["warning", "b.json"]).text().contains("a.json"));
+}
+
+#[test]
+fn what_else_is_in_the_administrators_directory_is_no_matter() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    office.policy(".half-written.json", "{");
+    office.policy("homepage.json", r#"{"HomepageLocation": "https://www.example.com"}"#);
+    office.policy("notes.txt", "{");
+    office.fetch(&server, "/", 0);
+    office.rules(&[]).expect(0);
+    assert_eq!(server.chains(), [office.alice.sent_chain()]);
+}
+
+#[test]
+fn what_cannot_be_a_file_of_the_administrators_is_not_waited_for() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    let directory = office.scene.machine.policies();
+    std::fs::create_dir(&directory).unwrap();
+    let pipe = directory.join("pipe.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    office.fetch(&server, "/", 1).says(&["pipe.json", "no regular file"]);
+    office.rules(&[]).expect(1);
+    std::fs::remove_file(pipe).unwrap();
+    std::os::unix::fs::symlink("nowhere", directory.join("dangling.json")).unwrap();
+    office.fetch(&server, "/", 1).says(&["dangling.json"]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "{}").unwrap();
+    office.fetch(&server, "/", 1).says(&["policies", "administrator's rules"]);
+    server.assert_nothing_came("no policy files");
+    std::fs::remove_file(directory).unwrap();
+    office.fetch(&server, "/", 0);
+}
+
+/// Whoever replaces files by renaming, as installers do, is in nobody's way.
+#[test]
+fn files_of_the_administrators_that_are_being_replaced_are_read() {
+    let office = Office::new();
+    let one = office.policy("one.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
+    let other = one.with_file_name("other.json");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::rename(&one, &other).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                std::fs::rename(&other, &one).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+        });
+        let files = PolicyFiles::in_directory(office.scene.machine.policies());
+        let failed: Vec<_> = (0..2_000).filter_map(|_| files.read().err()).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} times, such as {}", failed.len(), failed[0]);
+    });
+}
+
+#[test]
+fn a_demand_of_the_administrators_to_ask_shows_in_the_settings() {
+    let office = Office::new();
+    let shown = |key: &str| office.scene.machine.run(&format!("config {key}")).expect(0).text();
+    assert_eq!(shown("prompt-on-multiple"), "off\n");
+    let file = office.policy("a.json", r#"{"PromptOnMultipleMatchingCertificates": true}"#);
+    let expected = format!("on (by {})", file.display());
+    assert_eq!(shown("prompt-on-multiple"), format!("{expected}\n"));
+    assert!(shown("").contains(&expected));
+    assert_eq!(office.scene.machine.json("config")["prompt_on_multiple"], true);
+    assert_eq!(office.scene.machine.json("rules")["prompt_on_multiple"], true);
+}
+
+#[test]
+fn what_an_import_changes_and_what_not_is_said() {
+    let office = Office::new();
+    let content = chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#);
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
+    let import = || office.rules(&["import", file.to_str().unwrap()]).expect(0);
+    import().says(&["rule 1:", "prompt-on-multiple is on now"]);
+    let again = import().says(&["rule 1, which was there before", "no rule was added"]);
+    assert!(!again.stderr.contains("prompt-on-multiple"), "{}", again.stderr);
+    office.rules(&["add", "https://localhost", "--subject", "CN=bob"]).expect(0).says(&["rule 1, which was there"]);
+    // What is there already uses up no number
+    office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "https only"]);
+    office.rules(&["remove", "2", "1", "2"]).expect(0);
+    assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
+}
+
+#[test]
+fn an_import_that_fails_changes_nothing() {
+    let office = Office::new();
+    office.add("https://localhost", &[]);
+    let entries: Vec<_> = (0..10_000).map(|n| json!({ "pattern": format!("h{n}.example"), "filter": {} })).collect();
+    let policy = json!({ "AutoSelectCertificateForUrls": entries, "PromptOnMultipleMatchingCertificates": true });
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", policy.to_string());
+    office.rules(&["import", file.to_str().unwrap()]).expect(1).says(&["10000 rules at most"]);
+    let listed = office.scene.machine.json("rules");
+    assert_eq!((listed["rules"].as_array().unwrap().len(), &listed["prompt_on_multiple"]), (1, &json!(false)));
+}
+
+#[test]
+fn what_is_wrong_with_a_pattern_is_said_once() {
+    let said = Office::new().rules(&["add", "*.example.com"]).expect(2).says(&["[*.]example.com"]).stderr;
+    assert_eq!(said.matches("is no rule").count(), 1, "{said}");
+}
+
+#[test]
 fn rules_are_listed_shown_and_removed_by_number() {
     let office = Office::new();
     office.add("https://[*.]Example.com:8443", &["--issuer", "CN=Staff Issuing", "--issuer", "O=Test Authorities"]);
@@ -256,10 +403,14 @@ fn rules_are_listed_shown_and_removed_by_number() {
 #[test]
 fn what_is_no_rule_is_refused_and_changes_nothing() {
     let office = Office::new();
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 13] = [
         &["add", "*.example.com"],
         &["add", "ftp://example.com"],
         &["add", "https://example.com", "{"],
+        &["add", "https://example.com", r#"{"SUBJCET":{"CN":"alice"}}"#],
+        &["add", "https://example.com", r#"{"SUBJECT":{"cn":"alice","O":"Example"}}"#],
+        &["add", "https://example.com", r#"{"SUBJECT":{"CN":["alice"]}}"#],
+        &["add", r#"{"pattern":"*","filter":{"SUBJECT":{"CN":""}}}"#],
         &["add", "https://example.com", "--subject", "CN"],
         &["add", "https://example.com", "--subject", "X=y"],
         &["add", "https://example.com", "--subject", "CN=a", "--subject", "CN=b"],

@@ -5,8 +5,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use support::ca::{P12, PASSWORD};
@@ -60,13 +62,111 @@ fn a_store_named_like_a_uri_is_a_file_of_that_name() {
     }
 }
 
+/// Another user, as far as the system lets a test make files of another user.
+const SOMEBODY: u32 = 65534;
+
 #[test]
-fn a_store_is_not_made_where_a_dangling_link_points() {
+fn a_new_store_has_its_modes_whatever_the_umask() {
+    for mask in ["000", "022", "077", "277"] {
+        let machine = Cardcase::new();
+        let directory = if mask == "277" { "" } else { "new/" };
+        let run = machine.command(["list", "--store", &format!("{directory}cards.db")]).in_directory(machine.dir());
+        run.umask(mask).run().expect(0);
+        assert_mode(&machine.dir().join(directory).join("cards.db"), 0o600);
+        if !directory.is_empty() {
+            assert_mode(&machine.dir().join(directory), 0o700);
+        }
+    }
+}
+
+/// What SQLite makes beside the store while it writes, too.
+#[test]
+fn no_file_in_the_making_is_anybody_elses() {
+    let scene = Scene::new();
+    let (machine, directory) = (&scene.machine, scene.machine.store().parent().unwrap().to_owned());
+    let alice = scene.hire("alice").fingerprint();
+    let look = || {
+        let entries = std::fs::read_dir(&directory).unwrap().map(Result::unwrap);
+        // What is gone meanwhile has no mode
+        let mode = |entry: std::fs::DirEntry| Some((entry.file_name(), entry.metadata().ok()?.permissions().mode()));
+        entries.filter_map(mode).collect::<Vec<_>>()
+    };
+    let done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                seen.extend(look());
+            }
+            seen
+        });
+        for number in 0..20 {
+            let host = format!("host{number}.example");
+            machine.command(["remember", &host, &alice]).open_handed().run().expect(0);
+        }
+        done.store(true, Ordering::Relaxed);
+        watcher.join().unwrap()
+    });
+    assert!(seen.iter().any(|(name, _)| name == "cardcase.db-journal"), "no journal was seen: {seen:?}");
+    assert!(seen.iter().all(|(_, mode)| mode & 0o7777 == 0o600), "{seen:?}");
+}
+
+#[test]
+fn a_link_is_no_store_and_nothing_is_made_where_it_points() {
     let machine = Cardcase::new();
-    let target = machine.dir().join("target.db");
-    std::os::unix::fs::symlink(&target, machine.dir().join("link.db")).unwrap();
-    list_in(&machine, "link.db").expect(1).says(&["link.db"]);
-    assert!(target.symlink_metadata().is_err(), "the target was made");
+    list_in(&machine, "store.db").expect(0);
+    for (target, link) in [("target.db", "dangling.db"), ("store.db", "link.db")] {
+        std::os::unix::fs::symlink(target, machine.dir().join(link)).unwrap();
+        list_in(&machine, link).expect(1).says(&[link, "symbolic link", "hint", "--store"]);
+    }
+    assert!(machine.dir().join("target.db").symlink_metadata().is_err(), "the target was made");
+    std::fs::create_dir(machine.dir().join("directory.db")).unwrap();
+    for other in ["directory.db", "/dev/null"] {
+        list_in(&machine, other).expect(1).says(&[other, "regular file", "hint", "--store"]);
+    }
+}
+
+#[test]
+fn a_file_of_another_user_is_no_store() {
+    let machine = Cardcase::new();
+    list_in(&machine, "store.db").expect(0);
+    let is_root = rustix::process::geteuid().is_root();
+    let theirs = machine.dir().join("store.db");
+    // Who is not root finds one that root has left for all to read
+    let theirs = if is_root { theirs.as_path() } else { Path::new("/etc/passwd") };
+    if is_root {
+        set_mode(theirs, 0o644);
+        std::os::unix::fs::chown(theirs, Some(SOMEBODY), None).unwrap();
+    }
+    let before = std::fs::read(theirs).unwrap();
+    let name = theirs.to_str().unwrap();
+    list_in(&machine, name).expect(1).says(&[name, "belongs to the user", "hint", "--store"]);
+    assert_eq!(std::fs::read(theirs).unwrap(), before);
+    assert_mode(theirs, 0o644);
+}
+
+/// SQLite plays back a journal that it finds, into the store.
+#[test]
+fn a_journal_that_somebody_else_may_have_left_is_not_played_back() {
+    let machine = Cardcase::new();
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let (store, beside) = (format!("{suffix}.db"), machine.dir().join(format!("{suffix}.db{suffix}")));
+        list_in(&machine, &format!("./{store}")).expect(0);
+        let refused = |why: &str| {
+            let before = std::fs::read(machine.dir().join(&store)).unwrap();
+            list_in(&machine, &format!("./{store}")).expect(1).says(&[&format!("{store}{suffix}"), why]);
+            assert_eq!(std::fs::read(machine.dir().join(&store)).unwrap(), before);
+            std::fs::remove_file(&beside).unwrap();
+        };
+        std::os::unix::fs::symlink("elsewhere", &beside).unwrap();
+        refused("symbolic link");
+        if rustix::process::geteuid().is_root() {
+            std::fs::write(&beside, b"theirs").unwrap();
+            std::os::unix::fs::chown(&beside, Some(SOMEBODY), None).unwrap();
+            refused("belongs to the user");
+        }
+        list_in(&machine, &format!("./{store}")).expect(0);
+    }
 }
 
 /// The data key as the file has it, and every sealed private key.

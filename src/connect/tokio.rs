@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::question::{Part, Questions};
 use super::server_name;
 use crate::decisions::Answer;
 use crate::error::Error;
@@ -25,6 +27,10 @@ use crate::trace::{Trace, Traced};
 /// more for a server that asks for something else meanwhile.
 const ATTEMPTS: usize = 4;
 
+/// Questions for whose answers threads wait at once, in the whole process: some of those that a runtime has for blocking,
+/// which are 512 unless it is told otherwise.
+static SELECTING: Semaphore = Semaphore::const_new(128);
+
 /// Destinations whose sessions are kept for resumption.
 const KEPT: usize = 256;
 
@@ -34,6 +40,9 @@ pub struct Connector {
     base: ClientConfig,
     timeout: Option<Duration>,
     kept: Mutex<HashMap<Destination, Kept>>,
+    questions: Questions,
+    /// Of all who need the vault one asks for its password.
+    unlocking: Arc<AsyncMutex<()>>,
 }
 
 /// The resolver of a destination, with the configuration that holds its sessions.
@@ -129,7 +138,8 @@ impl ConnectError {
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
-        Self { selector, base, timeout: None, kept: Mutex::default() }
+        let (questions, unlocking) = (Questions::default(), Arc::default());
+        Self { selector, base, timeout: None, kept: Mutex::default(), questions, unlocking }
     }
 
     /// Gives a server this long for a TLS handshake; otherwise it may take forever. The time a person takes to choose does
@@ -184,10 +194,13 @@ impl Connector {
         F: Future<Output = io::Result<IO>>,
     {
         let name = server_name(target.destination())?;
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             let io = dial().await.map_err(ConnectError::unsent)?;
             // Dialling may take long: what is decided is read after it
             let ready = match prepared.take() {
+                Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
+                    self.blocking(target, move |selector, _| selector.renew(&before)).await?
+                }
                 Some(prepared) => prepared,
                 None => self.blocking(target, |selector, to| selector.prepare(to)).await?,
             };
@@ -201,25 +214,60 @@ impl Connector {
                 }
                 Err(source) => source,
             };
-            prepared = match wish(&source) {
-                Some(Wish::Select(request)) => {
-                    let request = request.clone();
-                    Some(self.blocking(target, move |selector, to| selector.select(to, &request)).await?)
-                }
-                Some(Wish::Unlock) => {
-                    let before = resolver.prepared().clone();
-                    Some(
-                        self.blocking(target, move |selector, _| {
-                            selector.unlock().and_then(|()| selector.renew(&before))
-                        })
-                        .await?,
-                    )
-                }
-                None => return Err(ConnectError::after(source, &resolver, &trace)),
-            };
+            let Some(wish) = wish(&source) else { return Err(ConnectError::after(source, &resolver, &trace)) };
+            // Nobody is asked for what will not be used
+            if attempt < ATTEMPTS {
+                prepared = Some(self.grant(target, &resolver, wish).await?);
+            }
         }
         let destination = target.destination().to_string();
         Err(Error::RequestKeepsChanging { destination, attempts: ATTEMPTS }.into())
+    }
+
+    async fn grant(&self, target: &Target, resolver: &Resolver, wish: &Wish) -> Result<Prepared, ConnectError> {
+        match wish {
+            Wish::Select(request) => self.select(target, request).await,
+            Wish::Unlock => {
+                let turn = self.unlocking.clone().lock_owned().await;
+                let before = resolver.prepared().clone();
+                let unlocked = self.blocking(target, move |selector, _| {
+                    let _turn = turn;
+                    selector.unlock().and_then(|()| selector.renew(&before))
+                });
+                unlocked.await
+            }
+        }
+    }
+
+    /// Has the selector answer a request, or takes over what it answers another task that asked the same.
+    async fn select(&self, target: &Target, request: &CertificateRequest) -> Result<Prepared, ConnectError> {
+        loop {
+            let mut waiting = match self.questions.join(target, request) {
+                Part::Waits(waiting) => waiting,
+                Part::Asks(question) => {
+                    let permit =
+                        SELECTING.acquire().await.map_err(|error| ConnectError::unsent(io::Error::other(error)))?;
+                    let request = request.clone();
+                    let answered = self.blocking(target, move |selector, to| {
+                        let _permit = permit;
+                        let answer = selector.select_noting(to, &request, || question.asks());
+                        question.close(&answer);
+                        answer
+                    });
+                    return answered.await;
+                }
+            };
+            if waiting.is_asked().await {
+                self.blocking(target, |selector, to| {
+                    selector.waits(to.destination());
+                    Ok(())
+                })
+                .await?;
+            }
+            if let Some(answer) = waiting.answer().await {
+                return answer.map_err(ConnectError::Selection);
+            }
+        }
     }
 
     /// Runs what may block where it may.
@@ -445,7 +493,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Traced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.writing()?).poll_write(cx, data)
+        let done = ready!(Pin::new(self.writing()?).poll_write(cx, data));
+        Poll::Ready(self.written(done, &[io::IoSlice::new(data)]))
     }
 
     fn poll_write_vectored(
@@ -453,7 +502,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.writing()?).poll_write_vectored(cx, data)
+        let done = ready!(Pin::new(self.writing()?).poll_write_vectored(cx, data));
+        Poll::Ready(self.written(done, data))
     }
 
     fn is_write_vectored(&self) -> bool {

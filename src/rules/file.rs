@@ -51,20 +51,39 @@ impl Policy {
     /// in strings, as Chrome has them; objects, as people write them, are taken too.
     ///
     /// # Errors
-    /// [`Error::Policy`]: no JSON, no list of rules in it, too large; or an entry that would deny or demand something is
-    /// broken, which must not be passed over.
+    /// [`Error::Policy`]: no JSON, no list of rules in it, too large; or an entry is broken that is none of Chrome's, which
+    /// would deny or demand something and must not be passed over.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        Self::read(bytes, |policies| Err(format!("there is no {RULES} in it, {}", found(policies))))
+    }
+
+    /// The same of a managed policy that may be about other things alone, and has no rules then.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`].
+    pub fn parse_managed(bytes: &[u8]) -> Result<Self, Error> {
+        Self::read(bytes, |policies| match policies.keys().find(|name| name.eq_ignore_ascii_case(RULES)) {
+            Some(misspelled) => Err(format!("{misspelled:?} is written {RULES}")),
+            None => Ok(()),
+        })
+    }
+
+    /// `without_rules` tells whether an object may have no rules.
+    fn read(
+        bytes: &[u8],
+        without_rules: impl FnOnce(&Map<String, Value>) -> Result<(), String>,
+    ) -> Result<Self, Error> {
         let failed = |detail: String| Error::Policy { detail };
         if bytes.len() > Self::MAX_SIZE {
             return Err(failed(format!("it has more than {} bytes", Self::MAX_SIZE)));
         }
         let file = json::read(bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
         let entries = match &file {
-            Value::Array(entries) => entries,
+            Value::Array(entries) => entries.as_slice(),
             Value::Object(policies) => match policies.get(RULES) {
                 Some(Value::Array(entries)) => entries,
                 Some(_) => return Err(failed(format!("{RULES} is no list"))),
-                None => return Err(failed(format!("there is no {RULES} in it, {}", found(policies)))),
+                None => without_rules(policies).map(|()| [].as_slice()).map_err(failed)?,
             },
             _ => return Err(failed("it is neither a JSON object nor a list".to_owned())),
         };
@@ -91,14 +110,22 @@ impl Policy {
         };
         match Rule::parse(&text) {
             Ok(rule) => self.rules.push(rule),
-            Err(error) if text.contains("\"deny\"") || text.contains("\"min_tls\"") => {
-                return Err(Error::Policy { detail: format!("entry {index}: {error}") });
+            Err(Error::Rule { reason, .. }) if is_of_chrome(&text) => self.skipped.push(Skipped { index, reason }),
+            Err(Error::Rule { reason, .. }) => {
+                return Err(Error::Policy { detail: format!("entry {index}: {reason}") });
             }
-            Err(Error::Rule { reason, .. }) => self.skipped.push(Skipped { index, reason }),
             Err(error) => return Err(error),
         }
         Ok(())
     }
+}
+
+/// Whether an entry has nothing that Chrome's have not: what it says besides may be a denial, or one that is misspelled.
+fn is_of_chrome(entry: &str) -> bool {
+    let text = entry.to_ascii_lowercase();
+    let parsed = json::read(entry.as_bytes()).ok();
+    let mut keys = parsed.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    !text.contains("\"deny\"") && !text.contains("\"min_tls\"") && keys.all(|key| key == "pattern" || key == "filter")
 }
 
 /// What a file without rules holds instead, as far as it helps to recognise it.
@@ -125,14 +152,15 @@ mod tests {
                 "{\"pattern\":\"https://www.example.com\",\"filter\":{\"ISSUER\":{\"CN\":\"certificate issuer name\",\"L\":\"certificate issuer location\",\"O\":\"certificate issuer org\",\"OU\":\"certificate issuer org unit\"},\"SUBJECT\":{\"CN\":\"certificate subject name\"}}}",
                 "{\"pattern\":\"https://[*.]example.com\"}",
                 "no JSON",
-                {"pattern": "*", "filter": {"ISSUER": {"CN": "", "X": "y"}, "OTHER": {}}}
+                {"pattern": "*", "filter": {"ISSUER": {"CN": "", "X": "y"}, "OTHER": {}}},
+                {"pattern": "*", "filter": {"ISSUER": {}}}
             ],
             "PromptOnMultipleMatchingCertificates": true,
         }"#;
         let policy = Policy::parse(file).unwrap();
         assert_eq!(policy.prompt_on_multiple, Some(true));
-        assert_eq!(policy.skipped.iter().map(|skipped| skipped.index).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(policy.numbered().map(|(place, _)| place).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(policy.skipped.iter().map(|skipped| skipped.index).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(policy.numbered().map(|(place, _)| place).collect::<Vec<_>>(), [1, 5]);
         let [whole, all] = &policy.rules[..] else { panic!("{policy:?}") };
         assert_eq!(whole.pattern().to_string(), "https://www.example.com");
         assert_eq!(
@@ -151,6 +179,16 @@ mod tests {
     }
 
     #[test]
+    fn a_managed_policy_may_be_about_other_things() {
+        let policy = Policy::parse_managed(br#"{"HomepageLocation":"x","PromptOnMultipleMatchingCertificates":true}"#);
+        let policy = policy.unwrap();
+        assert_eq!((policy.rules.len(), policy.prompt_on_multiple), (0, Some(true)));
+        for broken in ["", "7", r#"{"AutoSelectCertificateForURLs": []}"#, r#"{"AutoSelectCertificateForUrls": {}}"#] {
+            assert!(Policy::parse_managed(broken.as_bytes()).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
     fn what_holds_no_rules_says_so() {
         let deep = "[".repeat(100_000);
         let large = " ".repeat(Policy::MAX_SIZE + 1);
@@ -165,6 +203,11 @@ mod tests {
             (r#"{"AutoSelectCertificateForUrls": {}}"#, "no list"),
             (r#"[{"pattern": "https://x", "deny": true}]"#, "entry 1"),
             (r#"[{"pattern": "https://x", "filter": {}, "deny": "yes"}]"#, "entry 1"),
+            (r#"[{"pattern": "https://x", "filter": {}, "Deny": true}]"#, "entry 1: \"Deny\" is none of"),
+            (r#"["{\"pattern\":\"https://x\",\"filter\":{},\"denny\":true}"]"#, "\"denny\" is none of"),
+            (r#"[{"pattern": "https://x", "filter": {}, "selects": false}]"#, "\"selects\" is none of"),
+            (r#"["{\"pattern\":\"https://x\",\"filter\":{},\"Deny\":true"]"#, "entry 1"),
+            (r#"[{"pattern": "https://x", "filter": {"SUBJCET": {"CN": "a"}}, "deny": true}]"#, "\"SUBJCET\""),
             (&deep, "no JSON"),
             (&large, "more than"),
             (&many, "10000 are allowed"),
@@ -196,6 +239,30 @@ mod tests {
         ] {
             assert!(matches!(Rule::parse(wrong), Err(Error::Rule { .. })), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_filter_that_lost_what_it_looks_at_is_not_one_for_everything() {
+        let cases = [
+            (r#"{"SUBJCET":{"CN":"a"}}"#, "\"SUBJCET\" is none of ISSUER, SUBJECT"),
+            (r#"{"SUBJECT":{"cn":"a"}}"#, "in \"SUBJECT\", \"cn\" is none of CN, L, O, OU"),
+            (r#"{"SUBJECT":{"CN":["a"]}}"#, "\"CN\" is no text"),
+            (r#"{"SUBJECT":{"CN":""}}"#, "\"CN\" is empty"),
+            (r#"{"ISSUER":{},"SUBJECT":"a"}"#, "\"SUBJECT\" is no JSON object"),
+        ];
+        for (filter, words) in cases {
+            let entry = format!(r#"{{"pattern":"*","filter":{filter}}}"#);
+            let policy = Policy::parse(format!("[{entry}]").as_bytes()).unwrap();
+            assert!(policy.rules.is_empty() && policy.skipped[0].reason.contains(words), "{policy:?}");
+            assert!(Rule::parse_typed(&entry).unwrap_err().to_string().contains(words), "{filter}");
+        }
+        // Chrome does not look at the rest, and a person who types it means something
+        for filter in [r#"{"SUBJECT":{"CN":"a","X":"y"}}"#, r#"{"SUBJECT":{"CN":"a"},"issuer":{"CN":"b"}}"#] {
+            let entry = format!(r#"{{"pattern":"*","filter":{filter}}}"#);
+            assert!(Rule::parse(&entry).is_ok());
+            assert!(Rule::parse_typed(&entry).is_err());
+        }
+        assert!(Rule::parse_typed(r#"{"pattern":"*","filter":{"SUBJECT":{}}}"#).is_ok());
     }
 
     proptest! {

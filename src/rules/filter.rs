@@ -13,12 +13,19 @@ use crate::name::Name;
 ///
 /// Values are compared exactly, in case too; of several O or OU any one may be equal, of several CN or L the first that is not empty
 /// counts.
-/// What is left out or empty is not looked at, so `{}` matches every certificate. As in Chrome, other keys mean nothing.
+/// What is left out or empty is not looked at, so `{}` matches every certificate. As in Chrome, other keys mean nothing; a
+/// rule whose filter holds nothing else is refused all the same, for it would be one for every certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     issuer: Principal,
     subject: Principal,
 }
+
+/// Whose names a filter may look at.
+const PRINCIPALS: [&str; 2] = ["ISSUER", "SUBJECT"];
+
+/// What it may look at there.
+const ATTRIBUTES: [&str; 4] = ["CN", "L", "O", "OU"];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Principal {
@@ -42,6 +49,15 @@ impl Filter {
     pub(super) fn of_value(filter: &Map<String, Value>) -> Self {
         let principal = |key: &str| filter.get(key).and_then(Value::as_object).map(Principal::of_value);
         Self { issuer: principal("ISSUER").unwrap_or_default(), subject: principal("SUBJECT").unwrap_or_default() }
+    }
+
+    /// What means nothing in a filter, by its key: a mistake where a person typed it.
+    pub(super) fn meaningless(filter: &Map<String, Value>) -> Option<String> {
+        filter.iter().find_map(|(key, value)| match value.as_object() {
+            _ if !PRINCIPALS.contains(&key.as_str()) => Some(format!("{key:?} is none of {}", PRINCIPALS.join(", "))),
+            None => Some(format!("{key:?} is no JSON object")),
+            Some(principal) => Principal::meaningless(principal).map(|what| format!("in {key:?}, {what}")),
+        })
     }
 
     pub(super) fn to_value(&self) -> Value {
@@ -91,6 +107,15 @@ impl Principal {
             organization: value("O"),
             organizational_unit: value("OU"),
         }
+    }
+
+    fn meaningless(principal: &Map<String, Value>) -> Option<String> {
+        principal.iter().find_map(|(key, value)| match value.as_str() {
+            _ if !ATTRIBUTES.contains(&key.as_str()) => Some(format!("{key:?} is none of {}", ATTRIBUTES.join(", "))),
+            None => Some(format!("{key:?} is no text")),
+            Some("") => Some(format!("{key:?} is empty")),
+            Some(_) => None,
+        })
     }
 
     fn constraints(&self) -> impl Iterator<Item = (&'static str, &str)> {

@@ -84,6 +84,11 @@ impl Pattern {
         }
     }
 
+    /// Whether it is for `http://` alone, over which no certificate is asked for.
+    pub fn matches_nothing(&self) -> bool {
+        self.scheme == Scheme::Http
+    }
+
     /// How exactly it says where it holds.
     pub fn specificity(&self) -> Specificity {
         let labels = |host: &str| host.split('.').count();

@@ -2,13 +2,14 @@
 
 use std::cell::OnceCell;
 
-use super::selection::{Selection, Source};
+use super::selection::{Foreseen, Selection, Source, WhyAsked};
 use super::{Look, Selector};
 use crate::chooser::Unfit;
 use crate::decisions::Answer;
 use crate::error::Error;
 use crate::matching::{Candidate, Matcher};
 use crate::request::{CertificateRequest, Destination};
+use crate::rules::Ruled;
 use crate::turn::Said;
 
 /// A request, held against what the store has.
@@ -38,6 +39,18 @@ impl Considered<'_> {
         Ok(self.ruled(candidates).or_else(|| self.automatic(candidates)))
     }
 
+    pub(super) fn foreseen(&self) -> Result<Foreseen, Error> {
+        if let Some(selection) = self.unasked()? {
+            return Ok(Foreseen::Answered(selection));
+        }
+        let several =
+            || self.candidates().map(|candidates| self.selected(candidates).next().map(|(_, ruled)| ruled.to_string()));
+        Ok(Foreseen::Asked(match self.unfit() {
+            Some(unfit) => WhyAsked::Unfit(Box::new(unfit)),
+            None => several()?.map_or(WhyAsked::NothingSays, WhyAsked::SeveralSelected),
+        }))
+    }
+
     /// The identities that fit, best first.
     pub(super) fn candidates(&self) -> Result<&[Candidate], Error> {
         if let Some(known) = self.candidates.get() {
@@ -60,12 +73,14 @@ impl Considered<'_> {
         (!fits).then(|| Unfit { identity: (**identity).clone(), reasons })
     }
 
+    /// The candidates that rules select, each with the rule.
+    fn selected<'c>(&self, candidates: &'c [Candidate]) -> impl Iterator<Item = (&'c Candidate, &Ruled)> {
+        self.valid(candidates).filter_map(|candidate| Some((candidate, self.matcher.selects(&candidate.identity)?)))
+    }
+
     /// The first candidate that a rule selects, or the only one where several are to be asked about.
     fn ruled(&self, candidates: &[Candidate]) -> Option<Selection> {
-        let mut selected = self.valid(candidates).filter_map(|candidate| {
-            let ruled = self.matcher.selects(&candidate.identity)?;
-            Some((candidate, ruled))
-        });
+        let mut selected = self.selected(candidates);
         let (candidate, ruled) = selected.next()?;
         if self.look.remembered.settings.prompt_on_multiple && selected.next().is_some() {
             return None;

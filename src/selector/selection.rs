@@ -7,6 +7,7 @@ use rustls::sign::SigningKey;
 
 use crate::authority::Authorities;
 use crate::certificate::Certificate;
+use crate::chooser::Unfit;
 use crate::clock::Timestamp;
 use crate::decisions::Answer;
 use crate::error::Error;
@@ -66,6 +67,47 @@ impl Selection {
     pub(super) fn by(rule: impl fmt::Display, answer: Answer) -> Self {
         Self { answer, source: Source::Rule, rule: Some(rule.to_string()) }
     }
+
+    /// Whether it answers one request, and says nothing of another.
+    pub(super) fn is_conditional(&self) -> bool {
+        matches!(self.source, Source::Rule | Source::NoCandidate)
+    }
+
+    /// Whether the store gave it, and may give another by now.
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.source == Source::Decision || self.is_conditional()
+    }
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug)]
+pub enum Foreseen {
+    /// It would be answered so, without asking.
+    Answered(Selection),
+    /// The chooser would be asked.
+    Asked(WhyAsked),
+}
+
+/// Why nothing answers without asking.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum WhyAsked {
+    /// Nothing is remembered, and no rule selects any of the identities that fit.
+    NothingSays,
+    /// What is remembered does not do.
+    Unfit(Box<Unfit>),
+    /// This rule, in words for a person, is not the only one or selects several, and then a person is to be asked.
+    SeveralSelected(String),
+}
+
+impl Foreseen {
+    /// The answer; `None` when the chooser would be asked.
+    pub fn selection(&self) -> Option<&Selection> {
+        match self {
+            Self::Answered(selection) => Some(selection),
+            Self::Asked(_) => None,
+        }
+    }
 }
 
 /// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
@@ -79,6 +121,8 @@ pub struct Prepared {
     pub(crate) requires_tls13: bool,
     /// The only request it answers: what a rule said to one, or that nothing fits it, says nothing of another.
     pub(crate) request: Option<CertificateRequest>,
+    /// Whether that request might have been answered otherwise in another version of TLS, of which a resolver is not told.
+    pub(super) only_this_version: bool,
     /// What it was selected under.
     pub(super) terms: (Settings, Arc<Rules>),
 }
@@ -166,7 +210,8 @@ impl Prepared {
         };
         let ((settings, rules), (settings_now, rules_now)) = (&self.terms, &now.terms);
         let same_terms = settings == settings_now && Arc::ptr_eq(rules, rules_now);
-        self.request.is_some() && now.selection.is_none() && self.target == now.target && same_terms && is_valid
+        let is_kept = self.request.is_some() && !self.only_this_version;
+        is_kept && now.selection.is_none() && self.target == now.target && same_terms && is_valid
     }
 }
 

@@ -5,12 +5,9 @@
 //! was written behind the owner's back. What is put back as it once was, and a decision or a whole store that was taken
 //! away, they do not show.
 
-use std::sync::Arc;
-
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
-use super::vault_row::read_vault;
 use super::{Cache, Store, as_rusqlite};
 use crate::certificate::Fingerprint;
 use crate::error::Error;
@@ -176,17 +173,5 @@ impl Store {
             let vault = self.current_vault(db)?;
             work(db, &vault)
         })
-    }
-
-    /// The vault as it is in the file by now.
-    pub(crate) fn current_vault(&self, db: &Connection) -> rusqlite::Result<Arc<Vault>> {
-        let kept = read_vault(db)?.ok_or_else(|| as_rusqlite(Error::VaultDamaged))?;
-        let known = self.vault();
-        if known.kept() == &kept {
-            return Ok(known);
-        }
-        let current = Arc::new(Vault::new(kept));
-        self.replace(current.clone());
-        Ok(current)
     }
 }

@@ -105,7 +105,7 @@ impl Client {
     pub async fn run(&self, ledger: &Ledger, errand: Errand) {
         let path = ledger.path(&errand.allowed, None);
         let target = Target::new(errand.to.clone()).with_path("/").with_credentials(errand.credentials);
-        let kept = if errand.pooled && errand.given.is_none() { self.kept(&target) } else { None };
+        let kept = if errand.pooled && errand.given.is_none() { self.kept(&target).await } else { None };
         let is_new = kept.is_none();
         let mut line = match kept {
             Some(line) => line,
@@ -123,11 +123,12 @@ impl Client {
         }
     }
 
-    /// A kept connection that would be opened in the same way now. Those that would not are closed.
-    fn kept(&self, target: &Target) -> Option<Line> {
+    /// A kept connection that would be opened in the same way now. Those that would not are closed, and those that the
+    /// server has closed are forgotten, as in any pool.
+    async fn kept(&self, target: &Target) -> Option<Line> {
         loop {
-            let line = self.kept.lock().unwrap().get_mut(target.destination())?.pop()?;
-            if !self.connector.selector().stands(&line.standing, target).unwrap() {
+            let mut line = self.kept.lock().unwrap().get_mut(target.destination())?.pop()?;
+            if !self.connector.selector().stands(&line.standing, target).unwrap() || !line.is_open().await {
                 continue;
             }
             // Many requests share an HTTP/2 connection; over HTTP/1.1 they come one after the other
@@ -207,6 +208,14 @@ impl Line {
         Self { sender, standing }
     }
 
+    /// Whether a request can go out over it.
+    async fn is_open(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
     fn shared(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(_) => None,
@@ -219,15 +228,10 @@ impl Line {
     /// Whose certificate the server saw on this connection, as it says.
     async fn request(&mut self, to: &Destination, path: &str) -> String {
         let request = |uri: String| Request::get(uri).header("host", to.to_string()).body(Empty::new()).unwrap();
+        assert!(self.is_open().await, "{to} closed a new connection");
         let response: Response<_> = match &mut self.sender {
-            Sender::Http1(sender) => {
-                sender.ready().await.unwrap();
-                sender.send_request(request(path.to_owned())).await.unwrap()
-            }
-            Sender::Http2(sender) => {
-                sender.ready().await.unwrap();
-                sender.send_request(request(format!("https://{to}{path}"))).await.unwrap()
-            }
+            Sender::Http1(sender) => sender.send_request(request(path.to_owned())).await.unwrap(),
+            Sender::Http2(sender) => sender.send_request(request(format!("https://{to}{path}"))).await.unwrap(),
         };
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let said: Value = serde_json::from_slice(&body).unwrap();

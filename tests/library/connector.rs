@@ -1,8 +1,11 @@
 use std::future::ready;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use cardcase::chooser::Reply;
+use cardcase::certificate::Certificate;
+use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::connect::tokio::{ConnectError, Connection, Connector};
 use cardcase::decisions::Outcome;
 use cardcase::decisions::{Lifetime, Mode};
@@ -25,21 +28,21 @@ use crate::tls::{HOST, VERSIONS, client, der, optional_client, server};
 type Seen = (HandshakeKind, Option<CertificateDer<'static>>);
 
 /// A server that resumes sessions, two identities it would take, and a connector.
-struct Scene {
-    a: Leaf,
-    b: Leaf,
-    store: Arc<Store>,
+pub(crate) struct Scene {
+    pub(crate) a: Leaf,
+    pub(crate) b: Leaf,
+    pub(crate) store: Arc<Store>,
     chooser: Arc<Script>,
-    base: ClientConfig,
-    connector: Connector,
-    server: Arc<ServerConfig>,
+    pub(crate) base: ClientConfig,
+    pub(crate) connector: Connector,
+    pub(crate) server: Arc<ServerConfig>,
     seen: Arc<Mutex<Vec<Seen>>>,
     dialled: usize,
-    home: Home,
+    pub(crate) home: Home,
 }
 
 impl Scene {
-    fn new(version: &'static SupportedProtocolVersion, replies: &[Reply]) -> Self {
+    pub(crate) fn new(version: &'static SupportedProtocolVersion, replies: &[Reply]) -> Self {
         let (servers, root, home) = (Ca::root("Servers"), Ca::root("Root"), Home::new());
         let (a, b) = (root.leaf("a"), root.leaf("b"));
         let store = home.with([&a, &b], [&root.certificate]);
@@ -53,13 +56,13 @@ impl Scene {
         Self { a, b, store, chooser, base, connector, server, seen, dialled: 0, home }
     }
 
-    fn remember(&self, identity: Option<&Leaf>) {
+    pub(crate) fn remember(&self, identity: Option<&Leaf>) {
         let scope = Mode::Firefox.scope(&Destination::new(HOST, 443).unwrap());
         self.store.remember(&scope, identity.map(Leaf::fingerprint), Lifetime::Permanent, NOW).unwrap();
     }
 
     /// Connects and reads a byte, behind which the session tickets of TLS 1.3 have arrived.
-    async fn connect(&mut self, host: &str) -> Result<Connection<DuplexStream>, ConnectError> {
+    pub(crate) async fn connect(&mut self, host: &str) -> Result<Connection<DuplexStream>, ConnectError> {
         let destination = Destination::new(host, 443).unwrap();
         let dial = || {
             self.dialled += 1;
@@ -73,16 +76,16 @@ impl Scene {
     }
 
     /// What the server saw since the last time, of connections that came about.
-    fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
-    fn dialled(&mut self) -> usize {
+    pub(crate) fn dialled(&mut self) -> usize {
         std::mem::take(&mut self.dialled)
     }
 }
 
-fn selector(store: &Arc<Store>, chooser: &Arc<Script>) -> Arc<Selector> {
+pub(crate) fn selector(store: &Arc<Store>, chooser: &Arc<Script>) -> Arc<Selector> {
     let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
     Arc::new(selector.with_unlocker(Arc::new(Typist)))
 }
@@ -96,7 +99,7 @@ async fn serve(server: Arc<ServerConfig>, io: DuplexStream, seen: Arc<Mutex<Vec<
     let _ = stream.flush().await;
 }
 
-fn run(test: impl AsyncFn(&'static SupportedProtocolVersion)) {
+pub(crate) fn run(test: impl AsyncFn(&'static SupportedProtocolVersion)) {
     for version in VERSIONS {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test(version));
@@ -270,6 +273,143 @@ async fn carry(server: Arc<ServerConfig>, io: DuplexStream, seen: Arc<Mutex<Vec<
     tokio::spawn(serve(server, far, seen));
     // How either side hangs up is its own affair
     let _ = tokio::io::copy_bidirectional(&mut tunnel, &mut near).await;
+}
+
+fn selecting(name: &str) -> Rule {
+    Rule::parse(&format!(r#"{{"pattern":"*","filter":{{"SUBJECT":{{"CN":"{name}"}}}}}}"#)).unwrap()
+}
+
+/// A dial takes as long as it takes, and what it was for may have been decided otherwise by then.
+#[test]
+fn what_is_decided_while_it_dials_again_counts() {
+    run(async |version| {
+        type Change = fn(&Scene);
+        let cases: [(&str, Change); 3] = [
+            ("none is remembered", |scene| scene.remember(None)),
+            ("another rule", |scene| {
+                scene.store.remove_rules(&[1]).unwrap();
+                scene.store.add_rules(&[selecting("b")], NOW).unwrap();
+            }),
+            ("another identity is remembered", |scene| scene.remember(Some(&scene.b))),
+        ];
+        for (what, change) in cases {
+            let scene = Scene::new(version, &[]);
+            scene.store.add_rules(&[selecting("a")], NOW).unwrap();
+            let dialled = AtomicUsize::new(0);
+            let dial = || {
+                if dialled.fetch_add(1, Ordering::SeqCst) == 1 {
+                    change(&scene);
+                }
+                let (near, far) = duplex(1 << 16);
+                tokio::spawn(serve(scene.server.clone(), far, scene.seen.clone()));
+                ready(Ok(near))
+            };
+            let destination = Destination::new(HOST, 443).unwrap();
+            let mut connection = scene.connector.connect(&destination, dial).await.unwrap();
+            connection.stream.read_u8().await.unwrap();
+            let expected = if what == "none is remembered" { None } else { leaf(&scene.b) };
+            assert_eq!(scene.seen(), [(HandshakeKind::Full, expected)], "{what}");
+        }
+    });
+}
+
+/// A server that asks for another authority every time, and as many questions as answers that are tried.
+#[test]
+fn nobody_is_asked_for_an_answer_that_will_not_be_tried() {
+    run(async |version| {
+        let (servers, home) = (Ca::root("Servers"), Home::new());
+        let roots = [Ca::root("One"), Ca::root("Two")];
+        let leaves = roots.each_ref().map(|root| root.leaf("a"));
+        let store = home.with(&leaves, roots.each_ref().map(|root| &root.certificate));
+        let chooser = Script::new([first(Lifetime::Once); 9]);
+        let connector = Connector::new(selector(&store, &chooser), client(&servers, version));
+        let server = |root: &Certificate| Arc::new(server(&servers, HOST, optional_client(&[root])));
+        let asking = roots.each_ref().map(|root| server(&root.certificate));
+        let mut dialled = 0;
+        let dial = || {
+            let (near, far) = duplex(1 << 16);
+            tokio::spawn(serve(asking[dialled % 2].clone(), far, Arc::default()));
+            dialled += 1;
+            ready(Ok(near))
+        };
+        let error = connector.connect(&Destination::new(HOST, 443).unwrap(), dial).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Selection(Error::RequestKeepsChanging { .. })), "{error}");
+        assert_eq!(chooser.asked().len(), dialled - 1);
+    });
+}
+
+/// Thinks until it is told that all have come.
+#[derive(Default)]
+struct Thinking {
+    waiting: AtomicUsize,
+    asked: AtomicUsize,
+    done: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Thinking {
+    fn answer(&self) {
+        *self.done.lock().unwrap() = true;
+        self.told.notify_all();
+    }
+}
+
+impl Chooser for Thinking {
+    fn waiting(&self, _destination: &Destination) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        drop(self.told.wait_while(self.done.lock().unwrap(), |done| !*done).unwrap());
+        first(Lifetime::Once)
+    }
+}
+
+/// tokio has 512 threads for blocking.
+#[test]
+fn however_many_wait_for_a_person_others_go_on() {
+    const WAITING: usize = 600;
+    const LIMIT: Duration = Duration::from_secs(30);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let scene = Scene::new(&rustls::version::TLS13, &[]);
+        let chooser = Arc::new(Thinking::default());
+        let selector = Selector::new(scene.store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        let selector = Arc::new(selector.with_mode(Mode::Chrome));
+        let connector = Arc::new(Connector::new(selector, scene.base.clone()));
+        let decided = Destination::new(HOST, 8443).unwrap();
+        let scope = Mode::Chrome.scope(&decided);
+        scene.store.remember(&scope, Some(scene.b.fingerprint()), Lifetime::Permanent, NOW).unwrap();
+        let connect = |to: Destination| {
+            let (connector, server, seen) = (connector.clone(), scene.server.clone(), scene.seen.clone());
+            tokio::spawn(async move {
+                let dial = || {
+                    let (near, far) = duplex(1 << 16);
+                    tokio::spawn(serve(server.clone(), far, seen.clone()));
+                    ready(Ok(near))
+                };
+                connector.connect(&to, dial).await.map(|connection| connection.selection.unwrap())
+            })
+        };
+        let undecided = Destination::new(HOST, 443).unwrap();
+        let waiting: Vec<_> = (0..WAITING).map(|_| connect(undecided.clone())).collect();
+        let all_wait = async {
+            while chooser.waiting.load(Ordering::SeqCst) < WAITING - 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Whether all get that far is for the connection that follows to show
+        let _ = tokio::time::timeout(LIMIT, all_wait).await;
+        let prompt = tokio::time::timeout(LIMIT, connect(decided)).await;
+        chooser.answer();
+        let selection = prompt.expect("it waits for a person").unwrap().unwrap();
+        assert_eq!(selection.answer.fingerprint(), Some(scene.b.fingerprint()));
+        for task in waiting {
+            assert_eq!(task.await.unwrap().unwrap().source, Source::Ask);
+        }
+        assert_eq!(chooser.asked.load(Ordering::SeqCst), 1);
+    });
 }
 
 #[test]

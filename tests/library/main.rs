@@ -9,12 +9,16 @@ mod tls;
 #[path = "../support/verdict.rs"]
 mod verdict;
 
+#[cfg(feature = "tokio")]
+mod agent;
 mod authority;
 mod certificate;
 #[cfg(feature = "tokio")]
 mod connector;
 mod decisions;
 mod identity;
+#[cfg(feature = "tokio")]
+mod impostor;
 mod matching;
 mod names;
 #[cfg(feature = "cli")]

@@ -242,6 +242,23 @@ fn a_locked_vault_is_a_wish_and_once_unlocked_it_goes_on() {
     }
 }
 
+/// Programs run on while a person sets a password: the keys are sealed under another data key then.
+#[test]
+fn a_password_that_another_process_sets_locks_who_runs_on() {
+    for version in VERSIONS {
+        let scene = Scene::decided(true);
+        assert_eq!(scene.handshake(version).presented(), scene.whole_chain());
+        scene.home.open().set_primary_password(Some(PASSWORD), &Typist).unwrap();
+        let resolver = Resolver::new(scene.prepare());
+        let config = scene.config(&resolver, version);
+        let shaken = handshake(&config, &scene.server, HOST);
+        assert_eq!(wish(shaken.error()), Some(&Wish::Unlock), "{:?}", shaken.error());
+        scene.selector().with_unlocker(Arc::new(Typist)).unlock().unwrap();
+        let shaken = handshake(&config, &scene.server, HOST);
+        assert_eq!(shaken.presented(), scene.whole_chain());
+    }
+}
+
 #[test]
 fn ten_thousand_issuers_in_the_request_are_no_trouble() {
     let scene = Scene::decided(true);

@@ -1,8 +1,10 @@
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use cardcase::certificate::Fingerprint;
 use cardcase::chooser::{Chooser, NoChooser, Question, Refused, Reply};
-use cardcase::clock::Timestamp;
+use cardcase::clock::{Clock, Timestamp};
 use cardcase::decisions::Outcome;
 use cardcase::decisions::{Answer, Lifetime, Mode};
 use cardcase::error::Error;
@@ -10,11 +12,13 @@ use cardcase::matching::Reason;
 use cardcase::name::Name;
 use cardcase::refusal::Refusal;
 use cardcase::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
+use cardcase::resolver::Resolver;
 use cardcase::rules::Rule;
 use cardcase::selector::{Prepared, Selection, Selector, Source, Standing};
 use cardcase::session::Session;
 use cardcase::store::Store;
-use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::{ProtocolVersion, SignatureScheme};
 
 use crate::people::{Script, first};
 use crate::pki::{Ca, DAY, Home, Leaf, NOW, expired, params, valid};
@@ -147,8 +151,9 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
     let request = request(&[Ca::root("Other").name()]);
     let answer = selected(selector.select(at("a.example"), &request).unwrap());
     assert_eq!(answer, (None, Source::NoCandidate));
-    let foreseen = selector.foresee(at("a.example"), &request).unwrap().unwrap();
-    assert_eq!((foreseen.answer, foreseen.source), (Answer::None, Source::NoCandidate));
+    let foreseen = selector.foresee(at("a.example"), &request).unwrap();
+    let foreseen = foreseen.selection().unwrap();
+    assert_eq!((foreseen.answer.clone(), foreseen.source), (Answer::None, Source::NoCandidate));
     assert_eq!((chooser.asked().len(), selector.store().decisions().unwrap().len()), (0, 0));
 }
 
@@ -233,6 +238,233 @@ fn what_was_denied_while_the_person_thought_is_not_sent() {
     let refused = [Refused { answer: Answer::None, refusal: Refusal::Page }];
     let again = selector.select_another(at("a.example"), &request(&[]), &refused).unwrap();
     assert_eq!(selected(again), (None, Source::Rule));
+}
+
+/// A request of TLS 1.2, which shows the certificate to whoever listens.
+fn visible(authorities: &[Name]) -> CertificateRequest {
+    CertificateRequest { version: Some(ProtocolVersion::TLSv1_2), ..request(authorities) }
+}
+
+/// Lets the best candidate out in TLS 1.3 only while the person thinks, once.
+struct Restricting {
+    store: Arc<Store>,
+    asked: AtomicUsize,
+}
+
+impl Chooser for Restricting {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.store.require_tls13(question.candidates[0].identity.fingerprint(), true).unwrap();
+        }
+        first(Lifetime::Permanent)
+    }
+}
+
+#[test]
+fn what_was_bound_to_tls_1_3_while_the_person_thought_is_decided_anew() {
+    let (home, ca) = (Home::new(), Ca::root("Root"));
+    let leaves = [ca.leaf("a"), ca.leaf("b")];
+    for (known, request, asked, source) in [
+        (2, visible(&[]), 2, Source::Ask),
+        (1, visible(&[]), 1, Source::NoCandidate),
+        (2, request(&[]), 1, Source::Ask),
+    ] {
+        let store = home.with(&leaves[..known], []);
+        let chooser = Arc::new(Restricting { store: home.open(), asked: AtomicUsize::new(0) });
+        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        let selection = selector.select(at("a.example"), &request).unwrap().selection().unwrap().clone();
+        assert_eq!((chooser.asked.load(Ordering::SeqCst), selection.source), (asked, source), "{known} {request:?}");
+        let remembered = store.decisions().unwrap();
+        assert_eq!(
+            remembered.iter().map(|decision| decision.identity).collect::<Vec<_>>(),
+            match source {
+                Source::Ask => vec![selection.answer.fingerprint()],
+                _ => vec![],
+            }
+        );
+        if let Answer::Identity(identity) = &selection.answer {
+            assert_eq!(identity.requires_tls13(), !request.is_visible(), "as the store has it now");
+        }
+        store.forget_all().unwrap();
+        store.remove(&leaves.each_ref().map(Leaf::fingerprint)).unwrap();
+    }
+}
+
+/// A clock at whose first look the rules change.
+#[derive(Debug)]
+struct Changing {
+    store: Arc<Store>,
+    changed: AtomicBool,
+}
+
+impl Clock for Changing {
+    fn now(&self) -> Timestamp {
+        if !self.changed.swap(true, Ordering::SeqCst) {
+            self.store.remove_rules(&[1]).unwrap();
+            self.store.add_rules(&[selecting("b")], NOW).unwrap();
+        }
+        NOW
+    }
+}
+
+fn selecting(name: &str) -> Rule {
+    Rule::parse(&format!(r#"{{"pattern":"*","filter":{{"SUBJECT":{{"CN":"{name}"}}}}}}"#)).unwrap()
+}
+
+#[test]
+fn what_was_selected_is_kept_under_the_rules_it_was_selected_under() {
+    let (home, ca) = (Home::new(), Ca::root("Root"));
+    let (a, b) = (ca.leaf("a"), ca.leaf("b"));
+    let store = home.with([&a, &b], []);
+    store.add_rules(&[selecting("a")], NOW).unwrap();
+    let clock = Changing { store: home.open(), changed: AtomicBool::new(false) };
+    let selector = Selector::new(store).with_clock(Arc::new(clock));
+    let overtaken = selector.select(at("a.example"), &request(&[])).unwrap();
+    assert_eq!(overtaken.selection().unwrap().answer.fingerprint(), Some(a.fingerprint()));
+    let now = selector.prepare(at("a.example")).unwrap();
+    assert!(!overtaken.serves(&now, NOW), "by now a rule selects the other");
+    let again = selector.select(at("a.example"), &request(&[])).unwrap();
+    assert_eq!(again.selection().unwrap().answer.fingerprint(), Some(b.fingerprint()));
+    assert!(again.serves(&now, NOW));
+}
+
+/// Certificates that a resolver sends for a request for these authorities; `None` where it sends none, and nothing where it
+/// wishes for another answer.
+fn resolved(prepared: &Prepared, authorities: &[&Ca]) -> Option<usize> {
+    let names: Vec<Name> = authorities.iter().map(|ca| ca.name()).collect();
+    let hints: Vec<&[u8]> = names.iter().map(Name::der).collect();
+    let resolver = Resolver::new(prepared.clone());
+    resolver.resolve(&hints, &[SignatureScheme::ECDSA_NISTP256_SHA256]).map(|key| key.cert.len())
+}
+
+/// Adds a rule while it is looked whether anybody can be asked.
+struct Ruling {
+    store: Arc<Store>,
+}
+
+impl Chooser for Ruling {
+    fn can_ask(&self) -> bool {
+        self.store.add_rules(&[selecting("a")], NOW).unwrap();
+        true
+    }
+
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        Reply::Abort
+    }
+}
+
+#[test]
+fn what_a_rule_says_answers_that_request_alone_renewed_or_waited_for() {
+    let (home, ca, other) = (Home::new(), Ca::root("Root"), Ca::root("Other"));
+    let store = home.with([&ca.leaf("a")], []);
+    let selector = Selector::new(store.clone()).with_chooser(Arc::new(Ruling { store: home.open() }));
+    let selector = selector.with_clock(Arc::new(NOW));
+    let waited = selector.select(at("a.example"), &request(&[ca.name()])).unwrap();
+    let prompt = selector.select(at("a.example"), &request(&[ca.name()])).unwrap();
+    let nothing = selector.select(at("a.example"), &request(&[other.name()])).unwrap();
+    for prepared in [&waited, &prompt, &selector.renew(&prompt).unwrap()] {
+        assert_eq!(prepared.selection().unwrap().source, Source::Rule);
+        assert_eq!([resolved(prepared, &[&ca]), resolved(prepared, &[])], [Some(1), Some(0)]);
+    }
+    for prepared in [&nothing, &selector.renew(&nothing).unwrap()] {
+        assert_eq!(prepared.selection().unwrap().source, Source::NoCandidate);
+        assert_eq!([resolved(prepared, &[&other]), resolved(prepared, &[])], [None, Some(0)]);
+    }
+    // What is not said any more is not renewed
+    store.remove_rules(&[1]).unwrap();
+    assert!(selector.renew(&prompt).unwrap().selection().is_none());
+}
+
+#[test]
+fn what_fits_nothing_below_tls_1_3_may_fit_above() {
+    let (home, ca) = (Home::new(), Ca::root("Root"));
+    let (leaf, other) = (ca.leaf("a"), Ca::root("Other"));
+    let store = home.with([&leaf], []);
+    let selector = selector(store.clone(), &Script::new([]));
+    let is_kept = |request: &CertificateRequest| {
+        let selected = selector.select(at("a.example"), request).unwrap();
+        let source = selected.selection().unwrap().source;
+        (source, selected.serves(&selector.prepare(at("a.example")).unwrap(), NOW))
+    };
+    assert_eq!(is_kept(&visible(&[other.name()])), (Source::NoCandidate, true));
+    store.require_tls13(leaf.fingerprint(), true).unwrap();
+    assert_eq!(is_kept(&visible(&[ca.name()])), (Source::NoCandidate, false));
+    assert_eq!(is_kept(&visible(&[other.name()])), (Source::NoCandidate, true));
+    // A rule may take another where more fit
+    store.require_tls13(leaf.fingerprint(), false).unwrap();
+    store.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{}}"#).unwrap()], NOW).unwrap();
+    assert_eq!(is_kept(&visible(&[ca.name()])), (Source::Rule, true));
+    home.with([&ca.leaf("b")], []);
+    store.require_tls13(leaf.fingerprint(), true).unwrap();
+    assert_eq!(is_kept(&visible(&[ca.name()])), (Source::Rule, false));
+    assert_eq!(is_kept(&request(&[ca.name()])), (Source::Rule, true));
+}
+
+#[test]
+fn a_use_marks_the_decision_that_answered_and_no_other() {
+    let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
+    let store = home.with([&leaf], []);
+    for mode in [Mode::Firefox, Mode::Chrome] {
+        let selector = selector(store.clone(), &Script::new([])).with_mode(mode);
+        let (to, scope) = (at("a.example"), mode.scope(&at("a.example")));
+        let record = |prepared: &Prepared| {
+            selector.record(&to, prepared.selection().unwrap(), Outcome::Refused, None, None).unwrap();
+            store.decision(&scope).unwrap().map(|decision| decision.last_outcome)
+        };
+        let remember = |identity| store.remember(&scope, identity, Lifetime::Permanent, NOW).unwrap();
+        remember(Some(leaf.fingerprint()));
+        let decided = selector.prepare(&to).unwrap();
+        assert_eq!(
+            record(&selector.given(&to, store.find_identity("a").unwrap()).unwrap()),
+            Some(None),
+            "{mode}: given"
+        );
+        remember(None);
+        assert_eq!(record(&selector.prepare(omitting("a.example")).unwrap()), Some(None), "{mode}: omitted");
+        store.remove(&[leaf.fingerprint()]).unwrap();
+        assert_eq!(record(&decided), Some(None), "{mode}: an identity that was removed is not none");
+        let marked = (mode == Mode::Firefox).then_some(Some(Outcome::Refused));
+        assert_eq!(record(&selector.prepare(&to).unwrap()), marked, "{mode}: decided");
+        home.with([&leaf], []);
+        store.forget_all().unwrap();
+    }
+}
+
+/// Answers once another waits.
+struct Waited {
+    waits: Barrier,
+    asked: AtomicUsize,
+}
+
+impl Chooser for Waited {
+    fn waiting(&self, _destination: &Destination) {
+        self.waits.wait();
+    }
+
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.waits.wait();
+        }
+        first(Lifetime::Once)
+    }
+}
+
+#[test]
+fn what_was_said_for_once_is_said_of_one_port_and_path() {
+    let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
+    let store = home.with([&leaf], []);
+    let path = |path: &str| Target::new(at("a.example")).with_path(path);
+    for (other, asked) in [(path("/a"), 1), (path("/b"), 2), (Target::new(at("a.example:8443")).with_path("/a"), 2)] {
+        let chooser = Arc::new(Waited { waits: Barrier::new(2), asked: AtomicUsize::new(0) });
+        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        thread::scope(|threads| {
+            for target in [&path("/a"), &other] {
+                let (selector, target) = (&selector, target.clone());
+                threads.spawn(move || selector.select(target, &request(&[])).unwrap());
+            }
+        });
+        assert_eq!(chooser.asked.load(Ordering::SeqCst), asked, "{other:?}");
+    }
 }
 
 #[test]
@@ -382,7 +614,7 @@ fn foreseeing_asks_nobody() {
     let selector = selector(home.with([&leaf], []), &chooser);
     let foresee = || {
         let foreseen = selector.foresee(at("a.example"), &request(&[])).unwrap();
-        foreseen.map(|selection| (selection.answer, selection.source))
+        foreseen.selection().map(|selection| (selection.answer.clone(), selection.source))
     };
     assert_eq!(foresee(), None);
     let scope = Mode::Firefox.scope(&at("a.example"));

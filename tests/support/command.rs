@@ -55,7 +55,8 @@ impl Cardcase {
         restrict(&runtime);
     }
 
-    fn runtime(&self) -> PathBuf {
+    /// `$XDG_RUNTIME_DIR`.
+    pub fn runtime(&self) -> PathBuf {
         self.home.path().join("run")
     }
 
@@ -94,10 +95,8 @@ impl Cardcase {
             arguments,
             stdin: None,
             limit: LIMIT,
-            detached: false,
             directory: None,
-            open_handed: false,
-            memory: None,
+            before: Vec::new(),
         }
     }
 
@@ -152,11 +151,9 @@ pub struct Run {
     environment: Vec<(OsString, OsString)>,
     stdin: Option<Vec<u8>>,
     limit: Duration,
-    detached: bool,
     directory: Option<PathBuf>,
-    open_handed: bool,
-    /// In KiB.
-    memory: Option<u32>,
+    /// The words of the programs that start it.
+    before: Vec<OsString>,
 }
 
 impl Run {
@@ -185,10 +182,21 @@ impl Run {
         self
     }
 
-    /// Without a controlling terminal either, as under cron.
-    pub fn detached(mut self) -> Self {
-        self.detached = true;
+    /// Started by another program, which gets it as its last arguments.
+    pub fn under<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
+        self.before.extend(words.into_iter().map(|each| each.as_ref().to_owned()));
         self
+    }
+
+    /// Started by a shell that does this first.
+    fn after(self, line: &str) -> Self {
+        self.under(["sh", "-c", &format!("{line}; exec \"$@\""), "sh"])
+    }
+
+    /// Without a controlling terminal either, as under cron.
+    pub fn detached(self) -> Self {
+        // Of util-linux, which every Debian has; as are prlimit and setpriv
+        self.under(["setsid"])
     }
 
     pub fn in_directory(mut self, directory: impl Into<PathBuf>) -> Self {
@@ -196,16 +204,31 @@ impl Run {
         self
     }
 
+    pub fn umask(self, mask: &str) -> Self {
+        self.after(&format!("umask {mask}"))
+    }
+
     /// Under a umask that takes nothing away.
-    pub fn open_handed(mut self) -> Self {
-        self.open_handed = true;
-        self
+    pub fn open_handed(self) -> Self {
+        self.umask("000")
     }
 
     /// With no more than this many MiB of memory; it is aborted when it asks for more.
-    pub fn memory(mut self, mebibytes: u32) -> Self {
-        self.memory = Some(mebibytes << 10);
-        self
+    pub fn memory(self, mebibytes: u32) -> Self {
+        self.after(&format!("ulimit -d {}", mebibytes << 10))
+    }
+
+    /// Where no file may become larger than this many bytes: writing beyond fails.
+    pub fn file_size(self, limit: u64) -> Self {
+        self.after(&format!("trap '' XFSZ; prlimit --pid $$ --fsize={limit}"))
+    }
+
+    /// Bound by the permissions of files, which root is not.
+    pub fn bound(self) -> Self {
+        match rustix::process::geteuid().is_root() {
+            true => self.under(["setpriv", "--inh-caps=-all", "--bounding-set=-all"]),
+            false => self,
+        }
     }
 
     pub fn run(self) -> Outcome {
@@ -227,23 +250,11 @@ impl Run {
         Outcome { shown, status, stdout, stderr }
     }
 
-    /// What a shell does before it runs the command.
-    fn before(&self) -> Option<String> {
-        let memory = self.memory.map(|limit| format!("ulimit -d {limit}"));
-        memory.or_else(|| self.open_handed.then(|| "umask 000".to_owned()))
-    }
-
-    fn process(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_cardcase");
-        let mut command = Command::new(program);
-        if self.detached {
-            // Of util-linux, which every Debian has
-            command = Command::new("setsid");
-            command.arg(program);
-        } else if let Some(before) = self.before() {
-            command = Command::new("sh");
-            command.args(["-c", &format!("{before}; exec \"$@\""), "sh", program]);
-        }
+    /// For who does not wait for its end.
+    pub fn process(&self) -> Command {
+        let mut words = self.before.iter().cloned().chain([env!("CARGO_BIN_EXE_cardcase").into()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }

@@ -25,6 +25,7 @@ pub mod key {
     pub const ESCAPE: &str = "\x1b";
     pub const CTRL_C: &str = "\x03";
     pub const CTRL_D: &str = "\x04";
+    pub const CTRL_Z: &str = "\x1a";
 }
 
 /// A terminal window in which the command runs.
@@ -61,6 +62,12 @@ impl Terminal {
         let command =
             Command::new(env!("CARGO_BIN_EXE_cardcase")).args(arguments).env_clear().envs(machine.environment());
         Terminal::start(command, rows, columns)
+    }
+
+    /// A script of the shell, which finds the command as `$cardcase`.
+    pub fn script(machine: &Cardcase, script: &str) -> Terminal {
+        let command = Command::new("sh").args(["-c", script]).env_clear().envs(machine.environment());
+        Terminal::start(command.env("cardcase", env!("CARGO_BIN_EXE_cardcase")), Self::ROWS, Self::COLUMNS)
     }
 
     /// Any program.

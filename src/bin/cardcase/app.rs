@@ -11,7 +11,7 @@ use cardcase::chooser::{Chooser, NoChooser};
 use cardcase::clock::Timestamp;
 #[cfg(feature = "keyring")]
 use cardcase::keyring::{Keyring, KeyringUnlocker};
-use cardcase::policy::PolicyFiles;
+use cardcase::policy::{PolicyFiles, SystemPolicy};
 use cardcase::selector::Selector;
 use cardcase::session::Session;
 use cardcase::settings::Mode;
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::cli::Common;
 use crate::output::plain;
 use crate::pinentry::Pinentry;
-use crate::report::Failure;
+use crate::report::{BROKEN_POLICY, Failure};
 use crate::terminal;
 use crate::tty::Tty;
 
@@ -52,6 +52,13 @@ impl App {
             None => Store::default_path()?,
         };
         let store = Arc::new(Store::open(path, Session::login())?);
+        if let Some(kind) = store.network_file_system() {
+            self.warn(&format!(
+                "the store {} is on {kind}: commands on two machines, or even two on one, may damage it; keep it on a local \
+                 disk: --store FILE",
+                store.path().display()
+            ));
+        }
         Ok(self.store.get_or_init(|| store))
     }
 
@@ -62,11 +69,23 @@ impl App {
         Ok(store)
     }
 
+    /// The same where private keys are taken out of it: an agent does not do then.
+    pub(crate) fn fully_unlocked_store(&self) -> Result<&Arc<Store>, Failure> {
+        let store = self.store()?;
+        store.unlock_fully(&*self.unlocker()?)?;
+        Ok(store)
+    }
+
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
         match self.common.mode {
             Some(mode) => Ok(mode),
             None => Ok(self.store()?.settings()?.mode),
         }
+    }
+
+    /// What has to stand behind a command that is to be copied, for it to be about the same mode.
+    pub(crate) fn mode_flag(&self) -> String {
+        self.common.mode.map_or(String::new(), |mode| format!(" --mode {mode}"))
     }
 
     /// A selector that asks at the terminal, unless nobody is to be asked.
@@ -84,6 +103,16 @@ impl App {
     /// The administrator's rules.
     pub(crate) fn policies(&self) -> PolicyFiles {
         PolicyFiles::in_directory(self.common.policies.as_deref().unwrap_or(Path::new(PolicyFiles::DIRECTORY)))
+    }
+
+    /// What the administrator's files say, as far as they can be used, and whether that is all of them. What is wrong with
+    /// the others is warned about.
+    pub(crate) fn survey_policies(&self) -> (SystemPolicy, bool) {
+        let (policy, broken) = self.policies().survey();
+        for error in &broken {
+            self.warn(&format!("{error}; {BROKEN_POLICY}"));
+        }
+        (policy, broken.is_empty())
     }
 
     /// Whoever knows the primary password: the desktop's keyring, where it may be looked into, or who is asked.
@@ -122,7 +151,7 @@ impl App {
 
     /// Passwords are asked for on the terminal itself, wherever the streams go.
     pub(crate) fn has_terminal(&self) -> bool {
-        !self.common.batch && Tty::open().is_some()
+        !self.common.batch && Tty::open().is_some() && !terminal::is_in_background()
     }
 
     /// Whether a person can be asked for a primary password.
@@ -173,6 +202,10 @@ impl App {
 
     pub(crate) fn warn(&self, message: &str) {
         eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
+    }
+
+    pub(crate) fn hint(&self, message: &str) {
+        eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(message)));
     }
 
     pub(crate) fn note(&self, message: &str) {

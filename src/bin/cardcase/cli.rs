@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. What each command does stands in `commands/`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cardcase::settings::Mode;
 use clap::builder::FalseyValueParser;
@@ -91,6 +92,13 @@ pub(crate) enum Command {
     History(History),
     /// Set, change or (when it is empty) remove the primary password
     Password(Password),
+    /// Type the primary password once: from then on an agent signs, for every process of yours
+    Unlock(Unlock),
+    /// End what 'unlock' began
+    Lock,
+    /// What 'unlock' starts
+    #[command(hide = true)]
+    Agent,
     /// Take settings, rules, trusted authorities and decisions for yours as they are, after something else changed them
     Accept,
 }
@@ -288,8 +296,8 @@ pub(crate) enum MinVersion {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The server, by the name its certificate is verified for
-    #[arg(value_name = "HOST[:PORT]")]
+    /// The server, by the name its certificate is verified for; the path matters to rules alone
+    #[arg(value_name = "HOST[:PORT][/PATH]")]
     pub(crate) destination: String,
     /// Connect to this address instead
     #[arg(long, value_name = "ADDR:PORT")]
@@ -379,6 +387,28 @@ pub(crate) struct Password {
     #[cfg(feature = "keyring")]
     #[arg(long, conflicts_with = "new_password_file")]
     pub(crate) no_keyring: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unlock {
+    /// For how long, such as 30m, 8h or 1d; never beyond logout
+    #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = lifetime)]
+    pub(crate) lifetime: Duration,
+    /// Only print whether it is unlocked, and until when
+    #[arg(long, conflicts_with = "lifetime")]
+    pub(crate) status: bool,
+}
+
+/// The longest time to be unlocked for: nobody means more than that.
+const MAX_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime) {
+        Ok(lifetime)
+    } else {
+        Err("it is between a second and a year".to_owned())
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -19,7 +19,7 @@ pub(crate) fn keep(app: &App) -> Result<(), Failure> {
     }
     let asking = app.asking_unlocker()?;
     let heard = Hearing { unlocker: &*asking, last: Mutex::default() };
-    store.unlock(&heard)?;
+    store.unlock_fully(&heard)?;
     let password = heard.last.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(Error::VaultLocked)?;
     keyring(app)?.keep(&password)?;
     app.note("the keyring keeps the primary password of this store");

@@ -8,6 +8,7 @@ mod commands;
 mod desktop_keyring;
 mod dial;
 mod exchange;
+mod hardening;
 mod message;
 mod new_password;
 mod output;
@@ -26,9 +27,10 @@ use console::style;
 
 use app::App;
 use cli::{Cli, Color, Command};
-use report::Failure;
+use report::{Code, Failure};
 
 fn main() -> ExitCode {
+    let private = hardening::keep_memory_private();
     let Cli { common, command } = Cli::parse();
     match common.color {
         Color::Auto if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) => {}
@@ -37,9 +39,20 @@ fn main() -> ExitCode {
             console::set_colors_enabled_stderr(when == Color::Always);
         }
     }
-    terminal::restore_on_signals();
-    match run(&App::new(common), command) {
+    // The agent has no terminal, and ends in a way of its own
+    if !matches!(command, Command::Agent) {
+        terminal::restore_on_signals();
+    }
+    let may_ask = !common.batch;
+    let app = App::new(common);
+    if let Err(error) = private {
+        app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
+    }
+    match run(&app, command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if may_ask && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
+            report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))
+        }
         Err(failure) => report(&failure),
     }
 }
@@ -64,6 +77,9 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Authorities => commands::authorities::run(app),
         Command::History(args) => commands::history::run(app, &args),
         Command::Accept => commands::accept::run(app),
+        Command::Unlock(args) => commands::unlock::run(app, &args),
+        Command::Lock => commands::lock::run(app),
+        Command::Agent => commands::agent::run(app),
         Command::Password(args) => commands::password::run(app, &args),
     }
 }

@@ -11,7 +11,7 @@ use cardcase::decisions::Decision;
 use cardcase::history::Use;
 use cardcase::identity::Identity;
 use cardcase::name::is_unprintable;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::report::{Code, Failure};
@@ -33,6 +33,9 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
+/// The title of a column of fingerprints, which are never broken over lines, so that they can be copied.
+const FINGERPRINT: &str = "SHA-256";
+
 /// Prints a table.
 pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
     print(&table(header, rows))
@@ -40,19 +43,24 @@ pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<St
 
 /// A table, as wide as the terminal where there is one, of text that may come from anywhere.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let terminal = console::Term::stdout();
+    arranged(header, rows, terminal.is_term().then(|| terminal.size().1))
+}
+
+fn arranged(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
-    let terminal = console::Term::stdout();
-    if terminal.is_term() {
-        table.set_width(terminal.size().1).set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(width) = width {
+        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    for (column, title) in table.column_iter_mut().zip(header) {
+        column.set_padding((0, 2));
+        if *title == FINGERPRINT {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>()));
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim());
-        text.push('\n');
-    }
-    text
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// Text from a certificate or a server, with what could move the cursor or reorder the line made visible.
@@ -205,6 +213,25 @@ impl UseJson {
             outcome: used.outcome.to_string(),
             alert: used.alert.clone(),
             tls_version: used.tls_version.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stay_where_they_are_and_fingerprints_whole() {
+        let row = |name: &str, note: &str| vec![name.to_owned(), "0123456789abcdef".to_owned(), note.to_owned()];
+        let rows = [row("", "a long note, too long for what is left of the line"), row("alice", "")];
+        let header = ["NAME", FINGERPRINT, "NOTE"];
+        let lines = "NAME   SHA-256           NOTE\n       0123456789abcdef  a long note, too long for what is left of the line\n\
+                     alice  0123456789abcdef\n";
+        assert_eq!(arranged(&header, rows.clone(), None), lines);
+        for width in [20, 30, 40, 60] {
+            let table = arranged(&header, rows.clone(), Some(width));
+            assert_eq!(table.matches("0123456789abcdef").count(), 2, "{table}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a command fails: what is printed, and the exit code.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -16,6 +17,9 @@ pub(crate) enum Code {
     WrongPassword = 6,
     Interrupted = 130,
 }
+
+/// What follows from a file of the administrator's that cannot be used.
+pub(crate) const BROKEN_POLICY: &str = "the administrator's rules; nothing is selected until it is repaired";
 
 /// A failure: printed in one place only, `main`.
 #[derive(Debug)]
@@ -91,8 +95,16 @@ fn code(error: &Error) -> Code {
     }
 }
 
-fn hint(error: &Error) -> Option<&'static str> {
-    Some(match error {
+fn hint(error: &Error) -> Option<Cow<'static, str>> {
+    Some(Cow::Borrowed(match error {
+        Error::Io { path, .. } => {
+            return Some(format!("see whether it is there, and yours to use: ls -ld {}", quoted(path)).into());
+        }
+        Error::PolicyFile { .. } => BROKEN_POLICY,
+        Error::Policy { .. } => "it takes a managed policy of Chrome; a rule of your own: cardcase rules add PATTERN",
+        Error::StoreDamaged { .. } | Error::VaultDamaged => {
+            "restore its file from a backup, or begin another: --store FILE"
+        }
         Error::UnknownIdentity { .. } => "cardcase list",
         Error::UnknownAuthority { .. } => "cardcase authorities",
         Error::UnknownDecision { .. } => "cardcase decisions",
@@ -100,8 +112,11 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::NotARenewal { .. } => "if it is meant all the same: cardcase remember HOST ID",
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
-        Error::VaultLocked | Error::CannotAsk { .. } => "give the password in a file: --primary-password-file FILE",
         Error::PasswordChanged => "if it is still to be changed: cardcase password",
+        Error::VaultLocked | Error::CannotAsk { .. } => {
+            "unlock it beforehand (cardcase unlock), or give the password in a file: --primary-password-file FILE"
+        }
+        Error::Agent { .. } => "cardcase lock, then: cardcase unlock",
         Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
             "import the identity again from its file, after: cardcase remove ID"
         }
@@ -113,7 +128,50 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
         Error::NewerStore { .. } => "use the newer cardcase, or another store: --store FILE",
         Error::StoreBusy { .. } => "try again when the other process is done",
+        Error::NotYours { .. } => "name a file of your own, and not a link to it: --store FILE",
+        Error::StoreFull { .. } => "make room and try again: nothing was changed; df shows what is full",
+        Error::StoreReadOnly { .. } => "let yourself write there (chmod u+w), or name another store: --store FILE",
+        Error::Store { source, .. } if source.is::<std::io::Error>() => {
+            "name a place where you may write: --store FILE"
+        }
+        Error::Store { .. } => {
+            "see whether the disk, a quota or a limit on file sizes is at its end: df, quota, ulimit -f"
+        }
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
-    })
+    }))
+}
+
+/// A path as a shell takes it, and as no command takes it for a flag.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.starts_with('-') && text != "-" { word(&format!("./{text}")) } else { word(&text) }
+}
+
+/// Any text as one word of a shell's.
+pub(crate) fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_path_as_it_is() {
+        for (path, expected) in [
+            ("/a/b-c_d.p12", "/a/b-c_d.p12"),
+            ("-", "-"),
+            ("-x y", "'./-x y'"),
+            ("My Keys.p12", "'My Keys.p12'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
+    }
 }

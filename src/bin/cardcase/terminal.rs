@@ -5,12 +5,13 @@
 //! on stderr, and read from stdin or, when that is taken, from the terminal itself.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use cardcase::Error;
 use cardcase::certificate::Certificate;
@@ -24,8 +25,9 @@ use console::{Key, Term, measure_text_width, style, truncate_str};
 use dialoguer::Confirm;
 use dialoguer::theme::SimpleTheme;
 use rustix::fs::OFlags;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
@@ -45,14 +47,32 @@ static ASKING: Mutex<Option<Termios>> = Mutex::new(None);
 /// Whether this run asked anything.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Whether a person can be asked: stderr is a terminal, and there is one to read from.
+/// How long another may need to write a line while it holds the terminal.
+const A_MOMENT: Duration = Duration::from_millis(50);
+
+/// Whether Ctrl-Z may stop this process: whoever is stopped with a question open holds back all others.
+static MAY_BE_STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
+    let may = Arc::new(AtomicBool::new(true));
+    // Where no handler can be had, Ctrl-Z stops it all the same
+    let _ = signal_hook::flag::register_conditional_default(SIGTSTP, may.clone());
+    may
+});
+
+/// Whether a person can be asked: stderr is a terminal, there is one to read from, and this process has it.
 pub(crate) fn is_there() -> bool {
-    Term::stderr().features().is_attended() && settings().is_ok()
+    Term::stderr().features().is_attended() && settings().is_ok() && !is_in_background()
+}
+
+/// Whether the shell runs this process in the background: reading keys would stop it.
+pub(crate) fn is_in_background() -> bool {
+    // A terminal that is not that of the session has no foreground
+    let foreground = with_input(|input| tcgetattr(input).map(|_| tcgetpgrp(input)));
+    matches!(foreground, Ok(Ok(group)) if group != getpgrp())
 }
 
 /// Lends the terminal, if there is one, to another program until it is dropped.
 pub(crate) fn lend() -> Lent {
-    Lent { _asking: Asking::begin(), _turn: turn() }
+    Lent { _asking: Asking::begin(), _turn: Turn::wait() }
 }
 
 /// On a signal: puts the terminal back, stores nothing, and leaves.
@@ -95,15 +115,57 @@ fn with_input<T>(work: impl Fn(rustix::fd::BorrowedFd<'_>) -> rustix::io::Result
     })
 }
 
-/// Holds back the questions of other threads and processes on this terminal until it is dropped.
-fn turn() -> Option<File> {
+/// The terminal, to be locked by whoever asks on it.
+fn open_terminal() -> Option<File> {
     let name = rustix::termios::ttyname(io::stderr(), Vec::new()).ok()?;
     // Opening a terminal must not make it the controlling one
     let flags = OFlags::NOCTTY.bits().cast_signed();
-    let terminal = OpenOptions::new().read(true).custom_flags(flags).open(OsStr::from_bytes(name.as_bytes())).ok()?;
-    // Where it cannot be locked, questions are asked all the same
-    terminal.lock().ok()?;
-    Some(terminal)
+    OpenOptions::new().read(true).custom_flags(flags).open(OsStr::from_bytes(name.as_bytes())).ok()
+}
+
+/// Whether another has it; one that cannot be locked nobody has.
+fn is_taken(terminal: &File) -> bool {
+    matches!(terminal.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+/// The right to ask on this terminal. Holds back the questions of other threads and processes there until it is dropped.
+struct Turn {
+    _terminal: Option<File>,
+}
+
+impl Turn {
+    /// Waits for the turn; `None` where nobody can be asked, since this process is in the background.
+    fn wait() -> Option<Self> {
+        let turn = Self { _terminal: open_terminal() };
+        MAY_BE_STOPPED.store(false, Ordering::SeqCst);
+        if is_in_background() {
+            return None;
+        }
+        if let Some(terminal) = &turn._terminal
+            && is_taken(terminal)
+        {
+            std::thread::sleep(A_MOMENT);
+            if is_taken(terminal) {
+                note_below("cardcase: waits while another cardcase asks on this terminal");
+                // Where it cannot be locked, questions are asked all the same
+                let _ = terminal.lock();
+                let _ = Term::stderr().clear_to_end_of_screen();
+            }
+        }
+        (!is_in_background()).then_some(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        MAY_BE_STOPPED.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Writes behind another's question, and leaves the cursor where that has it: the question is drawn over from there. What
+/// does not fit the line is cut by the terminal.
+fn note_below(text: &str) {
+    let _ = Term::stderr().write_str(&format!("\x1b7\x1b[?7l{text}\x1b[?7h\x1b8"));
 }
 
 /// A question is open from here until this is dropped; then the terminal is as it was.
@@ -141,19 +203,28 @@ impl Drop for Asking {
 /// The terminal is another program's from here until this is dropped; then it is as it was.
 pub(crate) struct Lent {
     _asking: Asking,
-    _turn: Option<File>,
+    _turn: Option<Turn>,
 }
 
 /// Asks which identity to send.
 pub(crate) struct TerminalChooser;
 
 impl Chooser for TerminalChooser {
+    fn can_ask(&self) -> bool {
+        is_there()
+    }
+
     fn waiting(&self, destination: &Destination) {
+        let terminal = open_terminal();
+        if terminal.as_ref().is_some_and(is_taken) {
+            // The person sees that question, and a line across it would not help
+            return;
+        }
         eprint_line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
-        let _turn = turn();
+        let Some(_turn) = Turn::wait() else { return Reply::Nobody };
         loop {
             let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
             rows.push("Send no certificate".to_owned());
@@ -430,7 +501,9 @@ impl Menu<'_> {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        self.term.clear_last_lines(std::mem::take(&mut self.drawn))
+        self.term.clear_last_lines(std::mem::take(&mut self.drawn))?;
+        // Somebody who waits may have said so below
+        self.term.clear_to_end_of_screen()
     }
 }
 
@@ -449,8 +522,9 @@ impl Unlocker for TerminalUnlocker {
 
 /// Asks for a password, which is not shown.
 pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    let Some(tty) = Tty::open() else { return Err(nobody(ErrorKind::NotConnected)) };
-    let (_turn, _asking) = (turn(), Asking::begin());
+    let tty = Tty::open().ok_or_else(nobody_there)?;
+    let _turn = Turn::wait().ok_or_else(nobody_there)?;
+    let _asking = Asking::begin();
     tty.password(&plain(prompt)).map_err(|error| match error.kind() {
         ErrorKind::InvalidData => Failure::new(Code::Failed, "the password that was typed is not UTF-8, or too long"),
         kind => nobody(kind),
@@ -459,7 +533,8 @@ pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
 
 /// Asks yes or no; there is no default.
 pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
-    let (_turn, _asking) = (turn(), Asking::begin());
+    let _turn = Turn::wait().ok_or_else(nobody_there)?;
+    let _asking = Asking::begin();
     let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
     match asked.interact_on_opt(&Term::stderr()) {
         Ok(answer) => Ok(answer.unwrap_or(false)),
@@ -470,6 +545,10 @@ pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
 fn nobody(error: ErrorKind) -> Failure {
     match error {
         ErrorKind::Interrupted => Failure::new(Code::Interrupted, "interrupted"),
-        _ => Failure::new(Code::NobodyToAsk, "an answer was needed, and nobody can be asked"),
+        _ => nobody_there(),
     }
+}
+
+fn nobody_there() -> Failure {
+    Failure::new(Code::NobodyToAsk, "an answer was needed, and nobody can be asked")
 }

@@ -1,12 +1,13 @@
 //! `cardcase config`
 
+use cardcase::policy::SystemPolicy;
 use cardcase::settings::{Mode, Settings};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::cli::{Config, Setting};
-use crate::output::{print, print_json, print_table};
+use crate::output::{plain, print, print_json, print_table};
 use crate::report::Failure;
 
 pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
@@ -18,25 +19,25 @@ pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
 
 fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
     let settings = app.store()?.settings()?;
-    let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));
-    let values = wanted.map(|key| (name(*key), value(&settings, *key)));
+    let (SystemPolicy { prompt_on_multiple: demanded, .. }, _) = app.survey_policies();
+    let settings = Settings { prompt_on_multiple: settings.prompt_on_multiple || demanded.is_some(), ..settings };
     if app.common.json {
-        let entry = |(name, value): (String, Value)| (name.replace('-', "_"), value);
-        return print_json(&values.map(entry).collect::<Map<String, Value>>());
+        let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));
+        let entry = |key: &Setting| (name(*key).replace('-', "_"), value(&settings, *key));
+        return print_json(&wanted.map(entry).collect::<Map<String, Value>>());
     }
-    let shown = |value: Value| match value {
-        Value::Bool(on) => if on { "on" } else { "off" }.to_owned(),
-        other => other.as_str().unwrap_or_default().to_owned(),
+    let shown = |key: Setting| match (value(&settings, key), &demanded) {
+        (_, Some(file)) if key == Setting::PromptOnMultiple => format!("on (by {})", file.display()),
+        (Value::Bool(on), _) => if on { "on" } else { "off" }.to_owned(),
+        (other, _) => other.as_str().unwrap_or_default().to_owned(),
     };
-    match args_of_one(values.collect()) {
-        Ok((_, only)) => print(&format!("{}\n", shown(only))),
-        Err(all) => print_table(&["SETTING", "VALUE"], all.into_iter().map(|(name, value)| vec![name, shown(value)])),
+    match wanted {
+        Some(key) => print(&format!("{}\n", plain(&shown(key)))),
+        None => print_table(
+            &["SETTING", "VALUE"],
+            Setting::value_variants().iter().map(|key| vec![name(*key), shown(*key)]),
+        ),
     }
-}
-
-/// The only one, or all of them.
-fn args_of_one(values: Vec<(String, Value)>) -> Result<(String, Value), Vec<(String, Value)>> {
-    <[_; 1]>::try_from(values).map(|[only]| only)
 }
 
 fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {

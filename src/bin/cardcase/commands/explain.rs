@@ -14,7 +14,7 @@ use cardcase::matching::Reason;
 use cardcase::request::{CertificateRequest, Destination, Target, split_port};
 use cardcase::resolver::{Resolver, Wish, wish};
 use cardcase::rsa_pss;
-use cardcase::selector::{Assessed, Selection, Selector, Source};
+use cardcase::selector::{Assessed, Foreseen, Selection, Selector, Source, WhyAsked};
 use cardcase::trace::Traced;
 use rustls::{ClientConnection, ProtocolVersion};
 use serde::Serialize;
@@ -29,8 +29,8 @@ use crate::server;
 /// Authorities of a request that people are shown.
 const SHOWN: usize = 20;
 
-/// Missing certificates that people are told of.
-const MISSING_SHOWN: usize = 5;
+/// Commands of one kind that people are told.
+const SUGGESTED: usize = 5;
 
 #[derive(Serialize)]
 struct ExplainJson {
@@ -79,8 +79,10 @@ struct Explained<'a> {
     destination: &'a Destination,
     seen: Seen,
     assessed: Vec<Assessed>,
-    /// `None` when a person would be asked.
-    answer: Option<Selection>,
+    /// `None` when nothing was requested.
+    foreseen: Option<Foreseen>,
+    /// `--mode`, where it was given, for the commands that are suggested.
+    mode_flag: String,
     now: Timestamp,
 }
 
@@ -88,8 +90,8 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     let target = target(&args.destination)?;
     let selector = app.selector()?;
     let seen = look(app, args, target.destination(), &selector)?;
-    let (assessed, answer) = match &seen.request {
-        Some(request) => (selector.assess(&target, request)?, selector.foresee(&target, request)?),
+    let (assessed, foreseen) = match &seen.request {
+        Some(request) => (selector.assess(&target, request)?, Some(selector.foresee(&target, request)?)),
         None => (Vec::new(), None),
     };
     if let Some(failure) = &seen.unverified {
@@ -98,7 +100,8 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
             app.note(&format!("hint: {hint}"));
         }
     }
-    let explained = Explained { destination: target.destination(), seen, assessed, answer, now: selector.now() };
+    let (destination, mode_flag) = (target.destination(), app.mode_flag());
+    let explained = Explained { destination, seen, assessed, foreseen, mode_flag, now: selector.now() };
     if app.common.json { print_json(&explained.json()) } else { print(&explained.text()) }
 }
 
@@ -182,6 +185,11 @@ fn dial(args: &Explain, destination: &Destination) -> io::Result<TcpStream> {
 }
 
 impl Explained<'_> {
+    /// `None` when a person would be asked.
+    fn answer(&self) -> Option<&Selection> {
+        self.foreseen.as_ref().and_then(Foreseen::selection)
+    }
+
     fn json(&self) -> ExplainJson {
         let request = self.seen.request.as_ref();
         let identity = |assessed: &Assessed| AssessedJson {
@@ -191,12 +199,12 @@ impl Explained<'_> {
             reasons: assessed.reasons.iter().map(ToString::to_string).collect(),
             warnings: assessed.warnings.iter().map(ToString::to_string).collect(),
         };
-        let source = match (request, &self.answer) {
+        let source = match (request, self.answer()) {
             (None, _) => "not_requested".to_owned(),
             (_, None) => "ask".to_owned(),
             (_, Some(selection)) => selection.source.to_string(),
         };
-        let answer = self.answer.as_ref();
+        let answer = self.answer();
         ExplainJson {
             destination: DestinationJson { host: self.destination.host().to_owned(), port: self.destination.port() },
             server_verified: self.seen.unverified.is_none(),
@@ -251,7 +259,11 @@ impl Explained<'_> {
     }
 
     fn verdict(&self) -> String {
-        let Some(selection) = &self.answer else { return "Nothing is remembered: you would be asked.".to_owned() };
+        let selection = match &self.foreseen {
+            Some(Foreseen::Answered(selection)) => selection,
+            Some(Foreseen::Asked(why)) => return asked(why),
+            None => return String::new(),
+        };
         let goes = match &selection.answer {
             Answer::Identity(identity) => format!("{} goes out", identity.name()),
             Answer::None => "no certificate goes out".to_owned(),
@@ -266,33 +278,59 @@ impl Explained<'_> {
 
     /// Commands that would change the answer.
     fn commands(&self) -> Vec<String> {
-        let destination = self.destination;
-        let mut commands = Vec::new();
-        let source = self.answer.as_ref().map(|selection| selection.source);
-        if source == Some(Source::Decision) {
-            commands.push(format!("to be asked again: cardcase forget {destination}"));
-        }
-        if source == Some(Source::Rule) {
-            commands.push("to see the rules and settings: cardcase rules; cardcase config".to_owned());
-        }
-        let sent = self.answer.as_ref().and_then(|selection| selection.answer.fingerprint());
-        let other = self
-            .assessed
-            .iter()
-            .find(|assessed| assessed.reasons.is_empty() && Some(assessed.identity.fingerprint()) != sent);
-        if let Some(other) = other {
+        let (destination, mode) = (self.destination, &self.mode_flag);
+        let mut commands = match self.answer().map(|selection| selection.source) {
+            Some(Source::Decision) => vec![format!("to be asked again: cardcase forget {destination}{mode}")],
+            Some(Source::Rule) => vec!["to see the rules and settings: cardcase rules; cardcase config".to_owned()],
+            _ => Vec::new(),
+        };
+        let sent = self.answer().and_then(|selection| selection.answer.fingerprint());
+        let mut candidates = self.assessed.iter().filter(|assessed| assessed.reasons.is_empty());
+        if let Some(other) = candidates.find(|assessed| Some(assessed.identity.fingerprint()) != sent) {
             let id = other.identity.fingerprint().short();
-            let what = if self.answer.is_none() { "decide now" } else { "send another" };
-            commands.push(format!("to {what}: cardcase remember {destination} {id}"));
+            let what = if self.answer().is_none() { "decide now" } else { "send another" };
+            commands.push(format!("to {what}: cardcase remember {destination} {id}{mode}"));
         }
+        if self.answer().is_some_and(|selection| selection.source == Source::NoCandidate) {
+            commands.extend(self.allowing());
+            commands.extend(self.completing());
+        }
+        commands
+    }
+
+    /// Commands for identities that the server would take, and that only a rule or a demand for TLS 1.3 keeps back.
+    fn allowing(&self) -> Vec<String> {
+        let is_ours = |reason: &Reason| matches!(reason, Reason::DeniedByRule | Reason::RequiresTls13);
+        let kept_back: Vec<&Assessed> =
+            self.assessed.iter().filter(|assessed| assessed.reasons.iter().all(is_ours)).collect();
+        let (by_rule, by_itself): (Vec<&Assessed>, Vec<&Assessed>) =
+            kept_back.into_iter().partition(|assessed| assessed.rule.is_some());
+        let rules =
+            (!by_rule.is_empty()).then(|| "to see the rules that keep identities back: cardcase rules".to_owned());
+        let own = by_itself.into_iter().take(SUGGESTED).map(|assessed| {
+            let id = assessed.identity.fingerprint().short();
+            format!("to send {} where others can read it: cardcase min-tls {id} 1.2", assessed.identity.name())
+        });
+        rules.into_iter().chain(own).collect()
+    }
+
+    /// Commands for identities that may fit once their chains are complete.
+    fn completing(&self) -> Vec<String> {
         let lacking = self.assessed.iter().filter(|assessed| assessed.reasons.contains(&Reason::IssuerNotRequested));
         let missing: BTreeSet<String> =
             lacking.filter_map(|assessed| assessed.missing.as_ref()).map(ToString::to_string).collect();
-        if source == Some(Source::NoCandidate) {
-            let command = |name| format!("if you have the certificate of {name}: cardcase trust FILE");
-            commands.extend(missing.into_iter().take(MISSING_SHOWN).map(command));
+        let command = |name| format!("if you have the certificate of {name}: cardcase import FILE");
+        missing.into_iter().take(SUGGESTED).map(command).collect()
+    }
+}
+
+fn asked(why: &WhyAsked) -> String {
+    match why {
+        WhyAsked::Unfit(unfit) => format!("What is remembered does not do ({unfit}): you would be asked."),
+        WhyAsked::SeveralSelected(rule) => {
+            format!("Nothing is remembered, and several identities are selected, one by {rule}: you would be asked.")
         }
-        commands
+        _ => "Nothing is remembered: you would be asked.".to_owned(),
     }
 }
 

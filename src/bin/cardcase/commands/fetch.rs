@@ -231,7 +231,12 @@ impl<'a> Client<'a> {
     /// Lets a person choose anew what was refused; whether they did. Whoever named an identity on the command line, or
     /// wants none, is not asked.
     async fn choose_another(&self, asked: &Asked, refusal: Refusal) -> Result<bool, Failure> {
-        let chosen_by_us = matches!(asked.selection.source, Source::Decision | Source::Ask | Source::Rule);
+        let chosen_by_us = match asked.selection.source {
+            Source::Decision | Source::Ask => true,
+            // A rule that denies everything leaves nothing to choose
+            Source::Rule => asked.selection.answer != Answer::None,
+            _ => false,
+        };
         let Some(request) = asked.request.clone().filter(|_| chosen_by_us && self.app.can_ask()) else {
             return Ok(false);
         };
@@ -242,8 +247,10 @@ impl<'a> Client<'a> {
             here.push(Refused { answer: asked.selection.answer.clone(), refusal });
             here.clone()
         };
-        let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &refused));
+        let before = refused.clone();
+        let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &before));
         match chosen.await.map_err(|error| Failure::new(Code::Failed, error))? {
+            Ok(prepared) if prepared.selection().is_none_or(|selection| was_refused(selection, &refused)) => Ok(false),
             Ok(prepared) => {
                 self.chosen.borrow_mut().insert(prepared.destination().clone(), prepared);
                 Ok(true)
@@ -368,7 +375,7 @@ impl<'a> Client<'a> {
             Selection { source: Source::NoCandidate, .. } => {
                 self.app
                     .warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
-                self.app.note(&format!("hint: cardcase explain {destination}"));
+                self.app.note(&format!("hint: {}", self.explain(destination)));
             }
             Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None } => {
                 self.app
@@ -414,8 +421,8 @@ impl<'a> Client<'a> {
         let mut failure = Failure::from(error);
         if let cardcase::Error::NobodyToAsk { .. } = error {
             failure.hints = vec![
-                format!("cardcase explain {destination}"),
-                format!("cardcase remember {} ID", self.scope(destination)),
+                self.explain(destination),
+                format!("cardcase remember {} ID{}", self.scope(destination), self.app.mode_flag()),
             ];
         }
         failure
@@ -470,14 +477,19 @@ impl<'a> Client<'a> {
             }
             (Answer::None, _) => (Code::Refused, format!("{destination} refused, as no certificate was sent: {why}")),
         };
-        let failure = Failure::new(code, message).hint(format_args!("cardcase explain {destination}"));
+        let failure = Failure::new(code, message).hint(self.explain(destination));
         match asked.selection.source {
             Source::Decision | Source::Ask => {
-                failure.hint(format_args!("to choose another: cardcase forget {}", self.scope(destination)))
+                let (scope, mode) = (self.scope(destination), self.app.mode_flag());
+                failure.hint(format_args!("to choose another: cardcase forget {scope}{mode}"))
             }
             Source::Rule => failure.hint("to see what answered: cardcase rules"),
             _ => failure,
         }
+    }
+
+    fn explain(&self, destination: &Destination) -> String {
+        format!("cardcase explain {destination}{}", self.app.mode_flag())
     }
 
     /// What a decision for this destination is remembered under, as it is typed.
@@ -497,6 +509,12 @@ impl<'a> Client<'a> {
             self.app.warn(&format!("this use is not in the history: {error}"));
         }
     }
+}
+
+/// Whether an answer that nobody chose just now was refused before: sent once more it would be refused once more.
+fn was_refused(selection: &Selection, refused: &[Refused]) -> bool {
+    let sent = selection.answer.fingerprint();
+    selection.source != Source::Ask && refused.iter().any(|refused| refused.answer.fingerprint() == sent)
 }
 
 /// The failure of an exchange that ended too early.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cardcase::certificate::Certificate;
+use cardcase::decisions::Decision;
 use cardcase::identity::{Identity, Import as Paired};
 use cardcase::pkcs12::{self, Contents, Limits};
 use cardcase::store::Store;
@@ -14,10 +15,10 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::cli::Import;
 use crate::commands::list::note_protection;
-use crate::commands::renew::take_over;
+use crate::commands::renew;
 use crate::new_password;
 use crate::output::{IdentityJson, days_from, plain, print, print_json};
-use crate::report::{Code, Failure};
+use crate::report::{Code, Failure, quoted, word};
 use crate::{progress, terminal};
 
 /// Tries at a file's password before giving up.
@@ -48,7 +49,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let mut files = Vec::new();
     let mut parts = Vec::new();
     for path in &args.files {
-        match read(app, path, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
+        match read(app, args, path, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
             Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
             Read::Part(contents) => parts.push((path.as_path(), contents)),
         }
@@ -59,12 +60,25 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     if files.iter().any(|file| !file.identities.is_empty()) {
         offer_protection(app, store, &*unlocker)?;
     }
-    store.unlock(&*unlocker)?;
-    let done = store.import(files, args.name.as_deref(), app.now())?;
-    note_protection(app, store);
-    for new in &done.imported {
-        renew(app, store, new, args.renew)?;
+    match args.renew {
+        // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
+        true => store.unlock_fully(&*unlocker)?,
+        false => store.unlock(&*unlocker)?,
     }
+    let name = args.name.as_deref();
+    let done = if args.renew {
+        let (done, renewals) = store.import_and_renew(files, name, app.now())?;
+        renewals.iter().for_each(|renewal| renew::tell(app, renewal));
+        done
+    } else {
+        let done = store.import(files, name, app.now())?;
+        let decisions = store.decisions()?;
+        for new in done.imported.iter().chain(&done.already_present) {
+            hint_at_renewal(app, store, new, &decisions)?;
+        }
+        done
+    };
+    note_protection(app, store);
 
     let authorities = store.authorities()?;
     let now = app.now();
@@ -116,18 +130,17 @@ fn offer_protection(app: &App, store: &Store, unlocker: &dyn Unlocker) -> Result
     Ok(())
 }
 
-/// Lets a new identity take over from those that it renews, or says how.
-fn renew(app: &App, store: &Store, new: &Identity, asked_for: bool) -> Result<(), Failure> {
-    let decisions = if asked_for { Vec::new() } else { store.decisions()? };
+/// Says how an identity takes over from those that it renews.
+fn hint_at_renewal(app: &App, store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
     for old in store.renewed_by(new)? {
-        if asked_for {
-            take_over(app, &old, new)?;
-        } else if decisions.iter().any(|decision| decision.identity == Some(old.fingerprint())) {
-            let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
-            app.note(&format!(
-                "hint: it renews one that is remembered; to let it take over: cardcase renew {old} {new}"
-            ));
-        }
+        let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));
+        let what = match old.requires_tls13() && !new.requires_tls13() {
+            _ if is_remembered => "is remembered",
+            true => "goes out in TLS 1.3 only",
+            false => continue,
+        };
+        let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
+        app.note(&format!("hint: it renews one that {what}; to let it take over: cardcase renew {old} {new}"));
     }
     Ok(())
 }
@@ -150,7 +163,13 @@ fn limits(max_iterations: Option<u64>) -> Limits {
     limits
 }
 
-fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>, limits: &Limits) -> Result<Read, Failure> {
+fn read(
+    app: &App,
+    args: &Import,
+    path: &Path,
+    known: Option<&Zeroizing<String>>,
+    limits: &Limits,
+) -> Result<Read, Failure> {
     // One byte more, so that the reader is who says what is too large
     let bytes = app.read(path, limits.file_size as u64 + 1)?;
     let is_pkcs12 = pkcs12::recognise(&bytes);
@@ -161,25 +180,26 @@ fn read(app: &App, path: &Path, known: Option<&Zeroizing<String>>, limits: &Limi
         })
     };
     let contents = match known {
-        Some(password) => open(password).map_err(unread)?,
+        Some(password) => open(password).map_err(|error| unread(args, error))?,
         None => match open("") {
-            Err(error) if is_password(&error) => ask(app, path, &open)?,
-            opened => opened.map_err(unread)?,
+            Err(error) if is_password(&error) => ask(app, args, path, &open)?,
+            opened => opened.map_err(|error| unread(args, error))?,
         },
     };
     Ok(if is_pkcs12 { Read::Whole(contents) } else { Read::Part(contents) })
 }
 
 /// Names the flag that allows more rounds, where that is what is missing.
-fn unread(error: Error) -> Failure {
+fn unread(args: &Import, error: Error) -> Failure {
     let cost = match &error {
         Error::Pkcs12(pkcs12::Error::TooCostly { what, value, .. })
         | Error::Pem(pem::Error::Common(pkcs12::Error::TooCostly { what, value, .. })) => Some((*what, *value)),
         _ => None,
     };
     match cost {
-        Some((what, value)) if what.starts_with("rounds") && value < u64::MAX => Failure::from(&error)
-            .hint(format_args!("if you trust the file: cardcase import FILE --max-iterations {value}")),
+        Some((what, value)) if what.starts_with("rounds") && value < u64::MAX => {
+            Failure::from(&error).hint(format_args!("if you trust the file: {} --max-iterations {value}", again(args)))
+        }
         _ => error.into(),
     }
 }
@@ -193,19 +213,37 @@ fn is_password(error: &Error) -> bool {
 }
 
 /// Asks for the password of a file that the empty one does not open.
-fn ask(app: &App, path: &Path, open: &dyn Fn(&str) -> Result<Contents, Error>) -> Result<Contents, Failure> {
+fn ask(
+    app: &App,
+    args: &Import,
+    path: &Path,
+    open: &dyn Fn(&str) -> Result<Contents, Error>,
+) -> Result<Contents, Failure> {
     if !app.can_ask() {
         let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
-        return Err(failure.hint(format_args!("cardcase import {} --password-file FILE", path.display())));
+        return Err(failure.hint(format_args!("{} --password-file FILE", again(args))));
     }
     let mut prompt = format!("Password of {}", path.display());
     for _ in 1..TRIES {
         match open(&terminal::password(&prompt)?) {
             Err(error) if is_password(&error) => prompt = format!("Wrong. Password of {}", path.display()),
-            opened => return opened.map_err(unread),
+            opened => return opened.map_err(|error| unread(args, error)),
         }
     }
-    open(&terminal::password(&prompt)?).map_err(unread)
+    open(&terminal::password(&prompt)?).map_err(|error| unread(args, error))
+}
+
+/// The command as it was given, to be copied and completed.
+fn again(args: &Import) -> String {
+    let mut command = vec!["cardcase import".to_owned()];
+    command.extend(args.files.iter().map(|path| quoted(path)));
+    if let Some(name) = &args.name {
+        command.push(format!("--name={}", word(name)));
+    }
+    if args.renew {
+        command.push("--renew".to_owned());
+    }
+    command.join(" ")
 }
 
 /// Brings the keys and certificates of some files together; a key may also be in the store already.

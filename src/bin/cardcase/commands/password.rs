@@ -18,7 +18,7 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
     }
     let unlocker = app.unlocker()?;
     let store = app.store()?;
-    store.unlock(&*unlocker)?;
+    store.unlock_fully(&*unlocker)?;
     let new = match &args.new_password_file {
         Some(file) => app.read_password(file)?,
         None if app.can_ask_for_passwords()? => new_password::ask(app, store.vault().protection() == Protection::None)?,

@@ -1,6 +1,6 @@
 //! `cardcase renew`
 
-use cardcase::identity::Identity;
+use cardcase::renewal::Renewal;
 
 use crate::app::App;
 use crate::cli::Renew;
@@ -10,12 +10,13 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
     let store = app.store()?;
     let (old, new) = (store.find_identity(&args.old)?, store.find_identity(&args.new)?);
     old.check_renewed_by(&new)?;
-    take_over(app, &old, &new)
+    tell(app, &app.fully_unlocked_store()?.renew(&old, &new)?);
+    Ok(())
 }
 
-/// Lets `new` take over what is remembered for `old`, and says what that is.
-pub(crate) fn take_over(app: &App, old: &Identity, new: &Identity) -> Result<(), Failure> {
-    let scopes = app.unlocked_store()?.renew(old.fingerprint(), new.fingerprint())?;
+/// Says what an identity took over.
+pub(crate) fn tell(app: &App, renewal: &Renewal) {
+    let Renewal { old, new, scopes, restricted } = renewal;
     let old = format!("{:?} ({})", old.name(), old.fingerprint().short());
     app.note(&match scopes.as_slice() {
         [] => format!("nothing is remembered for {old}"),
@@ -24,5 +25,7 @@ pub(crate) fn take_over(app: &App, old: &Identity, new: &Identity) -> Result<(),
             format!("{:?} answers in place of {old}: {}", new.name(), scopes.join(", "))
         }
     });
-    Ok(())
+    if *restricted {
+        app.note(&format!("{:?} goes out in TLS 1.3 only from now on, as {old} does", new.name()));
+    }
 }

@@ -1,13 +1,14 @@
 //! `cardcase rules`
 
-use cardcase::rules::{Origin, Policy, Rule, Ruled};
+use cardcase::policy::{Added, SystemPolicy};
+use cardcase::rules::{Origin, Pattern, Policy, Rule, Ruled};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::cli::{AddRule, ImportRules, RemoveRule, Rules, RulesCommand};
 use crate::output::{print_json, print_table};
-use crate::report::Failure;
+use crate::report::{BROKEN_POLICY, Code, Failure};
 
 #[derive(Serialize)]
 struct RulesJson {
@@ -46,22 +47,31 @@ pub(crate) fn run(app: &App, args: &Rules) -> Result<(), Failure> {
 }
 
 /// The rules of the store, then those of the administrator.
-pub(crate) fn all(app: &App) -> Result<Vec<Ruled>, Failure> {
-    let mut all = app.store()?.rules()?.all().to_vec();
-    all.extend(app.policies().read()?.rules);
-    Ok(all)
+pub(crate) fn all(app: &App, policy: &SystemPolicy) -> Result<Vec<Ruled>, Failure> {
+    Ok(app.store()?.rules()?.all().iter().chain(&policy.rules).cloned().collect())
 }
 
+/// What can be listed is, and then the command fails where that is not everything.
 fn list(app: &App) -> Result<(), Failure> {
-    let all = all(app)?;
-    let policies = app.policies().read()?;
-    for skipped in &policies.skipped {
+    let (policy, is_whole) = app.survey_policies();
+    let incomplete = || {
+        let failure = Failure::new(Code::Failed, "the administrator's rules are not all among these");
+        if is_whole { Ok(()) } else { Err(failure.hint(BROKEN_POLICY)) }
+    };
+    for skipped in &policy.skipped {
         app.warn(&format!("passed over: {skipped}"));
     }
+    let all = all(app, &policy)?;
     if app.common.json {
-        let prompt_on_multiple = app.store()?.settings()?.prompt_on_multiple || policies.prompt_on_multiple;
+        incomplete()?;
+        let prompt_on_multiple = app.store()?.settings()?.prompt_on_multiple || policy.prompt_on_multiple.is_some();
         return print_json(&RulesJson { rules: all.iter().map(RuleJson::new).collect(), prompt_on_multiple });
     }
+    print_rules(app, &all)?;
+    incomplete()
+}
+
+fn print_rules(app: &App, all: &[Ruled]) -> Result<(), Failure> {
     if all.is_empty() {
         app.note("no rules; 'cardcase rules add PATTERN' makes one, 'cardcase rules import FILE' takes Chrome's");
         return Ok(());
@@ -88,12 +98,20 @@ fn does(rule: &Rule) -> &'static str {
 }
 
 fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
-    let rule = Rule::parse(&entry(args)?)?;
-    let numbers = app.unlocked_store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
-    for number in numbers {
-        app.note(&format!("rule {number}: {rule}"));
-    }
+    let rule = Rule::parse_typed(&entry(args)?)?;
+    let added = app.unlocked_store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
+    tell(app, &added, std::slice::from_ref(&rule));
     Ok(())
+}
+
+fn tell(app: &App, added: &[Added], rules: &[Rule]) {
+    for (added, rule) in added.iter().zip(rules) {
+        let before = if added.is_new { "" } else { ", which was there before" };
+        app.note(&format!("rule {}{before}: {rule}", added.number));
+        if rule.pattern().matches_nothing() {
+            app.warn(&format!("rule {} matches nothing: certificates are asked for over https only", added.number));
+        }
+    }
 }
 
 /// The JSON of the rule that the arguments describe.
@@ -105,13 +123,13 @@ fn entry(args: &AddRule) -> Result<String, Failure> {
             false => Err(Failure::usage("a whole entry stands alone: put the rest into it")),
         };
     }
+    let pattern: Pattern = args.pattern.parse()?;
     let filter = match &args.filter {
         Some(filter) => serde_json::from_str(filter)
             .map_err(|error| Failure::usage(format_args!("the filter is not JSON: {error}")))?,
         None => filter(&args.issuer, &args.subject)?,
     };
-    let mut entry =
-        Map::from_iter([("pattern".to_owned(), args.pattern.clone().into()), ("filter".to_owned(), filter)]);
+    let mut entry = Map::from_iter([("pattern".to_owned(), pattern.to_string().into()), ("filter".to_owned(), filter)]);
     if args.deny {
         entry.insert("deny".to_owned(), true.into());
     }
@@ -160,13 +178,14 @@ fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     for skipped in &policy.skipped {
         app.warn(&format!("passed over: {skipped}"));
     }
-    let store = app.unlocked_store()?;
-    let numbers = store.add_rules(&policy.rules, app.now())?;
-    if let Some(prompt) = policy.prompt_on_multiple {
-        store.change_settings(|settings| settings.prompt_on_multiple = prompt)?;
+    let (added, changes_prompt) = app.unlocked_store()?.import_policy(&policy, app.now())?;
+    tell(app, &added, &policy.rules);
+    if !added.iter().any(|added| added.is_new) {
+        app.note("no rule was added");
     }
-    for (number, rule) in numbers.iter().zip(&policy.rules) {
-        app.note(&format!("rule {number}: {rule}"));
+    if changes_prompt {
+        let on = if policy.prompt_on_multiple == Some(true) { "on" } else { "off" };
+        app.note(&format!("prompt-on-multiple is {on} now, as the file says"));
     }
     Ok(())
 }

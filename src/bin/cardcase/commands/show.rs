@@ -44,7 +44,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     let mut uses = store.history(None)?;
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
     // A rule for all identities names none
-    let mut rules = all_rules(app)?;
+    let mut rules = all_rules(app, &app.survey_policies().0)?;
     rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {
@@ -62,7 +62,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     }
     if !chain.complete {
         let missing = certificates.last().map(|top| top.issuer().to_string()).unwrap_or_default();
-        lines.push(fact("Missing", &format!("{missing} ('cardcase trust FILE', or import a file that has it)")));
+        lines.push(fact("Missing", &format!("{missing} ('cardcase import FILE' stores its certificate)")));
     }
     if identity.requires_tls13() {
         lines.push(fact("Sent in", "TLS 1.3 only"));

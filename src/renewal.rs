@@ -1,0 +1,102 @@
+//! Renewal: an identity takes over from the one that its certificate renews.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use crate::clock::Timestamp;
+use crate::decisions::Scope;
+use crate::error::Error;
+use crate::identity::{Identity, Import};
+use crate::store::{
+    Imported, Store, authenticate_decisions, check_decisions, identities_of_subject, known_key, rewrite_key,
+};
+use crate::vault::{KeyRow, Vault};
+
+/// What an identity took over.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// From whom.
+    pub old: Identity,
+    /// Who did.
+    pub new: Identity,
+    /// Where it is remembered now in place of the old one.
+    pub scopes: Vec<Scope>,
+    /// Whether it goes out in TLS 1.3 only from now on, for the old one does.
+    pub restricted: bool,
+}
+
+impl Store {
+    /// The identities that this one renews ([`Identity::check_renewed_by`]), the one valid longest first.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
+        self.with(|db| renewed_by(db, new))
+    }
+
+    /// Lets an identity take over the decisions of the one it renews, and the demand for TLS 1.3.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`]; [`Error::NotAuthentic`]; [`Error::UnknownIdentity`] when one of them was removed meanwhile, and
+    /// those of writing.
+    pub fn renew(&self, old: &Identity, new: &Identity) -> Result<Renewal, Error> {
+        self.transact_open(|db, vault| take_over(db, vault, old, new))
+    }
+
+    /// Imports, and lets what is imported, or was there before, take over from the identities that it renews; all of it or
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of [`Self::import`].
+    pub fn import_and_renew(
+        &self,
+        files: Vec<Import>,
+        name: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(Imported, Vec<Renewal>), Error> {
+        self.import_and_then(files, name, now, |db, vault, imported| {
+            let mut seen = HashSet::new();
+            let mut renewals = Vec::new();
+            for new in imported.imported.iter_mut().chain(&mut imported.already_present) {
+                if !seen.insert(new.fingerprint()) {
+                    continue;
+                }
+                for old in renewed_by(db, new)? {
+                    let renewal = take_over(db, vault, &old, new)?;
+                    *new = Arc::new(renewal.new.clone());
+                    renewals.push(renewal);
+                }
+            }
+            Ok(renewals)
+        })
+    }
+}
+
+fn renewed_by(db: &Connection, new: &Identity) -> rusqlite::Result<Vec<Identity>> {
+    let mut old = identities_of_subject(db, &new.certificate().subject_key())?;
+    old.retain(|old| old.check_renewed_by(new).is_ok());
+    old.sort_by_key(|old| Reverse(old.certificate().not_after()));
+    Ok(old)
+}
+
+fn take_over(db: &Connection, vault: &Vault, old: &Identity, new: &Identity) -> rusqlite::Result<Renewal> {
+    let (old_key, new_key) = (known_key(db, old.fingerprint())?, known_key(db, new.fingerprint())?);
+    let (old_id, new_id) = (old_key.row.id, new_key.row.id);
+    check_decisions(db, vault, Some(old_id))?;
+    check_decisions(db, vault, Some(new_id))?;
+    let mut update = db.prepare_cached(
+        "UPDATE decisions SET identity = ?2, last_outcome = NULL WHERE identity = ?1 RETURNING host, port",
+    )?;
+    let rows = update.query_map([old_id, new_id], |row| Ok(Scope { host: row.get(0)?, port: row.get(1)? }))?;
+    let scopes = rows.collect::<rusqlite::Result<_>>()?;
+    authenticate_decisions(db, vault, Some(new_id))?;
+    let restricted = old_key.row.requires_tls13 && !new_key.row.requires_tls13;
+    if restricted {
+        rewrite_key(db, vault, &new_key, KeyRow { requires_tls13: true, ..new_key.row.clone() })?;
+    }
+    let new = Identity::new(new.name().to_owned(), new.certificate().clone(), new.requires_tls13() || restricted);
+    Ok(Renewal { old: old.clone(), new, scopes, restricted })
+}

@@ -1,0 +1,269 @@
+//! Somebody writes to the store who cannot open its vault: every column with a bit changed, every pair of rows with a column
+//! swapped. Nobody's identity goes where it was not decided, and nothing that bears on it is passed over in silence.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use support::scene::Scene;
+use support::server::{Kind, Server};
+
+const PRIMARY: &str = "correct horse";
+
+/// Columns that bear on nothing that is sent: what they say is shown, or orders what a person is asked about.
+const TELLING: [&str; 14] = [
+    "identities.added_at",
+    "authorities.added_at",
+    "authorities.id",
+    "rules.added_at",
+    "decisions.id",
+    "decisions.last_used_at",
+    "decisions.last_outcome",
+    "settings.generation",
+    "uses.",
+    // Looked up by; a wrong one is not found
+    "identities.subject_key",
+    "identities.issuer_key",
+    // Of authorities that verify no server
+    "authorities.certificate",
+    "authorities.fingerprint",
+    "sqlite_sequence.",
+];
+
+/// A table of the store, and a row of it as it is.
+struct Table {
+    name: String,
+    columns: Vec<String>,
+    rows: Vec<(i64, Vec<Value>)>,
+}
+
+fn tables(store: &Path) -> Vec<Table> {
+    let database = Connection::open(store).unwrap();
+    let mut query = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").unwrap();
+    let names: Vec<String> = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let table = |name: String| {
+        let mut query = database.prepare(&format!("SELECT rowid, * FROM {name} ORDER BY rowid")).unwrap();
+        let columns: Vec<String> = query.column_names()[1..].iter().map(|column| (*column).to_owned()).collect();
+        let rows = query.query_map([], |row| {
+            let values = (1..=columns.len()).map(|index| row.get(index)).collect::<rusqlite::Result<_>>()?;
+            Ok((row.get(0)?, values))
+        });
+        let rows = rows.unwrap().map(Result::unwrap).collect();
+        Table { name, columns, rows }
+    };
+    names.into_iter().map(table).collect()
+}
+
+/// The value with one bit of it changed, in a few places.
+fn flipped(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Null => vec![Value::Blob(vec![0; 32]), Value::Integer(1)],
+        Value::Integer(number) => vec![Value::Integer(number ^ 1), Value::Integer(number ^ (1 << 20))],
+        Value::Real(number) => vec![Value::Real(-number)],
+        Value::Text(text) => {
+            let mut first = text.clone().into_bytes();
+            let mut last = first.clone();
+            // The sixth bit of a letter is its case, the first makes it another
+            if let (Some(first), Some(last)) = (first.first_mut(), last.last_mut()) {
+                *first ^= 0x20;
+                *last ^= 1;
+            }
+            [first, last].into_iter().filter_map(|bytes| String::from_utf8(bytes).ok()).map(Value::Text).collect()
+        }
+        Value::Blob(bytes) => {
+            let places = [0, bytes.len() / 2, bytes.len().saturating_sub(1)];
+            let flip = |place: usize| {
+                let mut bytes = bytes.clone();
+                bytes[place] ^= 0x10;
+                Value::Blob(bytes)
+            };
+            places.into_iter().filter(|place| *place < bytes.len()).map(flip).collect()
+        }
+    }
+}
+
+/// Statements that change one thing, and what that is.
+struct Change {
+    what: String,
+    column: String,
+    statements: Vec<(String, Vec<Value>)>,
+}
+
+fn flips(tables: &[Table]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for table in tables {
+        for (rowid, values) in &table.rows {
+            for (column, value) in table.columns.iter().zip(values) {
+                for (nth, flipped) in flipped(value).into_iter().enumerate() {
+                    let update = format!("UPDATE {} SET {column} = ?1 WHERE rowid = ?2", table.name);
+                    changes.push(Change {
+                        what: format!("flip {nth} of {}.{column} in row {rowid}", table.name),
+                        column: format!("{}.{column}", table.name),
+                        statements: vec![(update, vec![flipped, Value::Integer(*rowid)])],
+                    });
+                }
+            }
+        }
+    }
+    changes
+}
+
+fn swaps(tables: &[Table]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for table in tables {
+        for (at, (_, first)) in table.rows.iter().enumerate() {
+            for (_, second) in &table.rows[at + 1..] {
+                for (index, column) in
+                    table.columns.iter().enumerate().filter(|(index, _)| first[*index] != second[*index])
+                {
+                    let (mut one, mut other) = (first.clone(), second.clone());
+                    std::mem::swap(&mut one[index], &mut other[index]);
+                    changes.push(Change {
+                        what: format!("swap of {}.{column} between {first:.40?} and {second:.40?}", table.name),
+                        column: format!("{}.{column}", table.name),
+                        statements: replacing(table, [first, second], [one, other]),
+                    });
+                }
+            }
+        }
+    }
+    changes
+}
+
+/// Both rows out, then both in: no column that has to be unique is in the way.
+fn replacing(table: &Table, old: [&Vec<Value>; 2], new: [Vec<Value>; 2]) -> Vec<(String, Vec<Value>)> {
+    let same = table.columns.iter().enumerate().map(|(at, column)| format!("{column} IS ?{}", at + 1));
+    let delete = format!("DELETE FROM {} WHERE {}", table.name, same.collect::<Vec<_>>().join(" AND "));
+    let places: Vec<String> = (1..=table.columns.len()).map(|at| format!("?{at}")).collect();
+    let insert = format!("INSERT INTO {} ({}) VALUES ({})", table.name, table.columns.join(", "), places.join(", "));
+    let deletes = old.map(|row| (delete.clone(), row.clone()));
+    let inserts = new.map(|row| (insert.clone(), row));
+    deletes.into_iter().chain(inserts).collect()
+}
+
+/// Makes a change behind the command's back; `false` when SQLite's own checks do not let it.
+fn made(store: &Path, change: &Change) -> bool {
+    let mut database = Connection::open(store).unwrap();
+    database.pragma_update(None, "foreign_keys", false).unwrap();
+    let transaction = database.transaction().unwrap();
+    let run = |(sql, values): &(String, Vec<Value>)| transaction.execute(sql, params_from_iter(values));
+    let done = change.statements.iter().map(run).collect::<rusqlite::Result<Vec<_>>>();
+    done.is_ok_and(|rows| rows.iter().all(|count| *count == 1)) && transaction.commit().is_ok()
+}
+
+/// Two hosts, each decided for one of two people, and a third that a rule keeps from all.
+struct Stage {
+    scene: Scene,
+    server: Server,
+    /// Who is decided where.
+    decided: HashMap<&'static str, String>,
+    flags: Vec<String>,
+}
+
+impl Stage {
+    fn new(protected: bool) -> Stage {
+        let scene = Scene::new();
+        let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+        let decided = HashMap::from([("localhost", alice.fingerprint()), ("127.0.0.1", bob.fingerprint())]);
+        for (host, identity) in &decided {
+            scene.remember(host, identity);
+        }
+        scene.machine.run("rules add https://[*.]denied.example --deny").expect(0);
+        scene.machine.run("rules add https://tls13.example --tls13").expect(0);
+        let root = scene.server_root_file.to_str().unwrap();
+        scene.machine.run(&format!("trust {root}")).expect(0);
+        let server = scene.server(Kind::Go).start();
+        // So that there is a history
+        scene.machine.run(&format!("--batch fetch {}", server.url())).expect(0);
+        let mut flags = vec!["--batch".to_owned()];
+        if protected {
+            let password = scene.machine.password_file(PRIMARY).to_str().unwrap().to_owned();
+            scene.machine.run(&format!("--batch password --new-password-file {password}")).expect(0);
+            flags.extend(["--primary-password-file".to_owned(), password]);
+        }
+        server.handshakes();
+        Stage { scene, server, decided, flags }
+    }
+
+    /// Makes the change in a copy of the store and connects everywhere. What is wrong with what comes, if anything.
+    fn try_change(&self, change: &Change, copy: &Path) -> Result<bool, String> {
+        std::fs::copy(self.scene.machine.store(), copy).unwrap();
+        if !made(copy, change) {
+            return Ok(false);
+        }
+        let mut complaints = false;
+        for (host, decided) in &self.decided {
+            let before = self.server.requests().len();
+            let run = self.scene.machine.command(&self.flags).arg("--store").arg(copy);
+            // A path of its own tells this request from those beside it
+            let path = format!("/{}/{before}", copy.file_name().unwrap().display());
+            let outcome = run.args(["fetch", &self.server.url_at(host, &path)]).run();
+            let came = self.server.requests().into_iter().filter(|request| request["path"] == path.as_str());
+            for request in came {
+                let chain = request["chain"].as_array().cloned().unwrap_or_default();
+                if chain.first().is_some_and(|leaf| leaf.as_str() != Some(decided)) {
+                    return Err(format!("{}: {host} was sent {chain:?}", change.what));
+                }
+            }
+            if !matches!(outcome.code(), Some(0 | 1 | 3 | 4 | 5 | 6)) {
+                return Err(format!("{}: {host}: {}", change.what, outcome.text()));
+            }
+            complaints |= outcome.code() != Some(0);
+        }
+        let telling = TELLING.iter().any(|telling| change.column.starts_with(telling));
+        if !complaints && !telling {
+            return Err(format!("{}: nobody noticed", change.what));
+        }
+        Ok(true)
+    }
+
+    fn try_all(&self, changes: &[Change]) {
+        let (next, made, failures) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        std::thread::scope(|threads| {
+            for worker in 0..4 {
+                let (next, made, failures) = (&next, &made, &failures);
+                threads.spawn(move || {
+                    let copy = self.scene.machine.dir().join(format!("copy-{worker}.db"));
+                    while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        match self.try_change(change, &copy) {
+                            Ok(was_made) => drop(made.fetch_add(was_made.into(), Ordering::Relaxed)),
+                            Err(failure) => failures.lock().unwrap().push(failure),
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().unwrap();
+        assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), changes.len(), failures.join("\n"));
+        assert!(made.into_inner() > changes.len() / 2, "too few of the changes could be made");
+    }
+}
+
+#[test]
+fn a_bit_changed_in_any_column_sends_nothing_elsewhere() {
+    let stage = Stage::new(false);
+    stage.try_all(&flips(&tables(stage.scene.machine.store())));
+}
+
+#[test]
+fn a_column_swapped_between_any_two_rows_sends_nothing_elsewhere() {
+    let stage = Stage::new(false);
+    stage.try_all(&swaps(&tables(stage.scene.machine.store())));
+}
+
+/// With a primary password the same holds against somebody who computes every code that takes no secret.
+#[test]
+fn nor_does_a_change_in_a_protected_store() {
+    let stage = Stage::new(true);
+    let mut tables = tables(stage.scene.machine.store());
+    tables.retain(|table| ["vault", "decisions"].contains(&table.name.as_str()));
+    stage.try_all(&flips(&tables));
+    stage.try_all(&swaps(&tables));
+}
