@@ -49,6 +49,9 @@ pub mod session;
 
 pub mod vault;
 
+#[cfg(feature = "keyring")]
+pub mod keyring;
+
 pub mod agent;
 
 pub mod store;

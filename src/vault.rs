@@ -34,8 +34,14 @@ pub trait Unlocker: Send + Sync {
     /// The primary password, asked for the `attempt`-th time (from 1; the earlier ones were wrong).
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] when nobody can be asked, [`Error::Aborted`] when the person declined.
+    /// [`Error::VaultLocked`] when nobody can be asked, [`Error::CannotAsk`] when asking failed, [`Error::Declined`] when the
+    /// person did not want to answer.
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error>;
+
+    /// How often it is asked at most.
+    fn tries(&self) -> u32 {
+        TRIES
+    }
 }
 
 /// Nobody to ask for the primary password.
@@ -169,15 +175,15 @@ impl Vault {
         matches!(self.kept, Kept::OutdatedOpen(_) | Kept::OutdatedWrapped(_))
     }
 
-    /// Asks for the primary password, three times at most. Does nothing when the data key is in this process. Gives the vault
-    /// to put in its place when this one is outdated.
+    /// Asks for the primary password, as often as the unlocker is to be asked. Does nothing when the data key is in this
+    /// process. Gives the vault to put in its place when this one is outdated.
     ///
     /// Derives a key for about half a second: not for an asynchronous executor's thread.
     ///
     /// # Errors
     /// [`Error::WrongPrimaryPassword`] after the last try, or what the unlocker says.
     pub(crate) fn unlock(&self, unlocker: &dyn Unlocker) -> Result<Option<Self>, Error> {
-        for attempt in 1..=TRIES {
+        for attempt in 1..=unlocker.tries() {
             if self.is_open_here() {
                 return Ok(None);
             }

@@ -72,8 +72,8 @@ impl Store {
     /// open in the file, and in every copy of it.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of writing; [`Error::SealedKey`] when a private key does not open, and
-    /// [`Error::NotAuthentic`].
+    /// Those of [`Self::unlock`], and of writing; [`Error::PasswordChanged`] when another process was first;
+    /// [`Error::SealedKey`] when a private key does not open, and [`Error::NotAuthentic`].
     pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
         self.unlock_fully(unlocker)?;
         let old = self.vault();
@@ -139,7 +139,7 @@ impl Store {
     fn put_in_place(&self, old: &Vault, new: Vault) -> Result<(), Error> {
         self.transact(|db| match read_vault(db)? {
             Some(kept) if kept == *old.kept() => replace_vault(db, old, &new),
-            _ => Err(as_rusqlite(Error::StoreBusy { path: self.path.clone() })),
+            _ => Err(as_rusqlite(Error::PasswordChanged)),
         })?;
         *locked(&self.vault) = Arc::new(new);
         Ok(())

@@ -25,5 +25,6 @@ mod names;
 mod refusal;
 mod resolver;
 mod rules;
+mod secrets;
 mod selector;
 mod store;

@@ -379,6 +379,14 @@ pub(crate) struct Password {
     /// Read the new primary password from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
+    /// Let the desktop's keyring keep the primary password as it is
+    #[cfg(feature = "keyring")]
+    #[arg(long, conflicts_with_all = ["new_password_file", "no_keyring"])]
+    pub(crate) keyring: bool,
+    /// Take the primary password out of the desktop's keyring
+    #[cfg(feature = "keyring")]
+    #[arg(long, conflicts_with = "new_password_file")]
+    pub(crate) no_keyring: bool,
 }
 
 #[derive(Debug, Args)]

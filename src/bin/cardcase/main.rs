@@ -1,18 +1,24 @@
 //! The `cardcase` command.
 
 mod app;
+mod assuan;
 mod cli;
 mod commands;
+#[cfg(feature = "keyring")]
+mod desktop_keyring;
 mod dial;
 mod exchange;
 mod hardening;
 mod message;
+mod new_password;
 mod output;
+mod pinentry;
 mod progress;
 mod report;
 mod server;
 mod sink;
 mod terminal;
+mod tty;
 
 use std::process::ExitCode;
 
