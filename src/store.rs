@@ -461,6 +461,8 @@ impl std::fmt::Debug for Store {
 fn check_is_ours(connection: &Connection, path: &Path) -> Result<(), Error> {
     let failed = |error| store_error(path, error);
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    // All of one moment: another process may be about to make it a store
+    let _moment = connection.unchecked_transaction().map_err(failed)?;
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let found = number("PRAGMA user_version")?;

@@ -159,8 +159,9 @@ impl GuardedKey {
         self.vault.signing_key(&self.sealed, certificate)
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        self.sealed == other.sealed && self.conditions == other.conditions
+    /// Whether it does in place of a key guarded like this: the same one, and what selects it `now` is authentic too.
+    fn serves(&self, now: &Self) -> bool {
+        self.sealed == now.sealed && (self.conditions == now.conditions || now.check().is_ok())
     }
 }
 
@@ -194,7 +195,7 @@ impl Prepared {
     fn sends_the_same(&self, other: &Self) -> bool {
         let same_key = match (&self.key, &other.key) {
             (None, None) => true,
-            (Some(ours), Some(theirs)) => ours.is_same(theirs),
+            (Some(kept), Some(now)) => kept.serves(now),
             _ => false,
         };
         self.selection == other.selection

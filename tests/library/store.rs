@@ -387,16 +387,19 @@ fn threads_and_connections_write_at_once() {
 
 #[test]
 fn a_store_is_made_once_by_many_at_once() {
-    let home = Home::new();
     let leaf = Ca::root("Root").leaf("Person");
-    let stores: Vec<Arc<Store>> = std::thread::scope(|threads| {
-        let opening: Vec<_> = (0..8).map(|_| threads.spawn(|| home.open())).collect();
-        opening.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    stores[0].import(vec![import([&leaf], [])], None, NOW).unwrap();
-    for store in &stores {
-        let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
-        assert_eq!(store.private_key(&identity, &NoUnlocker).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
+    // Many times: what is read in the middle of the making must not be taken for another program's
+    for _ in 0..20 {
+        let home = Home::new();
+        let stores: Vec<Arc<Store>> = std::thread::scope(|threads| {
+            let opening: Vec<_> = (0..8).map(|_| threads.spawn(|| home.open())).collect();
+            opening.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        stores[0].import(vec![import([&leaf], [])], None, NOW).unwrap();
+        for store in &stores {
+            let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
+            assert_eq!(store.private_key(&identity, &NoUnlocker).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
+        }
     }
 }
 
