@@ -108,7 +108,7 @@ fn a_pinentry_that_does_not_work_is_named() {
         let start = Instant::now();
         let outcome = with_pinentry(&machine, &program).expect(4);
         assert!(start.elapsed() < Duration::from_secs(20), "{name}");
-        let outcome = outcome.says(&[name, word, "hint: give the password in a file"]);
+        let outcome = outcome.says(&[name, word, "give the password in a file"]);
         assert!(!outcome.stderr.contains('\u{1b}'), "{name}: {:?}", outcome.stderr);
     }
     assert!(!is_done(&machine));

@@ -1,5 +1,8 @@
 //! A new primary password: asked for, and said to be weak where it is. What it has to be like is nobody's rule.
 
+use cardcase::Error;
+use cardcase::store::Store;
+use cardcase::vault::Unlocker;
 use zeroize::Zeroizing;
 use zxcvbn::{Score, zxcvbn};
 
@@ -22,6 +25,20 @@ pub(crate) fn ask(app: &App, none_changes_nothing: bool) -> Result<Zeroizing<Str
         }
     }
     Err(Failure::new(Code::Failed, "the two differ; nothing was changed"))
+}
+
+/// Sets the new primary password of a store that was unlocked before it was asked for; `None` removes it.
+pub(crate) fn set(store: &Store, new: Option<&str>) -> Result<(), Error> {
+    store.set_primary_password(new, &Unlocked)
+}
+
+/// Whoever asks after the store was unlocked finds another password than was given.
+struct Unlocked;
+
+impl Unlocker for Unlocked {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::PasswordChanged)
+    }
 }
 
 /// Says so when a password is weak. It is taken all the same.

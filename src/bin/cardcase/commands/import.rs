@@ -58,7 +58,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         files.push(pair(store, &*unlocker, &parts)?);
     }
     if files.iter().any(|file| !file.identities.is_empty()) {
-        offer_protection(app, store, &*unlocker)?;
+        offer_protection(app, store)?;
     }
     match args.renew {
         // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
@@ -78,7 +78,6 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         }
         done
     };
-    note_protection(app, store);
 
     let authorities = store.authorities()?;
     let now = app.now();
@@ -90,11 +89,13 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
             fingerprint: ca.fingerprint().to_string(),
             subject: ca.subject().to_string(),
         };
-        return print_json(&ImportJson {
+        print_json(&ImportJson {
             imported: json(&done.imported),
             already_present: json(&done.already_present),
             authorities: done.authorities.iter().map(ca).collect(),
-        });
+        })?;
+        note_protection(app, store);
+        return Ok(());
     }
     let mut text = String::new();
     for (what, identities) in [("imported", &done.imported), ("already present", &done.already_present)] {
@@ -112,11 +113,13 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     for authority in &done.authorities {
         text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
     }
-    print(&text)
+    print(&text)?;
+    note_protection(app, store);
+    Ok(())
 }
 
 /// Before the first private key is stored, a person may set a primary password, so that it never lies open.
-fn offer_protection(app: &App, store: &Store, unlocker: &dyn Unlocker) -> Result<(), Failure> {
+fn offer_protection(app: &App, store: &Store) -> Result<(), Failure> {
     let is_person = app.can_ask() && !app.common.json && app.common.primary_password_file.is_none();
     if !is_person || store.vault().protection() == Protection::Password || !store.identities()?.is_empty() {
         return Ok(());
@@ -125,7 +128,7 @@ fn offer_protection(app: &App, store: &Store, unlocker: &dyn Unlocker) -> Result
     if new.is_empty() {
         return Ok(());
     }
-    store.set_primary_password(Some(&new), unlocker)?;
+    new_password::set(store, Some(&new))?;
     new_password::hint(app, &new);
     Ok(())
 }

@@ -16,9 +16,8 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
         (_, true) => return desktop_keyring::forget(app),
         (false, false) => {}
     }
-    let unlocker = app.unlocker()?;
     let store = app.store()?;
-    store.unlock_fully(&*unlocker)?;
+    store.unlock_fully(&*app.unlocker()?)?;
     let new = match &args.new_password_file {
         Some(file) => app.read_password(file)?,
         None if app.can_ask_for_passwords()? => new_password::ask(app, store.vault().protection() == Protection::None)?,
@@ -28,7 +27,7 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
         }
     };
     let new = Some(new.as_str()).filter(|password| !password.is_empty());
-    store.set_primary_password(new, &*unlocker)?;
+    new_password::set(store, new)?;
     #[cfg(feature = "keyring")]
     desktop_keyring::follow(app, new)?;
     if let Some(new) = new {
