@@ -11,6 +11,8 @@ use crate::chooser::Unfit;
 use crate::clock::Timestamp;
 use crate::decisions::Answer;
 use crate::error::Error;
+#[cfg(feature = "openssl")]
+use crate::identity::PrivateKey;
 use crate::matching::is_valid_at;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::rules::Rules;
@@ -157,6 +159,18 @@ impl GuardedKey {
     pub(crate) fn signing_key(&self, certificate: &Certificate) -> Result<Arc<dyn SigningKey>, Error> {
         self.check()?;
         self.vault.signing_key(&self.sealed, certificate)
+    }
+
+    /// The key itself, for a TLS library that signs on its own; only if its public half is that of `certificate`.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`], [`Vault::open`] and [`PrivateKey::check_fits`].
+    #[cfg(feature = "openssl")]
+    pub(crate) fn private_key(&self, certificate: &Certificate) -> Result<PrivateKey, Error> {
+        self.check()?;
+        let key = self.vault.open(&self.sealed)?;
+        key.check_fits(certificate)?;
+        Ok(key)
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -124,6 +124,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
         Error::NewerStore { .. } => "use the newer cardcase, or another store: --store FILE",
         Error::StoreBusy { .. } => "try again when the other process is done",
+        Error::AskedInResponse { .. } => "firefox mode lets it: --mode firefox",
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
     }))
