@@ -52,9 +52,9 @@ use ::openssl::ssl::{Ssl, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use ::openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use rustls::ProtocolVersion;
 
+use self::answer::Answering;
 pub use self::answer::{Answered, Answers};
 pub use self::place::Exchange;
-use self::answer::Answering;
 use self::session::{Halt, Session};
 use crate::error::Error;
 use crate::request::{Destination, Target};
@@ -120,7 +120,7 @@ impl Connector {
         match stream.run(Session::connect) {
             Ok(()) => Ok(stream),
             Err(Halt::Failed(source) | Halt::WouldBlock(source)) => {
-                Err(ConnectError { source, answered: stream.session.answers().last() })
+                Err(ConnectError { source, answered: stream.session.answers().last().map(Box::new) })
             }
             Err(Halt::Closed | Halt::Asked(_)) => Err(ConnectError::unsent(io::ErrorKind::UnexpectedEof.into())),
         }
@@ -160,7 +160,7 @@ pub struct ConnectError {
     /// What went wrong.
     pub source: io::Error,
     /// What the server was answered, if it asked.
-    pub answered: Option<Answered>,
+    pub answered: Option<Box<Answered>>,
 }
 
 impl ConnectError {

@@ -1,10 +1,13 @@
 //! The `cardcase` command.
 
 mod app;
+#[cfg_attr(not(feature = "openssl"), path = "by_openssl/absent.rs")]
+mod by_openssl;
 mod cli;
 mod commands;
 mod dial;
 mod exchange;
+mod late;
 mod message;
 mod output;
 mod progress;

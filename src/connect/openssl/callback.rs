@@ -40,8 +40,10 @@ unsafe extern "C" {
         raw_hash: *mut c_uchar,
     ) -> c_int;
     fn SSL_certs_clear(ssl: *mut sys::SSL);
-    fn SSL_get_signature_nid(ssl: *const sys::SSL, nid: *mut c_int) -> c_int;
 }
+
+/// SSL_get_signature_nid, which is a macro there.
+const GET_SIGNATURE_NID: c_int = 132;
 
 /// What the callback returns to OpenSSL (SSL_CTX_set_cert_cb(3)).
 const GO_ON: c_int = 1;
@@ -149,9 +151,9 @@ pub(super) fn is_suspended(error: &ssl::Error) -> bool {
 
 /// Whether OpenSSL found a signature to make with what it was given: if not, it has sent an empty Certificate.
 pub(super) fn has_signed(ssl: &SslRef) -> bool {
-    let mut nid = 0;
+    let mut nid: c_int = 0;
     // SAFETY: the SSL is live, and the number is written to where it may be
-    unsafe { SSL_get_signature_nid(ssl.as_ptr(), &raw mut nid) == 1 }
+    unsafe { sys::SSL_ctrl(ssl.as_ptr(), GET_SIGNATURE_NID, 0, (&raw mut nid).cast()) == 1 }
 }
 
 /// Takes certificate, chain and key back. OpenSSL wipes the key, if nothing else holds it. Only for whoever drives the
@@ -170,18 +172,25 @@ unsafe extern "C" fn on_request(ssl: *mut sys::SSL, _: *mut c_void) -> c_int {
 
 fn answer(ssl: &mut SslRef) -> c_int {
     let Some(state) = index().ok().and_then(|index| ssl.ex_data(index)).cloned() else { return FAIL };
-    let replied = state.known().reply.take();
-    let answered = match replied {
-        None => check(ssl, state.known().established).map(|()| {
-            state.known().asked = Some(request(ssl));
-            SUSPEND
-        }),
-        Some(reply) => use_reply(ssl, reply).map(|()| GO_ON),
+    // Not held any longer: what follows comes back to it
+    let (reply, established) = {
+        let mut known = state.known();
+        (known.reply.take(), known.established)
     };
-    answered.unwrap_or_else(|failure| {
-        state.known().failure = Some(failure);
-        FAIL
-    })
+    let answered = match reply {
+        Some(reply) => use_reply(ssl, reply).map(|()| GO_ON),
+        None => check(ssl, established).map(|()| SUSPEND),
+    };
+    match answered {
+        Ok(go_on) => {
+            state.known().asked = (go_on == SUSPEND).then(|| request(ssl));
+            go_on
+        }
+        Err(failure) => {
+            state.known().failure = Some(failure);
+            FAIL
+        }
+    }
 }
 
 /// Nobody is asked on behalf of a stranger, nor where HTTP forbids it (RFC 9113 section 9.2).

@@ -107,7 +107,7 @@ impl Connector {
             let chosen = answered.as_ref().filter(|answered| answered.selection.source == Source::Ask);
             match chosen.filter(|_| attempt < ATTEMPTS && is_lost(&source)) {
                 Some(chosen) => given = Some(chosen.again()),
-                None => return Err(ConnectError { source, answered }),
+                None => return Err(ConnectError { source, answered: answered.map(Box::new) }),
             }
             attempt += 1;
         }

@@ -1,0 +1,52 @@
+//! An HTTP server made of `openssl s_server` and a keyboard, on which a test types.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::log::Log;
+use super::scene::Scene;
+
+/// `openssl s_server` with a keyboard, on which a test may type its commands.
+pub struct Typed {
+    child: Child,
+    pub log: Log,
+    pub port: u16,
+}
+
+impl Typed {
+    pub fn start(scene: &Scene, tls: &str) -> Typed {
+        let dir = scene.machine.dir();
+        let mut command = Command::new("openssl");
+        command.args(["s_server", tls, "-msg", "-accept", "127.0.0.1:0", "-cert"]);
+        command.arg(scene.server_certificate.certificate_file(dir));
+        command.arg("-key").arg(scene.server_certificate.key_file(dir));
+        command.arg("-CAfile").arg(scene.staff_root.file(dir));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Log::default();
+        log.follow(child.stdout.take().unwrap());
+        log.follow(child.stderr.take().unwrap());
+        let port = |line: &str| line.strip_prefix("ACCEPT ")?.rsplit(':').next()?.parse().ok();
+        let port = log.wait_for(Duration::from_secs(20), port).unwrap();
+        Typed { child, log, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}/", self.port)
+    }
+
+    pub fn type_after(&mut self, seen: &str, line: &str) {
+        let found = self.log.wait_for(Duration::from_secs(20), |line| line.contains(seen).then_some(()));
+        found.unwrap_or_else(|said| panic!("no {seen} in:\n{said}"));
+        self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+    }
+}
+
+impl Drop for Typed {
+    fn drop(&mut self) {
+        // It may have ended by itself
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
