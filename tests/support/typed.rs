@@ -37,9 +37,19 @@ impl Typed {
     }
 
     pub fn type_after(&mut self, seen: &str, line: &str) {
+        self.seen(seen);
+        self.type_now(line);
+    }
+
+    pub fn seen(&self, seen: &str) {
         let found = self.log.wait_for(Duration::from_secs(20), |line| line.contains(seen).then_some(()));
         found.unwrap_or_else(|said| panic!("no {seen} in:\n{said}"));
+    }
+
+    /// As a line of its own, even where it comes right after another.
+    pub fn type_now(&mut self, line: &str) {
         self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
     }
 }
 

@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_uchar, c_void};
+use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -40,6 +40,7 @@ unsafe extern "C" {
         raw_hash: *mut c_uchar,
     ) -> c_int;
     fn SSL_certs_clear(ssl: *mut sys::SSL);
+    fn SSL_SESSION_set1_id(session: *mut sys::SSL_SESSION, id: *const c_uchar, length: c_uint) -> c_int;
 }
 
 /// SSL_get_signature_nid, which is a macro there.
@@ -154,6 +155,14 @@ pub(super) fn has_signed(ssl: &SslRef) -> bool {
     let mut nid: c_int = 0;
     // SAFETY: the SSL is live, and the number is written to where it may be
     unsafe { sys::SSL_ctrl(ssl.as_ptr(), GET_SIGNATURE_NID, 0, (&raw mut nid).cast()) == 1 }
+}
+
+/// Has a renegotiation be a whole handshake, as Firefox does: OpenSSL would offer to resume the session that goes on, and a
+/// server that takes it cannot ask. There is no ticket either, so a session without a number cannot be resumed.
+pub(super) fn make_unresumable(ssl: &SslRef) {
+    let Some(session) = ssl.session() else { return };
+    // SAFETY: the session is live as long as its SSL, which only whoever drives it works with, and no bytes are copied
+    unsafe { SSL_SESSION_set1_id(session.as_ptr(), [].as_ptr(), 0) };
 }
 
 /// Takes certificate, chain and key back. OpenSSL wipes the key, if nothing else holds it. Only for whoever drives the

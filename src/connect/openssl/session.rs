@@ -160,7 +160,11 @@ impl<S: Read + Write> Session<S> {
 
     /// After a handshake the key is needed no more; and OpenSSL must have sent what it was to send.
     fn settle(&mut self) -> Result<(), Halt> {
-        if self.replied.is_none() || !self.tls.ssl().is_init_finished() {
+        if !self.tls.ssl().is_init_finished() {
+            return Ok(());
+        }
+        callback::make_unresumable(self.tls.ssl());
+        if self.replied.is_none() {
             return Ok(());
         }
         let identity = self.replied.take() == Some(true);

@@ -226,6 +226,10 @@ impl<'a> Client<'a> {
                         }
                         self.app.warn(&late.hint());
                     }
+                    if !lost && message.is_idempotent() && self.came_too_late(&arrived) {
+                        lost = true;
+                        continue;
+                    }
                     let refusal = Refusal::of_page(arrived.head.status.as_u16(), &page);
                     let Some((asked, refusal)) = arrived.talk.asked.as_ref().zip(refusal) else {
                         self.accepted(arrived.talk.asked.as_ref());
@@ -555,15 +559,30 @@ impl<'a> Client<'a> {
             return Unanswered::Refused(Box::new(asked), refusal);
         }
         self.record(&asked, Outcome::Unknown, asked.alert.get().or_else(|| alert(error)).map(alert_name));
-        // Servers do not wait for people as long as people think
-        let chosen = later.and_then(|later| later.answers.all().pop()).filter(|answered| answered.later);
-        match chosen.filter(|answered| answered.selection.source == Source::Ask && alert(error).is_none()) {
-            Some(chosen) => {
-                self.chosen.borrow_mut().insert(asked.target.destination().clone(), chosen.again());
-                Unanswered::Lost(interrupted)
-            }
+        match later.filter(|later| alert(error).is_none() && self.keep_chosen(later)) {
+            Some(_) => Unanswered::Lost(interrupted),
             None => interrupted.into(),
         }
+    }
+
+    /// Keeps for the next connection what a person chose in the middle of one that did not last so long; whether there is
+    /// such an answer.
+    fn keep_chosen(&self, later: &Later) -> bool {
+        let last = later.answers.all().pop();
+        match last.filter(|answered| answered.later && answered.selection.source == Source::Ask) {
+            Some(chosen) => {
+                self.chosen.borrow_mut().insert(later.target.destination().clone(), chosen.again()).is_none()
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a page may have been sent before a person had chosen: Apache waits in TLS 1.3 for some time, and then forbids.
+    /// It is fetched once more to know.
+    fn came_too_late(&self, arrived: &Arrived) -> bool {
+        let forbidden =
+            arrived.head.status == StatusCode::FORBIDDEN && arrived.version == Some(ProtocolVersion::TLSv1_3);
+        forbidden && arrived.talk.later.as_ref().is_some_and(|later| self.keep_chosen(later))
     }
 
     /// Prints the response, which may be a page that refuses.
