@@ -116,6 +116,20 @@ fn the_answer_outlives_a_connection_that_was_lost_over_it() {
     }
 }
 
+#[test]
+fn the_answer_outlives_a_first_handshake_that_was_lost_over_it() {
+    let question = Question::new();
+    for tls in BOTH_VERSIONS {
+        let apache = Apache::start_with(&question.scene, tls, "SSLVerifyClient require\nTimeout 1\n");
+        let mut terminal = in_terminal(&question, &apache.url("/open/page"), &OPENSSL);
+        terminal.wait_for(SEND_NONE);
+        terminal.stays_for(Duration::from_secs(4));
+        answer(&mut terminal, "firefox", "alice", ONCE);
+        assert_ends(&mut terminal, 0);
+        assert_eq!(names(&apache, 1, "/open/page"), ["alice"], "{tls:?}");
+    }
+}
+
 /// What was said for once answers one request of the server, also of two for one page.
 #[test]
 fn once_is_asked_again_by_a_renegotiation() {

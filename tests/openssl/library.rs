@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::places::{FIRST, Halves, SECOND};
 use crate::support::apache::Apache;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
+use crate::support::typed::Typed;
 
 const PASSWORD: &str = "correct horse";
 
@@ -173,6 +175,29 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     let selector = scene.machine.selector().with_chooser(Script::new(&["alice"])).with_unlocker(Arc::new(Typist));
     let mut stream = connect(&connector(&scene, selector), &apache.destination());
     assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"));
+}
+
+/// Where keys are exchanged by RSA, whoever has a server's certificate can ask in its name.
+#[test]
+fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    let dir = scene.machine.dir();
+    let (certificate, key) = (dir.join("rsa.pem"), dir.join("rsa.key"));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]);
+    command.args(["-addext", "subjectAltName=DNS:localhost", "-out"]).arg(&certificate).arg("-keyout").arg(&key);
+    assert!(command.output().unwrap().status.success());
+    let flags = ["-tls1_2", "-cipher", "AES128-GCM-SHA256", "-verify", "1"];
+    let server = Typed::with(&scene, &flags, &certificate, &key);
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    builder.set_ca_file(&certificate).unwrap();
+    let script = Script::new(&["alice"]);
+    let connector = Connector::new(Arc::new(scene.machine.selector().with_chooser(script.clone())), builder).unwrap();
+    let (destination, tcp) = dialled(&format!("localhost:{}", server.port));
+    let error = connector.connect(destination, tcp).unwrap_err();
+    assert!(error.to_string().contains("before it has proven"), "{error}");
+    assert_eq!(script.asked(), 0);
 }
 
 /// After a response Firefox asks, and Chrome takes no notice.

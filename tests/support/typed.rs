@@ -1,6 +1,7 @@
 //! An HTTP server made of `openssl s_server` and a keyboard, on which a test types.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,10 +18,16 @@ pub struct Typed {
 impl Typed {
     pub fn start(scene: &Scene, tls: &str) -> Typed {
         let dir = scene.machine.dir();
+        let certificate = scene.server_certificate.certificate_file(dir);
+        Typed::with(scene, &[tls], &certificate, &scene.server_certificate.key_file(dir))
+    }
+
+    /// With these flags, certificate and key.
+    pub fn with(scene: &Scene, flags: &[&str], certificate: &Path, key: &Path) -> Typed {
+        let dir = scene.machine.dir();
         let mut command = Command::new("openssl");
-        command.args(["s_server", tls, "-msg", "-accept", "127.0.0.1:0", "-cert"]);
-        command.arg(scene.server_certificate.certificate_file(dir));
-        command.arg("-key").arg(scene.server_certificate.key_file(dir));
+        command.arg("s_server").args(flags).args(["-msg", "-accept", "127.0.0.1:0", "-cert"]);
+        command.arg(certificate).arg("-key").arg(key);
         command.arg("-CAfile").arg(scene.staff_root.file(dir));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

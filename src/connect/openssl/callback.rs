@@ -15,7 +15,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{self, Ssl, SslContextBuilder, SslRef, SslVersion};
+use openssl::ssl::{self, Ssl, SslCipherRef, SslContextBuilder, SslRef, SslVersion};
 use openssl::stack::StackRef;
 use openssl::x509::{X509, X509Name, X509VerifyResult};
 use openssl_sys as sys;
@@ -40,6 +40,7 @@ unsafe extern "C" {
         raw_hash: *mut c_uchar,
     ) -> c_int;
     fn SSL_certs_clear(ssl: *mut sys::SSL);
+    fn SSL_get_pending_cipher(ssl: *const sys::SSL) -> *const sys::SSL_CIPHER;
     fn SSL_SESSION_set1_id(session: *mut sys::SSL_SESSION, id: *const c_uchar, length: c_uint) -> c_int;
 }
 
@@ -115,6 +116,10 @@ pub(super) enum Failure {
     Material(#[from] ErrorStack),
     #[error("a server that was not verified asks for a client certificate")]
     Unverified,
+    #[error(
+        "the server asks for a client certificate before it has proven its own, by a key exchange without forward secrecy"
+    )]
+    Unproven,
     #[error("the server asks for a client certificate in the middle of an HTTP/2 connection, which is forbidden")]
     Http2,
 }
@@ -207,10 +212,24 @@ fn check(ssl: &SslRef, established: bool) -> Result<(), Failure> {
     if ssl.verify_result() != X509VerifyResult::OK || ssl.peer_certificate().is_none() {
         return Err(Failure::Unverified);
     }
+    // Whose key is exchanged by RSA has not shown that it has the key of its certificate (RFC 5246 section 7.4.7.1)
+    let is_proven = negotiated_cipher(ssl).is_some_and(|cipher| !cipher.description().contains(" Kx=RSA"));
+    if !established && !is_proven {
+        return Err(Failure::Unproven);
+    }
     if established && ssl.selected_alpn_protocol() == Some(b"h2") {
         return Err(Failure::Http2);
     }
     Ok(())
+}
+
+/// That of the handshake going on.
+fn negotiated_cipher(ssl: &SslRef) -> Option<&SslCipherRef> {
+    // SAFETY: the SSL is live, and what it gives, if anything, is a constant of OpenSSL's
+    unsafe {
+        let cipher = SSL_get_pending_cipher(ssl.as_ptr());
+        (!cipher.is_null()).then(|| SslCipherRef::from_ptr(cipher.cast_mut()))
+    }
 }
 
 fn use_reply(ssl: &mut SslRef, reply: Reply) -> Result<(), Failure> {

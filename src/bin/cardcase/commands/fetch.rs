@@ -222,6 +222,7 @@ impl<'a> Client<'a> {
                     let page = String::from_utf8_lossy(&arrived.start);
                     if let Some(late) = Late::of_page(arrived.head.status, &page) {
                         if self.turn_to_openssl(url, message, late)? {
+                            self.accepted(arrived.talk.asked.as_ref());
                             continue;
                         }
                         self.app.warn(&late.hint());
@@ -552,6 +553,7 @@ impl<'a> Client<'a> {
         if later.is_none()
             && let Some(late) = Late::of_error(error, version)
         {
+            self.accepted(asked.as_ref());
             return Unanswered::Late(late, interrupted);
         }
         let Some(asked) = asked else { return interrupted.into() };
@@ -565,11 +567,11 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Keeps for the next connection what a person chose in the middle of one that did not last so long; whether there is
+    /// Keeps for the next connection what a person chose on one that did not last so long; whether there is
     /// such an answer.
     fn keep_chosen(&self, later: &Later) -> bool {
         let last = later.answers.all().pop();
-        match last.filter(|answered| answered.later && answered.selection.source == Source::Ask) {
+        match last.filter(|answered| answered.selection.source == Source::Ask) {
             Some(chosen) => {
                 self.chosen.borrow_mut().insert(later.target.destination().clone(), chosen.again()).is_none()
             }
@@ -582,7 +584,8 @@ impl<'a> Client<'a> {
     fn came_too_late(&self, arrived: &Arrived) -> bool {
         let forbidden =
             arrived.head.status == StatusCode::FORBIDDEN && arrived.version == Some(ProtocolVersion::TLSv1_3);
-        forbidden && arrived.talk.later.as_ref().is_some_and(|later| self.keep_chosen(later))
+        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.later);
+        forbidden && arrived.talk.later.as_ref().filter(asked_later).is_some_and(|later| self.keep_chosen(later))
     }
 
     /// Prints the response, which may be a page that refuses.
