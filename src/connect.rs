@@ -1,5 +1,7 @@
 //! Connectors: the two-phase handshake carried out, for one kind of client each.
 
+#[cfg(feature = "openssl")]
+pub mod openssl;
 #[cfg(feature = "tokio")]
 mod question;
 #[cfg(feature = "tokio")]

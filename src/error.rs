@@ -311,4 +311,12 @@ pub enum Error {
         /// Connections made.
         attempts: usize,
     },
+    /// A server asks while the response is under way, where Chrome does not let it.
+    #[error(
+        "{destination} asks for a client certificate in the middle of a response, which is not done in chrome mode"
+    )]
+    AskedInResponse {
+        /// Which server.
+        destination: String,
+    },
 }

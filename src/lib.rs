@@ -15,7 +15,7 @@
 //!   -> chooser     ask, once, whoever waits
 //!   -> selector    where these meet; a Selection and its reason
 //!   -> resolver    rustls ResolvesClientCert for one destination
-//!   -> connect     the handshake, for one kind of client each
+//!   -> connect     the handshake, for one kind of client each; by OpenSSL where a server asks later
 //! ```
 //!
 //! A module uses only those above it. The library never prints, prompts or exits: it talks to people through

@@ -8,11 +8,20 @@ need_rust() {
     fi
 }
 
-# Installs the Debian packages of the programs that are missing; each argument is program:package.
+# Whether a program is there, or a library of the system's, which is named by the header that begins with its directory.
+is_there() {
+    case $1 in
+        *.h) echo "#include <$1>" | cc -E - > /dev/null 2>&1 ;;
+        *) command -v "$1" > /dev/null ;;
+    esac
+}
+
+# Installs the Debian packages of the programs and libraries that are missing; each argument is program:package or
+# header:package.
 need_packages() {
     local missing=() pair sudo=()
     for pair in "$@"; do
-        command -v "${pair%%:*}" > /dev/null || missing+=("${pair#*:}")
+        is_there "${pair%%:*}" || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     if ! command -v apt-get > /dev/null; then

@@ -11,6 +11,8 @@ use crate::chooser::Unfit;
 use crate::clock::Timestamp;
 use crate::decisions::Answer;
 use crate::error::Error;
+#[cfg(feature = "openssl")]
+use crate::identity::PrivateKey;
 use crate::matching::is_valid_at;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::rules::Rules;
@@ -162,6 +164,18 @@ impl GuardedKey {
     /// Whether it does in place of a key guarded like this: the same one, and what selects it `now` is authentic too.
     fn serves(&self, now: &Self) -> bool {
         self.sealed == now.sealed && (self.conditions == now.conditions || now.check().is_ok())
+    }
+
+    /// The key itself, for a TLS library that signs on its own; only if its public half is that of `certificate`.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`], [`Vault::open`] and [`PrivateKey::check_fits`].
+    #[cfg(feature = "openssl")]
+    pub(crate) fn private_key(&self, certificate: &Certificate) -> Result<PrivateKey, Error> {
+        self.check()?;
+        let key = self.vault.open(&self.sealed)?;
+        key.check_fits(certificate)?;
+        Ok(key)
     }
 }
 

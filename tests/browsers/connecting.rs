@@ -1,18 +1,14 @@
 //! Connections: which identity goes over which of them.
 
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::support::MODES;
 use crate::support::gate::Gate;
-use crate::support::log::Log;
 use crate::support::question::Question;
 use crate::support::scene::Scene;
 use crate::support::screen::SEND_NONE;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server};
+use crate::support::typed::Typed;
 use crate::{fetch, optional, remember};
 
 /// What came with each request.
@@ -150,42 +146,6 @@ fn https_proxy_that_asks() {
     }
 }
 
-/// `openssl s_server` with a keyboard, on which a test may type its commands.
-struct Typed {
-    child: Child,
-    log: Log,
-    port: u16,
-}
-
-impl Typed {
-    fn start(scene: &Scene, tls: &str) -> Typed {
-        let dir = scene.machine.dir();
-        let mut command = Command::new("openssl");
-        command.args(["s_server", tls, "-msg", "-accept", "127.0.0.1:0", "-cert"]);
-        command.arg(scene.server_certificate.certificate_file(dir));
-        command.arg("-key").arg(scene.server_certificate.key_file(dir));
-        command.arg("-CAfile").arg(scene.staff_root.file(dir));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = Log::default();
-        log.follow(child.stdout.take().unwrap());
-        log.follow(child.stderr.take().unwrap());
-        let port = |line: &str| line.strip_prefix("ACCEPT ")?.rsplit(':').next()?.parse().ok();
-        let port = log.wait_for(Duration::from_secs(20), port).unwrap();
-        Typed { child, log, port }
-    }
-
-    fn url(&self) -> String {
-        format!("https://localhost:{}/", self.port)
-    }
-
-    fn type_after(&mut self, seen: &str, line: &str) {
-        let found = self.log.wait_for(Duration::from_secs(20), |line| line.contains(seen).then_some(()));
-        found.unwrap_or_else(|said| panic!("no {seen} in:\n{said}"));
-        self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
-    }
-}
-
 /// rustls does not renegotiate: nothing is sent, and the error says what may be behind it.
 #[test]
 fn renegotiation_tls_1_2() {
@@ -196,7 +156,7 @@ fn renegotiation_tls_1_2() {
         remember(&scene, mode, &format!("localhost:{}", server.port), &alice.fingerprint());
         std::thread::scope(|threads| {
             let (scene, url) = (&scene, server.url());
-            let fetching = threads.spawn(move || fetch(scene, mode, &url, &[]));
+            let fetching = threads.spawn(move || fetch(scene, mode, &url, &["--tls", "rustls"]));
             server.type_after("GET / HTTP/1.1", "R\n");
             fetching.join().unwrap().expect(1).says(&["renegotiating"]);
         });
@@ -217,19 +177,11 @@ fn post_handshake_authentication_tls_1_3() {
         remember(&scene, mode, &format!("localhost:{}", server.port), &alice.fingerprint());
         std::thread::scope(|threads| {
             let (scene, url) = (&scene, server.url());
-            let fetching = threads.spawn(move || fetch(scene, mode, &url, &[]));
+            let fetching = threads.spawn(move || fetch(scene, mode, &url, &["--tls", "rustls"]));
             server.type_after("GET / HTTP/1.1", "c\n");
             server.type_after("extension not received", "HTTP/1.1 204 No Content\r\n\r\n");
             fetching.join().unwrap().expect(0);
         });
         assert_eq!(scene.machine.json("history")["uses"], json!([]), "{mode}");
-    }
-}
-
-impl Drop for Typed {
-    fn drop(&mut self) {
-        // It may have ended by itself
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -12,6 +12,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod apache;
 pub mod ca;
 pub mod command;
 pub mod gate;
@@ -24,6 +25,7 @@ pub mod scene;
 pub mod screen;
 pub mod server;
 pub mod terminal;
+pub mod typed;
 pub mod verdict;
 
 use sha2::{Digest, Sha256};

@@ -344,9 +344,9 @@ pub(crate) struct Fetch {
     /// 'omit' sends no certificate, whatever is remembered
     #[arg(long, value_name = "MODE", default_value = "include", conflicts_with = "identity")]
     pub(crate) credentials: Credentials,
-    /// The TLS library
-    #[arg(long, value_name = "LIBRARY", default_value = "rustls")]
-    pub(crate) tls: TlsLibrary,
+    /// The TLS library [default: rustls, and openssl where only that can do what the server wants]
+    #[arg(long, value_name = "LIBRARY")]
+    pub(crate) tls: Option<TlsLibrary>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -355,10 +355,10 @@ pub(crate) enum Credentials {
     Omit,
 }
 
-/// Only what is built in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TlsLibrary {
     Rustls,
+    Openssl,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,8 @@
 
 mod app;
 mod assuan;
+#[cfg_attr(not(feature = "openssl"), path = "by_openssl/absent.rs")]
+mod by_openssl;
 mod cli;
 mod commands;
 #[cfg(feature = "keyring")]
@@ -9,6 +11,7 @@ mod desktop_keyring;
 mod dial;
 mod exchange;
 mod hardening;
+mod late;
 mod message;
 mod new_password;
 mod output;

@@ -67,6 +67,11 @@ impl Message {
         wanted.unless_preflight(self.method.as_str(), |name| self.headers.contains_key(name))
     }
 
+    /// Whether sending it twice does what sending it once does (RFC 9110 section 9.2.2).
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+
     /// What is left of it after a redirect (RFC 9110 section 15.4): 303, and 301 and 302 of a POST, become a GET.
     /// Credentials in headers do not go to another host or port.
     pub(crate) fn redirected(&mut self, status: StatusCode, same_origin: bool) {

@@ -137,6 +137,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::Store { .. } => {
             "see whether the disk, a quota or a limit on file sizes is at its end: df, quota, ulimit -f"
         }
+        Error::AskedInResponse { .. } => "firefox mode lets it: --mode firefox",
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
     }))

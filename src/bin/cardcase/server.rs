@@ -24,20 +24,39 @@ pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, F
     match cacert {
         Some(path) => {
             for certificate in read_certificates(app, path)? {
-                let added = roots.add(CertificateDer::from(certificate.der().to_vec()));
+                let added = roots.add(der(&certificate));
                 added.map_err(|error| Failure::new(Code::Failed, error).of_file(path))?;
             }
         }
         // What the system trusts and webpki cannot read is of no use here, and no reason to fail
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
-    for authority in app.store()?.list_authorities()?.into_iter().filter(|authority| authority.trusted) {
-        roots.add_parsable_certificates([CertificateDer::from(authority.certificate.der().to_vec())]);
-    }
+    roots.add_parsable_certificates(trusted(app)?);
     let builder =
         ClientConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The CA certificates that servers are verified by, for another TLS library.
+#[cfg(feature = "openssl")]
+pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let mut roots = match cacert {
+        Some(path) => read_certificates(app, path)?.iter().map(der).collect(),
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    roots.extend(trusted(app)?);
+    Ok(roots)
+}
+
+/// The trusted authorities of the store.
+fn trusted(app: &App) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let authorities = app.store()?.list_authorities()?.into_iter();
+    Ok(authorities.filter(|authority| authority.trusted).map(|authority| der(&authority.certificate)).collect())
+}
+
+fn der(certificate: &Certificate) -> CertificateDer<'static> {
+    CertificateDer::from(certificate.der().to_vec())
 }
 
 /// The certificates of a file, PEM or DER.

@@ -1,6 +1,6 @@
 //! `cardcase fetch`
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::io;
@@ -19,13 +19,15 @@ use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::http::response::Parts;
 use hyper::{StatusCode, header};
-use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use rustls::{ClientConfig, ProtocolVersion};
 use url::Url;
 
 use crate::app::App;
-use crate::cli::{self, Fetch};
+use crate::by_openssl::{self, Later};
+use crate::cli::{self, Fetch, TlsLibrary};
 use crate::dial::{self, BoxStream, Detour, Proxy};
 use crate::exchange::{self, H2, HTTP_1_1};
+use crate::late::Late;
 use crate::message::Message;
 use crate::output::{days_from, expires_soon};
 use crate::report::{Code, Failure};
@@ -37,10 +39,6 @@ const MAX_REDIRECTS: usize = 50;
 
 /// Bytes of an error page that are looked at for nginx's way of refusing a certificate.
 const MAX_ERROR_PAGE: usize = 64 << 10;
-
-/// For a server that did not ask, and fails a handshake after the handshake.
-const RENEGOTIATION: &str =
-    "the server may want to ask for a certificate only now, by renegotiating TLS 1.2, which rustls does not do";
 
 pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     let url = parse_url(&args.url)?;
@@ -90,6 +88,10 @@ struct Client<'a> {
     to_proxies: Connector,
     detours: Vec<Detour>,
     proxy: Option<Proxy>,
+    /// By the other TLS library, once that is needed.
+    by_openssl: OnceCell<by_openssl::Connector>,
+    /// Servers that ask in the middle of a connection.
+    late: RefCell<HashSet<Destination>>,
     /// For the destination of the URL alone: a redirect does not take it elsewhere.
     given: Option<(Destination, Identity)>,
     credentials: Credentials,
@@ -107,7 +109,18 @@ struct Open {
     http2: bool,
     /// Towards a proxy that forwards plain HTTP.
     forwarded: bool,
+    version: Option<ProtocolVersion>,
+    talk: Talk,
+}
+
+/// What a server asked for on a connection so far, and what may come.
+#[derive(Default)]
+struct Talk {
     asked: Option<Asked>,
+    /// Where it may ask as long as the connection lasts.
+    later: Option<Later>,
+    /// Answers on it that are accounted for.
+    seen: usize,
 }
 
 /// A server that asked for a certificate, and what it was answered.
@@ -124,7 +137,8 @@ struct Arrived {
     head: Parts,
     start: Vec<u8>,
     body: Incoming,
-    asked: Option<Asked>,
+    version: Option<ProtocolVersion>,
+    talk: Talk,
     /// What the command ends with although there is a response: the server refused by its page.
     refused: Option<Failure>,
 }
@@ -133,6 +147,10 @@ struct Arrived {
 enum Unanswered {
     /// The server, or a proxy, refused what it was sent.
     Refused(Box<Asked>, Refusal),
+    /// The server wants to ask for a certificate only now, and the TLS library does not let it.
+    Late(Late, Failure),
+    /// The server did not wait for what a person chose; that is kept for another connection.
+    Lost(Failure),
     Failed(Failure),
 }
 
@@ -157,6 +175,8 @@ impl<'a> Client<'a> {
             to_proxies: connector(selector, &config, &[HTTP_1_1]),
             detours: args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?,
             proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
+            by_openssl: OnceCell::new(),
+            late: RefCell::default(),
             given,
             credentials: message.credentials(args.credentials == cli::Credentials::Include),
             refused: RefCell::default(),
@@ -181,9 +201,17 @@ impl<'a> Client<'a> {
 
     /// One request and its response. After a refusal a person may choose another identity at once; then once more.
     async fn exchange(&self, url: &Url, message: &Message) -> Result<Arrived, Failure> {
+        let mut lost = false;
         loop {
             match self.attempt(url, message).await {
                 Err(Unanswered::Failed(failure)) => return Err(failure),
+                Err(Unanswered::Lost(failure)) if lost || !message.is_idempotent() => return Err(failure),
+                Err(Unanswered::Lost(_)) => lost = true,
+                Err(Unanswered::Late(late, failure)) => {
+                    if !self.turn_to_openssl(url, message, late)? {
+                        return Err(late.explain(failure));
+                    }
+                }
                 Err(Unanswered::Refused(asked, refusal)) => {
                     let failure = self.refused(&asked, refusal);
                     if !self.choose_another(&asked, refusal).await? {
@@ -192,9 +220,20 @@ impl<'a> Client<'a> {
                 }
                 Ok(mut arrived) => {
                     let page = String::from_utf8_lossy(&arrived.start);
+                    if let Some(late) = Late::of_page(arrived.head.status, &page) {
+                        if self.turn_to_openssl(url, message, late)? {
+                            self.accepted(arrived.talk.asked.as_ref());
+                            continue;
+                        }
+                        self.app.warn(&late.hint());
+                    }
+                    if !lost && message.is_idempotent() && self.came_too_late(&arrived) {
+                        lost = true;
+                        continue;
+                    }
                     let refusal = Refusal::of_page(arrived.head.status.as_u16(), &page);
-                    let Some((asked, refusal)) = arrived.asked.as_ref().zip(refusal) else {
-                        self.accepted(arrived.asked.as_ref());
+                    let Some((asked, refusal)) = arrived.talk.asked.as_ref().zip(refusal) else {
+                        self.accepted(arrived.talk.asked.as_ref());
                         return Ok(arrived);
                     };
                     let failure = self.refused(asked, refusal);
@@ -207,25 +246,55 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Has the next connection to a server be one on which it may ask later, if that can be had, and the request may be
+    /// sent once more.
+    fn turn_to_openssl(&self, url: &Url, message: &Message, late: Late) -> Result<bool, Failure> {
+        let destination = destination(url)?;
+        let may = by_openssl::BUILT_IN && self.args.tls.is_none() && !self.takes_openssl(&destination);
+        if !may || !(late.is_unprocessed() || message.is_idempotent()) {
+            return Ok(false);
+        }
+        self.app.note(&format!("{destination}: {}; connecting again by OpenSSL, which lets it", late.meaning()));
+        Ok(self.late.borrow_mut().insert(destination))
+    }
+
+    fn takes_openssl(&self, destination: &Destination) -> bool {
+        self.args.tls == Some(TlsLibrary::Openssl) || self.late.borrow().contains(destination)
+    }
+
     async fn attempt(&self, url: &Url, message: &Message) -> Result<Arrived, Unanswered> {
-        let open = self.open(url).await?;
-        let request = message.request(url, open.http2, open.forwarded)?;
-        let response = match exchange::send(open.stream, open.http2.then_some(H2), request).await {
+        let Open { stream, http2, forwarded, version, mut talk } = self.open(url).await?;
+        let request = message.request(url, http2, forwarded)?;
+        let sent = exchange::send(stream, http2.then_some(H2), request).await;
+        self.catch_up(&mut talk);
+        let response = match sent {
             Ok(response) => response,
-            Err(error) => return Err(self.broken(url.as_str(), open.asked, &error)),
+            Err(error) => return Err(self.broken(url.as_str(), talk, version, &error)),
         };
         let (head, mut body) = response.into_parts();
         let mut start = Vec::new();
-        if open.asked.is_some() && head.status == StatusCode::BAD_REQUEST {
+        if may_refuse(&head, &talk) {
             while start.len() < MAX_ERROR_PAGE {
                 match next(&mut body).await {
                     Ok(Some(data)) => start.extend_from_slice(&data),
                     Ok(None) => break,
-                    Err(error) => return Err(self.broken(url.as_str(), open.asked, &error)),
+                    Err(error) => return Err(self.broken(url.as_str(), talk, version, &error)),
                 }
             }
         }
-        Ok(Arrived { head, start, body, asked: open.asked, refused: None })
+        Ok(Arrived { head, start, body, version, talk, refused: None })
+    }
+
+    /// Takes account of what was answered meanwhile. A server that asks once more has accepted what it was sent before.
+    fn catch_up(&self, talk: &mut Talk) {
+        let Some(later) = &talk.later else { return };
+        for answered in later.answers.all().into_iter().skip(talk.seen) {
+            self.accepted(talk.asked.as_ref());
+            talk.seen += 1;
+            let asked = Asked::new(&later.target, answered);
+            self.tell(&asked);
+            talk.asked = Some(asked);
+        }
     }
 
     /// Lets a person choose anew what was refused; whether they did. Whoever named an identity on the command line, or
@@ -279,7 +348,8 @@ impl<'a> Client<'a> {
         let destination = destination(url)?;
         if url.scheme() == "http" {
             let (stream, proxy) = self.dial(&destination).await?;
-            return Ok(Open { stream, http2: false, forwarded: self.proxy.is_some(), asked: proxy });
+            let talk = Talk { asked: proxy, ..Talk::default() };
+            return Ok(Open { stream, http2: false, forwarded: self.proxy.is_some(), version: None, talk });
         }
         // The connector wants I/O errors; what went wrong in detail waits here
         let undialled = RefCell::new(None);
@@ -297,19 +367,55 @@ impl<'a> Client<'a> {
             }
             _ => None,
         };
-        let connected = match prepared {
-            Some(prepared) => self.connector.connect_prepared(prepared, dial).await,
-            None => self.connector.connect(&target, dial).await,
-        };
-        match (connected, undialled.into_inner()) {
-            (Ok(connection), _) => {
-                let http2 = connection.alpn.as_deref() == Some(H2);
-                let (stream, asked) = self.connected(target, connection);
-                Ok(Open { stream, http2, forwarded: false, asked })
+        let opened = match (self.takes_openssl(&destination), prepared) {
+            (true, prepared) => self.open_by_openssl(&target, prepared, dial).await?,
+            (false, Some(prepared)) => {
+                self.connector.connect_prepared(prepared, dial).await.map(|open| self.opened(&target, open))
             }
+            (false, None) => self.connector.connect(&target, dial).await.map(|open| self.opened(&target, open)),
+        };
+        match (opened, undialled.into_inner()) {
+            (Ok(open), _) => Ok(open),
             (Err(_), Some(unanswered)) => Err(unanswered),
             (Err(error), None) => Err(self.unconnected(target, error)),
         }
+    }
+
+    fn opened(&self, target: &Target, connection: Connection<BoxStream>) -> Open {
+        let (http2, version) = (connection.alpn.as_deref() == Some(H2), connection.version);
+        let (stream, asked) = self.connected(target.clone(), connection);
+        Open { stream, http2, forwarded: false, version, talk: Talk { asked, ..Talk::default() } }
+    }
+
+    async fn open_by_openssl<F>(
+        &self,
+        target: &Target,
+        prepared: Option<Prepared>,
+        dial: impl FnMut() -> F,
+    ) -> Result<Result<Open, ConnectError>, Failure>
+    where
+        F: Future<Output = io::Result<BoxStream>>,
+    {
+        let connector = match self.by_openssl.get() {
+            Some(known) => known,
+            None => {
+                let selector = self.connector.selector().clone();
+                let new = by_openssl::Connector::new(self.app, selector, self.args.cacert.as_deref())?;
+                self.by_openssl.get_or_init(|| new)
+            }
+        };
+        Ok(match connector.connect(target, prepared, dial).await {
+            Ok(by_openssl::Connection { stream, version, later }) => {
+                let mut talk = Talk { later: Some(later), ..Talk::default() };
+                self.catch_up(&mut talk);
+                Ok(Open { stream, http2: false, forwarded: false, version, talk })
+            }
+            Err(by_openssl::ConnectError { source, answered }) => {
+                let (sent, request) = answered.map(|answered| (answered.selection, answered.request)).unzip();
+                let version = request.as_ref().and_then(|request| request.version);
+                Err(ConnectError::Handshake { source, sent, request, version })
+            }
+        })
     }
 
     /// A byte stream to a destination, through a tunnel where there is a proxy.
@@ -325,7 +431,10 @@ impl<'a> Client<'a> {
                 self.accepted(proxy.as_ref());
                 Ok(tunnel)
             }
-            Err(error) => Err(self.broken(&at.to_string(), proxy, &error)),
+            Err(error) => {
+                let talk = Talk { asked: proxy, ..Talk::default() };
+                Err(self.broken(&at.to_string(), talk, None, &error))
+            }
         }
     }
 
@@ -402,7 +511,7 @@ impl<'a> Client<'a> {
             other => return server::unreachable(&destination, &other).into(),
         };
         if let Some(error) = failure(&source) {
-            return Failure::from(error).into();
+            return self.undecided(&destination, error).into();
         }
         if let Some(selection) = sent {
             let asked = Asked { target, selection, request, version, alert: LateAlert::default() };
@@ -429,17 +538,54 @@ impl<'a> Client<'a> {
     }
 
     /// The connection ended before the response.
-    fn broken(&self, at: &str, asked: Option<Asked>, error: &(dyn StdError + 'static)) -> Unanswered {
-        let failure = interrupted(at, error);
-        let Some(asked) = asked else {
-            let later = alert(error) == Some(AlertDescription::HandshakeFailure);
-            return if later { failure.hint(RENEGOTIATION).into() } else { failure.into() };
-        };
+    fn broken(
+        &self,
+        at: &str,
+        talk: Talk,
+        version: Option<ProtocolVersion>,
+        error: &(dyn StdError + 'static),
+    ) -> Unanswered {
+        let Talk { asked, later, .. } = talk;
+        if let Some((error, later)) = failure(error).zip(later.as_ref()) {
+            return self.undecided(later.target.destination(), error).into();
+        }
+        let interrupted = interrupted(at, error);
+        if later.is_none()
+            && let Some(late) = Late::of_error(error, version)
+        {
+            self.accepted(asked.as_ref());
+            return Unanswered::Late(late, interrupted);
+        }
+        let Some(asked) = asked else { return interrupted.into() };
         if let Some(refusal) = asked.alert.refusal().or_else(|| refusal(error)) {
             return Unanswered::Refused(Box::new(asked), refusal);
         }
         self.record(&asked, Outcome::Unknown, asked.alert.get().or_else(|| alert(error)).map(alert_name));
-        failure.into()
+        match later.filter(|later| alert(error).is_none() && self.keep_chosen(later)) {
+            Some(_) => Unanswered::Lost(interrupted),
+            None => interrupted.into(),
+        }
+    }
+
+    /// Keeps for the next connection what a person chose on one that did not last so long; whether there is
+    /// such an answer.
+    fn keep_chosen(&self, later: &Later) -> bool {
+        let last = later.answers.all().pop();
+        match last.filter(|answered| answered.selection.source == Source::Ask) {
+            Some(chosen) => {
+                self.chosen.borrow_mut().insert(later.target.destination().clone(), chosen.again()).is_none()
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a page may have been sent before a person had chosen: Apache waits in TLS 1.3 for some time, and then forbids.
+    /// It is fetched once more to know.
+    fn came_too_late(&self, arrived: &Arrived) -> bool {
+        let forbidden =
+            arrived.head.status == StatusCode::FORBIDDEN && arrived.version == Some(ProtocolVersion::TLSv1_3);
+        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.later);
+        forbidden && arrived.talk.later.as_ref().filter(asked_later).is_some_and(|later| self.keep_chosen(later))
     }
 
     /// Prints the response, which may be a page that refuses.
@@ -449,13 +595,41 @@ impl<'a> Client<'a> {
             out.write(&head_bytes(arrived.head.version, arrived.head.status, &arrived.head.headers))?;
         }
         out.write(&arrived.start)?;
-        while !out.is_gone()
-            && let Some(data) = next(&mut arrived.body).await.map_err(|error| interrupted(url.as_str(), &error))?
-        {
-            out.write(&data)?;
+        while !out.is_gone() {
+            match next(&mut arrived.body).await {
+                Ok(Some(data)) => out.write(&data)?,
+                Ok(None) => break,
+                Err(error) => return Err(self.cut_off(url, arrived, &error)),
+            }
         }
         out.finish()?;
+        self.body_ended(&mut arrived);
         arrived.refused.map_or(Ok(()), Err)
+    }
+
+    /// A server may have asked within the body.
+    fn body_ended(&self, arrived: &mut Arrived) {
+        let seen = arrived.talk.seen;
+        // What came before was accounted for when the headers had come
+        arrived.talk.asked = None;
+        self.catch_up(&mut arrived.talk);
+        if arrived.talk.seen > seen {
+            self.accepted(arrived.talk.asked.as_ref());
+        }
+        if let Some(later) = &arrived.talk.later {
+            later.finished();
+        }
+    }
+
+    /// The connection ended within the body.
+    fn cut_off(&self, url: &Url, mut arrived: Arrived, error: &hyper::Error) -> Failure {
+        arrived.talk.asked = None;
+        self.catch_up(&mut arrived.talk);
+        match self.broken(url.as_str(), arrived.talk, arrived.version, error) {
+            Unanswered::Refused(asked, refusal) => self.refused(&asked, refusal),
+            Unanswered::Late(late, failure) => late.explain(failure),
+            Unanswered::Lost(failure) | Unanswered::Failed(failure) => failure,
+        }
     }
 
     fn accepted(&self, asked: Option<&Asked>) {
@@ -508,6 +682,23 @@ impl<'a> Client<'a> {
         if let Err(error) = recorded {
             self.app.warn(&format!("this use is not in the history: {error}"));
         }
+    }
+}
+
+impl Asked {
+    fn new(target: &Target, answered: by_openssl::Answered) -> Self {
+        let by_openssl::Answered { selection, request, .. } = answered;
+        let (version, alert) = (request.version, LateAlert::default());
+        Self { target: target.clone(), selection, request: Some(request), version, alert }
+    }
+}
+
+/// Whether a response may be a page that refuses: nginx's, or Apache's for want of a way to ask.
+fn may_refuse(head: &Parts, talk: &Talk) -> bool {
+    match head.status {
+        StatusCode::BAD_REQUEST => talk.asked.is_some(),
+        StatusCode::FORBIDDEN => talk.later.is_none(),
+        _ => false,
     }
 }
 

@@ -1,0 +1,202 @@
+//! What answers a request for a certificate: asked for on a thread that may block.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use der::{Decode, Encode};
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+use pkcs8::PrivateKeyInfoRef;
+use rustls::OtherError;
+use zeroize::Zeroizing;
+
+use super::callback::{Material, Reply};
+use super::place::{Exchange, Treatment};
+use crate::authority::Requested;
+use crate::certificate::Certificate;
+use crate::decisions::Answer;
+use crate::error::Error;
+use crate::identity::{Identity, PrivateKey};
+use crate::matching::{Reason, reasons};
+use crate::request::{CertificateRequest, Target};
+use crate::selector::{Prepared, Selection, Selector, Source};
+
+/// Selections tried for one request, as another may come to be needed while the vault is unlocked.
+const ATTEMPTS: usize = 3;
+
+/// A request of the server, and what it was answered.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// What was sent and why.
+    pub selection: Selection,
+    /// What the server asked for, and in which version of TLS.
+    pub request: CertificateRequest,
+    /// Whether the server asked in the middle of the connection: by renegotiation, or after the handshake.
+    pub later: bool,
+    pub(super) prepared: Prepared,
+}
+
+/// All that was answered on one connection. Clones are the same log, which outlives the connection.
+#[derive(Clone, Debug, Default)]
+pub struct Answers(Arc<Mutex<Vec<Answered>>>);
+
+impl Answers {
+    /// What was answered last; `None` when the server never asked.
+    pub fn last(&self) -> Option<Answered> {
+        self.all().pop()
+    }
+
+    /// Every answer, in order: a server may ask several times.
+    pub fn all(&self) -> Vec<Answered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn note(&self, answered: Answered) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(answered);
+    }
+}
+
+impl Answered {
+    /// The same answer for another connection, where the one it was given on was lost meanwhile.
+    pub fn again(&self) -> Prepared {
+        self.prepared.clone()
+    }
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone)]
+pub(super) struct Answering {
+    pub(super) selector: Arc<Selector>,
+    pub(super) target: Target,
+    /// What answers the first request, or where it was given for once, all of them.
+    pub(super) given: Option<Prepared>,
+    pub(super) exchange: Exchange,
+}
+
+/// What a connection goes on with.
+pub(super) enum Outcome {
+    Answer(Box<Answered>, Reply),
+    /// Nothing more is read from it.
+    End,
+}
+
+impl Answering {
+    /// Answers a request. Blocks while somebody chooses, or types a password.
+    ///
+    /// # Errors
+    /// Those of [`Selector::select`], and of the identity that is to be sent. Nothing may be sent then.
+    pub(super) fn answer(&self, request: CertificateRequest, later: bool) -> Result<Outcome, Error> {
+        if later {
+            match self.exchange.treatment(self.selector.mode()?) {
+                Treatment::Answer => {}
+                Treatment::Fail => {
+                    return Err(Error::AskedInResponse { destination: self.target.destination().to_string() });
+                }
+                Treatment::End => return Ok(Outcome::End),
+            }
+        }
+        let (prepared, selection) = self.selected(&request)?;
+        let reply = match &selection.answer {
+            Answer::Identity(identity) => Reply::Identity(material(&prepared, &selection, identity, &request)?),
+            Answer::None => Reply::Nothing,
+        };
+        Ok(Outcome::Answer(Box::new(Answered { selection, request, later, prepared }), reply))
+    }
+
+    /// What is selected, with its key unlocked.
+    fn selected(&self, request: &CertificateRequest) -> Result<(Prepared, Selection), Error> {
+        let mut prepared = self.given.clone();
+        for _ in 0..ATTEMPTS {
+            let now = match prepared.take().filter(|given| is_for(given, request)) {
+                Some(given) => given,
+                None => self.selector.select(&self.target, request)?,
+            };
+            if !now.key.as_ref().is_some_and(|key| key.is_locked()) {
+                if let Some(selection) = now.selection().cloned() {
+                    return Ok((now, selection));
+                }
+                continue;
+            }
+            self.selector.unlock()?;
+            prepared = Some(self.selector.renew(&now)?);
+        }
+        Err(Error::RequestKeepsChanging { destination: self.target.destination().to_string(), attempts: ATTEMPTS })
+    }
+
+    /// What is still given once a request was answered: what a person gave by name holds for all.
+    pub(super) fn answered(&mut self) {
+        self.given = self.given.take().filter(|given| {
+            given.selection().is_some_and(|selection| matches!(selection.source, Source::Given | Source::Omitted))
+        });
+    }
+}
+
+/// An error of this library as [`crate::resolver::failure`] finds it.
+pub(super) fn io_error(error: Error) -> std::io::Error {
+    std::io::Error::other(rustls::Error::Other(OtherError(Arc::new(error))))
+}
+
+/// Whether what was prepared before the server asked answers this request.
+fn is_for(prepared: &Prepared, request: &CertificateRequest) -> bool {
+    let Some(selection) = prepared.selection() else { return false };
+    let only = prepared.request.as_ref().is_none_or(|only| only == request);
+    only && match &selection.answer {
+        Answer::Identity(identity) if selection.source != Source::Given => {
+            against(prepared, selection, identity, request).is_none()
+        }
+        _ => true,
+    }
+}
+
+/// Why an identity cannot answer a request.
+fn against(
+    prepared: &Prepared,
+    selection: &Selection,
+    identity: &Identity,
+    request: &CertificateRequest,
+) -> Option<Reason> {
+    let requested = requested(prepared, request);
+    let mut reasons = reasons(identity.certificate(), requested.as_ref(), &request.schemes);
+    // Whoever names an identity means it, whatever the server says it takes
+    reasons.retain(|reason| selection.source != Source::Given || *reason == Reason::NoCommonSignatureScheme);
+    reasons.extend((prepared.requires_tls13 && request.is_visible()).then_some(Reason::RequiresTls13));
+    reasons.first().copied()
+}
+
+fn requested(prepared: &Prepared, request: &CertificateRequest) -> Option<Requested> {
+    (!request.authorities.is_empty()).then(|| prepared.authorities.requested(&request.authorities))
+}
+
+fn material(
+    prepared: &Prepared,
+    selection: &Selection,
+    identity: &Identity,
+    request: &CertificateRequest,
+) -> Result<Material, Error> {
+    if let Some(reason) = against(prepared, selection, identity, request) {
+        return Err(Error::DoesNotFit { name: identity.name().to_owned(), reason: reason.text() });
+    }
+    let certificate = identity.certificate();
+    let guarded = prepared.key.as_ref().ok_or_else(|| Error::SealedKey { name: identity.name().to_owned() })?;
+    let key = guarded.private_key(certificate)?;
+    let unusable = |detail: String| Error::UnusableKey { key: certificate.key().to_string(), detail };
+    let chain = prepared.authorities.chain(certificate, requested(prepared, request).as_ref());
+    let x509 = |certificate: &Certificate| X509::from_der(certificate.der());
+    let whole = || -> Result<Material, ErrorStack> {
+        Ok(Material {
+            certificate: x509(certificate)?,
+            chain: chain.intermediates().map(x509).collect::<Result<_, _>>()?,
+            key: pkey(&key)?,
+        })
+    };
+    whole().map_err(|error| unusable(error.to_string()))
+}
+
+/// OpenSSL 3.0 reads PrivateKeyInfo of version 1 only (RFC 5208): without the public key that version 2 has (RFC 5958).
+fn pkey(key: &PrivateKey) -> Result<PKey<Private>, ErrorStack> {
+    let plain = PrivateKeyInfoRef::from_der(key.pkcs8()).ok().and_then(|info| {
+        let of_version_1 = PrivateKeyInfoRef { public_key: None, ..info };
+        of_version_1.to_der().ok().map(Zeroizing::new)
+    });
+    PKey::private_key_from_pkcs8(plain.as_deref().map_or(key.pkcs8(), Vec::as_slice))
+}

@@ -1,0 +1,151 @@
+//! Where in an HTTP/1.1 exchange a connection is: the browsers differ in where they let a server ask.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::decisions::Mode;
+
+/// What becomes of a request for a certificate that comes in the middle of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// It is answered.
+    Answer,
+    /// The connection fails.
+    Fail,
+    /// The connection is at its end.
+    End,
+}
+
+/// Where an exchange is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Before the end of the headers of the response, or before any request.
+    #[default]
+    Head,
+    /// In the body of the response.
+    Body,
+    /// After it.
+    After,
+}
+
+/// The HTTP/1.1 exchange that a connection carries. It sees by itself where the headers of a response end; where the body
+/// ends, only whoever reads it knows, and tells by [`Exchange::finished`]. Clones are the same exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange(Arc<Mutex<Progress>>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    place: Place,
+    /// The line being read, as far as it matters.
+    line: Vec<u8>,
+    /// Whether the headers being read are those of an interim response (RFC 9110 section 15.2).
+    interim: bool,
+    in_headers: bool,
+}
+
+/// As much of a line as is looked at: `HTTP/1.1 100`.
+const STATUS: usize = 12;
+
+impl Exchange {
+    /// The body of the response was read to its end. What is written next is another request.
+    pub fn finished(&self) {
+        self.with(|progress| progress.place = Place::After);
+    }
+
+    pub(super) fn written(&self) {
+        self.with(|progress| {
+            if progress.place == Place::After {
+                *progress = Progress::default();
+            }
+        });
+    }
+
+    pub(super) fn read(&self, bytes: &[u8]) {
+        self.with(|progress| bytes.iter().for_each(|byte| progress.take(*byte)));
+    }
+
+    /// As the browsers do: Firefox asks wherever a request comes; Chrome before the end of the headers, fails in the body,
+    /// and takes no notice after it.
+    pub(super) fn treatment(&self, mode: Mode) -> Treatment {
+        match (mode, self.with(|progress| progress.place)) {
+            (Mode::Firefox, _) | (Mode::Chrome, Place::Head) => Treatment::Answer,
+            (Mode::Chrome, Place::Body) => Treatment::Fail,
+            (Mode::Chrome, Place::After) => Treatment::End,
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Progress) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Progress {
+    fn take(&mut self, byte: u8) {
+        if self.place != Place::Head {
+            return;
+        }
+        match byte {
+            b'\n' => self.end_line(),
+            b'\r' => {}
+            _ if self.line.len() < STATUS => self.line.push(byte),
+            _ => {}
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        match (self.in_headers, line.is_empty()) {
+            (false, true) => {}
+            (false, false) => {
+                self.in_headers = true;
+                // 101 is the last of its connection
+                self.interim = line.get(9..).is_some_and(|code| code.starts_with(b"1") && code != b"101");
+            }
+            (true, false) => {}
+            (true, true) => {
+                self.in_headers = false;
+                if !self.interim {
+                    self.place = Place::Body;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_end_where_they_end_however_they_come() {
+        use Treatment::{Answer, Fail};
+        let cases: [(&[u8], Treatment); 6] = [
+            (b"", Answer),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n", Answer),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", Fail),
+            (b"HTTP/1.1 200 OK\nA: b\n\nbody", Fail),
+            (b"HTTP/1.1 100 Continue\r\n\r\n", Answer),
+            (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", Fail),
+        ];
+        for (bytes, treatment) in cases {
+            for size in 1..=bytes.len().max(1) {
+                let exchange = Exchange::default();
+                bytes.chunks(size).for_each(|part| exchange.read(part));
+                assert_eq!(exchange.treatment(Mode::Chrome), treatment, "{:?}", bytes.escape_ascii().to_string());
+                assert_eq!(exchange.treatment(Mode::Firefox), Answer);
+            }
+        }
+    }
+
+    #[test]
+    fn another_request_begins_anew() {
+        let exchange = Exchange::default();
+        exchange.read(b"HTTP/1.1 200 OK\r\n\r\nbody");
+        exchange.written();
+        assert_eq!(exchange.treatment(Mode::Chrome), Treatment::Fail, "the request is still being written");
+        exchange.finished();
+        assert_eq!(exchange.treatment(Mode::Chrome), Treatment::End);
+        assert_eq!(exchange.treatment(Mode::Firefox), Treatment::Answer);
+        exchange.written();
+        assert_eq!(exchange.treatment(Mode::Chrome), Treatment::Answer);
+    }
+}

@@ -1,0 +1,285 @@
+//! One TLS connection by OpenSSL, which stops where somebody has to answer, and goes on afterwards.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use openssl::ssl::{self, ErrorCode, Ssl, SslRef, SslStream};
+use openssl::x509::X509VerifyResult;
+use rustls::{AlertDescription, CertificateError, OtherError, ProtocolVersion};
+
+use super::answer::{Answers, Outcome};
+use super::callback::{self, Reply, State};
+use super::place::Exchange;
+use crate::decisions::Answer;
+use crate::request::CertificateRequest;
+
+/// What OpenSSL adds to the number of an alert that it received (openssl/sslerr.h, SSL_AD_REASON_OFFSET).
+const ALERT: i32 = 1000;
+/// SSL_R_CERTIFICATE_VERIFY_FAILED and SSL_R_UNEXPECTED_EOF_WHILE_READING, there too.
+const VERIFY_FAILED: i32 = 134;
+const UNEXPECTED_EOF: i32 = 294;
+
+/// Why an operation did not come to its end.
+pub(super) enum Halt {
+    /// The server asks: the operation is to be repeated once that is answered.
+    Asked(CertificateRequest),
+    /// The stream below is not ready.
+    WouldBlock(io::Error),
+    /// The server has closed the connection as it should.
+    Closed,
+    Failed(io::Error),
+}
+
+/// A connection with what it was answered.
+pub(super) struct Session<S> {
+    tls: SslStream<Patient<S>>,
+    state: State,
+    answers: Answers,
+    exchange: Exchange,
+    established: bool,
+    /// The server was answered since the last handshake was over, with an identity or without.
+    replied: Option<bool>,
+    /// Nothing goes on after this.
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    /// As if the server had closed it.
+    Closed,
+    Failed,
+}
+
+impl<S: Read + Write> Session<S> {
+    pub(super) fn new(mut ssl: Ssl, stream: S, answers: Answers, exchange: Exchange) -> io::Result<Self> {
+        let state = callback::attach(&mut ssl)?;
+        let tls = SslStream::new(ssl, Patient { stream, unsent: None })?;
+        Ok(Self { tls, state, answers, exchange, established: false, replied: None, end: None })
+    }
+
+    pub(super) fn connect(&mut self) -> Result<(), Halt> {
+        self.run(SslStream::connect)?;
+        self.state.establish();
+        self.established = true;
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Halt> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let length = self.run(|tls| tls.ssl_read(buffer))?;
+        self.exchange.read(buffer.get(..length).unwrap_or_default());
+        Ok(length)
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, Halt> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let length = self.run(|tls| tls.ssl_write(bytes))?;
+        self.exchange.written();
+        Ok(length)
+    }
+
+    /// Says that nothing more is written, if that can still be said.
+    pub(super) fn shut_down(&mut self) -> Result<(), Halt> {
+        if self.end.is_some() || !self.established {
+            return Ok(());
+        }
+        match self.tls.shutdown() {
+            Err(error) if error.code() == ErrorCode::WANT_READ || error.code() == ErrorCode::WANT_WRITE => {
+                Err(self.halt(error))
+            }
+            // Who has gone needs no farewell
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on with what a request was answered.
+    pub(super) fn go_on(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Answer(answered, reply) => {
+                self.replied = Some(matches!(reply, Reply::Identity(_)));
+                self.state.reply(reply);
+                self.answers.note(*answered);
+            }
+            Outcome::End => self.end = Some(End::Closed),
+        }
+    }
+
+    /// Ends the connection: its request is never answered.
+    pub(super) fn give_up(&mut self) {
+        self.end = Some(End::Failed);
+    }
+
+    /// Whether the first handshake is over.
+    pub(super) fn is_established(&self) -> bool {
+        self.established
+    }
+
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+        match self.tls.ssl().version2()? {
+            ssl::SslVersion::TLS1_3 => Some(ProtocolVersion::TLSv1_3),
+            ssl::SslVersion::TLS1_2 => Some(ProtocolVersion::TLSv1_2),
+            _ => None,
+        }
+    }
+
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.ssl().selected_alpn_protocol()
+    }
+
+    pub(super) fn stream(&self) -> &S {
+        &self.tls.get_ref().stream
+    }
+
+    pub(super) fn stream_mut(&mut self) -> &mut S {
+        &mut self.tls.get_mut().stream
+    }
+
+    fn run<T>(&mut self, work: impl FnOnce(&mut SslStream<Patient<S>>) -> Result<T, ssl::Error>) -> Result<T, Halt> {
+        match self.end {
+            Some(End::Closed) => return Err(Halt::Closed),
+            Some(End::Failed) => return Err(Halt::Failed(io::ErrorKind::NotConnected.into())),
+            None => {}
+        }
+        match work(&mut self.tls) {
+            Ok(done) => self.settle().map(|()| done),
+            Err(error) => Err(self.halt(error)),
+        }
+    }
+
+    /// After a handshake the key is needed no more; and OpenSSL must have sent what it was to send.
+    fn settle(&mut self) -> Result<(), Halt> {
+        if !self.tls.ssl().is_init_finished() {
+            return Ok(());
+        }
+        callback::make_unresumable(self.tls.ssl());
+        if self.replied.is_none() {
+            return Ok(());
+        }
+        let identity = self.replied.take() == Some(true);
+        let signed = callback::has_signed(self.tls.ssl());
+        callback::forget(self.tls.ssl());
+        if identity && !signed {
+            self.give_up();
+            return Err(Halt::Failed(unsigned(&self.answers)));
+        }
+        Ok(())
+    }
+
+    fn halt(&mut self, error: ssl::Error) -> Halt {
+        if callback::is_suspended(&error) {
+            let asked = self.state.asked();
+            return asked.map_or_else(|| Halt::Failed(io::Error::other("no request is known")), Halt::Asked);
+        }
+        match error.code() {
+            ErrorCode::ZERO_RETURN => Halt::Closed,
+            // Without an error of the stream there is only something to be repeated
+            ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => {
+                Halt::WouldBlock(error.into_io_error().unwrap_or_else(|_| io::ErrorKind::Interrupted.into()))
+            }
+            _ => {
+                let unsent = self.tls.get_ref().unsent;
+                let failed = self.state.failure().map(io::Error::other);
+                let failed = failed.unwrap_or_else(|| failure(error, self.tls.ssl()));
+                self.give_up();
+                Halt::Failed(match unsent {
+                    Some(kind) if failed.kind() == io::ErrorKind::UnexpectedEof => kind.into(),
+                    _ => failed,
+                })
+            }
+        }
+    }
+}
+
+fn unsigned(answers: &Answers) -> io::Error {
+    let sent = answers.last().map(|answered| answered.selection.answer);
+    let name = match &sent {
+        Some(Answer::Identity(identity)) => identity.name(),
+        _ => "",
+    };
+    io::Error::other(format!("OpenSSL makes no signature with {name:?} that the server takes, and sent no certificate"))
+}
+
+/// What went wrong, in the errors of rustls where it has them: [`crate::refusal`] and [`crate::resolver`] find them.
+fn failure(error: ssl::Error, ssl: &SslRef) -> io::Error {
+    let error = match error.into_io_error() {
+        Ok(io) => return io,
+        Err(error) => error,
+    };
+    let reason = error.ssl_error().and_then(|stack| stack.errors().first()).map(openssl::error::Error::reason_code);
+    match reason {
+        Some(UNEXPECTED_EOF) | None => io::ErrorKind::UnexpectedEof.into(),
+        Some(VERIFY_FAILED) => as_rustls(rustls::Error::InvalidCertificate(invalid(ssl.verify_result()))),
+        Some(reason) => match u8::try_from(reason - ALERT) {
+            Ok(alert) => as_rustls(rustls::Error::AlertReceived(AlertDescription::from(alert))),
+            Err(_) => io::Error::other(error),
+        },
+    }
+}
+
+fn as_rustls(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// By the numbers of openssl/x509_vfy.h.
+fn invalid(result: X509VerifyResult) -> CertificateError {
+    match result.as_raw() {
+        // An issuer that is not found, in several places; a self-signed certificate
+        2 | 18..=21 => CertificateError::UnknownIssuer,
+        9 => CertificateError::NotValidYet,
+        10 => CertificateError::Expired,
+        23 => CertificateError::Revoked,
+        26 => CertificateError::InvalidPurpose,
+        // Of a host name, an address
+        62 | 64 => CertificateError::NotValidForName,
+        _ => CertificateError::Other(OtherError(Arc::new(io::Error::other(result.error_string())))),
+    }
+}
+
+/// A stream on which the server's last word is heard.
+///
+/// A server that refuses sends its alert and hangs up, perhaps before all is written that the client has to say. So a write
+/// that fails since the server has gone is taken for written: the alert is read next, or the end.
+struct Patient<S> {
+    stream: S,
+    unsent: Option<io::ErrorKind>,
+}
+
+impl<S: Read> Read for Patient<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Write> Write for Patient<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unsent.is_some() {
+            return Ok(bytes.len());
+        }
+        match self.stream.write(bytes) {
+            Err(error) if super::is_gone(error.kind()) => {
+                self.unsent = Some(error.kind());
+                Ok(bytes.len())
+            }
+            done => done,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.stream.flush() {
+            Err(error) if super::is_gone(error.kind()) => Ok(()),
+            done => done,
+        }
+    }
+}
