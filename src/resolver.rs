@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::matching::{Reason, common_scheme, reasons};
 use crate::refusal::find;
 use crate::request::CertificateRequest;
-use crate::selector::{GuardedKey, Prepared, Source};
+use crate::selector::{GuardedKey, Prepared, Source, Standing};
 use crate::trace::{Trace, Traced};
 
 /// Sessions kept for resumption by one [`Resolver::config`].
@@ -135,6 +135,12 @@ impl Resolver {
     /// The request it was asked with last.
     pub fn request(&self) -> Option<CertificateRequest> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(request, _)| request.clone())
+    }
+
+    /// For whoever keeps a connection of this resolver: what its server asked for last, and what it was answered.
+    pub fn standing(&self) -> Standing {
+        let answer = self.prepared.selection.as_ref().map(|selection| selection.answer.clone());
+        Standing::new(self.prepared.destination().clone(), self.request().zip(answer))
     }
 
     /// Whether what was prepared answers this request, as far as `resolve` is told of it.

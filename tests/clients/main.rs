@@ -1,0 +1,10 @@
+//! cardcase in other clients: each against real servers, by what these see.
+// A failed set-up is a failed test
+#![allow(missing_docs, unreachable_pub, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod plain;
+mod scenarios;
+mod world;
