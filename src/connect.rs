@@ -57,6 +57,8 @@
 
 pub mod blocking;
 mod connection;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 #[cfg(feature = "tokio")]
 mod question;
 #[cfg(feature = "tokio")]

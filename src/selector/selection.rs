@@ -229,4 +229,9 @@ impl Standing {
     pub fn new(destination: Destination, answered: Option<(CertificateRequest, Answer)>) -> Self {
         Self { destination, answered }
     }
+
+    /// Where the connection goes.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
 }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod hyper;
 mod plain;
 mod scenarios;
 mod world;

@@ -1,0 +1,74 @@
+//! hyper-util, by HTTP/1.1 and HTTP/2.
+
+use cardcase::connect::hyper::Client as Hyper;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+
+use crate::scenarios::{self, Ticking};
+use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
+use crate::world::{BoxError, Client, Peer, World};
+
+fn serve(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
+    Box::new(world.http(tls, ask))
+}
+
+fn client(world: &World, alpn: &[&str], ticking: Ticking) -> Client {
+    let client = Hyper::new(world.selector.clone(), world.config(alpn));
+    Box::new(move |to| {
+        ticking.run(async {
+            let request = Request::get(format!("https://{to}/")).body(Empty::<Bytes>::new())?;
+            client.request(request).await?.into_body().collect().await?;
+            Ok::<_, BoxError>(())
+        })
+    })
+}
+
+fn http1(world: &World) -> Client {
+    client(world, &["http/1.1"], Ticking::new())
+}
+
+fn http2(world: &World) -> Client {
+    client(world, &["h2"], Ticking::new())
+}
+
+fn either(world: &World, ticking: Ticking) -> Client {
+    client(world, &[], ticking)
+}
+
+#[test]
+fn it_answers_as_decided() {
+    for tls in BOTH_VERSIONS {
+        for make in [http1, http2] {
+            scenarios::answers_as_decided(make, serve, tls);
+        }
+    }
+}
+
+/// Of a server that speaks no HTTP/2.
+#[test]
+fn it_tells_a_refusal() {
+    for tls in BOTH_VERSIONS {
+        scenarios::tells_a_refusal(http1, tls);
+    }
+}
+
+#[test]
+fn it_does_not_stall() {
+    scenarios::does_not_stall(either, serve);
+}
+
+/// A pool is worth its name: requests that nothing stands against share a connection.
+#[test]
+fn requests_share_a_connection() {
+    for make in [http1, http2] {
+        let world = World::new();
+        let server = world.http(Tls::V1_3, Ask::Optional);
+        world.remember(&server, Some(world.alice));
+        let mut client = make(&world);
+        for _ in 0..3 {
+            client(&server.destination()).unwrap();
+        }
+        assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
+    }
+}
