@@ -61,8 +61,12 @@ mod connection;
 pub mod hyper;
 #[cfg(feature = "tokio")]
 mod question;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+#[cfg(feature = "ureq")]
+pub mod ureq;
 
 pub use self::connection::{ConnectError, Connection, LateAlert, Patient, Watched};
 pub use crate::refusal::refusal;

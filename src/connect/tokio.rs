@@ -102,14 +102,7 @@ impl Connector {
         for attempt in 1..=ATTEMPTS {
             let io = dial().await.map_err(ConnectError::unsent)?;
             // Dialling may take long: what is decided is read after it
-            let ready = match prepared.take() {
-                Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
-                    self.blocking(target, move |selector, _| selector.renew(&before)).await?
-                }
-                Some(prepared) => prepared,
-                None => self.blocking(target, |selector, to| selector.prepare(to)).await?,
-            };
-            let Kept { resolver, config } = self.resolvers.kept(ready, &self.base, self.selector.now());
+            let Kept { resolver, config } = self.ready(target, prepared.take()).await?;
             let io = resolver.trace(Patient::new(io));
             let trace = io.trace();
             let source = match self.in_time(TlsConnector::from(config).connect(name.clone(), io)).await {
@@ -129,7 +122,24 @@ impl Connector {
         Err(Error::RequestKeepsChanging { destination, attempts: ATTEMPTS }.into())
     }
 
-    async fn grant(&self, target: &Target, resolver: &Resolver, wish: &Wish) -> Result<Prepared, ConnectError> {
+    /// What the next connection is made with, by what is decided now.
+    pub(super) async fn ready(&self, target: &Target, prepared: Option<Prepared>) -> Result<Kept, ConnectError> {
+        let ready = match prepared {
+            Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
+                self.blocking(target, move |selector, _| selector.renew(&before)).await?
+            }
+            Some(prepared) => prepared,
+            None => self.blocking(target, |selector, to| selector.prepare(to)).await?,
+        };
+        Ok(self.resolvers.kept(ready, &self.base, self.selector.now()))
+    }
+
+    pub(super) async fn grant(
+        &self,
+        target: &Target,
+        resolver: &Resolver,
+        wish: &Wish,
+    ) -> Result<Prepared, ConnectError> {
         match wish {
             Wish::Select(request) => self.select(target, request).await,
             Wish::Unlock => {
@@ -176,7 +186,7 @@ impl Connector {
     }
 
     /// Runs what may block where it may.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         target: &Target,
         work: impl FnOnce(&Selector, &Target) -> Result<T, Error> + Send + 'static,

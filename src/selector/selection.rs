@@ -180,6 +180,15 @@ impl Prepared {
         self.selection.as_ref()
     }
 
+    /// The name of the identity that goes out in TLS 1.3 only, if it is such a one. Whoever gives rustls a stream that is not
+    /// from [`crate::resolver::Resolver::trace`] has to see to that by the configuration.
+    pub fn demands_tls13(&self) -> Option<&str> {
+        match self.selection.as_ref().map(|selection| &selection.answer) {
+            Some(Answer::Identity(identity)) if self.requires_tls13 => Some(identity.name()),
+            _ => None,
+        }
+    }
+
     /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the
     /// sessions it made.
     ///
