@@ -182,6 +182,12 @@ impl<S> Watched<S> {
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
+
+    /// The stream inside, to be changed but neither read nor written.
+    #[cfg(feature = "ureq")]
+    pub(super) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
 }
 
 /// Whether writing failed since the other side has closed.
@@ -202,6 +208,12 @@ pub struct Patient<S> {
 }
 
 impl<S> Patient<S> {
+    /// The stream inside, to be changed but neither read nor written.
+    #[cfg(feature = "ureq")]
+    pub(super) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     pub(super) fn new(stream: S) -> Self {
         Self { stream, shaking: true, unsent: None }
     }

@@ -7,5 +7,7 @@ mod support;
 
 mod hyper;
 mod plain;
+mod reqwest;
 mod scenarios;
+mod ureq;
 mod world;
