@@ -6,8 +6,12 @@
 mod support;
 
 mod hyper;
+mod inside;
 mod plain;
+mod quinn;
 mod reqwest;
 mod scenarios;
+mod tonic;
+mod tungstenite;
 mod ureq;
 mod world;
