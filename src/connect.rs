@@ -98,3 +98,8 @@ pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Err
     ServerName::try_from(destination.host_without_zone().to_owned())
         .map_err(|error| Error::Destination { text: destination.to_string(), reason: error.to_string() })
 }
+
+/// The examples of docs/clients.md, compiled.
+#[cfg(all(doctest, feature = "hyper", feature = "reqwest", feature = "ureq"))]
+#[doc = include_str!("../docs/clients.md")]
+struct Clients;
