@@ -298,7 +298,7 @@ where
     H: Service<Uri> + Clone + Send + Sync + 'static,
     H::Response: Read + Write + Unpin + Send + 'static,
     H::Error: Into<BoxError>,
-    H::Future: Send + Unpin,
+    H::Future: Send,
 {
     /// A client over this connector.
     pub fn with_connector(connector: Connector<H>) -> Self {

@@ -21,8 +21,8 @@ use ::ureq::Agent;
 use ::ureq::config::Config;
 use ::ureq::unversioned::resolver::DefaultResolver;
 use ::ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector as UreqConnector, Either, LazyBuffers, NextTimeout, TcpConnector,
-    Transport as UreqTransport, TransportAdapter,
+    Buffers, ChainedConnector, ConnectProxyConnector, ConnectionDetails, Connector as UreqConnector, Either,
+    LazyBuffers, NextTimeout, TcpConnector, Transport as UreqTransport, TransportAdapter,
 };
 use rustls::ClientConfig;
 
@@ -30,9 +30,13 @@ use super::blocking::{Connection, Connector as TlsConnector};
 use crate::request::Destination;
 use crate::selector::{Selector, Standing};
 
+/// TCP connections, and tunnels through the proxy of the configuration. To a proxy that is spoken to by TLS the agent's
+/// connector is asked for the connection in turn, so it sees the identity that was decided for it.
+pub type Below = ChainedConnector<(), ConnectProxyConnector, TcpConnector>;
+
 /// Opens connections for an agent: TLS for `https`, over TCP or what another connector opens.
 #[derive(Debug)]
-pub struct Connector<C = TcpConnector> {
+pub struct Connector<C = Below> {
     tls: TlsConnector,
     below: C,
 }
@@ -40,12 +44,17 @@ pub struct Connector<C = TcpConnector> {
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
-        Self::over(selector, base, TcpConnector::default())
+        Self::over(selector, base, ConnectProxyConnector::default().chain(TcpConnector::default()))
     }
 
     /// An agent with this connector.
     pub fn agent(self) -> Agent {
-        Agent::with_parts(Config::default(), self, DefaultResolver::default())
+        self.agent_with(Config::default())
+    }
+
+    /// An agent with this connector and this configuration: timeouts, redirects, a proxy. What it says of TLS does not count.
+    pub fn agent_with(self, config: Config) -> Agent {
+        Agent::with_parts(config, self, DefaultResolver::default())
     }
 }
 

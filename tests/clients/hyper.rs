@@ -1,9 +1,13 @@
 //! hyper-util, by HTTP/1.1 and HTTP/2.
 
-use cardcase::connect::hyper::Client as Hyper;
+use std::sync::Arc;
+
+use cardcase::connect::hyper::{Client as Hyper, Connector};
+use cardcase::connect::tokio::Connector as TlsConnector;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::body::Bytes;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 
 use crate::scenarios::{self, Ticking};
 use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
@@ -70,5 +74,25 @@ fn requests_share_a_connection() {
             client(&server.destination()).unwrap();
         }
         assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
+    }
+}
+
+/// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
+#[test]
+fn a_proxy_has_an_identity_of_its_own() {
+    for tls in BOTH_VERSIONS {
+        let world = World::new();
+        let (proxy, server, _) = world.scene.behind_a_proxy(tls);
+        let at = format!("127.0.0.1:{}", proxy.port());
+        world.remember_at(&at, Some(world.alice));
+        world.remember(&server, Some(world.bob));
+        let connector = || Arc::new(TlsConnector::new(world.selector.clone(), world.config(&[])));
+        let tunnel = Tunnel::new(format!("https://{at}").parse().unwrap(), Connector::new(connector()));
+        let client = Hyper::with_connector(Connector::over(connector(), tunnel));
+        let request = Request::get(server.url()).body(Empty::<Bytes>::new()).unwrap();
+        let response = Ticking::new().run(async { Ok(client.request(request).await?) }).unwrap();
+        assert!(response.status().is_success());
+        assert_eq!(proxy.chains()[0][0], world.alice.to_string(), "{tls:?}");
+        assert_eq!(server.came(), [Some(world.bob.to_string())], "{tls:?}");
     }
 }

@@ -24,6 +24,9 @@ use crate::world::{Peer, World};
 /// Who came, as [`Peer::came`] has it.
 pub type Came = Arc<Mutex<Vec<Option<String>>>>;
 
+/// The chains that came, as DER.
+pub type Chains = Arc<Mutex<Vec<Vec<Vec<u8>>>>>;
+
 pub struct Inside {
     port: u16,
     came: Came,
@@ -116,7 +119,7 @@ pub fn config(world: &World, tls: Tls, ask: Ask, alpn: &str) -> ServerConfig {
 }
 
 /// Refuses whoever comes, as revoked; and the chains that came.
-pub fn refusing(world: &World, tls: Tls, alpn: &str) -> (ServerConfig, Arc<Mutex<Vec<Vec<Vec<u8>>>>>) {
+pub fn refusing(world: &World, tls: Tls, alpn: &str) -> (ServerConfig, Chains) {
     let verdict = Verdict::new(rustls::CertificateError::Revoked);
     let seen = verdict.seen.clone();
     (config_with(world, tls, Arc::new(verdict), alpn), seen)

@@ -2,15 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
 
 use cardcase::connect::{blocking, grant, server_name, tokio as asynchronous, wish};
 use cardcase::request::Destination;
 use cardcase::resolver::Resolver;
 use rustls::{ClientConnection, StreamOwned};
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::scenarios::{self, Ticking};
+use crate::support::gate::hanging_up_after;
 use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
 use crate::world::{BoxError, Client, Peer, World};
 
@@ -90,4 +92,19 @@ fn they_tell_a_refusal() {
 #[test]
 fn tokio_does_not_stall() {
     scenarios::does_not_stall(ticking, serve);
+}
+
+/// No connection is open while a person thinks: how long a server would wait makes no difference.
+#[test]
+fn the_server_may_be_gone_when_the_person_has_chosen() {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    for make in [blocking, by_hand, asynchronous] {
+        let world = World::new();
+        let server = world.http(Tls::V1_3, Ask::Optional);
+        let through = format!("localhost:{}", hanging_up_after(PATIENCE, &server));
+        world.person.will_think(PATIENCE * 3);
+        world.person.will_pick("alice");
+        make(&world)(&through).unwrap();
+        assert_eq!(server.came(), [Some(world.alice.to_string())]);
+    }
 }

@@ -52,7 +52,7 @@ pub fn answers_as_decided(make: Make, serve: Serve, tls: Tls) {
     go(&*one, alice, &[one.destination()], "forgotten");
     world.forget(&*one);
     let before = one.came().len();
-    client(&one.destination()).expect_err("declined");
+    client(&one.destination()).unwrap_err();
     assert_eq!((world.person.asked(), one.came().len()), (vec![one.destination()], before), "{tls:?} declined");
 }
 

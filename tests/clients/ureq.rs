@@ -1,6 +1,7 @@
 //! ureq.
 
 use cardcase::connect::ureq::Connector;
+use ureq::{Agent, Proxy};
 
 use crate::scenarios;
 use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
@@ -42,4 +43,21 @@ fn requests_share_a_connection() {
         client(&server.destination()).unwrap();
     }
     assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
+}
+
+/// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
+#[test]
+fn a_proxy_has_an_identity_of_its_own() {
+    for tls in BOTH_VERSIONS {
+        let world = World::new();
+        let (proxy, server, _) = world.scene.behind_a_proxy(tls);
+        world.remember_at(&format!("127.0.0.1:{}", proxy.port()), Some(world.alice));
+        world.remember(&server, Some(world.bob));
+        let through = Proxy::new(&proxy.url_at("127.0.0.1", "")).unwrap();
+        let config = Agent::config_builder().proxy(Some(through)).build();
+        let agent = Connector::new(world.selector.clone(), world.config(&[])).agent_with(config);
+        agent.get(server.url()).call().unwrap();
+        assert_eq!(proxy.chains()[0][0], world.alice.to_string(), "{tls:?}");
+        assert_eq!(server.came(), [Some(world.bob.to_string())], "{tls:?}");
+    }
 }

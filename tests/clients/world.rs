@@ -50,7 +50,11 @@ impl World {
     }
 
     pub fn remember(&self, peer: &dyn Peer, who: Option<Fingerprint>) {
-        let scope = Mode::Chrome.scope(&destination(peer));
+        self.remember_at(&peer.destination(), who);
+    }
+
+    pub fn remember_at(&self, destination: &str, who: Option<Fingerprint>) {
+        let scope = Mode::Chrome.scope(&destination.parse().unwrap());
         self.selector.store().remember(&scope, who, Lifetime::Permanent, WallClock.now()).unwrap();
     }
 
