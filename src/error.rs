@@ -77,9 +77,33 @@ pub enum Error {
     /// The primary password is needed, and nobody can be asked for it.
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,
+    /// The primary password is needed, and whoever was to ask for it does not do so.
+    #[error("the primary password is needed, and {detail}")]
+    CannotAsk {
+        /// Who it is, and what it does instead.
+        detail: String,
+    },
+    /// The person did not want to give the primary password. Nothing was stored and nothing sent.
+    #[error("aborted: the primary password was not given")]
+    Declined,
+    /// The desktop's keyring cannot be used.
+    #[error("the keyring cannot be used: {detail}")]
+    Keyring {
+        /// What it says, or does not.
+        detail: String,
+    },
     /// The primary password was wrong, three times.
     #[error("the primary password is wrong")]
     WrongPrimaryPassword,
+    /// Of two that change the primary password at the same time the other was first. Nothing was changed by this one.
+    #[error("another process changed the primary password meanwhile; this one changed nothing")]
+    PasswordChanged,
+    /// The agent that holds the data key does not do what it is asked.
+    #[error("the agent of the store {detail}")]
+    Agent {
+        /// What it does.
+        detail: String,
+    },
     /// Encrypting failed.
     #[error("a private key cannot be encrypted: {detail}")]
     Sealing {

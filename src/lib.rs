@@ -6,6 +6,7 @@
 //!      pem         the same from PEM and DER
 //!   -> identity    key fits certificate; an identity in hand is whole
 //!   -> vault       private key to encrypted PKCS#8
+//!      agent       another process that signs, so that the primary password is typed once
 //!   -> store       SQLite: identities, authorities, settings, rules, decisions, history
 //!                                       server's CertificateRequest + destination
 //!   -> matching    request + identities + rules + now -> candidates, and a reason for each that is none
@@ -47,6 +48,11 @@ pub mod rules;
 pub mod session;
 
 pub mod vault;
+
+#[cfg(feature = "keyring")]
+pub mod keyring;
+
+pub mod agent;
 
 pub mod store;
 

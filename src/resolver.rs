@@ -190,8 +190,10 @@ impl Resolver {
         if key.is_locked() {
             return stand_in(Why::Locked);
         }
-        if let Err(error) = key.0.key.check() {
-            return stand_in(Why::Failed(Arc::new(error)));
+        match key.0.key.check() {
+            Ok(()) => {}
+            Err(Error::VaultLocked) => return stand_in(Why::Locked),
+            Err(error) => return stand_in(Why::Failed(Arc::new(error))),
         }
         let chain = authorities.chain(certificate, requested.as_ref());
         let sent = std::iter::once(certificate).chain(chain.intermediates());
@@ -222,10 +224,11 @@ impl ResolvesClientCert for Resolver {
         {
             return answer.clone();
         }
-        // Unlocking, which may happen meanwhile, changes the answer
-        let may_change = self.key.as_ref().is_some_and(StoredKey::is_locked);
+        // Unlocking, which may happen meanwhile, changes the answer; an agent that has gone shows only when it is asked
+        let is_locked = || self.key.as_ref().is_some_and(StoredKey::is_locked);
+        let was_locked = is_locked();
         let answer = self.answer(&request);
-        if !may_change {
+        if !was_locked && !is_locked() {
             *last = Some((request, answer.clone()));
         }
         answer
@@ -313,7 +316,10 @@ impl StoredSigner {
     fn signature(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
         let signer = self.key.open()?.choose_scheme(&[self.scheme]);
         let signer = signer.ok_or_else(|| rustls::Error::General(format!("the key makes no {:?}", self.scheme)))?;
-        signer.sign(message)
+        signer.sign(message).map_err(|error| match failure(&error) {
+            Some(Error::VaultLocked) => other(Arc::new(Wish::Unlock)),
+            _ => error,
+        })
     }
 }
 

@@ -93,13 +93,18 @@ impl Session {
         Ok(hexadecimal(&random))
     }
 
-    /// Where the turns of asking are kept ([`crate::turn`]).
+    /// Where the turns of asking are kept ([`crate::turn`]), and the socket of the agent.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
     pub(crate) fn directory(&self) -> Result<&Path, Error> {
         self.prepare_directory()?;
         Ok(&self.directory)
+    }
+
+    /// The same, unless there is none, or it is not the user's alone.
+    pub(crate) fn existing_directory(&self) -> Option<&Path> {
+        self.check_directory().is_ok().then_some(&*self.directory)
     }
 
     fn token_file(&self) -> PathBuf {

@@ -110,13 +110,15 @@ impl Store {
         prepare(&connection).map_err(failed)?;
         migrate(&mut connection, &path)?;
         let vault = load_vault(&mut connection, &path)?;
-        Ok(Self {
+        let store = Self {
             path,
             connection: Mutex::new(connection),
             cache: Mutex::default(),
             vault: Mutex::new(Arc::new(vault)),
             session,
-        })
+        };
+        store.expect_agent();
+        Ok(store)
     }
 
     /// Where it is.
@@ -255,10 +257,10 @@ impl Store {
     /// `unlocker`.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
+    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
     /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
-        self.unlock(unlocker)?;
+        self.unlock_fully(unlocker)?;
         let sealed = self.with(|db| known_key(db, identity.fingerprint()))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
@@ -306,7 +308,7 @@ impl Store {
     /// key, or issued for it. Returns whether there were any.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of reading; [`Error::SealedKey`].
+    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`].
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
@@ -316,7 +318,7 @@ impl Store {
             if wanted.remove(identity.certificate().public_key())
                 && let Some((_, sealed)) = self.identity_with_key(identity.fingerprint())?
             {
-                self.unlock(unlocker)?;
+                self.unlock_fully(unlocker)?;
                 contents.keys.push(KeyBag::of_pkcs8(self.vault().open(&sealed)?.into_pkcs8()));
                 added = true;
             }
@@ -327,7 +329,7 @@ impl Store {
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
     pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
             let key = known_key(db, identity)?;

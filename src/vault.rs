@@ -6,19 +6,24 @@
 //! under the primary password (Argon2id).
 
 mod data_key;
+mod held;
 mod outdated;
 mod password;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::identity::PrivateKey;
 pub(crate) use data_key::{DataKey, KeyRow, Message, SealedKey};
+use held::HeldKey;
+pub(crate) use held::Holder;
 pub(crate) use password::{Cost, Wrapped};
 
 /// Tries at the primary password before giving up.
@@ -29,8 +34,14 @@ pub trait Unlocker: Send + Sync {
     /// The primary password, asked for the `attempt`-th time (from 1; the earlier ones were wrong).
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] when nobody can be asked, [`Error::Aborted`] when the person declined.
+    /// [`Error::VaultLocked`] when nobody can be asked, [`Error::CannotAsk`] when asking failed, [`Error::Declined`] when the
+    /// person did not want to answer.
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error>;
+
+    /// How often it is asked at most.
+    fn tries(&self) -> u32 {
+        TRIES
+    }
 }
 
 /// Nobody to ask for the primary password.
@@ -68,7 +79,18 @@ pub(crate) enum Kept {
 /// The vault of one store, locked or open.
 pub struct Vault {
     kept: Kept,
-    data_key: OnceLock<DataKey>,
+    opened: RwLock<Opened>,
+}
+
+/// Where the data key is.
+#[derive(Clone)]
+enum Opened {
+    /// Nowhere: the vault is locked.
+    Not,
+    /// In this process.
+    Here(Arc<DataKey>),
+    /// With somebody who uses it for us and does not give it away.
+    Elsewhere(Arc<dyn Holder>),
 }
 
 /// Something in the store that carries an authentication code.
@@ -87,11 +109,11 @@ impl Vault {
     }
 
     pub(crate) fn new(kept: Kept) -> Self {
-        let data_key = match &kept {
-            Kept::Open(data_key) | Kept::OutdatedOpen(data_key) => OnceLock::from(data_key.clone()),
-            Kept::Wrapped(_) | Kept::OutdatedWrapped(_) => OnceLock::new(),
+        let opened = match &kept {
+            Kept::Open(data_key) | Kept::OutdatedOpen(data_key) => Opened::Here(Arc::new(data_key.clone())),
+            Kept::Wrapped(_) | Kept::OutdatedWrapped(_) => Opened::Not,
         };
-        Self { kept, data_key }
+        Self { kept, opened: RwLock::new(opened) }
     }
 
     /// What its table row says.
@@ -107,9 +129,45 @@ impl Vault {
         }
     }
 
-    /// Whether keys cannot be sealed and opened yet.
+    /// Whether keys cannot be used yet.
     pub fn is_locked(&self) -> bool {
-        self.data_key.get().is_none()
+        matches!(self.opened(), Opened::Not)
+    }
+
+    /// Whether the data key is in this process, so that keys can be had in the clear.
+    pub(crate) fn is_open_here(&self) -> bool {
+        self.data_key().is_ok()
+    }
+
+    /// The data key, for whoever is to hold it.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] when it is not in this process.
+    pub(crate) fn data_key(&self) -> Result<Arc<DataKey>, Error> {
+        match self.opened() {
+            Opened::Here(data_key) => Ok(data_key),
+            Opened::Not | Opened::Elsewhere(_) => Err(Error::VaultLocked),
+        }
+    }
+
+    /// Lets somebody else use the data key, while it is not in this process.
+    pub(crate) fn hold_elsewhere(&self, holder: Arc<dyn Holder>) {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*opened, Opened::Here(_)) {
+            *opened = Opened::Elsewhere(holder);
+        }
+    }
+
+    /// Forgets where the data key is.
+    pub(crate) fn lock(&self) {
+        self.set(Opened::Not);
+    }
+
+    /// Tells this vault from what it is under another primary password; nothing where it has none.
+    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
+        let Kept::Wrapped(Wrapped { cost, salt, data_key }) = &self.kept else { return None };
+        let message = Message::new("vault").number(cost.memory.into()).number(cost.passes.into()).field(salt);
+        Some(Sha256::digest(message.field(data_key).as_bytes()).into())
     }
 
     /// Whether the store's rows are still of the first form.
@@ -117,23 +175,22 @@ impl Vault {
         matches!(self.kept, Kept::OutdatedOpen(_) | Kept::OutdatedWrapped(_))
     }
 
-    /// Asks for the primary password, three times at most. Does nothing when the vault is open. Gives the vault to put in its
-    /// place when this one is outdated.
+    /// Asks for the primary password, as often as the unlocker is to be asked. Does nothing when the data key is in this
+    /// process. Gives the vault to put in its place when this one is outdated.
     ///
     /// Derives a key for about half a second: not for an asynchronous executor's thread.
     ///
     /// # Errors
     /// [`Error::WrongPrimaryPassword`] after the last try, or what the unlocker says.
     pub(crate) fn unlock(&self, unlocker: &dyn Unlocker) -> Result<Option<Self>, Error> {
-        for attempt in 1..=TRIES {
-            if !self.is_locked() {
+        for attempt in 1..=unlocker.tries() {
+            if self.is_open_here() {
                 return Ok(None);
             }
             let password = unlocker.primary_password(attempt)?;
             if let Some(data_key) = self.unwrap_with(&password)? {
                 let successor = self.is_outdated().then(|| Self::wrapping(&data_key, &password, Cost::calibrated()?));
-                // Another thread may have been first, with the same key
-                let _ = self.data_key.set(data_key);
+                self.set(Opened::Here(Arc::new(data_key)));
                 return successor.transpose();
             }
         }
@@ -151,16 +208,16 @@ impl Vault {
 
     fn wrapping(data_key: &DataKey, password: &str, cost: Cost) -> Result<Self, Error> {
         let kept = Kept::Wrapped(Wrapped::new(data_key, password, cost)?);
-        Ok(Self { kept, data_key: OnceLock::from(data_key.clone()) })
+        Ok(Self { kept, opened: RwLock::new(Opened::Here(Arc::new(data_key.clone()))) })
     }
 
     /// The same vault with its data key under another primary password, or under none. What a derivation costs was found
     /// out when the first password was set, and stays.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] while it is locked.
+    /// [`Error::VaultLocked`] when the data key is not in this process.
     pub(crate) fn rewrapped(&self, password: Option<&str>) -> Result<Self, Error> {
-        let data_key = self.opened()?;
+        let data_key = &*self.data_key()?;
         match (password, &self.kept) {
             (None, _) => Ok(Self::new(Kept::Open(data_key.clone()))),
             (Some(password), Kept::Wrapped(wrapped)) => Self::wrapping(data_key, password, wrapped.cost),
@@ -176,27 +233,31 @@ impl Vault {
         }
     }
 
-    /// Whether what one sealed the other opens; both have to be open.
+    /// Whether what one sealed the other opens; the data keys of both have to be here.
     pub(crate) fn shares_data_key(&self, other: &Self) -> bool {
-        let same_key =
-            matches!((self.data_key.get(), other.data_key.get()), (Some(ours), Some(theirs)) if ours == theirs);
+        let same_key = matches!((self.data_key(), other.data_key()), (Ok(ours), Ok(theirs)) if ours == theirs);
         same_key && self.is_outdated() == other.is_outdated()
     }
 
     /// Encrypts a private key under the data key, for this row.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] while it is locked.
+    /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
     pub(crate) fn seal(&self, row: &KeyRow, key: &PrivateKey) -> Result<Vec<u8>, Error> {
-        self.opened()?.seal(row, key.pkcs8())
+        match self.opened() {
+            Opened::Not => Err(Error::VaultLocked),
+            Opened::Here(data_key) => data_key.seal(row, key.pkcs8()),
+            Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.seal(row, key.pkcs8())),
+        }
     }
 
     /// Decrypts a private key.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] while it is locked, [`Error::SealedKey`] when it was not sealed with this data key for this row.
+    /// [`Error::VaultLocked`] when the data key is not in this process, [`Error::SealedKey`] when the key was not sealed with
+    /// it for this row.
     pub(crate) fn open(&self, key: &SealedKey) -> Result<PrivateKey, Error> {
-        let data_key = self.opened()?;
+        let data_key = &*self.data_key()?;
         let opened = match self.is_outdated() {
             true => outdated::open(data_key, &key.sealed),
             false => data_key.open(key),
@@ -205,37 +266,101 @@ impl Vault {
         Ok(PrivateKey::from_pkcs8(pkcs8))
     }
 
-    /// A private key, to sign with; only if its public half is that of `certificate`.
+    /// A private key, to sign with; only if its public half is that of `certificate`. Where the data key is elsewhere, that is
+    /// found out with the first signature.
     ///
     /// # Errors
     /// Those of [`Self::open`] and of [`PrivateKey::signing_key`].
-    pub(crate) fn signing_key(&self, key: &SealedKey, certificate: &Certificate) -> Result<Arc<dyn SigningKey>, Error> {
-        self.open(key)?.signing_key(certificate)
+    pub(crate) fn signing_key(
+        self: &Arc<Self>,
+        key: &SealedKey,
+        certificate: &Certificate,
+    ) -> Result<Arc<dyn SigningKey>, Error> {
+        match self.opened() {
+            Opened::Elsewhere(_) => Ok(Arc::new(HeldKey::new(self.clone(), key.clone(), certificate.clone()))),
+            Opened::Not | Opened::Here(_) => self.open(key)?.signing_key(certificate),
+        }
+    }
+
+    /// One signature, wherever the data key is.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`] and of [`PrivateKey::signing_key`], [`Error::UnusableKey`], and [`Error::Agent`].
+    pub(crate) fn sign(
+        &self,
+        key: &SealedKey,
+        certificate: &Certificate,
+        scheme: SignatureScheme,
+        message: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        if let Opened::Elsewhere(holder) = self.opened() {
+            return self.ask(&holder, |holder| holder.sign(key, certificate, scheme, message));
+        }
+        let unusable = |detail: String| Error::UnusableKey { key: certificate.key().to_string(), detail };
+        let signer = self.open(key)?.signing_key(certificate)?.choose_scheme(&[scheme]);
+        let signer = signer.ok_or_else(|| unusable(format!("it makes no {scheme:?}")))?;
+        signer.sign(message).map_err(|error| unusable(error.to_string()))
     }
 
     /// The code that shows later that whoever wrote a message could open this vault.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] while it is locked.
+    /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
     pub(crate) fn authenticate(&self, message: &Message) -> Result<[u8; 32], Error> {
-        Ok(self.opened()?.mac(message))
+        match self.opened() {
+            Opened::Not => Err(Error::VaultLocked),
+            Opened::Here(data_key) => Ok(data_key.mac(message)),
+            Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.authenticate(message)),
+        }
+    }
+
+    /// Whether this is the code of a message, in constant time.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
+    pub(crate) fn verify(&self, message: &Message, code: &[u8; 32]) -> Result<bool, Error> {
+        match self.opened() {
+            Opened::Not => Err(Error::VaultLocked),
+            Opened::Here(data_key) => Ok(data_key.verify(message, code)),
+            Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.verify(message, code)),
+        }
     }
 
     /// Whether what the store says was written by whoever can open this vault.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] while it is locked, [`Error::NotAuthentic`] when it was not.
+    /// [`Error::NotAuthentic`] when it was not, and those of [`Self::verify`].
     pub(crate) fn check(&self, authenticated: &Authenticated) -> Result<(), Error> {
-        let data_key = self.opened()?;
-        let is_authentic = authenticated.code.is_some_and(|code| data_key.verify(&authenticated.message, &code));
+        let is_authentic = match authenticated.code {
+            Some(code) => self.verify(&authenticated.message, &code)?,
+            None if self.is_locked() => return Err(Error::VaultLocked),
+            None => false,
+        };
         if is_authentic || self.is_outdated() {
             return Ok(());
         }
         Err(Error::NotAuthentic { what: authenticated.what.clone() })
     }
 
-    fn opened(&self) -> Result<&DataKey, Error> {
-        self.data_key.get().ok_or(Error::VaultLocked)
+    /// Asks whoever holds the data key. Without it, the vault is locked from then on.
+    fn ask<T>(&self, holder: &Arc<dyn Holder>, what: impl FnOnce(&dyn Holder) -> Result<T, Error>) -> Result<T, Error> {
+        let answer = what(&**holder);
+        if matches!(answer, Err(Error::VaultLocked)) {
+            let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+            // Unless it was unlocked meanwhile
+            if matches!(&*opened, Opened::Elsewhere(current) if Arc::ptr_eq(current, holder)) {
+                *opened = Opened::Not;
+            }
+        }
+        answer
+    }
+
+    fn opened(&self) -> Opened {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, opened: Opened) {
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = opened;
     }
 }
 

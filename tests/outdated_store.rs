@@ -1,6 +1,8 @@
 //! Stores that were written before keys were bound to their rows: `fixtures/stores`, of which `fixtures/README.md` says how
 //! they were made.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
 use super::authentic::{authenticate_decisions, authenticate_terms, check_decisions, check_terms};
 use super::{SEALED_KEY, Store, as_rusqlite, locked, sealed_key, store_error};
+use crate::agent::{Client, Grant, Place, Status};
 use crate::error::Error;
 use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Unlocker, Vault, Wrapped};
 
@@ -27,40 +29,117 @@ impl Store {
         Ok(vault.clone())
     }
 
-    /// Unlocks the vault, if it is locked; anew, if another process has changed the password since.
+    /// Unlocks the vault, if it is locked: by the agent of the store where one runs ([`crate::agent`]), else by `unlocker`. Anew, if
+    /// another process has changed the password since.
     ///
     /// # Errors
-    /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, and those of reading.
+    /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, [`Error::Agent`], and those of reading.
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         let vault = self.with(|db| self.current_vault(db))?;
-        match vault.unlock(unlocker)? {
-            None => Ok(()),
-            Some(successor) => self.put_in_place(&vault, successor),
+        if vault.is_open_here() {
+            return Ok(());
+        }
+        match self.agent_of(&vault) {
+            Some(agent) if agent.is_there()? => {
+                vault.hold_elsewhere(Arc::new(agent));
+                Ok(())
+            }
+            _ => self.unlock_here(&vault, unlocker),
         }
     }
 
-    /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`.
+    /// Unlocks the vault in this process, whether or not an agent would sign: for what takes private keys in the clear, or the
+    /// data key itself.
+    ///
+    /// # Errors
+    /// Those of [`Self::unlock`].
+    pub fn unlock_fully(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        let vault = self.with(|db| self.current_vault(db))?;
+        self.unlock_here(&vault, unlocker)
+    }
+
+    fn unlock_here(&self, vault: &Vault, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        match vault.unlock(unlocker)? {
+            None => Ok(()),
+            Some(successor) => self.put_in_place(vault, successor),
+        }
+    }
+
+    /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`. An agent that serves
+    /// under the old one ends.
     ///
     /// A store that had no password gets a new data key, under which every private key is sealed anew: the old one lay
     /// open in the file, and in every copy of it.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of writing; [`Error::SealedKey`] when a private key does not open, and
-    /// [`Error::NotAuthentic`].
+    /// Those of [`Self::unlock`], and of writing; [`Error::PasswordChanged`] when another process was first;
+    /// [`Error::SealedKey`] when a private key does not open, and [`Error::NotAuthentic`].
     pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        self.unlock(unlocker)?;
+        self.unlock_fully(unlocker)?;
         let old = self.vault();
         let new = match (old.protection(), password) {
             (Protection::None, Some(password)) => Vault::create()?.rewrapped(Some(password))?,
             (_, password) => old.rewrapped(password)?,
         };
-        self.put_in_place(&old, new)
+        self.put_in_place(&old, new)?;
+        // It refuses to answer for the new one in any case
+        let _ = self.end_agent();
+        Ok(())
+    }
+
+    /// What another process needs to be the agent of this store for that long: to be given to [`crate::agent::Server::start`]
+    /// over a pipe, and to nobody else, for the data key is in it.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], and where no primary password protects the store; [`Error::Io`]
+    /// when the runtime directory is not the user's alone.
+    pub fn grant(&self, lifetime: Duration) -> Result<Grant, Error> {
+        let vault = self.vault();
+        let digest = vault.digest().ok_or(Error::VaultLocked)?;
+        let place = Place::new(self.session.directory()?, &self.path)?;
+        Grant::new(&place, &*vault.data_key()?, digest, lifetime)
+    }
+
+    /// The agent of this store, if one runs.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] when it does not answer.
+    pub fn agent(&self) -> Result<Option<Status>, Error> {
+        let digest = self.with(|db| self.current_vault(db))?.digest();
+        match self.agent_place() {
+            None => Ok(None),
+            Some(place) => Client::new(&place, digest.unwrap_or_default()).status(),
+        }
+    }
+
+    /// Ends the agent of this store. Returns whether one ran; by then it is gone, and the data key with it.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] when it neither ends nor can be killed.
+    pub fn end_agent(&self) -> Result<bool, Error> {
+        self.agent_place().map_or(Ok(false), |place| Client::new(&place, [0; 32]).end())
+    }
+
+    /// Lets an agent sign from the beginning, where there seems to be one: should it be gone, that shows at the first use.
+    pub(super) fn expect_agent(&self) {
+        let vault = self.vault();
+        if let Some(agent) = self.agent_of(&vault).filter(Client::may_be_there) {
+            vault.hold_elsewhere(Arc::new(agent));
+        }
+    }
+
+    fn agent_of(&self, vault: &Vault) -> Option<Client> {
+        Some(Client::new(&self.agent_place()?, vault.digest()?))
+    }
+
+    fn agent_place(&self) -> Option<Place> {
+        Place::new(self.session.existing_directory()?, &self.path).ok()
     }
 
     fn put_in_place(&self, old: &Vault, new: Vault) -> Result<(), Error> {
         self.transact(|db| match read_vault(db)? {
             Some(kept) if kept == *old.kept() => replace_vault(db, old, &new),
-            _ => Err(as_rusqlite(Error::StoreBusy { path: self.path.clone() })),
+            _ => Err(as_rusqlite(Error::PasswordChanged)),
         })?;
         *locked(&self.vault) = Arc::new(new);
         Ok(())

@@ -79,11 +79,11 @@ impl DataKey {
     }
 
     fn hmac(&self, purpose: &[u8], message: &[u8]) -> Hmac<Sha256> {
-        with_key(&*self.derived(purpose)).chain_update(message)
+        with_key(&self.derived(purpose)).chain_update(message)
     }
 
     fn derived(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
-        let derived = with_key(&*self.0).chain_update(b"cardcase ").chain_update(purpose).chain_update([1]);
+        let derived = with_key(&self.0).chain_update(b"cardcase ").chain_update(purpose).chain_update([1]);
         Zeroizing::new(derived.finalize().into_bytes().into())
     }
 }
@@ -114,6 +114,15 @@ impl Message {
     /// What it says of the fields that follow: no message of one kind passes for one of another.
     pub(crate) fn new(kind: &str) -> Self {
         Self(Vec::new()).field(kind.as_bytes())
+    }
+
+    /// As another process made it.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     pub(crate) fn field(mut self, bytes: &[u8]) -> Self {
@@ -161,7 +170,7 @@ pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
 fn with_key(key: &[u8; 32]) -> Hmac<Sha256> {
     // As long as a block of SHA-256, filled up with zeros: what RFC 2104 does with a shorter one, and cannot fail
     let mut block = Zeroizing::new([0; 64]);
-    block[..32].copy_from_slice(key);
+    block.split_at_mut(key.len()).0.copy_from_slice(key);
     Hmac::<Sha256>::new((&*block).into())
 }
 

@@ -28,21 +28,21 @@ use crate::tls::{HOST, VERSIONS, client, der, optional_client, server};
 type Seen = (HandshakeKind, Option<CertificateDer<'static>>);
 
 /// A server that resumes sessions, two identities it would take, and a connector.
-struct Scene {
-    a: Leaf,
-    b: Leaf,
-    store: Arc<Store>,
+pub(crate) struct Scene {
+    pub(crate) a: Leaf,
+    pub(crate) b: Leaf,
+    pub(crate) store: Arc<Store>,
     chooser: Arc<Script>,
-    base: ClientConfig,
-    connector: Connector,
-    server: Arc<ServerConfig>,
+    pub(crate) base: ClientConfig,
+    pub(crate) connector: Connector,
+    pub(crate) server: Arc<ServerConfig>,
     seen: Arc<Mutex<Vec<Seen>>>,
     dialled: usize,
-    home: Home,
+    pub(crate) home: Home,
 }
 
 impl Scene {
-    fn new(version: &'static SupportedProtocolVersion, replies: &[Reply]) -> Self {
+    pub(crate) fn new(version: &'static SupportedProtocolVersion, replies: &[Reply]) -> Self {
         let (servers, root, home) = (Ca::root("Servers"), Ca::root("Root"), Home::new());
         let (a, b) = (root.leaf("a"), root.leaf("b"));
         let store = home.with([&a, &b], [&root.certificate]);
@@ -56,13 +56,13 @@ impl Scene {
         Self { a, b, store, chooser, base, connector, server, seen, dialled: 0, home }
     }
 
-    fn remember(&self, identity: Option<&Leaf>) {
+    pub(crate) fn remember(&self, identity: Option<&Leaf>) {
         let scope = Mode::Firefox.scope(&Destination::new(HOST, 443).unwrap());
         self.store.remember(&scope, identity.map(Leaf::fingerprint), Lifetime::Permanent, NOW).unwrap();
     }
 
     /// Connects and reads a byte, behind which the session tickets of TLS 1.3 have arrived.
-    async fn connect(&mut self, host: &str) -> Result<Connection<DuplexStream>, ConnectError> {
+    pub(crate) async fn connect(&mut self, host: &str) -> Result<Connection<DuplexStream>, ConnectError> {
         let destination = Destination::new(host, 443).unwrap();
         let dial = || {
             self.dialled += 1;
@@ -76,16 +76,16 @@ impl Scene {
     }
 
     /// What the server saw since the last time, of connections that came about.
-    fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
-    fn dialled(&mut self) -> usize {
+    pub(crate) fn dialled(&mut self) -> usize {
         std::mem::take(&mut self.dialled)
     }
 }
 
-fn selector(store: &Arc<Store>, chooser: &Arc<Script>) -> Arc<Selector> {
+pub(crate) fn selector(store: &Arc<Store>, chooser: &Arc<Script>) -> Arc<Selector> {
     let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
     Arc::new(selector.with_unlocker(Arc::new(Typist)))
 }
@@ -99,7 +99,7 @@ async fn serve(server: Arc<ServerConfig>, io: DuplexStream, seen: Arc<Mutex<Vec<
     let _ = stream.flush().await;
 }
 
-fn run(test: impl AsyncFn(&'static SupportedProtocolVersion)) {
+pub(crate) fn run(test: impl AsyncFn(&'static SupportedProtocolVersion)) {
     for version in VERSIONS {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test(version));

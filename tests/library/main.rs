@@ -9,6 +9,8 @@ mod tls;
 #[path = "../support/verdict.rs"]
 mod verdict;
 
+#[cfg(feature = "tokio")]
+mod agent;
 mod authority;
 mod certificate;
 #[cfg(feature = "tokio")]
@@ -23,5 +25,6 @@ mod names;
 mod refusal;
 mod resolver;
 mod rules;
+mod secrets;
 mod selector;
 mod store;

@@ -55,7 +55,8 @@ impl Cardcase {
         restrict(&runtime);
     }
 
-    fn runtime(&self) -> PathBuf {
+    /// `$XDG_RUNTIME_DIR`.
+    pub fn runtime(&self) -> PathBuf {
         self.home.path().join("run")
     }
 

@@ -16,6 +16,8 @@ pub mod ca;
 pub mod command;
 pub mod gate;
 pub mod log;
+pub mod pinentry;
+pub mod pss;
 pub mod question;
 pub mod refusing;
 pub mod scene;

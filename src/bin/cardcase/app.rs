@@ -9,6 +9,8 @@ use std::sync::Arc;
 use cardcase::Error;
 use cardcase::chooser::{Chooser, NoChooser};
 use cardcase::clock::Timestamp;
+#[cfg(feature = "keyring")]
+use cardcase::keyring::{Keyring, KeyringUnlocker};
 use cardcase::policy::{PolicyFiles, SystemPolicy};
 use cardcase::selector::Selector;
 use cardcase::session::Session;
@@ -20,8 +22,10 @@ use zeroize::Zeroizing;
 
 use crate::cli::Common;
 use crate::output::plain;
+use crate::pinentry::Pinentry;
 use crate::report::{BROKEN_POLICY, Failure};
 use crate::terminal;
+use crate::tty::Tty;
 
 /// Bytes a password file may have.
 const MAX_PASSWORD: u64 = 64 << 10;
@@ -65,6 +69,13 @@ impl App {
         Ok(store)
     }
 
+    /// The same where private keys are taken out of it: an agent does not do then.
+    pub(crate) fn fully_unlocked_store(&self) -> Result<&Arc<Store>, Failure> {
+        let store = self.store()?;
+        store.unlock_fully(&*self.unlocker()?)?;
+        Ok(store)
+    }
+
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
         match self.common.mode {
             Some(mode) => Ok(mode),
@@ -104,15 +115,57 @@ impl App {
         (policy, broken.is_empty())
     }
 
-    /// Whoever knows the primary password. A file is read only when the password is needed; stdin, which may be wanted for
-    /// something else, at once.
+    /// Whoever knows the primary password: the desktop's keyring, where it may be looked into, or who is asked.
     pub(crate) fn unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
+        let asking = self.asking_unlocker()?;
+        // A locked keyring asks for its own password
+        #[cfg(feature = "keyring")]
+        if !self.common.batch && self.common.primary_password_file.is_none() {
+            let keyring = Keyring::of_store(self.store()?.path());
+            return Ok(Arc::new(KeyringUnlocker::new(keyring, asking)));
+        }
+        Ok(asking)
+    }
+
+    /// Whoever is asked for the primary password. A file is read only when the password is needed; stdin, which may be wanted for
+    /// something else, at once.
+    pub(crate) fn asking_unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
         Ok(match &self.common.primary_password_file {
             Some(file) if file == Path::new("-") => Arc::new(KnownPassword(self.read_password(file)?)),
             Some(file) => Arc::new(PasswordFile(file.clone())),
-            None if self.can_ask() => Arc::new(terminal::TerminalUnlocker),
-            None => Arc::new(NoUnlocker),
+            None => match self.pinentry()? {
+                Some(pinentry) => Arc::new(pinentry),
+                None if self.has_terminal() => Arc::new(terminal::TerminalUnlocker),
+                None => Arc::new(NoUnlocker),
+            },
         })
+    }
+
+    /// The program that asks for primary passwords, where the person has one.
+    fn pinentry(&self) -> Result<Option<Pinentry>, Failure> {
+        match self.common.batch {
+            true => Ok(None),
+            false => Ok(Pinentry::from_environment(self.store()?.path())),
+        }
+    }
+
+    /// Passwords are asked for on the terminal itself, wherever the streams go.
+    pub(crate) fn has_terminal(&self) -> bool {
+        !self.common.batch && Tty::open().is_some() && !terminal::is_in_background()
+    }
+
+    /// Whether a person can be asked for a primary password.
+    pub(crate) fn can_ask_for_passwords(&self) -> Result<bool, Failure> {
+        Ok(self.has_terminal() || self.pinentry()?.is_some())
+    }
+
+    /// Asks for a primary password; `error` is what was wrong with the last one.
+    pub(crate) fn ask_for_password(&self, prompt: &str, error: Option<&str>) -> Result<Zeroizing<String>, Failure> {
+        match (self.pinentry()?, error) {
+            (Some(pinentry), error) => Ok(pinentry.ask(prompt, error)?),
+            (None, Some(error)) => terminal::password(&format!("{error}. {prompt}")),
+            (None, None) => terminal::password(prompt),
+        }
     }
 
     pub(crate) fn can_ask(&self) -> bool {
@@ -151,6 +204,10 @@ impl App {
         eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
     }
 
+    pub(crate) fn hint(&self, message: &str) {
+        eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(message)));
+    }
+
     pub(crate) fn note(&self, message: &str) {
         eprint_line(&format!("cardcase: {}", plain(message)));
     }
@@ -165,7 +222,8 @@ pub(crate) fn eprint_line(line: &str) {
 /// # Errors
 /// `FileTooLarge` beyond `limit` bytes.
 fn read_up_to(from: &mut dyn Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
+    // Large enough for a password or a key: growing would leave a copy behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.min(MAX_PASSWORD) as usize + 1));
     if from.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
     }

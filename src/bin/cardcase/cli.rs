@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. What each command does stands in `commands/`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cardcase::settings::Mode;
 use clap::builder::FalseyValueParser;
@@ -91,6 +92,13 @@ pub(crate) enum Command {
     History(History),
     /// Set, change or (when it is empty) remove the primary password
     Password(Password),
+    /// Type the primary password once: from then on an agent signs, for every process of yours
+    Unlock(Unlock),
+    /// End what 'unlock' began
+    Lock,
+    /// What 'unlock' starts
+    #[command(hide = true)]
+    Agent,
     /// Take settings, rules, trusted authorities and decisions for yours as they are, after something else changed them
     Accept,
 }
@@ -371,6 +379,36 @@ pub(crate) struct Password {
     /// Read the new primary password from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
+    /// Let the desktop's keyring keep the primary password as it is
+    #[cfg(feature = "keyring")]
+    #[arg(long, conflicts_with_all = ["new_password_file", "no_keyring"])]
+    pub(crate) keyring: bool,
+    /// Take the primary password out of the desktop's keyring
+    #[cfg(feature = "keyring")]
+    #[arg(long, conflicts_with = "new_password_file")]
+    pub(crate) no_keyring: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unlock {
+    /// For how long, such as 30m, 8h or 1d; never beyond logout
+    #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = lifetime)]
+    pub(crate) lifetime: Duration,
+    /// Only print whether it is unlocked, and until when
+    #[arg(long, conflicts_with = "lifetime")]
+    pub(crate) status: bool,
+}
+
+/// The longest time to be unlocked for: nobody means more than that.
+const MAX_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime) {
+        Ok(lifetime)
+    } else {
+        Err("it is between a second and a year".to_owned())
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

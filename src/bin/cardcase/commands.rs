@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod accept;
+pub(crate) mod agent;
 pub(crate) mod authorities;
 pub(crate) mod config;
 pub(crate) mod decisions;
@@ -11,6 +12,7 @@ pub(crate) mod forget;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod lock;
 pub(crate) mod min_tls;
 pub(crate) mod password;
 pub(crate) mod remember;
@@ -19,3 +21,4 @@ pub(crate) mod renew;
 pub(crate) mod rules;
 pub(crate) mod show;
 pub(crate) mod trust;
+pub(crate) mod unlock;

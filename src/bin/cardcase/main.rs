@@ -1,18 +1,24 @@
 //! The `cardcase` command.
 
 mod app;
+mod assuan;
 mod cli;
 mod commands;
+#[cfg(feature = "keyring")]
+mod desktop_keyring;
 mod dial;
 mod exchange;
 mod hardening;
 mod message;
+mod new_password;
 mod output;
+mod pinentry;
 mod progress;
 mod report;
 mod server;
 mod sink;
 mod terminal;
+mod tty;
 
 use std::process::ExitCode;
 
@@ -33,7 +39,10 @@ fn main() -> ExitCode {
             console::set_colors_enabled_stderr(when == Color::Always);
         }
     }
-    terminal::restore_on_signals();
+    // The agent has no terminal, and ends in a way of its own
+    if !matches!(command, Command::Agent) {
+        terminal::restore_on_signals();
+    }
     let may_ask = !common.batch;
     let app = App::new(common);
     if let Err(error) = private {
@@ -68,6 +77,9 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Authorities => commands::authorities::run(app),
         Command::History(args) => commands::history::run(app, &args),
         Command::Accept => commands::accept::run(app),
+        Command::Unlock(args) => commands::unlock::run(app, &args),
+        Command::Lock => commands::lock::run(app),
+        Command::Agent => commands::agent::run(app),
         Command::Password(args) => commands::password::run(app, &args),
     }
 }

@@ -89,8 +89,8 @@ fn code(error: &Error) -> Code {
         | Error::Mode { .. }
         | Error::Name { .. }
         | Error::Rule { .. } => Code::Usage,
-        Error::NobodyToAsk { .. } | Error::VaultLocked => Code::NobodyToAsk,
-        Error::Aborted { .. } => Code::Interrupted,
+        Error::NobodyToAsk { .. } | Error::VaultLocked | Error::CannotAsk { .. } => Code::NobodyToAsk,
+        Error::Aborted { .. } | Error::Declined => Code::Interrupted,
         _ => Code::Failed,
     }
 }
@@ -112,7 +112,11 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotARenewal { .. } => "if it is meant all the same: cardcase remember HOST ID",
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
-        Error::VaultLocked => "give the password in a file: --primary-password-file FILE",
+        Error::PasswordChanged => "if it is still to be changed: cardcase password",
+        Error::VaultLocked | Error::CannotAsk { .. } => {
+            "unlock it beforehand (cardcase unlock), or give the password in a file: --primary-password-file FILE"
+        }
+        Error::Agent { .. } => "cardcase lock, then: cardcase unlock",
         Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
             "import the identity again from its file, after: cardcase remove ID"
         }

@@ -1,8 +1,8 @@
 //! The terminal: choosing an identity, typing passwords, and leaving the terminal as it was found.
 //!
 //! dialoguer's `Select` knows neither the end of input nor lines wider than the screen, so the menu here is our own,
-//! on the same `console` crate; dialoguer asks for passwords and confirmations. Everything is drawn on stderr, and read
-//! from stdin or, when that is taken, from the terminal itself.
+//! on the same `console` crate; dialoguer asks for confirmations, and `tty` for passwords. What is not asked by `tty` is drawn
+//! on stderr, and read from stdin or, when that is taken, from the terminal itself.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -22,8 +22,8 @@ use cardcase::name::Name;
 use cardcase::request::Destination;
 use cardcase::vault::Unlocker;
 use console::{Key, Term, measure_text_width, style, truncate_str};
+use dialoguer::Confirm;
 use dialoguer::theme::SimpleTheme;
-use dialoguer::{Confirm, Password};
 use rustix::fs::OFlags;
 use rustix::process::getpgrp;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
@@ -32,9 +32,11 @@ use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
 use crate::app::eprint_line;
+use crate::assuan;
 use crate::output::{days_from, plain};
 use crate::progress;
 use crate::report::{Code, Failure};
+use crate::tty::Tty;
 
 /// Authorities of a request shown by name; the rest is counted.
 const AUTHORITIES_SHOWN: usize = 3;
@@ -68,11 +70,17 @@ pub(crate) fn is_in_background() -> bool {
     matches!(foreground, Ok(Ok(group)) if group != getpgrp())
 }
 
+/// Lends the terminal, if there is one, to another program until it is dropped.
+pub(crate) fn lend() -> Lent {
+    Lent { _asking: Asking::begin(), _turn: Turn::wait() }
+}
+
 /// On a signal: puts the terminal back, stores nothing, and leaves.
 pub(crate) fn restore_on_signals() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP]) else { return };
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
+        assuan::stop();
         restore();
         progress::clear();
         std::process::exit(match signal {
@@ -86,7 +94,10 @@ pub(crate) fn restore_on_signals() {
 
 fn restore() {
     if let Some(before) = ASKING.lock().ok().and_then(|mut asking| asking.take()) {
-        let _ = Term::stderr().show_cursor();
+        let stderr = Term::stderr();
+        if stderr.is_term() {
+            let _ = stderr.show_cursor();
+        }
         let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &before));
     }
 }
@@ -187,6 +198,12 @@ impl Drop for Asking {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// The terminal is another program's from here until this is dropped; then it is as it was.
+pub(crate) struct Lent {
+    _asking: Asking,
+    _turn: Option<Turn>,
 }
 
 /// Asks which identity to send.
@@ -496,16 +513,22 @@ pub(crate) struct TerminalUnlocker;
 impl Unlocker for TerminalUnlocker {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
         let prompt = if attempt == 1 { "Primary password" } else { "Wrong. Primary password" };
-        password(prompt).map_err(|_| Error::VaultLocked)
+        password(prompt).map_err(|failure| match failure.code {
+            Code::Interrupted => Error::Declined,
+            _ => Error::VaultLocked,
+        })
     }
 }
 
 /// Asks for a password, which is not shown.
 pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    let tty = Tty::open().ok_or_else(nobody_there)?;
     let _turn = Turn::wait().ok_or_else(nobody_there)?;
     let _asking = Asking::begin();
-    let asked = Password::with_theme(&SimpleTheme).with_prompt(plain(prompt)).allow_empty_password(true);
-    asked.interact_on(&Term::stderr()).map(Zeroizing::new).map_err(|error| nobody(&error))
+    tty.password(&plain(prompt)).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Failure::new(Code::Failed, "the password that was typed is not UTF-8, or too long"),
+        kind => nobody(kind),
+    })
 }
 
 /// Asks yes or no; there is no default.
@@ -515,13 +538,12 @@ pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
     let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
     match asked.interact_on_opt(&Term::stderr()) {
         Ok(answer) => Ok(answer.unwrap_or(false)),
-        Err(error) => Err(nobody(&error)),
+        Err(dialoguer::Error::IO(error)) => Err(nobody(error.kind())),
     }
 }
 
-fn nobody(error: &dialoguer::Error) -> Failure {
-    let dialoguer::Error::IO(error) = error;
-    match error.kind() {
+fn nobody(error: ErrorKind) -> Failure {
+    match error {
         ErrorKind::Interrupted => Failure::new(Code::Interrupted, "interrupted"),
         _ => nobody_there(),
     }

@@ -18,7 +18,7 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     // Before anybody types a password for nothing
     check_output(&args.output, args.force)?;
     let unlocker = app.unlocker()?;
-    store.unlock(&*unlocker)?;
+    store.unlock_fully(&*unlocker)?;
     let password = password(app, args)?;
     let protection = if args.legacy { Protection::Legacy } else { Protection::Aes256 };
     let file = store.export(&identity, &password, protection, &*unlocker)?;

@@ -7,14 +7,16 @@ use cardcase::decisions::Decision;
 use cardcase::identity::{Identity, Import as Paired};
 use cardcase::pkcs12::{self, Contents, Limits};
 use cardcase::store::Store;
-use cardcase::vault::Unlocker;
+use cardcase::vault::{Protection, Unlocker};
 use cardcase::{Error, pem};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::cli::Import;
+use crate::commands::list::note_protection;
 use crate::commands::renew;
+use crate::new_password;
 use crate::output::{IdentityJson, days_from, plain, print, print_json};
 use crate::report::{Code, Failure, quoted, word};
 use crate::{progress, terminal};
@@ -55,7 +57,14 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     if !parts.is_empty() {
         files.push(pair(store, &*unlocker, &parts)?);
     }
-    store.unlock(&*unlocker)?;
+    if files.iter().any(|file| !file.identities.is_empty()) {
+        offer_protection(app, store, &*unlocker)?;
+    }
+    match args.renew {
+        // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
+        true => store.unlock_fully(&*unlocker)?,
+        false => store.unlock(&*unlocker)?,
+    }
     let name = args.name.as_deref();
     let done = if args.renew {
         let (done, renewals) = store.import_and_renew(files, name, app.now())?;
@@ -69,6 +78,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         }
         done
     };
+    note_protection(app, store);
 
     let authorities = store.authorities()?;
     let now = app.now();
@@ -103,6 +113,21 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
     }
     print(&text)
+}
+
+/// Before the first private key is stored, a person may set a primary password, so that it never lies open.
+fn offer_protection(app: &App, store: &Store, unlocker: &dyn Unlocker) -> Result<(), Failure> {
+    let is_person = app.can_ask() && !app.common.json && app.common.primary_password_file.is_none();
+    if !is_person || store.vault().protection() == Protection::Password || !store.identities()?.is_empty() {
+        return Ok(());
+    }
+    let new = new_password::ask(app, true)?;
+    if new.is_empty() {
+        return Ok(());
+    }
+    store.set_primary_password(Some(&new), unlocker)?;
+    new_password::hint(app, &new);
+    Ok(())
 }
 
 /// Says how an identity takes over from those that it renews.

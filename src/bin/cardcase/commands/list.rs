@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use cardcase::certificate::Fingerprint;
 use cardcase::request::{Destination, split_port};
+use cardcase::store::Store;
+use cardcase::vault::Protection;
 use serde::Serialize;
 
 use crate::app::App;
@@ -14,6 +16,8 @@ use crate::report::{Code, Failure};
 #[derive(Serialize)]
 struct ListJson {
     identities: Vec<IdentityJson>,
+    /// Whether there is a primary password.
+    protected: bool,
 }
 
 pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
@@ -32,12 +36,14 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     if app.common.json {
         let authorities = store.authorities()?;
         let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
-        return print_json(&ListJson { identities });
+        let protected = store.vault().protection() == Protection::Password;
+        return print_json(&ListJson { identities, protected });
     }
     if identities.is_empty() {
         app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
         return Ok(());
     }
+    note_protection(app, store);
     for identity in &identities {
         let until = identity.certificate().not_after();
         if expires_soon(now, until) {
@@ -60,6 +66,13 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         ]
     });
     print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)
+}
+
+/// Says so where whoever has the file has the private keys.
+pub(crate) fn note_protection(app: &App, store: &Store) {
+    if store.vault().protection() == Protection::None {
+        app.note("the private keys are not protected by a password; to set one: cardcase password");
+    }
 }
 
 /// The identities that a decision or the history has at this host; at this port only, where one is given.

@@ -1,23 +1,27 @@
 //! `cardcase password`
 
+use cardcase::vault::Protection;
+
 use crate::app::App;
 use crate::cli::Password;
+#[cfg(feature = "keyring")]
+use crate::desktop_keyring;
+use crate::new_password;
 use crate::report::{Code, Failure};
-use crate::terminal;
 
 pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
-    let store = app.store()?;
+    #[cfg(feature = "keyring")]
+    match (args.keyring, args.no_keyring) {
+        (true, _) => return desktop_keyring::keep(app),
+        (_, true) => return desktop_keyring::forget(app),
+        (false, false) => {}
+    }
     let unlocker = app.unlocker()?;
-    store.unlock(&*unlocker)?;
+    let store = app.store()?;
+    store.unlock_fully(&*unlocker)?;
     let new = match &args.new_password_file {
         Some(file) => app.read_password(file)?,
-        None if app.can_ask() => {
-            let new = terminal::password("New primary password (empty for none)")?;
-            if terminal::password("The same again")? != new {
-                return Err(Failure::new(Code::Failed, "the two differ; nothing was changed"));
-            }
-            new
-        }
+        None if app.can_ask_for_passwords()? => new_password::ask(app, store.vault().protection() == Protection::None)?,
         None => {
             let failure = Failure::new(Code::NobodyToAsk, "the new password is needed, and nobody can be asked for it");
             return Err(failure.hint("cardcase password --new-password-file FILE"));
@@ -25,6 +29,11 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
     };
     let new = Some(new.as_str()).filter(|password| !password.is_empty());
     store.set_primary_password(new, &*unlocker)?;
+    #[cfg(feature = "keyring")]
+    desktop_keyring::follow(app, new)?;
+    if let Some(new) = new {
+        new_password::hint(app, new);
+    }
     app.note(match new {
         Some(_) => "the store is protected by the new primary password",
         None => "the store is not protected by a password",

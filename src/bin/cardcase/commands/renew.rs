@@ -10,7 +10,7 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
     let store = app.store()?;
     let (old, new) = (store.find_identity(&args.old)?, store.find_identity(&args.new)?);
     old.check_renewed_by(&new)?;
-    tell(app, &app.unlocked_store()?.renew(&old, &new)?);
+    tell(app, &app.fully_unlocked_store()?.renew(&old, &new)?);
     Ok(())
 }
 

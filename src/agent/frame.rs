@@ -1,0 +1,156 @@
+//! Frames: a length, the version of the protocol, and a body. Bounded in size and in time.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::protocol::VERSION;
+
+/// What a frame may hold. In TLS 1.2 a client signs the whole handshake so far: a handful of messages of up to 64 KiB each, with
+/// all the names of authorities that the server sends.
+pub(super) const MAX_FRAME: usize = 1 << 20;
+
+/// Bytes of the length.
+const LENGTH: usize = 4;
+
+/// What came in, or goes out. It may hold a private key.
+pub(super) struct Frame {
+    pub(super) version: u8,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// A connection until a moment, however slowly its other end reads and writes.
+pub(super) struct Timed<'a> {
+    stream: &'a UnixStream,
+    until: Instant,
+}
+
+impl<'a> Timed<'a> {
+    pub(super) fn new(stream: &'a UnixStream, limit: Duration) -> Self {
+        Self { stream, until: Instant::now() + limit }
+    }
+
+    fn remaining(&self) -> io::Result<Duration> {
+        let remaining = self.until.saturating_duration_since(Instant::now());
+        if remaining.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(remaining) }
+    }
+
+    /// # Errors
+    /// `TimedOut`, and `InvalidData` for a length that no frame has.
+    pub(super) fn read_frame(&mut self) -> io::Result<Frame> {
+        let mut header = [0; LENGTH + 1];
+        self.read_exact(&mut header)?;
+        let [length @ .., version] = header;
+        let length = u32::from_be_bytes(length) as usize;
+        if length == 0 || length > MAX_FRAME {
+            return Err(io::Error::new(ErrorKind::InvalidData, "no frame has this length"));
+        }
+        // All at once: growing would leave copies behind
+        let mut body = Zeroizing::new(vec![0; length - 1]);
+        self.read_exact(&mut body)?;
+        Ok(Frame { version, body })
+    }
+
+    pub(super) fn write_frame(&mut self, frame: &Frame) -> io::Result<()> {
+        let length = u32::try_from(frame.body.len() + 1).map_err(io::Error::other)?;
+        if length as usize > MAX_FRAME {
+            return Err(io::Error::new(ErrorKind::InvalidData, "it is more than a frame may hold"));
+        }
+        self.write_all(&length.to_be_bytes())?;
+        self.write_all(&[frame.version])?;
+        self.write_all(&frame.body)
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.remaining()?))?;
+        in_time(self.stream.read(buffer))
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.remaining()?))?;
+        in_time(self.stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A socket says of its time-out that it would block.
+fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
+    done.map_err(|error| if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error })
+}
+
+impl Frame {
+    pub(super) fn of(value: &impl Serialize) -> io::Result<Self> {
+        let size = postcard::experimental::serialized_size(value).map_err(io::Error::other)?;
+        let mut body = Zeroizing::new(vec![0; size]);
+        postcard::to_slice(value, &mut body).map_err(io::Error::other)?;
+        Ok(Self { version: VERSION, body })
+    }
+
+    /// What it holds, and nothing behind.
+    pub(super) fn decode<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        match postcard::take_from_bytes(&self.body) {
+            Ok((value, [])) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(200);
+
+    fn sent(bytes: &[u8], keep: bool) -> io::Result<Frame> {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        near.write_all(bytes).unwrap();
+        let _open = keep.then_some(near);
+        Timed::new(&far, SOON).read_frame()
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let frame = Frame::of(&"hello").unwrap();
+        Timed::new(&near, SOON).write_frame(&frame).unwrap();
+        let read = Timed::new(&far, SOON).read_frame().unwrap();
+        assert_eq!((read.version, read.decode::<&str>()), (VERSION, Some("hello")));
+        assert_eq!(read.decode::<u8>(), None, "something is behind it");
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused_and_what_is_half_ends_in_time() {
+        let kind = |bytes: &[u8], keep| sent(bytes, keep).map(drop).unwrap_err().kind();
+        assert_eq!(kind(&[0, 0, 0, 0, 1], true), ErrorKind::InvalidData);
+        assert_eq!(kind(&[0xff; 5], true), ErrorKind::InvalidData);
+        assert_eq!(kind(&[0, 0, 0, 9, 1, 2], true), ErrorKind::TimedOut);
+        assert_eq!(kind(&[0, 0], true), ErrorKind::TimedOut);
+        assert_eq!(kind(&[0, 0, 0, 9, 1, 2], false), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn drop_by_drop_takes_no_longer() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let dripping = std::thread::spawn(move || {
+            let _ = near.write_all(&[0, 0, 1, 0, 1]);
+            while near.write_all(&[0]).is_ok() {
+                std::thread::sleep(SOON / 4);
+            }
+        });
+        let began = Instant::now();
+        assert_eq!(Timed::new(&far, SOON).read_frame().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(began.elapsed() < SOON * 3);
+        drop(far);
+        dripping.join().unwrap();
+    }
+}

@@ -1,0 +1,82 @@
+//! What a vault does when the data key is not in this process.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::sign::{Signer, SigningKey};
+use rustls::{OtherError, SignatureAlgorithm, SignatureScheme};
+
+use super::{KeyRow, Message, SealedKey, Vault};
+use crate::certificate::Certificate;
+use crate::error::Error;
+
+/// Whoever has the data key, and uses it for us without giving it away. Each answers with [`Error::VaultLocked`] once the
+/// data key is gone, and blocks for no longer than a few seconds.
+pub(crate) trait Holder: Send + Sync {
+    /// Encrypts a private key.
+    fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error>;
+    /// The code of a message.
+    fn authenticate(&self, message: &Message) -> Result<[u8; 32], Error>;
+    /// Whether this is the code of a message.
+    fn verify(&self, message: &Message, code: &[u8; 32]) -> Result<bool, Error>;
+    /// One signature of a TLS client, with the key of this certificate.
+    fn sign(
+        &self,
+        key: &SealedKey,
+        certificate: &Certificate,
+        scheme: SignatureScheme,
+        message: &[u8],
+    ) -> Result<Vec<u8>, Error>;
+}
+
+/// A key that signs by asking the vault each time, so that it goes on signing when the data key is somewhere else by then.
+#[derive(Clone)]
+pub(super) struct HeldKey(Arc<Held>);
+
+struct Held {
+    vault: Arc<Vault>,
+    key: SealedKey,
+    certificate: Certificate,
+}
+
+impl HeldKey {
+    pub(super) fn new(vault: Arc<Vault>, key: SealedKey, certificate: Certificate) -> Self {
+        Self(Arc::new(Held { vault, key, certificate }))
+    }
+}
+
+impl SigningKey for HeldKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let scheme = self.0.certificate.key().schemes().iter().find(|scheme| offered.contains(scheme))?;
+        Some(Box::new(HeldSigner { key: self.clone(), scheme: *scheme }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.certificate.key().algorithm()
+    }
+}
+
+impl fmt::Debug for HeldKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeldKey({:?})", self.0.certificate)
+    }
+}
+
+/// One signature of a [`HeldKey`].
+#[derive(Debug)]
+struct HeldSigner {
+    key: HeldKey,
+    scheme: SignatureScheme,
+}
+
+impl Signer for HeldSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let Held { vault, key, certificate } = &*self.key.0;
+        let signature = vault.sign(key, certificate, self.scheme, message);
+        signature.map_err(|error| rustls::Error::Other(OtherError(Arc::new(error))))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
