@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
 
 use crate::clock::Timestamp;
-use crate::decisions::Answer;
+use crate::decisions::{Answer, Outcome};
 use crate::error::Error;
-use crate::refusal::{Refusal, alert};
+use crate::history::version_name;
+use crate::refusal::{Refusal, alert, refusal};
 use crate::request::{CertificateRequest, Destination};
 use crate::resolver::{Resolver, invalid_certificate};
-use crate::selector::{Prepared, Selection, Standing};
+use crate::selector::{Prepared, Selection, Selector, Standing};
 use crate::trace::Trace;
 
 /// Connections made for one call: the first, one after asking, one after unlocking, and one more for a server that asks for
@@ -131,6 +132,38 @@ impl ConnectError {
         let version = trace.signed().or(alert(&source).filter(|_| sent.is_some()).map(|_| ProtocolVersion::TLSv1_2));
         let request = sent.and_then(|_| resolver.request()).map(|request| CertificateRequest { version, ..request });
         Self::Handshake { sent: sent.cloned(), request, version, source }
+    }
+}
+
+impl<S> Connection<S> {
+    /// Records that the server refused what it was sent, if it did so by a later alert. In chrome mode a remembered answer is
+    /// forgotten by that, so that the next request asks. Writes to the store; that it cannot is passed over.
+    pub fn record_refusal(&self, selector: &Selector) {
+        let to = self.standing.destination();
+        record_refusal(selector, to, self.selection.as_ref(), self.alert.refusal(), self.version);
+    }
+}
+
+/// Records that a server refused what it was sent, if it did and was sent anything.
+pub(super) fn record_refusal(
+    selector: &Selector,
+    destination: &Destination,
+    sent: Option<&Selection>,
+    refusal: Option<Refusal>,
+    version: Option<ProtocolVersion>,
+) {
+    let Some((selection, refusal)) = sent.zip(refusal) else { return };
+    // History that cannot be written is no reason to tell less of the refusal
+    let _ = selector.record(destination, selection, Outcome::Refused, refusal.alert_name(), version.map(version_name));
+}
+
+impl ConnectError {
+    /// Records that the server refused what it was sent in the handshake, if it did. In chrome mode a remembered answer is
+    /// forgotten by that, so that the next request asks. Writes to the store; that it cannot is passed over.
+    pub fn record_refusal(&self, selector: &Selector, destination: &Destination) {
+        if let Self::Handshake { source, sent, version, .. } = self {
+            record_refusal(selector, destination, sent.as_ref(), refusal(source), *version);
+        }
     }
 }
 

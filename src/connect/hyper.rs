@@ -30,13 +30,14 @@ use ::hyper::{Request, Response, Uri};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ProtocolVersion};
 use tower_service::Service;
 
-use super::tokio::{Connection as TlsConnection, Connector as TlsConnector, LateAlert};
+use super::connection::record_refusal;
+use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector, LateAlert};
 use crate::error::Error;
 use crate::request::Destination;
-use crate::selector::{Selector, Standing};
+use crate::selector::{Selection, Selector, Standing};
 
 /// What services fail with.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -59,17 +60,31 @@ pub struct Connector<H = HttpConnector> {
 
 /// The connections that were opened through one connector.
 #[derive(Clone, Debug, Default)]
-struct Opened(Arc<Mutex<Vec<(Standing, LateAlert)>>>);
+struct Opened(Arc<Mutex<Vec<One>>>);
+
+/// What is known of one connection.
+#[derive(Clone, Debug)]
+struct One {
+    standing: Standing,
+    sent: Option<Selection>,
+    version: Option<ProtocolVersion>,
+    alert: LateAlert,
+}
 
 impl Opened {
     /// Those that no alert has ended.
-    fn alive(&self) -> Vec<(Standing, LateAlert)> {
+    fn alive(&self) -> Vec<One> {
         let mut opened = self.locked();
-        opened.retain(|(_, alert)| alert.get().is_none());
+        opened.retain(|one| one.alert.get().is_none());
         opened.clone()
     }
 
-    fn locked(&self) -> MutexGuard<'_, Vec<(Standing, LateAlert)>> {
+    /// The one that an alert ended last.
+    fn ended(&self) -> Option<One> {
+        self.locked().iter().rev().find(|one| one.alert.get().is_some()).cloned()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<One>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,7 +125,7 @@ impl<H> Connector<H> {
             if opened.len() > OPENED {
                 return Ok(false);
             }
-            for (standing, _) in &opened {
+            for One { standing, .. } in &opened {
                 if !selector.stands(standing, standing.destination())? {
                     return Ok(false);
                 }
@@ -131,7 +146,7 @@ impl<H> Connector<H> {
 
     /// The alert that ended a connection after its handshake, as a refusal does in TLS 1.3. HTTP libraries lose it.
     pub fn late_alert(&self) -> Option<LateAlert> {
-        self.opened.locked().iter().rev().map(|(_, alert)| alert).find(|alert| alert.get().is_some()).cloned()
+        self.opened.ended().map(|one| one.alert)
     }
 }
 
@@ -162,11 +177,24 @@ where
                 let (below, uri) = (below.clone(), uri.clone());
                 async { dial(below, uri).await.map(TokioIo::new).map_err(io::Error::other) }
             };
-            let TlsConnection { stream, standing, alpn, alert, .. } = tls.connect(&destination, again).await?;
-            opened.locked().push((standing, alert));
+            let connected = match tls.connect(&destination, again).await {
+                Ok(connected) => connected,
+                Err(error) => return Err(refused(tls, destination, error).await),
+            };
+            let TlsConnection { stream, standing, selection: sent, version, alpn, alert, .. } = connected;
+            opened.locked().push(One { standing, sent, version, alert });
             Ok(Stream::Tls { stream: TokioIo::new(Box::new(stream)), is_h2: alpn.as_deref() == Some(H2) })
         })
     }
+}
+
+/// The error, and a refusal is recorded.
+async fn refused(tls: Arc<TlsConnector>, to: Destination, error: ConnectError) -> BoxError {
+    let record = move || {
+        error.record_refusal(tls.selector(), &to);
+        error
+    };
+    ::tokio::task::spawn_blocking(record).await.map_or_else(BoxError::from, BoxError::from)
 }
 
 async fn dial<H: Service<Uri>>(mut below: H, uri: Uri) -> Result<H::Response, BoxError>
@@ -311,16 +339,23 @@ where
     /// [`RequestError`].
     pub async fn request(&self, request: Request<B>) -> Result<Response<Incoming>, RequestError> {
         let (connector, pool) = self.pool(request.uri()).await?;
-        pool.request(request).await.map_err(|request| {
-            let alert = connector.late_alert().and_then(|alert| alert.get());
-            match alert.map(rustls::Error::AlertReceived) {
-                Some(alert) => {
-                    self.forget(&connector);
-                    RequestError::Alert { alert, request }
-                }
-                None => request.into(),
-            }
-        })
+        let request = match pool.request(request).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        let Some((one, alert)) = connector.opened.ended().and_then(|one| one.alert.get().map(|alert| (one, alert)))
+        else {
+            return Err(request.into());
+        };
+        self.forget(&connector);
+        let selector = connector.tls.selector().clone();
+        let record = move || {
+            let One { standing, sent, version, alert } = one;
+            record_refusal(&selector, standing.destination(), sent.as_ref(), alert.refusal(), version);
+        };
+        // A runtime that is being shut down writes nothing any more
+        let _ = ::tokio::task::spawn_blocking(record).await;
+        Err(RequestError::Alert { alert: rustls::Error::AlertReceived(alert), request })
     }
 
     /// The pool of a destination, as long as its connections stand; else a new one.

@@ -17,7 +17,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ::reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION,
@@ -27,10 +27,11 @@ use ::reqwest::redirect::Policy;
 use ::reqwest::{Client as One, ClientBuilder, Method, Request, Response, StatusCode, Url};
 use rustls::ClientConfig;
 
-use super::connection::{ATTEMPTS, ConnectError, Kept};
+use super::connection::{ATTEMPTS, ConnectError, Kept, record_refusal};
 use super::tokio::Connector;
 use crate::error::Error;
 use crate::matching::Reason;
+use crate::refusal::refusal;
 use crate::request::{Destination, Target};
 use crate::resolver::{Resolver, wish};
 use crate::selector::Selector;
@@ -47,6 +48,8 @@ pub struct Client {
     tls13: Option<ClientConfig>,
     builder: Box<dyn Fn() -> ClientBuilder + Send + Sync>,
     clients: Mutex<HashMap<Destination, (Arc<Resolver>, One)>>,
+    /// For `http`.
+    plain: OnceLock<One>,
 }
 
 /// Why there is no response.
@@ -91,7 +94,7 @@ impl Client {
         builder: impl Fn() -> ClientBuilder + Send + Sync + 'static,
     ) -> Self {
         let connector = Connector::new(selector, base);
-        Self { connector, tls13: None, builder: Box::new(builder), clients: Mutex::default() }
+        Self { connector, tls13: None, builder: Box::new(builder), clients: Mutex::default(), plain: OnceLock::new() }
     }
 
     /// With a configuration that allows no TLS below 1.3, for identities that demand that. Without one they are not used.
@@ -126,7 +129,7 @@ impl Client {
     /// Sends a request to its destination and nowhere else.
     async fn send(&self, mut request: Request) -> Result<Response, RequestError> {
         if request.url().scheme() != "https" {
-            return Ok(self.build((self.builder)())?.execute(request).await?);
+            return Ok(self.plain()?.execute(request).await?);
         }
         let destination = destination(request.url())?;
         let target = Target::new(destination.clone());
@@ -139,11 +142,24 @@ impl Client {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let Some(wish) = wish(&error) else { return Err(error.into()) };
+            let Some(wish) = wish(&error) else {
+                self.note_refusal(&target, &kept.resolver, &error).await?;
+                return Err(error.into());
+            };
             prepared = Some(self.connector.grant(&target, &kept.resolver, wish).await?);
             request = again.ok_or(RequestError::SendAgain { destination: destination.clone() })?;
         }
         Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
+    }
+
+    async fn note_refusal(&self, to: &Target, by: &Resolver, error: &::reqwest::Error) -> Result<(), RequestError> {
+        let sent = by.prepared().selection().filter(|_| by.was_asked()).cloned();
+        let Some(refusal) = refusal(error).filter(|_| sent.is_some()) else { return Ok(()) };
+        let record = move |selector: &Selector, to: &Target| {
+            record_refusal(selector, to.destination(), sent.as_ref(), Some(refusal), None);
+            Ok(())
+        };
+        Ok(self.connector.blocking(to, record).await?)
     }
 
     /// The client of this resolver, as long as its connections stand; else a new one.
@@ -173,6 +189,13 @@ impl Client {
             (Some(name), None) => {
                 Err(Error::DoesNotFit { name: name.to_owned(), reason: Reason::RequiresTls13.text() })
             }
+        }
+    }
+
+    fn plain(&self) -> ::reqwest::Result<&One> {
+        match self.plain.get() {
+            Some(plain) => Ok(plain),
+            None => self.build((self.builder)()).map(|new| self.plain.get_or_init(|| new)),
         }
     }
 

@@ -80,7 +80,10 @@ impl<C: UreqConnector> UreqConnector for Connector<C> {
             adapter.set_timeout(details.timeout);
             Ok(adapter)
         };
-        let connection = self.tls.connect(&destination, dial).map_err(std::io::Error::other)?;
+        let connection = self.tls.connect(&destination, dial).map_err(|error| {
+            error.record_refusal(self.tls.selector(), &destination);
+            std::io::Error::other(error)
+        })?;
         let config = details.config;
         Ok(Some(Either::B(Transport {
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
@@ -123,14 +126,16 @@ impl UreqTransport for Transport {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ::ureq::Error> {
         self.adapter().set_timeout(timeout);
         let (output, _) = self.buffers.output().split_at(amount);
-        self.connection.stream.write_all(output)?;
-        self.connection.stream.flush()?;
+        let stream = &mut self.connection.stream;
+        let written = stream.write_all(output).and_then(|()| stream.flush());
+        written.inspect_err(|_| self.connection.record_refusal(&self.selector))?;
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ::ureq::Error> {
         self.adapter().set_timeout(timeout);
-        let read = self.connection.stream.read(self.buffers.input_append_buf())?;
+        let read = self.connection.stream.read(self.buffers.input_append_buf());
+        let read = read.inspect_err(|_| self.connection.record_refusal(&self.selector))?;
         self.buffers.input_appended(read);
         Ok(read > 0)
     }

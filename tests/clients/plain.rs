@@ -108,3 +108,12 @@ fn the_server_may_be_gone_when_the_person_has_chosen() {
         assert_eq!(server.came(), [Some(world.alice.to_string())]);
     }
 }
+
+#[test]
+fn they_unlock() {
+    for tls in BOTH_VERSIONS {
+        for make in [blocking, by_hand, asynchronous] {
+            scenarios::unlocks(make, serve, tls);
+        }
+    }
+}

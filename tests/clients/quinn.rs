@@ -96,3 +96,8 @@ fn it_sends_nothing_while_nothing_is_decided() {
     assert_eq!(world.person.asked(), [server.destination()]);
     assert!(seen.lock().unwrap().is_empty());
 }
+
+#[test]
+fn it_unlocks() {
+    scenarios::unlocks(quinn, serve, Tls::V1_3);
+}

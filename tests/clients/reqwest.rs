@@ -67,3 +67,17 @@ fn what_demands_tls13_is_not_used_where_less_is_allowed() {
     reqwest(&world)(&server.destination()).unwrap_err();
     server.assert_nothing_came("demands TLS 1.3");
 }
+
+#[test]
+fn it_unlocks() {
+    for tls in BOTH_VERSIONS {
+        scenarios::unlocks(reqwest, serve, tls);
+    }
+}
+
+#[test]
+fn it_forgets_what_was_refused() {
+    for tls in BOTH_VERSIONS {
+        scenarios::forgets_what_was_refused(reqwest, tls);
+    }
+}

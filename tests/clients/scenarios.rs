@@ -68,6 +68,35 @@ pub fn tells_a_refusal(make: Make, tls: Tls) {
     assert_eq!(refusal.alert_name().as_deref(), Some("certificate_revoked"), "{tls:?}");
 }
 
+/// In chrome mode what a server refused is not sent once more without asking.
+pub fn forgets_what_was_refused(make: Make, tls: Tls) {
+    let world = World::new();
+    let mut client = make(&world);
+    let server = world.refusing(tls);
+    for name in ["alice", "bob"] {
+        world.person.will_pick(name);
+        client(&server.destination()).unwrap_err();
+        assert_eq!(world.person.asked(), [server.destination()], "{tls:?} {name}");
+    }
+    let sent: Vec<_> = server.chains().into_iter().map(|chain| chain[0].clone()).collect();
+    assert_eq!(sent, [world.alice, world.bob].map(|who| who.to_string()), "{tls:?}");
+}
+
+/// The primary password is asked for when a server that was verified wants a signature, and once.
+pub fn unlocks(make: Make, serve: Serve, tls: Tls) {
+    let mut world = World::new();
+    let [silent, one] = [Ask::Never, Ask::Optional].map(|ask| serve(&world, tls, ask));
+    world.remember(&*one, Some(world.alice));
+    let typist = world.lock();
+    let mut client = make(&world);
+    client(&silent.destination()).unwrap();
+    assert_eq!(typist.typed(), 0, "{tls:?}");
+    for _ in 0..2 {
+        client(&one.destination()).unwrap();
+        assert_eq!((typist.typed(), one.came().pop()), (1, Some(Some(world.alice.to_string()))), "{tls:?}");
+    }
+}
+
 /// Others on the same thread go on while a person thinks.
 pub fn does_not_stall(make: fn(&World, Ticking) -> Client, serve: Serve) {
     const TRIES: usize = 5;

@@ -71,3 +71,10 @@ fn it_tells_a_refusal() {
 fn it_does_not_stall() {
     scenarios::does_not_stall(ticking, serve);
 }
+
+#[test]
+fn it_unlocks() {
+    for tls in BOTH_VERSIONS {
+        scenarios::unlocks(tonic, serve, tls);
+    }
+}

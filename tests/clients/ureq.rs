@@ -61,3 +61,17 @@ fn a_proxy_has_an_identity_of_its_own() {
         assert_eq!(server.came(), [Some(world.bob.to_string())], "{tls:?}");
     }
 }
+
+#[test]
+fn it_unlocks() {
+    for tls in BOTH_VERSIONS {
+        scenarios::unlocks(ureq, serve, tls);
+    }
+}
+
+#[test]
+fn it_forgets_what_was_refused() {
+    for tls in BOTH_VERSIONS {
+        scenarios::forgets_what_was_refused(ureq, tls);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use cardcase::certificate::Fingerprint;
 use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::clock::{Clock, WallClock};
 use cardcase::decisions::{Lifetime, Mode};
+use cardcase::error::Error;
 use cardcase::request::Destination;
 use cardcase::selector::Selector;
+use cardcase::vault::Unlocker;
 use rustls::{CertificateError, ClientConfig};
+use zeroize::Zeroizing;
 
 use crate::support::refusing::Refusing;
 use crate::support::scene::Scene;
@@ -47,6 +51,15 @@ impl World {
         let mut config = self.scene.client_config();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
+    }
+
+    /// From here on the store has a primary password, and a selector that has not unlocked it.
+    pub fn lock(&mut self) -> Arc<Typist> {
+        let typist = Arc::new(Typist::default());
+        self.selector.store().set_primary_password(Some(PASSWORD), &*typist).unwrap();
+        let selector = self.scene.machine.selector().with_chooser(self.person.clone()).with_mode(Mode::Chrome);
+        self.selector = Arc::new(selector.with_unlocker(typist.clone()));
+        typist
     }
 
     pub fn remember(&self, peer: &dyn Peer, who: Option<Fingerprint>) {
@@ -126,5 +139,24 @@ impl Chooser for Person {
         let Some(name) = self.picks.lock().unwrap().pop_front() else { return Reply::Abort };
         let index = question.candidates.iter().position(|candidate| candidate.identity.name() == name);
         Reply::Identity { index: index.unwrap(), lifetime: Lifetime::Permanent }
+    }
+}
+
+const PASSWORD: &str = "correct horse";
+
+/// Knows the primary password, and counts how often it was asked for.
+#[derive(Default)]
+pub struct Typist(AtomicUsize);
+
+impl Typist {
+    pub fn typed(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Unlocker for Typist {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Zeroizing::new(PASSWORD.to_owned()))
     }
 }
