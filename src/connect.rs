@@ -54,6 +54,9 @@
 //! ```
 //!
 //! Whoever keeps the connection for another request asks [`Selector::stands`] of [`Resolver::standing`] first.
+//!
+//! [`Resolver`]: crate::resolver::Resolver
+//! [`Resolver::standing`]: crate::resolver::Resolver::standing
 
 pub mod blocking;
 mod connection;

@@ -56,7 +56,7 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request failed. [`refusal`](crate::refusal::refusal) tells whether the server refused the identity.
+    /// The request failed. [`refusal`] tells whether the server refused the identity.
     #[error(transparent)]
     Request(#[from] ::reqwest::Error),
     /// The selection failed; nothing was sent.
