@@ -1,16 +1,99 @@
-//! Connectors: the two-phase handshake carried out, for one kind of client each.
+//! Connectors: the two-phase handshake carried out, for one kind of client each; and the four calls by which any other
+//! program that uses rustls does the same.
+//!
+//! | a client | takes |
+//! |---|---|
+//! | blocking, over rustls | [`blocking::Connector`] |
+//! | tokio, tokio-tungstenite | `tokio::Connector`, feature `tokio` |
+//! | hyper-util | `hyper::Client`, feature `hyper` |
+//! | tonic, and whatever takes a connector | `hyper::Connector`, feature `hyper` |
+//! | reqwest | `reqwest::Client`, feature `reqwest` |
+//! | ureq | `ureq::Connector`, feature `ureq` |
+//! | quinn, and any other | the four calls |
+//!
+//! # The four calls
+//!
+//! A program that makes its TLS connections itself hands rustls the configuration of a [`Resolver`], and asks of an error
+//! that ends a handshake:
+//!
+//! 1. Is it a wish for a client certificate? [`wish`] finds it, however deep the error is wrapped.
+//! 2. Is it a refusal of what was sent? [`refusal`]; in TLS 1.3 it comes with the first read.
+//! 3. Decide: [`grant`], on a thread that may block. It asks the person, or unlocks the vault.
+//! 4. Connect again, with a new resolver of what that gave.
+//!
+//! ```no_run
+//! use std::{io, net::TcpStream, sync::Arc};
+//!
+//! use cardcase::connect::{grant, refusal, server_name, wish};
+//! use cardcase::{request::Destination, resolver::Resolver, selector::Selector};
+//! use rustls::{ClientConfig, ClientConnection, StreamOwned};
+//!
+//! fn connect(selector: &Selector, base: &ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+//!     let destination: Destination = "intranet.example.com".parse()?;
+//!     let mut resolver = Resolver::new(selector.prepare(&destination)?);
+//!     for _ in 0..4 {
+//!         let tls = ClientConnection::new(Arc::new(resolver.config(base)), server_name(&destination)?)?;
+//!         // Under the session, a stream that writes nothing while nothing is decided
+//!         let tcp = resolver.trace(TcpStream::connect("intranet.example.com:443")?);
+//!         let mut stream = StreamOwned::new(tls, tcp);
+//!         let Err(error) = stream.conn.complete_io(&mut stream.sock) else {
+//!             return Ok(()); // a stream to speak through
+//!         };
+//!         match wish(&error) {
+//!             Some(wish) => resolver = Resolver::new(grant(selector, resolver.prepared(), wish)?),
+//!             None => {
+//!                 if let Some(refusal) = refusal(&error) {
+//!                     eprintln!("refused: {refusal}");
+//!                 }
+//!                 return Err(error.into());
+//!             }
+//!         }
+//!     }
+//!     Err(io::Error::other("the server keeps asking for something else").into())
+//! }
+//! ```
+//!
+//! Whoever keeps the connection for another request asks [`Selector::stands`] of [`Resolver::standing`] first.
+//!
+//! [`Resolver`]: crate::resolver::Resolver
+//! [`Resolver::standing`]: crate::resolver::Resolver::standing
 
+pub mod blocking;
+mod connection;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 #[cfg(feature = "openssl")]
 pub mod openssl;
 #[cfg(feature = "tokio")]
 mod question;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+#[cfg(feature = "ureq")]
+pub mod ureq;
 
+pub use self::connection::{ConnectError, Connection, LateAlert, Patient, Watched};
+pub use crate::refusal::refusal;
+pub use crate::resolver::wish;
 use rustls::pki_types::ServerName;
 
 use crate::error::Error;
 use crate::request::Destination;
+use crate::resolver::Wish;
+use crate::selector::{Prepared, Selector};
+
+/// Grants the wish that ended a handshake which was begun with `before`: has the selector answer the server's request, or
+/// unlocks the vault and looks again. Blocks for as long as a person takes: not for an asynchronous executor's thread.
+///
+/// # Errors
+/// Those of [`Selector::select`], [`Selector::unlock`] and [`Selector::renew`].
+pub fn grant(selector: &Selector, before: &Prepared, wish: &Wish) -> Result<Prepared, Error> {
+    match wish {
+        Wish::Select(request) => selector.select(before.target(), request),
+        Wish::Unlock => selector.unlock().and_then(|()| selector.renew(before)),
+    }
+}
 
 /// The name to verify the server by; an address without its zone, which no certificate holds.
 ///
@@ -20,3 +103,8 @@ pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Err
     ServerName::try_from(destination.host_without_zone().to_owned())
         .map_err(|error| Error::Destination { text: destination.to_string(), reason: error.to_string() })
 }
+
+/// The examples of docs/clients.md, compiled.
+#[cfg(all(doctest, feature = "hyper", feature = "reqwest", feature = "ureq"))]
+#[doc = include_str!("../docs/clients.md")]
+struct Clients;

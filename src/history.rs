@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use rusqlite::{named_params, params};
+use rustls::ProtocolVersion;
 
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
@@ -19,6 +20,15 @@ const KEPT: i64 = 10_000;
 const ANSWERED: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2
     AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (identity IS NULL) = (?3 IS NULL)
     AND (session IS NULL OR session = ?4)";
+
+/// The name of a version of TLS: `TLSv1.3`, as OpenSSL writes it too.
+pub fn version_name(version: ProtocolVersion) -> String {
+    match version {
+        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
 
 /// One answer to one certificate request.
 #[derive(Clone, Debug, PartialEq, Eq)]

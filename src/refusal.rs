@@ -114,7 +114,7 @@ pub fn alert_name(alert: AlertDescription) -> String {
     name
 }
 
-/// Looks through a chain of errors for a rustls one. I/O errors hide what they wrap from `source()`.
+/// Looks through a chain of errors for a rustls one. I/O errors and ureq's hide what they wrap from `source()`.
 pub(crate) fn find<'a, T: ?Sized>(
     error: &'a (dyn StdError + 'static),
     look: &dyn Fn(&'a rustls::Error) -> Option<&'a T>,
@@ -123,6 +123,11 @@ pub(crate) fn find<'a, T: ?Sized>(
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref().and_then(look) {
             return Some(found);
+        }
+        #[cfg(feature = "ureq")]
+        if let Some(ureq::Error::Io(inner)) = error.downcast_ref() {
+            next = Some(inner);
+            continue;
         }
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match wrapped {

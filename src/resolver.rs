@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::matching::{Reason, common_scheme, reasons};
 use crate::refusal::find;
 use crate::request::CertificateRequest;
-use crate::selector::{GuardedKey, Prepared, Source};
+use crate::selector::{GuardedKey, Prepared, Source, Standing};
 use crate::trace::{Trace, Traced};
 
 /// Sessions kept for resumption by one [`Resolver::config`].
@@ -84,6 +84,7 @@ pub struct Resolver {
     key: Option<StoredKey>,
     asked: AtomicBool,
     id: u64,
+    wish: LastWish,
     last: Mutex<Option<(CertificateRequest, Option<Arc<CertifiedKey>>)>>,
 }
 
@@ -93,10 +94,12 @@ impl Resolver {
     pub fn new(prepared: Prepared) -> Arc<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let wish = LastWish::default();
         let key = match (&prepared.selection, &prepared.key) {
             (Some(selection), Some(key)) => match &selection.answer {
                 Answer::Identity(identity) => Some(StoredKey(Arc::new(Stored {
                     resolver: id,
+                    wish: wish.clone(),
                     certificate: identity.certificate().clone(),
                     key: key.clone(),
                     opened: OnceLock::new(),
@@ -105,7 +108,7 @@ impl Resolver {
             },
             _ => None,
         };
-        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, last: Mutex::default() })
+        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, wish, last: Mutex::default() })
     }
 
     /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
@@ -137,6 +140,18 @@ impl Resolver {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(request, _)| request.clone())
     }
 
+    /// The wish that ended a handshake of this resolver last: for libraries that lose it on the way to their errors, as
+    /// quinn does, and then for a resolver with one connection.
+    pub fn wish(&self) -> Option<Wish> {
+        self.wish.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For whoever keeps a connection of this resolver: what its server asked for last, and what it was answered.
+    pub fn standing(&self) -> Standing {
+        let answer = self.prepared.selection.as_ref().map(|selection| selection.answer.clone());
+        Standing::new(self.prepared.destination().clone(), self.request().zip(answer))
+    }
+
     /// Whether what was prepared answers this request, as far as `resolve` is told of it.
     fn is_for(&self, request: &CertificateRequest) -> bool {
         let same =
@@ -146,7 +161,7 @@ impl Resolver {
 
     fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
         let stand_in = |why| {
-            let key = StandIn { resolver: self.id, why };
+            let key = StandIn { resolver: self.id, wish: self.wish.clone(), why };
             Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(key))))
         };
         let undecided = || stand_in(Why::Undecided(request.clone()));
@@ -188,7 +203,7 @@ impl Resolver {
                 Source::Given => does_not_fit(identity, Reason::RequiresTls13),
                 _ => Why::Undecided(request.clone()),
             };
-            Arc::new(Tls13Only { key, otherwise: StandIn { resolver: self.id, why } })
+            Arc::new(Tls13Only { key, otherwise: StandIn { resolver: self.id, wish: self.wish.clone(), why } })
         } else {
             Arc::new(key)
         };
@@ -230,12 +245,25 @@ impl fmt::Debug for Resolver {
     }
 }
 
+/// Where a resolver finds the wish that its keys ended a handshake with.
+#[derive(Clone, Debug, Default)]
+struct LastWish(Arc<Mutex<Option<Wish>>>);
+
+impl LastWish {
+    /// The error that ends a handshake with this wish.
+    fn end(&self, wish: Wish) -> rustls::Error {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish.clone());
+        other(Arc::new(wish))
+    }
+}
+
 /// A private key that stays sealed until the first signature.
 #[derive(Clone)]
 struct StoredKey(Arc<Stored>);
 
 struct Stored {
     resolver: u64,
+    wish: LastWish,
     certificate: Certificate,
     key: GuardedKey,
     opened: OnceLock<Arc<dyn SigningKey>>,
@@ -248,13 +276,13 @@ impl StoredKey {
 
     /// Opens the key, once; only if its public half is the certificate's, and what selected it is authentic.
     fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
-        let Stored { certificate, key, opened, .. } = &*self.0;
+        let Stored { wish, certificate, key, opened, .. } = &*self.0;
         if let Some(known) = opened.get() {
             return Ok(known);
         }
         match key.signing_key(certificate) {
             Ok(new) => Ok(opened.get_or_init(|| new)),
-            Err(Error::VaultLocked) => Err(other(Arc::new(Wish::Unlock))),
+            Err(Error::VaultLocked) => Err(wish.end(Wish::Unlock)),
             Err(error) => Err(other(Arc::new(error))),
         }
     }
@@ -353,6 +381,7 @@ impl Signer for Tls13OnlySigner {
 #[derive(Clone, Debug)]
 struct StandIn {
     resolver: u64,
+    wish: LastWish,
     why: Why,
 }
 
@@ -395,10 +424,10 @@ impl Signer for StandInSigner {
         Err(match &self.stand_in.why {
             Why::Undecided(request) => {
                 let version = Some(signed_version(message));
-                other(Arc::new(Wish::Select(CertificateRequest { version, ..request.clone() })))
+                self.stand_in.wish.end(Wish::Select(CertificateRequest { version, ..request.clone() }))
             }
             Why::Failed(error) => other(error.clone()),
-            Why::Locked => other(Arc::new(Wish::Unlock)),
+            Why::Locked => self.stand_in.wish.end(Wish::Unlock),
         })
     }
 

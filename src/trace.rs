@@ -102,7 +102,6 @@ impl<S> Traced<S> {
     }
 
     /// The stream inside, to be changed but neither read nor written.
-    #[cfg(feature = "tokio")]
     pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }

@@ -1,145 +1,50 @@
 //! TLS streams over tokio: for hyper, and for whatever takes an `AsyncRead + AsyncWrite`.
 
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::{AlertDescription, ClientConfig, HandshakeKind, ProtocolVersion};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::connection::{ATTEMPTS, Kept, Resolvers, closed};
+pub use super::connection::{ConnectError, LateAlert, Patient, Watched};
 use super::question::{Part, Questions};
 use super::server_name;
-use crate::decisions::Answer;
 use crate::error::Error;
-use crate::refusal::{Refusal, alert};
-use crate::request::{CertificateRequest, Destination, Target};
-use crate::resolver::{Resolver, Wish, invalid_certificate, wish};
-use crate::selector::{Prepared, Selection, Selector, Standing};
-use crate::trace::{Trace, Traced};
+use crate::request::{CertificateRequest, Target};
+use crate::resolver::{Resolver, Wish, wish};
+use crate::selector::{Prepared, Selection, Selector};
+use crate::trace::Traced;
 
-/// Connections made for one call of [`Connector::connect`]: the first, one after asking, one after unlocking, and one
-/// more for a server that asks for something else meanwhile.
-const ATTEMPTS: usize = 4;
+/// An open connection over a stream of tokio.
+pub type Connection<IO> = super::connection::Connection<Watched<TlsStream<Traced<Patient<IO>>>>>;
 
 /// Questions for whose answers threads wait at once, in the whole process: some of those that a runtime has for blocking,
 /// which are 512 unless it is told otherwise.
 static SELECTING: Semaphore = Semaphore::const_new(128);
-
-/// Destinations whose sessions are kept for resumption.
-const KEPT: usize = 256;
 
 /// Makes TLS connections that answer certificate requests from a store.
 pub struct Connector {
     selector: Arc<Selector>,
     base: ClientConfig,
     timeout: Option<Duration>,
-    kept: Mutex<HashMap<Destination, Kept>>,
+    resolvers: Resolvers,
     questions: Questions,
     /// Of all who need the vault one asks for its password.
     unlocking: Arc<AsyncMutex<()>>,
-}
-
-/// The resolver of a destination, with the configuration that holds its sessions.
-#[derive(Clone)]
-struct Kept {
-    resolver: Arc<Resolver>,
-    config: Arc<ClientConfig>,
-}
-
-/// An open connection.
-#[derive(Debug)]
-pub struct Connection<IO> {
-    /// The stream to speak through.
-    pub stream: Watched<TlsStream<Traced<Patient<IO>>>>,
-    /// What was sent and why; `None` when the server never asked.
-    pub selection: Option<Selection>,
-    /// What the server asked for, if it did.
-    pub request: Option<CertificateRequest>,
-    /// For whoever keeps the connection for another request: [`Selector::stands`].
-    pub standing: Standing,
-    /// The protocol agreed on by ALPN (RFC 7301).
-    pub alpn: Option<Vec<u8>>,
-    /// The version of TLS.
-    pub version: Option<ProtocolVersion>,
-    /// The alert that comes later, if one does. HTTP libraries lose it on the way to their errors.
-    pub alert: LateAlert,
-}
-
-/// The alert by which the other side ended a connection after the handshake.
-#[derive(Clone, Debug, Default)]
-pub struct LateAlert(Arc<OnceLock<AlertDescription>>);
-
-impl LateAlert {
-    /// The alert, once it was read.
-    pub fn get(&self) -> Option<AlertDescription> {
-        self.0.get().copied()
-    }
-
-    /// The refusal that the alert is, if it is one.
-    pub fn refusal(&self) -> Option<Refusal> {
-        self.get().and_then(Refusal::of_alert)
-    }
-
-    fn note(&self, error: &io::Error) {
-        if let Some(alert) = alert(error) {
-            // Only the first can have ended the connection
-            let _ = self.0.set(alert);
-        }
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// Dialling, or the TLS handshake, failed. [`crate::refusal::refusal`] tells whether the server refused the identity, [`crate::resolver::failure`] whether the identity's key could not be used; `sent` is what the server
-    /// was answered, if it asked.
-    #[error("{source}")]
-    Handshake {
-        /// What went wrong.
-        source: io::Error,
-        /// What was sent and why, when the server asked, was verified, and was answered.
-        sent: Option<Selection>,
-        /// What the server asked for, when it was answered.
-        request: Option<CertificateRequest>,
-        /// The version of TLS, where an identity was sent.
-        version: Option<ProtocolVersion>,
-    },
-    /// The selection failed; nothing was sent.
-    #[error(transparent)]
-    Selection(#[from] Error),
-}
-
-impl ConnectError {
-    fn unsent(source: io::Error) -> Self {
-        Self::Handshake { source, sent: None, request: None, version: None }
-    }
-
-    /// Of a handshake that went as far as the trace tells.
-    fn after(source: io::Error, resolver: &Resolver, trace: &Trace) -> Self {
-        let selection = resolver.prepared().selection();
-        let sent = selection.filter(|selection| match selection.answer {
-            Answer::Identity(_) => trace.signed().is_some(),
-            Answer::None => trace.was_answered() && invalid_certificate(&source).is_none(),
-        });
-        // A server that answers our answer within the handshake speaks TLS 1.2: in 1.3 it is over by then
-        let version = trace.signed().or(alert(&source).filter(|_| sent.is_some()).map(|_| ProtocolVersion::TLSv1_2));
-        let request = sent.and_then(|_| resolver.request()).map(|request| CertificateRequest { version, ..request });
-        Self::Handshake { sent: sent.cloned(), request, version, source }
-    }
 }
 
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
         let (questions, unlocking) = (Questions::default(), Arc::default());
-        Self { selector, base, timeout: None, kept: Mutex::default(), questions, unlocking }
+        Self { selector, base, timeout: None, resolvers: Resolvers::default(), questions, unlocking }
     }
 
     /// Gives a server this long for a TLS handshake; otherwise it may take forever. The time a person takes to choose does
@@ -197,20 +102,13 @@ impl Connector {
         for attempt in 1..=ATTEMPTS {
             let io = dial().await.map_err(ConnectError::unsent)?;
             // Dialling may take long: what is decided is read after it
-            let ready = match prepared.take() {
-                Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
-                    self.blocking(target, move |selector, _| selector.renew(&before)).await?
-                }
-                Some(prepared) => prepared,
-                None => self.blocking(target, |selector, to| selector.prepare(to)).await?,
-            };
-            let Kept { resolver, config } = self.kept(ready);
-            let io = resolver.trace(Patient { stream: io, shaking: true, unsent: None });
+            let Kept { resolver, config } = self.ready(target, prepared.take()).await?;
+            let io = resolver.trace(Patient::new(io));
             let trace = io.trace();
             let source = match self.in_time(TlsConnector::from(config).connect(name.clone(), io)).await {
                 Ok(mut stream) => {
-                    stream.get_mut().0.get_mut().shaking = false;
-                    return Ok(Connection::new(stream, &resolver, &trace));
+                    stream.get_mut().0.get_mut().relax();
+                    return Ok(Connection::new(stream, |stream| stream.get_ref().1, &resolver, &trace));
                 }
                 Err(source) => source,
             };
@@ -224,7 +122,24 @@ impl Connector {
         Err(Error::RequestKeepsChanging { destination, attempts: ATTEMPTS }.into())
     }
 
-    async fn grant(&self, target: &Target, resolver: &Resolver, wish: &Wish) -> Result<Prepared, ConnectError> {
+    /// What the next connection is made with, by what is decided now.
+    pub(super) async fn ready(&self, target: &Target, prepared: Option<Prepared>) -> Result<Kept, ConnectError> {
+        let ready = match prepared {
+            Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
+                self.blocking(target, move |selector, _| selector.renew(&before)).await?
+            }
+            Some(prepared) => prepared,
+            None => self.blocking(target, |selector, to| selector.prepare(to)).await?,
+        };
+        Ok(self.resolvers.kept(ready, &self.base, self.selector.now()))
+    }
+
+    pub(super) async fn grant(
+        &self,
+        target: &Target,
+        resolver: &Resolver,
+        wish: &Wish,
+    ) -> Result<Prepared, ConnectError> {
         match wish {
             Wish::Select(request) => self.select(target, request).await,
             Wish::Unlock => {
@@ -271,7 +186,7 @@ impl Connector {
     }
 
     /// Runs what may block where it may.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         target: &Target,
         work: impl FnOnce(&Selector, &Target) -> Result<T, Error> + Send + 'static,
@@ -288,25 +203,6 @@ impl Connector {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {timeout:?}"));
         ::tokio::time::timeout(timeout, handshake).await.unwrap_or_else(|_| Err(late()))
     }
-
-    /// The resolver used before, as long as it does; else a new one, with no sessions to resume.
-    fn kept(&self, prepared: Prepared) -> Kept {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.selector.now();
-        let serves = |kept: &&Kept| kept.resolver.prepared().serves(&prepared, now);
-        if let Some(same) = kept.get(prepared.destination()).filter(serves) {
-            return same.clone();
-        }
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        let destination = prepared.destination().clone();
-        let resolver = Resolver::new(prepared);
-        let config = Arc::new(resolver.config(&self.base));
-        let new = Kept { resolver, config };
-        kept.insert(destination, new.clone());
-        new
-    }
 }
 
 impl std::fmt::Debug for Connector {
@@ -315,51 +211,9 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-impl<IO> Connection<IO> {
-    fn new(stream: TlsStream<Traced<Patient<IO>>>, resolver: &Resolver, trace: &Trace) -> Self {
-        let tls = stream.get_ref().1;
-        let alert = LateAlert::default();
-        // A resumed session stands for the identity that began it, without another request
-        let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed) && resolver.was_asked();
-        let asked = resumed || trace.was_asked();
-        let version = tls.protocol_version();
-        let selection = resolver.prepared().selection().filter(|_| asked).cloned();
-        let request = resolver.request().filter(|_| asked).map(|request| CertificateRequest { version, ..request });
-        let answered = request.clone().zip(selection.as_ref().map(|selection| selection.answer.clone()));
-        Self {
-            standing: Standing::new(resolver.prepared().destination().clone(), answered),
-            selection,
-            request,
-            alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
-            version,
-            alert: alert.clone(),
-            stream: Watched { stream, write_error: None, alert },
-        }
-    }
-}
-
-/// A stream on which the server's last word is not lost.
-///
-/// In TLS 1.3 a refusal arrives after the handshake, while the client already writes its request. When the server has
-/// closed by then, writing fails with a broken pipe, and the alert that says why waits unread. So a failed write reads
-/// first, and reports the alert if there is one.
-#[derive(Debug)]
-pub struct Watched<S> {
-    stream: S,
-    write_error: Option<io::ErrorKind>,
-    alert: LateAlert,
-}
-
-impl<S> Watched<S> {
-    /// The stream inside.
-    pub fn get_ref(&self) -> &S {
-        &self.stream
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     /// Reads on after a failed write, until the alert or the end.
-    fn last_word(&mut self, cx: &mut Context<'_>, kind: io::ErrorKind) -> Poll<io::Error> {
+    fn poll_last_word(&mut self, cx: &mut Context<'_>, kind: io::ErrorKind) -> Poll<io::Error> {
         self.write_error = Some(kind);
         let mut scratch = [0; 1024];
         loop {
@@ -375,23 +229,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         }
     }
 
-    fn watch<T>(
+    fn poll_watched<T>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if let Some(kind) = self.write_error {
-            return self.last_word(cx, kind).map(Err);
+            return self.poll_last_word(cx, kind).map(Err);
         }
         match ready!(write(Pin::new(&mut self.stream), cx)) {
-            Err(error) if closed(error.kind()) => self.last_word(cx, error.kind()).map(Err),
+            Err(error) if closed(error.kind()) => self.poll_last_word(cx, error.kind()).map(Err),
             done => Poll::Ready(done),
         }
     }
-}
-
-fn closed(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
@@ -403,44 +253,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.watch(cx, |stream, cx| stream.poll_write(cx, data))
+        self.poll_watched(cx, |stream, cx| stream.poll_write(cx, data))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.watch(cx, |stream, cx| stream.poll_flush(cx))
+        self.poll_watched(cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// A stream on which a handshake hears the server out.
-///
-/// A server that refuses a certificate in TLS 1.2 sends its alert and hangs up, perhaps before the rest of the client's
-/// flight is written. Until the handshake is done, a write that fails so is taken for written: the alert is read next, or
-/// the end, and then the failure is told.
-#[derive(Debug)]
-pub struct Patient<S> {
-    stream: S,
-    shaking: bool,
-    unsent: Option<io::ErrorKind>,
-}
-
-impl<S> Patient<S> {
-    /// The stream inside.
-    pub fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
-    fn written(&mut self, done: io::Result<usize>, whole: usize) -> io::Result<usize> {
-        match done {
-            Err(error) if self.shaking && closed(error.kind()) => {
-                self.unsent = Some(error.kind());
-                Ok(whole)
-            }
-            done => done,
-        }
     }
 }
 
@@ -565,14 +386,15 @@ mod tests {
     fn a_handshake_reads_the_last_word_before_it_hears_of_a_broken_pipe() {
         let runtime = ::tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut stream = Patient { stream: HungUp(b"alert"), shaking: true, unsent: None };
+            let mut stream = Patient::new(HungUp(b"alert"));
             stream.write_all(b"certificate").await.unwrap();
             let mut said = [0; 5];
             stream.read_exact(&mut said).await.unwrap();
             assert_eq!(&said, b"alert");
             assert_eq!(stream.read(&mut said).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 
-            let mut stream = Patient { stream: HungUp(b""), shaking: false, unsent: None };
+            let mut stream = Patient::new(HungUp(b""));
+            stream.relax();
             assert_eq!(stream.write_all(b"request").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         });
     }

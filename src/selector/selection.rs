@@ -195,6 +195,15 @@ impl Prepared {
         self.selection.as_ref()
     }
 
+    /// The name of the identity that goes out in TLS 1.3 only, if it is such a one. Whoever gives rustls a stream that is not
+    /// from [`crate::resolver::Resolver::trace`] has to see to that by the configuration.
+    pub fn demands_tls13(&self) -> Option<&str> {
+        match self.selection.as_ref().map(|selection| &selection.answer) {
+            Some(Answer::Identity(identity)) if self.requires_tls13 => Some(identity.name()),
+            _ => None,
+        }
+    }
+
     /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the
     /// sessions it made.
     ///
@@ -243,5 +252,10 @@ impl Standing {
     /// Of a connection to this destination whose server asked for `answered.0` and was answered with `answered.1`.
     pub fn new(destination: Destination, answered: Option<(CertificateRequest, Answer)>) -> Self {
         Self { destination, answered }
+    }
+
+    /// Where the connection goes.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 }

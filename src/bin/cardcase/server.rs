@@ -9,7 +9,7 @@ use cardcase::request::Destination;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, ProtocolVersion, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::app::App;
 use crate::report::{Code, Failure};
@@ -98,13 +98,4 @@ pub(crate) fn unverified(destination: &Destination, error: &(dyn StdError + 'sta
 /// The failure of a connection nobody refused.
 pub(crate) fn unreachable(destination: &Destination, error: &dyn StdError) -> Failure {
     Failure::new(Code::Failed, format_args!("{destination}: {error}"))
-}
-
-/// `TLSv1.3`, as OpenSSL writes it too.
-pub(crate) fn version_name(version: ProtocolVersion) -> String {
-    match version {
-        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
-        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
-        other => format!("{other:?}"),
-    }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use cardcase::clock::Timestamp;
 use cardcase::connect::server_name;
 use cardcase::decisions::Answer;
+use cardcase::history::version_name;
 use cardcase::matching::Reason;
 use cardcase::request::{CertificateRequest, Destination, Target, split_port};
 use cardcase::resolver::{Resolver, Wish, wish};
@@ -208,7 +209,7 @@ impl Explained<'_> {
         ExplainJson {
             destination: DestinationJson { host: self.destination.host().to_owned(), port: self.destination.port() },
             server_verified: self.seen.unverified.is_none(),
-            tls_version: self.seen.version.map(server::version_name),
+            tls_version: self.seen.version.map(version_name),
             requested: request.is_some(),
             authorities: request
                 .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
@@ -224,8 +225,7 @@ impl Explained<'_> {
 
     fn text(&self) -> String {
         let destination = self.destination;
-        let version =
-            self.seen.version.map_or(String::new(), |version| format!(" in {}", server::version_name(version)));
+        let version = self.seen.version.map_or(String::new(), |version| format!(" in {}", version_name(version)));
         let Some(request) = &self.seen.request else {
             return format!("{destination} does not ask for a client certificate{version}.\n");
         };

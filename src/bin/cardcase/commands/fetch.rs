@@ -10,6 +10,7 @@ use cardcase::certificate::Fingerprint;
 use cardcase::chooser::Refused;
 use cardcase::connect::tokio::{ConnectError, Connection, Connector, LateAlert};
 use cardcase::decisions::{Answer, Mode, Outcome};
+use cardcase::history::version_name;
 use cardcase::identity::Identity;
 use cardcase::refusal::{Refusal, alert, alert_name, refusal};
 use cardcase::request::{CertificateRequest, Credentials, Destination, Target};
@@ -677,7 +678,7 @@ impl<'a> Client<'a> {
     /// History that cannot be written is no reason to fail what went well.
     fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<String>) {
         let selector = self.connector.selector();
-        let version = asked.version.map(server::version_name);
+        let version = asked.version.map(version_name);
         let recorded = selector.record(asked.target.destination(), &asked.selection, outcome, alert, version);
         if let Err(error) = recorded {
             self.app.warn(&format!("this use is not in the history: {error}"));

@@ -1,0 +1,27 @@
+//! What the examples begin with: the user's store, asking nobody, and the system's roots.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use cardcase::selector::Selector;
+use cardcase::session::Session;
+use cardcase::store::Store;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Selects from the user's store what `cardcase remember` or a rule says. A program with a window brings its own
+/// `Chooser`, by `with_chooser`.
+pub(crate) fn selector() -> Result<Arc<Selector>, Box<dyn Error + Send + Sync>> {
+    let store = Store::open(Store::default_path()?, Session::login())?;
+    Ok(Arc::new(Selector::new(Arc::new(store))))
+}
+
+/// Verifies servers by the system's roots.
+pub(crate) fn config(alpn: &[&str]) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(config)
+}

@@ -1,0 +1,69 @@
+//! tonic over connections that answer certificate requests from the store.
+//!
+//! `cargo run --example tonic --features hyper HOST:PORT` asks a server for its health (grpc.health.v1).
+// The tests take the recipe alone
+#![allow(dead_code)]
+
+use std::error::Error;
+use std::sync::Arc;
+
+use cardcase::connect::hyper::Connector;
+use cardcase::connect::tokio::Connector as TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+#[path = "common/mod.rs"]
+mod common;
+
+/// The channel to one server, and a new one when what was decided for it has changed.
+pub(crate) struct Channels {
+    endpoint: Endpoint,
+    connector: Connector,
+    channel: Option<Channel>,
+}
+
+impl Channels {
+    /// To `HOST:PORT`. The connector's configuration names `h2` (ALPN).
+    pub(crate) fn new(connector: Arc<TlsConnector>, to: &str) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        // tonic takes https for its own affair; to the server it says https all the same
+        let endpoint = Endpoint::from_shared(format!("http://{to}"))?.origin(format!("https://{to}").parse()?);
+        Ok(Self { endpoint, connector: Connector::new(connector).always_tls(), channel: None })
+    }
+
+    /// Take it anew for every call.
+    pub(crate) async fn channel(&mut self) -> Result<Channel, Box<dyn Error + Send + Sync>> {
+        if let Some(channel) = &self.channel
+            && self.connector.stands().await?
+        {
+            return Ok(channel.clone());
+        }
+        self.connector = self.connector.renewed();
+        let channel = self.endpoint.connect_with_connector(self.connector.clone()).await?;
+        self.channel = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// What a call failed with; the server's refusal, where it was one.
+    pub(crate) fn explain(&self, error: impl Error + Send + Sync + 'static) -> Box<dyn Error + Send + Sync> {
+        match self.connector.late_alert().and_then(|alert| alert.get()) {
+            Some(alert) => rustls::Error::AlertReceived(alert).into(),
+            None => error.into(),
+        }
+    }
+}
+
+/// A call.
+pub(crate) async fn check(channels: &mut Channels) -> Result<i32, Box<dyn Error + Send + Sync>> {
+    let mut client = HealthClient::new(channels.channel().await?);
+    let health = client.check(HealthCheckRequest::default()).await;
+    Ok(health.map_err(|status| channels.explain(status))?.into_inner().status)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let to = std::env::args().nth(1).ok_or("give HOST:PORT")?;
+    let connector = Arc::new(TlsConnector::new(common::selector()?, common::config(&["h2"])?));
+    println!("{}", check(&mut Channels::new(connector, &to)?).await?);
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! hyper-util: a client, and the connector below it for tonic and whatever else takes one.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use cardcase::{connect::hyper::Client, selector::Selector};
+//! # use http_body_util::Empty;
+//! # use hyper::{Request, body::Bytes};
+//! # async fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new(selector, config);
+//! let request = Request::get("https://intranet.example.com/").body(Empty::<Bytes>::new())?;
+//! let response = client.request(request).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! hyper-util's pool cannot be asked whether a connection may still be used. So a [`Client`] has a pool per destination, and
+//! begins a new one when a connection of it would be opened with another answer now. What goes on over the old one ends
+//! undisturbed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use ::hyper::body::{Body, Incoming};
+use ::hyper::rt::{Read, ReadBufCursor, Write};
+use ::hyper::{Request, Response, Uri};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, ProtocolVersion};
+use tower_service::Service;
+
+use super::connection::record_refusal;
+use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector, LateAlert};
+use crate::error::Error;
+use crate::request::Destination;
+use crate::selector::{Selection, Selector, Standing};
+
+/// What services fail with.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// HTTP/2's name in ALPN (RFC 9113).
+const H2: &[u8] = b"h2";
+
+/// Connections of one pool that are remembered at most; a client begins a new pool then.
+const OPENED: usize = 1024;
+
+/// Opens connections for a client of hyper-util: TLS for `https`, by the connector of tokio, over what `H` opens. Clones
+/// share what they know of their connections.
+#[derive(Clone, Debug)]
+pub struct Connector<H = HttpConnector> {
+    tls: Arc<TlsConnector>,
+    below: H,
+    always_tls: bool,
+    opened: Opened,
+}
+
+/// The connections that were opened through one connector.
+#[derive(Clone, Debug, Default)]
+struct Opened(Arc<Mutex<Vec<One>>>);
+
+/// What is known of one connection.
+#[derive(Clone, Debug)]
+struct One {
+    standing: Standing,
+    sent: Option<Selection>,
+    version: Option<ProtocolVersion>,
+    alert: LateAlert,
+}
+
+impl Opened {
+    /// Those that no alert has ended.
+    fn alive(&self) -> Vec<One> {
+        let mut opened = self.locked();
+        opened.retain(|one| one.alert.get().is_none());
+        opened.clone()
+    }
+
+    /// The one that an alert ended last.
+    fn ended(&self) -> Option<One> {
+        self.locked().iter().rev().find(|one| one.alert.get().is_some()).cloned()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<One>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connector {
+    /// Over TCP connections of hyper-util's.
+    pub fn new(tls: Arc<TlsConnector>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        Self::over(tls, tcp)
+    }
+}
+
+impl<H> Connector<H> {
+    /// Over the connections that another connector opens, such as one that goes through a proxy.
+    pub fn over(tls: Arc<TlsConnector>, below: H) -> Self {
+        Self { tls, below, always_tls: false, opened: Opened::default() }
+    }
+
+    /// Speaks TLS for `http` too: for clients that take `https` for their own affair.
+    pub fn always_tls(self) -> Self {
+        Self { always_tls: true, ..self }
+    }
+
+    /// Whether every connection that was opened through this connector, or its clones, would be opened with the same answer
+    /// now. When it would not, no more requests may go out over them: make a new channel, with a [`Self::renewed`]
+    /// connector. Reads the store, on tokio's blocking threads.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn stands(&self) -> Result<bool, Error> {
+        let (selector, opened) = (self.tls.selector().clone(), self.opened.alive());
+        if opened.is_empty() {
+            return Ok(true);
+        }
+        let stand = move || {
+            if opened.len() > OPENED {
+                return Ok(false);
+            }
+            for One { standing, .. } in &opened {
+                if !selector.stands(standing, standing.destination())? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        // A runtime that is being shut down answers nobody
+        ::tokio::task::spawn_blocking(stand).await.unwrap_or(Ok(false))
+    }
+
+    /// The same connector, for a pool that has no connections yet.
+    pub fn renewed(&self) -> Self
+    where
+        H: Clone,
+    {
+        Self { opened: Opened::default(), ..self.clone() }
+    }
+
+    /// The alert that ended a connection after its handshake, as a refusal does in TLS 1.3. HTTP libraries lose it.
+    pub fn late_alert(&self) -> Option<LateAlert> {
+        self.opened.ended().map(|one| one.alert)
+    }
+}
+
+impl<H> Service<Uri> for Connector<H>
+where
+    H: Service<Uri> + Clone + Send + 'static,
+    H::Response: Read + Write + Unpin + Send,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    type Response = Stream<H::Response>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // The connector below is waited for when it is called, which may be twice
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Self { tls, below, always_tls, opened } = self.clone();
+        Box::pin(async move {
+            if !always_tls && uri.scheme_str() == Some("http") {
+                return Ok(Stream::Plain(dial(below, uri).await?));
+            }
+            let destination = destination(&uri)?;
+            let again = move || {
+                let (below, uri) = (below.clone(), uri.clone());
+                async { dial(below, uri).await.map(TokioIo::new).map_err(io::Error::other) }
+            };
+            let connected = match tls.connect(&destination, again).await {
+                Ok(connected) => connected,
+                Err(error) => return Err(refused(tls, destination, error).await),
+            };
+            let TlsConnection { stream, standing, selection: sent, version, alpn, alert, .. } = connected;
+            opened.locked().push(One { standing, sent, version, alert });
+            Ok(Stream::Tls { stream: TokioIo::new(Box::new(stream)), is_h2: alpn.as_deref() == Some(H2) })
+        })
+    }
+}
+
+/// The error, and a refusal is recorded.
+async fn refused(tls: Arc<TlsConnector>, to: Destination, error: ConnectError) -> BoxError {
+    let record = move || {
+        error.record_refusal(tls.selector(), &to);
+        error
+    };
+    ::tokio::task::spawn_blocking(record).await.map_or_else(BoxError::from, BoxError::from)
+}
+
+async fn dial<H: Service<Uri>>(mut below: H, uri: Uri) -> Result<H::Response, BoxError>
+where
+    H::Error: Into<BoxError>,
+{
+    poll_fn(|cx| below.poll_ready(cx)).await.map_err(Into::into)?;
+    below.call(uri).await.map_err(Into::into)
+}
+
+fn destination(uri: &Uri) -> Result<Destination, Error> {
+    let port = uri.port_u16().unwrap_or(Destination::DEFAULT_PORT);
+    Destination::new(uri.host().unwrap_or_default(), port)
+}
+
+/// A connection for hyper.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Stream<IO> {
+    /// Of an `http` URL.
+    Plain(IO),
+    /// Of an `https` URL.
+    #[non_exhaustive]
+    Tls {
+        /// What goes through it.
+        stream: TokioIo<Box<TlsStream<IO>>>,
+        /// Whether HTTP/2 was agreed on.
+        is_h2: bool,
+    },
+}
+
+/// The TLS session of a [`Stream`].
+pub type TlsStream<IO> =
+    super::Watched<tokio_rustls::client::TlsStream<crate::trace::Traced<super::Patient<TokioIo<IO>>>>>;
+
+impl<IO> Connection for Stream<IO> {
+    fn connected(&self) -> Connected {
+        match self {
+            Self::Tls { is_h2: true, .. } => Connected::new().negotiated_h2(),
+            _ => Connected::new(),
+        }
+    }
+}
+
+impl<IO: Read + Write + Unpin> Read for Stream<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls { stream, .. } => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl<IO: Read + Write + Unpin> Write for Stream<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Tls { stream, .. } => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls { stream, .. } => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls { stream, .. } => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A pool of connections to one destination, and the connector that opened them.
+type Pool<H, B> = (Connector<H>, legacy::Client<Connector<H>, B>);
+
+/// A client of hyper-util, by HTTP/1.1 and HTTP/2, whose connections do not outlive what was decided. It follows no
+/// redirects.
+pub struct Client<B, H = HttpConnector> {
+    connector: Connector<H>,
+    pools: Mutex<HashMap<String, Pool<H, B>>>,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The request failed. [`refusal`](crate::refusal::refusal) tells whether the server refused the identity.
+    #[error(transparent)]
+    Request(#[from] legacy::Error),
+    /// The server ended the connection by an alert, after the handshake. [`refusal`](crate::refusal::refusal) tells whether
+    /// it refused the identity.
+    #[error("{alert}")]
+    Alert {
+        /// The alert.
+        #[source]
+        alert: rustls::Error,
+        /// What became of the request.
+        request: legacy::Error,
+    },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl<B: Body + Unpin + Send + 'static> Client<B>
+where
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    /// A client that takes everything but the client certificate from `base`: roots and versions. Without protocols (ALPN)
+    /// it has HTTP/2 and HTTP/1.1.
+    pub fn new(selector: Arc<Selector>, mut base: ClientConfig) -> Self {
+        if base.alpn_protocols.is_empty() {
+            base.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+        }
+        Self::with_connector(Connector::new(Arc::new(TlsConnector::new(selector, base))))
+    }
+}
+
+impl<B, H> Client<B, H>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Read + Write + Unpin + Send + 'static,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    /// A client over this connector.
+    pub fn with_connector(connector: Connector<H>) -> Self {
+        Self { connector, pools: Mutex::default() }
+    }
+
+    /// Sends a request with an absolute URI, over a connection that would be opened with the same answer now.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn request(&self, request: Request<B>) -> Result<Response<Incoming>, RequestError> {
+        let (connector, pool) = self.pool(request.uri()).await?;
+        let request = match pool.request(request).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        let Some((one, alert)) = connector.opened.ended().and_then(|one| one.alert.get().map(|alert| (one, alert)))
+        else {
+            return Err(request.into());
+        };
+        self.forget(&connector);
+        let selector = connector.tls.selector().clone();
+        let record = move || {
+            let One { standing, sent, version, alert } = one;
+            record_refusal(&selector, standing.destination(), sent.as_ref(), alert.refusal(), version);
+        };
+        // A runtime that is being shut down writes nothing any more
+        let _ = ::tokio::task::spawn_blocking(record).await;
+        Err(RequestError::Alert { alert: rustls::Error::AlertReceived(alert), request })
+    }
+
+    /// The pool of a destination, as long as its connections stand; else a new one.
+    async fn pool(&self, uri: &Uri) -> Result<Pool<H, B>, Error> {
+        let place =
+            format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |to| to.as_str()));
+        let before = self.locked().get(&place).cloned();
+        if let Some((connector, pool)) = before
+            && connector.stands().await?
+        {
+            return Ok((connector, pool));
+        }
+        let connector = self.connector.renewed();
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        let pool = builder.pool_timer(TokioTimer::new()).build(connector.clone());
+        self.locked().insert(place, (connector.clone(), pool.clone()));
+        Ok((connector, pool))
+    }
+
+    fn forget(&self, connector: &Connector<H>) {
+        self.locked().retain(|_, (known, _)| !Arc::ptr_eq(&known.opened.0, &connector.opened.0));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Pool<H, B>>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B, H: fmt::Debug> fmt::Debug for Client<B, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("connector", &self.connector).finish_non_exhaustive()
+    }
+}

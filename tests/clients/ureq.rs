@@ -1,0 +1,77 @@
+//! ureq.
+
+use cardcase::connect::ureq::Connector;
+use ureq::{Agent, Proxy};
+
+use crate::scenarios;
+use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
+use crate::world::{Client, Peer, World};
+
+fn serve(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
+    Box::new(world.http(tls, ask))
+}
+
+fn ureq(world: &World) -> Client {
+    let agent = Connector::new(world.selector.clone(), world.config(&[])).agent();
+    Box::new(move |to| {
+        agent.get(format!("https://{to}/")).call()?.body_mut().read_to_vec()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn it_answers_as_decided() {
+    for tls in BOTH_VERSIONS {
+        scenarios::answers_as_decided(ureq, serve, tls);
+    }
+}
+
+#[test]
+fn it_tells_a_refusal() {
+    for tls in BOTH_VERSIONS {
+        scenarios::tells_a_refusal(ureq, tls);
+    }
+}
+
+#[test]
+fn requests_share_a_connection() {
+    let world = World::new();
+    let server = world.http(Tls::V1_3, Ask::Optional);
+    world.remember(&server, Some(world.alice));
+    let mut client = ureq(&world);
+    for _ in 0..3 {
+        client(&server.destination()).unwrap();
+    }
+    assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
+}
+
+/// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
+#[test]
+fn a_proxy_has_an_identity_of_its_own() {
+    for tls in BOTH_VERSIONS {
+        let world = World::new();
+        let (proxy, server, _) = world.scene.behind_a_proxy(tls);
+        world.remember_at(&format!("127.0.0.1:{}", proxy.port()), Some(world.alice));
+        world.remember(&server, Some(world.bob));
+        let through = Proxy::new(&proxy.url_at("127.0.0.1", "")).unwrap();
+        let config = Agent::config_builder().proxy(Some(through)).build();
+        let agent = Connector::new(world.selector.clone(), world.config(&[])).agent_with(config);
+        agent.get(server.url()).call().unwrap();
+        assert_eq!(proxy.chains()[0][0], world.alice.to_string(), "{tls:?}");
+        assert_eq!(server.came(), [Some(world.bob.to_string())], "{tls:?}");
+    }
+}
+
+#[test]
+fn it_unlocks() {
+    for tls in BOTH_VERSIONS {
+        scenarios::unlocks(ureq, serve, tls);
+    }
+}
+
+#[test]
+fn it_forgets_what_was_refused() {
+    for tls in BOTH_VERSIONS {
+        scenarios::forgets_what_was_refused(ureq, tls);
+    }
+}
