@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Common;
 use crate::output::plain;
+use crate::program::ProgramChooser;
 use crate::report::{BROKEN_POLICY, Failure};
 use crate::terminal;
 
@@ -77,10 +78,13 @@ impl App {
         self.common.mode.map_or(String::new(), |mode| format!(" --mode {mode}"))
     }
 
-    /// A selector that asks at the terminal, unless nobody is to be asked.
+    /// A selector that asks a program or at the terminal, unless nobody is to be asked.
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
-        let chooser: Arc<dyn Chooser> =
-            if self.can_ask() { Arc::new(terminal::TerminalChooser) } else { Arc::new(NoChooser) };
+        let chooser: Arc<dyn Chooser> = match &self.common.chooser {
+            Some(program) if !self.common.batch => Arc::new(ProgramChooser::new(program.clone())),
+            None if self.can_ask() => Arc::new(terminal::TerminalChooser),
+            _ => Arc::new(NoChooser),
+        };
         let selector = Selector::new(self.store()?.clone()).with_policies(self.policies());
         let selector = match self.common.mode {
             Some(mode) => selector.with_mode(mode),
@@ -115,6 +119,12 @@ impl App {
         })
     }
 
+    /// Whether a person, or whoever stands for one, can be asked which identity to send.
+    pub(crate) fn can_choose(&self) -> bool {
+        !self.common.batch && (self.common.chooser.is_some() || self.can_ask())
+    }
+
+    /// Whether a person can be asked at the terminal.
     pub(crate) fn can_ask(&self) -> bool {
         !self.common.batch && terminal::is_there()
     }
@@ -148,12 +158,22 @@ impl App {
     }
 
     pub(crate) fn warn(&self, message: &str) {
-        eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
+        warn(message);
     }
 
     pub(crate) fn note(&self, message: &str) {
-        eprint_line(&format!("cardcase: {}", plain(message)));
+        note(message);
     }
+}
+
+/// Says what a person should know.
+pub(crate) fn warn(message: &str) {
+    eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
+}
+
+/// Says what has happened.
+pub(crate) fn note(message: &str) {
+    eprint_line(&format!("cardcase: {}", plain(message)));
 }
 
 /// stderr may be closed; there is no one to tell then.

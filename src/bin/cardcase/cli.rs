@@ -32,6 +32,9 @@ pub(crate) struct Common {
     /// Never ask; where an answer is needed, exit with 4
     #[arg(long, global = true, env = "CARDCASE_BATCH", value_parser = FalseyValueParser::new())]
     pub(crate) batch: bool,
+    /// Ask this program, instead of a person at the terminal, which identity to send
+    #[arg(long, global = true, value_name = "PROGRAM", env = "CARDCASE_CHOOSER", hide_env_values = true)]
+    pub(crate) chooser: Option<PathBuf>,
     /// Read the primary password from this file; '-' is stdin
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_PRIMARY_PASSWORD_FILE", hide_env_values = true)]
     pub(crate) primary_password_file: Option<PathBuf>,

@@ -8,11 +8,13 @@ mod exchange;
 mod hardening;
 mod message;
 mod output;
+mod program;
 mod progress;
 mod report;
 mod server;
 mod sink;
 mod terminal;
+mod undo;
 
 use std::process::ExitCode;
 
@@ -34,14 +36,14 @@ fn main() -> ExitCode {
         }
     }
     terminal::restore_on_signals();
-    let may_ask = !common.batch;
+    let may_ask_here = !common.batch && common.chooser.is_none();
     let app = App::new(common);
     if let Err(error) = private {
         app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
     }
     match run(&app, command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if may_ask && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
+        Err(failure) if may_ask_here && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
             report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))
         }
         Err(failure) => report(&failure),

@@ -11,7 +11,10 @@ use cardcase::decisions::Decision;
 use cardcase::history::Use;
 use cardcase::identity::Identity;
 use cardcase::name::is_unprintable;
+use cardcase::request::Destination;
+use cardcase::rsa_pss;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use rustls::SignatureScheme;
 use serde::Serialize;
 
 use crate::report::{Code, Failure};
@@ -130,6 +133,40 @@ impl IdentityJson {
             emails: certificate.emails().to_vec(),
         }
     }
+}
+
+/// Where a certificate would go.
+#[derive(Serialize)]
+pub(crate) struct DestinationJson {
+    host: String,
+    port: u16,
+}
+
+impl DestinationJson {
+    pub(crate) fn new(destination: &Destination) -> Self {
+        Self { host: destination.host().to_owned(), port: destination.port() }
+    }
+}
+
+/// The names of IANA's TLS SignatureScheme registry.
+pub(crate) fn scheme_names(schemes: &[SignatureScheme]) -> Vec<String> {
+    let name = |scheme: &SignatureScheme| match *scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256".to_owned(),
+        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384".to_owned(),
+        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512".to_owned(),
+        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256".to_owned(),
+        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384".to_owned(),
+        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA256 => "rsa_pss_pss_sha256".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA384 => "rsa_pss_pss_sha384".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA512 => "rsa_pss_pss_sha512".to_owned(),
+        SignatureScheme::ECDSA_SHA1_Legacy => "ecdsa_sha1".to_owned(),
+        other => match (other.as_str(), u16::from(other)) {
+            (Some(name), _) => name.to_ascii_lowercase(),
+            (None, number) => format!("0x{number:04x}"),
+        },
+    };
+    schemes.iter().map(name).collect()
 }
 
 /// A certificate of a chain, or an authority.

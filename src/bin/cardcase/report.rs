@@ -89,7 +89,7 @@ fn code(error: &Error) -> Code {
         | Error::Mode { .. }
         | Error::Name { .. }
         | Error::Rule { .. } => Code::Usage,
-        Error::NobodyToAsk { .. } | Error::VaultLocked => Code::NobodyToAsk,
+        Error::NobodyToAsk { .. } | Error::ChooserFailed { .. } | Error::VaultLocked => Code::NobodyToAsk,
         Error::Aborted { .. } => Code::Interrupted,
         _ => Code::Failed,
     }
@@ -112,6 +112,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotARenewal { .. } => "if it is meant all the same: cardcase remember HOST ID",
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
+        Error::ChooserFailed { .. } => "mend that program, or decide beforehand: cardcase remember HOST ID",
         Error::VaultLocked => "give the password in a file: --primary-password-file FILE",
         Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
             "import the identity again from its file, after: cardcase remove ID"

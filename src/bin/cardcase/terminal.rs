@@ -35,6 +35,7 @@ use crate::app::eprint_line;
 use crate::output::{days_from, plain};
 use crate::progress;
 use crate::report::{Code, Failure};
+use crate::undo;
 
 /// Authorities of a request shown by name; the rest is counted.
 const AUTHORITIES_SHOWN: usize = 3;
@@ -75,6 +76,7 @@ pub(crate) fn restore_on_signals() {
         let Some(signal) = signals.forever().next() else { return };
         restore();
         progress::clear();
+        undo::all();
         std::process::exit(match signal {
             SIGINT => Code::Interrupted as i32,
             // The terminal has gone, and with it whoever was asked

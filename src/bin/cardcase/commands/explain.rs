@@ -13,7 +13,6 @@ use cardcase::decisions::Answer;
 use cardcase::matching::Reason;
 use cardcase::request::{CertificateRequest, Destination, Target, split_port};
 use cardcase::resolver::{Resolver, Wish, wish};
-use cardcase::rsa_pss;
 use cardcase::selector::{Assessed, Foreseen, Selection, Selector, Source, WhyAsked};
 use cardcase::trace::Traced;
 use rustls::{ClientConnection, ProtocolVersion};
@@ -22,7 +21,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::Explain;
 use crate::dial::TIMEOUT;
-use crate::output::{days_from, plain, print, print_json, table};
+use crate::output::{DestinationJson, days_from, plain, print, print_json, scheme_names, table};
 use crate::report::{Code, Failure};
 use crate::server;
 
@@ -42,12 +41,6 @@ struct ExplainJson {
     signature_schemes: Vec<String>,
     identities: Vec<AssessedJson>,
     answer: AnswerJson,
-}
-
-#[derive(Serialize)]
-struct DestinationJson {
-    host: String,
-    port: u16,
 }
 
 #[derive(Serialize)]
@@ -206,13 +199,13 @@ impl Explained<'_> {
         };
         let answer = self.answer();
         ExplainJson {
-            destination: DestinationJson { host: self.destination.host().to_owned(), port: self.destination.port() },
+            destination: DestinationJson::new(self.destination),
             server_verified: self.seen.unverified.is_none(),
             tls_version: self.seen.version.map(server::version_name),
             requested: request.is_some(),
             authorities: request
                 .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
-            signature_schemes: request.map_or(Vec::new(), scheme_names),
+            signature_schemes: request.map_or(Vec::new(), |request| scheme_names(&request.schemes)),
             identities: self.assessed.iter().map(identity).collect(),
             answer: AnswerJson {
                 source,
@@ -231,7 +224,7 @@ impl Explained<'_> {
         };
         let mut out = format!("{destination} asks for a client certificate{version}.\n");
         out.push_str(&authorities(request));
-        out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(request).join(", ")));
+        out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(&request.schemes).join(", ")));
         if self.assessed.is_empty() {
             out.push_str("The store has no identities: cardcase import FILE.p12\n");
         } else {
@@ -361,25 +354,4 @@ fn notes(assessed: &Assessed) -> Vec<String> {
         notes.push(rule.clone());
     }
     notes
-}
-
-/// The names of IANA's TLS SignatureScheme registry.
-fn scheme_names(request: &CertificateRequest) -> Vec<String> {
-    let name = |scheme: &rustls::SignatureScheme| match *scheme {
-        rustls::SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256".to_owned(),
-        rustls::SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384".to_owned(),
-        rustls::SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512".to_owned(),
-        rustls::SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256".to_owned(),
-        rustls::SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384".to_owned(),
-        rustls::SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512".to_owned(),
-        rsa_pss::RSA_PSS_PSS_SHA256 => "rsa_pss_pss_sha256".to_owned(),
-        rsa_pss::RSA_PSS_PSS_SHA384 => "rsa_pss_pss_sha384".to_owned(),
-        rsa_pss::RSA_PSS_PSS_SHA512 => "rsa_pss_pss_sha512".to_owned(),
-        rustls::SignatureScheme::ECDSA_SHA1_Legacy => "ecdsa_sha1".to_owned(),
-        other => match (other.as_str(), u16::from(other)) {
-            (Some(name), _) => name.to_ascii_lowercase(),
-            (None, number) => format!("0x{number:04x}"),
-        },
-    };
-    request.schemes.iter().map(name).collect()
 }
