@@ -22,6 +22,7 @@ pub mod scene;
 pub mod screen;
 pub mod server;
 pub mod terminal;
+pub mod tunnel;
 pub mod verdict;
 
 use sha2::{Digest, Sha256};

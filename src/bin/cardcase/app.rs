@@ -129,6 +129,11 @@ impl App {
         !self.common.batch && terminal::is_there()
     }
 
+    /// The directory that goes away at logout, for what must not outlive that.
+    pub(crate) fn runtime_directory(&self) -> Result<PathBuf, Failure> {
+        Ok(Session::login().directory()?.to_owned())
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::now()
     }

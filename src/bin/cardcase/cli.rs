@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cardcase::settings::Mode;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 /// A browser's client-certificate store for everything that is not a browser.
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Request a URL, with a client certificate where the server asks for one
     Fetch(Fetch),
+    /// Let clients without TLS reach a server: plain on a socket here, TLS with a client certificate out
+    Tunnel(Tunnel),
     /// Let CA certificates verify servers
     Trust(Trust),
     /// List the CA certificates
@@ -354,6 +356,32 @@ pub(crate) enum Credentials {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TlsLibrary {
     Rustls,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tunnel {
+    /// The server, by the name its certificate is verified for; the port is 443 when it is left out
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) destination: String,
+    /// A Unix socket that only you can use, or a port of loopback, which everyone on this machine can: unix:PATH,
+    /// 127.0.0.1:PORT or [::1]:PORT [default: a socket in the runtime directory]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Connect to HOST2:PORT2 where HOST1:PORT1 is meant; an empty part stands for any, or the same
+    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
+    pub(crate) connect_to: Vec<String>,
+    /// Go through this proxy, [http://|https://]HOST[:PORT]
+    #[arg(short = 'x', long, value_name = "PROXY")]
+    pub(crate) proxy: Option<String>,
+    /// A protocol to offer by ALPN, such as h2; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) alpn: Vec<String>,
+    /// Use this identity, whatever is remembered
+    #[arg(long = "as", value_name = "ID")]
+    pub(crate) identity: Option<String>,
 }
 
 #[derive(Debug, Args)]

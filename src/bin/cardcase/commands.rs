@@ -19,3 +19,4 @@ pub(crate) mod renew;
 pub(crate) mod rules;
 pub(crate) mod show;
 pub(crate) mod trust;
+pub(crate) mod tunnel;

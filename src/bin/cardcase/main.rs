@@ -1,15 +1,18 @@
 //! The `cardcase` command.
 
+mod account;
 mod app;
 mod cli;
 mod commands;
 mod dial;
 mod exchange;
 mod hardening;
+mod listen;
 mod message;
 mod output;
 mod program;
 mod progress;
+mod relay;
 mod report;
 mod server;
 mod sink;
@@ -19,7 +22,6 @@ mod undo;
 use std::process::ExitCode;
 
 use clap::Parser;
-use console::style;
 
 use app::App;
 use cli::{Cli, Color, Command};
@@ -66,6 +68,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::MinTls(args) => commands::min_tls::run(app, &args),
         Command::Explain(args) => commands::explain::run(app, &args),
         Command::Fetch(args) => commands::fetch::run(app, &args),
+        Command::Tunnel(args) => commands::tunnel::run(app, &args),
         Command::Trust(args) => commands::trust::run(app, &args),
         Command::Authorities => commands::authorities::run(app),
         Command::History(args) => commands::history::run(app, &args),
@@ -75,10 +78,6 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    let message = output::plain(&failure.message);
-    app::eprint_line(&format!("cardcase: {}: {message}", style("error").for_stderr().red().bold()));
-    for hint in &failure.hints {
-        app::eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), output::plain(hint)));
-    }
+    failure.tell();
     ExitCode::from(failure.code as u8)
 }
