@@ -32,11 +32,12 @@ pub(crate) struct App {
     pub(crate) common: Common,
     store: OnceCell<Arc<Store>>,
     stdin_taken: Cell<bool>,
+    terminal_left_alone: Cell<bool>,
 }
 
 impl App {
     pub(crate) fn new(common: Common) -> Self {
-        Self { common, store: OnceCell::new(), stdin_taken: Cell::new(false) }
+        Self { common, store: OnceCell::new(), stdin_taken: Cell::new(false), terminal_left_alone: Cell::new(false) }
     }
 
     /// The store, opened at the first call.
@@ -124,9 +125,14 @@ impl App {
         !self.common.batch && (self.common.chooser.is_some() || self.can_ask())
     }
 
+    /// From now on nobody is asked at the terminal: it is another program's.
+    pub(crate) fn leave_the_terminal_alone(&self) {
+        self.terminal_left_alone.set(true);
+    }
+
     /// Whether a person can be asked at the terminal.
     pub(crate) fn can_ask(&self) -> bool {
-        !self.common.batch && terminal::is_there()
+        !self.common.batch && !self.terminal_left_alone.get() && terminal::is_there()
     }
 
     /// The directory that goes away at logout, for what must not outlive that.

@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Fetch(Fetch),
     /// Let clients without TLS reach a server: plain on a socket here, TLS with a client certificate out
     Tunnel(Tunnel),
+    /// Give an identity to a program that makes its TLS connections itself; its private key leaves the store
+    Credential(Credential),
     /// Let CA certificates verify servers
     Trust(Trust),
     /// List the CA certificates
@@ -382,6 +384,35 @@ pub(crate) struct Tunnel {
     /// Use this identity, whatever is remembered
     #[arg(long = "as", value_name = "ID")]
     pub(crate) identity: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Credential {
+    /// Who takes it: kubectl, as its exec plugin; git or curl, as options that name a file in the runtime directory
+    #[arg(required_unless_present = "forget")]
+    pub(crate) program: Option<CredentialProgram>,
+    /// The server; kubectl tells it, where it is set up with provideClusterInfo
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) destination: Option<String>,
+    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Connect to this address instead, to see what the server asks for
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) connect: Option<String>,
+    /// Give this identity, whatever is remembered
+    #[arg(long = "as", value_name = "ID")]
+    pub(crate) identity: Option<String>,
+    /// Remove all files with private keys that were made for git and curl
+    #[arg(long, conflicts_with = "program")]
+    pub(crate) forget: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CredentialProgram {
+    Kubectl,
+    Git,
+    Curl,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod authorities;
 pub(crate) mod config;
+pub(crate) mod credential;
 pub(crate) mod decisions;
 pub(crate) mod explain;
 pub(crate) mod export;

@@ -10,6 +10,7 @@ mod hardening;
 mod listen;
 mod message;
 mod output;
+mod probe;
 mod program;
 mod progress;
 mod relay;
@@ -69,6 +70,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Explain(args) => commands::explain::run(app, &args),
         Command::Fetch(args) => commands::fetch::run(app, &args),
         Command::Tunnel(args) => commands::tunnel::run(app, &args),
+        Command::Credential(args) => commands::credential::run(app, &args),
         Command::Trust(args) => commands::trust::run(app, &args),
         Command::Authorities => commands::authorities::run(app),
         Command::History(args) => commands::history::run(app, &args),

@@ -16,6 +16,7 @@ use cardcase::rsa_pss;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use rustls::SignatureScheme;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::report::{Code, Failure};
 
@@ -75,6 +76,23 @@ pub(crate) fn plain(text: &str) -> String {
             escaped.into_iter().flatten().chain(itself)
         })
         .collect()
+}
+
+/// RFC 7468. It may be a private key.
+pub(crate) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let text = Zeroizing::new(BASE64.encode(der));
+    // Room for all of it, so that nothing is left where it was moved from
+    let mut lines = Zeroizing::new(String::with_capacity(text.len() + text.len() / 64 + 2 * label.len() + 64));
+    lines.push_str(&format!("-----BEGIN {label}-----\n"));
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        lines.push_str(line);
+        lines.push('\n');
+        rest = after;
+    }
+    lines.push_str(&format!("-----END {label}-----\n"));
+    lines
 }
 
 /// "in 12 days", "today", "3 days ago".
