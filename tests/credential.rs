@@ -66,7 +66,7 @@ fn curl_sends_the_selected_identity_with_its_chain() {
     assert_eq!((&used["identity"], &used["outcome"]), (&json!(alice.fingerprint()), &json!("unknown")));
 
     scene.machine.run("credential --forget").expect(0).says(&["removed 1 file"]);
-    assert_eq!(key_files(&scene), [PathBuf::new(); 0]);
+    assert!(key_files(&scene).is_empty());
     scene.machine.run("credential --forget").expect(3);
 }
 
@@ -267,7 +267,7 @@ fn kubectl_gets_an_exec_credential() {
         assert_is_credential_of(&outcome.json(), &alice, scene.machine.dir(), version);
         assert_eq!(outcome.stderr, "", "kubectl shows it at every call");
     }
-    assert_eq!(key_files(&scene), [PathBuf::new(); 0], "nothing is written");
+    assert!(key_files(&scene).is_empty(), "nothing is written");
     server.assert_nothing_came("the plugin only looks");
 
     // Verified by another name than that of the address, and decided about by that
@@ -347,5 +347,5 @@ fn what_was_changed_behind_cardcase_gives_no_key() {
     let outcome =
         credential(&scene, &["curl", &server.destination()]).run().expect(1).says(&["not authentic", "accept"]);
     assert_eq!(outcome.text(), "");
-    assert_eq!(key_files(&scene), [PathBuf::new(); 0]);
+    assert!(key_files(&scene).is_empty());
 }

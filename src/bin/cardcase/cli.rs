@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use cardcase::settings::Mode;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
 
 /// A browser's client-certificate store for everything that is not a browser.
 ///
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Write an identity to a PKCS#12 file, with its private key and its chain
     Export(Export),
+    /// Give an identity another name
+    Rename(Rename),
     /// Remove identities, with the decisions on them
     Remove(Remove),
     /// List what is remembered
@@ -90,6 +93,10 @@ pub(crate) enum Command {
     Tunnel(Tunnel),
     /// Give an identity to a program that makes its TLS connections itself; its private key leaves the store
     Credential(Credential),
+    /// Print a shell's completions
+    Completions(Completions),
+    /// Write manual pages
+    Man(Man),
     /// Let CA certificates verify servers
     Trust(Trust),
     /// List the CA certificates
@@ -153,6 +160,14 @@ pub(crate) struct Export {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rename {
+    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) id: String,
+    /// What to call it from now on
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -413,6 +428,19 @@ pub(crate) enum CredentialProgram {
     Kubectl,
     Git,
     Curl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell's
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where to write them: cardcase.1, and one for each command
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

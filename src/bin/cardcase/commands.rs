@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod authorities;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod credential;
 pub(crate) mod decisions;
@@ -12,10 +13,12 @@ pub(crate) mod forget;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod man;
 pub(crate) mod min_tls;
 pub(crate) mod password;
 pub(crate) mod remember;
 pub(crate) mod remove;
+pub(crate) mod rename;
 pub(crate) mod renew;
 pub(crate) mod rules;
 pub(crate) mod show;
