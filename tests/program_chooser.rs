@@ -201,6 +201,9 @@ fn it_is_not_asked_with_batch_nor_about_what_is_decided() {
     question.scene.remember("localhost", &question.alice.fingerprint());
     fetch(&question, &server, &chooser).run().expect(0);
     assert!(!Path::new(&format!("{}.asked", chooser.display())).exists(), "it was asked");
+    // An empty name is none
+    question.scene.machine.run("forget localhost").expect(0);
+    fetch(&question, &server, Path::new("")).run().expect(4).says(&["nobody can be asked"]);
     assert_eq!(server.chains(), [question.alice.sent_chain()]);
 }
 

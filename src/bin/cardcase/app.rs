@@ -81,8 +81,8 @@ impl App {
 
     /// A selector that asks a program or at the terminal, unless nobody is to be asked.
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
-        let chooser: Arc<dyn Chooser> = match &self.common.chooser {
-            Some(program) if !self.common.batch => Arc::new(ProgramChooser::new(program.clone())),
+        let chooser: Arc<dyn Chooser> = match self.common.chooser() {
+            Some(program) if !self.common.batch => Arc::new(ProgramChooser::new(program.to_owned())),
             None if self.can_ask() => Arc::new(terminal::TerminalChooser),
             _ => Arc::new(NoChooser),
         };
@@ -122,7 +122,7 @@ impl App {
 
     /// Whether a person, or whoever stands for one, can be asked which identity to send.
     pub(crate) fn can_choose(&self) -> bool {
-        !self.common.batch && (self.common.chooser.is_some() || self.can_ask())
+        !self.common.batch && (self.common.chooser().is_some() || self.can_ask())
     }
 
     /// From now on nobody is asked at the terminal: it is another program's.

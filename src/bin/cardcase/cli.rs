@@ -1,9 +1,10 @@
 //! The command line, as clap reads it. What each command does stands in `commands/`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use cardcase::settings::Mode;
-use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser, OsStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
@@ -34,8 +35,8 @@ pub(crate) struct Common {
     #[arg(long, global = true, env = "CARDCASE_BATCH", value_parser = FalseyValueParser::new())]
     pub(crate) batch: bool,
     /// Ask this program, instead of a person at the terminal, which identity to send
-    #[arg(long, global = true, value_name = "PROGRAM", env = "CARDCASE_CHOOSER", hide_env_values = true)]
-    pub(crate) chooser: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "PROGRAM", env = "CARDCASE_CHOOSER", hide_env_values = true, value_parser = OsStringValueParser::new())]
+    chooser: Option<OsString>,
     /// Read the primary password from this file; '-' is stdin
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_PRIMARY_PASSWORD_FILE", hide_env_values = true)]
     pub(crate) primary_password_file: Option<PathBuf>,
@@ -48,6 +49,13 @@ pub(crate) struct Common {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
+}
+
+impl Common {
+    /// The program to ask; an empty name is none, so that a shell can take away what its environment says.
+    pub(crate) fn chooser(&self) -> Option<&Path> {
+        self.chooser.as_deref().filter(|name| !name.is_empty()).map(Path::new)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         }
     }
     terminal::restore_on_signals();
-    let may_ask_here = !common.batch && common.chooser.is_none();
+    let may_ask_here = !common.batch && common.chooser().is_none();
     let app = App::new(common);
     if let Err(error) = private {
         app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
