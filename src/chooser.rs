@@ -88,6 +88,8 @@ pub enum Reply {
     Abort,
     /// There is nobody to answer: store nothing, send nothing.
     Nobody,
+    /// Asking went wrong, and the chooser has told why: store nothing, send nothing.
+    Failed,
 }
 
 /// Asks a person, or whoever stands for one.

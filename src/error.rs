@@ -287,6 +287,12 @@ pub enum Error {
         /// Where a certificate was asked for.
         destination: String,
     },
+    /// An answer was needed, and asking for it went wrong. Nothing was stored and nothing sent.
+    #[error("the chooser gave no answer: nothing was remembered, and nothing sent to {destination}")]
+    ChooserFailed {
+        /// Where a certificate was asked for.
+        destination: String,
+    },
     /// An answer was needed, and nobody can be asked. Nothing was stored and nothing sent.
     #[error("{destination} asks for a client certificate, {}, and nobody can be asked", .remembered.as_ref().map_or("nothing is remembered for it".to_owned(), |unfit| format!("what is remembered does not do ({unfit})")))]
     NobodyToAsk {

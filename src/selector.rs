@@ -133,7 +133,7 @@ impl Selector {
     /// as that takes: not for an asynchronous executor's thread.
     ///
     /// # Errors
-    /// [`Error::Aborted`] and [`Error::NobodyToAsk`]: nothing was stored, and nothing may be sent. [`Error::Denied`] when a
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent. [`Error::Denied`] when a
     /// rule forbids meanwhile what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
         self.select_noting(&target.into(), request, || ())
@@ -309,7 +309,7 @@ impl Selector {
     /// one of them or none; nothing is stored and nothing sent.
     ///
     /// # Errors
-    /// [`Error::Aborted`], [`Error::NobodyToAsk`], and those of reading.
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of reading.
     pub fn select_client_certificates(
         &self,
         types: &[CertificateType],
@@ -341,6 +341,7 @@ impl Selector {
             Reply::None { .. } => Ok(Vec::new()),
             Reply::Abort => Err(aborted(destination)),
             Reply::Nobody => Err(Error::NobodyToAsk { destination: destination.to_string(), remembered: None }),
+            Reply::Failed => Err(unanswered(destination)),
         }
     }
 
@@ -511,6 +512,7 @@ impl Selector {
                 return Err(aborted(destination));
             }
             Reply::Nobody => return Err(considered.nobody()),
+            Reply::Failed => return Err(unanswered(destination)),
         };
         Ok((answer, if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime }))
     }
@@ -584,6 +586,10 @@ impl fmt::Debug for Selector {
 
 fn aborted(destination: &Destination) -> Error {
     Error::Aborted { destination: destination.to_string() }
+}
+
+fn unanswered(destination: &Destination) -> Error {
+    Error::ChooserFailed { destination: destination.to_string() }
 }
 
 /// What answers every request of a server, whatever is remembered: credentials are omitted, or a rule denies every identity.

@@ -93,11 +93,12 @@ impl Session {
         Ok(hexadecimal(&random))
     }
 
-    /// Where the turns of asking are kept ([`crate::turn`]), and the socket of the agent.
+    /// The directory, made now if it is not there: for what must not outlive the session, and that nobody else may enter. The
+    /// turns of asking ([`crate::turn`]) are kept there, and the socket of the agent.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
-    pub(crate) fn directory(&self) -> Result<&Path, Error> {
+    pub fn directory(&self) -> Result<&Path, Error> {
         self.prepare_directory()?;
         Ok(&self.directory)
     }

@@ -337,6 +337,22 @@ impl Store {
         })
     }
 
+    /// Gives an identity another name. Its private key is bound to the name, so the vault has to be open.
+    ///
+    /// # Errors
+    /// [`Error::Name`] when the name is another identity's, or none that may be given; [`Error::VaultLocked`],
+    /// [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
+    pub fn rename(&self, identity: Fingerprint, name: &str) -> Result<(), Error> {
+        check_name(name, 1)?;
+        self.transact_open(|db, vault| {
+            let key = known_key(db, identity)?;
+            if key.row.name != name && !is_free(db, name)? {
+                return Err(as_rusqlite(taken(name)));
+            }
+            rewrite_key(db, vault, &key, KeyRow { name: name.to_owned(), ..key.row.clone() })
+        })
+    }
+
     /// Removes identities, with the decisions on them. All of them or none.
     ///
     /// # Errors
@@ -656,10 +672,7 @@ fn insert_identity(
     let name = match name {
         None => free_name(db, &default_name(new))?,
         Some(given) if is_free(db, given)? => given.to_owned(),
-        Some(given) => {
-            let taken = Error::Name { name: given.to_owned(), reason: "another identity has it".to_owned() };
-            return Err(as_rusqlite(taken));
-        }
+        Some(given) => return Err(as_rusqlite(taken(given))),
     };
     let row = KeyRow { id: next_id(db)?, fingerprint: certificate.fingerprint(), name, requires_tls13: false };
     let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
@@ -727,6 +740,10 @@ fn check_name(name: &str, identities: usize) -> Result<(), Error> {
 }
 
 /// `remember HOST none` means no identity.
+fn taken(name: &str) -> Error {
+    Error::Name { name: name.to_owned(), reason: "another identity has it".to_owned() }
+}
+
 fn is_reserved(name: &str) -> bool {
     name.is_empty() || name.eq_ignore_ascii_case("none")
 }

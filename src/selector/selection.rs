@@ -11,7 +11,6 @@ use crate::chooser::Unfit;
 use crate::clock::Timestamp;
 use crate::decisions::Answer;
 use crate::error::Error;
-#[cfg(feature = "openssl")]
 use crate::identity::PrivateKey;
 use crate::matching::is_valid_at;
 use crate::request::{CertificateRequest, Destination, Target};
@@ -166,11 +165,10 @@ impl GuardedKey {
         self.sealed == now.sealed && (self.conditions == now.conditions || now.check().is_ok())
     }
 
-    /// The key itself, for a TLS library that signs on its own; only if its public half is that of `certificate`.
+    /// The key in the clear; only if its public half is that of `certificate`.
     ///
     /// # Errors
     /// Those of [`Self::check`], [`Vault::open`] and [`PrivateKey::check_fits`].
-    #[cfg(feature = "openssl")]
     pub(crate) fn private_key(&self, certificate: &Certificate) -> Result<PrivateKey, Error> {
         self.check()?;
         let key = self.vault.open(&self.sealed)?;
@@ -202,6 +200,36 @@ impl Prepared {
             Some(Answer::Identity(identity)) if self.requires_tls13 => Some(identity.name()),
             _ => None,
         }
+    }
+
+    /// The private key of the selected identity, in the clear, for a program that makes the handshake by itself; `None` where
+    /// no identity is selected. It is checked as for a signature: what selected it is authentic, and its public half is that
+    /// of the certificate. Where the key goes from here, no decision is looked at any more.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::SealedKey`], [`Error::KeyMismatch`], [`Error::UnusableKey`].
+    pub fn private_key(&self) -> Result<Option<PrivateKey>, Error> {
+        let (Some(Answer::Identity(identity)), Some(key)) =
+            (self.selection().map(|selected| &selected.answer), &self.key)
+        else {
+            return Ok(None);
+        };
+        key.private_key(identity.certificate()).map(Some)
+    }
+
+    /// What goes out of the selected identity: its certificate, then the intermediates above it; nothing where none is
+    /// selected.
+    pub fn certificates(&self) -> Vec<Certificate> {
+        let Some(Answer::Identity(identity)) = self.selection().map(|selected| &selected.answer) else {
+            return Vec::new();
+        };
+        let chain = self.authorities.chain(identity.certificate(), None);
+        std::iter::once(identity.certificate()).chain(chain.intermediates()).cloned().collect()
+    }
+
+    /// Whether the selected identity goes out in TLS 1.3 only.
+    pub fn requires_tls13(&self) -> bool {
+        self.requires_tls13
     }
 
     /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the

@@ -25,6 +25,7 @@ pub mod scene;
 pub mod screen;
 pub mod server;
 pub mod terminal;
+pub mod tunnel;
 pub mod typed;
 pub mod verdict;
 

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::cli::Common;
 use crate::output::plain;
 use crate::pinentry::Pinentry;
+use crate::program::ProgramChooser;
 use crate::report::{BROKEN_POLICY, Failure};
 use crate::terminal;
 use crate::tty::Tty;
@@ -35,11 +36,12 @@ pub(crate) struct App {
     pub(crate) common: Common,
     store: OnceCell<Arc<Store>>,
     stdin_taken: Cell<bool>,
+    terminal_left_alone: Cell<bool>,
 }
 
 impl App {
     pub(crate) fn new(common: Common) -> Self {
-        Self { common, store: OnceCell::new(), stdin_taken: Cell::new(false) }
+        Self { common, store: OnceCell::new(), stdin_taken: Cell::new(false), terminal_left_alone: Cell::new(false) }
     }
 
     /// The store, opened at the first call.
@@ -88,10 +90,13 @@ impl App {
         self.common.mode.map_or(String::new(), |mode| format!(" --mode {mode}"))
     }
 
-    /// A selector that asks at the terminal, unless nobody is to be asked.
+    /// A selector that asks a program or at the terminal, unless nobody is to be asked.
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
-        let chooser: Arc<dyn Chooser> =
-            if self.can_ask() { Arc::new(terminal::TerminalChooser) } else { Arc::new(NoChooser) };
+        let chooser: Arc<dyn Chooser> = match self.common.chooser() {
+            Some(program) if !self.common.batch => Arc::new(ProgramChooser::new(program.to_owned())),
+            None if self.can_ask() => Arc::new(terminal::TerminalChooser),
+            _ => Arc::new(NoChooser),
+        };
         let selector = Selector::new(self.store()?.clone()).with_policies(self.policies());
         let selector = match self.common.mode {
             Some(mode) => selector.with_mode(mode),
@@ -168,8 +173,24 @@ impl App {
         }
     }
 
+    /// Whether a person, or whoever stands for one, can be asked which identity to send.
+    pub(crate) fn can_choose(&self) -> bool {
+        !self.common.batch && (self.common.chooser().is_some() || self.can_ask())
+    }
+
+    /// From now on nobody is asked at the terminal: it is another program's.
+    pub(crate) fn leave_the_terminal_alone(&self) {
+        self.terminal_left_alone.set(true);
+    }
+
+    /// Whether a person can be asked at the terminal.
     pub(crate) fn can_ask(&self) -> bool {
-        !self.common.batch && terminal::is_there()
+        !self.common.batch && !self.terminal_left_alone.get() && terminal::is_there()
+    }
+
+    /// The directory that goes away at logout, for what must not outlive that.
+    pub(crate) fn runtime_directory(&self) -> Result<PathBuf, Failure> {
+        Ok(Session::login().directory()?.to_owned())
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -201,7 +222,7 @@ impl App {
     }
 
     pub(crate) fn warn(&self, message: &str) {
-        eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
+        warn(message);
     }
 
     pub(crate) fn hint(&self, message: &str) {
@@ -209,8 +230,18 @@ impl App {
     }
 
     pub(crate) fn note(&self, message: &str) {
-        eprint_line(&format!("cardcase: {}", plain(message)));
+        note(message);
     }
+}
+
+/// Says what a person should know.
+pub(crate) fn warn(message: &str) {
+    eprint_line(&format!("cardcase: {}: {}", style("warning").for_stderr().yellow(), plain(message)));
+}
+
+/// Says what has happened.
+pub(crate) fn note(message: &str) {
+    eprint_line(&format!("cardcase: {}", plain(message)));
 }
 
 /// stderr may be closed; there is no one to tell then.

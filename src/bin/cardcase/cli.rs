@@ -1,11 +1,13 @@
 //! The command line, as clap reads it. What each command does stands in `commands/`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cardcase::settings::Mode;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser, OsStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
 
 /// A browser's client-certificate store for everything that is not a browser.
 ///
@@ -33,6 +35,9 @@ pub(crate) struct Common {
     /// Never ask; where an answer is needed, exit with 4
     #[arg(long, global = true, env = "CARDCASE_BATCH", value_parser = FalseyValueParser::new())]
     pub(crate) batch: bool,
+    /// Ask this program, instead of a person at the terminal, which identity to send
+    #[arg(long, global = true, value_name = "PROGRAM", env = "CARDCASE_CHOOSER", hide_env_values = true, value_parser = OsStringValueParser::new())]
+    chooser: Option<OsString>,
     /// Read the primary password from this file; '-' is stdin
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_PRIMARY_PASSWORD_FILE", hide_env_values = true)]
     pub(crate) primary_password_file: Option<PathBuf>,
@@ -45,6 +50,13 @@ pub(crate) struct Common {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
+}
+
+impl Common {
+    /// The program to ask; an empty name is none, so that a shell can take away what its environment says.
+    pub(crate) fn chooser(&self) -> Option<&Path> {
+        self.chooser.as_deref().filter(|name| !name.is_empty()).map(Path::new)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,6 +76,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Write an identity to a PKCS#12 file, with its private key and its chain
     Export(Export),
+    /// Give an identity another name
+    Rename(Rename),
     /// Remove identities, with the decisions on them
     Remove(Remove),
     /// List what is remembered
@@ -84,6 +98,14 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Request a URL, with a client certificate where the server asks for one
     Fetch(Fetch),
+    /// Let clients without TLS reach a server: plain on a socket here, TLS with a client certificate out
+    Tunnel(Tunnel),
+    /// Give an identity to a program that makes its TLS connections itself; its private key leaves the store
+    Credential(Credential),
+    /// Print a shell's completions
+    Completions(Completions),
+    /// Write manual pages
+    Man(Man),
     /// Let CA certificates verify servers
     Trust(Trust),
     /// List the CA certificates
@@ -154,6 +176,14 @@ pub(crate) struct Export {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rename {
+    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) id: String,
+    /// What to call it from now on
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -359,6 +389,74 @@ pub(crate) enum Credentials {
 pub(crate) enum TlsLibrary {
     Rustls,
     Openssl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tunnel {
+    /// The server, by the name its certificate is verified for; the port is 443 when it is left out
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) destination: String,
+    /// A Unix socket that only you can use, or a port of loopback, which everyone on this machine can: unix:PATH,
+    /// 127.0.0.1:PORT or [::1]:PORT [default: a socket in the runtime directory]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Connect to HOST2:PORT2 where HOST1:PORT1 is meant; an empty part stands for any, or the same
+    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
+    pub(crate) connect_to: Vec<String>,
+    /// Go through this proxy, [http://|https://]HOST[:PORT]
+    #[arg(short = 'x', long, value_name = "PROXY")]
+    pub(crate) proxy: Option<String>,
+    /// A protocol to offer by ALPN, such as h2; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) alpn: Vec<String>,
+    /// Use this identity, whatever is remembered
+    #[arg(long = "as", value_name = "ID")]
+    pub(crate) identity: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Credential {
+    /// Who takes it: kubectl, as its exec plugin; git or curl, as options that name a file in the runtime directory
+    #[arg(required_unless_present = "forget")]
+    pub(crate) program: Option<CredentialProgram>,
+    /// The server; kubectl tells it, where it is set up with provideClusterInfo
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) destination: Option<String>,
+    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Connect to this address instead, to see what the server asks for
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) connect: Option<String>,
+    /// Give this identity, whatever is remembered
+    #[arg(long = "as", value_name = "ID")]
+    pub(crate) identity: Option<String>,
+    /// Remove all files with private keys that were made for git and curl
+    #[arg(long, conflicts_with = "program")]
+    pub(crate) forget: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CredentialProgram {
+    Kubectl,
+    Git,
+    Curl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell's
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where to write them: cardcase.1, and one for each command
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The `cardcase` command.
 
+mod account;
 mod app;
 mod assuan;
 #[cfg_attr(not(feature = "openssl"), path = "by_openssl/absent.rs")]
@@ -12,21 +13,25 @@ mod dial;
 mod exchange;
 mod hardening;
 mod late;
+mod listen;
 mod message;
 mod new_password;
 mod output;
 mod pinentry;
+mod probe;
+mod program;
 mod progress;
+mod relay;
 mod report;
 mod server;
 mod sink;
 mod terminal;
 mod tty;
+mod undo;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use console::style;
 
 use app::App;
 use cli::{Cli, Color, Command};
@@ -46,14 +51,14 @@ fn main() -> ExitCode {
     if !matches!(command, Command::Agent) {
         terminal::restore_on_signals();
     }
-    let may_ask = !common.batch;
+    let may_ask_here = !common.batch && common.chooser().is_none();
     let app = App::new(common);
     if let Err(error) = private {
         app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
     }
     match run(&app, command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if may_ask && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
+        Err(failure) if may_ask_here && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
             report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))
         }
         Err(failure) => report(&failure),
@@ -66,6 +71,9 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::List(args) => commands::list::run(app, &args),
         Command::Show(args) => commands::show::run(app, &args),
         Command::Export(args) => commands::export::run(app, &args),
+        Command::Rename(args) => commands::rename::run(app, &args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
         Command::Remove(args) => commands::remove::run(app, &args),
         Command::Decisions => commands::decisions::run(app),
         Command::Remember(args) => commands::remember::run(app, &args),
@@ -76,6 +84,8 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::MinTls(args) => commands::min_tls::run(app, &args),
         Command::Explain(args) => commands::explain::run(app, &args),
         Command::Fetch(args) => commands::fetch::run(app, &args),
+        Command::Tunnel(args) => commands::tunnel::run(app, &args),
+        Command::Credential(args) => commands::credential::run(app, &args),
         Command::Trust(args) => commands::trust::run(app, &args),
         Command::Authorities => commands::authorities::run(app),
         Command::History(args) => commands::history::run(app, &args),
@@ -88,10 +98,6 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    let message = output::plain(&failure.message);
-    app::eprint_line(&format!("cardcase: {}: {message}", style("error").for_stderr().red().bold()));
-    for hint in &failure.hints {
-        app::eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), output::plain(hint)));
-    }
+    failure.tell();
     ExitCode::from(failure.code as u8)
 }

@@ -11,8 +11,12 @@ use cardcase::decisions::Decision;
 use cardcase::history::Use;
 use cardcase::identity::Identity;
 use cardcase::name::is_unprintable;
+use cardcase::request::Destination;
+use cardcase::rsa_pss;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use rustls::SignatureScheme;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::report::{Code, Failure};
 
@@ -74,6 +78,23 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// RFC 7468. It may be a private key.
+pub(crate) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let text = Zeroizing::new(BASE64.encode(der));
+    // Room for all of it, so that nothing is left where it was moved from
+    let mut lines = Zeroizing::new(String::with_capacity(text.len() + text.len() / 64 + 2 * label.len() + 64));
+    lines.push_str(&format!("-----BEGIN {label}-----\n"));
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        lines.push_str(line);
+        lines.push('\n');
+        rest = after;
+    }
+    lines.push_str(&format!("-----END {label}-----\n"));
+    lines
+}
+
 /// "in 12 days", "today", "3 days ago".
 pub(crate) fn days_from(now: Timestamp, then: Timestamp) -> String {
     match now.days_until(then) {
@@ -130,6 +151,40 @@ impl IdentityJson {
             emails: certificate.emails().to_vec(),
         }
     }
+}
+
+/// Where a certificate would go.
+#[derive(Serialize)]
+pub(crate) struct DestinationJson {
+    host: String,
+    port: u16,
+}
+
+impl DestinationJson {
+    pub(crate) fn new(destination: &Destination) -> Self {
+        Self { host: destination.host().to_owned(), port: destination.port() }
+    }
+}
+
+/// The names of IANA's TLS SignatureScheme registry.
+pub(crate) fn scheme_names(schemes: &[SignatureScheme]) -> Vec<String> {
+    let name = |scheme: &SignatureScheme| match *scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256".to_owned(),
+        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384".to_owned(),
+        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512".to_owned(),
+        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256".to_owned(),
+        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384".to_owned(),
+        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA256 => "rsa_pss_pss_sha256".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA384 => "rsa_pss_pss_sha384".to_owned(),
+        rsa_pss::RSA_PSS_PSS_SHA512 => "rsa_pss_pss_sha512".to_owned(),
+        SignatureScheme::ECDSA_SHA1_Legacy => "ecdsa_sha1".to_owned(),
+        other => match (other.as_str(), u16::from(other)) {
+            (Some(name), _) => name.to_ascii_lowercase(),
+            (None, number) => format!("0x{number:04x}"),
+        },
+    };
+    schemes.iter().map(name).collect()
 }
 
 /// A certificate of a chain, or an authority.

@@ -5,6 +5,10 @@ use std::fmt;
 use std::path::Path;
 
 use cardcase::{Error, pkcs12};
+use console::style;
+
+use crate::app::eprint_line;
+use crate::output::plain;
 
 /// The exit codes of docs/cli.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub(crate) enum Code {
 /// What follows from a file of the administrator's that cannot be used.
 pub(crate) const BROKEN_POLICY: &str = "the administrator's rules; nothing is selected until it is repaired";
 
-/// A failure: printed in one place only, `main`.
+/// A failure: told in one place only, `main`; or by a command that goes on, such as `tunnel`.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
@@ -45,6 +49,14 @@ impl Failure {
         let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
         self.message = format!("{name}: {}", self.message);
         self
+    }
+
+    /// Says it to a person.
+    pub(crate) fn tell(&self) {
+        eprint_line(&format!("cardcase: {}: {}", style("error").for_stderr().red().bold(), plain(&self.message)));
+        for hint in &self.hints {
+            eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(hint)));
+        }
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
@@ -89,7 +101,9 @@ fn code(error: &Error) -> Code {
         | Error::Mode { .. }
         | Error::Name { .. }
         | Error::Rule { .. } => Code::Usage,
-        Error::NobodyToAsk { .. } | Error::VaultLocked | Error::CannotAsk { .. } => Code::NobodyToAsk,
+        Error::NobodyToAsk { .. } | Error::ChooserFailed { .. } | Error::VaultLocked | Error::CannotAsk { .. } => {
+            Code::NobodyToAsk
+        }
         Error::Aborted { .. } | Error::Declined => Code::Interrupted,
         _ => Code::Failed,
     }
@@ -112,6 +126,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotARenewal { .. } => "if it is meant all the same: cardcase remember HOST ID",
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
         Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
+        Error::ChooserFailed { .. } => "mend that program, or decide beforehand: cardcase remember HOST ID",
         Error::PasswordChanged => "if it is still to be changed: cardcase password",
         Error::VaultLocked | Error::CannotAsk { .. } => {
             "unlock it beforehand (cardcase unlock), or give the password in a file: --primary-password-file FILE"

@@ -20,12 +20,23 @@ const MAX_FILE: u64 = 16 << 20;
 /// A TLS configuration without client certificates, which verifies servers by the system's roots or those of `cacert`,
 /// and by the trusted authorities of the store.
 pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, Failure> {
+    let given = match cacert {
+        Some(path) => Some(read_certificates(app, path)?),
+        None => None,
+    };
+    config_with(app, given.as_deref()).map_err(|failure| match cacert {
+        Some(path) => failure.of_file(path),
+        None => failure,
+    })
+}
+
+/// The same with these certificates instead of a file's.
+pub(crate) fn config_with(app: &App, authorities: Option<&[Certificate]>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
-    match cacert {
-        Some(path) => {
-            for certificate in read_certificates(app, path)? {
-                let added = roots.add(der(&certificate));
-                added.map_err(|error| Failure::new(Code::Failed, error).of_file(path))?;
+    match authorities {
+        Some(given) => {
+            for certificate in given {
+                roots.add(der(certificate)).map_err(|error| Failure::new(Code::Failed, error))?;
             }
         }
         // What the system trusts and webpki cannot read is of no use here, and no reason to fail
@@ -61,15 +72,19 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
 
 /// The certificates of a file, PEM or DER.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
-    let bytes = app.read(path, MAX_FILE)?;
-    let failed = |error: &dyn StdError| Failure::new(Code::Failed, error).of_file(path);
+    parse_certificates(&app.read(path, MAX_FILE)?).map_err(|failure| failure.of_file(path))
+}
+
+/// The certificates in the bytes of a file.
+pub(crate) fn parse_certificates(bytes: &[u8]) -> Result<Vec<Certificate>, Failure> {
+    let failed = |error: &dyn StdError| Failure::new(Code::Failed, error);
     let ders: Vec<CertificateDer<'static>> = if bytes.first() == Some(&0x30) {
         vec![CertificateDer::from(bytes.to_vec())]
     } else {
-        CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| failed(&error))?
+        CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|error| failed(&error))?
     };
     if ders.is_empty() {
-        let none = Failure::new(Code::Failed, "there is no certificate in it").of_file(path);
+        let none = Failure::new(Code::Failed, "there is no certificate in it");
         return Err(none.hint("it has to be a PEM file ('-----BEGIN CERTIFICATE-----') or one DER certificate"));
     }
     ders.iter().map(|der| Certificate::from_der(der.to_vec()).map_err(|error| failed(&error))).collect()

@@ -37,6 +37,7 @@ use crate::output::{days_from, plain};
 use crate::progress;
 use crate::report::{Code, Failure};
 use crate::tty::Tty;
+use crate::undo;
 
 /// Authorities of a request shown by name; the rest is counted.
 const AUTHORITIES_SHOWN: usize = 3;
@@ -83,6 +84,7 @@ pub(crate) fn restore_on_signals() {
         assuan::stop();
         restore();
         progress::clear();
+        undo::all();
         std::process::exit(match signal {
             SIGINT => Code::Interrupted as i32,
             // The terminal has gone, and with it whoever was asked

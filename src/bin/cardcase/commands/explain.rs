@@ -1,30 +1,20 @@
 //! `cardcase explain`
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io::{self, ErrorKind};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::time::Instant;
 
 use cardcase::clock::Timestamp;
-use cardcase::connect::server_name;
 use cardcase::decisions::Answer;
 use cardcase::history::version_name;
 use cardcase::matching::Reason;
-use cardcase::request::{CertificateRequest, Destination, Target, split_port};
-use cardcase::resolver::{Resolver, Wish, wish};
-use cardcase::rsa_pss;
-use cardcase::selector::{Assessed, Foreseen, Selection, Selector, Source, WhyAsked};
-use cardcase::trace::Traced;
-use rustls::{ClientConnection, ProtocolVersion};
+use cardcase::request::{CertificateRequest, Destination, Target};
+use cardcase::selector::{Assessed, Foreseen, Selection, Source, WhyAsked};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Explain;
-use crate::dial::TIMEOUT;
-use crate::output::{days_from, plain, print, print_json, table};
-use crate::report::{Code, Failure};
+use crate::output::{DestinationJson, days_from, plain, print, print_json, scheme_names, table};
+use crate::probe::{Seen, look};
+use crate::report::Failure;
 use crate::server;
 
 /// Authorities of a request that people are shown.
@@ -46,12 +36,6 @@ struct ExplainJson {
 }
 
 #[derive(Serialize)]
-struct DestinationJson {
-    host: String,
-    port: u16,
-}
-
-#[derive(Serialize)]
 struct AssessedJson {
     fingerprint: String,
     name: String,
@@ -66,13 +50,6 @@ struct AnswerJson {
     identity: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
-}
-
-/// What one handshake, ended before anything of ours was sent, tells of a server.
-struct Seen {
-    request: Option<CertificateRequest>,
-    version: Option<ProtocolVersion>,
-    unverified: Option<Failure>,
 }
 
 /// A server, what it asked for, and what would answer it.
@@ -90,7 +67,8 @@ struct Explained<'a> {
 pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     let target = target(&args.destination)?;
     let selector = app.selector()?;
-    let seen = look(app, args, target.destination(), &selector)?;
+    let config = server::config(app, args.cacert.as_deref())?;
+    let seen = look(&config, args.connect.as_deref(), target.destination(), &selector)?;
     let (assessed, foreseen) = match &seen.request {
         Some(request) => (selector.assess(&target, request)?, Some(selector.foresee(&target, request)?)),
         None => (Vec::new(), None),
@@ -115,76 +93,6 @@ fn target(text: &str) -> Result<Target, Failure> {
     })
 }
 
-/// Goes through the handshake as far as the signature that would prove an identity.
-fn look(app: &App, args: &Explain, destination: &Destination, selector: &Selector) -> Result<Seen, Failure> {
-    let config = server::config(app, args.cacert.as_deref())?;
-    let resolver = Resolver::new(selector.undecided(destination)?);
-    let mut tls = ClientConnection::new(Arc::new(resolver.config(&config)), server_name(destination)?)
-        .map_err(|error| Failure::new(Code::Failed, error))?;
-    let mut socket = resolver.trace(dial(args, destination).map_err(|error| server::unreachable(destination, &error))?);
-    let ended = handshake(&mut tls, &mut socket);
-    let version = tls.protocol_version();
-    let seen = |request: Option<CertificateRequest>, unverified| Seen {
-        request: request.map(|request| CertificateRequest { version, ..request }),
-        version,
-        unverified,
-    };
-    let Err(error) = ended else { return Ok(seen(resolver.request(), None)) };
-    if let Some(Wish::Select(request)) = wish(&error) {
-        return Ok(seen(Some(request.clone()), None));
-    }
-    match server::unverified(destination, &error) {
-        Some(failure) => Ok(seen(resolver.request(), Some(failure))),
-        None => Err(server::unreachable(destination, &error)),
-    }
-}
-
-/// One step at a time, so that a server which sends a byte now and then does not hold it up for ever.
-fn handshake(tls: &mut ClientConnection, socket: &mut Traced<TcpStream>) -> io::Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
-    while tls.is_handshaking() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake within 30 s"));
-        }
-        socket.get_ref().set_read_timeout(Some(left))?;
-        while tls.wants_write() {
-            tls.write_tls(socket)?;
-        }
-        if tls.is_handshaking() && tls.read_tls(socket)? == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        tls.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-    }
-    Ok(())
-}
-
-fn parse_address(text: &str) -> io::Result<Destination> {
-    let wrong =
-        |reason: &dyn fmt::Display| io::Error::new(ErrorKind::InvalidInput, format!("--connect {text}: {reason}"));
-    match split_port(text) {
-        Ok((host, Some(port))) => Destination::new(host, port).map_err(|error| wrong(&error)),
-        _ => Err(wrong(&"it has the form ADDR:PORT")),
-    }
-}
-
-fn dial(args: &Explain, destination: &Destination) -> io::Result<TcpStream> {
-    let address = args.connect.as_deref().map(parse_address).transpose()?;
-    let address = address.as_ref().unwrap_or(destination);
-    let (host, port) = (address.host(), address.port());
-    let mut last = io::Error::new(ErrorKind::NotFound, format!("{host} has no address"));
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, TIMEOUT) {
-            Ok(socket) => {
-                socket.set_write_timeout(Some(TIMEOUT))?;
-                return Ok(socket);
-            }
-            Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
-        }
-    }
-    Err(last)
-}
-
 impl Explained<'_> {
     /// `None` when a person would be asked.
     fn answer(&self) -> Option<&Selection> {
@@ -207,13 +115,13 @@ impl Explained<'_> {
         };
         let answer = self.answer();
         ExplainJson {
-            destination: DestinationJson { host: self.destination.host().to_owned(), port: self.destination.port() },
+            destination: DestinationJson::new(self.destination),
             server_verified: self.seen.unverified.is_none(),
             tls_version: self.seen.version.map(version_name),
             requested: request.is_some(),
             authorities: request
                 .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
-            signature_schemes: request.map_or(Vec::new(), scheme_names),
+            signature_schemes: request.map_or(Vec::new(), |request| scheme_names(&request.schemes)),
             identities: self.assessed.iter().map(identity).collect(),
             answer: AnswerJson {
                 source,
@@ -231,7 +139,7 @@ impl Explained<'_> {
         };
         let mut out = format!("{destination} asks for a client certificate{version}.\n");
         out.push_str(&authorities(request));
-        out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(request).join(", ")));
+        out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(&request.schemes).join(", ")));
         if self.assessed.is_empty() {
             out.push_str("The store has no identities: cardcase import FILE.p12\n");
         } else {
@@ -361,25 +269,4 @@ fn notes(assessed: &Assessed) -> Vec<String> {
         notes.push(rule.clone());
     }
     notes
-}
-
-/// The names of IANA's TLS SignatureScheme registry.
-fn scheme_names(request: &CertificateRequest) -> Vec<String> {
-    let name = |scheme: &rustls::SignatureScheme| match *scheme {
-        rustls::SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256".to_owned(),
-        rustls::SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384".to_owned(),
-        rustls::SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512".to_owned(),
-        rustls::SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256".to_owned(),
-        rustls::SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384".to_owned(),
-        rustls::SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512".to_owned(),
-        rsa_pss::RSA_PSS_PSS_SHA256 => "rsa_pss_pss_sha256".to_owned(),
-        rsa_pss::RSA_PSS_PSS_SHA384 => "rsa_pss_pss_sha384".to_owned(),
-        rsa_pss::RSA_PSS_PSS_SHA512 => "rsa_pss_pss_sha512".to_owned(),
-        rustls::SignatureScheme::ECDSA_SHA1_Legacy => "ecdsa_sha1".to_owned(),
-        other => match (other.as_str(), u16::from(other)) {
-            (Some(name), _) => name.to_ascii_lowercase(),
-            (None, number) => format!("0x{number:04x}"),
-        },
-    };
-    request.schemes.iter().map(name).collect()
 }

@@ -307,7 +307,7 @@ impl<'a> Client<'a> {
             Source::Rule => asked.selection.answer != Answer::None,
             _ => false,
         };
-        let Some(request) = asked.request.clone().filter(|_| chosen_by_us && self.app.can_ask()) else {
+        let Some(request) = asked.request.clone().filter(|_| chosen_by_us && self.app.can_choose()) else {
             return Ok(false);
         };
         let (selector, target) = (self.connector.selector().clone(), asked.target.clone());
@@ -325,7 +325,11 @@ impl<'a> Client<'a> {
                 self.chosen.borrow_mut().insert(prepared.destination().clone(), prepared);
                 Ok(true)
             }
-            Err(cardcase::Error::Aborted { .. } | cardcase::Error::NobodyToAsk { .. }) => Ok(false),
+            Err(
+                cardcase::Error::Aborted { .. }
+                | cardcase::Error::NobodyToAsk { .. }
+                | cardcase::Error::ChooserFailed { .. },
+            ) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

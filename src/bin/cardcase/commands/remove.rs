@@ -4,6 +4,7 @@ use cardcase::identity::Identity;
 
 use crate::app::App;
 use crate::cli::Remove;
+use crate::commands::credential;
 use crate::report::{Code, Failure};
 use crate::terminal;
 
@@ -32,5 +33,6 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
         }
     }
     let fingerprints: Vec<_> = identities.iter().map(Identity::fingerprint).collect();
-    Ok(store.remove(&fingerprints)?)
+    store.remove(&fingerprints)?;
+    fingerprints.into_iter().try_for_each(|fingerprint| credential::forget_one(app, fingerprint))
 }

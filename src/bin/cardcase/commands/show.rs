@@ -1,7 +1,5 @@
 //! `cardcase show`
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::certificate::Certificate;
 use cardcase::clock::Timestamp;
 use cardcase::decisions::Decision;
@@ -13,7 +11,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::Show;
 use crate::commands::rules::{RuleJson, all as all_rules};
-use crate::output::{CertificateJson, DecisionJson, IdentityJson, UseJson, days_from, plain, print, print_json};
+use crate::output::{CertificateJson, DecisionJson, IdentityJson, UseJson, days_from, pem, plain, print, print_json};
 use crate::report::Failure;
 
 #[derive(Serialize)]
@@ -37,7 +35,12 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     let certificates: Vec<&Certificate> =
         std::iter::once(identity.certificate()).chain(chain.authorities.iter().map(|ca| &ca.certificate)).collect();
     if args.pem {
-        return print(&certificates.iter().map(|certificate| pem(certificate.der())).collect::<String>());
+        return print(
+            &certificates
+                .iter()
+                .map(|certificate| pem("CERTIFICATE", certificate.der()).to_string())
+                .collect::<String>(),
+        );
     }
     let mut decisions = store.decisions()?;
     decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
@@ -116,18 +119,4 @@ fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {
 
 fn fact(label: &str, value: &str) -> String {
     format!("{label:<11}{}\n", plain(value))
-}
-
-/// RFC 7468.
-fn pem(der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let mut lines = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        lines.push_str(line);
-        lines.push('\n');
-        rest = after;
-    }
-    lines + "-----END CERTIFICATE-----\n"
 }

@@ -1,0 +1,12 @@
+//! `cardcase rename`
+
+use crate::app::App;
+use crate::cli::Rename;
+use crate::report::Failure;
+
+pub(crate) fn run(app: &App, args: &Rename) -> Result<(), Failure> {
+    let identity = app.store()?.find_identity(&args.id)?;
+    app.unlocked_store()?.rename(identity.fingerprint(), &args.name)?;
+    app.note(&format!("{:?} is called {:?} from now on", identity.name(), args.name));
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! `cardcase tunnel`
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardcase::connect::tokio::{ConnectError, Connection, Connector};
+use cardcase::decisions::Outcome;
+use cardcase::identity::Identity;
+use cardcase::refusal::{alert, alert_name, refusal};
+use cardcase::request::{Destination, Target};
+use serde::Serialize;
+
+use crate::account::Account;
+use crate::app::{App, warn};
+use crate::cli;
+use crate::dial::{self, BoxStream, Detour, Proxy};
+use crate::exchange::HTTP_1_1;
+use crate::listen::{Address, Listener};
+use crate::output::{DestinationJson, print, print_json};
+use crate::relay::{End, relay};
+use crate::report::{Code, Failure, quoted};
+use crate::server;
+
+/// After a connection could not be taken, as when too many files are open.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+#[derive(Serialize)]
+struct TunnelJson {
+    listen: String,
+    destination: DestinationJson,
+}
+
+pub(crate) fn run(app: &App, args: &cli::Tunnel) -> Result<(), Failure> {
+    let destination: Destination = args.destination.parse()?;
+    let address = match &args.listen {
+        Some(text) => Address::parse(text)?,
+        None => Address::Unix(app.runtime_directory()?.join(format!("tunnel-{destination}"))),
+    };
+    let tunnel = Arc::new(Tunnel::new(app, args, destination)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Code::Failed, error))?;
+    runtime.block_on(async {
+        let listener = Listener::open(&address).await?;
+        announce(app, &listener.address()?, tunnel.account.destination())?;
+        serve(&listener, &tunnel).await
+    })
+}
+
+fn announce(app: &App, address: &Address, destination: &Destination) -> Result<(), Failure> {
+    match address {
+        Address::Tcp(at) => {
+            app.warn(&format!("every user of this machine can use your identity at {destination} through {at}"))
+        }
+        Address::Unix(path) => {
+            app.note(&format!("for example: curl --unix-socket {} http://{destination}/", quoted(path)));
+        }
+    }
+    match app.common.json {
+        true => print_json(&TunnelJson { listen: address.to_string(), destination: DestinationJson::new(destination) }),
+        false => print(&format!("{address}\n")),
+    }
+}
+
+/// Until a signal ends the process.
+async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure> {
+    loop {
+        match listener.accept().await {
+            Ok(near) => {
+                let tunnel = tunnel.clone();
+                tokio::spawn(async move {
+                    if let Err(failure) = tunnel.carry(near).await {
+                        failure.tell();
+                    }
+                });
+            }
+            Err(error) => {
+                warn(&format!("a connection could not be taken: {error}"));
+                tokio::time::sleep(A_MOMENT).await;
+            }
+        }
+    }
+}
+
+/// The way to one destination.
+struct Tunnel {
+    connector: Connector,
+    account: Account,
+    detour: Option<(String, u16)>,
+    through: Option<Through>,
+    given: Option<Identity>,
+}
+
+/// A proxy on the way, which may ask for a certificate itself.
+struct Through {
+    proxy: Proxy,
+    connector: Connector,
+    account: Account,
+}
+
+impl Tunnel {
+    fn new(app: &App, args: &cli::Tunnel, destination: Destination) -> Result<Self, Failure> {
+        let selector = Arc::new(app.selector()?);
+        let config = server::config(app, args.cacert.as_deref())?;
+        let connector = |alpn: Vec<Vec<u8>>| {
+            let mut config = config.clone();
+            config.alpn_protocols = alpn;
+            Connector::new(selector.clone(), config).with_handshake_timeout(dial::TIMEOUT)
+        };
+        let account = |destination| Account::new(selector.clone(), destination, app.mode_flag());
+        let detours: Vec<Detour> = args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?;
+        let through = |proxy: Proxy| Through {
+            connector: connector(vec![HTTP_1_1.to_vec()]),
+            account: account(proxy.destination.clone()),
+            proxy,
+        };
+        let given = match &args.identity {
+            Some(id) => Some(app.store()?.find_identity(id)?),
+            None => None,
+        };
+        Ok(Self {
+            given,
+            detour: dial::detour(&destination, &detours),
+            through: args.proxy.as_deref().map(Proxy::parse).transpose()?.map(through),
+            connector: connector(args.alpn.iter().map(|name| name.clone().into_bytes()).collect()),
+            account: account(destination),
+        })
+    }
+
+    /// One connection: selected anew, and carried to its end.
+    async fn carry(&self, near: BoxStream) -> Result<(), Failure> {
+        let destination = self.account.destination();
+        let connected = match &self.given {
+            Some(identity) => {
+                let prepared = self.connector.selector().given(destination, identity.clone())?;
+                self.connector.connect_prepared(prepared, || self.dial()).await
+            }
+            None => self.connector.connect(destination, || self.dial()).await,
+        };
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(error) => return Err(self.account.unconnected(error).await),
+        };
+        relay_over(&self.account, near, connection).await
+    }
+
+    async fn dial(&self) -> io::Result<BoxStream> {
+        let Some(through) = &self.through else {
+            return Ok(Box::new(dial::tcp(self.account.destination(), self.detour.clone()).await?));
+        };
+        let authority = match &self.detour {
+            Some((host, port)) => Destination::new(host, *port).map_err(io::Error::other)?.to_string(),
+            None => self.account.destination().to_string(),
+        };
+        through.dial(&authority).await
+    }
+}
+
+impl Through {
+    /// A tunnel through the proxy.
+    async fn dial(&self, authority: &str) -> io::Result<BoxStream> {
+        let dial = || dial::tcp(&self.proxy.destination, None);
+        if !self.proxy.tls {
+            return dial::tunnel(Box::new(dial().await?), authority).await;
+        }
+        let connected = self.connector.connect(Target::new(self.proxy.destination.clone()), dial).await;
+        let Connection { stream, selection, version, alert, .. } = match connected {
+            Ok(connection) => connection,
+            Err(error) => return Err(self.failed(error).await),
+        };
+        let tunnel = dial::tunnel(Box::new(stream), authority).await;
+        if let Some(selection) = selection {
+            self.account.tell(&selection);
+            match (&tunnel, alert.refusal()) {
+                (Ok(_), _) => self.account.record(&selection, version, Outcome::Accepted, None).await,
+                (Err(_), Some(refusal)) => {
+                    return Err(io::Error::other(self.account.refused(&selection, version, refusal).await.message));
+                }
+                (Err(_), None) => self.account.record(&selection, version, Outcome::Unknown, None).await,
+            }
+        }
+        tunnel
+    }
+
+    async fn failed(&self, error: ConnectError) -> io::Error {
+        io::Error::other(self.account.unconnected(error).await.message)
+    }
+}
+
+/// Carries what comes over an open connection, and keeps account of what the server makes of the answer it was sent: the
+/// first byte from it accepts.
+async fn relay_over(account: &Account, near: BoxStream, connection: Connection<BoxStream>) -> Result<(), Failure> {
+    let Connection { stream, selection, version, alert: late, .. } = connection;
+    if let Some(selection) = &selection {
+        account.tell(selection);
+    }
+    let mut accepted = false;
+    let answered = async || {
+        accepted = true;
+        if let Some(selection) = &selection {
+            account.record(selection, version, Outcome::Accepted, None).await;
+        }
+    };
+    let ended = relay(near, stream, answered).await;
+    if let Some(selection) = selection.filter(|_| !accepted) {
+        let error = ended.as_ref().err();
+        let refusal = late.refusal().or_else(|| error.and_then(|error| refusal(error)));
+        if let Some(refusal) = refusal {
+            return Err(account.refused(&selection, version, refusal).await);
+        }
+        let alert = late.get().or_else(|| error.and_then(|error| alert(error)));
+        account.record(&selection, version, Outcome::Unknown, alert.map(alert_name)).await;
+    }
+    match ended {
+        Ok(End::Whole | End::Gone) => Ok(()),
+        Ok(End::Cut) => {
+            warn(&format!(
+                "{} hung up without saying so in TLS; what came last may be cut short",
+                account.destination()
+            ));
+            Ok(())
+        }
+        Err(error) => Err(server::unreachable(account.destination(), &error as &dyn StdError)),
+    }
+}
