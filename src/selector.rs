@@ -353,6 +353,14 @@ impl Selector {
         self.store.unlock(&*self.unlocker)
     }
 
+    /// Unlocks the vault in this process, whether or not an agent would sign: for who needs private keys in the clear.
+    ///
+    /// # Errors
+    /// Those of [`Store::unlock_fully`].
+    pub fn unlock_fully(&self) -> Result<(), Error> {
+        self.store.unlock_fully(&*self.unlocker)
+    }
+
     /// The same selection with the key and the authorities as the store has them by now, such as after unlocking. What was
     /// found in the store, or for want of anything there, is looked up anew: it may have changed meanwhile. Asks nobody;
     /// where only a person can answer by now, nothing is selected.

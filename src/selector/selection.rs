@@ -143,6 +143,12 @@ impl GuardedKey {
         self.vault.is_locked()
     }
 
+    /// Whether it can be had in the clear.
+    #[cfg(feature = "openssl")]
+    pub(crate) fn is_open_here(&self) -> bool {
+        self.vault.is_open_here()
+    }
+
     /// Whether it was the owner of the store who said that this key is used.
     ///
     /// # Errors

@@ -111,13 +111,14 @@ impl Answering {
                 Some(given) => given,
                 None => self.selector.select(&self.target, request)?,
             };
-            if !now.key.as_ref().is_some_and(|key| key.is_locked()) {
+            if now.key.as_ref().is_none_or(|key| key.is_open_here()) {
                 if let Some(selection) = now.selection().cloned() {
                     return Ok((now, selection));
                 }
                 continue;
             }
-            self.selector.unlock()?;
+            // OpenSSL signs by itself: an agent does not do
+            self.selector.unlock_fully()?;
             prepared = Some(self.selector.renew(&now)?);
         }
         Err(Error::RequestKeepsChanging { destination: self.target.destination().to_string(), attempts: ATTEMPTS })

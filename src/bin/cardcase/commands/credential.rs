@@ -75,8 +75,8 @@ fn select(
         Some(identity) => selector.given(destination, identity)?,
         None => selector.select(destination, &request)?,
     };
-    // With the vault open, what selected it can be looked at
-    selector.unlock()?;
+    // With the vault open here, what selected it can be looked at, and the key be had
+    selector.unlock_fully()?;
     let selected = selector.renew(&selected)?;
     let key = selected.private_key()?;
     let (Some(selection), Some(key)) = (selected.selection(), key) else {
