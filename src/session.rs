@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// The directory, made now if it is not there: for what must not outlive the session, and that nobody else may enter. The
-    /// turns of asking ([`crate::turn`]) are kept there, and the socket of the agent.
+    /// turns of asking are kept there, and the socket of the agent.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
