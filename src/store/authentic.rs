@@ -8,7 +8,7 @@
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
-use super::{Cache, Store, as_rusqlite};
+use super::{Cache, SEALED_KEY, Store, as_rusqlite, sealed_key};
 use crate::certificate::Fingerprint;
 use crate::error::Error;
 use crate::request::in_brackets;
@@ -123,13 +123,24 @@ pub(crate) fn check_decisions(db: &Connection, vault: &Vault, identity: Option<i
     decisions(db, identity)?.iter().try_for_each(|(_, decision)| vault.check(decision)).map_err(as_rusqlite)
 }
 
-/// Makes the decisions for an identity, or for any, authentic.
+/// Makes the decisions for an identity, or for any, authentic. Their identities have to be: a decision is for the name that
+/// the owner saw.
 pub(crate) fn authenticate_decisions(db: &Connection, vault: &Vault, identity: Option<i64>) -> rusqlite::Result<()> {
     let mut update = db.prepare_cached("UPDATE decisions SET mac = ?1 WHERE id = ?2")?;
+    check_identities(db, vault, identity)?;
     for (id, decision) in decisions(db, identity)? {
         update.execute(params![vault.authenticate(&decision.message).map_err(as_rusqlite)?, id])?;
     }
     Ok(())
+}
+
+/// Whether the rows of an identity, or of all that are decided for, are as cardcase wrote them.
+fn check_identities(db: &Connection, vault: &Vault, identity: Option<i64>) -> rusqlite::Result<()> {
+    let mut query = db.prepare_cached(&format!(
+        "{SEALED_KEY} WHERE id = ?1 OR ?1 IS NULL AND id IN (SELECT identity FROM decisions)"
+    ))?;
+    let keys = query.query_map([identity], sealed_key)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    keys.iter().try_for_each(|key| vault.check_key(key)).map_err(as_rusqlite)
 }
 
 /// Whether the terms are authentic.
