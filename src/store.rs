@@ -30,6 +30,7 @@ use crate::pkcs12::{self, Contents, KeyBag};
 use crate::rules::Rules;
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
+pub use authentic::Accepted;
 pub(crate) use authentic::{DecisionRow, authenticate_decisions, check_decisions, read_decision, terms};
 use schema::check_schema;
 use vault_row::load_vault;
@@ -382,6 +383,16 @@ impl Store {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// Takes trust from an authority; it goes on to complete chains. That can be done whether or not the terms are authentic.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], and those of writing.
+    pub fn distrust(&self, authority: Fingerprint) -> Result<(), Error> {
+        self.restrict_terms(|db| {
+            db.execute("UPDATE authorities SET trusted = 0 WHERE fingerprint = ?1", [authority.as_bytes()]).map(drop)
         })
     }
 

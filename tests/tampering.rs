@@ -17,6 +17,7 @@ use cardcase::session::Session;
 use cardcase::store::Store;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use support::ca::P12;
 use support::command::Outcome;
 use support::scene::Scene;
 use support::server::{Kind, Server};
@@ -300,12 +301,6 @@ impl Protected {
     fn tamper(&self, sql: &str) {
         Connection::open(self.scene.machine.store()).unwrap().execute_batch(sql).unwrap();
     }
-
-    /// Where one of the two goes by what is in the store; on the way, `localhost`.
-    fn fetch(&self, server: &Server) -> Outcome {
-        let authority = self.scene.server_root_file.to_str().unwrap();
-        self.owner(&format!("fetch {} --cacert {authority}", server.url()))
-    }
 }
 
 const EVIL_RULE: &str = r#"{"pattern":"https://evil.example","filter":{}}"#;
@@ -384,11 +379,52 @@ fn a_decision_for_a_swapped_name_is_not_made() {
 #[test]
 fn nothing_is_taken_over_by_a_swapped_name() {
     let stage = Protected::new();
-    let renewed = stage.scene.bring(stage.scene.employee("alice").email("alice@example.com").issue());
+    let renewed = stage.scene.employee("alice").email("alice@example.com").issue();
+    let file = renewed.p12(stage.scene.machine.dir(), P12::Default);
+    let file_password = stage.scene.machine.password_file(Scene::password());
+    stage.owner(&format!("import {} --password-file {}", file.display(), file_password.display())).expect(0);
     stage.owner("remember localhost alice --for permanent").expect(0);
     stage.tamper(&format!(
         "UPDATE identities SET name = 'carol' WHERE hex(fingerprint) = upper('{}')",
         renewed.fingerprint()
     ));
     stage.owner("renew alice carol").says(&["carol", "tampered"]).expect(1);
+}
+
+/// `accept` takes what the owner can see, and says what that is.
+#[test]
+fn what_the_owner_cannot_see_is_not_accepted() {
+    let stage = Protected::new();
+    stage.owner("remember localhost alice --for session").expect(0);
+    stage.owner("rules add https://good.example").expect(0);
+    // What is decided in a session to come, say one whose name is known
+    let bob = "(SELECT id FROM identities WHERE name = 'bob')";
+    stage.tamper(&format!("UPDATE decisions SET session = 'another', mac = NULL, identity = {bob}"));
+    stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "decisions for identities: 0"]);
+    let code = stage.scene.machine.database().query_row("SELECT mac FROM decisions", [], |row| row.get::<_, Value>(0));
+    assert_eq!(code.unwrap(), Value::Null);
+}
+
+/// What was put there can be taken away without taking the rest for one's own.
+#[test]
+fn what_was_put_there_can_be_taken_away() {
+    let stage = Protected::new();
+    stage.owner("rules add https://good.example").expect(0);
+    let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
+    stage.owner(&format!("trust {root}")).expect(0);
+    let insert = format!("INSERT INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
+    stage.tamper(&insert);
+    stage.tamper("UPDATE settings SET select_automatically = 1");
+    stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
+    stage.owner("rules remove 2").expect(0);
+    let authority = stage.scene.server_root.fingerprint();
+    stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["verifies no servers"]);
+    // What is left is not the owner's by that
+    stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
+    stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "select-automatically: on"]);
+    stage.owner("config select-automatically off").expect(0);
+    // With nothing but the rule, taking it away leaves what was authentic
+    stage.tamper(&insert);
+    stage.owner("rules remove 3").expect(0);
+    stage.owner("rules add https://other.example").expect(0);
 }
