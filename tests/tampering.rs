@@ -428,3 +428,21 @@ fn what_was_put_there_can_be_taken_away() {
     stage.owner("rules remove 3").expect(0);
     stage.owner("rules add https://other.example").expect(0);
 }
+
+/// Where nobody is asked, the history, which has no code, does not say who goes.
+#[test]
+fn a_forged_history_does_not_steer_what_is_selected_without_asking() {
+    let stage = Protected::new();
+    let server = stage.scene.server(Kind::Go).start();
+    stage.owner("config select-automatically on").expect(0);
+    let authority = stage.scene.server_root_file.to_str().unwrap();
+    let fetch = || stage.owner(&format!("fetch {} --cacert {authority}", server.url())).expect(0);
+    fetch();
+    let sent = "(SELECT identity FROM uses WHERE identity IS NOT NULL)";
+    stage.tamper(&format!(
+        "UPDATE uses SET identity = (SELECT fingerprint FROM identities WHERE fingerprint != {sent})"
+    ));
+    fetch();
+    let chains = server.chains();
+    assert!(chains.len() == 2 && chains[0] == chains[1], "{chains:?}");
+}
