@@ -38,17 +38,17 @@ pub(super) enum Work<'a> {
     Authenticate { message: &'a [u8] },
     /// Whether this is the code of a message.
     Verify { message: &'a [u8], code: [u8; 32] },
-    /// Whether a private key opens in its row.
-    Opens {
-        #[serde(borrow)]
-        row: Row<'a>,
-        sealed: &'a [u8],
-    },
     /// A private key on its way into the store.
     Seal {
         #[serde(borrow)]
         row: Row<'a>,
         pkcs8: &'a [u8],
+    },
+    /// Whether a private key opens in its row.
+    Opens {
+        #[serde(borrow)]
+        row: Row<'a>,
+        sealed: &'a [u8],
     },
 }
 
