@@ -18,7 +18,7 @@ use crate::rules::Rules;
 pub use crate::settings::Mode;
 use crate::settings::{Settings, read_settings};
 use crate::store::{
-    Cache, DecisionRow, Store, as_rusqlite, cached_authorities, cached_identity, identity_id, read_decision, terms,
+    Cache, DecisionRow, Store, as_rusqlite, cached_authorities, cached_identity, known_key, read_decision, terms,
 };
 use crate::vault::{Authenticated, KeyRow, SealedKey};
 
@@ -206,7 +206,10 @@ impl Store {
             let mut rows = query.query(params![scope.host, scope.port.unwrap_or(0), session])?;
             let answer = match rows.next()? {
                 None => None,
-                Some(row) => Some(parse_answer(db, cache, row)?),
+                Some(row) => {
+                    check_scope(row, &scope, session.as_deref())?;
+                    Some(parse_answer(db, cache, row)?)
+                }
             };
             let (authorities, rules) = (cached_authorities(db, cache)?, cached_rules(db, cache)?);
             Ok(Remembered { settings, answer, authorities, rules, terms: terms(db, cache)? })
@@ -230,7 +233,8 @@ impl Store {
     /// remembered with an authentication code, which takes an open vault.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity was removed meanwhile, and those of writing.
+    /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity was removed meanwhile; [`Error::SealedKey`] when its
+    /// row is not as cardcase wrote it, and those of writing.
     pub fn remember(
         &self,
         scope: &Scope,
@@ -246,21 +250,25 @@ impl Store {
         let current = self.session().token()?;
         self.transact(|db| {
             forget_old_sessions(db, now)?;
-            let identity = identity.map(|identity| known_identity(db, identity).map(|id| (id, identity))).transpose()?;
-            let code = match identity {
+            let key = identity.map(|identity| known_key(db, identity)).transpose()?;
+            let code = match &key {
                 None => None,
-                Some((identity, fingerprint)) => {
+                Some(key) => {
+                    let (identity, fingerprint) = (key.row.id, key.row.fingerprint);
                     let (host, session) = (scope.host.as_str(), session.as_deref());
                     let row =
                         DecisionRow { host, port: scope.port, identity, fingerprint, session, decided_at: now.0 };
-                    Some(self.current_vault(db)?.authenticate(&row.message()).map_err(as_rusqlite)?)
+                    let vault = self.current_vault(db)?;
+                    // The name that the owner saw may have been put there
+                    vault.check_key(key).map_err(as_rusqlite)?;
+                    Some(vault.authenticate(&row.message()).map_err(as_rusqlite)?)
                 }
             };
             forget_scope(db, scope, current.as_deref())?;
             let mut insert = db.prepare_cached(
                 "INSERT INTO decisions (host, port, identity, session, decided_at, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
-            let identity = identity.map(|(id, _)| id);
+            let identity = key.map(|key| key.row.id);
             insert.execute(params![scope.host, scope.port, identity, session, now.0, code]).map(drop)
         })
     }
@@ -298,9 +306,13 @@ fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> 
     delete.execute([now.0.saturating_sub(SESSION_AT_MOST)]).map(drop)
 }
 
-fn known_identity(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<i64> {
-    let unknown = || as_rusqlite(Error::UnknownIdentity { id: fingerprint.to_string() });
-    identity_id(db, fingerprint)?.ok_or_else(unknown)
+/// Whether the row that was found is the one asked for: its code is made over what it says, and an index of the file may lie.
+fn check_scope(row: &Row<'_>, scope: &Scope, session: Option<&str>) -> rusqlite::Result<()> {
+    let (found, of_session) = (Scope { host: row.get(0)?, port: row.get(1)? }, row.get::<_, Option<String>>(4)?);
+    if found == *scope && (of_session.is_none() || of_session.as_deref() == session) {
+        return Ok(());
+    }
+    Err(as_rusqlite(Error::StoreDamaged { detail: format!("the decision for {found} was found for {scope}") }))
 }
 
 fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::Result<(Answer, Option<Remembering>)> {

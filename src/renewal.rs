@@ -11,7 +11,8 @@ use crate::decisions::Scope;
 use crate::error::Error;
 use crate::identity::{Identity, Import};
 use crate::store::{
-    Imported, Store, authenticate_decisions, check_decisions, identities_of_subject, known_key, rewrite_key,
+    Imported, Store, as_rusqlite, authenticate_decisions, check_decisions, identities_of_subject, known_key,
+    rewrite_key,
 };
 use crate::vault::{KeyRow, Vault};
 
@@ -85,6 +86,8 @@ fn renewed_by(db: &Connection, new: &Identity) -> rusqlite::Result<Vec<Identity>
 fn take_over(db: &Connection, vault: &Vault, old: &Identity, new: &Identity) -> rusqlite::Result<Renewal> {
     let (old_key, new_key) = (known_key(db, old.fingerprint())?, known_key(db, new.fingerprint())?);
     let (old_id, new_id) = (old_key.row.id, new_key.row.id);
+    // Also where nothing is decided: the demand for TLS 1.3 is taken over, and the new one's row says its name
+    vault.check_key(&old_key).and_then(|()| vault.check_key(&new_key)).map_err(as_rusqlite)?;
     check_decisions(db, vault, Some(old_id))?;
     check_decisions(db, vault, Some(new_id))?;
     let mut update = db.prepare_cached(

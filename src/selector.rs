@@ -498,11 +498,12 @@ impl Selector {
         refused: &[Refused],
     ) -> Result<(Answer, Lifetime), Error> {
         let (destination, mode) = (target.destination(), look.remembered.settings.mode);
-        let candidates = considered.candidates()?;
+        // Those used here before come first, for a person to see
+        let candidates = self.candidates(&considered.matcher, Some(destination))?;
         let reply = self.chooser.choose(&Question {
             destination,
             request: considered.request,
-            candidates,
+            candidates: &candidates,
             authorities: &look.remembered.authorities,
             mode,
             unfit: considered.unfit().as_ref(),

@@ -6,6 +6,7 @@
 mod authentic;
 mod file;
 mod network;
+mod schema;
 mod vault_row;
 
 use std::collections::{HashMap, HashSet};
@@ -29,7 +30,9 @@ use crate::pkcs12::{self, Contents, KeyBag};
 use crate::rules::Rules;
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
+pub use authentic::Accepted;
 pub(crate) use authentic::{DecisionRow, authenticate_decisions, check_decisions, read_decision, terms};
+use schema::check_schema;
 use vault_row::load_vault;
 
 /// "card", in the header of the database file.
@@ -97,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotYours`], [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Store`],
-    /// [`Error::StoreBusy`], [`Error::StoreFull`], [`Error::StoreReadOnly`], [`Error::VaultDamaged`].
+    /// [`Error::StoreBusy`], [`Error::StoreFull`], [`Error::StoreReadOnly`], [`Error::StoreDamaged`], [`Error::VaultDamaged`].
     pub fn open(path: impl Into<PathBuf>, session: Session) -> Result<Self, Error> {
         // One name for one file, however it was given: processes that share it share a lock by its name
         let path = file::prepare(&path.into())?;
@@ -109,6 +112,7 @@ impl Store {
         check_is_ours(&connection, &path)?;
         prepare(&connection).map_err(failed)?;
         migrate(&mut connection, &path)?;
+        check_schema(&connection).map_err(failed)?;
         let vault = load_vault(&mut connection, &path)?;
         let store = Self {
             path,
@@ -398,6 +402,16 @@ impl Store {
         })
     }
 
+    /// Takes trust from an authority; it goes on to complete chains. That can be done whether or not the terms are authentic.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], and those of writing.
+    pub fn distrust(&self, authority: Fingerprint) -> Result<(), Error> {
+        self.restrict_terms(|db| {
+            db.execute("UPDATE authorities SET trusted = 0 WHERE fingerprint = ?1", [authority.as_bytes()]).map(drop)
+        })
+    }
+
     /// The authority a person means, by a prefix of its fingerprint.
     ///
     /// # Errors
@@ -420,11 +434,15 @@ impl Store {
         work(&locked(&self.connection)).map_err(|error| store_error(&self.path, error))
     }
 
-    /// Runs statements that write, all or none.
+    /// Runs statements that write, all or none, and nothing that somebody attached to them.
+    ///
+    /// # Errors
+    /// [`Error::StoreDamaged`] when the schema is no longer what it was, and those of the work.
     pub(crate) fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         let mut connection = locked(&self.connection);
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            check_schema(&transaction)?;
             let done = work(&transaction)?;
             transaction.commit()?;
             Ok(done)

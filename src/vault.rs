@@ -266,6 +266,19 @@ impl Vault {
         Ok(PrivateKey::from_pkcs8(pkcs8))
     }
 
+    /// Whether a private key opens in its row, wherever the data key is: whether the row is as cardcase wrote it, with its name
+    /// and its demand for TLS 1.3.
+    ///
+    /// # Errors
+    /// [`Error::SealedKey`] when it does not, [`Error::VaultLocked`] while the vault is locked, and [`Error::Agent`].
+    pub(crate) fn check_key(&self, key: &SealedKey) -> Result<(), Error> {
+        let Opened::Elsewhere(holder) = self.opened() else { return self.open(key).map(drop) };
+        match self.ask(&holder, |holder| holder.opens(key))? {
+            true => Ok(()),
+            false => Err(Error::SealedKey { name: key.row.name.clone() }),
+        }
+    }
+
     /// A private key, to sign with; only if its public half is that of `certificate`. Where the data key is elsewhere, that is
     /// found out with the first signature.
     ///

@@ -10,8 +10,15 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cardcase::Error;
+use cardcase::clock::Timestamp;
+use cardcase::rules::Rule;
+use cardcase::session::Session;
+use cardcase::store::Store;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use support::ca::P12;
+use support::command::Outcome;
 use support::scene::Scene;
 use support::server::{Kind, Server};
 
@@ -266,4 +273,176 @@ fn nor_does_a_change_in_a_protected_store() {
     tables.retain(|table| ["vault", "decisions"].contains(&table.name.as_str()));
     stage.try_all(&flips(&tables));
     stage.try_all(&swaps(&tables));
+}
+
+/// A store with a primary password, for somebody who writes to the file without it.
+struct Protected {
+    scene: Scene,
+    password: String,
+}
+
+impl Protected {
+    fn new() -> Protected {
+        let scene = Scene::new();
+        scene.hire("alice");
+        scene.hire("bob");
+        let password = scene.machine.password_file(PRIMARY).to_str().unwrap().to_owned();
+        scene.machine.run(&format!("--batch password --new-password-file {password}")).expect(0);
+        Protected { scene, password }
+    }
+
+    /// What the owner does.
+    fn owner(&self, line: &str) -> Outcome {
+        let flags = ["--batch", "--primary-password-file", &self.password];
+        self.scene.machine.command(flags).args(line.split(' ')).run()
+    }
+
+    /// What the other one does.
+    fn tamper(&self, sql: &str) {
+        Connection::open(self.scene.machine.store()).unwrap().execute_batch(sql).unwrap();
+    }
+}
+
+const EVIL_RULE: &str = r#"{"pattern":"https://evil.example","filter":{}}"#;
+
+/// What a trigger writes in the owner's own transaction is not made authentic with what the owner writes.
+#[test]
+fn what_a_trigger_adds_is_not_made_authentic() {
+    let triggers = [
+        ("rules", "AFTER INSERT ON rules WHEN NEW.rule NOT LIKE '%evil%'"),
+        ("settings", "AFTER UPDATE ON settings"),
+        ("decisions", "AFTER UPDATE ON decisions"),
+    ];
+    for (table, when) in triggers {
+        let stage = Protected::new();
+        let insert = format!("INSERT OR IGNORE INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
+        stage.tamper(&format!("CREATE TRIGGER planted {when} BEGIN {insert}; END"));
+        stage.owner("rules add https://good.example").expect(1).says(&["planted", table]);
+        stage.tamper("DROP TRIGGER planted");
+        stage.owner("rules add https://good.example").expect(0);
+        assert_eq!(stage.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 1, "{table}");
+    }
+}
+
+/// Nor when it comes after the store was opened.
+#[test]
+fn a_trigger_that_comes_later_stops_every_change() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    let store = Store::open(scene.machine.store(), Session::own().unwrap()).unwrap();
+    let insert = format!("INSERT OR IGNORE INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
+    scene
+        .machine
+        .database()
+        .execute_batch(&format!("CREATE TRIGGER planted AFTER INSERT ON rules BEGIN {insert}; END"))
+        .unwrap();
+    let rule = Rule::parse(r#"{"pattern":"https://good.example","filter":{}}"#).unwrap();
+    let refused = store.add_rules(&[rule], Timestamp(0)).unwrap_err();
+    assert!(matches!(&refused, Error::StoreDamaged { detail } if detail.contains("planted")), "{refused}");
+    drop(store);
+    let count = scene.machine.database().query_row("SELECT count(*) FROM rules", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count.unwrap(), 0);
+}
+
+/// The names of the two changed for each other.
+const SWAP_NAMES: &str = "UPDATE identities SET name = CASE name WHEN 'alice' THEN 'x' ELSE 'y' END;
+    UPDATE identities SET name = CASE name WHEN 'x' THEN 'bob' ELSE 'alice' END;";
+
+/// What the owner decides for a name is not for whoever was given that name; with an agent neither.
+#[test]
+fn a_decision_for_a_swapped_name_is_not_made() {
+    for by_agent in [false, true] {
+        let stage = Protected::new();
+        if by_agent {
+            stage.owner("unlock --for 1m").expect(0);
+        }
+        let owner = |line: &str| match by_agent {
+            true => stage.scene.machine.run(&format!("--batch {line}")),
+            false => stage.owner(line),
+        };
+        stage.tamper(SWAP_NAMES);
+        let refused = owner("remember localhost alice --for permanent");
+        let accepted = refused.code() == Some(0);
+        stage.tamper(SWAP_NAMES);
+        let decided = stage.scene.machine.json("decisions")["decisions"].as_array().unwrap().len();
+        let honest = owner("remember localhost alice --for permanent");
+        if by_agent {
+            stage.owner("lock").expect(0);
+        }
+        assert!(!accepted && decided == 0, "by agent {by_agent}: {}", refused.text());
+        refused.says(&["alice", "tampered"]);
+        honest.expect(0);
+    }
+}
+
+/// Nor does one who is no longer what cardcase wrote take over.
+#[test]
+fn nothing_is_taken_over_by_a_swapped_name() {
+    let stage = Protected::new();
+    let renewed = stage.scene.employee("alice").email("alice@example.com").issue();
+    let file = renewed.p12(stage.scene.machine.dir(), P12::Default);
+    let file_password = stage.scene.machine.password_file(Scene::password());
+    stage.owner(&format!("import {} --password-file {}", file.display(), file_password.display())).expect(0);
+    stage.owner("remember localhost alice --for permanent").expect(0);
+    stage.tamper(&format!(
+        "UPDATE identities SET name = 'carol' WHERE hex(fingerprint) = upper('{}')",
+        renewed.fingerprint()
+    ));
+    stage.owner("renew alice carol").says(&["carol", "tampered"]).expect(1);
+}
+
+/// `accept` takes what the owner can see, and says what that is.
+#[test]
+fn what_the_owner_cannot_see_is_not_accepted() {
+    let stage = Protected::new();
+    stage.owner("remember localhost alice --for session").expect(0);
+    stage.owner("rules add https://good.example").expect(0);
+    // What is decided in a session to come, say one whose name is known
+    let bob = "(SELECT id FROM identities WHERE name = 'bob')";
+    stage.tamper(&format!("UPDATE decisions SET session = 'another', mac = NULL, identity = {bob}"));
+    stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "decisions for identities: 0"]);
+    let code = stage.scene.machine.database().query_row("SELECT mac FROM decisions", [], |row| row.get::<_, Value>(0));
+    assert_eq!(code.unwrap(), Value::Null);
+}
+
+/// What was put there can be taken away without taking the rest for one's own.
+#[test]
+fn what_was_put_there_can_be_taken_away() {
+    let stage = Protected::new();
+    stage.owner("rules add https://good.example").expect(0);
+    let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
+    stage.owner(&format!("trust {root}")).expect(0);
+    let insert = format!("INSERT INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
+    stage.tamper(&insert);
+    stage.tamper("UPDATE settings SET select_automatically = 1");
+    stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
+    stage.owner("rules remove 2").expect(0);
+    let authority = stage.scene.server_root.fingerprint();
+    stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["verifies no servers"]);
+    // What is left is not the owner's by that
+    stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
+    stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "select-automatically: on"]);
+    stage.owner("config select-automatically off").expect(0);
+    // With nothing but the rule, taking it away leaves what was authentic
+    stage.tamper(&insert);
+    stage.owner("rules remove 3").expect(0);
+    stage.owner("rules add https://other.example").expect(0);
+}
+
+/// Where nobody is asked, the history, which has no code, does not say who goes.
+#[test]
+fn a_forged_history_does_not_steer_what_is_selected_without_asking() {
+    let stage = Protected::new();
+    let server = stage.scene.server(Kind::Go).start();
+    stage.owner("config select-automatically on").expect(0);
+    let authority = stage.scene.server_root_file.to_str().unwrap();
+    let fetch = || stage.owner(&format!("fetch {} --cacert {authority}", server.url())).expect(0);
+    fetch();
+    let sent = "(SELECT identity FROM uses WHERE identity IS NOT NULL)";
+    stage.tamper(&format!(
+        "UPDATE uses SET identity = (SELECT fingerprint FROM identities WHERE fingerprint != {sent})"
+    ));
+    fetch();
+    let chains = server.chains();
+    assert!(chains.len() == 2 && chains[0] == chains[1], "{chains:?}");
 }

@@ -182,6 +182,13 @@ impl Holder for Client {
         })
     }
 
+    fn opens(&self, key: &SealedKey) -> Result<bool, Error> {
+        self.work(Work::Opens { row: (&key.row).into(), sealed: &key.sealed }, |reply| match reply {
+            Reply::Authentic(opens) => Ok(opens),
+            other => Err(other),
+        })
+    }
+
     fn authenticate(&self, message: &Message) -> Result<[u8; 32], Error> {
         self.work(Work::Authenticate { message: message.as_bytes() }, |reply| match reply {
             Reply::Code(code) => Ok(code),

@@ -44,6 +44,12 @@ pub(super) enum Work<'a> {
         row: Row<'a>,
         pkcs8: &'a [u8],
     },
+    /// Whether a private key opens in its row.
+    Opens {
+        #[serde(borrow)]
+        row: Row<'a>,
+        sealed: &'a [u8],
+    },
 }
 
 /// The row that a private key is bound to.

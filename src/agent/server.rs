@@ -252,6 +252,13 @@ impl Shared {
             Work::Verify { message, code } => {
                 Reply::Authentic(self.vault.verify(&Message::from_bytes(message), &code)?)
             }
+            Work::Opens { row, sealed } => {
+                let key = SealedKey { row: KeyRow::from(row), sealed: sealed.to_vec() };
+                match self.vault.check_key(&key) {
+                    Err(Error::SealedKey { .. }) => Reply::Authentic(false),
+                    checked => checked.map(|()| Reply::Authentic(true))?,
+                }
+            }
             Work::Seal { row, pkcs8 } => {
                 let key = PrivateKey::from_pkcs8(Zeroizing::new(pkcs8.to_vec()));
                 Reply::Sealed(self.vault.seal(&KeyRow::from(row), &key)?)

@@ -51,12 +51,13 @@ impl Considered<'_> {
         }))
     }
 
-    /// The identities that fit, best first.
+    /// The identities that fit, best first. Not by what was used before: the history has no code, and must not say what goes out
+    /// where nobody is asked.
     pub(super) fn candidates(&self) -> Result<&[Candidate], Error> {
         if let Some(known) = self.candidates.get() {
             return Ok(known);
         }
-        let found = self.selector.candidates(&self.matcher, Some(self.destination))?;
+        let found = self.selector.candidates(&self.matcher, None)?;
         Ok(self.candidates.get_or_init(|| found))
     }
 

@@ -8,11 +8,25 @@
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
-use super::{Cache, Store, as_rusqlite};
+use super::{Cache, SEALED_KEY, Store, as_rusqlite, sealed_key};
 use crate::certificate::Fingerprint;
 use crate::error::Error;
 use crate::request::in_brackets;
+use crate::settings::{Settings, read_settings};
 use crate::vault::{Authenticated, Message, Vault};
+
+/// What the owner accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The settings.
+    pub settings: Settings,
+    /// How many rules.
+    pub rules: u32,
+    /// How many authorities that verify servers.
+    pub trusted: u32,
+    /// How many decisions for identities.
+    pub decisions: usize,
+}
 
 /// A decision for an identity, as far as it says what is sent where.
 pub(crate) struct DecisionRow<'a> {
@@ -123,13 +137,34 @@ pub(crate) fn check_decisions(db: &Connection, vault: &Vault, identity: Option<i
     decisions(db, identity)?.iter().try_for_each(|(_, decision)| vault.check(decision)).map_err(as_rusqlite)
 }
 
-/// Makes the decisions for an identity, or for any, authentic.
+/// Makes the decisions for an identity, or for any, authentic. Their identities have to be: a decision is for the name that
+/// the owner saw.
 pub(crate) fn authenticate_decisions(db: &Connection, vault: &Vault, identity: Option<i64>) -> rusqlite::Result<()> {
+    check_identities(db, vault, identity)?;
+    authenticate_each(db, vault, &decisions(db, identity)?)
+}
+
+/// Those that the owner sees: permanent, or of this session.
+fn shown_decisions(db: &Connection, session: Option<&str>) -> rusqlite::Result<Vec<(i64, Authenticated)>> {
+    let mut query = db.prepare_cached(&format!("{DECISIONS} WHERE d.session IS NULL OR d.session = ?1"))?;
+    query.query_map([session], read_decision)?.collect()
+}
+
+fn authenticate_each(db: &Connection, vault: &Vault, decisions: &[(i64, Authenticated)]) -> rusqlite::Result<()> {
     let mut update = db.prepare_cached("UPDATE decisions SET mac = ?1 WHERE id = ?2")?;
-    for (id, decision) in decisions(db, identity)? {
+    for (id, decision) in decisions {
         update.execute(params![vault.authenticate(&decision.message).map_err(as_rusqlite)?, id])?;
     }
     Ok(())
+}
+
+/// Whether the rows of an identity, or of all that are decided for, are as cardcase wrote them.
+fn check_identities(db: &Connection, vault: &Vault, identity: Option<i64>) -> rusqlite::Result<()> {
+    let mut query = db.prepare_cached(&format!(
+        "{SEALED_KEY} WHERE id = ?1 OR ?1 IS NULL AND id IN (SELECT identity FROM decisions)"
+    ))?;
+    let keys = query.query_map([identity], sealed_key)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    keys.iter().try_for_each(|key| vault.check_key(key)).map_err(as_rusqlite)
 }
 
 /// Whether the terms are authentic.
@@ -151,15 +186,49 @@ impl Store {
         })
     }
 
-    /// Takes the settings, the rules, the trusted authorities and the decisions for the owner's own, as they are now. For
-    /// after somebody looked at them, because a selection ended with [`Error::NotAuthentic`].
+    /// Takes away from the terms what only makes something go where nobody was asked. That needs no authentic terms; those that
+    /// are not stay so.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], and those of writing.
-    pub fn accept_terms(&self) -> Result<(), Error> {
+    pub(crate) fn restrict_terms<T>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         self.transact_open(|db, vault| {
-            authenticate_decisions(db, vault, None)?;
-            authenticate_terms(db, vault)
+            let before = vault.check(&read_terms(db, digest(db)?)?);
+            let changed = change(db)?;
+            match before {
+                Ok(()) => authenticate_terms(db, vault)?,
+                // The code stays: of what is left it is right only if that is what the owner had once
+                Err(Error::NotAuthentic { .. }) => {}
+                Err(error) => return Err(as_rusqlite(error)),
+            }
+            Ok(changed)
+        })
+    }
+
+    /// Takes the settings, the rules, the trusted authorities and the decisions that [`Self::decisions`] shows for the owner's
+    /// own, as they are now, and says what they are. For after somebody looked at them, because a selection ended with
+    /// [`Error::NotAuthentic`].
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`]; [`Error::SealedKey`] when an identity that is decided for is not as cardcase wrote it, and those
+    /// of writing.
+    pub fn accept_terms(&self) -> Result<Accepted, Error> {
+        let session = self.session().token()?;
+        self.transact_open(|db, vault| {
+            let count = |sql: &str| db.query_row(sql, [], |row| row.get(0));
+            let shown = shown_decisions(db, session.as_deref())?;
+            check_identities(db, vault, None)?;
+            authenticate_each(db, vault, &shown)?;
+            authenticate_terms(db, vault)?;
+            Ok(Accepted {
+                settings: read_settings(db)?,
+                rules: count("SELECT count(*) FROM rules")?,
+                trusted: count("SELECT count(*) FROM authorities WHERE trusted")?,
+                decisions: shown.len(),
+            })
         })
     }
 

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
 use super::authentic::{authenticate_decisions, authenticate_terms, check_decisions, check_terms};
+use super::schema::check_schema;
 use super::{SEALED_KEY, Store, as_rusqlite, locked, sealed_key, store_error};
 use crate::agent::{Client, Grant, Place, Status};
 use crate::error::Error;
@@ -156,6 +157,7 @@ pub(super) fn load_vault(connection: &mut Connection, path: &Path) -> Result<Vau
         }
         // Of two processes that make or update one store the second finds it done
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        check_schema(&transaction)?;
         let vault = match read_vault(&transaction)? {
             None => {
                 let created = Vault::create().map_err(as_rusqlite)?;

@@ -15,6 +15,8 @@ use crate::error::Error;
 pub(crate) trait Holder: Send + Sync {
     /// Encrypts a private key.
     fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error>;
+    /// Whether a private key opens in its row.
+    fn opens(&self, key: &SealedKey) -> Result<bool, Error>;
     /// The code of a message.
     fn authenticate(&self, message: &Message) -> Result<[u8; 32], Error>;
     /// Whether this is the code of a message.

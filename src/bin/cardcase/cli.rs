@@ -464,6 +464,9 @@ pub(crate) struct Trust {
     /// A PEM or DER file with CA certificates, or the fingerprint of an authority in the store
     #[arg(value_name = "FILE|ID")]
     pub(crate) what: String,
+    /// Let an authority in the store verify no servers any more
+    #[arg(long)]
+    pub(crate) remove: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,9 @@ use crate::report::Failure;
 use crate::server;
 
 pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
+    if args.remove {
+        return distrust(app, &args.what);
+    }
     let store = app.store()?;
     let path = Path::new(&args.what);
     let certificates = match store.find_authority(&args.what) {
@@ -23,6 +26,14 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     for certificate in &certificates {
         app.note(&format!("{} verifies servers from now on", certificate.subject()));
     }
+    Ok(())
+}
+
+fn distrust(app: &App, id: &str) -> Result<(), Failure> {
+    let store = app.unlocked_store()?;
+    let certificate = store.find_authority(id)?.certificate;
+    store.distrust(certificate.fingerprint())?;
+    app.note(&format!("{} verifies no servers any more", certificate.subject()));
     Ok(())
 }
 
