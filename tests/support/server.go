@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,8 +47,9 @@ type request struct {
 }
 
 var (
-	output     sync.Mutex
-	unfinished sync.WaitGroup
+	output sync.Mutex
+	// Connections that are not written down yet. No WaitGroup: one may begin while another is waited for
+	unfinished atomic.Int64
 )
 
 func say(event interface{}) {
@@ -153,7 +155,7 @@ type peeked struct {
 func (p peeked) Read(into []byte) (int, error) { return p.first.Read(into) }
 
 func greet(connection net.Conn, base *tls.Config, roots *x509.CertPool, done chan net.Conn) {
-	defer unfinished.Done()
+	defer unfinished.Add(-1)
 	said := handshake{Event: "handshake", Chain: []string{}}
 	config := base.Clone()
 	config.VerifyPeerCertificate = func(chain [][]byte, _ [][]*x509.Certificate) error {
@@ -187,11 +189,8 @@ func greet(connection net.Conn, base *tls.Config, roots *x509.CertPool, done cha
 func barrier(connection net.Conn) {
 	line := make([]byte, 32)
 	n, _ := connection.Read(line)
-	settled := make(chan bool)
-	go func() { unfinished.Wait(); close(settled) }()
-	select {
-	case <-settled:
-	case <-time.After(3 * time.Second):
+	for began := time.Now(); unfinished.Load() != 0 && time.Since(began) < 3*time.Second; {
+		time.Sleep(time.Millisecond)
 	}
 	say(map[string]string{"event": "barrier", "mark": string(line[:n])})
 	connection.Close()
@@ -200,12 +199,12 @@ func barrier(connection net.Conn) {
 func receive(connection net.Conn, base *tls.Config, roots *x509.CertPool, done chan net.Conn) {
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(connection, first); err != nil {
-		unfinished.Done()
+		unfinished.Add(-1)
 		connection.Close()
 		return
 	}
 	if first[0] == 'B' {
-		unfinished.Done()
+		unfinished.Add(-1)
 		barrier(connection)
 		return
 	}
