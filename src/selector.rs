@@ -537,8 +537,9 @@ impl Selector {
         let mut scope = Sha256::new();
         scope.update(self.store.path().as_os_str().as_encoded_bytes());
         scope.update(look.remembered.settings.mode.scope(target.destination()).to_string());
-        let [slot, ..] = <[u8; 32]>::from(scope.clone().finalize());
+        let [high, low, ..] = <[u8; 32]>::from(scope.clone().finalize());
         let question = question_id(scope, target, request, refused);
+        let slot = u16::from_be_bytes([high, low]);
         Turn::wait(self.store.session(), slot, question, || self.chooser.waiting(target.destination()))
     }
 }

@@ -44,18 +44,18 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Waits for the turn; `waiting` is called when it cannot be had at once. There are 256 files, told apart by `slot`: two
+    /// Waits for the turn; `waiting` is called when it cannot be had at once. There are 65,536 files, told apart by `slot`: two
     /// scopes that share one are asked about one after the other.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be made or locked.
     pub(crate) fn wait(
         session: &Session,
-        slot: u8,
+        slot: u16,
         question: QuestionId,
         waiting: impl FnOnce(),
     ) -> Result<Self, Error> {
-        let path = session.directory()?.join(format!("asking-{slot:02x}"));
+        let path = session.directory()?.join(format!("asking-{slot:04x}"));
         let failed = |source| Error::Io { path: path.clone(), source };
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(failed)?;

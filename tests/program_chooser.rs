@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,21 +12,14 @@ use serde_json::{Value, json};
 use support::MODES;
 use support::ca::Validity;
 use support::command::{Run, wait};
+use support::executable::executable;
 use support::question::Question;
 use support::server::{BOTH_VERSIONS, Kind, Server, Tls};
-
-/// A program of this text.
-fn program(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let path = dir.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    path
-}
 
 /// A chooser that keeps what it is asked beside itself, and then does this.
 fn chooser(question: &Question, then: &str) -> PathBuf {
     let text = format!("#!/bin/sh\ncat > \"$0.asked\"\n{then}\n");
-    program(question.scene.machine.dir(), "chooser", &text)
+    executable(question.scene.machine.dir(), "chooser", &text)
 }
 
 fn answering(question: &Question, answer: &Value) -> PathBuf {
@@ -244,7 +236,7 @@ sed -i 1d "$0.answers"
 [ "$answer" = cancel ] && exit 1
 echo "$answer"
 "#;
-    program(dir, name, text);
+    executable(dir, name, text);
 }
 
 #[test]

@@ -15,6 +15,7 @@
 pub mod apache;
 pub mod ca;
 pub mod command;
+pub mod executable;
 pub mod gate;
 pub mod log;
 pub mod pinentry;

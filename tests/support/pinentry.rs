@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ca;
+use super::executable::executable;
 
 /// What it does in place of speaking Assuan.
 pub const SILENT: &str = "#!/bin/sh\nexec sleep 100\n";
@@ -42,12 +42,4 @@ with open({told:?}, "a+") as told:
         let told = std::fs::read_to_string(&self.told).unwrap_or_default();
         told.lines().map(str::to_owned).collect()
     }
-}
-
-/// A program that is this script.
-pub fn executable(dir: &Path, name: &str, script: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    let program = ca::write(dir, name, "sh", script);
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-    program
 }

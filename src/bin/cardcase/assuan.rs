@@ -239,21 +239,19 @@ fn hex(digit: u8) -> Result<u8, Trouble> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::executable::executable;
 
     const SOON: Duration = Duration::from_secs(10);
 
-    /// A program that runs this in a shell.
-    fn program(script: &str) -> tempfile::TempPath {
-        use std::os::unix::fs::PermissionsExt;
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "#!/bin/sh\n{script}").unwrap();
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700)).unwrap();
-        file.into_temp_path()
+    /// Talks to a program that runs this in a shell.
+    fn start(script: &str) -> Result<Conversation, Trouble> {
+        let directory = tempfile::tempdir().unwrap();
+        let program = executable(directory.path(), "pinentry", &format!("#!/bin/sh\n{script}\n"));
+        Conversation::start(program.as_os_str(), SOON)
     }
 
     fn asked(script: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-        let program = program(script);
-        Conversation::start(program.as_os_str(), SOON)?.request("GETPIN", "", Duration::from_millis(300))
+        start(script)?.request("GETPIN", "", Duration::from_millis(300))
     }
 
     #[test]
@@ -304,8 +302,7 @@ mod tests {
 
     #[test]
     fn the_program_is_gone_afterwards() {
-        let program = program("echo OK; while :; do sleep 0.1; done");
-        let conversation = Conversation::start(program.as_os_str(), SOON).unwrap();
+        let conversation = start("echo OK; while :; do sleep 0.1; done").unwrap();
         let running = Pid::from_child(&conversation.program);
         drop(conversation);
         assert!(rustix::process::test_kill_process(running).is_err());

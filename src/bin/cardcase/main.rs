@@ -11,6 +11,9 @@ mod commands;
 mod desktop_keyring;
 mod dial;
 mod exchange;
+#[cfg(test)]
+#[path = "../../../tests/support/executable.rs"]
+mod executable;
 mod hardening;
 mod late;
 mod listen;

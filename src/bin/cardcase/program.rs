@@ -292,14 +292,13 @@ fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, Trouble
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executable::executable;
 
     /// A person who has gone home must not hold back all others for ever.
     #[test]
     fn who_does_not_answer_is_ended() {
         let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("thinks");
-        std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let program = executable(directory.path(), "thinks", "#!/bin/sh\nexec sleep 600\n");
         let chooser = ProgramChooser { program, patience: Duration::from_millis(300) };
         let start = Instant::now();
         let trouble = chooser.run(Vec::new()).unwrap_err();
