@@ -233,11 +233,6 @@ impl Prepared {
         std::iter::once(identity.certificate()).chain(chain.intermediates()).cloned().collect()
     }
 
-    /// Whether the selected identity goes out in TLS 1.3 only.
-    pub fn requires_tls13(&self) -> bool {
-        self.requires_tls13
-    }
-
     /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the
     /// sessions it made.
     ///

@@ -10,12 +10,8 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 
 use crate::scenarios::{self, Ticking};
-use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
+use crate::support::server::BOTH_VERSIONS;
 use crate::world::{BoxError, Client, Peer, World};
-
-fn serve(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
-    Box::new(world.http(tls, ask))
-}
 
 fn client(world: &World, alpn: &[&str], ticking: Ticking) -> Client {
     let client = Hyper::new(world.selector.clone(), world.config(alpn));
@@ -44,7 +40,7 @@ fn either(world: &World, ticking: Ticking) -> Client {
 fn it_answers_as_decided() {
     for tls in BOTH_VERSIONS {
         for make in [http1, http2] {
-            scenarios::answers_as_decided(make, serve, tls);
+            scenarios::answers_as_decided(make, scenarios::serve_http, tls);
         }
     }
 }
@@ -59,21 +55,13 @@ fn it_tells_a_refusal() {
 
 #[test]
 fn it_does_not_stall() {
-    scenarios::does_not_stall(either, serve);
+    scenarios::does_not_stall(either, scenarios::serve_http);
 }
 
-/// A pool is worth its name: requests that nothing stands against share a connection.
 #[test]
 fn requests_share_a_connection() {
     for make in [http1, http2] {
-        let world = World::new();
-        let server = world.http(Tls::V1_3, Ask::Optional);
-        world.remember(&server, Some(world.alice));
-        let mut client = make(&world);
-        for _ in 0..3 {
-            client(&server.destination()).unwrap();
-        }
-        assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
+        scenarios::requests_share_a_connection(make);
     }
 }
 
@@ -100,7 +88,7 @@ fn a_proxy_has_an_identity_of_its_own() {
 #[test]
 fn it_unlocks() {
     for tls in BOTH_VERSIONS {
-        scenarios::unlocks(http1, serve, tls);
+        scenarios::unlocks(http1, scenarios::serve_http, tls);
     }
 }
 

@@ -6,10 +6,6 @@ use crate::scenarios::{self, Ticking};
 use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
 use crate::world::{BoxError, Client, Peer, World};
 
-fn serve(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
-    Box::new(world.http(tls, ask))
-}
-
 fn reqwest(world: &World) -> Client {
     ticking(world, Ticking::new())
 }
@@ -27,7 +23,7 @@ fn ticking(world: &World, ticking: Ticking) -> Client {
 #[test]
 fn it_answers_as_decided() {
     for tls in BOTH_VERSIONS {
-        scenarios::answers_as_decided(reqwest, serve, tls);
+        scenarios::answers_as_decided(reqwest, scenarios::serve_http, tls);
     }
 }
 
@@ -40,7 +36,7 @@ fn it_tells_a_refusal() {
 
 #[test]
 fn it_does_not_stall() {
-    scenarios::does_not_stall(ticking, serve);
+    scenarios::does_not_stall(ticking, scenarios::serve_http);
 }
 
 /// Every hop has its own identity.
@@ -71,7 +67,7 @@ fn what_demands_tls13_is_not_used_where_less_is_allowed() {
 #[test]
 fn it_unlocks() {
     for tls in BOTH_VERSIONS {
-        scenarios::unlocks(reqwest, serve, tls);
+        scenarios::unlocks(reqwest, scenarios::serve_http, tls);
     }
 }
 

@@ -56,6 +56,23 @@ pub fn answers_as_decided(make: Make, serve: Serve, tls: Tls) {
     assert_eq!((world.person.asked(), one.came().len()), (vec![one.destination()], before), "{tls:?} declined");
 }
 
+/// An HTTP server.
+pub fn serve_http(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
+    Box::new(world.http(tls, ask))
+}
+
+/// A pool is worth its name: requests that nothing stands against share a connection.
+pub fn requests_share_a_connection(make: Make) {
+    let world = World::new();
+    let server = world.http(Tls::V1_3, Ask::Optional);
+    world.remember(&server, Some(world.alice));
+    let mut client = make(&world);
+    for _ in 0..3 {
+        client(&server.destination()).unwrap();
+    }
+    assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
+}
+
 /// A server that takes nobody: the client says so, in a way that a program can read.
 pub fn tells_a_refusal(make: Make, tls: Tls) {
     let world = World::new();

@@ -4,12 +4,8 @@ use cardcase::connect::ureq::Connector;
 use ureq::{Agent, Proxy};
 
 use crate::scenarios;
-use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
+use crate::support::server::BOTH_VERSIONS;
 use crate::world::{Client, Peer, World};
-
-fn serve(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
-    Box::new(world.http(tls, ask))
-}
 
 fn ureq(world: &World) -> Client {
     let agent = Connector::new(world.selector.clone(), world.config(&[])).agent();
@@ -22,7 +18,7 @@ fn ureq(world: &World) -> Client {
 #[test]
 fn it_answers_as_decided() {
     for tls in BOTH_VERSIONS {
-        scenarios::answers_as_decided(ureq, serve, tls);
+        scenarios::answers_as_decided(ureq, scenarios::serve_http, tls);
     }
 }
 
@@ -35,14 +31,7 @@ fn it_tells_a_refusal() {
 
 #[test]
 fn requests_share_a_connection() {
-    let world = World::new();
-    let server = world.http(Tls::V1_3, Ask::Optional);
-    world.remember(&server, Some(world.alice));
-    let mut client = ureq(&world);
-    for _ in 0..3 {
-        client(&server.destination()).unwrap();
-    }
-    assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
+    scenarios::requests_share_a_connection(ureq);
 }
 
 /// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
@@ -65,7 +54,7 @@ fn a_proxy_has_an_identity_of_its_own() {
 #[test]
 fn it_unlocks() {
     for tls in BOTH_VERSIONS {
-        scenarios::unlocks(ureq, serve, tls);
+        scenarios::unlocks(ureq, scenarios::serve_http, tls);
     }
 }
 

@@ -359,15 +359,8 @@ pub(crate) struct Fetch {
     /// Follow redirects, selecting anew for each
     #[arg(short = 'L', long)]
     pub(crate) location: bool,
-    /// Verify the server by the CA certificates in this PEM file instead of the system's
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cacert: Option<PathBuf>,
-    /// Connect to HOST2:PORT2 where HOST1:PORT1 is meant; an empty part stands for any, or the same
-    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
-    pub(crate) connect_to: Vec<String>,
-    /// Go through this proxy, [http://|https://]HOST[:PORT]
-    #[arg(short = 'x', long, value_name = "PROXY")]
-    pub(crate) proxy: Option<String>,
+    #[command(flatten)]
+    pub(crate) route: Route,
     /// Use this identity, this once, whatever is remembered
     #[arg(long = "as", value_name = "ID")]
     pub(crate) identity: Option<String>,
@@ -377,6 +370,20 @@ pub(crate) struct Fetch {
     /// The TLS library [default: rustls, and openssl where only that can do what the server wants]
     #[arg(long, value_name = "LIBRARY")]
     pub(crate) tls: Option<TlsLibrary>,
+}
+
+/// The way to servers, and what verifies them.
+#[derive(Debug, Args)]
+pub(crate) struct Route {
+    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Connect to HOST2:PORT2 where HOST1:PORT1 is meant; an empty part stands for any, or the same
+    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
+    pub(crate) connect_to: Vec<String>,
+    /// Go through this proxy, [http://|https://]HOST[:PORT]
+    #[arg(short = 'x', long, value_name = "PROXY")]
+    pub(crate) proxy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -400,15 +407,8 @@ pub(crate) struct Tunnel {
     /// 127.0.0.1:PORT or [::1]:PORT [default: a socket in the runtime directory]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Verify the server by the CA certificates in this PEM file instead of the system's
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cacert: Option<PathBuf>,
-    /// Connect to HOST2:PORT2 where HOST1:PORT1 is meant; an empty part stands for any, or the same
-    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
-    pub(crate) connect_to: Vec<String>,
-    /// Go through this proxy, [http://|https://]HOST[:PORT]
-    #[arg(short = 'x', long, value_name = "PROXY")]
-    pub(crate) proxy: Option<String>,
+    #[command(flatten)]
+    pub(crate) route: Route,
     /// A protocol to offer by ALPN, such as h2; may be given several times
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) alpn: Vec<String>,

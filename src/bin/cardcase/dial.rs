@@ -1,15 +1,20 @@
 //! Getting a byte stream to a destination: directly, to another address, or through a proxy.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cardcase::connect::tokio::Connector;
 use cardcase::request::{Destination, split_port};
+use cardcase::selector::Selector;
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::cli::Route;
 use crate::exchange::Empty;
 use crate::report::Failure;
 
@@ -55,6 +60,23 @@ impl Detour {
         let (host, port) = &self.to;
         (host.clone().unwrap_or_else(|| destination.host().to_owned()), port.unwrap_or(destination.port()))
     }
+}
+
+impl Route {
+    pub(crate) fn detours(&self) -> Result<Vec<Detour>, Failure> {
+        self.connect_to.iter().map(|text| Detour::parse(text)).collect()
+    }
+
+    pub(crate) fn proxy(&self) -> Result<Option<Proxy>, Failure> {
+        self.proxy.as_deref().map(Proxy::parse).transpose()
+    }
+}
+
+/// Makes TLS connections that offer these protocols by ALPN.
+pub(crate) fn connector(selector: Arc<Selector>, config: &ClientConfig, alpn: &[&[u8]]) -> Connector {
+    let mut config = config.clone();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Connector::new(selector, config).with_handshake_timeout(TIMEOUT)
 }
 
 /// Splits at colons, but not inside the brackets of an IPv6 address.

@@ -89,7 +89,7 @@ fn select(
         name: identity.name().to_owned(),
         certificates: selected.certificates(),
         key,
-        requires_tls13: selected.requires_tls13(),
+        requires_tls13: selected.demands_tls13().is_some(),
     })
 }
 

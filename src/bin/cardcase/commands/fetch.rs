@@ -6,23 +6,22 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-use cardcase::certificate::Fingerprint;
 use cardcase::chooser::Refused;
 use cardcase::connect::tokio::{ConnectError, Connection, Connector, LateAlert};
-use cardcase::decisions::{Answer, Mode, Outcome};
-use cardcase::history::version_name;
+use cardcase::decisions::{Answer, Outcome};
 use cardcase::identity::Identity;
 use cardcase::refusal::{Refusal, alert, alert_name, refusal};
 use cardcase::request::{CertificateRequest, Credentials, Destination, Target};
 use cardcase::resolver::failure;
-use cardcase::selector::{Prepared, Selection, Selector, Source};
+use cardcase::selector::{Prepared, Selection, Source};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::http::response::Parts;
 use hyper::{StatusCode, header};
-use rustls::{ClientConfig, ProtocolVersion};
+use rustls::ProtocolVersion;
 use url::Url;
 
+use crate::account::Account;
 use crate::app::App;
 use crate::by_openssl::{self, Later};
 use crate::cli::{self, Fetch, TlsLibrary};
@@ -30,7 +29,6 @@ use crate::dial::{self, BoxStream, Detour, Proxy};
 use crate::exchange::{self, H2, HTTP_1_1};
 use crate::late::Late;
 use crate::message::Message;
-use crate::output::{days_from, expires_soon};
 use crate::report::{Code, Failure};
 use crate::server;
 use crate::sink::{Sink, head_bytes};
@@ -100,8 +98,7 @@ struct Client<'a> {
     refused: RefCell<HashMap<Destination, Vec<Refused>>>,
     /// What was chosen instead of what was refused, until the next connection there takes it.
     chosen: RefCell<HashMap<Destination, Prepared>>,
-    /// Identities whose expiry was told.
-    told: RefCell<HashSet<Fingerprint>>,
+    account: Account,
 }
 
 /// An open way to a destination.
@@ -164,7 +161,7 @@ impl<T: Into<Failure>> From<T> for Unanswered {
 impl<'a> Client<'a> {
     fn new(app: &'a App, args: &'a Fetch, url: &Url, message: &Message) -> Result<Self, Failure> {
         let selector = Arc::new(app.selector()?);
-        let config = server::config(app, args.cacert.as_deref())?;
+        let config = server::config(app, args.route.cacert.as_deref())?;
         let given = match &args.identity {
             Some(id) => Some((destination(url)?, app.store()?.find_identity(id)?)),
             None => None,
@@ -172,17 +169,17 @@ impl<'a> Client<'a> {
         Ok(Self {
             app,
             args,
-            connector: connector(selector.clone(), &config, &[H2, HTTP_1_1]),
-            to_proxies: connector(selector, &config, &[HTTP_1_1]),
-            detours: args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?,
-            proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
+            connector: dial::connector(selector.clone(), &config, &[H2, HTTP_1_1]),
+            to_proxies: dial::connector(selector.clone(), &config, &[HTTP_1_1]),
+            detours: args.route.detours()?,
+            proxy: args.route.proxy()?,
             by_openssl: OnceCell::new(),
             late: RefCell::default(),
             given,
             credentials: message.credentials(args.credentials == cli::Credentials::Include),
             refused: RefCell::default(),
             chosen: RefCell::default(),
-            told: RefCell::default(),
+            account: Account::new(selector, app.mode_flag()),
         })
     }
 
@@ -293,7 +290,7 @@ impl<'a> Client<'a> {
             self.accepted(talk.asked.as_ref());
             talk.seen += 1;
             let asked = Asked::new(&later.target, answered);
-            self.tell(&asked);
+            self.account.tell(asked.target.destination(), &asked.selection);
             talk.asked = Some(asked);
         }
     }
@@ -405,7 +402,7 @@ impl<'a> Client<'a> {
             Some(known) => known,
             None => {
                 let selector = self.connector.selector().clone();
-                let new = by_openssl::Connector::new(self.app, selector, self.args.cacert.as_deref())?;
+                let new = by_openssl::Connector::new(self.app, selector, self.args.route.cacert.as_deref())?;
                 self.by_openssl.get_or_init(|| new)
             }
         };
@@ -477,50 +474,25 @@ impl<'a> Client<'a> {
         let Connection { stream, selection, request, version, alert, .. } = connection;
         let asked = selection.map(|selection| Asked { target, selection, request, version, alert });
         if let Some(asked) = &asked {
-            self.tell(asked);
+            self.account.tell(asked.target.destination(), &asked.selection);
         }
         (Box::new(stream), asked)
-    }
-
-    /// Says what nobody decided just now, and what will not do for long.
-    fn tell(&self, asked: &Asked) {
-        let destination = asked.target.destination();
-        match &asked.selection {
-            Selection { source: Source::NoCandidate, .. } => {
-                self.app
-                    .warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
-                self.app.note(&format!("hint: {}", self.explain(destination)));
-            }
-            Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None } => {
-                self.app
-                    .warn(&format!("{destination} asks for a client certificate, and {rule} denies it; none was sent"));
-            }
-            Selection { answer: Answer::Identity(identity), .. } => self.tell_expiry(identity),
-            _ => {}
-        }
-    }
-
-    fn tell_expiry(&self, identity: &Identity) {
-        let (now, until) = (self.app.now(), identity.certificate().not_after());
-        if expires_soon(now, until) && self.told.borrow_mut().insert(identity.fingerprint()) {
-            self.app.warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
-        }
     }
 
     /// No TLS connection came about.
     fn unconnected(&self, target: Target, error: ConnectError) -> Unanswered {
         let destination = target.destination().clone();
         let (source, sent, request, version) = match error {
-            ConnectError::Selection(error) => return self.undecided(&destination, &error).into(),
+            ConnectError::Selection(error) => return self.account.undecided(&destination, &error).into(),
             ConnectError::Handshake { source, sent, request, version } => (source, sent, request, version),
             other => return server::unreachable(&destination, &other).into(),
         };
         if let Some(error) = failure(&source) {
-            return self.undecided(&destination, error).into();
+            return self.account.undecided(&destination, error).into();
         }
         if let Some(selection) = sent {
             let asked = Asked { target, selection, request, version, alert: LateAlert::default() };
-            self.tell(&asked);
+            self.account.tell(asked.target.destination(), &asked.selection);
             if let Some(refusal) = refusal(&source) {
                 return Unanswered::Refused(Box::new(asked), refusal);
             }
@@ -528,18 +500,6 @@ impl<'a> Client<'a> {
         }
         let failure = server::unverified(&destination, &source);
         failure.unwrap_or_else(|| server::unreachable(&destination, &source)).into()
-    }
-
-    /// Nothing was decided, and nothing sent.
-    fn undecided(&self, destination: &Destination, error: &cardcase::Error) -> Failure {
-        let mut failure = Failure::from(error);
-        if let cardcase::Error::NobodyToAsk { .. } = error {
-            failure.hints = vec![
-                self.explain(destination),
-                format!("cardcase remember {} ID{}", self.scope(destination), self.app.mode_flag()),
-            ];
-        }
-        failure
     }
 
     /// The connection ended before the response.
@@ -552,7 +512,7 @@ impl<'a> Client<'a> {
     ) -> Unanswered {
         let Talk { asked, later, .. } = talk;
         if let Some((error, later)) = failure(error).zip(later.as_ref()) {
-            return self.undecided(later.target.destination(), error).into();
+            return self.account.undecided(later.target.destination(), error).into();
         }
         let interrupted = interrupted(at, error);
         if later.is_none()
@@ -645,48 +605,12 @@ impl<'a> Client<'a> {
 
     /// Records a refusal, and gives the failure that says who refused what, and what to do.
     fn refused(&self, asked: &Asked, why: Refusal) -> Failure {
-        let destination = asked.target.destination();
         self.record(asked, Outcome::Refused, why.alert_name());
-        let (code, message) = match (&asked.selection.answer, asked.selection.source) {
-            (Answer::Identity(identity), _) => {
-                (Code::Refused, format!("{destination} refused the identity {:?}: {why}", identity.name()))
-            }
-            (Answer::None, Source::NoCandidate) => {
-                (Code::NothingFits, format!("{destination} wants a client certificate, and no identity fits: {why}"))
-            }
-            (Answer::None, _) => (Code::Refused, format!("{destination} refused, as no certificate was sent: {why}")),
-        };
-        let failure = Failure::new(code, message).hint(self.explain(destination));
-        match asked.selection.source {
-            Source::Decision | Source::Ask => {
-                let (scope, mode) = (self.scope(destination), self.app.mode_flag());
-                failure.hint(format_args!("to choose another: cardcase forget {scope}{mode}"))
-            }
-            Source::Rule => failure.hint("to see what answered: cardcase rules"),
-            _ => failure,
-        }
+        self.account.refusal(asked.target.destination(), &asked.selection, why)
     }
 
-    fn explain(&self, destination: &Destination) -> String {
-        format!("cardcase explain {destination}{}", self.app.mode_flag())
-    }
-
-    /// What a decision for this destination is remembered under, as it is typed.
-    fn scope(&self, destination: &Destination) -> String {
-        match self.app.mode() {
-            Ok(Mode::Chrome) => destination.to_string(),
-            _ => destination.host().to_owned(),
-        }
-    }
-
-    /// History that cannot be written is no reason to fail what went well.
     fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<String>) {
-        let selector = self.connector.selector();
-        let version = asked.version.map(version_name);
-        let recorded = selector.record(asked.target.destination(), &asked.selection, outcome, alert, version);
-        if let Err(error) = recorded {
-            self.app.warn(&format!("this use is not in the history: {error}"));
-        }
+        self.account.record(asked.target.destination(), &asked.selection, asked.version, outcome, alert);
     }
 }
 
@@ -722,12 +646,6 @@ fn interrupted(at: &str, error: &(dyn StdError + 'static)) -> Failure {
         source = cause.source();
     }
     Failure::new(Code::Failed, message)
-}
-
-fn connector(selector: Arc<Selector>, config: &ClientConfig, alpn: &[&[u8]]) -> Connector {
-    let mut config = config.clone();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Connector::new(selector, config).with_handshake_timeout(dial::TIMEOUT)
 }
 
 /// The next piece of a body.

@@ -8,14 +8,17 @@ use std::time::Duration;
 use cardcase::connect::tokio::{ConnectError, Connection, Connector};
 use cardcase::decisions::Outcome;
 use cardcase::identity::Identity;
-use cardcase::refusal::{alert, alert_name, refusal};
+use cardcase::refusal::{Refusal, alert, alert_name, refusal};
 use cardcase::request::{Destination, Target};
+use cardcase::resolver::failure;
+use cardcase::selector::Selection;
+use rustls::ProtocolVersion;
 use serde::Serialize;
 
 use crate::account::Account;
 use crate::app::{App, warn};
 use crate::cli;
-use crate::dial::{self, BoxStream, Detour, Proxy};
+use crate::dial::{self, BoxStream, Proxy};
 use crate::exchange::HTTP_1_1;
 use crate::listen::{Address, Listener};
 use crate::output::{DestinationJson, print, print_json};
@@ -43,7 +46,7 @@ pub(crate) fn run(app: &App, args: &cli::Tunnel) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, error))?;
     runtime.block_on(async {
         let listener = Listener::open(&address).await?;
-        announce(app, &listener.address()?, tunnel.account.destination())?;
+        announce(app, &listener.address()?, tunnel.towards.destination())?;
         serve(&listener, &tunnel).await
     })
 }
@@ -86,7 +89,7 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
 /// The way to one destination.
 struct Tunnel {
     connector: Connector,
-    account: Account,
+    towards: Towards,
     detour: Option<(String, u16)>,
     through: Option<Through>,
     given: Option<Identity>,
@@ -96,41 +99,40 @@ struct Tunnel {
 struct Through {
     proxy: Proxy,
     connector: Connector,
-    account: Account,
+    towards: Towards,
 }
+
+/// A destination, and the account of what is answered there.
+struct Towards(Arc<(Destination, Account)>);
 
 impl Tunnel {
     fn new(app: &App, args: &cli::Tunnel, destination: Destination) -> Result<Self, Failure> {
         let selector = Arc::new(app.selector()?);
-        let config = server::config(app, args.cacert.as_deref())?;
-        let connector = |alpn: Vec<Vec<u8>>| {
-            let mut config = config.clone();
-            config.alpn_protocols = alpn;
-            Connector::new(selector.clone(), config).with_handshake_timeout(dial::TIMEOUT)
-        };
-        let account = |destination| Account::new(selector.clone(), destination, app.mode_flag());
-        let detours: Vec<Detour> = args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?;
+        let config = server::config(app, args.route.cacert.as_deref())?;
+        let towards = |destination| Towards(Arc::new((destination, Account::new(selector.clone(), app.mode_flag()))));
+        let detours = args.route.detours()?;
         let through = |proxy: Proxy| Through {
-            connector: connector(vec![HTTP_1_1.to_vec()]),
-            account: account(proxy.destination.clone()),
+            connector: dial::connector(selector.clone(), &config, &[HTTP_1_1]),
+            towards: towards(proxy.destination.clone()),
             proxy,
         };
         let given = match &args.identity {
             Some(id) => Some(app.store()?.find_identity(id)?),
             None => None,
         };
+        let alpn: Vec<&[u8]> = args.alpn.iter().map(String::as_bytes).collect();
         Ok(Self {
             given,
             detour: dial::detour(&destination, &detours),
-            through: args.proxy.as_deref().map(Proxy::parse).transpose()?.map(through),
-            connector: connector(args.alpn.iter().map(|name| name.clone().into_bytes()).collect()),
-            account: account(destination),
+            through: args.route.proxy()?.map(through),
+            connector: dial::connector(selector.clone(), &config, &alpn),
+            towards: towards(destination),
         })
     }
 
     /// One connection: selected anew, and carried to its end.
     async fn carry(&self, near: BoxStream) -> Result<(), Failure> {
-        let destination = self.account.destination();
+        let destination = self.towards.destination();
         let connected = match &self.given {
             Some(identity) => {
                 let prepared = self.connector.selector().given(destination, identity.clone())?;
@@ -140,20 +142,78 @@ impl Tunnel {
         };
         let connection = match connected {
             Ok(connection) => connection,
-            Err(error) => return Err(self.account.unconnected(error).await),
+            Err(error) => return Err(self.towards.unconnected(error).await),
         };
-        relay_over(&self.account, near, connection).await
+        relay_over(&self.towards, near, connection).await
     }
 
     async fn dial(&self) -> io::Result<BoxStream> {
+        let destination = self.towards.destination();
         let Some(through) = &self.through else {
-            return Ok(Box::new(dial::tcp(self.account.destination(), self.detour.clone()).await?));
+            return Ok(Box::new(dial::tcp(destination, self.detour.clone()).await?));
         };
         let authority = match &self.detour {
             Some((host, port)) => Destination::new(host, *port).map_err(io::Error::other)?.to_string(),
-            None => self.account.destination().to_string(),
+            None => destination.to_string(),
         };
         through.dial(&authority).await
+    }
+}
+
+impl Towards {
+    fn destination(&self) -> &Destination {
+        &self.0.0
+    }
+
+    fn tell(&self, selection: &Selection) {
+        let (destination, account) = &*self.0;
+        account.tell(destination, selection);
+    }
+
+    /// The failure of a TLS connection that did not come about. A refusal is recorded.
+    async fn unconnected(&self, error: ConnectError) -> Failure {
+        let (destination, account) = &*self.0;
+        let (source, sent, version) = match error {
+            ConnectError::Selection(error) => return account.undecided(destination, &error),
+            ConnectError::Handshake { source, sent, version, .. } => (source, sent, version),
+            other => return server::unreachable(destination, &other),
+        };
+        if let Some(error) = failure(&source) {
+            return Failure::from(error);
+        }
+        if let Some(selection) = sent {
+            self.tell(&selection);
+            if let Some(refusal) = refusal(&source) {
+                return self.refused(&selection, version, refusal).await;
+            }
+            self.record(&selection, version, Outcome::Unknown, alert(&source).map(alert_name)).await;
+        }
+        let unverified = server::unverified(destination, &source);
+        unverified.unwrap_or_else(|| server::unreachable(destination, &source))
+    }
+
+    /// Records a refusal, and gives the failure that says who refused what, and what to do.
+    async fn refused(&self, selection: &Selection, version: Option<ProtocolVersion>, why: Refusal) -> Failure {
+        self.record(selection, version, Outcome::Refused, why.alert_name()).await;
+        let (destination, account) = &*self.0;
+        account.refusal(destination, selection, why)
+    }
+
+    /// Others may be writing, and other connections go on.
+    async fn record(
+        &self,
+        selection: &Selection,
+        version: Option<ProtocolVersion>,
+        outcome: Outcome,
+        alert: Option<String>,
+    ) {
+        let (towards, selection) = (self.0.clone(), selection.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let (destination, account) = &*towards;
+            account.record(destination, &selection, version, outcome, alert);
+        });
+        // It fails when the program ends
+        let _ = written.await;
     }
 }
 
@@ -171,35 +231,35 @@ impl Through {
         };
         let tunnel = dial::tunnel(Box::new(stream), authority).await;
         if let Some(selection) = selection {
-            self.account.tell(&selection);
+            self.towards.tell(&selection);
             match (&tunnel, alert.refusal()) {
-                (Ok(_), _) => self.account.record(&selection, version, Outcome::Accepted, None).await,
+                (Ok(_), _) => self.towards.record(&selection, version, Outcome::Accepted, None).await,
                 (Err(_), Some(refusal)) => {
-                    return Err(io::Error::other(self.account.refused(&selection, version, refusal).await.message));
+                    return Err(io::Error::other(self.towards.refused(&selection, version, refusal).await.message));
                 }
-                (Err(_), None) => self.account.record(&selection, version, Outcome::Unknown, None).await,
+                (Err(_), None) => self.towards.record(&selection, version, Outcome::Unknown, None).await,
             }
         }
         tunnel
     }
 
     async fn failed(&self, error: ConnectError) -> io::Error {
-        io::Error::other(self.account.unconnected(error).await.message)
+        io::Error::other(self.towards.unconnected(error).await.message)
     }
 }
 
 /// Carries what comes over an open connection, and keeps account of what the server makes of the answer it was sent: the
 /// first byte from it accepts.
-async fn relay_over(account: &Account, near: BoxStream, connection: Connection<BoxStream>) -> Result<(), Failure> {
+async fn relay_over(towards: &Towards, near: BoxStream, connection: Connection<BoxStream>) -> Result<(), Failure> {
     let Connection { stream, selection, version, alert: late, .. } = connection;
     if let Some(selection) = &selection {
-        account.tell(selection);
+        towards.tell(selection);
     }
     let mut accepted = false;
     let answered = async || {
         accepted = true;
         if let Some(selection) = &selection {
-            account.record(selection, version, Outcome::Accepted, None).await;
+            towards.record(selection, version, Outcome::Accepted, None).await;
         }
     };
     let ended = relay(near, stream, answered).await;
@@ -207,20 +267,20 @@ async fn relay_over(account: &Account, near: BoxStream, connection: Connection<B
         let error = ended.as_ref().err();
         let refusal = late.refusal().or_else(|| error.and_then(|error| refusal(error)));
         if let Some(refusal) = refusal {
-            return Err(account.refused(&selection, version, refusal).await);
+            return Err(towards.refused(&selection, version, refusal).await);
         }
         let alert = late.get().or_else(|| error.and_then(|error| alert(error)));
-        account.record(&selection, version, Outcome::Unknown, alert.map(alert_name)).await;
+        towards.record(&selection, version, Outcome::Unknown, alert.map(alert_name)).await;
     }
     match ended {
         Ok(End::Whole | End::Gone) => Ok(()),
         Ok(End::Cut) => {
             warn(&format!(
                 "{} hung up without saying so in TLS; what came last may be cut short",
-                account.destination()
+                towards.destination()
             ));
             Ok(())
         }
-        Err(error) => Err(server::unreachable(account.destination(), &error as &dyn StdError)),
+        Err(error) => Err(server::unreachable(towards.destination(), &error as &dyn StdError)),
     }
 }
