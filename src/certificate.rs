@@ -108,7 +108,7 @@ impl KeyKind {
         }
     }
 
-    fn of(spki: &SubjectPublicKeyInfo<'_>) -> Self {
+    pub(crate) fn of(spki: &SubjectPublicKeyInfo<'_>) -> Self {
         let oid = spki.algorithm.algorithm.to_id_string();
         let modulus_bits = || match spki.parsed() {
             Ok(PublicKey::RSA(rsa)) => rsa.key_size(),

@@ -39,6 +39,20 @@ pub enum Error {
         /// Its subject, as RFC 4514 text.
         subject: String,
     },
+    /// What a certificate is to be requested for is no distinguished name.
+    #[error("{subject:?} is no subject: {reason}")]
+    Subject {
+        /// What was given.
+        subject: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A key, or the request for its certificate, could not be made.
+    #[error("the key could not be made: {detail}")]
+    KeyNotMade {
+        /// What failed.
+        detail: String,
+    },
     /// A certificate that is to verify servers or to complete chains is no CA's.
     #[error("the certificate of {subject} is not a CA's")]
     NotAnAuthority {

@@ -127,7 +127,8 @@ impl PrivateKey {
         }
     }
 
-    fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+    /// Makes it sign, whatever it is the key of.
+    pub(crate) fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         // aws-lc-rs refuses the algorithm's name, not the RSAPrivateKey behind it
         match self.info().filter(is_rsa_pss) {
             Some(info) => any_supported_type(&PrivateKeyDer::Pkcs1(info.private_key.as_bytes().into())),

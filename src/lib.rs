@@ -39,6 +39,8 @@ pub mod certificate;
 
 pub mod identity;
 
+pub mod enrollment;
+
 pub mod authority;
 
 pub mod request;

@@ -4,6 +4,7 @@
 //! a read-only place, and what is written here is small and rare.
 
 mod authentic;
+mod enrollments;
 mod file;
 mod network;
 mod schema;
@@ -39,11 +40,12 @@ use vault_row::load_vault;
 const APPLICATION_ID: i64 = 0x6361_7264;
 
 /// The migrations, in order. Add, never edit.
-static MIGRATIONS: [M<'static>; 4] = [
+static MIGRATIONS: [M<'static>; 5] = [
     M::up(include_str!("../migrations/0001_store.sql")),
     M::up(include_str!("../migrations/0002_generation.sql")),
     M::up(include_str!("../migrations/0003_rules.sql")),
     M::up(include_str!("../migrations/0004_vault.sql")),
+    M::up(include_str!("../migrations/0005_enrollments.sql")),
 ];
 
 /// How long to wait for another process.
@@ -168,7 +170,10 @@ impl Store {
             let mut imported = Imported::default();
             for new in files.iter().flat_map(|import| &import.identities) {
                 match insert_identity(db, vault, new, name, now)? {
-                    (identity, true) => imported.imported.push(identity),
+                    (identity, true) => {
+                        enrollments::complete(db, &identity)?;
+                        imported.imported.push(identity);
+                    }
                     (identity, false) => imported.already_present.push(identity),
                 }
             }
@@ -309,25 +314,27 @@ impl Store {
     }
 
     /// Adds to what a file held the private keys in the store that belong to its certificates: renewed with the same
-    /// key, or issued for it. Returns whether there were any.
+    /// key, or issued for it, as where it waited for one ([`Self::enroll`]). Returns whether there were any.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`].
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
-        let mut added = false;
+        let mut sealed = self.enrolled_keys(&wanted)?;
         for identity in self.identities()? {
             // Of several identities with one key the first will do
             if wanted.remove(identity.certificate().public_key())
-                && let Some((_, sealed)) = self.identity_with_key(identity.fingerprint())?
+                && let Some((_, key)) = self.identity_with_key(identity.fingerprint())?
             {
-                self.unlock_fully(unlocker)?;
-                contents.keys.push(KeyBag::of_pkcs8(self.vault().open(&sealed)?.into_pkcs8()));
-                added = true;
+                sealed.push(key);
             }
         }
-        Ok(added)
+        for key in &sealed {
+            self.unlock_fully(unlocker)?;
+            contents.keys.push(KeyBag::of_pkcs8(self.vault().open(key)?.into_pkcs8()));
+        }
+        Ok(!sealed.is_empty())
     }
 
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
@@ -357,16 +364,16 @@ impl Store {
         })
     }
 
-    /// Removes identities, with the decisions on them. All of them or none.
+    /// Removes identities, with the decisions on them, and enrollments, by their fingerprints. All of them or none.
     ///
     /// # Errors
     /// Those of writing.
-    pub fn remove(&self, identities: &[Fingerprint]) -> Result<(), Error> {
+    pub fn remove(&self, fingerprints: &[Fingerprint]) -> Result<(), Error> {
         self.transact(|db| {
-            for fingerprint in identities {
+            for fingerprint in fingerprints {
                 db.execute("DELETE FROM identities WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
             }
-            Ok(())
+            enrollments::remove(db, fingerprints)
         })
     }
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::authentic::{authenticate_decisions, authenticate_terms, check_decisions, check_terms};
 use super::schema::check_schema;
-use super::{SEALED_KEY, Store, as_rusqlite, locked, sealed_key, store_error};
+use super::{SEALED_KEY, Store, as_rusqlite, enrollments, locked, sealed_key, store_error};
 use crate::agent::{Client, Grant, Place, Status};
 use crate::error::Error;
 use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Unlocker, Vault, Wrapped};
@@ -235,6 +235,7 @@ fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<
         check_terms(db, old)?;
     }
     reseal(db, old, new)?;
+    enrollments::reseal(db, old, new)?;
     authenticate_decisions(db, new, None)?;
     authenticate_terms(db, new)
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cardcase::enrollment::NewKey;
 use cardcase::settings::Mode;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser, OsStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Write an identity to a PKCS#12 file, with its private key and its chain
     Export(Export),
+    /// Make a private key in the store, and a request for its certificate
+    Enroll(Enroll),
     /// Give an identity another name
     Rename(Rename),
     /// Remove identities, with the decisions on them
@@ -176,6 +179,45 @@ pub(crate) struct Export {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Enroll {
+    /// Whom the certificate is to name, as in 'CN=Alice Example,O=Example Ltd'
+    #[arg(long, value_name = "DN")]
+    pub(crate) subject: String,
+    /// The kind of key
+    #[arg(long, default_value = "ec-p256")]
+    pub(crate) key: KeyToMake,
+    /// The file to write the request to, for the CA; '-' is stdout
+    #[arg(short, long, value_name = "FILE.csr")]
+    pub(crate) output: PathBuf,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyToMake {
+    EcP256,
+    EcP384,
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    #[value(name = "rsa-4096")]
+    Rsa4096,
+    Ed25519,
+}
+
+impl From<KeyToMake> for NewKey {
+    fn from(key: KeyToMake) -> Self {
+        match key {
+            KeyToMake::EcP256 => Self::EcP256,
+            KeyToMake::EcP384 => Self::EcP384,
+            KeyToMake::Rsa2048 => Self::Rsa2048,
+            KeyToMake::Rsa4096 => Self::Rsa4096,
+            KeyToMake::Ed25519 => Self::Ed25519,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

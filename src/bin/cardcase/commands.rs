@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod credential;
 pub(crate) mod decisions;
+pub(crate) mod enroll;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod fetch;

@@ -18,6 +18,7 @@ mod hardening;
 mod late;
 mod listen;
 mod message;
+mod new_file;
 mod new_password;
 mod output;
 mod pinentry;
@@ -74,6 +75,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::List(args) => commands::list::run(app, &args),
         Command::Show(args) => commands::show::run(app, &args),
         Command::Export(args) => commands::export::run(app, &args),
+        Command::Enroll(args) => commands::enroll::run(app, &args),
         Command::Rename(args) => commands::rename::run(app, &args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

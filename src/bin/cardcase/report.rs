@@ -100,7 +100,8 @@ fn code(error: &Error) -> Code {
         | Error::Destination { .. }
         | Error::Mode { .. }
         | Error::Name { .. }
-        | Error::Rule { .. } => Code::Usage,
+        | Error::Rule { .. }
+        | Error::Subject { .. } => Code::Usage,
         Error::NobodyToAsk { .. } | Error::ChooserFailed { .. } | Error::VaultLocked | Error::CannotAsk { .. } => {
             Code::NobodyToAsk
         }
@@ -138,6 +139,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotAuthentic { .. } => {
             "look at it (cardcase decisions, config, rules, authorities), mend what is not yours, then: cardcase accept"
         }
+        Error::Subject { .. } => "write it as RFC 4514 does: --subject 'CN=Alice Example,O=Example Ltd,C=DE'",
         Error::CertificateWithoutKey { .. } => "export it again together with its private key",
         Error::KeyWithoutCertificate { .. } => "export it again together with its certificate",
         Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",

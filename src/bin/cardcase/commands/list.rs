@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use cardcase::certificate::Fingerprint;
+use cardcase::enrollment::Enrollment;
 use cardcase::request::{Destination, split_port};
 use cardcase::store::Store;
 use cardcase::vault::Protection;
@@ -16,14 +17,38 @@ use crate::report::{Code, Failure};
 #[derive(Serialize)]
 struct ListJson {
     identities: Vec<IdentityJson>,
+    /// Keys that wait for their certificate; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    enrollments: Vec<EnrollmentJson>,
     /// Whether there is a primary password.
     protected: bool,
+}
+
+#[derive(Serialize)]
+struct EnrollmentJson {
+    /// SHA-256 of the request.
+    fingerprint: String,
+    subject: String,
+    key: String,
+    made_at: String,
+}
+
+impl EnrollmentJson {
+    fn new(enrollment: &Enrollment) -> Self {
+        Self {
+            fingerprint: enrollment.fingerprint().to_string(),
+            subject: enrollment.subject().to_string(),
+            key: enrollment.key().to_string(),
+            made_at: enrollment.made_at().to_string(),
+        }
+    }
 }
 
 pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     let store = app.store()?;
     let now = app.now();
     let mut identities = store.identities()?;
+    let enrollments = if args.destination.is_none() { store.enrollments()? } else { Vec::new() };
     if let Some(text) = &args.destination {
         let known = known_at(app, text)?;
         identities.retain(|identity| known.contains(&identity.fingerprint()));
@@ -37,8 +62,10 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         let authorities = store.authorities()?;
         let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
         let protected = store.vault().protection() == Protection::Password;
-        return print_json(&ListJson { identities, protected });
+        let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
+        return print_json(&ListJson { identities, enrollments, protected });
     }
+    enrollments.iter().for_each(|enrollment| note_waiting(app, enrollment));
     if identities.is_empty() {
         app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
         return Ok(());
@@ -66,6 +93,16 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         ]
     });
     print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)
+}
+
+fn note_waiting(app: &App, enrollment: &Enrollment) {
+    app.note(&format!(
+        "waits for its certificate: {} ({}, made {}, request {})",
+        enrollment.subject(),
+        enrollment.key(),
+        enrollment.made_at().date(),
+        enrollment.fingerprint().short(),
+    ));
 }
 
 /// Says so where whoever has the file has the private keys.

@@ -1,5 +1,7 @@
 //! `cardcase remove`
 
+use cardcase::Error;
+use cardcase::enrollment::Enrollment;
 use cardcase::identity::Identity;
 
 use crate::app::App;
@@ -10,7 +12,13 @@ use crate::terminal;
 
 pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     let store = app.store()?;
-    let identities: Vec<Identity> = args.ids.iter().map(|id| store.find_identity(id)).collect::<Result<_, _>>()?;
+    let (mut identities, mut enrollments) = (Vec::new(), Vec::new());
+    for id in &args.ids {
+        match store.find_identity(id) {
+            Err(Error::UnknownIdentity { .. }) => enrollments.push(store.find_enrollment(id)?),
+            found => identities.push(found?),
+        }
+    }
     let decisions = store.decisions()?;
     for identity in &identities {
         let hosts: Vec<String> = decisions
@@ -27,12 +35,15 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
             let failure = Failure::new(Code::NobodyToAsk, "removing has to be confirmed, and nobody can be asked");
             return Err(failure.hint("if it is meant: cardcase remove --yes ID"));
         }
-        let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name())).collect();
+        let identities = identities.iter().map(|identity| format!("{:?}", identity.name()));
+        let enrollments = enrollments.iter().map(|enrollment| format!("what waits for {}", enrollment.subject()));
+        let names: Vec<String> = identities.chain(enrollments).collect();
         if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
             return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
         }
     }
-    let fingerprints: Vec<_> = identities.iter().map(Identity::fingerprint).collect();
-    store.remove(&fingerprints)?;
-    fingerprints.into_iter().try_for_each(|fingerprint| credential::forget_one(app, fingerprint))
+    let identities: Vec<_> = identities.iter().map(Identity::fingerprint).collect();
+    let enrollments: Vec<_> = enrollments.iter().map(Enrollment::fingerprint).collect();
+    store.remove(&[identities.as_slice(), &enrollments].concat())?;
+    identities.into_iter().try_for_each(|fingerprint| credential::forget_one(app, fingerprint))
 }
