@@ -5,6 +5,7 @@
 //!   -> pkcs12      bytes to plain certificates, keys and names
 //!      pem         the same from PEM and DER
 //!   -> identity    key fits certificate; an identity in hand is whole
+//!      enrollment  a key made here, and the request for its certificate
 //!   -> vault       private key to encrypted PKCS#8
 //!      agent       another process that signs, so that the primary password is typed once
 //!   -> store       SQLite: identities, authorities, settings, rules, decisions, history
