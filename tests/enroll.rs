@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use support::ca::{self, Authority, openssl};
 use support::command::{Cardcase, Outcome};
+use support::question::assert_ends;
 use support::scene::Scene;
 use support::server::{Kind, Tls};
+use support::terminal::{Terminal, key};
 
 const KINDS: [(&str, &str); 5] = [
     ("ec-p256", "ecdsa-with-SHA256"),
@@ -156,6 +158,29 @@ fn the_key_is_protected_as_all_are() {
         let imported = machine.command(knowing.iter().chain(&import)).run().expect(0).text();
         assert!(imported.contains(&format!("imported: {name}")), "{imported}");
     }
+}
+
+/// Offered before the first key is made, as before the first is imported; not for a subject that is none, and not again.
+#[test]
+fn the_first_key_made_at_a_terminal_offers_a_primary_password() {
+    const OFFER: &str = "New primary password";
+    let machine = Cardcase::new();
+    let enrolled_in_a_terminal = |subject: &str| {
+        let request = ca::unused(machine.dir(), "request", "csr");
+        Terminal::open(&machine, ["enroll", "--subject", subject, "-o", request.to_str().unwrap()])
+    };
+    let mut terminal = enrolled_in_a_terminal("alice");
+    assert_ends(&mut terminal, 2);
+    assert!(!terminal.text().contains(OFFER), "{}", terminal.text());
+    let mut terminal = enrolled_in_a_terminal("CN=alice");
+    terminal.wait_for(OFFER);
+    assert_eq!(stored_keys(&machine), 0, "stored before the answer");
+    terminal.send(key::ENTER);
+    assert_ends(&mut terminal, 0);
+    let mut terminal = enrolled_in_a_terminal("CN=bob");
+    assert_ends(&mut terminal, 0);
+    assert!(!terminal.text().contains(OFFER), "{}", terminal.text());
+    assert_eq!(waiting(&machine), ["CN=alice", "CN=bob"]);
 }
 
 /// A key opens in its row only, and beside its request only.

@@ -12,11 +12,11 @@ use crate::{new_file, progress};
 /// The key is kept before the request is written: a request whose key is lost would be signed for nothing.
 pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
     new_file::check(&args.output, args.force)?;
+    let new = progress::during("making a key", || NewEnrollment::generate(&args.subject, args.key.into()))?;
+    let request = new.to_pem()?;
     let store = app.store()?;
     offer_protection(app, store)?;
     store.unlock(&*app.unlocker()?)?;
-    let new = progress::during("a new key", || NewEnrollment::generate(&args.subject, args.key.into()))?;
-    let request = new.to_pem()?;
     let enrollment = store.enroll(&new, app.now())?;
     if let Err(failure) = new_file::write(&args.output, request.as_bytes(), args.force) {
         store.remove(&[enrollment.fingerprint()])?;

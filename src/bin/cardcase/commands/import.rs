@@ -121,7 +121,10 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
 /// Before the first private key is stored, a person may set a primary password, so that it never lies open.
 pub(crate) fn offer_protection(app: &App, store: &Store) -> Result<(), Failure> {
     let is_person = app.can_ask() && !app.common.json && app.common.primary_password_file.is_none();
-    if !is_person || store.vault().protection() == Protection::Password || !store.identities()?.is_empty() {
+    if !is_person || store.vault().protection() == Protection::Password {
+        return Ok(());
+    }
+    if !store.identities()?.is_empty() || !store.enrollments()?.is_empty() {
         return Ok(());
     }
     let new = new_password::ask(app, true)?;
