@@ -49,7 +49,9 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let mut files = Vec::new();
     let mut parts = Vec::new();
     for path in &args.files {
-        match read(app, args, path, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
+        // One byte more, so that the reader is who says what is too large
+        let bytes = app.read(path, limits.file_size as u64 + 1)?;
+        match read(app, args, path, &bytes, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
             Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
             Read::Part(contents) => parts.push((path.as_path(), contents)),
         }
@@ -170,16 +172,15 @@ fn read(
     app: &App,
     args: &Import,
     path: &Path,
+    bytes: &[u8],
     known: Option<&Zeroizing<String>>,
     limits: &Limits,
 ) -> Result<Read, Failure> {
-    // One byte more, so that the reader is who says what is too large
-    let bytes = app.read(path, limits.file_size as u64 + 1)?;
-    let is_pkcs12 = pkcs12::recognise(&bytes);
+    let is_pkcs12 = pkcs12::recognise(bytes);
     let why = format!("many rounds of key derivation for {}", plain(&path.display().to_string()));
     let open = |password: &str| -> Result<Contents, Error> {
         progress::during(&why, || {
-            Ok(if is_pkcs12 { pkcs12::read(&bytes, password, limits)? } else { pem::read(&bytes, password, limits)? })
+            Ok(if is_pkcs12 { pkcs12::read(bytes, password, limits)? } else { pem::read(bytes, password, limits)? })
         })
     };
     let contents = match known {
