@@ -31,7 +31,9 @@ use crate::rules::Rules;
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 pub use authentic::Accepted;
-pub(crate) use authentic::{DecisionRow, authenticate_decisions, check_decisions, read_decision, terms};
+pub(crate) use authentic::{
+    DecisionRow, authenticate_decisions, change_terms, check_decisions, read_decision, restrict_terms, terms,
+};
 use schema::check_schema;
 use vault_row::load_vault;
 

@@ -429,6 +429,27 @@ fn what_was_put_there_can_be_taken_away() {
     stage.owner("rules add https://other.example").expect(0);
 }
 
+/// A setting that somebody turned on can be turned off without taking it for one's own first.
+#[test]
+fn what_was_turned_on_can_be_turned_off() {
+    let stage = Protected::new();
+    stage.owner("config prompt-on-multiple on").expect(0);
+    stage.tamper("UPDATE settings SET select_automatically = 1, use_single_candidate = 1, prompt_on_multiple = 0");
+    // What is sent without asking, or where, is not changed on top of it
+    for more in ["config mode chrome", "rules add https://good.example"] {
+        stage.owner(more).expect(1).says(&["not authentic"]);
+    }
+    for restricting in ["select-automatically off", "use-single-candidate off", "prompt-on-multiple on"] {
+        stage.owner(&format!("config {restricting}")).expect(0);
+    }
+    // It is what the owner had
+    stage.owner("rules add https://good.example").expect(0);
+    // Turning on what was turned off behind the owner's back takes a look
+    stage.owner("config use-single-candidate on").expect(0);
+    stage.tamper("UPDATE settings SET use_single_candidate = 0");
+    stage.owner("config use-single-candidate on").expect(1).says(&["not authentic"]);
+}
+
 /// Where nobody is asked, the history, which has no code, does not say who goes.
 #[test]
 fn a_forged_history_does_not_steer_what_is_selected_without_asking() {

@@ -172,18 +172,42 @@ pub(super) fn check_terms(db: &Connection, vault: &Vault) -> rusqlite::Result<()
     vault.check(&read_terms(db, digest(db)?)?).map_err(as_rusqlite)
 }
 
+/// [`Store::change_terms`] within a transaction.
+pub(crate) fn change_terms<T>(
+    db: &Connection,
+    vault: &Vault,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    check_terms(db, vault)?;
+    let changed = change(db)?;
+    authenticate_terms(db, vault)?;
+    Ok(changed)
+}
+
+/// [`Store::restrict_terms`] within a transaction.
+pub(crate) fn restrict_terms<T>(
+    db: &Connection,
+    vault: &Vault,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let before = vault.check(&read_terms(db, digest(db)?)?);
+    let changed = change(db)?;
+    match before {
+        Ok(()) => authenticate_terms(db, vault)?,
+        // The code stays: of what is left it is right only if that is what the owner had once
+        Err(Error::NotAuthentic { .. }) => {}
+        Err(error) => return Err(as_rusqlite(error)),
+    }
+    Ok(changed)
+}
+
 impl Store {
     /// Changes the terms, all or nothing, if they are authentic.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
     pub(crate) fn change_terms<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
-        self.transact_open(|db, vault| {
-            check_terms(db, vault)?;
-            let changed = change(db)?;
-            authenticate_terms(db, vault)?;
-            Ok(changed)
-        })
+        self.transact_open(|db, vault| change_terms(db, vault, change))
     }
 
     /// Takes away from the terms what only makes something go where nobody was asked. That needs no authentic terms; those that
@@ -195,17 +219,7 @@ impl Store {
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.transact_open(|db, vault| {
-            let before = vault.check(&read_terms(db, digest(db)?)?);
-            let changed = change(db)?;
-            match before {
-                Ok(()) => authenticate_terms(db, vault)?,
-                // The code stays: of what is left it is right only if that is what the owner had once
-                Err(Error::NotAuthentic { .. }) => {}
-                Err(error) => return Err(as_rusqlite(error)),
-            }
-            Ok(changed)
-        })
+        self.transact_open(|db, vault| restrict_terms(db, vault, change))
     }
 
     /// Takes the settings, the rules, the trusted authorities and the decisions that [`Self::decisions`] shows for the owner's
