@@ -12,7 +12,7 @@ use super::schema::check_schema;
 use super::{SEALED_KEY, Store, as_rusqlite, locked, sealed_key, store_error};
 use crate::agent::{Client, Grant, Place, Status};
 use crate::error::Error;
-use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Unlocker, Vault, Wrapped};
+use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Typed, Unlocker, Vault, Wrapped};
 
 impl Store {
     /// What encrypts the private keys.
@@ -60,9 +60,15 @@ impl Store {
     }
 
     fn unlock_here(&self, vault: &Vault, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        match vault.unlock(unlocker)? {
-            None => Ok(()),
-            Some(successor) => self.put_in_place(vault, successor),
+        if !vault.is_outdated() {
+            return vault.unlock(unlocker).map(drop);
+        }
+        let typed = Typed::new(unlocker);
+        let Some(successor) = vault.unlock(&typed)? else { return Ok(()) };
+        match self.put_in_place(vault, successor) {
+            // Another process brought it to the form of today meanwhile: what was typed opens that too
+            Err(Error::PasswordChanged) => self.with(|db| self.current_vault(db))?.unlock(&typed).map(drop),
+            done => done,
         }
     }
 
