@@ -72,8 +72,11 @@ pub enum Error {
         what: String,
     },
     /// The vault's row is not one this library wrote.
-    #[error("the vault of the store is damaged or was tampered with")]
-    VaultDamaged,
+    #[error("the vault of the store is damaged or was tampered with: {detail}")]
+    VaultDamaged {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The primary password is needed, and nobody can be asked for it.
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,

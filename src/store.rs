@@ -561,9 +561,16 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
                 Ok(ours) => *ours,
                 Err(source) => Error::Store { path, source },
             },
+            error if is_of_a_column(&error) => Error::StoreDamaged { detail: format!("{}: {error}", path.display()) },
             error => Error::Store { path, source: Box::new(error) },
         },
     }
+}
+
+/// Whether a column holds what it never should, which SQLite itself has no say in.
+fn is_of_a_column(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
 /// SQLite has to make its journal beside the file: a directory that cannot be written to keeps it from writing too.

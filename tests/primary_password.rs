@@ -65,6 +65,26 @@ fn a_pinentry_needs_no_terminal() {
 }
 
 #[test]
+fn what_is_wrong_with_the_vault_is_said_with_a_next_step() {
+    let cases = [
+        ("memory = 4", &["4 KiB of memory", "65536"][..]),
+        ("memory = -1", &["-1 KiB of memory", "65536"]),
+        ("memory = 1 << 40", &["1099511627776 KiB"]),
+        ("passes = 1", &["1 passes"]),
+        ("passes = 1 << 32", &["4294967296 passes"]),
+        ("memory = NULL", &["columns are empty"]),
+        ("form = 1", &["columns are empty"]),
+    ];
+    for (change, words) in cases {
+        let machine = protected();
+        machine.database().execute(&format!("UPDATE vault SET {change}"), []).unwrap();
+        let password = machine.password_file(PASSWORD);
+        let run = machine.command(["--batch", "--primary-password-file"]).arg(password).args(NEEDS_IT);
+        run.run().expect(1).says(&["the vault of the store is damaged", "from a backup", "--store FILE"]).says(words);
+    }
+}
+
+#[test]
 fn three_tries_at_a_pinentry() {
     let machine = protected();
     let pinentry = Pinentry::replying(machine.dir(), &["OK", "D x\nOK", "D y\nOK", "D never asked\nOK"]);

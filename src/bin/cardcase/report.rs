@@ -116,7 +116,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         }
         Error::PolicyFile { .. } => BROKEN_POLICY,
         Error::Policy { .. } => "it takes a managed policy of Chrome; a rule of your own: cardcase rules add PATTERN",
-        Error::StoreDamaged { .. } | Error::VaultDamaged => {
+        Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
             "restore its file from a backup, or begin another: --store FILE"
         }
         Error::UnknownIdentity { .. } => "cardcase list",
