@@ -18,7 +18,7 @@ use crate::rules::Rules;
 pub use crate::settings::Mode;
 use crate::settings::{Settings, read_settings};
 use crate::store::{
-    Cache, DecisionRow, Store, as_rusqlite, cached_authorities, cached_identity, known_key, read_decision, terms,
+    Cache, DecisionRow, Store, Terms, as_rusqlite, cached_authorities, cached_identity, known_key, read_decision, terms,
 };
 use crate::vault::{Authenticated, KeyRow, SealedKey};
 
@@ -148,7 +148,7 @@ pub(crate) struct Remembered {
     /// The rules of the store.
     pub(crate) rules: Arc<Rules>,
     /// What has to be authentic before any key is used.
-    pub(crate) terms: Authenticated,
+    pub(crate) terms: Terms,
 }
 
 /// A remembered identity's key, and the decision as far as it has to be authentic before that key is used.

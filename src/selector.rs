@@ -23,7 +23,7 @@ use crate::name::Name;
 use crate::policy::PolicyFiles;
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::rules::Rules;
-use crate::store::Store;
+use crate::store::{Store, TrustAnchors};
 use crate::turn::{QuestionId, Said, Turn};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
@@ -33,6 +33,7 @@ pub struct Selector {
     store: Arc<Store>,
     mode: Option<Mode>,
     policies: PolicyFiles,
+    anchors: Option<TrustAnchors>,
     chooser: Arc<dyn Chooser>,
     unlocker: Arc<dyn Unlocker>,
     clock: Arc<dyn Clock>,
@@ -45,6 +46,7 @@ impl Selector {
             store,
             mode: None,
             policies: PolicyFiles::in_directory(PolicyFiles::DIRECTORY),
+            anchors: None,
             chooser: Arc::new(NoChooser),
             unlocker: Arc::new(NoUnlocker),
             clock: Arc::new(WallClock),
@@ -59,6 +61,12 @@ impl Selector {
     /// Under the rules of these files besides those of the store.
     pub fn with_policies(self, policies: PolicyFiles) -> Self {
         Self { policies, ..self }
+    }
+
+    /// For servers that are verified by these authorities of the store: a key is used only if they were the owner's when they
+    /// were read.
+    pub fn with_trust_anchors(self, anchors: TrustAnchors) -> Self {
+        Self { anchors: Some(anchors), ..self }
     }
 
     /// Asking this chooser.
@@ -441,7 +449,9 @@ impl Selector {
     }
 
     fn guarded(&self, sealed: SealedKey, look: &Look, decision: Option<Authenticated>) -> GuardedKey {
-        let conditions = std::iter::once(look.remembered.terms.clone()).chain(decision).collect();
+        let terms = &look.remembered.terms;
+        let anchors = self.anchors.as_ref().and_then(|anchors| anchors.condition(terms));
+        let conditions = std::iter::once(&terms.authenticated).chain(anchors).cloned().chain(decision).collect();
         GuardedKey { sealed, vault: self.store.vault(), conditions }
     }
 

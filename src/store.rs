@@ -3,6 +3,7 @@
 //! A rollback journal rather than a write-ahead log: one file is the whole store at rest, it can be copied and read from
 //! a read-only place, and what is written here is small and rare.
 
+mod anchors;
 mod authentic;
 mod file;
 mod network;
@@ -30,9 +31,11 @@ use crate::pkcs12::{self, Contents, KeyBag};
 use crate::rules::Rules;
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
+pub use anchors::TrustAnchors;
 pub use authentic::Accepted;
+use authentic::InForce;
 pub(crate) use authentic::{
-    DecisionRow, authenticate_decisions, change_terms, check_decisions, read_decision, restrict_terms, terms,
+    DecisionRow, Terms, authenticate_decisions, change_terms, check_decisions, read_decision, restrict_terms, terms,
 };
 use schema::check_schema;
 use vault_row::load_vault;
@@ -72,8 +75,7 @@ pub(crate) struct Cache {
     generation: i64,
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
-    /// Digest of the rules and of which authorities are trusted.
-    terms: Option<[u8; 32]>,
+    in_force: Option<InForce>,
     pub(crate) rules: Option<Arc<Rules>>,
 }
 

@@ -7,20 +7,24 @@ mod support;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cardcase::Error;
 use cardcase::clock::Timestamp;
+use cardcase::request::Destination;
 use cardcase::rules::Rule;
+use cardcase::selector::Selector;
 use cardcase::session::Session;
-use cardcase::store::Store;
+use cardcase::store::{Store, TrustAnchors};
+use cardcase::vault::Unlocker;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
-use support::ca::P12;
+use support::ca::{Authority, P12};
 use support::command::Outcome;
 use support::scene::Scene;
-use support::server::{Kind, Server};
+use support::server::{Ask, Kind, Server};
+use zeroize::Zeroizing;
 
 const PRIMARY: &str = "correct horse";
 
@@ -303,6 +307,25 @@ impl Protected {
     }
 }
 
+/// Knows the primary password.
+struct Owner;
+
+impl Unlocker for Owner {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Ok(Zeroizing::new(PRIMARY.to_owned()))
+    }
+}
+
+/// What puts an authority among the trusted ones.
+fn planting(authority: &Authority) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!(
+        "INSERT INTO authorities (fingerprint, certificate, trusted, added_at) VALUES (x'{}', x'{}', 1, 0)",
+        authority.fingerprint(),
+        hex(authority.der())
+    )
+}
+
 const EVIL_RULE: &str = r#"{"pattern":"https://evil.example","filter":{}}"#;
 
 /// What a trigger writes in the owner's own transaction is not made authentic with what the owner writes.
@@ -427,6 +450,69 @@ fn what_was_put_there_can_be_taken_away() {
     stage.tamper(&insert);
     stage.owner("rules remove 3").expect(0);
     stage.owner("rules add https://other.example").expect(0);
+}
+
+/// Without a key nothing is asked for the owner's password. Where none is needed to look, whoever put an authority there has no server
+/// verified by it.
+#[test]
+fn a_planted_authority_verifies_no_server_where_that_can_be_seen() {
+    for by_agent in [false, true] {
+        let stage = Protected::new();
+        let server = stage.scene.server(Kind::Go).ask(Ask::Never).start();
+        if by_agent {
+            stage.owner("unlock --for 1m").expect(0);
+        } else {
+            let none = stage.scene.machine.password_file("");
+            stage.owner(&format!("password --new-password-file {}", none.display())).expect(0);
+        }
+        let fetch = || stage.scene.machine.run(&format!("--batch fetch {}", server.url()));
+        let unknown = fetch();
+        stage.tamper(&planting(&stage.scene.server_root));
+        let planted = fetch();
+        stage.tamper("DELETE FROM authorities WHERE trusted");
+        let root = stage.scene.server_root_file.to_str().unwrap();
+        let trusting = stage.owner(&format!("trust {root}"));
+        let trusted = fetch();
+        if by_agent {
+            stage.owner("lock").expect(0);
+        }
+        unknown.expect(1).says(&["unknown authority"]);
+        planted.expect(1).says(&["trusted authorities", "not authentic"]);
+        trusting.expect(0);
+        trusted.expect(0);
+    }
+}
+
+/// One that is there only while the command reads what it verifies servers by is noticed when a key is used.
+#[test]
+fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
+    let stage = Protected::new();
+    stage.owner("remember localhost alice --for permanent").expect(0);
+    let read = || {
+        let selector = stage.scene.machine.selector().with_unlocker(Arc::new(Owner));
+        let anchors = selector.store().trust_anchors().unwrap();
+        (selector, anchors)
+    };
+    let used = |selector: Selector, anchors: TrustAnchors| {
+        let selector = selector.with_trust_anchors(anchors);
+        selector.unlock_fully().unwrap();
+        selector.prepare(&"localhost".parse::<Destination>().unwrap()).unwrap().private_key().map(|key| key.is_some())
+    };
+    stage.tamper(&planting(&stage.scene.server_root));
+    let (selector, anchors) = read();
+    assert_eq!(anchors.certificates().len(), 1);
+    stage.tamper("DELETE FROM authorities WHERE trusted");
+    let refused = used(selector, anchors);
+    assert!(matches!(refused, Err(Error::NotAuthentic { .. })), "{refused:?}");
+    // What the owner does meanwhile is no reason to refuse
+    let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
+    stage.owner(&format!("trust {root}")).expect(0);
+    let authority = stage.scene.server_root.fingerprint();
+    for meanwhile in ["rules add https://good.example".to_owned(), format!("trust --remove {authority}")] {
+        let (selector, anchors) = read();
+        stage.owner(&meanwhile).expect(0);
+        assert!(used(selector, anchors).unwrap(), "{meanwhile}");
+    }
 }
 
 /// A setting that somebody turned on can be turned off without taking it for one's own first.

@@ -15,7 +15,7 @@ use cardcase::policy::{PolicyFiles, SystemPolicy};
 use cardcase::selector::Selector;
 use cardcase::session::Session;
 use cardcase::settings::Mode;
-use cardcase::store::Store;
+use cardcase::store::{Store, TrustAnchors};
 use cardcase::vault::{NoUnlocker, Unlocker};
 use console::style;
 use zeroize::Zeroizing;
@@ -35,13 +35,20 @@ const MAX_PASSWORD: u64 = 64 << 10;
 pub(crate) struct App {
     pub(crate) common: Common,
     store: OnceCell<Arc<Store>>,
+    trust_anchors: OnceCell<TrustAnchors>,
     stdin_taken: Cell<bool>,
     terminal_left_alone: Cell<bool>,
 }
 
 impl App {
     pub(crate) fn new(common: Common) -> Self {
-        Self { common, store: OnceCell::new(), stdin_taken: Cell::new(false), terminal_left_alone: Cell::new(false) }
+        Self {
+            common,
+            store: OnceCell::new(),
+            trust_anchors: OnceCell::new(),
+            stdin_taken: Cell::new(false),
+            terminal_left_alone: Cell::new(false),
+        }
     }
 
     /// The store, opened at the first call.
@@ -78,6 +85,17 @@ impl App {
         Ok(store)
     }
 
+    /// The store's own authorities for verifying servers, read at the first call: those that the selector knows of.
+    pub(crate) fn trust_anchors(&self) -> Result<&TrustAnchors, Failure> {
+        match self.trust_anchors.get() {
+            Some(known) => Ok(known),
+            None => {
+                let read = self.store()?.trust_anchors()?;
+                Ok(self.trust_anchors.get_or_init(|| read))
+            }
+        }
+    }
+
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
         match self.common.mode {
             Some(mode) => Ok(mode),
@@ -102,6 +120,7 @@ impl App {
             Some(mode) => selector.with_mode(mode),
             None => selector,
         };
+        let selector = selector.with_trust_anchors(self.trust_anchors()?.clone());
         Ok(selector.with_chooser(chooser).with_unlocker(self.unlocker()?))
     }
 
