@@ -198,6 +198,12 @@ pub enum Error {
         /// What was asked for.
         id: String,
     },
+    /// The identity that somebody chose has another name by now than the one they chose it by.
+    #[error("{name:?} was chosen, and that is another identity by now, or none: nothing was stored and nothing sent")]
+    Renamed {
+        /// The name it was chosen by.
+        name: String,
+    },
     /// No authority has this fingerprint.
     #[error("no authority has a fingerprint that begins with {id:?}")]
     UnknownAuthority {

@@ -214,7 +214,7 @@ impl Selector {
             let now = self.look(target)?;
             if self.still_does(&answer, &look, &now, target, request)? {
                 let scope = look.remembered.settings.mode.scope(target.destination());
-                self.store.remember(&scope, answer.fingerprint(), lifetime, self.clock.now())?;
+                self.store.remember_chosen(&scope, &answer, lifetime, self.clock.now())?;
                 turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
                 return self.prepared(&now, target, Some(Selection::new(answer, Source::Ask)), Some(request));
             }
@@ -235,10 +235,12 @@ impl Selector {
         request: &CertificateRequest,
     ) -> Result<bool, Error> {
         check_not_denied(target, &now.rules, answer)?;
-        let fits = match answer.fingerprint().map(|fingerprint| self.store.identity(fingerprint)).transpose()? {
-            None => true,
-            Some(None) => false,
-            Some(Some(identity)) => self.matcher(now, target, request).reasons(&identity).is_empty(),
+        let fits = match answer {
+            Answer::None => true,
+            // Not what the person saw, if it has another name by now
+            Answer::Identity(chosen) => self.store.identity(chosen.fingerprint())?.is_some_and(|identity| {
+                identity.name() == chosen.name() && self.matcher(now, target, request).reasons(&identity).is_empty()
+            }),
         };
         Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
     }
@@ -432,9 +434,13 @@ impl Selector {
         let Some(mut selection) = selection else { return Ok(look.prepared(target, None)) };
         check_not_denied(target, &look.rules, &selection.answer)?;
         let mut key = None;
-        if let Some(fingerprint) = selection.answer.fingerprint() {
-            let found = self.store.identity_with_key(fingerprint)?;
-            let (identity, sealed) = found.ok_or_else(|| Error::UnknownIdentity { id: fingerprint.to_string() })?;
+        if let Answer::Identity(selected) = &selection.answer {
+            let found = self.store.identity_with_key(selected.fingerprint())?;
+            let (identity, sealed) =
+                found.ok_or_else(|| Error::UnknownIdentity { id: selected.fingerprint().to_string() })?;
+            if matches!(selection.source, Source::Ask | Source::Given) {
+                sealed.check_chosen(selected)?;
+            }
             selection.answer = Answer::Identity(identity);
             let decision = look.decision().filter(|_| selection.source == Source::Decision);
             key = Some(self.guarded(sealed, look, decision));

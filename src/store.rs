@@ -266,10 +266,10 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
-    /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
+    /// meanwhile, [`Error::Renamed`]; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
         self.unlock_fully(unlocker)?;
-        let sealed = self.with(|db| known_key(db, identity.fingerprint()))?;
+        let sealed = self.with(|db| chosen_key(db, identity))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
         Ok(key)
@@ -337,10 +337,11 @@ impl Store {
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
-    pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or
+    /// renamed meanwhile, and those of writing.
+    pub fn require_tls13(&self, identity: &Identity, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
-            let key = known_key(db, identity)?;
+            let key = chosen_key(db, identity)?;
             rewrite_key(db, vault, &key, KeyRow { requires_tls13: required, ..key.row.clone() })
         })
     }
@@ -349,11 +350,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Name`] when the name is another identity's, or none that may be given; [`Error::VaultLocked`],
-    /// [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
-    pub fn rename(&self, identity: Fingerprint, name: &str) -> Result<(), Error> {
+    /// [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or renamed meanwhile, and those of writing.
+    pub fn rename(&self, identity: &Identity, name: &str) -> Result<(), Error> {
         check_name(name, 1)?;
         self.transact_open(|db, vault| {
-            let key = known_key(db, identity)?;
+            let key = chosen_key(db, identity)?;
             if key.row.name != name && !is_free(db, name)? {
                 return Err(as_rusqlite(taken(name)));
             }
@@ -616,6 +617,17 @@ pub(crate) fn known_key(db: &Connection, identity: Fingerprint) -> rusqlite::Res
     let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
     let key = query.query_row([identity.as_bytes()], sealed_key).optional()?;
     key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))
+}
+
+/// The sealed key of an identity that somebody chose by what they saw. Whoever swaps names can have another one chosen; but the
+/// key then opens under the name that was swapped, or not at all.
+///
+/// # Errors
+/// [`Error::Renamed`], and those of [`known_key`].
+pub(crate) fn chosen_key(db: &Connection, identity: &Identity) -> rusqlite::Result<SealedKey> {
+    let key = known_key(db, identity.fingerprint())?;
+    key.check_chosen(identity).map_err(as_rusqlite)?;
+    Ok(key)
 }
 
 /// Changes what a private key is bound to, and with it what the row says.

@@ -6,13 +6,16 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cardcase::Error;
+use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::clock::Timestamp;
-use cardcase::request::Destination;
+use cardcase::decisions::{Answer, Lifetime, Mode};
+use cardcase::identity::Identity;
+use cardcase::request::{CertificateRequest, Destination};
 use cardcase::rules::Rule;
 use cardcase::selector::Selector;
 use cardcase::session::Session;
@@ -20,6 +23,7 @@ use cardcase::store::{Store, TrustAnchors};
 use cardcase::vault::Unlocker;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use rustls::SignatureScheme;
 use support::ca::{Authority, P12};
 use support::command::Outcome;
 use support::scene::Scene;
@@ -396,6 +400,99 @@ fn a_decision_for_a_swapped_name_is_not_made() {
         refused.says(&["alice", "tampered"]);
         honest.expect(0);
     }
+}
+
+/// Swaps the names while it is asked for the primary password, so that they are right again when the answer is written.
+struct SwappedMeanwhile(PathBuf);
+
+impl Unlocker for SwappedMeanwhile {
+    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Connection::open(&self.0).unwrap().execute_batch(SWAP_NAMES).unwrap();
+        Owner.primary_password(attempt)
+    }
+}
+
+/// Picks who is called alice, and leaves right names behind if they were not.
+struct PicksAlice {
+    store: PathBuf,
+    lifetime: Lifetime,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Chooser for PicksAlice {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        let index = question.candidates.iter().position(|candidate| candidate.identity.name() == "alice").unwrap();
+        let mut seen = self.seen.lock().unwrap();
+        if seen.is_empty() {
+            Connection::open(&self.store).unwrap().execute_batch(SWAP_NAMES).unwrap();
+        }
+        seen.push(question.candidates[index].identity.fingerprint().to_string());
+        Reply::Identity { index, lifetime: self.lifetime }
+    }
+}
+
+/// Who was given another's name when the owner chose, and lost it before that was written, is not who the owner chose.
+#[test]
+fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
+    let stage = Protected::new();
+    let names = || {
+        stage
+            .scene
+            .machine
+            .database()
+            .prepare("SELECT hex(fingerprint) FROM identities ORDER BY name")
+            .unwrap()
+            .query_map([], |row| row.get::<_, String>(0))
+            .unwrap()
+            .map(|hex| hex.unwrap().to_lowercase())
+            .collect::<Vec<_>>()
+    };
+    let right = names();
+    let to: Destination = "localhost".parse().unwrap();
+    let chosen = |work: &dyn Fn(&Store, Identity) -> Result<(), Error>| {
+        stage.tamper(SWAP_NAMES);
+        let selector = stage.scene.machine.selector();
+        let store = selector.store();
+        let alice = store.find_identity("alice").unwrap();
+        store.unlock_fully(&SwappedMeanwhile(stage.scene.machine.store().to_owned())).unwrap();
+        assert_eq!(names(), right);
+        let refused = work(store, alice);
+        assert!(matches!(&refused, Err(Error::Renamed { name }) if name == "alice"), "{refused:?}");
+        assert_eq!(store.decisions().unwrap(), []);
+    };
+    let scope = Mode::Firefox.scope(&to);
+    chosen(&|store, alice| {
+        store.remember_chosen(&scope, &Answer::Identity(Arc::new(alice)), Lifetime::Permanent, Timestamp(0))
+    });
+    chosen(&|store, alice| store.require_tls13(&alice, false));
+    chosen(&|store, alice| store.rename(&alice, "carol"));
+    chosen(&|store, alice| store.private_key(&alice, &Owner).map(drop));
+    // A person is asked once more, and sees the right names then
+    for lifetime in [Lifetime::Once, Lifetime::Permanent] {
+        stage.tamper(SWAP_NAMES);
+        let seen = Mutex::default();
+        let picks = Arc::new(PicksAlice { store: stage.scene.machine.store().to_owned(), lifetime, seen });
+        let selector = stage.scene.machine.selector().with_chooser(picks.clone()).with_unlocker(Arc::new(Owner));
+        let selected = selector
+            .select(
+                &to,
+                &CertificateRequest::new(
+                    &[],
+                    &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256],
+                ),
+            )
+            .unwrap();
+        assert_eq!(*picks.seen.lock().unwrap(), [right[1].clone(), right[0].clone()]);
+        assert_eq!(selected.selection().unwrap().answer.fingerprint().unwrap().to_string(), right[0]);
+    }
+    // As with --as
+    stage.scene.machine.run("forget --all").expect(0);
+    stage.tamper(SWAP_NAMES);
+    let selector = stage.scene.machine.selector();
+    let alice = selector.store().find_identity("alice").unwrap();
+    stage.tamper(SWAP_NAMES);
+    let refused = selector.given(&to, alice);
+    assert!(matches!(refused, Err(Error::Renamed { .. })), "{refused:?}");
 }
 
 /// Nor does one who is no longer what cardcase wrote take over.

@@ -119,7 +119,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
             "restore its file from a backup, or begin another: --store FILE"
         }
-        Error::UnknownIdentity { .. } => "cardcase list",
+        Error::UnknownIdentity { .. } | Error::Renamed { .. } => "cardcase list",
         Error::UnknownAuthority { .. } => "cardcase authorities",
         Error::UnknownDecision { .. } => "cardcase decisions",
         Error::UnknownRule { .. } | Error::Denied { .. } => "cardcase rules",
