@@ -1,12 +1,34 @@
 //! The one error: what went wrong, where, and as far as the library knows, what to do.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::{pem, pkcs12};
 
 /// Where an error came from, kept for `source()`.
 pub type Source = Box<dyn StdError + Send + Sync>;
+
+/// A row of the store that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The table it stands in.
+    pub table: &'static str,
+    /// Its number there.
+    pub row: i64,
+    /// Its fingerprint as the row has it, by which it can be named.
+    pub id: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, row, id, detail } = self;
+        let short = id.get(..16).unwrap_or(id);
+        write!(f, "the store is damaged: {table}, row {row} ({short}): {detail}")
+    }
+}
 
 /// Everything that can go wrong in this library. Messages are lower-case and end without a full stop.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +206,9 @@ pub enum Error {
         /// Which table, and what.
         detail: String,
     },
+    /// A row of the store that is needed cannot be read.
+    #[error("{0}")]
+    RowDamaged(Damage),
     /// A name is taken.
     #[error("the name {name:?} cannot be given: {reason}")]
     Name {

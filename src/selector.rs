@@ -23,7 +23,7 @@ use crate::name::Name;
 use crate::policy::PolicyFiles;
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::rules::Rules;
-use crate::store::{Store, TrustAnchors};
+use crate::store::{Damage, Found, Store, TrustAnchors};
 use crate::turn::{QuestionId, Said, Turn};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
@@ -329,7 +329,7 @@ impl Selector {
         let request = CertificateRequest::of_types(types, authorities);
         let known = self.store.authorities()?;
         let matcher = Matcher::new(&request, &known, self.clock.now());
-        let candidates = self.candidates(&matcher, interactive)?;
+        let candidates = self.candidates(&matcher, interactive)?.fit;
         let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
             return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
         };
@@ -467,7 +467,7 @@ impl Selector {
             return Ok(false);
         }
         let of_any_version = CertificateRequest { version: None, ..request.clone() };
-        let candidates = self.candidates(&self.matcher(look, target, &of_any_version), None)?;
+        let candidates = self.candidates(&self.matcher(look, target, &of_any_version), None)?.fit;
         let matcher = self.matcher(look, target, request);
         Ok(candidates.iter().any(|candidate| !matcher.reasons(&candidate.identity).is_empty()))
     }
@@ -496,13 +496,11 @@ impl Selector {
         }
     }
 
-    fn candidates(&self, matcher: &Matcher<'_>, destination: Option<&Destination>) -> Result<Vec<Candidate>, Error> {
-        let identities = match matcher.requested() {
-            Some(requested) => self.store.identities_under(requested)?,
-            None => self.store.identities()?.into_iter().map(Arc::new).collect(),
-        };
+    fn candidates(&self, matcher: &Matcher<'_>, destination: Option<&Destination>) -> Result<Candidates, Error> {
+        let Found { identities, damaged } = self.store.found(matcher.requested())?;
         let used_before = destination.map(|destination| self.store.used_before(destination)).transpose()?;
-        Ok(matcher.candidates(identities, &used_before.unwrap_or_default()))
+        let fit = matcher.candidates(identities, &used_before.unwrap_or_default());
+        Ok(Candidates { fit, damaged: damaged.into_iter().next() })
     }
 
     fn ask(
@@ -515,7 +513,7 @@ impl Selector {
     ) -> Result<(Answer, Lifetime), Error> {
         let (destination, mode) = (target.destination(), look.remembered.settings.mode);
         // Those used here before come first, for a person to see
-        let candidates = self.candidates(&considered.matcher, Some(destination))?;
+        let candidates = self.candidates(&considered.matcher, Some(destination))?.fit;
         let reply = self.chooser.choose(&Question {
             destination,
             request: considered.request,
@@ -573,6 +571,13 @@ pub struct Assessed {
     pub missing: Option<Name>,
     /// The rule behind a reason, in words for a person.
     pub rule: Option<String>,
+}
+
+/// The identities that fit a request, best first.
+struct Candidates {
+    fit: Vec<Candidate>,
+    /// A row that cannot be read, of an identity that might be one of them.
+    damaged: Option<Damage>,
 }
 
 /// All that bears on an answer, of one moment.

@@ -5,6 +5,7 @@
 
 mod anchors;
 mod authentic;
+mod damage;
 mod file;
 mod network;
 mod schema;
@@ -24,6 +25,7 @@ use rusqlite_migration::{M, Migrations};
 use crate::authority::{Authorities, Authority, Requested};
 use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
+pub use crate::error::Damage;
 use crate::error::Error;
 use crate::identity::{Identity, Import, NewIdentity, PrivateKey};
 use crate::name::{NameKey, is_unprintable};
@@ -37,6 +39,7 @@ use authentic::InForce;
 pub(crate) use authentic::{
     DecisionRow, Terms, authenticate_decisions, change_terms, check_decisions, read_decision, restrict_terms, terms,
 };
+use damage::{AUTHORITIES, IDENTITIES, all_readable, read_row, wrong};
 use schema::check_schema;
 use vault_row::load_vault;
 
@@ -66,6 +69,7 @@ pub struct Store {
     connection: Mutex<Connection>,
     cache: Mutex<Cache>,
     vault: Mutex<Arc<Vault>>,
+    damage: Mutex<Vec<Damage>>,
     session: Session,
 }
 
@@ -76,7 +80,24 @@ pub(crate) struct Cache {
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
     in_force: Option<InForce>,
+    /// Rows that were passed over.
+    damaged: Vec<Damage>,
     pub(crate) rules: Option<Arc<Rules>>,
+}
+
+/// Identities, and what stands where others should.
+pub(crate) struct Found {
+    pub(crate) identities: Vec<Arc<Identity>>,
+    pub(crate) damaged: Vec<Damage>,
+}
+
+/// An identity as far as its row can be read without its certificate: enough to remove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// What the row says its fingerprint is.
+    pub fingerprint: Fingerprint,
+    /// Its name.
+    pub name: String,
 }
 
 /// What an import did.
@@ -123,6 +144,7 @@ impl Store {
             connection: Mutex::new(connection),
             cache: Mutex::default(),
             vault: Mutex::new(Arc::new(vault)),
+            damage: Mutex::default(),
             session,
         };
         store.expect_agent();
@@ -177,7 +199,7 @@ impl Store {
                 }
             }
             for authority in files.iter().flat_map(|import| &import.authorities) {
-                if insert_authority(db, authority, false, now)? {
+                if insert_authority(db, authority, now)? {
                     imported.authorities.push(authority.clone());
                 }
             }
@@ -186,23 +208,68 @@ impl Store {
         })
     }
 
-    /// Every identity, by name. Reads afresh and keeps nothing in memory.
+    /// Every identity, by name. Reads afresh and keeps nothing in memory. One whose row is damaged is passed over, and noted
+    /// in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of reading.
     pub fn identities(&self) -> Result<Vec<Identity>, Error> {
-        self.with(|db| {
+        Ok(self.every_identity()?.0)
+    }
+
+    fn every_identity(&self) -> Result<(Vec<Identity>, Vec<Damage>), Error> {
+        self.reading(|db, aside| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} ORDER BY name COLLATE NOCASE, id"))?;
-            let rows = query.query_map([], parse_identity)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
+            all_readable(query.query_map([], parse_identity)?, aside)
         })
     }
 
-    /// The identities a request may be answered with, as far as the issuer goes: found by index, not by a scan.
+    /// The identities that a request may be answered with, or all of them, with what is damaged among them.
+    pub(crate) fn found(&self, requested: Option<&Requested>) -> Result<Found, Error> {
+        match requested {
+            Some(requested) => self.found_under(requested),
+            None => {
+                let (identities, damaged) = self.every_identity()?;
+                Ok(Found { identities: identities.into_iter().map(Arc::new).collect(), damaged })
+            }
+        }
+    }
+
+    /// The rows that were passed over so far because they cannot be read, in the order in which they were come across.
+    pub fn damage(&self) -> Vec<Damage> {
+        locked(&self.damage).clone()
+    }
+
+    fn note(&self, damaged: &[Damage]) {
+        let mut known = locked(&self.damage);
+        for damage in damaged {
+            if !known.contains(damage) {
+                known.push(damage.clone());
+            }
+        }
+    }
+
+    /// Reads rows, with a place for those that are damaged, and notes them.
+    fn reading<T>(
+        &self,
+        read: impl FnOnce(&Connection, &mut Vec<Damage>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Vec<Damage>), Error> {
+        let mut damaged = Vec::new();
+        let read = self.with(|db| read(db, &mut damaged))?;
+        self.note(&damaged);
+        Ok((read, damaged))
+    }
+
+    /// The identities a request may be answered with, as far as the issuer goes: found by index, not by a scan. One whose row is
+    /// damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
     /// Those of reading.
     pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
+        Ok(self.found_under(requested)?.identities)
+    }
+
+    fn found_under(&self, requested: &Requested) -> Result<Found, Error> {
         let issuers = key_list(requested.issuers());
         let names = key_list(requested.names());
         self.cached(|db, cache| {
@@ -211,36 +278,49 @@ impl Store {
                  UNION SELECT id FROM identities WHERE subject_key IN rarray(?2)",
             )?;
             let ids: Vec<i64> = query.query_map([issuers, names], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            ids.into_iter().map(|id| cached_identity(db, cache, id)).collect()
+            let mut damaged = Vec::new();
+            let identities = all_readable(ids.into_iter().map(|id| cached_identity(db, cache, id)), &mut damaged)?;
+            cache.damaged.extend_from_slice(&damaged);
+            Ok(Found { identities, damaged })
         })
     }
 
     /// The identity a person means: by its name, or by a prefix of its fingerprint.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`]; [`Error::Ambiguous`], also when the name of one is the prefix of another.
+    /// [`Error::UnknownIdentity`]; [`Error::Ambiguous`], also when the name of one is the prefix of another; and
+    /// [`Error::RowDamaged`].
     pub fn find_identity(&self, id: &str) -> Result<Identity, Error> {
-        let mut found = self.identities_beginning(id)?;
-        if let Some(named) = self.identity_named(id)? {
-            found.retain(|identity| *identity != named);
-            found.push(named);
-        }
+        let found = self.find_stored(id)?;
+        let identity = self.with(|db| {
+            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint = ?1"))?;
+            query.query_row([found.fingerprint.as_bytes()], parse_identity).optional()
+        })?;
+        identity.ok_or_else(|| Error::UnknownIdentity { id: id.to_owned() })
+    }
+
+    /// The same without its certificate, which may be damaged.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`].
+    pub fn find_stored(&self, id: &str) -> Result<Stored, Error> {
+        let range = id.parse().ok().map(|prefix| fingerprint_range(&prefix));
+        let (first, last) = range.unzip();
+        let mut found = self.with(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT fingerprint, CAST(name AS BLOB) FROM identities WHERE name = ?1 OR fingerprint BETWEEN ?2 AND ?3 LIMIT 2",
+            )?;
+            let rows = query.query_map(params![id, first, last], |row| {
+                let name = String::from_utf8_lossy(&row.get::<_, Vec<u8>>(1)?).into_owned();
+                Ok(Stored { fingerprint: Fingerprint::from_bytes(row.get(0)?), name })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
         match (found.pop(), found.is_empty()) {
             (None, _) => Err(Error::UnknownIdentity { id: id.to_owned() }),
             (Some(identity), true) => Ok(identity),
             (Some(_), false) => Err(Error::Ambiguous { id: id.to_owned() }),
         }
-    }
-
-    /// Up to two identities whose fingerprints begin so.
-    fn identities_beginning(&self, id: &str) -> Result<Vec<Identity>, Error> {
-        let Ok(prefix) = id.parse::<FingerprintPrefix>() else { return Ok(Vec::new()) };
-        let (first, last) = fingerprint_range(&prefix);
-        self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint BETWEEN ?1 AND ?2 LIMIT 2"))?;
-            let rows = query.query_map([first, last], parse_identity)?;
-            rows.collect()
-        })
     }
 
     /// The identity with exactly this fingerprint.
@@ -251,13 +331,6 @@ impl Store {
         self.cached(|db, cache| match identity_id(db, fingerprint)? {
             Some(id) => cached_identity(db, cache, id).map(Some),
             None => Ok(None),
-        })
-    }
-
-    fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
-        self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE name = ?1"))?;
-            query.query_row([name], parse_identity).optional()
         })
     }
 
@@ -375,20 +448,21 @@ impl Store {
         })
     }
 
-    /// Every authority, arranged for look-up.
+    /// Every authority, arranged for look-up. One whose row is damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of reading.
     pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
         self.cached(cached_authorities)
     }
 
-    /// Every authority, in the order in which they came.
+    /// Every authority, in the order in which they came. One whose row is damaged is passed over, and noted in
+    /// [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of reading.
     pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
-        self.with(read_authorities)
+        Ok(self.reading(read_authorities)?.0)
     }
 
     /// Stores CA certificates as trusted, all or none. Those that are there already become trusted.
@@ -398,10 +472,9 @@ impl Store {
     pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
         self.change_terms(|db| {
             for certificate in certificates {
-                if !insert_authority(db, certificate, true, now)? {
-                    let fingerprint = certificate.fingerprint();
-                    db.execute("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
-                }
+                insert_authority(db, certificate, now)?;
+                let fingerprint = certificate.fingerprint();
+                db.execute("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
             }
             Ok(())
         })
@@ -417,14 +490,30 @@ impl Store {
         })
     }
 
+    /// Removes the row of an authority that cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], and those of writing.
+    pub fn remove_damaged_authority(&self, damage: &Damage) -> Result<(), Error> {
+        self.restrict_terms(|db| {
+            let mut aside = Vec::new();
+            read_authorities(db, &mut aside)?;
+            let mut delete = db.prepare_cached("DELETE FROM authorities WHERE id = ?1")?;
+            aside.iter().filter(|found| *found == damage).try_for_each(|found| delete.execute([found.row]).map(drop))
+        })
+    }
+
     /// The authority a person means, by a prefix of its fingerprint.
     ///
     /// # Errors
-    /// [`Error::UnknownAuthority`], [`Error::Ambiguous`].
+    /// [`Error::UnknownAuthority`], [`Error::Ambiguous`], [`Error::RowDamaged`].
     pub fn find_authority(&self, id: &str) -> Result<Authority, Error> {
         let unknown = || Error::UnknownAuthority { id: id.to_owned() };
         let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
-        let all = self.list_authorities()?;
+        let (all, damaged) = self.reading(read_authorities)?;
+        if let Some(damage) = damaged.into_iter().find(|damage| damage.id.starts_with(prefix.digits())) {
+            return Err(Error::RowDamaged(damage));
+        }
         let mut found =
             all.into_iter().filter(|ca| ca.certificate.fingerprint().to_string().starts_with(prefix.digits()));
         match (found.next(), found.next()) {
@@ -474,6 +563,7 @@ impl Store {
                 cache.identities.clear();
             }
             let done = work(db, &mut cache)?;
+            self.note(&std::mem::take(&mut cache.damaged));
             moment.commit()?;
             Ok(done)
         })
@@ -572,8 +662,8 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
 
 /// Whether a column holds what it never should, which SQLite itself has no say in.
 fn is_of_a_column(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
-    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
 /// SQLite has to make its journal beside the file: a directory that cannot be written to keeps it from writing too.
@@ -641,20 +731,15 @@ pub(crate) fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: 
 const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13 FROM identities";
 
 fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
-    Ok(Identity::new(row.get(3)?, parse_certificate(row, "identities")?, row.get(4)?))
+    read_row(row, IDENTITIES, |row| Ok(Identity::new(row.get(3)?, parse_certificate(row)?, row.get(4)?)))
 }
 
 /// The certificate of a row that begins with id, fingerprint and certificate. It has to be the one that the fingerprint
 /// names: rows are looked up by it, and what was moved or swapped must not pass for another.
-fn parse_certificate(row: &Row<'_>, table: &str) -> rusqlite::Result<Certificate> {
-    let id: i64 = row.get(0)?;
-    let damaged = |detail: String| {
-        let error = Error::StoreDamaged { detail: format!("{table}, row {id}: {detail}") };
-        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Blob, Box::new(error))
-    };
-    let certificate = Certificate::from_der(row.get::<_, Vec<u8>>(2)?).map_err(|error| damaged(error.to_string()))?;
+fn parse_certificate(row: &Row<'_>) -> rusqlite::Result<Certificate> {
+    let certificate = Certificate::from_der(row.get::<_, Vec<u8>>(2)?).map_err(|error| wrong(error.to_string()))?;
     if certificate.fingerprint().as_bytes() != &row.get::<_, [u8; 32]>(1)? {
-        return Err(damaged("its certificate is not the one that its fingerprint names".to_owned()));
+        return Err(wrong("its certificate is not the one that its fingerprint names"));
     }
     Ok(certificate)
 }
@@ -663,7 +748,7 @@ pub(crate) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite
     if let Some(authorities) = &cache.authorities {
         return Ok(authorities.clone());
     }
-    let authorities = Arc::new(Authorities::new(read_authorities(db)?));
+    let authorities = Arc::new(Authorities::new(read_authorities(db, &mut cache.damaged)?));
     cache.authorities = Some(authorities.clone());
     Ok(authorities)
 }
@@ -683,18 +768,18 @@ pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
 }
 
+/// As far as they can be read: of the others nobody knows what they would be renewed by.
 pub(crate) fn identities_of_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
     let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
-    let rows = query.query_map([subject.as_bytes()], parse_identity)?;
-    rows.collect()
+    all_readable(query.query_map([subject.as_bytes()], parse_identity)?, &mut Vec::new())
 }
 
-fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {
+fn read_authorities(db: &Connection, aside: &mut Vec<Damage>) -> rusqlite::Result<Vec<Authority>> {
     let mut query = db.prepare_cached("SELECT id, fingerprint, certificate, trusted FROM authorities ORDER BY id")?;
-    let parse =
-        |row: &Row<'_>| Ok(Authority { certificate: parse_certificate(row, "authorities")?, trusted: row.get(3)? });
-    let rows = query.query_map([], parse)?;
-    rows.collect()
+    let parse = |row: &Row<'_>| {
+        read_row(row, AUTHORITIES, |row| Ok(Authority { certificate: parse_certificate(row)?, trusted: row.get(3)? }))
+    };
+    all_readable(query.query_map([], parse)?, aside)
 }
 
 /// The identity as it is stored now, and whether it is new.
@@ -740,17 +825,13 @@ fn next_id(db: &Connection) -> rusqlite::Result<i64> {
     Ok(last.query_row([], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0) + 1)
 }
 
-/// Whether it is new.
-fn insert_authority(
-    db: &Connection,
-    certificate: &Certificate,
-    trusted: bool,
-    now: Timestamp,
-) -> rusqlite::Result<bool> {
+/// Whether it is new, or takes the place of what was damaged.
+fn insert_authority(db: &Connection, certificate: &Certificate, now: Timestamp) -> rusqlite::Result<bool> {
     let mut insert = db.prepare_cached(
-        "INSERT OR IGNORE INTO authorities (fingerprint, certificate, trusted, added_at) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO authorities (fingerprint, certificate, added_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (fingerprint) DO UPDATE SET certificate = excluded.certificate WHERE certificate != excluded.certificate",
     )?;
-    let added = insert.execute(params![certificate.fingerprint().as_bytes(), certificate.der(), trusted, now.0])?;
+    let added = insert.execute(params![certificate.fingerprint().as_bytes(), certificate.der(), now.0])?;
     Ok(added == 1)
 }
 

@@ -38,9 +38,9 @@ impl Store {
     /// # Errors
     /// [`Error::NotAuthentic`], and those of reading.
     pub fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
-        let (anchors, vault) = self.with(|db| {
+        let ((anchors, vault), _) = self.reading(|db, aside| {
             let moment = db.unchecked_transaction()?;
-            let trusted = read_authorities(db)?.into_iter().filter(|authority| authority.trusted);
+            let trusted = read_authorities(db, aside)?.into_iter().filter(|authority| authority.trusted);
             let certificates = trusted.map(|authority| authority.certificate).collect();
             let read = (TrustAnchors { certificates, terms: read_anew(db)? }, self.current_vault(db)?);
             moment.commit()?;

@@ -1,33 +1,10 @@
 //! Rows that cannot be read. They are no reason to do without the others: they are passed over, and noted.
 
-use std::fmt;
-
 use rusqlite::Row;
 use rusqlite::types::Type;
 
 use super::{as_rusqlite, is_of_a_column};
-use crate::error::Error;
-
-/// A row of the store that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The table it stands in.
-    pub table: &'static str,
-    /// Its number there.
-    pub row: i64,
-    /// Its fingerprint as the row has it, by which it can be named.
-    pub id: String,
-    /// What is wrong with it.
-    pub detail: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { table, row, id, detail } = self;
-        let short = id.get(..16).unwrap_or(id);
-        write!(f, "the store is damaged: {table}, row {row} ({short}): {detail}")
-    }
-}
+use crate::error::{Damage, Error};
 
 /// The table of the identities.
 pub(super) const IDENTITIES: &str = "identities";
@@ -63,7 +40,7 @@ pub(super) fn read_row<T>(
 }
 
 /// What was read by [`read_row`]; `None` when the row is damaged, which is put aside.
-pub(super) fn readable<T>(read: rusqlite::Result<T>, aside: &mut Vec<Damage>) -> rusqlite::Result<Option<T>> {
+fn readable<T>(read: rusqlite::Result<T>, aside: &mut Vec<Damage>) -> rusqlite::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(rusqlite::Error::ToSqlConversionFailure(error)) => match error.downcast::<Error>() {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cardcase::Error;
 use cardcase::chooser::{Chooser, NoChooser};
@@ -24,7 +25,7 @@ use crate::cli::Common;
 use crate::output::plain;
 use crate::pinentry::Pinentry;
 use crate::program::ProgramChooser;
-use crate::report::{BROKEN_POLICY, Failure};
+use crate::report::{BROKEN_POLICY, Code, Failure, mending};
 use crate::terminal;
 use crate::tty::Tty;
 
@@ -36,6 +37,7 @@ pub(crate) struct App {
     pub(crate) common: Common,
     store: OnceCell<Arc<Store>>,
     trust_anchors: OnceCell<TrustAnchors>,
+    damage_told: DamageTold,
     stdin_taken: Cell<bool>,
     terminal_left_alone: Cell<bool>,
 }
@@ -46,6 +48,7 @@ impl App {
             common,
             store: OnceCell::new(),
             trust_anchors: OnceCell::new(),
+            damage_told: DamageTold::default(),
             stdin_taken: Cell::new(false),
             terminal_left_alone: Cell::new(false),
         }
@@ -69,6 +72,21 @@ impl App {
             ));
         }
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// Says which rows of the store were passed over.
+    pub(crate) fn tell_damage(&self) {
+        if let Some(store) = self.store.get() {
+            self.damage_told.tell(store);
+        }
+    }
+
+    /// For a command that shows all of a table: fails when a row of it was passed over, which [`Self::tell_damage`] names.
+    pub(crate) fn check_all_shown(&self, table: &str) -> Result<(), Failure> {
+        match self.store()?.damage().iter().any(|damage| damage.table == table) {
+            true => Err(Failure::new(Code::Failed, format_args!("not all {table} of the store are among these"))),
+            false => Ok(()),
+        }
     }
 
     /// The store with its vault open, for what is written with an authentication code.
@@ -245,12 +263,32 @@ impl App {
     }
 
     pub(crate) fn hint(&self, message: &str) {
-        eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(message)));
+        hint(message);
     }
 
     pub(crate) fn note(&self, message: &str) {
         note(message);
     }
+}
+
+/// How many of the damaged rows of a store were told.
+#[derive(Default)]
+pub(crate) struct DamageTold(AtomicUsize);
+
+impl DamageTold {
+    /// Says which rows were passed over since this was said last.
+    pub(crate) fn tell(&self, store: &Store) {
+        let damage = store.damage();
+        for damaged in damage.iter().skip(self.0.swap(damage.len(), Ordering::Relaxed)) {
+            warn(&format!("{damaged}; it is passed over"));
+            hint(&mending(damaged));
+        }
+    }
+}
+
+/// Says what to do next.
+fn hint(message: &str) {
+    eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(message)));
 }
 
 /// Says what a person should know.

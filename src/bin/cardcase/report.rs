@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
+use cardcase::store::Damage;
 use cardcase::{Error, pkcs12};
 use console::style;
 
@@ -116,6 +117,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         }
         Error::PolicyFile { .. } => BROKEN_POLICY,
         Error::Policy { .. } => "it takes a managed policy of Chrome; a rule of your own: cardcase rules add PATTERN",
+        Error::RowDamaged(damage) => return Some(mending(damage).into()),
         Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
             "restore its file from a backup, or begin another: --store FILE"
         }
@@ -156,6 +158,15 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
     }))
+}
+
+/// What to do about a row that cannot be read.
+pub(crate) fn mending(damage: &Damage) -> String {
+    let id = damage.id.get(..16).unwrap_or(&damage.id);
+    match damage.table {
+        "identities" => format!("to be rid of it: cardcase remove {id}; then import it again from its file"),
+        _ => format!("import or trust it again from its file; or, to be rid of it: cardcase trust --remove {id}"),
+    }
 }
 
 /// A path as a shell takes it, and as no command takes it for a flag.

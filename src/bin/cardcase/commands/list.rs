@@ -37,11 +37,12 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         let authorities = store.authorities()?;
         let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
         let protected = store.vault().protection() == Protection::Password;
-        return print_json(&ListJson { identities, protected });
+        print_json(&ListJson { identities, protected })?;
+        return app.check_all_shown("identities");
     }
     if identities.is_empty() {
         app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
-        return Ok(());
+        return app.check_all_shown("identities");
     }
     note_protection(app, store);
     for identity in &identities {
@@ -65,7 +66,8 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
             certificate.fingerprint().short(),
         ]
     });
-    print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)
+    print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)?;
+    app.check_all_shown("identities")
 }
 
 /// Says so where whoever has the file has the private keys.

@@ -1,6 +1,6 @@
 //! `cardcase remove`
 
-use cardcase::identity::Identity;
+use cardcase::store::Stored;
 
 use crate::app::App;
 use crate::cli::Remove;
@@ -10,16 +10,17 @@ use crate::terminal;
 
 pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     let store = app.store()?;
-    let identities: Vec<Identity> = args.ids.iter().map(|id| store.find_identity(id)).collect::<Result<_, _>>()?;
+    // Without their certificates: one that is damaged can be removed too
+    let identities: Vec<Stored> = args.ids.iter().map(|id| store.find_stored(id)).collect::<Result<_, _>>()?;
     let decisions = store.decisions()?;
     for identity in &identities {
         let hosts: Vec<String> = decisions
             .iter()
-            .filter(|decision| decision.identity == Some(identity.fingerprint()))
+            .filter(|decision| decision.identity == Some(identity.fingerprint))
             .map(|decision| decision.scope.to_string())
             .collect();
         if !hosts.is_empty() {
-            app.note(&format!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name()));
+            app.note(&format!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name));
         }
     }
     if !args.yes {
@@ -27,12 +28,12 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
             let failure = Failure::new(Code::NobodyToAsk, "removing has to be confirmed, and nobody can be asked");
             return Err(failure.hint("if it is meant: cardcase remove --yes ID"));
         }
-        let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name())).collect();
+        let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name)).collect();
         if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
             return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
         }
     }
-    let fingerprints: Vec<_> = identities.iter().map(Identity::fingerprint).collect();
+    let fingerprints: Vec<_> = identities.iter().map(|identity| identity.fingerprint).collect();
     store.remove(&fingerprints)?;
     fingerprints.into_iter().try_for_each(|fingerprint| credential::forget_one(app, fingerprint))
 }
