@@ -593,7 +593,7 @@ fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
     let used = |selector: Selector, anchors: TrustAnchors| {
         let selector = selector.with_trust_anchors(anchors);
         selector.unlock_fully().unwrap();
-        selector.prepare(&"localhost".parse::<Destination>().unwrap()).unwrap().private_key().map(|key| key.is_some())
+        selector.prepare("localhost".parse::<Destination>().unwrap()).unwrap().private_key().map(|key| key.is_some())
     };
     stage.tamper(&planting(&stage.scene.server_root));
     let (selector, anchors) = read();
