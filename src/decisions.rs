@@ -18,7 +18,8 @@ use crate::rules::Rules;
 pub use crate::settings::Mode;
 use crate::settings::{Settings, read_settings};
 use crate::store::{
-    Cache, DecisionRow, Store, as_rusqlite, cached_authorities, cached_identity, known_key, read_decision, terms,
+    Cache, DecisionRow, Store, Terms, as_rusqlite, cached_authorities, cached_identity, chosen_key, known_key,
+    read_decision, terms,
 };
 use crate::vault::{Authenticated, KeyRow, SealedKey};
 
@@ -148,7 +149,7 @@ pub(crate) struct Remembered {
     /// The rules of the store.
     pub(crate) rules: Arc<Rules>,
     /// What has to be authentic before any key is used.
-    pub(crate) terms: Authenticated,
+    pub(crate) terms: Terms,
 }
 
 /// A remembered identity's key, and the decision as far as it has to be authentic before that key is used.
@@ -230,7 +231,8 @@ impl Store {
     }
 
     /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing. An identity is
-    /// remembered with an authentication code, which takes an open vault.
+    /// remembered with an authentication code, which takes an open vault. What a person chose by its name is for
+    /// [`Self::remember_chosen`].
     ///
     /// # Errors
     /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity was removed meanwhile; [`Error::SealedKey`] when its
@@ -242,6 +244,33 @@ impl Store {
         lifetime: Lifetime,
         now: Timestamp,
     ) -> Result<(), Error> {
+        self.remember_key(scope, lifetime, now, |db| identity.map(|identity| known_key(db, identity)).transpose())
+    }
+
+    /// Remembers what a person chose, as they saw it: under the name that it had then.
+    ///
+    /// # Errors
+    /// [`Error::Renamed`] when the identity has another name by now, and those of [`Self::remember`].
+    pub fn remember_chosen(
+        &self,
+        scope: &Scope,
+        answer: &Answer,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.remember_key(scope, lifetime, now, |db| match answer {
+            Answer::Identity(identity) => chosen_key(db, identity).map(Some),
+            Answer::None => Ok(None),
+        })
+    }
+
+    fn remember_key(
+        &self,
+        scope: &Scope,
+        lifetime: Lifetime,
+        now: Timestamp,
+        key: impl FnOnce(&Connection) -> rusqlite::Result<Option<SealedKey>>,
+    ) -> Result<(), Error> {
         let session = match lifetime {
             Lifetime::Once => return Ok(()),
             Lifetime::Session => Some(self.session().begin()?),
@@ -250,7 +279,7 @@ impl Store {
         let current = self.session().token()?;
         self.transact(|db| {
             forget_old_sessions(db, now)?;
-            let key = identity.map(|identity| known_key(db, identity)).transpose()?;
+            let key = key(db)?;
             let code = match &key {
                 None => None,
                 Some(key) => {

@@ -1,12 +1,34 @@
 //! The one error: what went wrong, where, and as far as the library knows, what to do.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::{pem, pkcs12};
 
 /// Where an error came from, kept for `source()`.
 pub type Source = Box<dyn StdError + Send + Sync>;
+
+/// A row of the store that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The table it stands in.
+    pub table: &'static str,
+    /// Its number there.
+    pub row: i64,
+    /// Its fingerprint as the row has it, by which it can be named.
+    pub id: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, row, id, detail } = self;
+        let short = id.get(..16).unwrap_or(id);
+        write!(f, "the store is damaged: {table}, row {row} ({short}): {detail}")
+    }
+}
 
 /// Everything that can go wrong in this library. Messages are lower-case and end without a full stop.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +108,11 @@ pub enum Error {
         what: String,
     },
     /// The vault's row is not one this library wrote.
-    #[error("the vault of the store is damaged or was tampered with")]
-    VaultDamaged,
+    #[error("the vault of the store is damaged or was tampered with: {detail}")]
+    VaultDamaged {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The primary password is needed, and nobody can be asked for it.
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,
@@ -195,6 +220,9 @@ pub enum Error {
         /// Which table, and what.
         detail: String,
     },
+    /// A row of the store that is needed cannot be read.
+    #[error("{0}")]
+    RowDamaged(Damage),
     /// A name is taken.
     #[error("the name {name:?} cannot be given: {reason}")]
     Name {
@@ -208,6 +236,12 @@ pub enum Error {
     UnknownIdentity {
         /// What was asked for.
         id: String,
+    },
+    /// The identity that somebody chose has another name by now than the one they chose it by.
+    #[error("{name:?} was chosen, and that is another identity by now, or none: nothing was stored and nothing sent")]
+    Renamed {
+        /// The name it was chosen by.
+        name: String,
     },
     /// No authority has this fingerprint.
     #[error("no authority has a fingerprint that begins with {id:?}")]

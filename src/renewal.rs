@@ -11,7 +11,7 @@ use crate::decisions::Scope;
 use crate::error::Error;
 use crate::identity::{Identity, Import};
 use crate::store::{
-    Imported, Store, as_rusqlite, authenticate_decisions, check_decisions, identities_of_subject, known_key,
+    Imported, Store, as_rusqlite, authenticate_decisions, check_decisions, chosen_key, identities_of_subject,
     rewrite_key,
 };
 use crate::vault::{KeyRow, Vault};
@@ -41,8 +41,8 @@ impl Store {
     /// Lets an identity take over the decisions of the one it renews, and the demand for TLS 1.3.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`]; [`Error::NotAuthentic`]; [`Error::UnknownIdentity`] when one of them was removed meanwhile, and
-    /// those of writing.
+    /// [`Error::VaultLocked`]; [`Error::NotAuthentic`]; [`Error::UnknownIdentity`] or [`Error::Renamed`] when one of them was
+    /// removed or renamed meanwhile, and those of writing.
     pub fn renew(&self, old: &Identity, new: &Identity) -> Result<Renewal, Error> {
         self.transact_open(|db, vault| take_over(db, vault, old, new))
     }
@@ -84,7 +84,7 @@ fn renewed_by(db: &Connection, new: &Identity) -> rusqlite::Result<Vec<Identity>
 }
 
 fn take_over(db: &Connection, vault: &Vault, old: &Identity, new: &Identity) -> rusqlite::Result<Renewal> {
-    let (old_key, new_key) = (known_key(db, old.fingerprint())?, known_key(db, new.fingerprint())?);
+    let (old_key, new_key) = (chosen_key(db, old)?, chosen_key(db, new)?);
     let (old_id, new_id) = (old_key.row.id, new_key.row.id);
     // Also where nothing is decided: the demand for TLS 1.3 is taken over, and the new one's row says its name
     vault.check_key(&old_key).and_then(|()| vault.check_key(&new_key)).map_err(as_rusqlite)?;

@@ -23,7 +23,7 @@ use crate::name::Name;
 use crate::policy::PolicyFiles;
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::rules::Rules;
-use crate::store::Store;
+use crate::store::{Damage, Found, Store, TrustAnchors};
 use crate::turn::{QuestionId, Said, Turn};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
@@ -33,6 +33,7 @@ pub struct Selector {
     store: Arc<Store>,
     mode: Option<Mode>,
     policies: PolicyFiles,
+    anchors: Option<TrustAnchors>,
     chooser: Arc<dyn Chooser>,
     unlocker: Arc<dyn Unlocker>,
     clock: Arc<dyn Clock>,
@@ -45,6 +46,7 @@ impl Selector {
             store,
             mode: None,
             policies: PolicyFiles::in_directory(PolicyFiles::DIRECTORY),
+            anchors: None,
             chooser: Arc::new(NoChooser),
             unlocker: Arc::new(NoUnlocker),
             clock: Arc::new(WallClock),
@@ -59,6 +61,12 @@ impl Selector {
     /// Under the rules of these files besides those of the store.
     pub fn with_policies(self, policies: PolicyFiles) -> Self {
         Self { policies, ..self }
+    }
+
+    /// For servers that are verified by these authorities of the store: a key is used only if they were the owner's when they
+    /// were read.
+    pub fn with_trust_anchors(self, anchors: TrustAnchors) -> Self {
+        Self { anchors: Some(anchors), ..self }
     }
 
     /// Asking this chooser.
@@ -206,7 +214,7 @@ impl Selector {
             let now = self.look(target)?;
             if self.still_does(&answer, &look, &now, target, request)? {
                 let scope = look.remembered.settings.mode.scope(target.destination());
-                self.store.remember(&scope, answer.fingerprint(), lifetime, self.clock.now())?;
+                self.store.remember_chosen(&scope, &answer, lifetime, self.clock.now())?;
                 turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
                 return self.prepared(&now, target, Some(Selection::new(answer, Source::Ask)), Some(request));
             }
@@ -227,10 +235,12 @@ impl Selector {
         request: &CertificateRequest,
     ) -> Result<bool, Error> {
         check_not_denied(target, &now.rules, answer)?;
-        let fits = match answer.fingerprint().map(|fingerprint| self.store.identity(fingerprint)).transpose()? {
-            None => true,
-            Some(None) => false,
-            Some(Some(identity)) => self.matcher(now, target, request).reasons(&identity).is_empty(),
+        let fits = match answer {
+            Answer::None => true,
+            // Not what the person saw, if it has another name by now
+            Answer::Identity(chosen) => self.store.identity(chosen.fingerprint())?.is_some_and(|identity| {
+                identity.name() == chosen.name() && self.matcher(now, target, request).reasons(&identity).is_empty()
+            }),
         };
         Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
     }
@@ -319,7 +329,7 @@ impl Selector {
         let request = CertificateRequest::of_types(types, authorities);
         let known = self.store.authorities()?;
         let matcher = Matcher::new(&request, &known, self.clock.now());
-        let candidates = self.candidates(&matcher, interactive)?;
+        let candidates = self.candidates(&matcher, interactive)?.fit;
         let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
             return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
         };
@@ -424,9 +434,13 @@ impl Selector {
         let Some(mut selection) = selection else { return Ok(look.prepared(target, None)) };
         check_not_denied(target, &look.rules, &selection.answer)?;
         let mut key = None;
-        if let Some(fingerprint) = selection.answer.fingerprint() {
-            let found = self.store.identity_with_key(fingerprint)?;
-            let (identity, sealed) = found.ok_or_else(|| Error::UnknownIdentity { id: fingerprint.to_string() })?;
+        if let Answer::Identity(selected) = &selection.answer {
+            let found = self.store.identity_with_key(selected.fingerprint())?;
+            let (identity, sealed) =
+                found.ok_or_else(|| Error::UnknownIdentity { id: selected.fingerprint().to_string() })?;
+            if matches!(selection.source, Source::Ask | Source::Given) {
+                sealed.check_chosen(selected)?;
+            }
             selection.answer = Answer::Identity(identity);
             let decision = look.decision().filter(|_| selection.source == Source::Decision);
             key = Some(self.guarded(sealed, look, decision));
@@ -441,7 +455,9 @@ impl Selector {
     }
 
     fn guarded(&self, sealed: SealedKey, look: &Look, decision: Option<Authenticated>) -> GuardedKey {
-        let conditions = std::iter::once(look.remembered.terms.clone()).chain(decision).collect();
+        let terms = &look.remembered.terms;
+        let anchors = self.anchors.as_ref().and_then(|anchors| anchors.condition(terms));
+        let conditions = std::iter::once(&terms.authenticated).chain(anchors).cloned().chain(decision).collect();
         GuardedKey { sealed, vault: self.store.vault(), conditions }
     }
 
@@ -451,7 +467,7 @@ impl Selector {
             return Ok(false);
         }
         let of_any_version = CertificateRequest { version: None, ..request.clone() };
-        let candidates = self.candidates(&self.matcher(look, target, &of_any_version), None)?;
+        let candidates = self.candidates(&self.matcher(look, target, &of_any_version), None)?.fit;
         let matcher = self.matcher(look, target, request);
         Ok(candidates.iter().any(|candidate| !matcher.reasons(&candidate.identity).is_empty()))
     }
@@ -480,13 +496,11 @@ impl Selector {
         }
     }
 
-    fn candidates(&self, matcher: &Matcher<'_>, destination: Option<&Destination>) -> Result<Vec<Candidate>, Error> {
-        let identities = match matcher.requested() {
-            Some(requested) => self.store.identities_under(requested)?,
-            None => self.store.identities()?.into_iter().map(Arc::new).collect(),
-        };
+    fn candidates(&self, matcher: &Matcher<'_>, destination: Option<&Destination>) -> Result<Candidates, Error> {
+        let Found { identities, damaged } = self.store.found(matcher.requested())?;
         let used_before = destination.map(|destination| self.store.used_before(destination)).transpose()?;
-        Ok(matcher.candidates(identities, &used_before.unwrap_or_default()))
+        let fit = matcher.candidates(identities, &used_before.unwrap_or_default());
+        Ok(Candidates { fit, damaged: damaged.into_iter().next() })
     }
 
     fn ask(
@@ -499,7 +513,7 @@ impl Selector {
     ) -> Result<(Answer, Lifetime), Error> {
         let (destination, mode) = (target.destination(), look.remembered.settings.mode);
         // Those used here before come first, for a person to see
-        let candidates = self.candidates(&considered.matcher, Some(destination))?;
+        let candidates = self.candidates(&considered.matcher, Some(destination))?.fit;
         let reply = self.chooser.choose(&Question {
             destination,
             request: considered.request,
@@ -557,6 +571,13 @@ pub struct Assessed {
     pub missing: Option<Name>,
     /// The rule behind a reason, in words for a person.
     pub rule: Option<String>,
+}
+
+/// The identities that fit a request, best first.
+struct Candidates {
+    fit: Vec<Candidate>,
+    /// A row that cannot be read, of an identity that might be one of them.
+    damaged: Option<Damage>,
 }
 
 /// All that bears on an answer, of one moment.

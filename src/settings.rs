@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rusqlite::{Connection, params};
 
 use crate::error::Error;
-use crate::store::Store;
+use crate::store::{Store, change_terms, restrict_terms};
 
 /// How decisions are keyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,6 +53,16 @@ pub struct Settings {
     pub prompt_on_multiple: bool,
 }
 
+impl Settings {
+    /// Whether nothing goes out without asking that did not before, and what is decided counts where it did.
+    fn only_restricts(&self, before: &Self) -> bool {
+        self.mode == before.mode
+            && self.select_automatically <= before.select_automatically
+            && self.use_single_candidate <= before.use_single_candidate
+            && self.prompt_on_multiple >= before.prompt_on_multiple
+    }
+}
+
 impl Store {
     /// What the store is set to.
     ///
@@ -62,15 +72,21 @@ impl Store {
         self.with(read_settings)
     }
 
-    /// Changes settings, as they are by now in the file.
+    /// Changes settings, as they are by now in the file. What only makes a person be asked more often can be set whether or
+    /// not the terms are authentic.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
-        self.change_terms(|db| {
-            let mut settings = read_settings(db)?;
+        self.transact_open(|db, vault| {
+            let before = read_settings(db)?;
+            let mut settings = before;
             change(&mut settings);
-            write_settings(db, &settings)
+            let write = |db: &Connection| write_settings(db, &settings);
+            match settings.only_restricts(&before) {
+                true => restrict_terms(db, vault, write),
+                false => change_terms(db, vault, write),
+            }
         })
     }
 }

@@ -3,7 +3,9 @@
 //! A rollback journal rather than a write-ahead log: one file is the whole store at rest, it can be copied and read from
 //! a read-only place, and what is written here is small and rare.
 
+mod anchors;
 mod authentic;
+mod damage;
 mod enrollments;
 mod file;
 mod network;
@@ -24,6 +26,7 @@ use rusqlite_migration::{M, Migrations};
 use crate::authority::{Authorities, Authority, Requested};
 use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
+pub use crate::error::Damage;
 use crate::error::Error;
 use crate::identity::{Identity, Import, NewIdentity, PrivateKey};
 use crate::name::{NameKey, is_unprintable};
@@ -31,8 +34,13 @@ use crate::pkcs12::{self, Contents, KeyBag};
 use crate::rules::Rules;
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
+pub use anchors::TrustAnchors;
 pub use authentic::Accepted;
-pub(crate) use authentic::{DecisionRow, authenticate_decisions, check_decisions, read_decision, terms};
+use authentic::InForce;
+pub(crate) use authentic::{
+    DecisionRow, Terms, authenticate_decisions, change_terms, check_decisions, read_decision, restrict_terms, terms,
+};
+use damage::{AUTHORITIES, IDENTITIES, all_readable, read_row, wrong};
 use schema::check_schema;
 use vault_row::load_vault;
 
@@ -63,6 +71,7 @@ pub struct Store {
     connection: Mutex<Connection>,
     cache: Mutex<Cache>,
     vault: Mutex<Arc<Vault>>,
+    damage: Mutex<Vec<Damage>>,
     session: Session,
 }
 
@@ -72,9 +81,25 @@ pub(crate) struct Cache {
     generation: i64,
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
-    /// Digest of the rules and of which authorities are trusted.
-    terms: Option<[u8; 32]>,
+    in_force: Option<InForce>,
+    /// Rows that were passed over.
+    damaged: Vec<Damage>,
     pub(crate) rules: Option<Arc<Rules>>,
+}
+
+/// Identities, and what stands where others should.
+pub(crate) struct Found {
+    pub(crate) identities: Vec<Arc<Identity>>,
+    pub(crate) damaged: Vec<Damage>,
+}
+
+/// An identity, or an enrollment, as far as its row can be read without its certificate: enough to remove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// What the row says its fingerprint is; of an enrollment, the SHA-256 of the request.
+    pub fingerprint: Fingerprint,
+    /// Its name; of an enrollment, whom it is for.
+    pub name: String,
 }
 
 /// What an import did.
@@ -121,6 +146,7 @@ impl Store {
             connection: Mutex::new(connection),
             cache: Mutex::default(),
             vault: Mutex::new(Arc::new(vault)),
+            damage: Mutex::default(),
             session,
         };
         store.expect_agent();
@@ -178,7 +204,7 @@ impl Store {
                 }
             }
             for authority in files.iter().flat_map(|import| &import.authorities) {
-                if insert_authority(db, authority, false, now)? {
+                if insert_authority(db, authority, now)? {
                     imported.authorities.push(authority.clone());
                 }
             }
@@ -187,23 +213,68 @@ impl Store {
         })
     }
 
-    /// Every identity, by name. Reads afresh and keeps nothing in memory.
+    /// Every identity, by name. Reads afresh and keeps nothing in memory. One whose row is damaged is passed over, and noted
+    /// in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of reading.
     pub fn identities(&self) -> Result<Vec<Identity>, Error> {
-        self.with(|db| {
+        Ok(self.every_identity()?.0)
+    }
+
+    fn every_identity(&self) -> Result<(Vec<Identity>, Vec<Damage>), Error> {
+        self.reading(|db, aside| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} ORDER BY name COLLATE NOCASE, id"))?;
-            let rows = query.query_map([], parse_identity)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
+            all_readable(query.query_map([], parse_identity)?, aside)
         })
     }
 
-    /// The identities a request may be answered with, as far as the issuer goes: found by index, not by a scan.
+    /// The identities that a request may be answered with, or all of them, with what is damaged among them.
+    pub(crate) fn found(&self, requested: Option<&Requested>) -> Result<Found, Error> {
+        match requested {
+            Some(requested) => self.found_under(requested),
+            None => {
+                let (identities, damaged) = self.every_identity()?;
+                Ok(Found { identities: identities.into_iter().map(Arc::new).collect(), damaged })
+            }
+        }
+    }
+
+    /// The rows that were passed over so far because they cannot be read, in the order in which they were come across.
+    pub fn damage(&self) -> Vec<Damage> {
+        locked(&self.damage).clone()
+    }
+
+    fn note(&self, damaged: &[Damage]) {
+        let mut known = locked(&self.damage);
+        for damage in damaged {
+            if !known.contains(damage) {
+                known.push(damage.clone());
+            }
+        }
+    }
+
+    /// Reads rows, with a place for those that are damaged, and notes them.
+    fn reading<T>(
+        &self,
+        read: impl FnOnce(&Connection, &mut Vec<Damage>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Vec<Damage>), Error> {
+        let mut damaged = Vec::new();
+        let read = self.with(|db| read(db, &mut damaged))?;
+        self.note(&damaged);
+        Ok((read, damaged))
+    }
+
+    /// The identities a request may be answered with, as far as the issuer goes: found by index, not by a scan. One whose row is
+    /// damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
     /// Those of reading.
     pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
+        Ok(self.found_under(requested)?.identities)
+    }
+
+    fn found_under(&self, requested: &Requested) -> Result<Found, Error> {
         let issuers = key_list(requested.issuers());
         let names = key_list(requested.names());
         self.cached(|db, cache| {
@@ -212,36 +283,49 @@ impl Store {
                  UNION SELECT id FROM identities WHERE subject_key IN rarray(?2)",
             )?;
             let ids: Vec<i64> = query.query_map([issuers, names], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            ids.into_iter().map(|id| cached_identity(db, cache, id)).collect()
+            let mut damaged = Vec::new();
+            let identities = all_readable(ids.into_iter().map(|id| cached_identity(db, cache, id)), &mut damaged)?;
+            cache.damaged.extend_from_slice(&damaged);
+            Ok(Found { identities, damaged })
         })
     }
 
     /// The identity a person means: by its name, or by a prefix of its fingerprint.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`]; [`Error::Ambiguous`], also when the name of one is the prefix of another.
+    /// [`Error::UnknownIdentity`]; [`Error::Ambiguous`], also when the name of one is the prefix of another; and
+    /// [`Error::RowDamaged`].
     pub fn find_identity(&self, id: &str) -> Result<Identity, Error> {
-        let mut found = self.identities_beginning(id)?;
-        if let Some(named) = self.identity_named(id)? {
-            found.retain(|identity| *identity != named);
-            found.push(named);
-        }
+        let found = self.find_stored(id)?;
+        let identity = self.with(|db| {
+            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint = ?1"))?;
+            query.query_row([found.fingerprint.as_bytes()], parse_identity).optional()
+        })?;
+        identity.ok_or_else(|| Error::UnknownIdentity { id: id.to_owned() })
+    }
+
+    /// The same without its certificate, which may be damaged.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`].
+    pub fn find_stored(&self, id: &str) -> Result<Stored, Error> {
+        let range = id.parse().ok().map(|prefix| fingerprint_range(&prefix));
+        let (first, last) = range.unzip();
+        let mut found = self.with(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT fingerprint, CAST(name AS BLOB) FROM identities WHERE name = ?1 OR fingerprint BETWEEN ?2 AND ?3 LIMIT 2",
+            )?;
+            let rows = query.query_map(params![id, first, last], |row| {
+                let name = String::from_utf8_lossy(&row.get::<_, Vec<u8>>(1)?).into_owned();
+                Ok(Stored { fingerprint: Fingerprint::from_bytes(row.get(0)?), name })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
         match (found.pop(), found.is_empty()) {
             (None, _) => Err(Error::UnknownIdentity { id: id.to_owned() }),
             (Some(identity), true) => Ok(identity),
             (Some(_), false) => Err(Error::Ambiguous { id: id.to_owned() }),
         }
-    }
-
-    /// Up to two identities whose fingerprints begin so.
-    fn identities_beginning(&self, id: &str) -> Result<Vec<Identity>, Error> {
-        let Ok(prefix) = id.parse::<FingerprintPrefix>() else { return Ok(Vec::new()) };
-        let (first, last) = fingerprint_range(&prefix);
-        self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint BETWEEN ?1 AND ?2 LIMIT 2"))?;
-            let rows = query.query_map([first, last], parse_identity)?;
-            rows.collect()
-        })
     }
 
     /// The identity with exactly this fingerprint.
@@ -255,22 +339,15 @@ impl Store {
         })
     }
 
-    fn identity_named(&self, name: &str) -> Result<Option<Identity>, Error> {
-        self.with(|db| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE name = ?1"))?;
-            query.query_row([name], parse_identity).optional()
-        })
-    }
-
     /// The private key of an identity, in the clear: for handing it out, not for handshakes. The vault is unlocked first, by
     /// `unlocker`.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
-    /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
+    /// meanwhile, [`Error::Renamed`]; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
         self.unlock_fully(unlocker)?;
-        let sealed = self.with(|db| known_key(db, identity.fingerprint()))?;
+        let sealed = self.with(|db| chosen_key(db, identity))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
         Ok(key)
@@ -340,10 +417,11 @@ impl Store {
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
-    pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or
+    /// renamed meanwhile, and those of writing.
+    pub fn require_tls13(&self, identity: &Identity, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
-            let key = known_key(db, identity)?;
+            let key = chosen_key(db, identity)?;
             rewrite_key(db, vault, &key, KeyRow { requires_tls13: required, ..key.row.clone() })
         })
     }
@@ -352,11 +430,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Name`] when the name is another identity's, or none that may be given; [`Error::VaultLocked`],
-    /// [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
-    pub fn rename(&self, identity: Fingerprint, name: &str) -> Result<(), Error> {
+    /// [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or renamed meanwhile, and those of writing.
+    pub fn rename(&self, identity: &Identity, name: &str) -> Result<(), Error> {
         check_name(name, 1)?;
         self.transact_open(|db, vault| {
-            let key = known_key(db, identity)?;
+            let key = chosen_key(db, identity)?;
             if key.row.name != name && !is_free(db, name)? {
                 return Err(as_rusqlite(taken(name)));
             }
@@ -377,20 +455,21 @@ impl Store {
         })
     }
 
-    /// Every authority, arranged for look-up.
+    /// Every authority, arranged for look-up. One whose row is damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of reading.
     pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
         self.cached(cached_authorities)
     }
 
-    /// Every authority, in the order in which they came.
+    /// Every authority, in the order in which they came. One whose row is damaged is passed over, and noted in
+    /// [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of reading.
     pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
-        self.with(read_authorities)
+        Ok(self.reading(read_authorities)?.0)
     }
 
     /// Stores CA certificates as trusted, all or none. Those that are there already become trusted.
@@ -400,10 +479,9 @@ impl Store {
     pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
         self.change_terms(|db| {
             for certificate in certificates {
-                if !insert_authority(db, certificate, true, now)? {
-                    let fingerprint = certificate.fingerprint();
-                    db.execute("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
-                }
+                insert_authority(db, certificate, now)?;
+                let fingerprint = certificate.fingerprint();
+                db.execute("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
             }
             Ok(())
         })
@@ -419,14 +497,30 @@ impl Store {
         })
     }
 
+    /// Removes the row of an authority that cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], and those of writing.
+    pub fn remove_damaged_authority(&self, damage: &Damage) -> Result<(), Error> {
+        self.restrict_terms(|db| {
+            let mut aside = Vec::new();
+            read_authorities(db, &mut aside)?;
+            let mut delete = db.prepare_cached("DELETE FROM authorities WHERE id = ?1")?;
+            aside.iter().filter(|found| *found == damage).try_for_each(|found| delete.execute([found.row]).map(drop))
+        })
+    }
+
     /// The authority a person means, by a prefix of its fingerprint.
     ///
     /// # Errors
-    /// [`Error::UnknownAuthority`], [`Error::Ambiguous`].
+    /// [`Error::UnknownAuthority`], [`Error::Ambiguous`], [`Error::RowDamaged`].
     pub fn find_authority(&self, id: &str) -> Result<Authority, Error> {
         let unknown = || Error::UnknownAuthority { id: id.to_owned() };
         let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
-        let all = self.list_authorities()?;
+        let (all, damaged) = self.reading(read_authorities)?;
+        if let Some(damage) = damaged.into_iter().find(|damage| damage.id.starts_with(prefix.digits())) {
+            return Err(Error::RowDamaged(damage));
+        }
         let mut found =
             all.into_iter().filter(|ca| ca.certificate.fingerprint().to_string().starts_with(prefix.digits()));
         match (found.next(), found.next()) {
@@ -476,6 +570,7 @@ impl Store {
                 cache.identities.clear();
             }
             let done = work(db, &mut cache)?;
+            self.note(&std::mem::take(&mut cache.damaged));
             moment.commit()?;
             Ok(done)
         })
@@ -566,9 +661,16 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
                 Ok(ours) => *ours,
                 Err(source) => Error::Store { path, source },
             },
+            error if is_of_a_column(&error) => Error::StoreDamaged { detail: format!("{}: {error}", path.display()) },
             error => Error::Store { path, source: Box::new(error) },
         },
     }
+}
+
+/// Whether a column holds what it never should, which SQLite itself has no say in.
+fn is_of_a_column(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
 /// SQLite has to make its journal beside the file: a directory that cannot be written to keeps it from writing too.
@@ -614,6 +716,17 @@ pub(crate) fn known_key(db: &Connection, identity: Fingerprint) -> rusqlite::Res
     key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))
 }
 
+/// The sealed key of an identity that somebody chose by what they saw. Whoever swaps names can have another one chosen; but the
+/// key then opens under the name that was swapped, or not at all.
+///
+/// # Errors
+/// [`Error::Renamed`], and those of [`known_key`].
+pub(crate) fn chosen_key(db: &Connection, identity: &Identity) -> rusqlite::Result<SealedKey> {
+    let key = known_key(db, identity.fingerprint())?;
+    key.check_chosen(identity).map_err(as_rusqlite)?;
+    Ok(key)
+}
+
 /// Changes what a private key is bound to, and with it what the row says.
 pub(crate) fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
     let sealed = vault.open(key).and_then(|opened| vault.seal(&row, &opened)).map_err(as_rusqlite)?;
@@ -625,20 +738,15 @@ pub(crate) fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: 
 const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13 FROM identities";
 
 fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
-    Ok(Identity::new(row.get(3)?, parse_certificate(row, "identities")?, row.get(4)?))
+    read_row(row, IDENTITIES, |row| Ok(Identity::new(row.get(3)?, parse_certificate(row)?, row.get(4)?)))
 }
 
 /// The certificate of a row that begins with id, fingerprint and certificate. It has to be the one that the fingerprint
 /// names: rows are looked up by it, and what was moved or swapped must not pass for another.
-fn parse_certificate(row: &Row<'_>, table: &str) -> rusqlite::Result<Certificate> {
-    let id: i64 = row.get(0)?;
-    let damaged = |detail: String| {
-        let error = Error::StoreDamaged { detail: format!("{table}, row {id}: {detail}") };
-        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Blob, Box::new(error))
-    };
-    let certificate = Certificate::from_der(row.get::<_, Vec<u8>>(2)?).map_err(|error| damaged(error.to_string()))?;
+fn parse_certificate(row: &Row<'_>) -> rusqlite::Result<Certificate> {
+    let certificate = Certificate::from_der(row.get::<_, Vec<u8>>(2)?).map_err(|error| wrong(error.to_string()))?;
     if certificate.fingerprint().as_bytes() != &row.get::<_, [u8; 32]>(1)? {
-        return Err(damaged("its certificate is not the one that its fingerprint names".to_owned()));
+        return Err(wrong("its certificate is not the one that its fingerprint names"));
     }
     Ok(certificate)
 }
@@ -647,7 +755,7 @@ pub(crate) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite
     if let Some(authorities) = &cache.authorities {
         return Ok(authorities.clone());
     }
-    let authorities = Arc::new(Authorities::new(read_authorities(db)?));
+    let authorities = Arc::new(Authorities::new(read_authorities(db, &mut cache.damaged)?));
     cache.authorities = Some(authorities.clone());
     Ok(authorities)
 }
@@ -667,18 +775,18 @@ pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
 }
 
+/// As far as they can be read: of the others nobody knows what they would be renewed by.
 pub(crate) fn identities_of_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
     let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
-    let rows = query.query_map([subject.as_bytes()], parse_identity)?;
-    rows.collect()
+    all_readable(query.query_map([subject.as_bytes()], parse_identity)?, &mut Vec::new())
 }
 
-fn read_authorities(db: &Connection) -> rusqlite::Result<Vec<Authority>> {
+fn read_authorities(db: &Connection, aside: &mut Vec<Damage>) -> rusqlite::Result<Vec<Authority>> {
     let mut query = db.prepare_cached("SELECT id, fingerprint, certificate, trusted FROM authorities ORDER BY id")?;
-    let parse =
-        |row: &Row<'_>| Ok(Authority { certificate: parse_certificate(row, "authorities")?, trusted: row.get(3)? });
-    let rows = query.query_map([], parse)?;
-    rows.collect()
+    let parse = |row: &Row<'_>| {
+        read_row(row, AUTHORITIES, |row| Ok(Authority { certificate: parse_certificate(row)?, trusted: row.get(3)? }))
+    };
+    all_readable(query.query_map([], parse)?, aside)
 }
 
 /// The identity as it is stored now, and whether it is new.
@@ -724,17 +832,13 @@ fn next_id(db: &Connection) -> rusqlite::Result<i64> {
     Ok(last.query_row([], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0) + 1)
 }
 
-/// Whether it is new.
-fn insert_authority(
-    db: &Connection,
-    certificate: &Certificate,
-    trusted: bool,
-    now: Timestamp,
-) -> rusqlite::Result<bool> {
+/// Whether it is new, or takes the place of what was damaged.
+fn insert_authority(db: &Connection, certificate: &Certificate, now: Timestamp) -> rusqlite::Result<bool> {
     let mut insert = db.prepare_cached(
-        "INSERT OR IGNORE INTO authorities (fingerprint, certificate, trusted, added_at) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO authorities (fingerprint, certificate, added_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (fingerprint) DO UPDATE SET certificate = excluded.certificate WHERE certificate != excluded.certificate",
     )?;
-    let added = insert.execute(params![certificate.fingerprint().as_bytes(), certificate.der(), trusted, now.0])?;
+    let added = insert.execute(params![certificate.fingerprint().as_bytes(), certificate.der(), now.0])?;
     Ok(added == 1)
 }
 

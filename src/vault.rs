@@ -11,7 +11,7 @@ mod outdated;
 mod password;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
@@ -51,6 +51,35 @@ pub struct NoUnlocker;
 impl Unlocker for NoUnlocker {
     fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
         Err(Error::VaultLocked)
+    }
+}
+
+/// An unlocker that gives what was typed last once more before it asks again: for a vault that another process replaced
+/// meanwhile.
+pub(crate) struct Typed<'a> {
+    unlocker: &'a dyn Unlocker,
+    last: Mutex<Option<Zeroizing<String>>>,
+}
+
+impl<'a> Typed<'a> {
+    pub(crate) fn new(unlocker: &'a dyn Unlocker) -> Self {
+        Self { unlocker, last: Mutex::default() }
+    }
+}
+
+impl Unlocker for Typed<'_> {
+    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(typed) = last.take().filter(|_| attempt == 1) {
+            return Ok(typed);
+        }
+        let typed = self.unlocker.primary_password(attempt)?;
+        *last = Some(typed.clone());
+        Ok(typed)
+    }
+
+    fn tries(&self) -> u32 {
+        self.unlocker.tries()
     }
 }
 

@@ -203,6 +203,18 @@ fn of_several_files_a_bad_one_leaves_whole_files_only() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_named_once() {
+    let machine = Cardcase::new();
+    let gone = machine.dir().join("gone.p12");
+    for file in [gone.as_path(), machine.dir()] {
+        for command in ["import", "trust"] {
+            let outcome = machine.command(["--batch", command]).arg(file).run().expect(1);
+            assert_eq!(outcome.stderr.matches(file.to_str().unwrap()).count(), 1, "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
 fn importing_again_changes_nothing() {
     let scene = Scene::new();
     let alice = scene.hire("alice");

@@ -209,6 +209,20 @@ fn swapped_keys_and_requests_are_noticed() {
 }
 
 #[test]
+fn a_damaged_request_is_passed_over_and_can_be_removed() {
+    let machine = Cardcase::new();
+    enroll(&machine, "CN=alice");
+    enroll(&machine, "CN=bob");
+    machine.database().execute("UPDATE enrollments SET request = substr(request, 3) WHERE id = 1", []).unwrap();
+    assert_eq!(waiting(&machine), ["CN=bob"]);
+    let told = machine.run("list").expect(0).says(&["enrollments, row 1", "passed over", "cardcase remove"]).stderr;
+    let id = told.split("cardcase remove ").nth(1).unwrap().split(';').next().unwrap();
+    machine.run(&format!("remove {id} --yes")).expect(0);
+    assert_eq!(stored_keys(&machine), 1);
+    assert!(!machine.run("list").expect(0).stderr.contains("damaged"));
+}
+
+#[test]
 fn an_enrollment_can_be_removed() {
     let scene = Scene::new();
     let machine = &scene.machine;

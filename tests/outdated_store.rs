@@ -96,6 +96,23 @@ fn its_decisions_rules_and_trust_count() {
     }
 }
 
+/// Each finds it outdated, and one brings it to the new form; to the others that is no reason to fail.
+#[test]
+fn many_bring_it_to_the_new_form_at_once() {
+    let machine = machine("form1-password.db");
+    let password = machine.password_file(PRIMARY);
+    let machine = &machine;
+    std::thread::scope(|threads| {
+        for number in 0..8 {
+            let run = machine.command(["--batch", "--primary-password-file"]).arg(&password);
+            let run = run.args(["remember", &format!("host{number}.example"), ALICE, "--for", "permanent"]);
+            threads.spawn(|| run.run().expect(0));
+        }
+    });
+    assert!(!is_outdated(machine));
+    assert_eq!(machine.json("decisions")["decisions"].as_array().map(Vec::len), Some(2 + 8));
+}
+
 #[test]
 fn without_its_password_it_stays_as_it_is() {
     let server = server();

@@ -65,6 +65,49 @@ fn a_pinentry_needs_no_terminal() {
 }
 
 #[test]
+fn what_is_wrong_with_the_vault_is_said_with_a_next_step() {
+    let cases = [
+        ("memory = 4", &["4 KiB of memory", "65536"][..]),
+        ("memory = -1", &["-1 KiB of memory", "65536"]),
+        ("memory = 1 << 40", &["1099511627776 KiB"]),
+        ("passes = 1", &["1 passes"]),
+        ("passes = 1 << 32", &["4294967296 passes"]),
+        ("memory = NULL", &["columns are empty"]),
+        ("form = 1", &["columns are empty"]),
+    ];
+    for (change, words) in cases {
+        let machine = protected();
+        machine.database().execute(&format!("UPDATE vault SET {change}"), []).unwrap();
+        let password = machine.password_file(PASSWORD);
+        let run = machine.command(["--batch", "--primary-password-file"]).arg(password).args(NEEDS_IT);
+        run.run().expect(1).says(&["the vault of the store is damaged", "from a backup", "--store FILE"]).says(words);
+    }
+}
+
+/// The primary password is for what takes it: a private key to be stored, or decisions to be taken over.
+#[test]
+fn an_import_that_stores_no_key_asks_for_no_password() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    set(&scene.machine, PASSWORD);
+    let (dir, password) = (scene.machine.dir(), ca::write(scene.machine.dir(), "file", "txt", Scene::password()));
+    let import = |file: &Path, more: &[&str]| {
+        scene.machine.command(["--batch", "import"]).arg(file).arg("--password-file").arg(&password).args(more).run()
+    };
+    let file = alice.p12(dir, P12::Default);
+    for more in [&[][..], &["--renew"]] {
+        let again = import(&file, more).expect(0);
+        assert!(again.text().contains("already present: alice"), "{}", again.text());
+    }
+    import(&scene.guests_root.file(dir), &[]).expect(0);
+    assert!(scene.machine.run("authorities").expect(0).text().contains("Guests Root"));
+    let new = scene.employee("alice").email("alice@example.com").issue();
+    for more in [&[][..], &["--renew"]] {
+        import(&new.p12(dir, P12::Default), more).expect(4).says(&["primary password"]);
+    }
+}
+
+#[test]
 fn three_tries_at_a_pinentry() {
     let machine = protected();
     let pinentry = Pinentry::replying(machine.dir(), &["OK", "D x\nOK", "D y\nOK", "D never asked\nOK"]);

@@ -6,21 +6,29 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cardcase::Error;
+use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::clock::Timestamp;
+use cardcase::decisions::{Answer, Lifetime, Mode};
+use cardcase::identity::Identity;
+use cardcase::request::{CertificateRequest, Destination};
 use cardcase::rules::Rule;
+use cardcase::selector::Selector;
 use cardcase::session::Session;
-use cardcase::store::Store;
+use cardcase::store::{Store, TrustAnchors};
+use cardcase::vault::Unlocker;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
-use support::ca::P12;
+use rustls::SignatureScheme;
+use support::ca::{Authority, P12};
 use support::command::Outcome;
 use support::scene::Scene;
-use support::server::{Kind, Server};
+use support::server::{Ask, Kind, Server};
+use zeroize::Zeroizing;
 
 const PRIMARY: &str = "correct horse";
 
@@ -303,6 +311,25 @@ impl Protected {
     }
 }
 
+/// Knows the primary password.
+struct Owner;
+
+impl Unlocker for Owner {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Ok(Zeroizing::new(PRIMARY.to_owned()))
+    }
+}
+
+/// What puts an authority among the trusted ones.
+fn planting(authority: &Authority) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!(
+        "INSERT INTO authorities (fingerprint, certificate, trusted, added_at) VALUES (x'{}', x'{}', 1, 0)",
+        authority.fingerprint(),
+        hex(authority.der())
+    )
+}
+
 const EVIL_RULE: &str = r#"{"pattern":"https://evil.example","filter":{}}"#;
 
 /// What a trigger writes in the owner's own transaction is not made authentic with what the owner writes.
@@ -375,6 +402,99 @@ fn a_decision_for_a_swapped_name_is_not_made() {
     }
 }
 
+/// Swaps the names while it is asked for the primary password, so that they are right again when the answer is written.
+struct SwappedMeanwhile(PathBuf);
+
+impl Unlocker for SwappedMeanwhile {
+    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Connection::open(&self.0).unwrap().execute_batch(SWAP_NAMES).unwrap();
+        Owner.primary_password(attempt)
+    }
+}
+
+/// Picks who is called alice, and leaves right names behind if they were not.
+struct PicksAlice {
+    store: PathBuf,
+    lifetime: Lifetime,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Chooser for PicksAlice {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        let index = question.candidates.iter().position(|candidate| candidate.identity.name() == "alice").unwrap();
+        let mut seen = self.seen.lock().unwrap();
+        if seen.is_empty() {
+            Connection::open(&self.store).unwrap().execute_batch(SWAP_NAMES).unwrap();
+        }
+        seen.push(question.candidates[index].identity.fingerprint().to_string());
+        Reply::Identity { index, lifetime: self.lifetime }
+    }
+}
+
+/// Who was given another's name when the owner chose, and lost it before that was written, is not who the owner chose.
+#[test]
+fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
+    let stage = Protected::new();
+    let names = || {
+        stage
+            .scene
+            .machine
+            .database()
+            .prepare("SELECT hex(fingerprint) FROM identities ORDER BY name")
+            .unwrap()
+            .query_map([], |row| row.get::<_, String>(0))
+            .unwrap()
+            .map(|hex| hex.unwrap().to_lowercase())
+            .collect::<Vec<_>>()
+    };
+    let right = names();
+    let to: Destination = "localhost".parse().unwrap();
+    let chosen = |work: &dyn Fn(&Store, Identity) -> Result<(), Error>| {
+        stage.tamper(SWAP_NAMES);
+        let selector = stage.scene.machine.selector();
+        let store = selector.store();
+        let alice = store.find_identity("alice").unwrap();
+        store.unlock_fully(&SwappedMeanwhile(stage.scene.machine.store().to_owned())).unwrap();
+        assert_eq!(names(), right);
+        let refused = work(store, alice);
+        assert!(matches!(&refused, Err(Error::Renamed { name }) if name == "alice"), "{refused:?}");
+        assert_eq!(store.decisions().unwrap(), []);
+    };
+    let scope = Mode::Firefox.scope(&to);
+    chosen(&|store, alice| {
+        store.remember_chosen(&scope, &Answer::Identity(Arc::new(alice)), Lifetime::Permanent, Timestamp(0))
+    });
+    chosen(&|store, alice| store.require_tls13(&alice, false));
+    chosen(&|store, alice| store.rename(&alice, "carol"));
+    chosen(&|store, alice| store.private_key(&alice, &Owner).map(drop));
+    // A person is asked once more, and sees the right names then
+    for lifetime in [Lifetime::Once, Lifetime::Permanent] {
+        stage.tamper(SWAP_NAMES);
+        let seen = Mutex::default();
+        let picks = Arc::new(PicksAlice { store: stage.scene.machine.store().to_owned(), lifetime, seen });
+        let selector = stage.scene.machine.selector().with_chooser(picks.clone()).with_unlocker(Arc::new(Owner));
+        let selected = selector
+            .select(
+                &to,
+                &CertificateRequest::new(
+                    &[],
+                    &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256],
+                ),
+            )
+            .unwrap();
+        assert_eq!(*picks.seen.lock().unwrap(), [right[1].clone(), right[0].clone()]);
+        assert_eq!(selected.selection().unwrap().answer.fingerprint().unwrap().to_string(), right[0]);
+    }
+    // As with --as
+    stage.scene.machine.run("forget --all").expect(0);
+    stage.tamper(SWAP_NAMES);
+    let selector = stage.scene.machine.selector();
+    let alice = selector.store().find_identity("alice").unwrap();
+    stage.tamper(SWAP_NAMES);
+    let refused = selector.given(&to, alice);
+    assert!(matches!(refused, Err(Error::Renamed { .. })), "{refused:?}");
+}
+
 /// Nor does one who is no longer what cardcase wrote take over.
 #[test]
 fn nothing_is_taken_over_by_a_swapped_name() {
@@ -427,6 +547,90 @@ fn what_was_put_there_can_be_taken_away() {
     stage.tamper(&insert);
     stage.owner("rules remove 3").expect(0);
     stage.owner("rules add https://other.example").expect(0);
+}
+
+/// Without a key nothing is asked for the owner's password. Where none is needed to look, whoever put an authority there has no server
+/// verified by it.
+#[test]
+fn a_planted_authority_verifies_no_server_where_that_can_be_seen() {
+    for by_agent in [false, true] {
+        let stage = Protected::new();
+        let server = stage.scene.server(Kind::Go).ask(Ask::Never).start();
+        if by_agent {
+            stage.owner("unlock --for 1m").expect(0);
+        } else {
+            let none = stage.scene.machine.password_file("");
+            stage.owner(&format!("password --new-password-file {}", none.display())).expect(0);
+        }
+        let fetch = || stage.scene.machine.run(&format!("--batch fetch {}", server.url()));
+        let unknown = fetch();
+        stage.tamper(&planting(&stage.scene.server_root));
+        let planted = fetch();
+        stage.tamper("DELETE FROM authorities WHERE trusted");
+        let root = stage.scene.server_root_file.to_str().unwrap();
+        let trusting = stage.owner(&format!("trust {root}"));
+        let trusted = fetch();
+        if by_agent {
+            stage.owner("lock").expect(0);
+        }
+        unknown.expect(1).says(&["unknown authority"]);
+        planted.expect(1).says(&["trusted authorities", "not authentic"]);
+        trusting.expect(0);
+        trusted.expect(0);
+    }
+}
+
+/// One that is there only while the command reads what it verifies servers by is noticed when a key is used.
+#[test]
+fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
+    let stage = Protected::new();
+    stage.owner("remember localhost alice --for permanent").expect(0);
+    let read = || {
+        let selector = stage.scene.machine.selector().with_unlocker(Arc::new(Owner));
+        let anchors = selector.store().trust_anchors().unwrap();
+        (selector, anchors)
+    };
+    let used = |selector: Selector, anchors: TrustAnchors| {
+        let selector = selector.with_trust_anchors(anchors);
+        selector.unlock_fully().unwrap();
+        selector.prepare("localhost".parse::<Destination>().unwrap()).unwrap().private_key().map(|key| key.is_some())
+    };
+    stage.tamper(&planting(&stage.scene.server_root));
+    let (selector, anchors) = read();
+    assert_eq!(anchors.certificates().len(), 1);
+    stage.tamper("DELETE FROM authorities WHERE trusted");
+    let refused = used(selector, anchors);
+    assert!(matches!(refused, Err(Error::NotAuthentic { .. })), "{refused:?}");
+    // What the owner does meanwhile is no reason to refuse
+    let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
+    stage.owner(&format!("trust {root}")).expect(0);
+    let authority = stage.scene.server_root.fingerprint();
+    for meanwhile in ["rules add https://good.example".to_owned(), format!("trust --remove {authority}")] {
+        let (selector, anchors) = read();
+        stage.owner(&meanwhile).expect(0);
+        assert!(used(selector, anchors).unwrap(), "{meanwhile}");
+    }
+}
+
+/// A setting that somebody turned on can be turned off without taking it for one's own first.
+#[test]
+fn what_was_turned_on_can_be_turned_off() {
+    let stage = Protected::new();
+    stage.owner("config prompt-on-multiple on").expect(0);
+    stage.tamper("UPDATE settings SET select_automatically = 1, use_single_candidate = 1, prompt_on_multiple = 0");
+    // What is sent without asking, or where, is not changed on top of it
+    for more in ["config mode chrome", "rules add https://good.example"] {
+        stage.owner(more).expect(1).says(&["not authentic"]);
+    }
+    for restricting in ["select-automatically off", "use-single-candidate off", "prompt-on-multiple on"] {
+        stage.owner(&format!("config {restricting}")).expect(0);
+    }
+    // It is what the owner had
+    stage.owner("rules add https://good.example").expect(0);
+    // Turning on what was turned off behind the owner's back takes a look
+    stage.owner("config use-single-candidate on").expect(0);
+    stage.tamper("UPDATE settings SET use_single_candidate = 0");
+    stage.owner("config use-single-candidate on").expect(1).says(&["not authentic"]);
 }
 
 /// Where nobody is asked, the history, which has no code, does not say who goes.

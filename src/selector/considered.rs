@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use super::selection::{Foreseen, Selection, Source, WhyAsked};
-use super::{Look, Selector};
+use super::{Candidates, Look, Selector};
 use crate::chooser::Unfit;
 use crate::decisions::Answer;
 use crate::error::Error;
@@ -22,7 +22,7 @@ pub(super) struct Considered<'a> {
     pub(super) selector: &'a Selector,
     pub(super) destination: &'a Destination,
     /// A decision that fits answers without them, and there may be thousands.
-    pub(super) candidates: OnceCell<Vec<Candidate>>,
+    pub(super) candidates: OnceCell<Candidates>,
 }
 
 impl Considered<'_> {
@@ -33,18 +33,22 @@ impl Considered<'_> {
             return Ok(Some(settled));
         }
         let candidates = self.candidates()?;
-        if candidates.is_empty() {
-            return Ok(Some(Selection::new(Answer::None, Source::NoCandidate)));
+        match &candidates.damaged {
+            _ if !candidates.fit.is_empty() => Ok(self.ruled(candidates).or_else(|| self.automatic(candidates))),
+            None => Ok(Some(Selection::new(Answer::None, Source::NoCandidate))),
+            // It may be the only one
+            Some(damage) => Err(Error::RowDamaged(damage.clone())),
         }
-        Ok(self.ruled(candidates).or_else(|| self.automatic(candidates)))
     }
 
     pub(super) fn foreseen(&self) -> Result<Foreseen, Error> {
         if let Some(selection) = self.unasked()? {
             return Ok(Foreseen::Answered(selection));
         }
-        let several =
-            || self.candidates().map(|candidates| self.selected(candidates).next().map(|(_, ruled)| ruled.to_string()));
+        let several = || {
+            self.candidates()
+                .map(|candidates| self.selected(&candidates.fit).next().map(|(_, ruled)| ruled.to_string()))
+        };
         Ok(Foreseen::Asked(match self.unfit() {
             Some(unfit) => WhyAsked::Unfit(Box::new(unfit)),
             None => several()?.map_or(WhyAsked::NothingSays, WhyAsked::SeveralSelected),
@@ -53,7 +57,7 @@ impl Considered<'_> {
 
     /// The identities that fit, best first. Not by what was used before: the history has no code, and must not say what goes out
     /// where nobody is asked.
-    pub(super) fn candidates(&self) -> Result<&[Candidate], Error> {
+    pub(super) fn candidates(&self) -> Result<&Candidates, Error> {
         if let Some(known) = self.candidates.get() {
             return Ok(known);
         }
@@ -79,24 +83,26 @@ impl Considered<'_> {
         self.valid(candidates).filter_map(|candidate| Some((candidate, self.matcher.selects(&candidate.identity)?)))
     }
 
-    /// The first candidate that a rule selects, or the only one where several are to be asked about.
-    fn ruled(&self, candidates: &[Candidate]) -> Option<Selection> {
-        let mut selected = self.selected(candidates);
+    /// The first candidate that a rule selects, or the only one where several are to be asked about. One that cannot be read
+    /// counts as another.
+    fn ruled(&self, candidates: &Candidates) -> Option<Selection> {
+        let mut selected = self.selected(&candidates.fit);
         let (candidate, ruled) = selected.next()?;
-        if self.look.remembered.settings.prompt_on_multiple && selected.next().is_some() {
+        let several = selected.next().is_some() || candidates.damaged.is_some();
+        if self.look.remembered.settings.prompt_on_multiple && several {
             return None;
         }
         Some(Selection::by(ruled, Answer::Identity(candidate.identity.clone())))
     }
 
-    fn automatic(&self, candidates: &[Candidate]) -> Option<Selection> {
+    fn automatic(&self, candidates: &Candidates) -> Option<Selection> {
         let settings = &self.look.remembered.settings;
-        let first = self.valid(candidates).next()?;
+        let first = self.valid(&candidates.fit).next()?;
         let answer = || Answer::Identity(first.identity.clone());
         if settings.select_automatically {
             return Some(Selection::by("the setting select-automatically", answer()));
         }
-        let only = settings.use_single_candidate && candidates.len() == 1;
+        let only = settings.use_single_candidate && candidates.fit.len() == 1 && candidates.damaged.is_none();
         only.then(|| Selection::by("the setting use-single-candidate", answer()))
     }
 
@@ -111,7 +117,7 @@ impl Considered<'_> {
             Said::Abort => Some(None),
             Said::None => Some(Some(Answer::None)),
             Said::Identity(fingerprint) => {
-                let candidate = self.candidates()?.iter().find(|known| known.identity.fingerprint() == fingerprint);
+                let candidate = self.candidates()?.fit.iter().find(|known| known.identity.fingerprint() == fingerprint);
                 candidate.map(|candidate| Some(Answer::Identity(candidate.identity.clone())))
             }
         })

@@ -133,7 +133,7 @@ pub struct Prepared {
 pub(crate) struct GuardedKey {
     pub(super) sealed: SealedKey,
     pub(super) vault: Arc<Vault>,
-    /// The decision that says so, and the terms of the store, which might have said otherwise.
+    /// The decision that says so, and the terms of the store, which might have said otherwise or trusted another server.
     pub(super) conditions: Vec<Authenticated>,
 }
 

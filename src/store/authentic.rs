@@ -5,6 +5,9 @@
 //! was written behind the owner's back. What is put back as it once was, and a decision or a whole store that was taken
 //! away, they do not show.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
@@ -73,17 +76,31 @@ pub(crate) fn read_decision(row: &Row<'_>) -> rusqlite::Result<(i64, Authenticat
     Ok((row.get(7)?, Authenticated { what, message: decision.message(), code: row.get(6)? }))
 }
 
-/// The terms as they stand, and their code.
-pub(crate) fn terms(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Authenticated> {
-    let in_force = match cache.terms {
-        Some(known) => known,
-        None => *cache.terms.insert(digest(db)?),
-    };
-    read_terms(db, in_force)
+/// The terms of one moment.
+pub(crate) struct Terms {
+    /// What they say, and their code.
+    pub(crate) authenticated: Authenticated,
+    /// The authorities that verify servers by them.
+    pub(crate) trusted: Arc<HashSet<Fingerprint>>,
 }
 
-/// The digest of what changes seldom and may be long.
-fn digest(db: &Connection) -> rusqlite::Result<[u8; 32]> {
+/// What of the terms changes seldom and may be long.
+#[derive(Clone)]
+pub(super) struct InForce {
+    digest: [u8; 32],
+    trusted: Arc<HashSet<Fingerprint>>,
+}
+
+/// The terms as they stand.
+pub(crate) fn terms(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Terms> {
+    let in_force = match &cache.in_force {
+        Some(known) => known,
+        None => cache.in_force.insert(in_force(db)?),
+    };
+    Ok(Terms { authenticated: read_terms(db, in_force)?, trusted: in_force.trusted.clone() })
+}
+
+fn in_force(db: &Connection) -> rusqlite::Result<InForce> {
     let mut message = Sha256::new();
     let mut rules = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
     let mut rows = rules.query([])?;
@@ -93,17 +110,21 @@ fn digest(db: &Connection) -> rusqlite::Result<[u8; 32]> {
         message.update((rule.len() as u64).to_be_bytes());
         message.update(rule);
     }
-    let mut trusted = db.prepare_cached("SELECT fingerprint FROM authorities WHERE trusted ORDER BY fingerprint")?;
-    let mut rows = trusted.query([])?;
+    let mut authorities =
+        db.prepare_cached("SELECT fingerprint FROM authorities WHERE trusted ORDER BY fingerprint")?;
+    let mut rows = authorities.query([])?;
+    let mut trusted = HashSet::new();
     // A number that no rule has keeps the two apart
     message.update((-1_i64).to_be_bytes());
     while let Some(row) = rows.next()? {
-        message.update(row.get::<_, [u8; 32]>(0)?);
+        let fingerprint: [u8; 32] = row.get(0)?;
+        message.update(fingerprint);
+        trusted.insert(Fingerprint::from_bytes(fingerprint));
     }
-    Ok(message.finalize().into())
+    Ok(InForce { digest: message.finalize().into(), trusted: Arc::new(trusted) })
 }
 
-fn read_terms(db: &Connection, digest: [u8; 32]) -> rusqlite::Result<Authenticated> {
+fn read_terms(db: &Connection, in_force: &InForce) -> rusqlite::Result<Authenticated> {
     let mut query = db.prepare_cached(
         "SELECT mode, select_automatically, use_single_candidate, prompt_on_multiple, mac FROM settings",
     )?;
@@ -113,15 +134,20 @@ fn read_terms(db: &Connection, digest: [u8; 32]) -> rusqlite::Result<Authenticat
             .number(row.get(1)?)
             .number(row.get(2)?)
             .number(row.get(3)?)
-            .field(&digest);
+            .field(&in_force.digest);
         let what = "what is selected without asking (settings, rules, trusted authorities)".to_owned();
         Ok(Authenticated { what, message, code: row.get(4)? })
     })
 }
 
+/// The terms, read anew.
+pub(super) fn read_anew(db: &Connection) -> rusqlite::Result<Authenticated> {
+    read_terms(db, &in_force(db)?)
+}
+
 /// Makes the terms as they are by now authentic.
 pub(super) fn authenticate_terms(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
-    let terms = read_terms(db, digest(db)?)?;
+    let terms = read_anew(db)?;
     let code = vault.authenticate(&terms.message).map_err(as_rusqlite)?;
     db.execute("UPDATE settings SET mac = ?1", [code]).map(drop)
 }
@@ -169,7 +195,36 @@ fn check_identities(db: &Connection, vault: &Vault, identity: Option<i64>) -> ru
 
 /// Whether the terms are authentic.
 pub(super) fn check_terms(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
-    vault.check(&read_terms(db, digest(db)?)?).map_err(as_rusqlite)
+    vault.check(&read_anew(db)?).map_err(as_rusqlite)
+}
+
+/// [`Store::change_terms`] within a transaction.
+pub(crate) fn change_terms<T>(
+    db: &Connection,
+    vault: &Vault,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    check_terms(db, vault)?;
+    let changed = change(db)?;
+    authenticate_terms(db, vault)?;
+    Ok(changed)
+}
+
+/// [`Store::restrict_terms`] within a transaction.
+pub(crate) fn restrict_terms<T>(
+    db: &Connection,
+    vault: &Vault,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let before = vault.check(&read_anew(db)?);
+    let changed = change(db)?;
+    match before {
+        Ok(()) => authenticate_terms(db, vault)?,
+        // The code stays: of what is left it is right only if that is what the owner had once
+        Err(Error::NotAuthentic { .. }) => {}
+        Err(error) => return Err(as_rusqlite(error)),
+    }
+    Ok(changed)
 }
 
 impl Store {
@@ -178,12 +233,7 @@ impl Store {
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
     pub(crate) fn change_terms<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
-        self.transact_open(|db, vault| {
-            check_terms(db, vault)?;
-            let changed = change(db)?;
-            authenticate_terms(db, vault)?;
-            Ok(changed)
-        })
+        self.transact_open(|db, vault| change_terms(db, vault, change))
     }
 
     /// Takes away from the terms what only makes something go where nobody was asked. That needs no authentic terms; those that
@@ -195,17 +245,7 @@ impl Store {
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.transact_open(|db, vault| {
-            let before = vault.check(&read_terms(db, digest(db)?)?);
-            let changed = change(db)?;
-            match before {
-                Ok(()) => authenticate_terms(db, vault)?,
-                // The code stays: of what is left it is right only if that is what the owner had once
-                Err(Error::NotAuthentic { .. }) => {}
-                Err(error) => return Err(as_rusqlite(error)),
-            }
-            Ok(changed)
-        })
+        self.transact_open(|db, vault| restrict_terms(db, vault, change))
     }
 
     /// Takes the settings, the rules, the trusted authorities and the decisions that [`Self::decisions`] shows for the owner's

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Store, as_rusqlite};
+use super::damage::{ENROLLMENTS, all_readable};
+use super::{Store, Stored, as_rusqlite};
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, NewEnrollment};
-use crate::error::Error;
+use crate::error::{Damage, Error};
 use crate::identity::Identity;
 use crate::vault::{KeyRow, SealedKey, Vault};
 
@@ -35,43 +36,46 @@ impl Store {
         Ok(enrollment)
     }
 
-    /// Every enrollment, the oldest first.
+    /// Every enrollment, the oldest first. One whose row is damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading; [`Error::StoreDamaged`].
+    /// Those of reading.
     pub fn enrollments(&self) -> Result<Vec<Enrollment>, Error> {
-        self.with(|db| {
+        let read = self.reading(|db, aside| {
             let mut query = db.prepare_cached(&format!("{ENROLLMENT} ORDER BY id"))?;
-            let rows = query.query_map([], parse)?;
-            rows.collect()
-        })
+            all_readable(query.query_map([], parse)?, aside)
+        });
+        Ok(read?.0)
     }
 
-    /// The enrollment a person means, by a prefix of the SHA-256 of its request.
+    /// The enrollment a person means, by a prefix of the SHA-256 of its request, which may be damaged; enough to remove it.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of [`Self::enrollments`].
-    pub fn find_enrollment(&self, id: &str) -> Result<Enrollment, Error> {
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of reading.
+    pub fn find_enrollment(&self, id: &str) -> Result<Stored, Error> {
         let unknown = || Error::UnknownIdentity { id: id.to_owned() };
         let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
-        let all = self.enrollments()?;
-        let mut found = all.into_iter().filter(|found| found.fingerprint().to_string().starts_with(prefix.digits()));
+        let requests: Vec<Vec<u8>> = self.with(|db| {
+            let mut query = db.prepare_cached("SELECT request FROM enrollments")?;
+            query.query_map([], |row| row.get(0))?.collect()
+        })?;
+        let is_meant = |request: &&Vec<u8>| Fingerprint::of(request).to_string().starts_with(prefix.digits());
+        let mut found = requests.iter().filter(is_meant);
         match (found.next(), found.next()) {
             (None, _) => Err(unknown()),
-            (Some(enrollment), None) => Ok(enrollment),
+            (Some(request), None) => Ok(Stored { fingerprint: Fingerprint::of(request), name: subject_of(request) }),
             (Some(_), Some(_)) => Err(Error::Ambiguous { id: id.to_owned() }),
         }
     }
 
-    /// The sealed keys of enrollments for these public keys, with the requests' fingerprints.
+    /// The sealed keys of the enrollments for these public keys.
     pub(super) fn enrolled_keys(&self, public_keys: &HashSet<Vec<u8>>) -> Result<Vec<SealedKey>, Error> {
-        self.with(|db| {
+        let read = self.reading(|db, aside| {
             let mut query = db.prepare_cached(ENROLLMENT)?;
-            let rows = query.query_map([], |row| Ok((parse(row)?, sealed_key(row)?)))?;
-            let wanted =
-                rows.filter(|row| row.as_ref().map_or(true, |(found, _)| public_keys.contains(found.public_key())));
-            wanted.map(|row| row.map(|(_, key)| key)).collect()
-        })
+            all_readable(query.query_map([], |row| Ok((parse(row)?, sealed_key(row)?)))?, aside)
+        });
+        let wanted = read?.0.into_iter().filter(|(found, _)| public_keys.contains(found.public_key()));
+        Ok(wanted.map(|(_, key)| key).collect())
     }
 }
 
@@ -127,9 +131,14 @@ fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     Ok(SealedKey { row: key_row(row.get(0)?, &request), sealed: row.get(2)? })
 }
 
+fn subject_of(request: &[u8]) -> String {
+    let parsed = Enrollment::from_request(request.to_vec(), Timestamp(0));
+    parsed.map_or("an enrollment".to_owned(), |enrollment| enrollment.subject().to_string())
+}
+
 fn parse(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
-    let id: i64 = row.get(0)?;
-    let damaged =
-        |detail: String| as_rusqlite(Error::StoreDamaged { detail: format!("enrollments, row {id}: {detail}") });
-    Enrollment::from_request(row.get(1)?, Timestamp(row.get(3)?)).map_err(damaged)
+    let (number, request): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+    let id = Fingerprint::of(&request).to_string();
+    let damaged = |detail| as_rusqlite(Error::RowDamaged(Damage { table: ENROLLMENTS, row: number, id, detail }));
+    Enrollment::from_request(request, Timestamp(row.get(3)?)).map_err(damaged)
 }

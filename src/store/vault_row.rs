@@ -12,7 +12,7 @@ use super::schema::check_schema;
 use super::{SEALED_KEY, Store, as_rusqlite, enrollments, locked, sealed_key, store_error};
 use crate::agent::{Client, Grant, Place, Status};
 use crate::error::Error;
-use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Unlocker, Vault, Wrapped};
+use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Typed, Unlocker, Vault, Wrapped};
 
 impl Store {
     /// What encrypts the private keys.
@@ -22,7 +22,7 @@ impl Store {
 
     /// The vault as it is in the file by now; another process may have changed it.
     pub(crate) fn current_vault(&self, db: &Connection) -> rusqlite::Result<Arc<Vault>> {
-        let kept = read_vault(db)?.ok_or_else(|| as_rusqlite(Error::VaultDamaged))?;
+        let kept = read_vault(db)?.ok_or_else(|| damaged("its row is gone"))?;
         let mut vault = locked(&self.vault);
         if vault.kept() != &kept {
             *vault = Arc::new(Vault::new(kept));
@@ -60,9 +60,15 @@ impl Store {
     }
 
     fn unlock_here(&self, vault: &Vault, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        match vault.unlock(unlocker)? {
-            None => Ok(()),
-            Some(successor) => self.put_in_place(vault, successor),
+        if !vault.is_outdated() {
+            return vault.unlock(unlocker).map(drop);
+        }
+        let typed = Typed::new(unlocker);
+        let Some(successor) = vault.unlock(&typed)? else { return Ok(()) };
+        match self.put_in_place(vault, successor) {
+            // Another process brought it to the form of today meanwhile: what was typed opens that too
+            Err(Error::PasswordChanged) => self.with(|db| self.current_vault(db))?.unlock(&typed).map(drop),
+            done => done,
         }
     }
 
@@ -189,20 +195,25 @@ pub(super) fn read_vault(db: &Connection) -> rusqlite::Result<Option<Kept>> {
 
 /// Columns that have no meaning in a row have to be empty.
 fn parse_vault(row: &Row<'_>) -> rusqlite::Result<Kept> {
-    let damaged = || as_rusqlite(Error::VaultDamaged);
     let (form, protection): (i64, String) = (row.get(0)?, row.get(1)?);
     let data_key = Zeroizing::new(row.get::<_, Vec<u8>>(2)?);
     let (salt, memory, passes) = (row.get(3)?, row.get(4)?, row.get(5)?);
-    let open = || DataKey::from_slice(&data_key).ok_or_else(damaged);
+    let open =
+        || DataKey::from_slice(&data_key).ok_or_else(|| damaged("its data key has another length than 32 bytes"));
     Ok(match (form, protection.as_str(), salt, memory, passes) {
         (1, "none", None, None, None) => Kept::OutdatedOpen(open()?),
         (1, "password", None, None, None) => Kept::OutdatedWrapped(data_key),
         (2, "none", None, None, None) => Kept::Open(open()?),
         (2, "password", Some(salt), Some(memory), Some(passes)) => {
-            Kept::Wrapped(Wrapped { cost: Cost { memory, passes }, salt, data_key: data_key.to_vec() })
+            let cost = Cost::read(memory, passes).map_err(as_rusqlite)?;
+            Kept::Wrapped(Wrapped { cost, salt, data_key: data_key.to_vec() })
         }
-        _ => return Err(damaged()),
+        _ => return Err(damaged("some of its columns are empty, or are not where they should be")),
     })
+}
+
+fn damaged(detail: &str) -> rusqlite::Error {
+    as_rusqlite(Error::VaultDamaged { detail: detail.to_owned() })
 }
 
 fn write_vault(db: &Connection, kept: &Kept) -> rusqlite::Result<()> {
@@ -218,7 +229,7 @@ fn write_vault(db: &Connection, kept: &Kept) -> rusqlite::Result<()> {
             write.execute(params!["password", data_key, salt, cost.memory, cost.passes])
         }
         // Nothing makes one
-        Kept::OutdatedOpen(_) | Kept::OutdatedWrapped(_) => Err(as_rusqlite(Error::VaultDamaged)),
+        Kept::OutdatedOpen(_) | Kept::OutdatedWrapped(_) => Err(damaged("it is of a form that is no longer written")),
     }
     .map(drop)
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::Fingerprint;
 use crate::error::Error;
+use crate::identity::Identity;
 
 /// Of AES-GCM, in bytes.
 const NONCE: usize = 12;
@@ -39,6 +40,19 @@ pub(crate) struct KeyRow {
 pub(crate) struct SealedKey {
     pub(crate) row: KeyRow,
     pub(crate) sealed: Vec<u8>,
+}
+
+impl SealedKey {
+    /// Whether this is the key of an identity that somebody chose by the name they saw.
+    ///
+    /// # Errors
+    /// [`Error::Renamed`] when it has another name by now.
+    pub(crate) fn check_chosen(&self, identity: &Identity) -> Result<(), Error> {
+        match self.row.name == identity.name() {
+            true => Ok(()),
+            false => Err(Error::Renamed { name: identity.name().to_owned() }),
+        }
+    }
 }
 
 /// What an authentication code covers: fields, none of which can be taken for a part of another.

@@ -31,16 +31,17 @@ pub(super) fn open(data_key: &DataKey, sealed: &[u8]) -> Option<Zeroizing<Vec<u8
 /// # Errors
 /// [`Error::VaultDamaged`] when it is none, or would cost what nobody wants.
 pub(super) fn unwrap_with(wrapped: &[u8], password: &str) -> Result<Option<DataKey>, Error> {
-    let wrapped = EncryptedPrivateKeyInfoRef::from_der(wrapped).map_err(|_| Error::VaultDamaged)?;
+    let damaged = |detail: &str| Error::VaultDamaged { detail: detail.to_owned() };
+    let wrapped = EncryptedPrivateKeyInfoRef::from_der(wrapped).map_err(|_| damaged("its data key is not PKCS#8"))?;
     let affordable = matches!(&wrapped.encryption_algorithm, EncryptionScheme::Pbes2(Parameters { kdf: Kdf::Scrypt(kdf), .. })
         if kdf.cost_parameter <= 1 << MAX_PASSWORD_LOG_N && kdf.block_size <= 8 && kdf.parallelization <= 4);
     if !affordable {
-        return Err(Error::VaultDamaged);
+        return Err(damaged("its scrypt is of another kind, or costs more, than was ever written"));
     }
     match wrapped.encryption_algorithm.decrypt(password.as_bytes(), wrapped.encrypted_data.as_bytes()) {
         Ok(plain) => Ok(open_framed(&Zeroizing::new(plain))),
         Err(pkcs5::Error::DecryptFailed) => Ok(None),
-        Err(_) => Err(Error::VaultDamaged),
+        Err(error) => Err(damaged(&format!("its data key cannot be decrypted: {error}"))),
     }
 }
 

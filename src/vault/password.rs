@@ -53,6 +53,17 @@ impl Cost {
         Ok(Self { passes: passes.clamp(MIN_PASSES, MAX_PASSES), ..least })
     }
 
+    /// As a store has it.
+    ///
+    /// # Errors
+    /// [`Error::VaultDamaged`] when these are no numbers of anything.
+    pub(crate) fn read(memory: i64, passes: i64) -> Result<Self, Error> {
+        match (memory.try_into(), passes.try_into()) {
+            (Ok(memory), Ok(passes)) => Ok(Self { memory, passes }),
+            _ => Err(unacceptable(memory, passes)),
+        }
+    }
+
     /// Whether it is as much as ever was written and not more than anybody can want, checked before any work is done.
     fn is_acceptable(self) -> bool {
         (MEMORY..=MAX_MEMORY).contains(&self.memory)
@@ -69,6 +80,14 @@ impl Cost {
         argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut *key, &mut blocks.0).map_err(failed)?;
         Ok(key)
     }
+}
+
+fn unacceptable(memory: i64, passes: i64) -> Error {
+    let detail = format!(
+        "the primary password is to be derived with {memory} KiB of memory and {passes} passes; cardcase writes and takes \
+         {MEMORY} to {MAX_MEMORY} KiB and {MIN_PASSES} passes or more, as far as the two make {MAX_WORK}"
+    );
+    Error::VaultDamaged { detail }
 }
 
 /// The memory of a derivation. What remains in it gives away more of the password than nothing, so it is wiped.
@@ -103,7 +122,7 @@ impl Wrapped {
     /// [`Error::VaultDamaged`] when it would cost what nobody wants.
     pub(super) fn unwrap_with(&self, password: &str) -> Result<Option<DataKey>, Error> {
         if !self.cost.is_acceptable() {
-            return Err(Error::VaultDamaged);
+            return Err(unacceptable(self.cost.memory.into(), self.cost.passes.into()));
         }
         let key = self.cost.derive(password, &self.salt)?;
         let data_key = decrypt(&key, &covered(self.cost, &self.salt), &self.data_key);
@@ -145,7 +164,7 @@ mod tests {
         ] {
             let start = Instant::now();
             let wrapped = Wrapped { cost, salt, data_key: data_key.clone() };
-            assert!(matches!(wrapped.unwrap_with(""), Err(Error::VaultDamaged)), "{cost:?}");
+            assert!(matches!(wrapped.unwrap_with(""), Err(Error::VaultDamaged { .. })), "{cost:?}");
             assert!(start.elapsed() < Duration::from_millis(10), "{cost:?}");
         }
     }

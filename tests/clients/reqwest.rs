@@ -58,7 +58,8 @@ fn redirects_go_where_they_lead_as_whom_was_decided() {
 fn what_demands_tls13_is_not_used_where_less_is_allowed() {
     let world = World::new();
     let server = world.http(Tls::V1_2, Ask::Optional);
-    world.selector.store().require_tls13(world.alice, true).unwrap();
+    let store = world.selector.store();
+    store.require_tls13(&store.identity(world.alice).unwrap().unwrap(), true).unwrap();
     world.remember(&server, Some(world.alice));
     reqwest(&world)(&server.destination()).unwrap_err();
     server.assert_nothing_came("demands TLS 1.3");

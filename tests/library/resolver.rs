@@ -209,7 +209,7 @@ fn a_row_with_another_certificate_is_damage_not_an_answer() {
                 (SELECT certificate, private_key FROM identities WHERE fingerprint = ?2) WHERE fingerprint = ?1";
     let fingerprints = [scene.leaf.fingerprint(), other.fingerprint()].map(|print| print.as_bytes().to_vec());
     assert_eq!(scene.home.database().execute(swap, fingerprints).unwrap(), 1);
-    assert!(matches!(scene.selector().prepare(destination()), Err(Error::StoreDamaged { .. })));
+    assert!(matches!(scene.selector().prepare(destination()), Err(Error::RowDamaged(_))));
 }
 
 #[test]

@@ -254,7 +254,7 @@ struct Restricting {
 impl Chooser for Restricting {
     fn choose(&self, question: &Question<'_>) -> Reply {
         if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.store.require_tls13(question.candidates[0].identity.fingerprint(), true).unwrap();
+            self.store.require_tls13(&question.candidates[0].identity, true).unwrap();
         }
         first(Lifetime::Permanent)
     }
@@ -387,15 +387,15 @@ fn what_fits_nothing_below_tls_1_3_may_fit_above() {
         (source, selected.serves(&selector.prepare(at("a.example")).unwrap(), NOW))
     };
     assert_eq!(is_kept(&visible(&[other.name()])), (Source::NoCandidate, true));
-    store.require_tls13(leaf.fingerprint(), true).unwrap();
+    store.require_tls13(&store.find_identity(&leaf.fingerprint().to_string()).unwrap(), true).unwrap();
     assert_eq!(is_kept(&visible(&[ca.name()])), (Source::NoCandidate, false));
     assert_eq!(is_kept(&visible(&[other.name()])), (Source::NoCandidate, true));
     // A rule may take another where more fit
-    store.require_tls13(leaf.fingerprint(), false).unwrap();
+    store.require_tls13(&store.find_identity(&leaf.fingerprint().to_string()).unwrap(), false).unwrap();
     store.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{}}"#).unwrap()], NOW).unwrap();
     assert_eq!(is_kept(&visible(&[ca.name()])), (Source::Rule, true));
     home.with([&ca.leaf("b")], []);
-    store.require_tls13(leaf.fingerprint(), true).unwrap();
+    store.require_tls13(&store.find_identity(&leaf.fingerprint().to_string()).unwrap(), true).unwrap();
     assert_eq!(is_kept(&visible(&[ca.name()])), (Source::Rule, false));
     assert_eq!(is_kept(&request(&[ca.name()])), (Source::Rule, true));
 }

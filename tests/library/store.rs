@@ -277,10 +277,15 @@ fn a_damaged_row_is_named_and_nothing_panics() {
     let store = home.with([&leaf], [&Ca::root("Root").certificate]);
     home.database().execute_batch("UPDATE identities SET certificate = x'3000'").unwrap();
     home.database().execute_batch("UPDATE authorities SET certificate = x'3000'").unwrap();
-    let damaged = |error: Error| matches!(error, Error::StoreDamaged { .. });
-    assert!(damaged(store.identities().unwrap_err()));
-    assert!(damaged(store.identity(leaf.fingerprint()).unwrap_err()));
-    assert!(damaged(store.authorities().unwrap_err()));
+    assert!(
+        matches!(store.identity(leaf.fingerprint()), Err(Error::RowDamaged(damage)) if damage.table == "identities")
+    );
+    assert_eq!(store.damage(), []);
+    assert_eq!(names(&store), [""; 0]);
+    assert_eq!(store.list_authorities().unwrap(), []);
+    store.authorities().unwrap();
+    let tables: Vec<&str> = store.damage().iter().map(|damage| damage.table).collect();
+    assert_eq!(tables, ["identities", "authorities"], "each once");
 }
 
 #[test]

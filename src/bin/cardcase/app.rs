@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cardcase::Error;
 use cardcase::chooser::{Chooser, NoChooser};
@@ -15,7 +16,7 @@ use cardcase::policy::{PolicyFiles, SystemPolicy};
 use cardcase::selector::Selector;
 use cardcase::session::Session;
 use cardcase::settings::Mode;
-use cardcase::store::Store;
+use cardcase::store::{Store, TrustAnchors};
 use cardcase::vault::{NoUnlocker, Unlocker};
 use console::style;
 use zeroize::Zeroizing;
@@ -24,7 +25,7 @@ use crate::cli::Common;
 use crate::output::plain;
 use crate::pinentry::Pinentry;
 use crate::program::ProgramChooser;
-use crate::report::{BROKEN_POLICY, Failure};
+use crate::report::{BROKEN_POLICY, Code, Failure, mending};
 use crate::terminal;
 use crate::tty::Tty;
 
@@ -35,13 +36,22 @@ const MAX_PASSWORD: u64 = 64 << 10;
 pub(crate) struct App {
     pub(crate) common: Common,
     store: OnceCell<Arc<Store>>,
+    trust_anchors: OnceCell<TrustAnchors>,
+    damage_told: DamageTold,
     stdin_taken: Cell<bool>,
     terminal_left_alone: Cell<bool>,
 }
 
 impl App {
     pub(crate) fn new(common: Common) -> Self {
-        Self { common, store: OnceCell::new(), stdin_taken: Cell::new(false), terminal_left_alone: Cell::new(false) }
+        Self {
+            common,
+            store: OnceCell::new(),
+            trust_anchors: OnceCell::new(),
+            damage_told: DamageTold::default(),
+            stdin_taken: Cell::new(false),
+            terminal_left_alone: Cell::new(false),
+        }
     }
 
     /// The store, opened at the first call.
@@ -64,6 +74,21 @@ impl App {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// Says which rows of the store were passed over.
+    pub(crate) fn tell_damage(&self) {
+        if let Some(store) = self.store.get() {
+            self.damage_told.tell(store);
+        }
+    }
+
+    /// For a command that shows all of a table: fails when a row of it was passed over, which [`Self::tell_damage`] names.
+    pub(crate) fn check_all_shown(&self, table: &str) -> Result<(), Failure> {
+        match self.store()?.damage().iter().any(|damage| damage.table == table) {
+            true => Err(Failure::new(Code::Failed, format_args!("not all {table} of the store are among these"))),
+            false => Ok(()),
+        }
+    }
+
     /// The store with its vault open, for what is written with an authentication code.
     pub(crate) fn unlocked_store(&self) -> Result<&Arc<Store>, Failure> {
         let store = self.store()?;
@@ -76,6 +101,17 @@ impl App {
         let store = self.store()?;
         store.unlock_fully(&*self.unlocker()?)?;
         Ok(store)
+    }
+
+    /// The store's own authorities for verifying servers, read at the first call: those that the selector knows of.
+    pub(crate) fn trust_anchors(&self) -> Result<&TrustAnchors, Failure> {
+        match self.trust_anchors.get() {
+            Some(known) => Ok(known),
+            None => {
+                let read = self.store()?.trust_anchors()?;
+                Ok(self.trust_anchors.get_or_init(|| read))
+            }
+        }
     }
 
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
@@ -102,6 +138,7 @@ impl App {
             Some(mode) => selector.with_mode(mode),
             None => selector,
         };
+        let selector = selector.with_trust_anchors(self.trust_anchors()?.clone());
         Ok(selector.with_chooser(chooser).with_unlocker(self.unlocker()?))
     }
 
@@ -226,12 +263,32 @@ impl App {
     }
 
     pub(crate) fn hint(&self, message: &str) {
-        eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(message)));
+        hint(message);
     }
 
     pub(crate) fn note(&self, message: &str) {
         note(message);
     }
+}
+
+/// How many of the damaged rows of a store were told.
+#[derive(Default)]
+pub(crate) struct DamageTold(AtomicUsize);
+
+impl DamageTold {
+    /// Says which rows were passed over since this was said last.
+    pub(crate) fn tell(&self, store: &Store) {
+        let damage = store.damage();
+        for damaged in damage.iter().skip(self.0.swap(damage.len(), Ordering::Relaxed)) {
+            warn(&format!("{damaged}; it is passed over"));
+            hint(&mending(damaged));
+        }
+    }
+}
+
+/// Says what to do next.
+fn hint(message: &str) {
+    eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(message)));
 }
 
 /// Says what a person should know.

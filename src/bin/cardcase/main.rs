@@ -60,7 +60,9 @@ fn main() -> ExitCode {
     if let Err(error) = private {
         app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
     }
-    match run(&app, command) {
+    let done = run(&app, command);
+    app.tell_damage();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if may_ask_here && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
             report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))

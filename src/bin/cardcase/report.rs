@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
+use cardcase::store::Damage;
 use cardcase::{Error, pkcs12};
 use console::style;
 
@@ -117,10 +118,11 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         }
         Error::PolicyFile { .. } => BROKEN_POLICY,
         Error::Policy { .. } => "it takes a managed policy of Chrome; a rule of your own: cardcase rules add PATTERN",
-        Error::StoreDamaged { .. } | Error::VaultDamaged => {
+        Error::RowDamaged(damage) => return Some(mending(damage).into()),
+        Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
             "restore its file from a backup, or begin another: --store FILE"
         }
-        Error::UnknownIdentity { .. } => "cardcase list",
+        Error::UnknownIdentity { .. } | Error::Renamed { .. } => "cardcase list",
         Error::UnknownAuthority { .. } => "cardcase authorities",
         Error::UnknownDecision { .. } => "cardcase decisions",
         Error::UnknownRule { .. } | Error::Denied { .. } => "cardcase rules",
@@ -158,6 +160,16 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotAStore { .. } => "name another file: --store FILE",
         _ => return None,
     }))
+}
+
+/// What to do about a row that cannot be read.
+pub(crate) fn mending(damage: &Damage) -> String {
+    let id = damage.id.get(..16).unwrap_or(&damage.id);
+    match damage.table {
+        "identities" => format!("to be rid of it: cardcase remove {id}; then import it again from its file"),
+        "enrollments" => format!("to be rid of it: cardcase remove {id}; then: cardcase enroll"),
+        _ => format!("import or trust it again from its file; or, to be rid of it: cardcase trust --remove {id}"),
+    }
 }
 
 /// A path as a shell takes it, and as no command takes it for a flag.

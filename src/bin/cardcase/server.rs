@@ -62,8 +62,7 @@ pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateD
 
 /// The trusted authorities of the store.
 fn trusted(app: &App) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let authorities = app.store()?.list_authorities()?.into_iter();
-    Ok(authorities.filter(|authority| authority.trusted).map(|authority| der(&authority.certificate)).collect())
+    Ok(app.trust_anchors()?.certificates().iter().map(der).collect())
 }
 
 fn der(certificate: &Certificate) -> CertificateDer<'static> {

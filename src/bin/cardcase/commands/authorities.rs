@@ -18,11 +18,12 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             .iter()
             .map(|ca| CertificateJson { trusted: Some(ca.trusted), ..CertificateJson::new(&ca.certificate) })
             .collect();
-        return print_json(&AuthoritiesJson { authorities });
+        print_json(&AuthoritiesJson { authorities })?;
+        return app.check_all_shown("authorities");
     }
     if authorities.is_empty() {
         app.note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
-        return Ok(());
+        return app.check_all_shown("authorities");
     }
     let rows = authorities.iter().map(|ca| {
         let certificate = &ca.certificate;
@@ -34,5 +35,6 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             certificate.fingerprint().short(),
         ]
     });
-    print_table(&["SUBJECT", "KIND", "VERIFIES SERVERS", "EXPIRES", "SHA-256"], rows)
+    print_table(&["SUBJECT", "KIND", "VERIFIES SERVERS", "EXPIRES", "SHA-256"], rows)?;
+    app.check_all_shown("authorities")
 }

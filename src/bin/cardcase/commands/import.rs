@@ -49,7 +49,9 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let mut files = Vec::new();
     let mut parts = Vec::new();
     for path in &args.files {
-        match read(app, args, path, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
+        // One byte more, so that the reader is who says what is too large
+        let bytes = app.read(path, limits.file_size as u64 + 1)?;
+        match read(app, args, path, &bytes, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
             Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
             Read::Part(contents) => parts.push((path.as_path(), contents)),
         }
@@ -60,11 +62,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     if files.iter().any(|file| !file.identities.is_empty()) {
         offer_protection(app, store)?;
     }
-    match args.renew {
-        // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
-        true => store.unlock_fully(&*unlocker)?,
-        false => store.unlock(&*unlocker)?,
-    }
+    unlock(store, &*unlocker, &files, args.renew)?;
     let name = args.name.as_deref();
     let done = if args.renew {
         let (done, renewals) = store.import_and_renew(files, name, app.now())?;
@@ -116,6 +114,24 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     print(&text)?;
     note_protection(app, store);
     Ok(())
+}
+
+/// Opens the vault where something is to be written that takes it: a private key, or what is taken over. Nobody is asked for
+/// the primary password for CA certificates, or for what is there already.
+fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool) -> Result<(), Error> {
+    let mut takes_it = false;
+    for new in files.iter().flat_map(|file| &file.identities) {
+        takes_it |= match store.identity(new.certificate.fingerprint())? {
+            None => true,
+            Some(known) => renew && !store.renewed_by(&known)?.is_empty(),
+        };
+    }
+    match (takes_it, renew) {
+        (false, _) => Ok(()),
+        // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
+        (true, true) => store.unlock_fully(unlocker),
+        (true, false) => store.unlock(unlocker),
+    }
 }
 
 /// Before the first private key is stored, a person may set a primary password, so that it never lies open.
@@ -173,16 +189,15 @@ fn read(
     app: &App,
     args: &Import,
     path: &Path,
+    bytes: &[u8],
     known: Option<&Zeroizing<String>>,
     limits: &Limits,
 ) -> Result<Read, Failure> {
-    // One byte more, so that the reader is who says what is too large
-    let bytes = app.read(path, limits.file_size as u64 + 1)?;
-    let is_pkcs12 = pkcs12::recognise(&bytes);
+    let is_pkcs12 = pkcs12::recognise(bytes);
     let why = format!("many rounds of key derivation for {}", plain(&path.display().to_string()));
     let open = |password: &str| -> Result<Contents, Error> {
         progress::during(&why, || {
-            Ok(if is_pkcs12 { pkcs12::read(&bytes, password, limits)? } else { pem::read(&bytes, password, limits)? })
+            Ok(if is_pkcs12 { pkcs12::read(bytes, password, limits)? } else { pem::read(bytes, password, limits)? })
         })
     };
     let contents = match known {

@@ -63,12 +63,13 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
         let protected = store.vault().protection() == Protection::Password;
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
-        return print_json(&ListJson { identities, enrollments, protected });
+        print_json(&ListJson { identities, enrollments, protected })?;
+        return app.check_all_shown("identities");
     }
     enrollments.iter().for_each(|enrollment| note_waiting(app, enrollment));
     if identities.is_empty() {
         app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
-        return Ok(());
+        return app.check_all_shown("identities");
     }
     note_protection(app, store);
     for identity in &identities {
@@ -92,7 +93,8 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
             certificate.fingerprint().short(),
         ]
     });
-    print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)
+    print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)?;
+    app.check_all_shown("identities")
 }
 
 fn note_waiting(app: &App, enrollment: &Enrollment) {

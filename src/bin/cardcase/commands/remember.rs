@@ -1,6 +1,6 @@
 //! `cardcase remember`
 
-use cardcase::decisions::Lifetime;
+use cardcase::decisions::{Answer, Lifetime};
 use cardcase::request::Destination;
 
 use crate::app::App;
@@ -10,16 +10,16 @@ use crate::report::Failure;
 pub(crate) fn run(app: &App, args: &Remember) -> Result<(), Failure> {
     let store = app.store()?;
     let scope = app.mode()?.scope(&args.destination.parse::<Destination>()?);
-    let identity = match args.id.as_str() {
-        "none" => None,
-        id => Some(store.find_identity(id)?.fingerprint()),
+    let answer = match args.id.as_str() {
+        "none" => Answer::None,
+        id => Answer::Identity(store.find_identity(id)?.into()),
     };
     let lifetime = match args.lifetime {
         StoredLifetime::Session => Lifetime::Session,
         StoredLifetime::Permanent => Lifetime::Permanent,
     };
-    if identity.is_some() {
+    if answer.fingerprint().is_some() {
         app.unlocked_store()?;
     }
-    Ok(store.remember(&scope, identity, lifetime, app.now())?)
+    Ok(store.remember_chosen(&scope, &answer, lifetime, app.now())?)
 }

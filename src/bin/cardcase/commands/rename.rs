@@ -6,7 +6,7 @@ use crate::report::Failure;
 
 pub(crate) fn run(app: &App, args: &Rename) -> Result<(), Failure> {
     let identity = app.store()?.find_identity(&args.id)?;
-    app.fully_unlocked_store()?.rename(identity.fingerprint(), &args.name)?;
+    app.fully_unlocked_store()?.rename(&identity, &args.name)?;
     app.note(&format!("{:?} is called {:?} from now on", identity.name(), args.name));
     Ok(())
 }

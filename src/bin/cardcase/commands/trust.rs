@@ -31,7 +31,14 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
 
 fn distrust(app: &App, id: &str) -> Result<(), Failure> {
     let store = app.unlocked_store()?;
-    let certificate = store.find_authority(id)?.certificate;
+    let certificate = match store.find_authority(id) {
+        Err(Error::RowDamaged(damage)) => {
+            store.remove_damaged_authority(&damage)?;
+            app.note(&format!("the damaged row {} of the authorities is removed", damage.row));
+            return Ok(());
+        }
+        found => found?.certificate,
+    };
     store.distrust(certificate.fingerprint())?;
     app.note(&format!("{} verifies no servers any more", certificate.subject()));
     Ok(())

@@ -16,7 +16,7 @@ use rustls::ProtocolVersion;
 use serde::Serialize;
 
 use crate::account::Account;
-use crate::app::{App, warn};
+use crate::app::{App, DamageTold, warn};
 use crate::cli;
 use crate::dial::{self, BoxStream, Proxy};
 use crate::exchange::HTTP_1_1;
@@ -76,6 +76,7 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
                     if let Err(failure) = tunnel.carry(near).await {
                         failure.tell();
                     }
+                    tunnel.damage_told.tell(tunnel.connector.selector().store());
                 });
             }
             Err(error) => {
@@ -93,6 +94,7 @@ struct Tunnel {
     detour: Option<(String, u16)>,
     through: Option<Through>,
     given: Option<Identity>,
+    damage_told: DamageTold,
 }
 
 /// A proxy on the way, which may ask for a certificate itself.
@@ -123,6 +125,7 @@ impl Tunnel {
         let alpn: Vec<&[u8]> = args.alpn.iter().map(String::as_bytes).collect();
         Ok(Self {
             given,
+            damage_told: DamageTold::default(),
             detour: dial::detour(&destination, &detours),
             through: args.route.proxy()?.map(through),
             connector: dial::connector(selector.clone(), &config, &alpn),

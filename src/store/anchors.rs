@@ -1,0 +1,55 @@
+//! The trusted authorities as a program takes them for verifying servers: before it connects, and before anybody looks whether the
+//! terms that they belong to are authentic.
+
+use super::authentic::{Terms, read_anew};
+use super::{Store, read_authorities};
+use crate::certificate::Certificate;
+use crate::error::Error;
+use crate::vault::Authenticated;
+
+/// The trusted authorities of a store as they were at one moment. Whoever verifies servers by them gives them to
+/// [`Selector::with_trust_anchors`], so that no key is used for a server that somebody else than the owner vouched for.
+///
+/// [`Selector::with_trust_anchors`]: crate::selector::Selector::with_trust_anchors
+#[derive(Clone, Debug)]
+pub struct TrustAnchors {
+    certificates: Vec<Certificate>,
+    terms: Authenticated,
+}
+
+impl TrustAnchors {
+    /// The CA certificates.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// What has to be authentic besides the terms of `now` before a key is used. Nothing, where those say that all of
+    /// these are trusted: also after the data key has become another, with which the terms of then are not authentic.
+    pub(crate) fn condition(&self, now: &Terms) -> Option<&Authenticated> {
+        let are_trusted = self.certificates.iter().all(|certificate| now.trusted.contains(&certificate.fingerprint()));
+        (!are_trusted).then_some(&self.terms)
+    }
+}
+
+impl Store {
+    /// The authorities that verify servers. Where the vault is open, or an agent has it, they are looked at at once; else when a
+    /// key is used, if the selector knows of them. Asks nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], and those of reading.
+    pub fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
+        let ((anchors, vault), _) = self.reading(|db, aside| {
+            let moment = db.unchecked_transaction()?;
+            let trusted = read_authorities(db, aside)?.into_iter().filter(|authority| authority.trusted);
+            let certificates = trusted.map(|authority| authority.certificate).collect();
+            let read = (TrustAnchors { certificates, terms: read_anew(db)? }, self.current_vault(db)?);
+            moment.commit()?;
+            Ok(read)
+        })?;
+        match vault.check(&anchors.terms) {
+            Err(error @ Error::NotAuthentic { .. }) if !anchors.certificates.is_empty() => Err(error),
+            // Of no consequence without any, or it cannot be known yet
+            _ => Ok(anchors),
+        }
+    }
+}

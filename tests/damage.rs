@@ -1,0 +1,154 @@
+//! A row that cannot be read: the others are shown and used all the same, it is said which it is, and a person can be rid of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use serde_json::json;
+use support::ca::Issued;
+use support::scene::Scene;
+use support::server::{Ask, Kind, Server};
+
+/// What can be wrong with the row of an identity.
+const DAMAGES: [&str; 4] = [
+    "certificate = x'3000'",
+    "certificate = x''",
+    "certificate = (SELECT certificate FROM authorities LIMIT 1)",
+    "name = CAST(x'ff' AS TEXT)",
+];
+
+struct Stage {
+    scene: Scene,
+    alice: Issued,
+    bob: Issued,
+    server: Server,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let scene = Scene::new();
+        let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+        let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+        Stage { scene, alice, bob, server }
+    }
+
+    fn damage(&self, what: &str) {
+        let changed =
+            self.scene.machine.database().execute(&format!("UPDATE identities SET {what} WHERE name = 'alice'"), []);
+        assert_eq!(changed.unwrap(), 1, "{what}");
+    }
+
+    /// How alice is named where nothing of her can be read.
+    fn named(&self) -> String {
+        self.alice.fingerprint()[..16].to_owned()
+    }
+}
+
+#[test]
+fn the_others_are_listed_and_the_damaged_one_can_be_removed() {
+    for damage in DAMAGES {
+        let stage = Stage::new();
+        let machine = &stage.scene.machine;
+        stage.damage(damage);
+        let words =
+            [&stage.named(), "identities, row 1", &format!("cardcase remove {}", stage.named())[..]].map(str::to_owned);
+        let words = words.each_ref().map(String::as_str);
+        let listed = machine.run("list").expect(1).says(&words);
+        assert!(listed.text().contains("bob") && !listed.text().contains("alice"), "{damage}: {}", listed.text());
+        let listed = machine.run("list --json").expect(1).says(&words).json();
+        assert_eq!(listed["identities"][0]["fingerprint"], json!(stage.bob.fingerprint()));
+        assert_eq!(listed["identities"].as_array().unwrap().len(), 1);
+        for command in ["show", "export -o - "] {
+            machine.run(&format!("--batch {command} {}", stage.named())).expect(1).says(&words);
+        }
+        // Who asks for another is not bothered
+        assert_eq!(machine.run("show bob").expect(0).stderr, "");
+        machine.run(&format!("remove --yes {}", stage.named())).expect(0);
+        assert_eq!(machine.json("list")["identities"].as_array().unwrap().len(), 1, "{damage}");
+    }
+    let stage = Stage::new();
+    stage.damage(DAMAGES[0]);
+    stage.scene.machine.run("remove --yes bob alice").expect(0);
+    assert_eq!(stage.scene.machine.json("list")["identities"], json!([]));
+}
+
+#[test]
+fn who_is_decided_for_goes_out_beside_a_damaged_row() {
+    let stage = Stage::new();
+    let (machine, url) = (&stage.scene.machine, stage.server.url());
+    stage.scene.remember("localhost", &stage.bob.fingerprint());
+    stage.scene.remember("127.0.0.1", &stage.alice.fingerprint());
+    stage.damage(DAMAGES[0]);
+    stage.scene.fetch(&url, &[]).expect(0);
+    stage.scene.fetch(&url, &["--as", "bob"]).expect(0);
+    assert!(stage.server.chains().iter().all(|chain| chain[0] == stage.bob.fingerprint()));
+    let password = machine.password_file("new").display().to_string();
+    machine
+        .run(&format!("export bob -o {} --password-file {password}", machine.dir().join("bob.p12").display()))
+        .expect(0);
+    let root = stage.scene.server_root_file.display();
+    let explained = machine.run(&format!("explain {} --cacert {root}", stage.server.destination())).expect(0);
+    assert!(explained.text().contains("bob goes out"), "{}", explained.text());
+    explained.says(&[&stage.named(), "passed over", "cardcase remove"]);
+    // The damaged one goes nowhere
+    stage.scene.fetch(&stage.server.url_at("127.0.0.1", ""), &[]).expect(1).says(&[&stage.named()]);
+    assert_eq!(stage.server.chains().len(), 2);
+}
+
+/// One of whom nothing is known may fit, too: where it matters how many do, a person is asked.
+#[test]
+fn a_damaged_row_counts_as_another_that_fits() {
+    let stage = Stage::new();
+    let (machine, url) = (&stage.scene.machine, stage.server.url());
+    let fetch = || stage.scene.fetch(&url, &[]);
+    stage.damage(DAMAGES[0]);
+    machine.run("config use-single-candidate on").expect(0);
+    fetch().expect(4).says(&[&stage.named()]);
+    machine.run("rules add https://localhost").expect(0);
+    machine.run("config prompt-on-multiple on").expect(0);
+    fetch().expect(4).says(&[&stage.named()]);
+    stage.server.assert_nothing_came("one of two may be meant");
+    machine.run("config prompt-on-multiple off").expect(0);
+    fetch().expect(0).says(&[&stage.named()]);
+    assert_eq!(stage.server.chains()[0][0], stage.bob.fingerprint());
+    // It may be the only one that does
+    machine.run("remove --yes bob").expect(0);
+    fetch().expect(1).says(&[&stage.named()]);
+    assert_eq!(stage.server.chains().len(), 1, "nobody knows whether one fits");
+    machine.run("remove --yes alice").expect(0);
+    fetch().expect(0);
+}
+
+#[test]
+fn a_damaged_authority_is_passed_over_mended_and_removed() {
+    let stage = Stage::new();
+    let machine = &stage.scene.machine;
+    let root = stage.scene.server_root_file.to_str().unwrap();
+    machine.run(&format!("trust {root}")).expect(0);
+    let all = machine.json("authorities")["authorities"].as_array().unwrap().len();
+    let id = &stage.scene.server_root.fingerprint()[..16];
+    let damage = || {
+        let changed = machine.database().execute("UPDATE authorities SET certificate = x'3000' WHERE trusted", []);
+        assert_eq!(changed.unwrap(), 1);
+    };
+    let shown = |code| {
+        let shown = machine.run("authorities --json").expect(code);
+        (shown.json()["authorities"].as_array().unwrap().len(), shown.stderr)
+    };
+    let fetch = || machine.run(&format!("--batch --mode firefox fetch {}", stage.server.url()));
+    stage.scene.remember("localhost", "none");
+    fetch().expect(0);
+    damage();
+    let (left, told) = shown(1);
+    assert!(left == all - 1 && told.contains(id) && told.contains("authorities, row"), "{told}");
+    machine.run("authorities").expect(1).says(&[id, "trust --remove"]);
+    // It verifies no server
+    fetch().expect(1).says(&["unknown authority", id]);
+    machine.run(&format!("trust {root}")).expect(0);
+    assert_eq!(shown(0), (all, String::new()));
+    fetch().expect(0);
+    damage();
+    machine.run(&format!("trust --remove {id}")).expect(0).says(&["removed"]);
+    assert_eq!(shown(0), (all - 1, String::new()));
+    machine.run("rules add https://good.example").expect(0);
+}
