@@ -26,6 +26,7 @@ use crate::clock::Timestamp;
 
 /// An agent that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// Its process, where the system tells.
     pub process: Option<u32>,

@@ -12,11 +12,19 @@ const MAX_PATH: usize = 20;
 
 /// A CA certificate, root or intermediate.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Authority {
     /// The certificate.
     pub certificate: Certificate,
     /// Whether it verifies servers.
     pub trusted: bool,
+}
+
+impl Authority {
+    /// A CA certificate, and whether it verifies servers.
+    pub fn new(certificate: Certificate, trusted: bool) -> Self {
+        Self { certificate, trusted }
+    }
 }
 
 /// Every authority of a store, by subject and by issuer.
@@ -36,6 +44,7 @@ pub struct Requested {
 
 /// The CA certificates above a certificate, its issuer first.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Chain {
     /// Issuer, issuer's issuer, ... up to a self-issued one where it is known.
     pub authorities: Vec<Arc<Authority>>,
@@ -131,12 +140,12 @@ impl Requested {
     }
 
     /// The issuers whose certificates fit.
-    pub fn issuers(&self) -> impl Iterator<Item = &NameKey> {
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &NameKey> {
         self.leading.keys()
     }
 
     /// The requested names themselves; a certificate whose own subject is one of them fits.
-    pub fn names(&self) -> impl Iterator<Item = &NameKey> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &NameKey> {
         self.names.iter()
     }
 }

@@ -34,6 +34,7 @@ pub struct Question<'a> {
 
 /// A remembered identity that cannot answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unfit {
     /// The identity.
     pub identity: Identity,
@@ -52,11 +53,19 @@ impl fmt::Display for Unfit {
 
 /// An answer that the server did not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refused {
     /// What was sent.
     pub answer: Answer,
     /// How the server said so.
     pub refusal: Refusal,
+}
+
+impl Refused {
+    /// Of what was sent, and how the server refused it.
+    pub fn new(answer: Answer, refusal: Refusal) -> Self {
+        Self { answer, refusal }
+    }
 }
 
 /// What was sent, and what the server said.
@@ -71,6 +80,7 @@ impl fmt::Display for Refused {
 
 /// What a chooser answers. Only the first two can be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reply {
     /// Send the candidate at this index.
     Identity {
@@ -108,6 +118,7 @@ pub trait Chooser: Send + Sync {
 
 /// Nobody to ask.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
 pub struct NoChooser;
 
 impl Chooser for NoChooser {

@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 /// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted; negative before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "it is a number of seconds and nothing else")]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -49,6 +50,7 @@ pub trait Clock: Send + Sync {
 
 /// The clock of the machine.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
 pub struct WallClock;
 
 impl Clock for WallClock {

@@ -31,6 +31,7 @@ impl Mode {
 
 /// Where a decision holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_structs, reason = "what decisions are keyed by has to be compared whole")]
 pub struct Scope {
     /// The host, as [`Destination::host`].
     pub host: String,
@@ -49,6 +50,7 @@ impl fmt::Display for Scope {
 
 /// How long an answer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "these are the three there are")]
 pub enum Lifetime {
     /// For this connection; nothing is stored.
     Once,
@@ -70,6 +72,7 @@ impl fmt::Display for Lifetime {
 
 /// What goes to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "an identity goes out, or none does")]
 pub enum Answer {
     /// This identity.
     Identity(Arc<Identity>),
@@ -89,6 +92,7 @@ impl Answer {
 
 /// What a server made of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a server takes it, refuses it, or says nothing")]
 pub enum Outcome {
     /// It went on.
     Accepted,
@@ -122,6 +126,7 @@ impl FromStr for Outcome {
 
 /// A remembered answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// Where it holds.
     pub scope: Scope,

@@ -32,6 +32,7 @@ pub fn version_name(version: ProtocolVersion) -> String {
 
 /// One answer to one certificate request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Use {
     /// When.
     pub at: Timestamp,

@@ -3,6 +3,7 @@
 //! A keyring may be locked, or its service hang, so nobody waits for it longer than three seconds. It keeps the password and
 //! not the data key: one that is no longer right opens nothing, and the person is asked.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -28,6 +29,12 @@ type Open = dyn Fn(&str) -> keyring_core::Result<Entry> + Send + Sync;
 pub struct Keyring {
     store: String,
     open: Arc<Open>,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 impl Keyring {
@@ -93,6 +100,12 @@ pub struct KeyringUnlocker {
     otherwise: Arc<dyn Unlocker>,
     /// Whether the first try was the keyring's.
     tried: AtomicBool,
+}
+
+impl fmt::Debug for KeyringUnlocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyringUnlocker").field("keyring", &self.keyring).finish_non_exhaustive()
+    }
 }
 
 impl KeyringUnlocker {

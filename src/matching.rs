@@ -106,6 +106,7 @@ impl fmt::Display for Warning {
 
 /// An identity that fits, with what should be known of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The identity.
     pub identity: Arc<Identity>,
@@ -131,6 +132,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Under these rules.
+    #[must_use]
     pub fn under(self, in_force: InForce<'a>) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
@@ -243,6 +245,6 @@ pub fn is_valid_at(certificate: &Certificate, at: Timestamp) -> bool {
 }
 
 /// The scheme this certificate's key would sign with, its own preference first.
-pub fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
+pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
     certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
 }

@@ -45,6 +45,7 @@ pub use write::{Entry, Protection, write};
 
 /// What a PKCS#12 file held, in file order; keys and certificates are not paired yet.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Contents {
     /// The certificates, of clients and of authorities alike.
     pub certificates: Vec<CertificateBag>,
@@ -56,6 +57,7 @@ pub struct Contents {
 
 /// A certificate, with what the file says about it (RFC 7292 section 4.2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CertificateBag {
     /// What the bag holds: DER of an X.509 certificate, or whatever was put in its place; it is
     /// not looked at here.
@@ -68,6 +70,7 @@ pub struct CertificateBag {
 
 /// A private key, with what the file says about it (RFC 7292 sections 4.2.1 and 4.2.2).
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct KeyBag {
     /// DER of PrivateKeyInfo (PKCS#8, RFC 5208 or RFC 5958), not encrypted.
     pub pkcs8: Zeroizing<Vec<u8>>,

@@ -75,6 +75,7 @@ impl Store {
 
 /// A rule that was added, or was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Added {
     /// Its number.
     pub number: i64,
@@ -144,6 +145,7 @@ type Stamp = (PathBuf, u64, i64, i64, u64);
 
 /// What all policy files say together.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SystemPolicy {
     /// Their rules, by file name.
     pub rules: Vec<Ruled>,

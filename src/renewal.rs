@@ -18,6 +18,7 @@ use crate::vault::{KeyRow, Vault};
 
 /// What an identity took over.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Renewal {
     /// From whom.
     pub old: Identity,

@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 
 pub use self::file::{Policy, Skipped};
 pub use self::filter::Filter;
+pub use self::pattern::Pattern;
 use self::pattern::{Match, UrlPath};
-pub use self::pattern::{Pattern, Specificity};
 use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::request::Destination;
@@ -47,16 +47,19 @@ impl Rule {
     }
 
     /// It denies, and does nothing else.
+    #[must_use]
     pub fn with_deny(self) -> Self {
         Self { deny: true, select: false, tls13: false, ..self }
     }
 
     /// It selects, and lets out in TLS 1.3 only.
+    #[must_use]
     pub fn with_min_tls13(self) -> Self {
         Self { deny: false, select: true, tls13: true, ..self }
     }
 
     /// It lets out in TLS 1.3 only, and selects nothing.
+    #[must_use]
     pub fn with_min_tls13_only(self) -> Self {
         Self { select: false, ..self.with_min_tls13() }
     }
@@ -190,6 +193,7 @@ fn refused(text: &str, reason: impl fmt::Display) -> Error {
 
 /// Where a rule comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a rule is in the store or in a file")]
 pub enum Origin {
     /// The store, under this number.
     Store(i64),
@@ -213,6 +217,7 @@ impl fmt::Display for Origin {
 
 /// A rule and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a pair")]
 pub struct Ruled {
     /// The rule.
     pub rule: Rule,

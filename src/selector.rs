@@ -52,26 +52,31 @@ impl Selector {
     }
 
     /// In this mode, whatever the store says.
+    #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode: Some(mode), ..self }
     }
 
     /// Under the rules of these files besides those of the store.
+    #[must_use]
     pub fn with_policies(self, policies: PolicyFiles) -> Self {
         Self { policies, ..self }
     }
 
     /// Asking this chooser.
+    #[must_use]
     pub fn with_chooser(self, chooser: Arc<dyn Chooser>) -> Self {
         Self { chooser, ..self }
     }
 
     /// Asking this unlocker for the primary password.
+    #[must_use]
     pub fn with_unlocker(self, unlocker: Arc<dyn Unlocker>) -> Self {
         Self { unlocker, ..self }
     }
 
     /// By this clock.
+    #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
@@ -546,6 +551,7 @@ impl Selector {
 
 /// An identity held against a request.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Assessed {
     /// The identity.
     pub identity: Identity,

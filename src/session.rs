@@ -55,7 +55,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Io`] when the directory is not the user's alone.
-    pub fn token(&self) -> Result<Option<String>, Error> {
+    pub(crate) fn token(&self) -> Result<Option<String>, Error> {
         if let Some(own) = self.own_token() {
             return Ok(Some(own.to_owned()));
         }
@@ -73,7 +73,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
-    pub fn begin(&self) -> Result<String, Error> {
+    pub(crate) fn begin(&self) -> Result<String, Error> {
         if let Some(own) = self.own_token() {
             return Ok(own.to_owned());
         }

@@ -10,6 +10,7 @@ use crate::store::Store;
 
 /// How decisions are keyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there are two browsers to be like")]
 pub enum Mode {
     /// Per host, for once, for the session or permanently.
     #[default]
@@ -41,6 +42,7 @@ impl FromStr for Mode {
 
 /// What a store is set to. All of it is off in a new one: no identity goes anywhere without somebody having said so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// How decisions are keyed.
     pub mode: Mode,

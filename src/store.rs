@@ -77,6 +77,7 @@ pub(crate) struct Cache {
 
 /// What an import did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Imported {
     /// Identities that are new.
     pub imported: Vec<Arc<Identity>>,
@@ -230,7 +231,7 @@ impl Store {
 
     /// Up to two identities whose fingerprints begin so.
     fn identities_beginning(&self, id: &str) -> Result<Vec<Identity>, Error> {
-        let Ok(prefix) = id.parse::<FingerprintPrefix>() else { return Ok(Vec::new()) };
+        let Some(prefix) = FingerprintPrefix::parse(id) else { return Ok(Vec::new()) };
         let (first, last) = fingerprint_range(&prefix);
         self.with(|db| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint BETWEEN ?1 AND ?2 LIMIT 2"))?;
@@ -418,7 +419,7 @@ impl Store {
     /// [`Error::UnknownAuthority`], [`Error::Ambiguous`].
     pub fn find_authority(&self, id: &str) -> Result<Authority, Error> {
         let unknown = || Error::UnknownAuthority { id: id.to_owned() };
-        let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
+        let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;
         let all = self.list_authorities()?;
         let mut found =
             all.into_iter().filter(|ca| ca.certificate.fingerprint().to_string().starts_with(prefix.digits()));

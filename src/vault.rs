@@ -46,6 +46,7 @@ pub trait Unlocker: Send + Sync {
 
 /// Nobody to ask for the primary password.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
 pub struct NoUnlocker;
 
 impl Unlocker for NoUnlocker {
@@ -56,6 +57,7 @@ impl Unlocker for NoUnlocker {
 
 /// How the data key lies in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Protection {
     /// As it is: whoever reads the file reads the keys.
     None,

@@ -25,6 +25,7 @@ const KEPT: usize = 256;
 
 /// An open connection.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Connection<S> {
     /// The stream to speak through.
     pub stream: S,

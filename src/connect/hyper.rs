@@ -106,6 +106,7 @@ impl<H> Connector<H> {
     }
 
     /// Speaks TLS for `http` too: for clients that take `https` for their own affair.
+    #[must_use]
     pub fn always_tls(self) -> Self {
         Self { always_tls: true, ..self }
     }
@@ -137,6 +138,7 @@ impl<H> Connector<H> {
     }
 
     /// The same connector, for a pool that has no connections yet.
+    #[must_use]
     pub fn renewed(&self) -> Self
     where
         H: Clone,

@@ -156,6 +156,7 @@ impl std::fmt::Debug for Connector {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
+#[non_exhaustive]
 pub struct ConnectError {
     /// What went wrong.
     pub source: io::Error,

@@ -98,6 +98,7 @@ impl Client {
     }
 
     /// With a configuration that allows no TLS below 1.3, for identities that demand that. Without one they are not used.
+    #[must_use]
     pub fn with_tls13(self, base: ClientConfig) -> Self {
         Self { tls13: Some(base), ..self }
     }

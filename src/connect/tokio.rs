@@ -49,6 +49,7 @@ impl Connector {
 
     /// Gives a server this long for a TLS handshake; otherwise it may take forever. The time a person takes to choose does
     /// not count. The runtime must have its timer enabled.
+    #[must_use]
     pub fn with_handshake_timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }

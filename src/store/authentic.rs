@@ -17,6 +17,7 @@ use crate::vault::{Authenticated, Message, Vault};
 
 /// What the owner accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Accepted {
     /// The settings.
     pub settings: Settings,

@@ -31,6 +31,7 @@ pub struct Connector {
 
 /// An open connection.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Connection<IO> {
     /// The stream to speak through.
     pub stream: Stream<IO>,
@@ -52,6 +53,7 @@ impl Connector {
 
     /// Gives a server this long for each half of a TLS handshake; otherwise it may take forever. The time a person takes to choose does
     /// not count. The runtime must have its timer enabled.
+    #[must_use]
     pub fn with_handshake_timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }
