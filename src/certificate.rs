@@ -1,4 +1,17 @@
 //! X.509 certificates (RFC 5280): what matching, choosing and sending need to know of one.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::{certificate::Certificate, pem, pkcs12::Limits};
+//!
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/server/issuing.pem"));
+//! let contents = pem::read(file, "", &Limits::default())?;
+//! let certificate = Certificate::from_der(contents.certificates[0].der.as_slice())?;
+//! assert_eq!(certificate.subject().common_name(), "Fixture Issuing CA");
+//! assert!(certificate.is_ca() && !certificate.is_self_issued());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -1,4 +1,35 @@
 //! The chooser: whoever is asked when nothing is remembered.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::sync::Arc;
+//!
+//! use cardcase::chooser::{Chooser, Question, Reply};
+//! use cardcase::decisions::Lifetime;
+//! use cardcase::request::{CertificateRequest, CertificateType, Destination};
+//! use cardcase::selector::Selector;
+//!
+//! struct Dialog;
+//!
+//! impl Chooser for Dialog {
+//!     fn choose(&self, question: &Question<'_>) -> Reply {
+//!         // Show a list here; `Reply::Abort` when the person closes it
+//!         match question.candidates.iter().position(|candidate| candidate.identity.name().starts_with("Alice")) {
+//!             Some(index) => Reply::Identity { index, lifetime: Lifetime::Session },
+//!             None => Reply::None { lifetime: Lifetime::Once },
+//!         }
+//!     }
+//! }
+//!
+//! let selector = Selector::new(store).with_chooser(Arc::new(Dialog));
+//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let prepared = selector.select("intranet.example.com".parse::<Destination>()?, &request)?;
+//! assert_eq!(prepared.certificates()[0].subject().common_name(), "Alice Example");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 

@@ -1,4 +1,14 @@
 //! Points in time: whole seconds of Unix time, handed in so that tests fix them.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::clock::{Clock, Timestamp};
+//!
+//! let fixed = Timestamp(1_795_357_800);
+//! assert_eq!(Clock::now(&fixed).to_string(), "2026-11-22T14:30:00Z");
+//! assert_eq!(fixed.days_until(Timestamp(1_795_357_800 + 86_400)), 1);
+//! ```
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

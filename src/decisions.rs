@@ -1,4 +1,20 @@
 //! Decisions: what was answered for a destination, and for how long it holds.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::{clock::Timestamp, decisions::{Lifetime, Mode}, request::Destination};
+//!
+//! let intranet: Destination = "intranet.example.com".parse()?;
+//! let scope = Mode::Firefox.scope(&intranet);
+//! let alice = store.find_identity("Alice Example's card")?;
+//! store.remember(&scope, Some(alice.fingerprint()), Lifetime::Permanent, Timestamp::now())?;
+//! assert_eq!(store.decision(&scope)?.and_then(|decision| decision.identity), Some(alice.fingerprint()));
+//! assert!(store.forget(&scope)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::convert::Infallible;
 use std::fmt;
@@ -178,7 +194,7 @@ impl Store {
     /// What is remembered in this scope.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn decision(&self, scope: &Scope) -> Result<Option<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
@@ -224,7 +240,7 @@ impl Store {
     /// Everything remembered, in every scope, by host and port.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
@@ -239,7 +255,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity was removed meanwhile; [`Error::SealedKey`] when its
-    /// row is not as cardcase wrote it, and those of writing.
+    /// row is not as cardcase wrote it, and those of [writing](crate::store#errors).
     pub fn remember(
         &self,
         scope: &Scope,
@@ -281,7 +297,7 @@ impl Store {
     /// Forgets what is remembered in this scope; whether there was anything.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
         let session = self.session().token()?;
         self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
@@ -290,7 +306,7 @@ impl Store {
     /// Forgets everything, in every scope and every session; how much that was.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn forget_all(&self) -> Result<usize, Error> {
         self.transact(|db| db.execute("DELETE FROM decisions", []))
     }

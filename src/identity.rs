@@ -1,4 +1,17 @@
 //! Identities: a certificate with the private key that fits it and the CA certificates that came along.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::{identity::Import, pkcs12};
+//!
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
+//! let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
+//! let import = Import::from_contents(contents)?;
+//! assert_eq!(import.identities[0].friendly_name.as_deref(), Some("Alice Example's card"));
+//! assert_eq!(import.authorities.len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

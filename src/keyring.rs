@@ -2,6 +2,24 @@
 //!
 //! A keyring may be locked, or its service hang, so nobody waits for it longer than three seconds. It keeps the password and
 //! not the data key: one that is no longer right opens nothing, and the person is asked.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use cardcase::keyring::{Keyring, KeyringUnlocker};
+//! use cardcase::{selector::Selector, store::Store, vault::NoUnlocker};
+//!
+//! # fn example(store: Arc<Store>) -> Result<(), cardcase::Error> {
+//! let keyring = Keyring::of_store(store.path());
+//! keyring.keep("correct horse")?;
+//! // Asks nobody when the keyring does not have it
+//! let unlocker = KeyringUnlocker::new(keyring, Arc::new(NoUnlocker));
+//! let selector = Selector::new(store).with_unlocker(Arc::new(unlocker));
+//! # drop(selector);
+//! # Ok(()) }
+//! ```
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,24 @@
 //! Matching: which identities fit a certificate request, in what order, and why the others do not. Pure.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::matching::{Matcher, Reason};
+//! use cardcase::{clock::Timestamp, request::CertificateRequest};
+//! use rustls::SignatureScheme;
+//!
+//! let authorities = store.authorities()?;
+//! let alice = store.find_identity("Alice Example's card")?;
+//! let reasons = |scheme| {
+//!     let request = CertificateRequest::new(&[], &[scheme]);
+//!     Matcher::new(&request, &authorities, Timestamp::now()).reasons(&alice)
+//! };
+//! assert_eq!(reasons(SignatureScheme::ECDSA_NISTP256_SHA256), []);
+//! assert_eq!(reasons(SignatureScheme::RSA_PSS_SHA256), [Reason::NoCommonSignatureScheme]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cmp::Reverse;
 use std::collections::HashSet;

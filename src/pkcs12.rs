@@ -4,17 +4,19 @@
 //! and way to encode a password that is known to be in use; `docs/pkcs12.md` has the table. What a
 //! file may cost is settled by [`Limits`] before any work is done.
 //!
-//! ```no_run
+//! # Example
+//!
+//! ```
 //! use cardcase::pkcs12::{self, Error, Limits};
 //!
-//! # fn ask() -> String { String::new() }
-//! let file = std::fs::read("identity.p12")?;
+//! # fn ask() -> String { "cardcase".to_owned() }
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
 //! let limits = Limits::default();
-//! let contents = match pkcs12::read(&file, "", &limits) {
-//!     Err(Error::WrongPassword) => pkcs12::read(&file, &ask(), &limits),
+//! let contents = match pkcs12::read(file, "", &limits) {
+//!     Err(Error::WrongPassword) => pkcs12::read(file, &ask(), &limits),
 //!     other => other,
 //! }?;
-//! println!("{} certificates, {} keys", contents.certificates.len(), contents.keys.len());
+//! assert_eq!((contents.certificates.len(), contents.keys.len()), (3, 1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -1,4 +1,20 @@
 //! What a selection starts from: where the connection goes, and what the server asked for.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
+//!
+//! let destination: Destination = "WWW.Example.com.".parse()?;
+//! assert_eq!(destination.to_string(), "www.example.com:443");
+//! let target = Target::new(destination).with_path("/admin").with_credentials(Credentials::Omit);
+//! assert_eq!(target.path(), Some("/admin"));
+//!
+//! // A request that nobody sent: what would do for a server that takes ECDSA, of any CA?
+//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! assert!(!request.is_visible());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 use std::fmt;

@@ -7,6 +7,30 @@
 //! or [`Selector::unlock`]) where blocking is fine, and connect again with what that gave. A server that does not ask
 //! never notices.
 //!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::sync::Arc;
+//!
+//! use cardcase::{request::Destination, resolver::Resolver, selector::Selector};
+//! use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+//!
+//! let base = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+//!     .with_safe_default_protocol_versions()?
+//!     .with_root_certificates(RootCertStore::empty())
+//!     .with_no_client_auth();
+//! let selector = Selector::new(store);
+//! let resolver = Resolver::new(selector.prepare("intranet.example.com".parse::<Destination>()?)?);
+//! // For every connection to that destination, until a wish is granted
+//! let config = resolver.config(&base);
+//! assert!(config.client_auth_cert_resolver.has_certs());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The whole sequence is in [`connect`](crate::connect).
+//!
 //! [`Selector::select`]: crate::selector::Selector::select
 //! [`Selector::unlock`]: crate::selector::Selector::unlock
 

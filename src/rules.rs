@@ -7,6 +7,23 @@
 //! rule with `"min_tls": "1.3"` lets them out in TLS 1.3 only; with `"select": false` it does nothing else. For each identity
 //! the most specific of the patterns that deny or select it decides, and of two equal ones the one that denies. A demand for
 //! TLS 1.3 always counts.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::rules::{Origin, Rule, Ruled, Rules};
+//!
+//! let rule = Rule::parse_typed(
+//!     r#"{"pattern": "https://[*.]example.com", "filter": {"ISSUER": {"CN": "Fixture Issuing CA"}}}"#,
+//! )?;
+//! let rules = Rules::new(vec![Ruled { rule, origin: Origin::Store(1) }]);
+//! let alice = store.find_identity("Alice Example's card")?;
+//! assert!(rules.in_force(&"www.example.com".parse()?, None).selects(alice.certificate()).is_some());
+//! assert!(rules.in_force(&"example.org".parse()?, None).selects(alice.certificate()).is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod file;
 mod filter;

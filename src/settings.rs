@@ -1,4 +1,16 @@
 //! Settings: how a store answers when nobody says otherwise.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::settings::Mode;
+//!
+//! store.change_settings(|settings| settings.mode = Mode::Chrome)?;
+//! assert_eq!(store.settings()?.mode, Mode::Chrome);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -59,7 +71,7 @@ impl Store {
     /// What the store is set to.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn settings(&self) -> Result<Settings, Error> {
         self.with(read_settings)
     }
@@ -67,7 +79,7 @@ impl Store {
     /// Changes settings, as they are by now in the file.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
         self.change_terms(|db| {
             let mut settings = read_settings(db)?;

@@ -2,6 +2,27 @@
 //!
 //! A rollback journal rather than a write-ahead log: one file is the whole store at rest, it can be copied and read from
 //! a read-only place, and what is written here is small and rare.
+//!
+//! # Errors
+//!
+//! Of *reading*: [`Error::Store`]; [`Error::StoreBusy`] when another process writes for longer than this one waits; and
+//! [`Error::StoreDamaged`]. Of *writing*: these, [`Error::StoreFull`] and [`Error::StoreReadOnly`]; then the store is as it was.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::{clock::Timestamp, identity::Import, pkcs12, session::Session, store::Store};
+//!
+//! # let home = tempfile::tempdir()?;
+//! # let path = home.path().join("cardcase.db"); // or `Store::default_path()?`
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
+//! let store = Store::open(path, Session::login())?;
+//! let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
+//! let done = store.import(vec![Import::from_contents(contents)?], None, Timestamp::now())?;
+//! assert_eq!(done.imported[0].name(), "Alice Example's card");
+//! assert_eq!(store.identities()?.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod authentic;
 mod file;
@@ -149,7 +170,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`] when the vault is still locked, also because another process has changed the primary password
-    /// meanwhile; [`Error::Name`], and those of writing.
+    /// meanwhile; [`Error::Name`], and those of [writing](crate::store#errors).
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
     }
@@ -186,7 +207,7 @@ impl Store {
     /// Every identity, by name. Reads afresh and keeps nothing in memory.
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of [reading](crate::store#errors); [`Error::Certificate`] when a row is damaged.
     pub fn identities(&self) -> Result<Vec<Identity>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(&format!("{IDENTITY} ORDER BY name COLLATE NOCASE, id"))?;
@@ -198,7 +219,7 @@ impl Store {
     /// The identities a request may be answered with, as far as the issuer goes: found by index, not by a scan.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
         let issuers = key_list(requested.issuers());
         let names = key_list(requested.names());
@@ -243,7 +264,7 @@ impl Store {
     /// The identity with exactly this fingerprint.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn identity(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Identity>>, Error> {
         self.cached(|db, cache| match identity_id(db, fingerprint)? {
             Some(id) => cached_identity(db, cache, id).map(Some),
@@ -262,7 +283,7 @@ impl Store {
     /// `unlocker`.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
     /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
         self.unlock_fully(unlocker)?;
@@ -313,7 +334,7 @@ impl Store {
     /// key, or issued for it. Returns whether there were any.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`].
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`].
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
@@ -334,7 +355,7 @@ impl Store {
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of [writing](crate::store#errors).
     pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
             let key = known_key(db, identity)?;
@@ -346,7 +367,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Name`] when the name is another identity's, or none that may be given; [`Error::VaultLocked`],
-    /// [`Error::UnknownIdentity`] when it was removed meanwhile, and those of writing.
+    /// [`Error::UnknownIdentity`] when it was removed meanwhile, and those of [writing](crate::store#errors).
     pub fn rename(&self, identity: Fingerprint, name: &str) -> Result<(), Error> {
         check_name(name, 1)?;
         self.transact_open(|db, vault| {
@@ -361,7 +382,7 @@ impl Store {
     /// Removes identities, with the decisions on them. All of them or none.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn remove(&self, identities: &[Fingerprint]) -> Result<(), Error> {
         self.transact(|db| {
             for fingerprint in identities {
@@ -374,7 +395,7 @@ impl Store {
     /// Every authority, arranged for look-up.
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of [reading](crate::store#errors); [`Error::Certificate`] when a row is damaged.
     pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
         self.cached(cached_authorities)
     }
@@ -382,7 +403,7 @@ impl Store {
     /// Every authority, in the order in which they came.
     ///
     /// # Errors
-    /// Those of reading; [`Error::Certificate`] when a row is damaged.
+    /// Those of [reading](crate::store#errors); [`Error::Certificate`] when a row is damaged.
     pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
         self.with(read_authorities)
     }
@@ -390,7 +411,7 @@ impl Store {
     /// Stores CA certificates as trusted, all or none. Those that are there already become trusted.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
     pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
         self.change_terms(|db| {
             for certificate in certificates {
@@ -406,7 +427,7 @@ impl Store {
     /// Takes trust from an authority; it goes on to complete chains. That can be done whether or not the terms are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of writing.
+    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
     pub fn distrust(&self, authority: Fingerprint) -> Result<(), Error> {
         self.restrict_terms(|db| {
             db.execute("UPDATE authorities SET trusted = 0 WHERE fingerprint = ?1", [authority.as_bytes()]).map(drop)

@@ -1,5 +1,7 @@
 //! TLS streams over anything that is [`Read`] and [`Write`], for programs without an async runtime.
 //!
+//! # Example
+//!
 //! ```no_run
 //! # use std::{io::{Read, Write}, net::TcpStream, sync::Arc};
 //! # use cardcase::{connect::blocking::Connector, request::Destination, selector::Selector};

@@ -1,5 +1,11 @@
 //! hyper-util: a client, and the connector below it for tonic and whatever else takes one.
 //!
+//! hyper-util's pool cannot be asked whether a connection may still be used. So a [`Client`] has a pool per destination, and
+//! begins a new one when a connection of it would be opened with another answer now. What goes on over the old one ends
+//! undisturbed.
+//!
+//! # Example
+//!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use cardcase::{connect::hyper::Client, selector::Selector};
@@ -11,10 +17,6 @@
 //! let response = client.request(request).await?;
 //! # Ok(()) }
 //! ```
-//!
-//! hyper-util's pool cannot be asked whether a connection may still be used. So a [`Client`] has a pool per destination, and
-//! begins a new one when a connection of it would be opened with another answer now. What goes on over the old one ends
-//! undisturbed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -116,7 +118,7 @@ impl<H> Connector<H> {
     /// connector. Reads the store, on tokio's blocking threads.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub async fn stands(&self) -> Result<bool, Error> {
         let (selector, opened) = (self.tls.selector().clone(), self.opened.alive());
         if opened.is_empty() {

@@ -13,6 +13,8 @@
 //! [`crate::resolver::invalid_certificate`] a server that cannot be verified, and [`crate::resolver::failure`] an error of
 //! this library, such as [`Error::NobodyToAsk`].
 //!
+//! # Example
+//!
 //! ```no_run
 //! use std::io::{Read, Write};
 //! use std::net::TcpStream;
@@ -210,7 +212,7 @@ impl<S: Read + Write> Stream<S> {
     /// Tells the server that nothing more is written.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn shut_down(&mut self) -> io::Result<()> {
         self.io(Session::shut_down)
     }

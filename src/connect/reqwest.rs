@@ -1,5 +1,13 @@
 //! reqwest: a client for every destination, and redirects between them.
 //!
+//! A client of reqwest has one TLS configuration, so there is one client per destination, and a new one for every other
+//! answer. reqwest gives nobody the stream under its TLS session; so unlike over the other connectors, in TLS 1.2 a server
+//! that asks while nothing is decided gets an empty Certificate before the first connection ends. An identity that demands TLS
+//! 1.3 needs a configuration without TLS 1.2 here. There are no proxies: reqwest would show a proxy that is spoken to by TLS
+//! the identity of the destination. Whoever needs more takes [`connect::hyper`](super::hyper).
+//!
+//! # Example
+//!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use cardcase::{connect::reqwest::Client, selector::Selector};
@@ -8,12 +16,6 @@
 //! let response = client.get("https://intranet.example.com/").await?;
 //! # Ok(()) }
 //! ```
-//!
-//! A client of reqwest has one TLS configuration, so there is one client per destination, and a new one for every other
-//! answer. reqwest gives nobody the stream under its TLS session; so unlike over the other connectors, in TLS 1.2 a server
-//! that asks while nothing is decided gets an empty Certificate before the first connection ends. An identity that demands TLS
-//! 1.3 needs a configuration without TLS 1.2 here. There are no proxies: reqwest would show a proxy that is spoken to by TLS
-//! the identity of the destination. Whoever needs more takes [`connect::hyper`](super::hyper).
 
 use std::collections::HashMap;
 use std::fmt;

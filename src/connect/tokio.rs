@@ -1,4 +1,21 @@
 //! TLS streams over tokio: for hyper, and for whatever takes an `AsyncRead + AsyncWrite`.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use cardcase::{connect::tokio::Connector, request::Destination, selector::Selector};
+//! use tokio::{io::AsyncWriteExt, net::TcpStream};
+//!
+//! # async fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = Connector::new(selector, config);
+//! let destination: Destination = "intranet.example.com".parse()?;
+//! let dial = || TcpStream::connect("intranet.example.com:443");
+//! let mut connection = connector.connect(&destination, dial).await?;
+//! connection.stream.write_all(b"GET / HTTP/1.0\r\nhost: intranet.example.com\r\n\r\n").await?;
+//! # Ok(()) }
+//! ```
 
 use std::io;
 use std::pin::Pin;

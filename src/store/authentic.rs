@@ -177,7 +177,7 @@ impl Store {
     /// Changes the terms, all or nothing, if they are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
     pub(crate) fn change_terms<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         self.transact_open(|db, vault| {
             check_terms(db, vault)?;
@@ -191,7 +191,7 @@ impl Store {
     /// are not stay so.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of writing.
+    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
     pub(crate) fn restrict_terms<T>(
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -1,5 +1,20 @@
 //! The same over tokio, for hyper and whatever takes an `AsyncRead + AsyncWrite`. HTTP/2 does not let a server ask later, so ALPN
 //! should offer HTTP/1.1 alone.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use cardcase::{connect::openssl, request::Destination};
+//! use tokio::{io::AsyncWriteExt, net::TcpStream};
+//!
+//! # async fn example(connector: openssl::Connector) -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = openssl::tokio::Connector::new(connector);
+//! let destination: Destination = "intranet.example.com".parse()?;
+//! let dial = || TcpStream::connect("intranet.example.com:443");
+//! let mut connection = connector.connect(&destination, dial).await?;
+//! connection.stream.write_all(b"GET / HTTP/1.1\r\nhost: intranet.example.com\r\n\r\n").await?;
+//! # Ok(()) }
+//! ```
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
