@@ -161,8 +161,8 @@ impl Selector {
     /// as that takes: not for an asynchronous executor's thread.
     ///
     /// # Errors
-    /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent. [`Error::Denied`] when a
-    /// rule forbids meanwhile what was chosen. Those of the store.
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent.
+    /// [`Error::Denied`] when a rule forbids meanwhile what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
         self.select_noting(&target.into(), request, || ())
     }

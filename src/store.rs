@@ -283,8 +283,9 @@ impl Store {
     /// `unlocker`.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
-    /// meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`];
+    /// [`Error::UnknownIdentity`] when it was removed meanwhile; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a
+    /// key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
         self.unlock_fully(unlocker)?;
         let sealed = self.with(|db| known_key(db, identity.fingerprint()))?;
@@ -355,7 +356,8 @@ impl Store {
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and those of [writing](crate::store#errors).
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] when it was removed meanwhile, and
+    /// those of [writing](crate::store#errors).
     pub fn require_tls13(&self, identity: Fingerprint, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
             let key = known_key(db, identity)?;

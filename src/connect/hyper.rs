@@ -289,11 +289,12 @@ pub struct Client<B, H = HttpConnector> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request failed. [`refusal`](crate::refusal::refusal) tells whether the server refused the identity.
+    /// The request failed. [`refusal`](crate::refusal::refusal) tells whether the server refused the identity: then remember
+    /// another for it. [`failure`](crate::resolver::failure) finds an error of this library, which says what to do.
     #[error(transparent)]
     Request(#[from] legacy::Error),
     /// The server ended the connection by an alert, after the handshake. [`refusal`](crate::refusal::refusal) tells whether
-    /// it refused the identity.
+    /// it refused the identity: then remember another for it.
     #[error("{alert}")]
     Alert {
         /// The alert.
@@ -302,7 +303,7 @@ pub enum RequestError {
         /// What became of the request.
         request: legacy::Error,
     },
-    /// The store cannot be read.
+    /// The store cannot be read; each of its variants says what to do.
     #[error(transparent)]
     Store(#[from] Error),
 }

@@ -155,7 +155,9 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// Why there is no connection.
+/// Why there is no connection. [`Self::failure`] is an error of this library; [`refusal`](crate::refusal::refusal) of
+/// `source` tells whether the server refused what it was sent, [`invalid_certificate`](crate::resolver::invalid_certificate)
+/// whether it cannot be verified.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 #[non_exhaustive]

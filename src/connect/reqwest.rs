@@ -58,19 +58,20 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request failed. [`refusal`] tells whether the server refused the identity.
+    /// The request failed. [`refusal`] tells whether the server refused the identity: then remember another for it.
     #[error(transparent)]
     Request(#[from] ::reqwest::Error),
-    /// The selection failed; nothing was sent.
+    /// The selection failed, and nothing was sent; each of its variants says what to do.
     #[error(transparent)]
     Selection(#[from] ConnectError),
     /// The answer to the server's certificate request is decided by now, but the request, whose body is a stream, is spent.
+    /// Make it anew.
     #[error("what to send to {destination} is decided now; send the request again")]
     SendAgain {
         /// Where the certificate was asked for.
         destination: Destination,
     },
-    /// Redirects have no end.
+    /// Redirects have no end. The servers are at fault.
     #[error("more than {REDIRECTS} redirects")]
     TooManyRedirects,
 }

@@ -34,7 +34,8 @@ impl Store {
     /// another process has changed the password since.
     ///
     /// # Errors
-    /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, [`Error::Agent`], and those of [reading](crate::store#errors).
+    /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, [`Error::Agent`], and those of
+    /// [reading](crate::store#errors).
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         let vault = self.with(|db| self.current_vault(db))?;
         if vault.is_open_here() {
