@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::connection::{ATTEMPTS, Kept, Resolvers, closed};
-pub use super::connection::{ConnectError, LateAlert, Patient, Watched};
+pub use super::connection::ConnectError;
+use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::{grant, server_name};
 use crate::error::Error;
 use crate::request::Target;

@@ -35,8 +35,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, ProtocolVersion};
 use tower_service::Service;
 
+use super::LateAlert;
 use super::connection::record_refusal;
-use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector, LateAlert};
+use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector};
 use crate::error::Error;
 use crate::request::Destination;
 use crate::selector::{Selection, Selector, Standing};

@@ -29,8 +29,8 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connection::{ATTEMPTS, Kept, Resolvers, closed};
-pub use super::connection::{ConnectError, LateAlert, Patient, Watched};
+pub use super::connection::ConnectError;
+use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::question::{Part, Questions};
 use super::server_name;
 use crate::error::Error;

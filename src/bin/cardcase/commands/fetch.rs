@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use cardcase::chooser::Refused;
-use cardcase::connect::tokio::{ConnectError, Connection, Connector, LateAlert};
+use cardcase::connect::LateAlert;
+use cardcase::connect::tokio::{ConnectError, Connection, Connector};
 use cardcase::decisions::{Answer, Outcome};
 use cardcase::identity::Identity;
 use cardcase::refusal::{Refusal, alert, alert_name, refusal};
