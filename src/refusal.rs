@@ -100,11 +100,13 @@ impl fmt::Display for Refusal {
 }
 
 /// Finds the refusal in an error of rustls or of anything wrapped around it: I/O, an HTTP library, another client.
+#[must_use]
 pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
     alert(error).and_then(Refusal::of_alert)
 }
 
 /// The alert the other side sent, in an error of rustls or of anything wrapped around it.
+#[must_use]
 pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
     find(error, &|rustls| match rustls {
         rustls::Error::AlertReceived(alert) => Some(alert),

@@ -79,6 +79,7 @@ impl fmt::Display for Wish {
 impl StdError for Wish {}
 
 /// Finds the wish that ended a handshake, in an error of rustls or of anything wrapped around it.
+#[must_use]
 pub fn wish<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Wish> {
     find(error, &|rustls| match rustls {
         rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
@@ -87,6 +88,7 @@ pub fn wish<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Wish> {
 }
 
 /// Finds an error of this library that ended a handshake, such as a private key that is not its certificate's.
+#[must_use]
 pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     find(error, &|rustls| match rustls {
         rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
@@ -95,6 +97,7 @@ pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
 }
 
 /// Why the server's own certificate was not accepted, in an error of rustls or of anything wrapped around it.
+#[must_use]
 pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
     find(error, &|rustls| match rustls {
         rustls::Error::InvalidCertificate(error) => Some(error),
@@ -115,6 +118,7 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver that answers with what was prepared. One per destination, and a new one for every other answer: rustls
     /// resumes a session only with the very resolver it was made with.
+    #[must_use]
     pub fn new(prepared: Prepared) -> Arc<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
@@ -136,6 +140,7 @@ impl Resolver {
     }
 
     /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
+    #[must_use]
     pub fn config(self: &Arc<Self>, base: &ClientConfig) -> ClientConfig {
         let mut config = base.clone();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);

@@ -91,6 +91,7 @@ impl Trace {
 
 /// The byte stream under a TLS session. Made by [`crate::resolver::Resolver::trace`].
 #[derive(Debug)]
+#[must_use = "a TLS session has to go over it"]
 pub struct Traced<S> {
     stream: S,
     trace: Arc<Trace>,

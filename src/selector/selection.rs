@@ -115,6 +115,7 @@ impl Foreseen {
 
 /// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is sent by it until a resolver has it"]
 pub struct Prepared {
     pub(crate) target: Target,
     pub(crate) selection: Option<Selection>,
