@@ -70,6 +70,6 @@ fn filled() -> Home {
     let identities = leaves.map(|leaf| leaf.named(None)).collect();
     let mut authorities: Vec<_> = issuers.iter().map(|issuer| issuer.certificate.clone()).collect();
     authorities.push(root.certificate.clone());
-    home.open().import(vec![Import { identities, authorities }], None, NOW).unwrap();
+    home.open().import(vec![Import::new(identities, authorities)], None, NOW).unwrap();
     home
 }

@@ -87,7 +87,7 @@ fn filled(root: &Ca, issuers: &[Ca], per_issuer: usize) -> Home {
     let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let mut authorities: Vec<Certificate> = issuers.iter().map(|issuer| issuer.certificate.clone()).collect();
     authorities.push(root.certificate.clone());
-    store.import(vec![Import { identities: Vec::new(), authorities }], None, NOW).unwrap();
+    store.import(vec![Import::new(Vec::new(), authorities)], None, NOW).unwrap();
     // Import by import, so that a hundred thousand of them are never in memory at once
     for (number, batch) in issuers.chunks(100).enumerate() {
         let leaves = batch.iter().enumerate().flat_map(|(place, issuer)| {
@@ -95,7 +95,7 @@ fn filled(root: &Ca, issuers: &[Ca], per_issuer: usize) -> Home {
             (0..per_issuer).map(move |nth| leaf(issuer, key, (number * 100 + place) * per_issuer + nth))
         });
         let identities = leaves.map(|leaf| leaf.named(None)).collect();
-        store.import(vec![Import { identities, authorities: Vec::new() }], None, NOW).unwrap();
+        store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
     }
     home
 }

@@ -8,6 +8,27 @@
 //! Every question is a connection of its own to a Unix socket in the user's runtime directory. Both sides look at the other's
 //! user. A question names the vault as the store has it by then; under another primary password the agent is of no use.
 //!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use cardcase::agent::{Grant, Server};
+//! use cardcase::{Error, store::Store, vault::Unlocker};
+//! use zeroize::Zeroizing;
+//!
+//! /// What to write into the stdin of a new process, which then does as `agent` does.
+//! fn unlock_for_an_hour(store: &Store, unlocker: &dyn Unlocker) -> Result<Grant, Error> {
+//!     store.unlock_fully(unlocker)?;
+//!     store.grant(Duration::from_secs(3600))
+//! }
+//!
+//! fn agent(stdin: Zeroizing<Vec<u8>>) -> Result<(), Error> {
+//!     Server::start(Grant::from_bytes(stdin))?.serve();
+//!     Ok(())
+//! }
+//! ```
+//!
 //! [`Store::unlock`]: crate::store::Store::unlock
 
 mod client;
@@ -26,6 +47,7 @@ use crate::clock::Timestamp;
 
 /// An agent that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// Its process, where the system tells.
     pub process: Option<u32>,

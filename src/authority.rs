@@ -1,4 +1,17 @@
 //! Authorities: the CA certificates in the store, and the paths between them.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! let alice = store.find_identity("Alice Example's card")?;
+//! let chain = store.authorities()?.chain(alice.certificate(), None);
+//! assert!(chain.complete);
+//! // The root is known, and does not go out
+//! assert_eq!((chain.authorities.len(), chain.intermediates().count()), (2, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -12,11 +25,19 @@ const MAX_PATH: usize = 20;
 
 /// A CA certificate, root or intermediate.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Authority {
     /// The certificate.
     pub certificate: Certificate,
     /// Whether it verifies servers.
     pub trusted: bool,
+}
+
+impl Authority {
+    /// A CA certificate, and whether it verifies servers.
+    pub fn new(certificate: Certificate, trusted: bool) -> Self {
+        Self { certificate, trusted }
+    }
 }
 
 /// Every authority of a store, by subject and by issuer.
@@ -36,6 +57,7 @@ pub struct Requested {
 
 /// The CA certificates above a certificate, its issuer first.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Chain {
     /// Issuer, issuer's issuer, ... up to a self-issued one where it is known.
     pub authorities: Vec<Arc<Authority>>,
@@ -131,12 +153,12 @@ impl Requested {
     }
 
     /// The issuers whose certificates fit.
-    pub fn issuers(&self) -> impl Iterator<Item = &NameKey> {
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &NameKey> {
         self.leading.keys()
     }
 
     /// The requested names themselves; a certificate whose own subject is one of them fits.
-    pub fn names(&self) -> impl Iterator<Item = &NameKey> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &NameKey> {
         self.names.iter()
     }
 }

@@ -1,7 +1,19 @@
 //! X.509 certificates (RFC 5280): what matching, choosing and sending need to know of one.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::{certificate::Certificate, pem, pkcs12::Limits};
+//!
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/server/issuing.pem"));
+//! let contents = pem::read(file, "", &Limits::default())?;
+//! let certificate = Certificate::from_der(contents.certificates[0].der.as_slice())?;
+//! assert_eq!(certificate.subject().common_name(), "Fixture Issuing CA");
+//! assert!(certificate.is_ca() && !certificate.is_self_issued());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::OnceLock;
 
 use rustls::{SignatureAlgorithm, SignatureScheme};
@@ -428,24 +440,18 @@ fn usage_names(usage: &x509_parser::extensions::ExtendedKeyUsage<'_>) -> Vec<Str
 
 /// A prefix of a fingerprint as a person types it: 4 to 64 hexadecimal digits, colons allowed between.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FingerprintPrefix(String);
+pub(crate) struct FingerprintPrefix(String);
 
 impl FingerprintPrefix {
     /// The digits, lower-case, without colons.
-    pub fn digits(&self) -> &str {
+    pub(crate) fn digits(&self) -> &str {
         &self.0
     }
-}
 
-impl FromStr for FingerprintPrefix {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
+    /// `None` of a text that is none.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(|&c| c != ':').map(|c| c.to_ascii_lowercase()).collect();
-        if (4..=64).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_hexdigit()) {
-            Ok(Self(digits))
-        } else {
-            Err(())
-        }
+        let is_prefix = (4..=64).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_hexdigit());
+        is_prefix.then_some(Self(digits))
     }
 }

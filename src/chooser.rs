@@ -1,4 +1,35 @@
 //! The chooser: whoever is asked when nothing is remembered.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::sync::Arc;
+//!
+//! use cardcase::chooser::{Chooser, Question, Reply};
+//! use cardcase::decisions::Lifetime;
+//! use cardcase::request::{CertificateRequest, CertificateType, Destination};
+//! use cardcase::selector::Selector;
+//!
+//! struct Dialog;
+//!
+//! impl Chooser for Dialog {
+//!     fn choose(&self, question: &Question<'_>) -> Reply {
+//!         // Show a list here; `Reply::Abort` when the person closes it
+//!         match question.candidates.iter().position(|candidate| candidate.identity.name().starts_with("Alice")) {
+//!             Some(index) => Reply::Identity { index, lifetime: Lifetime::Session },
+//!             None => Reply::None { lifetime: Lifetime::Once },
+//!         }
+//!     }
+//! }
+//!
+//! let selector = Selector::new(store).with_chooser(Arc::new(Dialog));
+//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let prepared = selector.select("intranet.example.com".parse::<Destination>()?, &request)?;
+//! assert_eq!(prepared.certificates()[0].subject().common_name(), "Alice Example");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 
@@ -34,6 +65,7 @@ pub struct Question<'a> {
 
 /// A remembered identity that cannot answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unfit {
     /// The identity.
     pub identity: Identity,
@@ -52,11 +84,19 @@ impl fmt::Display for Unfit {
 
 /// An answer that the server did not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refused {
     /// What was sent.
     pub answer: Answer,
     /// How the server said so.
     pub refusal: Refusal,
+}
+
+impl Refused {
+    /// Of what was sent, and how the server refused it.
+    pub fn new(answer: Answer, refusal: Refusal) -> Self {
+        Self { answer, refusal }
+    }
 }
 
 /// What was sent, and what the server said.
@@ -71,6 +111,7 @@ impl fmt::Display for Refused {
 
 /// What a chooser answers. Only the first two can be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reply {
     /// Send the candidate at this index.
     Identity {
@@ -108,6 +149,7 @@ pub trait Chooser: Send + Sync {
 
 /// Nobody to ask.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
 pub struct NoChooser;
 
 impl Chooser for NoChooser {

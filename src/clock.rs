@@ -1,4 +1,14 @@
 //! Points in time: whole seconds of Unix time, handed in so that tests fix them.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::clock::{Clock, Timestamp};
+//!
+//! let fixed = Timestamp(1_795_357_800);
+//! assert_eq!(Clock::now(&fixed).to_string(), "2026-11-22T14:30:00Z");
+//! assert_eq!(fixed.days_until(Timestamp(1_795_357_800 + 86_400)), 1);
+//! ```
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 
 /// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted; negative before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "it is a number of seconds and nothing else")]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -49,6 +60,7 @@ pub trait Clock: Send + Sync {
 
 /// The clock of the machine.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
 pub struct WallClock;
 
 impl Clock for WallClock {

@@ -104,7 +104,8 @@ pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Err
         .map_err(|error| Error::Destination { text: destination.to_string(), reason: error.to_string() })
 }
 
-/// The examples of docs/clients.md, compiled.
+/// The examples of the documents, compiled.
 #[cfg(all(doctest, feature = "hyper", feature = "reqwest", feature = "ureq"))]
+#[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/clients.md")]
-struct Clients;
+struct Documents;

@@ -1,4 +1,20 @@
 //! Decisions: what was answered for a destination, and for how long it holds.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::{clock::Timestamp, decisions::{Lifetime, Mode}, request::Destination};
+//!
+//! let intranet: Destination = "intranet.example.com".parse()?;
+//! let scope = Mode::Firefox.scope(&intranet);
+//! let alice = store.find_identity("Alice Example's card")?;
+//! store.remember(&scope, Some(alice.fingerprint()), Lifetime::Permanent, Timestamp::now())?;
+//! assert_eq!(store.decision(&scope)?.and_then(|decision| decision.identity), Some(alice.fingerprint()));
+//! assert!(store.forget(&scope)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::convert::Infallible;
 use std::fmt;
@@ -32,6 +48,7 @@ impl Mode {
 
 /// Where a decision holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_structs, reason = "what decisions are keyed by has to be compared whole")]
 pub struct Scope {
     /// The host, as [`Destination::host`].
     pub host: String,
@@ -50,6 +67,7 @@ impl fmt::Display for Scope {
 
 /// How long an answer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "these are the three there are")]
 pub enum Lifetime {
     /// For this connection; nothing is stored.
     Once,
@@ -71,6 +89,7 @@ impl fmt::Display for Lifetime {
 
 /// What goes to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "an identity goes out, or none does")]
 pub enum Answer {
     /// This identity.
     Identity(Arc<Identity>),
@@ -90,6 +109,7 @@ impl Answer {
 
 /// What a server made of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a server takes it, refuses it, or says nothing")]
 pub enum Outcome {
     /// It went on.
     Accepted,
@@ -123,6 +143,7 @@ impl FromStr for Outcome {
 
 /// A remembered answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// Where it holds.
     pub scope: Scope,
@@ -174,7 +195,7 @@ impl Store {
     /// What is remembered in this scope.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn decision(&self, scope: &Scope) -> Result<Option<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
@@ -220,7 +241,7 @@ impl Store {
     /// Everything remembered, in every scope, by host and port.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
@@ -236,7 +257,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity was removed meanwhile; [`Error::SealedKey`] when its
-    /// row is not as cardcase wrote it, and those of writing.
+    /// row is not as cardcase wrote it, and those of [writing](crate::store#errors).
     pub fn remember(
         &self,
         scope: &Scope,
@@ -305,7 +326,7 @@ impl Store {
     /// Forgets what is remembered in this scope; whether there was anything.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
         let session = self.session().token()?;
         self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
@@ -314,7 +335,7 @@ impl Store {
     /// Forgets everything, in every scope and every session; how much that was.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn forget_all(&self) -> Result<usize, Error> {
         self.transact(|db| db.execute("DELETE FROM decisions", []))
     }

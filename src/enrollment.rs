@@ -1,4 +1,19 @@
 //! Enrollments: private keys that were made here and wait for their certificate, with the request for it (RFC 2986).
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::clock::Timestamp;
+//! use cardcase::enrollment::{NewEnrollment, NewKey};
+//!
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs"));
+//! # let (_home, store) = store()?;
+//! let new = NewEnrollment::generate("CN=Alice Example, O=Example Ltd", NewKey::EcP256)?;
+//! store.enroll(&new, Timestamp::now())?;
+//! println!("{}", new.to_pem()?); // for the CA; `Store::add_known_keys` finds the key when its certificate comes
+//! assert_eq!(store.enrollments()?[0].subject().to_string(), "CN=Alice Example,O=Example Ltd");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +46,7 @@ use crate::name::Name;
 
 /// A kind of key that can be made here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NewKey {
     /// secp256r1
     EcP256,

@@ -1,4 +1,26 @@
 //! History: where an identity, or none, went, why, and what became of it.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::decisions::{Lifetime, Mode, Outcome};
+//! use cardcase::request::{CertificateRequest, CertificateType, Destination};
+//! use cardcase::{clock::Timestamp, selector::Selector};
+//!
+//! let intranet: Destination = "intranet.example.com".parse()?;
+//! store.remember(&Mode::Firefox.scope(&intranet), None, Lifetime::Permanent, Timestamp::now())?;
+//! let selector = Selector::new(store);
+//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let prepared = selector.select(&intranet, &request)?;
+//! if let Some(selection) = prepared.selection() {
+//!     selector.record(&intranet, selection, Outcome::Accepted, None, Some("TLSv1.3".to_owned()))?;
+//! }
+//! let history = selector.store().history(Some("intranet.example.com"))?;
+//! assert_eq!((history[0].identity, history[0].source.as_str()), (None, "decision"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::HashSet;
 
@@ -32,6 +54,7 @@ pub fn version_name(version: ProtocolVersion) -> String {
 
 /// One answer to one certificate request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Use {
     /// When.
     pub at: Timestamp,
@@ -57,7 +80,7 @@ impl Store {
     /// stays.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn record(&self, used: &Use, decided: Option<&Scope>, forget_refused: bool) -> Result<(), Error> {
         let session = self.session().token()?;
         let outcome = used.outcome.to_string();
@@ -95,7 +118,7 @@ impl Store {
     /// What was recorded, the newest first; of one host when it is given.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn history(&self, host: Option<&str>) -> Result<Vec<Use>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(
@@ -121,7 +144,7 @@ impl Store {
     /// The identities that this host was sent and did not refuse.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn used_before(&self, destination: &Destination) -> Result<HashSet<Fingerprint>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(

@@ -1,4 +1,17 @@
 //! Identities: a certificate with the private key that fits it and the CA certificates that came along.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::{identity::Import, pkcs12};
+//!
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
+//! let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
+//! let import = Import::from_contents(contents)?;
+//! assert_eq!(import.identities[0].friendly_name.as_deref(), Some("Alice Example's card"));
+//! assert_eq!(import.authorities.len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -89,7 +102,7 @@ impl PrivateKey {
     }
 
     /// Gives the DER of the PrivateKeyInfo away.
-    pub fn into_pkcs8(self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn into_pkcs8(self) -> Zeroizing<Vec<u8>> {
         self.0
     }
 
@@ -120,7 +133,7 @@ impl PrivateKey {
     ///
     /// # Errors
     /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when that cannot be known.
-    pub fn check_fits(&self, certificate: &Certificate) -> Result<(), Error> {
+    pub(crate) fn check_fits(&self, certificate: &Certificate) -> Result<(), Error> {
         match self.signing_key(certificate) {
             Err(Error::UnusableKey { .. }) if self.public_key().as_deref() == Some(certificate.public_key()) => Ok(()),
             checked => checked.map(drop),
@@ -203,6 +216,7 @@ fn ec_public_key(private: &[u8]) -> Option<Vec<u8>> {
 
 /// An identity on its way into a store: the key is in hand, and fits.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct NewIdentity {
     /// The certificate.
     pub certificate: Certificate,
@@ -214,6 +228,7 @@ pub struct NewIdentity {
 
 /// What a file brings: identities, each whole, and the CA certificates of their chains.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Import {
     /// Certificates with their keys.
     pub identities: Vec<NewIdentity>,
@@ -221,7 +236,23 @@ pub struct Import {
     pub authorities: Vec<Certificate>,
 }
 
+impl NewIdentity {
+    /// A certificate with its private key, if it is that.
+    ///
+    /// # Errors
+    /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when that cannot be known.
+    pub fn new(certificate: Certificate, key: PrivateKey, friendly_name: Option<String>) -> Result<Self, Error> {
+        key.check_fits(&certificate)?;
+        Ok(Self { certificate, key, friendly_name })
+    }
+}
+
 impl Import {
+    /// What did not come from a file.
+    pub fn new(identities: Vec<NewIdentity>, authorities: Vec<Certificate>) -> Self {
+        Self { identities, authorities }
+    }
+
     /// Pairs keys with certificates: by the public key, and where that cannot be known by localKeyId, or because there is
     /// but one that is no CA's. A localKeyId that contradicts the public keys is ignored; files with wrong ones exist.
     ///

@@ -2,7 +2,26 @@
 //!
 //! A keyring may be locked, or its service hang, so nobody waits for it longer than three seconds. It keeps the password and
 //! not the data key: one that is no longer right opens nothing, and the person is asked.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use cardcase::keyring::{Keyring, KeyringUnlocker};
+//! use cardcase::{selector::Selector, store::Store, vault::NoUnlocker};
+//!
+//! # fn example(store: Arc<Store>) -> Result<(), cardcase::Error> {
+//! let keyring = Keyring::of_store(store.path());
+//! keyring.keep("correct horse")?;
+//! // Asks nobody when the keyring does not have it
+//! let unlocker = KeyringUnlocker::new(keyring, Arc::new(NoUnlocker));
+//! let selector = Selector::new(store).with_unlocker(Arc::new(unlocker));
+//! # drop(selector);
+//! # Ok(()) }
+//! ```
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -28,6 +47,12 @@ type Open = dyn Fn(&str) -> keyring_core::Result<Entry> + Send + Sync;
 pub struct Keyring {
     store: String,
     open: Arc<Open>,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 impl Keyring {
@@ -93,6 +118,12 @@ pub struct KeyringUnlocker {
     otherwise: Arc<dyn Unlocker>,
     /// Whether the first try was the keyring's.
     tried: AtomicBool,
+}
+
+impl fmt::Debug for KeyringUnlocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyringUnlocker").field("keyring", &self.keyring).finish_non_exhaustive()
+    }
 }
 
 impl KeyringUnlocker {

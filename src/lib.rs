@@ -1,4 +1,51 @@
-//! A browser's client-certificate store for everything that is not a browser.
+//! A browser's client-certificate store for everything that is not a browser: a database of personal certificates, a
+//! selector that answers a TLS server's request for one as Firefox or Chrome would, and plugs that put it into other
+//! clients.
+//!
+//! # Start
+//!
+//! ```no_run
+//! use std::{io::Write, net::TcpStream, sync::Arc};
+//! use cardcase::{connect::blocking::Connector, request::Destination, selector::Selector, session::Session, store::Store};
+//!
+//! fn open(config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+//!     let store = Store::open(Store::default_path()?, Session::login())?;
+//!     let connector = Connector::new(Arc::new(Selector::new(Arc::new(store))), config);
+//!     let destination: Destination = "intranet.example.com".parse()?;
+//!     let mut connection = connector.connect(&destination, || TcpStream::connect("intranet.example.com:443"))?;
+//!     connection.stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! `config` is any configuration of rustls without a client certificate. This asks nobody: it sends what is
+//! [remembered](store::Store::remember) or what a [rule](rules) says, and else fails with [`Error::NobodyToAsk`].
+//! [`Selector::with_chooser`] takes a dialog, [`Selector::with_unlocker`] what asks for the primary password.
+//!
+//! | feature | module | what comes with it |
+//! |---|---|---|
+//! | | [`connect::blocking`] | rustls over any stream that blocks |
+//! | `tokio` | `connect::tokio` | tokio-rustls, for tokio-tungstenite and others |
+//! | `hyper` | `connect::hyper` | a client over hyper-util, a connector for tonic |
+//! | `reqwest` | `connect::reqwest` | a client over reqwest |
+//! | `ureq` | `connect::ureq` | a connector for ureq 3 |
+//! | `openssl` | `connect::openssl` | the system's OpenSSL, for servers that ask in the middle of a connection |
+//! | `keyring` | `keyring` | the desktop's keyring keeps the primary password |
+//! | `cli` (default) | | the command `cardcase`; a library does without: `default-features = false` |
+//!
+//! # The four calls
+//!
+//! A program that makes its TLS connections itself does what the connectors do. A handshake ends with an error while
+//! nothing is decided, and
+//!
+//! 1. [`connect::wish`] finds in that error what the server asks for;
+//! 2. [`connect::refusal`] finds that a server did not take what it was sent;
+//! 3. [`connect::grant`] decides, on a thread that may block: it asks the person, or unlocks the vault;
+//! 4. the program connects again, with a new [`resolver::Resolver`] of what that gave.
+//!
+//! [`connect`] has the whole sequence.
+//!
+//! # The way of the data
 //!
 //! ```text
 //! identity.p12 + password
@@ -21,6 +68,12 @@
 //!
 //! A module uses only those above it. The library never prints, prompts or exits: it talks to people through
 //! [`chooser::Chooser`] and [`vault::Unlocker`] alone, and takes the time from a [`clock::Clock`].
+//!
+//! [`Selector::with_chooser`]: selector::Selector::with_chooser
+//! [`Selector::with_unlocker`]: selector::Selector::with_unlocker
+
+// docs.rs shows which feature an item needs; stable Rust cannot
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // In the order of the data; the empty lines keep rustfmt from sorting them by name
 

@@ -1,4 +1,24 @@
 //! Matching: which identities fit a certificate request, in what order, and why the others do not. Pure.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::matching::{Matcher, Reason};
+//! use cardcase::{clock::Timestamp, request::CertificateRequest};
+//! use rustls::SignatureScheme;
+//!
+//! let authorities = store.authorities()?;
+//! let alice = store.find_identity("Alice Example's card")?;
+//! let reasons = |scheme| {
+//!     let request = CertificateRequest::new(&[], &[scheme]);
+//!     Matcher::new(&request, &authorities, Timestamp::now()).reasons(&alice)
+//! };
+//! assert_eq!(reasons(SignatureScheme::ECDSA_NISTP256_SHA256), []);
+//! assert_eq!(reasons(SignatureScheme::RSA_PSS_SHA256), [Reason::NoCommonSignatureScheme]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -106,6 +126,7 @@ impl fmt::Display for Warning {
 
 /// An identity that fits, with what should be known of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The identity.
     pub identity: Arc<Identity>,
@@ -131,6 +152,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Under these rules.
+    #[must_use]
     pub fn under(self, in_force: InForce<'a>) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
@@ -243,6 +265,6 @@ pub fn is_valid_at(certificate: &Certificate, at: Timestamp) -> bool {
 }
 
 /// The scheme this certificate's key would sign with, its own preference first.
-pub fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
+pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
     certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
 }

@@ -4,6 +4,18 @@
 //! [`read`] decides by content. PEM text may hold any mix of certificates, PKCS#8, PKCS#1 and SEC 1 keys, encrypted in
 //! either of OpenSSL's ways, and PKCS#7; text around the blocks is passed over, but for the friendlyName in it. A DER
 //! file holds one of these. `docs/pkcs12.md` has the table.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::{pem, pkcs12::Limits};
+//!
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/server/localhost.pem"));
+//! // A certificate and the intermediate above it
+//! let contents = pem::read(file, "", &Limits::default())?;
+//! assert_eq!(contents.certificates.len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 

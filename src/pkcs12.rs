@@ -4,17 +4,19 @@
 //! and way to encode a password that is known to be in use; `docs/pkcs12.md` has the table. What a
 //! file may cost is settled by [`Limits`] before any work is done.
 //!
-//! ```no_run
+//! # Example
+//!
+//! ```
 //! use cardcase::pkcs12::{self, Error, Limits};
 //!
-//! # fn ask() -> String { String::new() }
-//! let file = std::fs::read("identity.p12")?;
+//! # fn ask() -> String { "cardcase".to_owned() }
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
 //! let limits = Limits::default();
-//! let contents = match pkcs12::read(&file, "", &limits) {
-//!     Err(Error::WrongPassword) => pkcs12::read(&file, &ask(), &limits),
+//! let contents = match pkcs12::read(file, "", &limits) {
+//!     Err(Error::WrongPassword) => pkcs12::read(file, &ask(), &limits),
 //!     other => other,
 //! }?;
-//! println!("{} certificates, {} keys", contents.certificates.len(), contents.keys.len());
+//! assert_eq!((contents.certificates.len(), contents.keys.len()), (3, 1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -45,6 +47,7 @@ pub use write::{Entry, Protection, write};
 
 /// What a PKCS#12 file held, in file order; keys and certificates are not paired yet.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Contents {
     /// The certificates, of clients and of authorities alike.
     pub certificates: Vec<CertificateBag>,
@@ -56,6 +59,7 @@ pub struct Contents {
 
 /// A certificate, with what the file says about it (RFC 7292 section 4.2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CertificateBag {
     /// What the bag holds: DER of an X.509 certificate, or whatever was put in its place; it is
     /// not looked at here.
@@ -68,6 +72,7 @@ pub struct CertificateBag {
 
 /// A private key, with what the file says about it (RFC 7292 sections 4.2.1 and 4.2.2).
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct KeyBag {
     /// DER of PrivateKeyInfo (PKCS#8, RFC 5208 or RFC 5958), not encrypted.
     pub pkcs8: Zeroizing<Vec<u8>>,

@@ -1,4 +1,21 @@
 //! Policy: the rules of a store, and those of the administrator's files in `/etc`.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::{clock::Timestamp, policy::PolicyFiles, rules::Rule, selector::Selector};
+//!
+//! let rule = Rule::parse_typed(r#"{"pattern": "https://tracker.example", "filter": {}, "deny": true}"#)?;
+//! let added = store.add_rules(&[rule], Timestamp::now())?;
+//! assert!(added[0].is_new);
+//!
+//! // A program that has a directory of its own for what the administrator says
+//! let selector = Selector::new(store).with_policies(PolicyFiles::in_directory("/etc/my-program/policies"));
+//! # drop(selector);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::HashSet;
 use std::fs;
@@ -25,7 +42,7 @@ impl Store {
     /// The rules of the store, by number.
     ///
     /// # Errors
-    /// Those of reading; [`Error::StoreDamaged`] when a row holds no rule.
+    /// Those of [reading](crate::store#errors); [`Error::StoreDamaged`] when a row holds no rule.
     pub fn rules(&self) -> Result<Arc<Rules>, Error> {
         self.cached(cached_rules)
     }
@@ -33,7 +50,7 @@ impl Store {
     /// Adds rules, all of them or none. One that is there already stays as it is.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::TooManyRules`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::TooManyRules`], and those of [writing](crate::store#errors).
     pub fn add_rules(&self, rules: &[Rule], now: Timestamp) -> Result<Vec<Added>, Error> {
         self.change_terms(|db| insert_rules(db, rules, now))
     }
@@ -59,7 +76,7 @@ impl Store {
     /// once. That can be done whether or not the terms are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::UnknownRule`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::UnknownRule`], and those of [writing](crate::store#errors).
     pub fn remove_rules(&self, numbers: &[i64]) -> Result<Vec<String>, Error> {
         self.restrict_terms(|db| {
             let mut delete = db.prepare_cached("DELETE FROM rules WHERE id = ?1 RETURNING rule")?;
@@ -75,6 +92,7 @@ impl Store {
 
 /// A rule that was added, or was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Added {
     /// Its number.
     pub number: i64,
@@ -144,6 +162,7 @@ type Stamp = (PathBuf, u64, i64, i64, u64);
 
 /// What all policy files say together.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SystemPolicy {
     /// Their rules, by file name.
     pub rules: Vec<Ruled>,

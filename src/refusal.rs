@@ -3,6 +3,19 @@
 //! In TLS 1.2 an alert ends the handshake. In TLS 1.3 the client has finished by then, so the alert comes with the first
 //! read. nginx sends no alert but a page with status 400. None of it means a refusal where the server did not ask for a
 //! certificate ([`crate::resolver::Resolver::was_asked`], [`crate::trace::Trace::was_asked`]).
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::refusal::{Refusal, refusal};
+//! use rustls::AlertDescription;
+//!
+//! // As a read gives it, however deep the alert is wrapped
+//! let error = std::io::Error::other(rustls::Error::AlertReceived(AlertDescription::UnknownCA));
+//! let refused = refusal(&error);
+//! assert_eq!(refused, Some(Refusal::Alert(AlertDescription::UnknownCA)));
+//! assert_eq!(refused.and_then(Refusal::alert_name).as_deref(), Some("unknown_ca"));
+//! ```
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -87,11 +100,13 @@ impl fmt::Display for Refusal {
 }
 
 /// Finds the refusal in an error of rustls or of anything wrapped around it: I/O, an HTTP library, another client.
+#[must_use]
 pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
     alert(error).and_then(Refusal::of_alert)
 }
 
 /// The alert the other side sent, in an error of rustls or of anything wrapped around it.
+#[must_use]
 pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
     find(error, &|rustls| match rustls {
         rustls::Error::AlertReceived(alert) => Some(alert),

@@ -1,4 +1,20 @@
 //! Renewal: an identity takes over from the one that its certificate renews.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! let alice = store.find_identity("Alice Example's card")?;
+//! // An identity does not renew itself
+//! let reason = alice.check_renewed_by(&alice).unwrap_err();
+//! assert!(reason.to_string().ends_with("it is the same certificate"));
+//! for old in store.renewed_by(&alice)? {
+//!     let renewal = store.renew(&old, &alice)?;
+//!     println!("{} is remembered in {} places now", renewal.new.name(), renewal.scopes.len());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -18,6 +34,7 @@ use crate::vault::{KeyRow, Vault};
 
 /// What an identity took over.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Renewal {
     /// From whom.
     pub old: Identity,
@@ -33,7 +50,7 @@ impl Store {
     /// The identities that this one renews ([`Identity::check_renewed_by`]), the one valid longest first.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
         self.with(|db| renewed_by(db, new))
     }
@@ -42,7 +59,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`]; [`Error::NotAuthentic`]; [`Error::UnknownIdentity`] or [`Error::Renamed`] when one of them was
-    /// removed or renamed meanwhile, and those of writing.
+    /// removed or renamed meanwhile, and those of [writing](crate::store#errors).
     pub fn renew(&self, old: &Identity, new: &Identity) -> Result<Renewal, Error> {
         self.transact_open(|db, vault| take_over(db, vault, old, new))
     }

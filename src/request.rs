@@ -1,4 +1,20 @@
 //! What a selection starts from: where the connection goes, and what the server asked for.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
+//!
+//! let destination: Destination = "WWW.Example.com.".parse()?;
+//! assert_eq!(destination.to_string(), "www.example.com:443");
+//! let target = Target::new(destination).with_path("/admin").with_credentials(Credentials::Omit);
+//! assert_eq!(target.path(), Some("/admin"));
+//!
+//! // A request that nobody sent: what would do for a server that takes ECDSA, of any CA?
+//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! assert!(!request.is_visible());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 use std::fmt;
@@ -169,6 +185,7 @@ fn unfit(name: &str) -> Option<String> {
 
 /// Whether a request carries credentials, a client certificate among them: the credentials mode of the Fetch standard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Credentials {
     /// It does, where the server asks.
     #[default]
@@ -180,6 +197,7 @@ pub enum Credentials {
 impl Credentials {
     /// The same, except that a CORS-preflight request always omits: an OPTIONS request with `Origin` and
     /// `Access-Control-Request-Method` (Fetch standard, section 4.8).
+    #[must_use]
     pub fn unless_preflight(self, method: &str, has_header: impl Fn(&str) -> bool) -> Self {
         let preflight = method == "OPTIONS" && has_header("origin") && has_header("access-control-request-method");
         if preflight { Self::Omit } else { self }
@@ -203,11 +221,13 @@ impl Target {
     }
 
     /// For this path of a URL, as it goes over the wire.
+    #[must_use]
     pub fn with_path(self, path: impl Into<String>) -> Self {
         Self { path: Some(path.into()), ..self }
     }
 
     /// With or without credentials.
+    #[must_use]
     pub fn with_credentials(self, credentials: Credentials) -> Self {
         Self { credentials, ..self }
     }
@@ -281,6 +301,7 @@ impl CertificateType {
 
 /// A server's CertificateRequest (RFC 8446 section 4.3.2, RFC 5246 section 7.4.4), as far as rustls tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CertificateRequest {
     /// certificate_authorities; none at all means that any certificate may be sent.
     pub authorities: Vec<Name>,
@@ -304,6 +325,12 @@ impl CertificateRequest {
     pub fn of_types(types: &[CertificateType], authorities: Vec<Name>) -> Self {
         let schemes = types.iter().flat_map(|kind| kind.schemes()).copied().collect();
         Self { authorities, schemes, version: None }
+    }
+
+    /// The same request, in a connection of this version of TLS.
+    #[must_use]
+    pub fn with_version(self, version: Option<ProtocolVersion>) -> Self {
+        Self { version, ..self }
     }
 
     /// Whether the certificate would be visible to whoever listens.

@@ -7,6 +7,30 @@
 //! or [`Selector::unlock`]) where blocking is fine, and connect again with what that gave. A server that does not ask
 //! never notices.
 //!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::sync::Arc;
+//!
+//! use cardcase::{request::Destination, resolver::Resolver, selector::Selector};
+//! use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+//!
+//! let base = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+//!     .with_safe_default_protocol_versions()?
+//!     .with_root_certificates(RootCertStore::empty())
+//!     .with_no_client_auth();
+//! let selector = Selector::new(store);
+//! let resolver = Resolver::new(selector.prepare("intranet.example.com".parse::<Destination>()?)?);
+//! // For every connection to that destination, until a wish is granted
+//! let config = resolver.config(&base);
+//! assert!(config.client_auth_cert_resolver.has_certs());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The whole sequence is in [`connect`](crate::connect).
+//!
 //! [`Selector::select`]: crate::selector::Selector::select
 //! [`Selector::unlock`]: crate::selector::Selector::unlock
 
@@ -55,6 +79,7 @@ impl fmt::Display for Wish {
 impl StdError for Wish {}
 
 /// Finds the wish that ended a handshake, in an error of rustls or of anything wrapped around it.
+#[must_use]
 pub fn wish<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Wish> {
     find(error, &|rustls| match rustls {
         rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
@@ -63,6 +88,7 @@ pub fn wish<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Wish> {
 }
 
 /// Finds an error of this library that ended a handshake, such as a private key that is not its certificate's.
+#[must_use]
 pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     find(error, &|rustls| match rustls {
         rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
@@ -71,6 +97,7 @@ pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
 }
 
 /// Why the server's own certificate was not accepted, in an error of rustls or of anything wrapped around it.
+#[must_use]
 pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
     find(error, &|rustls| match rustls {
         rustls::Error::InvalidCertificate(error) => Some(error),
@@ -91,6 +118,7 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver that answers with what was prepared. One per destination, and a new one for every other answer: rustls
     /// resumes a session only with the very resolver it was made with.
+    #[must_use]
     pub fn new(prepared: Prepared) -> Arc<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
@@ -112,6 +140,7 @@ impl Resolver {
     }
 
     /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
+    #[must_use]
     pub fn config(self: &Arc<Self>, base: &ClientConfig) -> ClientConfig {
         let mut config = base.clone();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);

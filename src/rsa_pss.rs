@@ -3,6 +3,15 @@
 //!
 //! Neither rustls nor aws-lc-rs knows them. But their numbers are those of any RSA key, and the signatures are those of
 //! `rsa_pss_rsae_*`; only the name differs. In TLS 1.2 rustls keeps the schemes that it does not know to itself.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::rsa_pss::{Digests, RSA_PSS_PSS_SHA256};
+//!
+//! // What a key signs with whose certificate allows SHA-256 alone
+//! assert_eq!(Digests::Sha256.schemes(), [RSA_PSS_PSS_SHA256]);
+//! ```
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,6 +7,23 @@
 //! rule with `"min_tls": "1.3"` lets them out in TLS 1.3 only; with `"select": false` it does nothing else. For each identity
 //! the most specific of the patterns that deny or select it decides, and of two equal ones the one that denies. A demand for
 //! TLS 1.3 always counts.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::rules::{Origin, Rule, Ruled, Rules};
+//!
+//! let rule = Rule::parse_typed(
+//!     r#"{"pattern": "https://[*.]example.com", "filter": {"ISSUER": {"CN": "Fixture Issuing CA"}}}"#,
+//! )?;
+//! let rules = Rules::new(vec![Ruled { rule, origin: Origin::Store(1) }]);
+//! let alice = store.find_identity("Alice Example's card")?;
+//! assert!(rules.in_force(&"www.example.com".parse()?, None).selects(alice.certificate()).is_some());
+//! assert!(rules.in_force(&"example.org".parse()?, None).selects(alice.certificate()).is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod file;
 mod filter;
@@ -21,8 +38,8 @@ use serde_json::{Map, Value};
 
 pub use self::file::{Policy, Skipped};
 pub use self::filter::Filter;
+pub use self::pattern::Pattern;
 use self::pattern::{Match, UrlPath};
-pub use self::pattern::{Pattern, Specificity};
 use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::request::Destination;
@@ -47,16 +64,19 @@ impl Rule {
     }
 
     /// It denies, and does nothing else.
+    #[must_use]
     pub fn with_deny(self) -> Self {
         Self { deny: true, select: false, tls13: false, ..self }
     }
 
     /// It selects, and lets out in TLS 1.3 only.
+    #[must_use]
     pub fn with_min_tls13(self) -> Self {
         Self { deny: false, select: true, tls13: true, ..self }
     }
 
     /// It lets out in TLS 1.3 only, and selects nothing.
+    #[must_use]
     pub fn with_min_tls13_only(self) -> Self {
         Self { select: false, ..self.with_min_tls13() }
     }
@@ -190,6 +210,7 @@ fn refused(text: &str, reason: impl fmt::Display) -> Error {
 
 /// Where a rule comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a rule is in the store or in a file")]
 pub enum Origin {
     /// The store, under this number.
     Store(i64),
@@ -213,6 +234,7 @@ impl fmt::Display for Origin {
 
 /// A rule and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a pair")]
 pub struct Ruled {
     /// The rule.
     pub rule: Rule,

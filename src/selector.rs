@@ -1,4 +1,27 @@
 //! The selector: where request, store, decisions and chooser meet. It answers, and says why.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::decisions::{Lifetime, Mode};
+//! use cardcase::request::{CertificateRequest, CertificateType, Destination};
+//! use cardcase::selector::{Selector, Source};
+//! use cardcase::{Error, clock::Timestamp};
+//!
+//! let intranet: Destination = "intranet.example.com".parse()?;
+//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let selector = Selector::new(store);
+//! assert!(matches!(selector.select(&intranet, &request), Err(Error::NobodyToAsk { .. })));
+//!
+//! let (store, scope) = (selector.store(), Mode::Firefox.scope(&intranet));
+//! let alice = store.find_identity("Alice Example's card")?;
+//! store.remember(&scope, Some(alice.fingerprint()), Lifetime::Permanent, Timestamp::now())?;
+//! let prepared = selector.select(&intranet, &request)?;
+//! assert_eq!(prepared.selection().map(|selection| selection.source), Some(Source::Decision));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod considered;
 mod selection;
@@ -54,32 +77,38 @@ impl Selector {
     }
 
     /// In this mode, whatever the store says.
+    #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode: Some(mode), ..self }
     }
 
     /// Under the rules of these files besides those of the store.
+    #[must_use]
     pub fn with_policies(self, policies: PolicyFiles) -> Self {
         Self { policies, ..self }
     }
 
     /// For servers that are verified by these authorities of the store: a key is used only if they were the owner's when they
     /// were read.
+    #[must_use]
     pub fn with_trust_anchors(self, anchors: TrustAnchors) -> Self {
         Self { anchors: Some(anchors), ..self }
     }
 
     /// Asking this chooser.
+    #[must_use]
     pub fn with_chooser(self, chooser: Arc<dyn Chooser>) -> Self {
         Self { chooser, ..self }
     }
 
     /// Asking this unlocker for the primary password.
+    #[must_use]
     pub fn with_unlocker(self, unlocker: Arc<dyn Unlocker>) -> Self {
         Self { unlocker, ..self }
     }
 
     /// By this clock.
+    #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
@@ -97,7 +126,7 @@ impl Selector {
     /// How decisions are keyed by now.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn mode(&self) -> Result<Mode, Error> {
         match self.mode {
             Some(mode) => Ok(mode),
@@ -116,7 +145,7 @@ impl Selector {
     /// Reads the store, and asks nobody.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn prepare(&self, target: impl Into<Target>) -> Result<Prepared, Error> {
         let target = target.into();
         let look = self.look(&target)?;
@@ -141,8 +170,8 @@ impl Selector {
     /// as that takes: not for an asynchronous executor's thread.
     ///
     /// # Errors
-    /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent. [`Error::Denied`] when a
-    /// rule forbids meanwhile what was chosen. Those of the store.
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent.
+    /// [`Error::Denied`] when a rule forbids meanwhile what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
         self.select_noting(&target.into(), request, || ())
     }
@@ -225,7 +254,7 @@ impl Selector {
     /// Whether what was answered to a question that was asked `then` answers it `now`.
     ///
     /// # Errors
-    /// [`Error::Denied`], and those of reading.
+    /// [`Error::Denied`], and those of [reading](crate::store#errors).
     fn still_does(
         &self,
         answer: &Answer,
@@ -248,7 +277,7 @@ impl Selector {
     /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn undecided(&self, destination: &Destination) -> Result<Prepared, Error> {
         let target = destination.into();
         self.prepared(&self.look(&target)?, &target, None, None)
@@ -257,7 +286,7 @@ impl Selector {
     /// Takes this identity for this once, whatever is remembered.
     ///
     /// # Errors
-    /// [`Error::Denied`] when a rule forbids it, and those of reading.
+    /// [`Error::Denied`] when a rule forbids it, and those of [reading](crate::store#errors).
     pub fn given(&self, target: impl Into<Target>, identity: Identity) -> Result<Prepared, Error> {
         let target = target.into();
         let selection = Selection::new(Answer::Identity(Arc::new(identity)), Source::Given);
@@ -267,7 +296,7 @@ impl Selector {
     /// What would answer this request, or why the chooser would be asked; asks nobody and stores nothing.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Foreseen, Error> {
         let target = target.into();
         let look = self.look(&target)?;
@@ -277,7 +306,7 @@ impl Selector {
     /// Holds every identity of the store against a request.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn assess(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Vec<Assessed>, Error> {
         let target = target.into();
         let look = self.look(&target)?;
@@ -303,7 +332,7 @@ impl Selector {
     /// chosen for once holds for one request only.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn stands(&self, standing: &Standing, target: impl Into<Target>) -> Result<bool, Error> {
         let target = target.into();
         if standing.destination != *target.destination() {
@@ -319,7 +348,7 @@ impl Selector {
     /// one of them or none; nothing is stored and nothing sent.
     ///
     /// # Errors
-    /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of reading.
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of [reading](crate::store#errors).
     pub fn select_client_certificates(
         &self,
         types: &[CertificateType],
@@ -376,7 +405,7 @@ impl Selector {
     /// where only a person can answer by now, nothing is selected.
     ///
     /// # Errors
-    /// Those of reading, and [`Error::Denied`] when a rule forbids meanwhile what was chosen.
+    /// Those of [reading](crate::store#errors), and [`Error::Denied`] when a rule forbids meanwhile what was chosen.
     pub fn renew(&self, prepared: &Prepared) -> Result<Prepared, Error> {
         let target = &prepared.target;
         let look = self.look(target)?;
@@ -399,7 +428,7 @@ impl Selector {
     /// Records what became of a selection. In chrome mode a decision that was refused is forgotten, as Chrome does.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn record(
         &self,
         destination: &Destination,
@@ -560,6 +589,7 @@ impl Selector {
 
 /// An identity held against a request.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Assessed {
     /// The identity.
     pub identity: Identity,

@@ -3,6 +3,17 @@
 //! A random token in the user's runtime directory, which the system removes at logout. A decision for the session carries
 //! the token; once the directory is gone, no decision with it counts any more. Without `XDG_RUNTIME_DIR` a directory in
 //! the temporary directory serves, until the machine restarts or cleans up.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::session::Session;
+//!
+//! let login = Session::login(); // what a command has, so that all of them share it until logout
+//! let own = Session::own()?; // what a service has, which is nobody's login
+//! # let _ = (login, own);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -55,7 +66,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Io`] when the directory is not the user's alone.
-    pub fn token(&self) -> Result<Option<String>, Error> {
+    pub(crate) fn token(&self) -> Result<Option<String>, Error> {
         if let Some(own) = self.own_token() {
             return Ok(Some(own.to_owned()));
         }
@@ -73,7 +84,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
-    pub fn begin(&self) -> Result<String, Error> {
+    pub(crate) fn begin(&self) -> Result<String, Error> {
         if let Some(own) = self.own_token() {
             return Ok(own.to_owned());
         }

@@ -1,4 +1,16 @@
 //! Settings: how a store answers when nobody says otherwise.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::settings::Mode;
+//!
+//! store.change_settings(|settings| settings.mode = Mode::Chrome)?;
+//! assert_eq!(store.settings()?.mode, Mode::Chrome);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +22,7 @@ use crate::store::{Store, change_terms, restrict_terms};
 
 /// How decisions are keyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there are two browsers to be like")]
 pub enum Mode {
     /// Per host, for once, for the session or permanently.
     #[default]
@@ -41,6 +54,7 @@ impl FromStr for Mode {
 
 /// What a store is set to. All of it is off in a new one: no identity goes anywhere without somebody having said so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// How decisions are keyed.
     pub mode: Mode,
@@ -67,7 +81,7 @@ impl Store {
     /// What the store is set to.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn settings(&self) -> Result<Settings, Error> {
         self.with(read_settings)
     }
@@ -76,7 +90,7 @@ impl Store {
     /// not the terms are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
         self.transact_open(|db, vault| {
             let before = read_settings(db)?;

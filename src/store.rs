@@ -2,6 +2,27 @@
 //!
 //! A rollback journal rather than a write-ahead log: one file is the whole store at rest, it can be copied and read from
 //! a read-only place, and what is written here is small and rare.
+//!
+//! # Errors
+//!
+//! Of *reading*: [`Error::Store`]; [`Error::StoreBusy`] when another process writes for longer than this one waits; and
+//! [`Error::StoreDamaged`]. Of *writing*: these, [`Error::StoreFull`] and [`Error::StoreReadOnly`]; then the store is as it was.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::{clock::Timestamp, identity::Import, pkcs12, session::Session, store::Store};
+//!
+//! # let home = tempfile::tempdir()?;
+//! # let path = home.path().join("cardcase.db"); // or `Store::default_path()?`
+//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
+//! let store = Store::open(path, Session::login())?;
+//! let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
+//! let done = store.import(vec![Import::from_contents(contents)?], None, Timestamp::now())?;
+//! assert_eq!(done.imported[0].name(), "Alice Example's card");
+//! assert_eq!(store.identities()?.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod anchors;
 mod authentic;
@@ -95,6 +116,7 @@ pub(crate) struct Found {
 
 /// An identity, or an enrollment, as far as its row can be read without its certificate: enough to remove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stored {
     /// What the row says its fingerprint is; of an enrollment, the SHA-256 of the request.
     pub fingerprint: Fingerprint,
@@ -104,6 +126,7 @@ pub struct Stored {
 
 /// What an import did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Imported {
     /// Identities that are new.
     pub imported: Vec<Arc<Identity>>,
@@ -176,7 +199,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`] when the vault is still locked, also because another process has changed the primary password
-    /// meanwhile; [`Error::Name`], and those of writing.
+    /// meanwhile; [`Error::Name`], and those of [writing](crate::store#errors).
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
     }
@@ -217,7 +240,7 @@ impl Store {
     /// in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn identities(&self) -> Result<Vec<Identity>, Error> {
         Ok(self.every_identity()?.0)
     }
@@ -269,7 +292,7 @@ impl Store {
     /// damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
         Ok(self.found_under(requested)?.identities)
     }
@@ -309,7 +332,7 @@ impl Store {
     /// # Errors
     /// [`Error::UnknownIdentity`], [`Error::Ambiguous`].
     pub fn find_stored(&self, id: &str) -> Result<Stored, Error> {
-        let range = id.parse().ok().map(|prefix| fingerprint_range(&prefix));
+        let range = FingerprintPrefix::parse(id).map(|prefix| fingerprint_range(&prefix));
         let (first, last) = range.unzip();
         let mut found = self.with(|db| {
             let mut query = db.prepare_cached(
@@ -331,7 +354,7 @@ impl Store {
     /// The identity with exactly this fingerprint.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn identity(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Identity>>, Error> {
         self.cached(|db, cache| match identity_id(db, fingerprint)? {
             Some(id) => cached_identity(db, cache, id).map(Some),
@@ -343,7 +366,7 @@ impl Store {
     /// `unlocker`.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
     /// meanwhile, [`Error::Renamed`]; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
         self.unlock_fully(unlocker)?;
@@ -394,7 +417,7 @@ impl Store {
     /// key, or issued for it, as where it waited for one ([`Self::enroll`]). Returns whether there were any.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of reading; [`Error::SealedKey`].
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`].
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
@@ -418,7 +441,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or
-    /// renamed meanwhile, and those of writing.
+    /// renamed meanwhile, and those of [writing](crate::store#errors).
     pub fn require_tls13(&self, identity: &Identity, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
             let key = chosen_key(db, identity)?;
@@ -430,7 +453,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Name`] when the name is another identity's, or none that may be given; [`Error::VaultLocked`],
-    /// [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or renamed meanwhile, and those of writing.
+    /// [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or renamed meanwhile, and those of [writing](crate::store#errors).
     pub fn rename(&self, identity: &Identity, name: &str) -> Result<(), Error> {
         check_name(name, 1)?;
         self.transact_open(|db, vault| {
@@ -445,7 +468,7 @@ impl Store {
     /// Removes identities, with the decisions on them, and enrollments, by their fingerprints. All of them or none.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn remove(&self, fingerprints: &[Fingerprint]) -> Result<(), Error> {
         self.transact(|db| {
             for fingerprint in fingerprints {
@@ -458,7 +481,7 @@ impl Store {
     /// Every authority, arranged for look-up. One whose row is damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
         self.cached(cached_authorities)
     }
@@ -467,7 +490,7 @@ impl Store {
     /// [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
         Ok(self.reading(read_authorities)?.0)
     }
@@ -475,7 +498,7 @@ impl Store {
     /// Stores CA certificates as trusted, all or none. Those that are there already become trusted.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
     pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
         self.change_terms(|db| {
             for certificate in certificates {
@@ -490,7 +513,7 @@ impl Store {
     /// Takes trust from an authority; it goes on to complete chains. That can be done whether or not the terms are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of writing.
+    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
     pub fn distrust(&self, authority: Fingerprint) -> Result<(), Error> {
         self.restrict_terms(|db| {
             db.execute("UPDATE authorities SET trusted = 0 WHERE fingerprint = ?1", [authority.as_bytes()]).map(drop)
@@ -500,7 +523,7 @@ impl Store {
     /// Removes the row of an authority that cannot be read.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of writing.
+    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
     pub fn remove_damaged_authority(&self, damage: &Damage) -> Result<(), Error> {
         self.restrict_terms(|db| {
             let mut aside = Vec::new();
@@ -516,7 +539,7 @@ impl Store {
     /// [`Error::UnknownAuthority`], [`Error::Ambiguous`], [`Error::RowDamaged`].
     pub fn find_authority(&self, id: &str) -> Result<Authority, Error> {
         let unknown = || Error::UnknownAuthority { id: id.to_owned() };
-        let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
+        let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;
         let (all, damaged) = self.reading(read_authorities)?;
         if let Some(damage) = damaged.into_iter().find(|damage| damage.id.starts_with(prefix.digits())) {
             return Err(Error::RowDamaged(damage));

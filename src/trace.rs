@@ -11,6 +11,24 @@
 //!
 //! All records of a flight go out in one write, as rustls hands them over. One by one, a server that refuses the first
 //! of them could hang up before the last is written, and its alert would be lost in a broken pipe.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::io::{Cursor, Read};
+//!
+//! use cardcase::{request::Destination, resolver::Resolver, selector::Selector};
+//!
+//! let selector = Selector::new(store);
+//! let resolver = Resolver::new(selector.prepare("intranet.example.com".parse::<Destination>()?)?);
+//! // In place of the TCP stream under a TLS session
+//! let mut stream = resolver.trace(Cursor::new(b"hello".to_vec()));
+//! stream.read_to_string(&mut String::new())?;
+//! assert!(!stream.trace().was_asked());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
@@ -73,6 +91,7 @@ impl Trace {
 
 /// The byte stream under a TLS session. Made by [`crate::resolver::Resolver::trace`].
 #[derive(Debug)]
+#[must_use = "a TLS session has to go over it"]
 pub struct Traced<S> {
     stream: S,
     trace: Arc<Trace>,

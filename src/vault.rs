@@ -4,6 +4,30 @@
 //! One random data key per store seals every private key (AES-256-GCM), bound to its row, and authenticates decisions and
 //! what is selected without asking (HMAC-SHA-256). The data key lies in the store's `vault` table, as it is or encrypted
 //! under the primary password (Argon2id).
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::vault::{Protection, Unlocker};
+//! use zeroize::Zeroizing;
+//!
+//! struct Dialog;
+//!
+//! impl Unlocker for Dialog {
+//!     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, cardcase::Error> {
+//!         # let _ = attempt;
+//!         // Ask the person here; `Error::Declined` when they do not want to
+//!         Ok(Zeroizing::new("correct horse".to_owned()))
+//!     }
+//! }
+//!
+//! store.set_primary_password(Some("correct horse"), &Dialog)?;
+//! assert_eq!(store.vault().protection(), Protection::Password);
+//! store.unlock(&Dialog)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod data_key;
 mod held;
@@ -46,6 +70,7 @@ pub trait Unlocker: Send + Sync {
 
 /// Nobody to ask for the primary password.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
 pub struct NoUnlocker;
 
 impl Unlocker for NoUnlocker {
@@ -85,6 +110,7 @@ impl Unlocker for Typed<'_> {
 
 /// How the data key lies in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Protection {
     /// As it is: whoever reads the file reads the keys.
     None,

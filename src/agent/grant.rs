@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::vault::{DataKey, Kept, Vault};
 
 /// The data key of a store with where and for how long to use it: for the pipe to the agent.
+#[must_use = "the agent has to be given it"]
 pub struct Grant(Frame);
 
 #[derive(Deserialize, Serialize)]

@@ -1,5 +1,6 @@
 //! The agent.
 
+use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
@@ -65,6 +66,19 @@ struct State {
     ended: bool,
     /// Those who asked for the end, and see it when their connections close.
     farewells: Vec<UnixStream>,
+}
+
+/// Of the keys it holds nothing.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("socket", &self.place.socket).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stopper(..)")
+    }
 }
 
 impl Server {

@@ -1,5 +1,7 @@
 //! TLS streams over anything that is [`Read`] and [`Write`], for programs without an async runtime.
 //!
+//! # Example
+//!
 //! ```no_run
 //! # use std::{io::{Read, Write}, net::TcpStream, sync::Arc};
 //! # use cardcase::{connect::blocking::Connector, request::Destination, selector::Selector};
@@ -19,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::connection::{ATTEMPTS, Kept, Resolvers, closed};
-pub use super::connection::{ConnectError, LateAlert, Patient, Watched};
+pub use super::connection::ConnectError;
+use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::{grant, server_name};
 use crate::error::Error;
 use crate::request::Target;

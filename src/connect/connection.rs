@@ -25,6 +25,7 @@ const KEPT: usize = 256;
 
 /// An open connection.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Connection<S> {
     /// The stream to speak through.
     pub stream: S,
@@ -98,8 +99,10 @@ impl LateAlert {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Dialling, or the TLS handshake, failed. [`crate::refusal::refusal`] tells whether the server refused the identity, [`crate::resolver::failure`] whether the identity's key could not be used; `sent` is what the server
-    /// was answered, if it asked.
+    /// Dialling, or the TLS handshake, failed. [`crate::refusal::refusal`] tells whether the server refused the identity (choose
+    /// another: [`Selector::select_another`]), [`crate::resolver::failure`] whether the identity's key could not be used,
+    /// [`crate::resolver::invalid_certificate`] whether the server cannot be verified. `sent` is what the server was answered,
+    /// if it asked.
     #[error("{source}")]
     Handshake {
         /// What went wrong.
@@ -111,7 +114,7 @@ pub enum ConnectError {
         /// The version of TLS, where an identity was sent.
         version: Option<ProtocolVersion>,
     },
-    /// The selection failed; nothing was sent.
+    /// The selection failed, and nothing was sent; each of its variants says what to do.
     #[error(transparent)]
     Selection(#[from] Error),
 }

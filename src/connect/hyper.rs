@@ -1,5 +1,11 @@
 //! hyper-util: a client, and the connector below it for tonic and whatever else takes one.
 //!
+//! hyper-util's pool cannot be asked whether a connection may still be used. So a [`Client`] has a pool per destination, and
+//! begins a new one when a connection of it would be opened with another answer now. What goes on over the old one ends
+//! undisturbed.
+//!
+//! # Example
+//!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use cardcase::{connect::hyper::Client, selector::Selector};
@@ -11,10 +17,6 @@
 //! let response = client.request(request).await?;
 //! # Ok(()) }
 //! ```
-//!
-//! hyper-util's pool cannot be asked whether a connection may still be used. So a [`Client`] has a pool per destination, and
-//! begins a new one when a connection of it would be opened with another answer now. What goes on over the old one ends
-//! undisturbed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,8 +35,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, ProtocolVersion};
 use tower_service::Service;
 
+use super::LateAlert;
 use super::connection::record_refusal;
-use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector, LateAlert};
+use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector};
 use crate::error::Error;
 use crate::request::Destination;
 use crate::selector::{Selection, Selector, Standing};
@@ -106,6 +109,7 @@ impl<H> Connector<H> {
     }
 
     /// Speaks TLS for `http` too: for clients that take `https` for their own affair.
+    #[must_use]
     pub fn always_tls(self) -> Self {
         Self { always_tls: true, ..self }
     }
@@ -115,7 +119,7 @@ impl<H> Connector<H> {
     /// connector. Reads the store, on tokio's blocking threads.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub async fn stands(&self) -> Result<bool, Error> {
         let (selector, opened) = (self.tls.selector().clone(), self.opened.alive());
         if opened.is_empty() {
@@ -137,6 +141,7 @@ impl<H> Connector<H> {
     }
 
     /// The same connector, for a pool that has no connections yet.
+    #[must_use]
     pub fn renewed(&self) -> Self
     where
         H: Clone,
@@ -285,11 +290,12 @@ pub struct Client<B, H = HttpConnector> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request failed. [`refusal`](crate::refusal::refusal) tells whether the server refused the identity.
+    /// The request failed. [`refusal`](crate::refusal::refusal) tells whether the server refused the identity: then remember
+    /// another for it. [`failure`](crate::resolver::failure) finds an error of this library, which says what to do.
     #[error(transparent)]
     Request(#[from] legacy::Error),
     /// The server ended the connection by an alert, after the handshake. [`refusal`](crate::refusal::refusal) tells whether
-    /// it refused the identity.
+    /// it refused the identity: then remember another for it.
     #[error("{alert}")]
     Alert {
         /// The alert.
@@ -298,7 +304,7 @@ pub enum RequestError {
         /// What became of the request.
         request: legacy::Error,
     },
-    /// The store cannot be read.
+    /// The store cannot be read; each of its variants says what to do.
     #[error(transparent)]
     Store(#[from] Error),
 }

@@ -13,6 +13,8 @@
 //! [`crate::resolver::invalid_certificate`] a server that cannot be verified, and [`crate::resolver::failure`] an error of
 //! this library, such as [`Error::NobodyToAsk`].
 //!
+//! # Example
+//!
 //! ```no_run
 //! use std::io::{Read, Write};
 //! use std::net::TcpStream;
@@ -153,9 +155,12 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// Why there is no connection.
+/// Why there is no connection. [`Self::failure`] is an error of this library; [`refusal`](crate::refusal::refusal) of
+/// `source` tells whether the server refused what it was sent, [`invalid_certificate`](crate::resolver::invalid_certificate)
+/// whether it cannot be verified.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
+#[non_exhaustive]
 pub struct ConnectError {
     /// What went wrong.
     pub source: io::Error,
@@ -209,7 +214,7 @@ impl<S: Read + Write> Stream<S> {
     /// Tells the server that nothing more is written.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of [writing](crate::store#errors).
     pub fn shut_down(&mut self) -> io::Result<()> {
         self.io(Session::shut_down)
     }

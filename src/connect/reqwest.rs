@@ -1,5 +1,13 @@
 //! reqwest: a client for every destination, and redirects between them.
 //!
+//! A client of reqwest has one TLS configuration, so there is one client per destination, and a new one for every other
+//! answer. reqwest gives nobody the stream under its TLS session; so unlike over the other connectors, in TLS 1.2 a server
+//! that asks while nothing is decided gets an empty Certificate before the first connection ends. An identity that demands TLS
+//! 1.3 needs a configuration without TLS 1.2 here. There are no proxies: reqwest would show a proxy that is spoken to by TLS
+//! the identity of the destination. Whoever needs more takes [`connect::hyper`](super::hyper).
+//!
+//! # Example
+//!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use cardcase::{connect::reqwest::Client, selector::Selector};
@@ -8,12 +16,6 @@
 //! let response = client.get("https://intranet.example.com/").await?;
 //! # Ok(()) }
 //! ```
-//!
-//! A client of reqwest has one TLS configuration, so there is one client per destination, and a new one for every other
-//! answer. reqwest gives nobody the stream under its TLS session; so unlike over the other connectors, in TLS 1.2 a server
-//! that asks while nothing is decided gets an empty Certificate before the first connection ends. An identity that demands TLS
-//! 1.3 needs a configuration without TLS 1.2 here. There are no proxies: reqwest would show a proxy that is spoken to by TLS
-//! the identity of the destination. Whoever needs more takes [`connect::hyper`](super::hyper).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -56,19 +58,20 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request failed. [`refusal`] tells whether the server refused the identity.
+    /// The request failed. [`refusal`] tells whether the server refused the identity: then remember another for it.
     #[error(transparent)]
     Request(#[from] ::reqwest::Error),
-    /// The selection failed; nothing was sent.
+    /// The selection failed, and nothing was sent; each of its variants says what to do.
     #[error(transparent)]
     Selection(#[from] ConnectError),
     /// The answer to the server's certificate request is decided by now, but the request, whose body is a stream, is spent.
+    /// Make it anew.
     #[error("what to send to {destination} is decided now; send the request again")]
     SendAgain {
         /// Where the certificate was asked for.
         destination: Destination,
     },
-    /// Redirects have no end.
+    /// Redirects have no end. The servers are at fault.
     #[error("more than {REDIRECTS} redirects")]
     TooManyRedirects,
 }
@@ -98,6 +101,7 @@ impl Client {
     }
 
     /// With a configuration that allows no TLS below 1.3, for identities that demand that. Without one they are not used.
+    #[must_use]
     pub fn with_tls13(self, base: ClientConfig) -> Self {
         Self { tls13: Some(base), ..self }
     }

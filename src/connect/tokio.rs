@@ -1,4 +1,21 @@
 //! TLS streams over tokio: for hyper, and for whatever takes an `AsyncRead + AsyncWrite`.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use cardcase::{connect::tokio::Connector, request::Destination, selector::Selector};
+//! use tokio::{io::AsyncWriteExt, net::TcpStream};
+//!
+//! # async fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = Connector::new(selector, config);
+//! let destination: Destination = "intranet.example.com".parse()?;
+//! let dial = || TcpStream::connect("intranet.example.com:443");
+//! let mut connection = connector.connect(&destination, dial).await?;
+//! connection.stream.write_all(b"GET / HTTP/1.0\r\nhost: intranet.example.com\r\n\r\n").await?;
+//! # Ok(()) }
+//! ```
 
 use std::io;
 use std::pin::Pin;
@@ -12,8 +29,8 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connection::{ATTEMPTS, Kept, Resolvers, closed};
-pub use super::connection::{ConnectError, LateAlert, Patient, Watched};
+pub use super::connection::ConnectError;
+use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::question::{Part, Questions};
 use super::server_name;
 use crate::error::Error;
@@ -49,6 +66,7 @@ impl Connector {
 
     /// Gives a server this long for a TLS handshake; otherwise it may take forever. The time a person takes to choose does
     /// not count. The runtime must have its timer enabled.
+    #[must_use]
     pub fn with_handshake_timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }

@@ -1,5 +1,11 @@
 //! ureq 3: a connector for its agents.
 //!
+//! The interface for connectors stands in ureq's module `unversioned`, so a new minor version of ureq may need a new version
+//! of this library. ureq's pool asks of a connection whether it is open before every request: one that would be opened with
+//! another answer now is not.
+//!
+//! # Example
+//!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use cardcase::{connect::ureq::Connector, selector::Selector};
@@ -8,10 +14,6 @@
 //! let response = agent.get("https://intranet.example.com/").call()?;
 //! # Ok(()) }
 //! ```
-//!
-//! The interface for connectors stands in ureq's module `unversioned`, so a new minor version of ureq may need a new version
-//! of this library. ureq's pool asks of a connection whether it is open before every request: one that would be opened with
-//! another answer now is not.
 
 use std::fmt;
 use std::io::{Read, Write};

@@ -8,19 +8,19 @@ use crate::pkcs12;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The input is something else altogether.
+    /// The input is something else altogether. Name another file.
     #[error("neither PKCS#12, nor PEM, nor a DER certificate or key{}", found.map(|it| format!(": it looks like {it}")).unwrap_or_default())]
     NotPem {
         /// What it looks like, with its article, where that is easily known.
         found: Option<&'static str>,
     },
-    /// There are neither certificates nor keys in it.
+    /// There are neither certificates nor keys in it. Name the file with the certificate and the key.
     #[error("there is no certificate and no private key in it, but {found}")]
     OfNoUse {
         /// What there is, with its article.
         found: &'static str,
     },
-    /// A PEM block does not end.
+    /// A PEM block does not end. Get a whole copy of the file.
     #[error("the file is cut short: the {label} that begins in line {line} has no end; get a whole copy of it")]
     Unended {
         /// What its first line calls it.
@@ -28,7 +28,7 @@ pub enum Error {
         /// The line it begins in, counted from 1.
         line: usize,
     },
-    /// What a PEM block holds does not make sense.
+    /// What a PEM block holds does not make sense. Get another copy of the file.
     #[error("the {label} that begins in line {line} is damaged: {what}")]
     Block {
         /// What its first line calls it.
@@ -38,13 +38,13 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
-    /// More follows after the end of the DER.
+    /// More follows after the end of the DER. Get another copy of the file.
     #[error("the file is damaged: {count} bytes follow its end")]
     Trailing {
         /// How many bytes.
         count: usize,
     },
-    /// A format or a cipher that is not read here.
+    /// A format or a cipher that is not read here. `advice` says what to do.
     #[error("unsupported {what}: {name}; {advice}")]
     Unsupported {
         /// What kind of thing it is.
@@ -54,10 +54,10 @@ pub enum Error {
         /// What to do about it, with a command where there is one.
         advice: &'static str,
     },
-    /// The keys of the file have different passwords.
+    /// The keys of the file have different passwords. Import the others from files of their own.
     #[error("the password opens some of the private keys only; import the others from files of their own")]
     SeveralPasswords,
-    /// What can be wrong with encrypted keys and with sizes is the same in PKCS#12 files.
+    /// What can be wrong with encrypted keys and with sizes is the same in PKCS#12 files. Its variants say what to do.
     #[error(transparent)]
     Common(#[from] pkcs12::Error),
 }

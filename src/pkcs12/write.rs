@@ -47,6 +47,7 @@ const NULL: &[u8] = &[5, 0];
 /// Which algorithms protect the file. Certificates, key and MAC have the same number of rounds each: whoever guesses
 /// passwords would try them where it is cheapest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Protection {
     /// AES-256-CBC, PBKDF2 with HMAC-SHA-256, MAC with HMAC-SHA-256. 150,000 rounds: .NET refuses files with
     /// uncommonly many in all (KB5025823), and OpenSSL has only 2048. docs/pkcs12.md has the reasons.
@@ -68,6 +69,7 @@ impl Protection {
 
 /// What goes into a file.
 #[derive(Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "the caller makes it of what a file needs, all of it")]
 pub struct Entry<'a> {
     /// DER of PrivateKeyInfo or OneAsymmetricKey (RFC 5958), not encrypted.
     pub pkcs8: &'a [u8],

@@ -19,6 +19,7 @@ const MOST: usize = 10_000;
 
 /// What a file of rules says.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Policy {
     /// Its rules, in their order.
     pub rules: Vec<Rule>,
@@ -30,6 +31,7 @@ pub struct Policy {
 
 /// An entry that is no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Skipped {
     /// The how-manieth it is, from 1.
     pub index: usize,
@@ -61,7 +63,7 @@ impl Policy {
     ///
     /// # Errors
     /// Those of [`Self::parse`].
-    pub fn parse_managed(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse_managed(bytes: &[u8]) -> Result<Self, Error> {
         Self::read(bytes, |policies| match policies.keys().find(|name| name.eq_ignore_ascii_case(RULES)) {
             Some(misspelled) => Err(format!("{misspelled:?} is written {RULES}")),
             None => Ok(()),

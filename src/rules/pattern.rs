@@ -52,7 +52,7 @@ pub(super) enum Match {
 /// How exactly a pattern says where it holds; more is more. Chrome's order: by host, then by port, then by scheme. The path,
 /// which Chrome does not know, comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Specificity {
+pub(crate) struct Specificity {
     exact_host: bool,
     labels: usize,
     port: bool,
@@ -90,7 +90,7 @@ impl Pattern {
     }
 
     /// How exactly it says where it holds.
-    pub fn specificity(&self) -> Specificity {
+    pub(crate) fn specificity(&self) -> Specificity {
         let labels = |host: &str| host.split('.').count();
         let (exact_host, labels) = match &self.host {
             Host::Any => (false, 0),

@@ -51,6 +51,7 @@ impl fmt::Display for Source {
 
 /// The outcome of a selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selection {
     /// What goes out.
     pub answer: Answer,
@@ -82,6 +83,7 @@ impl Selection {
 
 /// What would become of a request.
 #[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "either it is known, or somebody is asked")]
 pub enum Foreseen {
     /// It would be answered so, without asking.
     Answered(Selection),
@@ -113,6 +115,7 @@ impl Foreseen {
 
 /// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is sent by it until a resolver has it"]
 pub struct Prepared {
     pub(crate) target: Target,
     pub(crate) selection: Option<Selection>,

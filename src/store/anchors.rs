@@ -36,7 +36,7 @@ impl Store {
     /// key is used, if the selector knows of them. Asks nobody.
     ///
     /// # Errors
-    /// [`Error::NotAuthentic`], and those of reading.
+    /// [`Error::NotAuthentic`], and those of [reading](crate::store#errors).
     pub fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
         let ((anchors, vault), _) = self.reading(|db, aside| {
             let moment = db.unchecked_transaction()?;

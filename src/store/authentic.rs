@@ -20,6 +20,7 @@ use crate::vault::{Authenticated, Message, Vault};
 
 /// What the owner accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Accepted {
     /// The settings.
     pub settings: Settings,
@@ -231,7 +232,7 @@ impl Store {
     /// Changes the terms, all or nothing, if they are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of writing.
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
     pub(crate) fn change_terms<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         self.transact_open(|db, vault| change_terms(db, vault, change))
     }
@@ -240,7 +241,7 @@ impl Store {
     /// are not stay so.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of writing.
+    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
     pub(crate) fn restrict_terms<T>(
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -21,7 +21,7 @@ impl Store {
     /// the enrollment.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of writing.
+    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
     pub fn enroll(&self, new: &NewEnrollment, now: Timestamp) -> Result<Enrollment, Error> {
         let damaged = |detail| Error::KeyNotMade { detail };
         let enrollment = Enrollment::from_request(new.request.clone(), now).map_err(damaged)?;
@@ -39,7 +39,7 @@ impl Store {
     /// Every enrollment, the oldest first. One whose row is damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of [reading](crate::store#errors).
     pub fn enrollments(&self) -> Result<Vec<Enrollment>, Error> {
         let read = self.reading(|db, aside| {
             let mut query = db.prepare_cached(&format!("{ENROLLMENT} ORDER BY id"))?;
@@ -51,10 +51,10 @@ impl Store {
     /// The enrollment a person means, by a prefix of the SHA-256 of its request, which may be damaged; enough to remove it.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of reading.
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of [reading](crate::store#errors).
     pub fn find_enrollment(&self, id: &str) -> Result<Stored, Error> {
         let unknown = || Error::UnknownIdentity { id: id.to_owned() };
-        let prefix: FingerprintPrefix = id.parse().map_err(|()| unknown())?;
+        let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;
         let requests: Vec<Vec<u8>> = self.with(|db| {
             let mut query = db.prepare_cached("SELECT request FROM enrollments")?;
             query.query_map([], |row| row.get(0))?.collect()

@@ -34,7 +34,8 @@ impl Store {
     /// another process has changed the password since.
     ///
     /// # Errors
-    /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, [`Error::Agent`], and those of reading.
+    /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, [`Error::Agent`], and those of
+    /// [reading](crate::store#errors).
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         let vault = self.with(|db| self.current_vault(db))?;
         if vault.is_open_here() {
@@ -79,7 +80,7 @@ impl Store {
     /// open in the file, and in every copy of it.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of writing; [`Error::PasswordChanged`] when another process was first;
+    /// Those of [`Self::unlock`], and of [writing](crate::store#errors); [`Error::PasswordChanged`] when another process was first;
     /// [`Error::SealedKey`] when a private key does not open, and [`Error::NotAuthentic`].
     pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
         self.unlock_fully(unlocker)?;

@@ -6,7 +6,7 @@ use cardcase::name::Name;
 use crate::pki::{Ca, DAY, NOW, ca_params, valid};
 
 fn authorities(certificates: &[&Certificate]) -> Authorities {
-    Authorities::new(certificates.iter().map(|&ca| Authority { certificate: ca.clone(), trusted: false }))
+    Authorities::new(certificates.iter().map(|&ca| Authority::new(ca.clone(), false)))
 }
 
 /// A root and `depth` CAs, each under the one before.
@@ -95,7 +95,7 @@ fn without_a_request_a_trusted_issuer_goes_before_one_valid_longer() {
     let leaf = short.leaf("leaf").certificate;
     let top = |trusted: bool| {
         let both = [(&short, trusted), (&long, false)];
-        let both = both.map(|(ca, trusted)| Authority { certificate: ca.certificate.clone(), trusted });
+        let both = both.map(|(ca, trusted)| Authority::new(ca.certificate.clone(), trusted));
         Authorities::new(both).chain(&leaf, None).authorities[0].certificate.clone()
     };
     assert_eq!(top(true), short.certificate);

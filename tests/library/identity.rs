@@ -13,18 +13,14 @@ type Bag<'a, T> = (&'a T, Option<&'a str>, Option<u8>);
 fn read(certificates: &[Bag<'_, Certificate>], keys: &[Bag<'_, Leaf>]) -> Result<Import, Error> {
     let mut contents = Contents::default();
     for (certificate, name, id) in certificates {
-        contents.certificates.push(CertificateBag {
-            der: certificate.der().to_vec(),
-            friendly_name: name.map(str::to_owned),
-            local_key_id: id.map(|id| vec![id]),
-        });
+        let mut bag = CertificateBag::of_der(certificate.der().to_vec());
+        (bag.friendly_name, bag.local_key_id) = (name.map(str::to_owned), id.map(|id| vec![id]));
+        contents.certificates.push(bag);
     }
     for (leaf, name, id) in keys {
-        contents.keys.push(KeyBag {
-            pkcs8: Zeroizing::new(leaf.pkcs8.clone()),
-            friendly_name: name.map(str::to_owned),
-            local_key_id: id.map(|id| vec![id]),
-        });
+        let mut bag = KeyBag::of_pkcs8(Zeroizing::new(leaf.pkcs8.clone()));
+        (bag.friendly_name, bag.local_key_id) = (name.map(str::to_owned), id.map(|id| vec![id]));
+        contents.keys.push(bag);
     }
     Import::from_contents(contents)
 }
@@ -134,8 +130,8 @@ fn a_file_of_authorities_alone_brings_authorities() {
 #[test]
 fn an_empty_file_and_damaged_certificates_are_told_apart() {
     assert!(matches!(read(&[], &[]), Err(Error::EmptyFile)));
-    let bag = CertificateBag { der: vec![0x30, 0], friendly_name: None, local_key_id: None };
-    let contents = Contents { certificates: vec![bag], ..Contents::default() };
+    let mut contents = Contents::default();
+    contents.certificates.push(CertificateBag::of_der(vec![0x30, 0]));
     assert!(matches!(Import::from_contents(contents), Err(Error::Certificate { .. })));
 }
 

@@ -23,7 +23,7 @@ fn request(authorities: &[Name], schemes: &[Scheme]) -> CertificateRequest {
 }
 
 fn known(certificates: &[&Certificate]) -> Authorities {
-    Authorities::new(certificates.iter().map(|&ca| Authority { certificate: ca.clone(), trusted: false }))
+    Authorities::new(certificates.iter().map(|&ca| Authority::new(ca.clone(), false)))
 }
 
 fn reasons(certificate: &Certificate, authorities: &[Name], schemes: &[Scheme]) -> Vec<Reason> {
@@ -265,7 +265,7 @@ fn below_tls_1_3_a_certificate_is_visible() {
     let visible: &[Warning] = &[Warning::VisibleBelowTls13];
     let cases = [(Some(ProtocolVersion::TLSv1_2), visible), (Some(ProtocolVersion::TLSv1_3), &[]), (None, &[])];
     for (version, warnings) in cases {
-        let request = CertificateRequest { version, ..request(&[], &ECDSA) };
+        let request = request(&[], &ECDSA).with_version(version);
         assert_eq!(Matcher::new(&request, &authorities, NOW).warnings(&leaf), warnings);
     }
 }

@@ -130,11 +130,8 @@ impl Leaf {
     }
 
     pub fn named(&self, friendly_name: Option<&str>) -> NewIdentity {
-        NewIdentity {
-            certificate: self.certificate.clone(),
-            key: PrivateKey::from_pkcs8(Zeroizing::new(self.pkcs8.clone())),
-            friendly_name: friendly_name.map(str::to_owned),
-        }
+        let key = PrivateKey::from_pkcs8(Zeroizing::new(self.pkcs8.clone()));
+        NewIdentity::new(self.certificate.clone(), key, friendly_name.map(str::to_owned)).unwrap()
     }
 }
 
@@ -143,10 +140,7 @@ pub fn import<'a>(
     leaves: impl IntoIterator<Item = &'a Leaf>,
     authorities: impl IntoIterator<Item = &'a Certificate>,
 ) -> Import {
-    Import {
-        identities: leaves.into_iter().map(|leaf| leaf.named(None)).collect(),
-        authorities: authorities.into_iter().cloned().collect(),
-    }
+    Import::new(leaves.into_iter().map(|leaf| leaf.named(None)).collect(), authorities.into_iter().cloned().collect())
 }
 
 /// A directory with a store file and a login session, gone when dropped.

@@ -27,7 +27,8 @@ fn debug_output_shows_no_secret() {
         "it is looked for in the wrong way"
     );
     let bag = KeyBag::of_pkcs8(Zeroizing::new(leaf.pkcs8.clone()));
-    let contents = Contents { keys: vec![bag.clone()], ..Contents::default() };
+    let mut contents = Contents::default();
+    contents.keys.push(bag.clone());
     let entry =
         pkcs12::Entry { pkcs8: &leaf.pkcs8, certificate: leaf.certificate.der(), chain: &[], friendly_name: "alice" };
     let brought = import([&leaf], []);

@@ -198,7 +198,7 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         let chooser = Script::new([reply]);
         let selector = selector(store.clone(), &chooser).with_mode(mode);
         let answer = Answer::Identity(Arc::new(store.find_identity("wrong").unwrap()));
-        let refused = [Refused { answer, refusal: Refusal::Page }];
+        let refused = [Refused::new(answer, Refusal::Page)];
         let again = || selected(selector.select_another(at("a.example"), &request(&[]), &refused).unwrap());
         assert_eq!(again(), (Some(right.fingerprint()), Source::Ask), "{mode}");
         assert_eq!(chooser.asked()[0].refused, refused);
@@ -207,7 +207,7 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         assert_eq!(chooser.asked().len(), 0);
         // Neither of two that were refused comes back unasked
         let answer = Answer::Identity(Arc::new(store.find_identity("right").unwrap()));
-        let both = [refused[0].clone(), Refused { answer, refusal: Refusal::Page }];
+        let both = [refused[0].clone(), Refused::new(answer, Refusal::Page)];
         let error = selector.select_another(at("a.example"), &request(&[]), &both).unwrap_err();
         assert!(matches!(error, Error::Aborted { .. }), "{error}");
         assert_eq!(chooser.asked()[0].refused, both);
@@ -235,14 +235,14 @@ fn what_was_denied_while_the_person_thought_is_not_sent() {
     let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
     assert!(matches!(error, Error::Denied { .. }), "{error}");
     // From now on it is the answer, also after a refusal of none
-    let refused = [Refused { answer: Answer::None, refusal: Refusal::Page }];
+    let refused = [Refused::new(Answer::None, Refusal::Page)];
     let again = selector.select_another(at("a.example"), &request(&[]), &refused).unwrap();
     assert_eq!(selected(again), (None, Source::Rule));
 }
 
 /// A request of TLS 1.2, which shows the certificate to whoever listens.
 fn visible(authorities: &[Name]) -> CertificateRequest {
-    CertificateRequest { version: Some(ProtocolVersion::TLSv1_2), ..request(authorities) }
+    request(authorities).with_version(Some(ProtocolVersion::TLSv1_2))
 }
 
 /// Lets the best candidate out in TLS 1.3 only while the person thinks, once.

@@ -91,7 +91,7 @@ fn names_are_made_unique() {
     let store = home.open();
     for (given, expected) in cases {
         let identities = vec![ca.leaf("Person").named(given)];
-        let imported = store.import(vec![Import { identities, authorities: Vec::new() }], None, NOW).unwrap();
+        let imported = store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
         assert_eq!(imported.imported[0].name(), expected);
     }
     assert_eq!(names(&store).len(), cases.len());
@@ -117,7 +117,7 @@ fn none_is_never_an_identity() {
     let store = home.open();
     for name in ["none", "None", "NONE"] {
         let identities = vec![ca.leaf("a").named(Some(name))];
-        store.import(vec![Import { identities, authorities: Vec::new() }], None, NOW).unwrap();
+        store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
         let refused = store.import(vec![import([&ca.leaf("a")], [])], Some(name), NOW);
         assert!(matches!(refused, Err(Error::Name { .. })));
     }

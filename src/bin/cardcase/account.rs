@@ -37,7 +37,7 @@ impl Account {
                 warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
                 note(&format!("hint: {}", self.explain(destination)));
             }
-            Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None } => {
+            Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None, .. } => {
                 warn(&format!("{destination} asks for a client certificate, and {rule} denies it; none was sent"));
             }
             Selection { answer: Answer::Identity(identity), .. } => self.tell_expiry(identity),

@@ -39,7 +39,7 @@ pub(crate) fn look(
     let ended = handshake(&mut tls, &mut socket);
     let version = tls.protocol_version();
     let seen = |request: Option<CertificateRequest>, unverified| Seen {
-        request: request.map(|request| CertificateRequest { version, ..request }),
+        request: request.map(|request| request.with_version(version)),
         version,
         unverified,
     };

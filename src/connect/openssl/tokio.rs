@@ -1,5 +1,20 @@
 //! The same over tokio, for hyper and whatever takes an `AsyncRead + AsyncWrite`. HTTP/2 does not let a server ask later, so ALPN
 //! should offer HTTP/1.1 alone.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use cardcase::{connect::openssl, request::Destination};
+//! use tokio::{io::AsyncWriteExt, net::TcpStream};
+//!
+//! # async fn example(connector: openssl::Connector) -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = openssl::tokio::Connector::new(connector);
+//! let destination: Destination = "intranet.example.com".parse()?;
+//! let dial = || TcpStream::connect("intranet.example.com:443");
+//! let mut connection = connector.connect(&destination, dial).await?;
+//! connection.stream.write_all(b"GET / HTTP/1.1\r\nhost: intranet.example.com\r\n\r\n").await?;
+//! # Ok(()) }
+//! ```
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
@@ -31,6 +46,7 @@ pub struct Connector {
 
 /// An open connection.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Connection<IO> {
     /// The stream to speak through.
     pub stream: Stream<IO>,
@@ -52,6 +68,7 @@ impl Connector {
 
     /// Gives a server this long for each half of a TLS handshake; otherwise it may take forever. The time a person takes to choose does
     /// not count. The runtime must have its timer enabled.
+    #[must_use]
     pub fn with_handshake_timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::report::Failure;
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
-    let Accepted { settings, rules, trusted, decisions } = app.unlocked_store()?.accept_terms()?;
+    let Accepted { settings, rules, trusted, decisions, .. } = app.unlocked_store()?.accept_terms()?;
     app.note("taken for yours as they are:");
     app.note(&format!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));
     let on = |on: bool| if on { "on" } else { "off" };

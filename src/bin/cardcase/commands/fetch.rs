@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use cardcase::chooser::Refused;
-use cardcase::connect::tokio::{ConnectError, Connection, Connector, LateAlert};
+use cardcase::connect::LateAlert;
+use cardcase::connect::tokio::{ConnectError, Connection, Connector};
 use cardcase::decisions::{Answer, Outcome};
 use cardcase::identity::Identity;
 use cardcase::refusal::{Refusal, alert, alert_name, refusal};
@@ -311,7 +312,7 @@ impl<'a> Client<'a> {
         let refused = {
             let mut all = self.refused.borrow_mut();
             let here = all.entry(asked.target.destination().clone()).or_default();
-            here.push(Refused { answer: asked.selection.answer.clone(), refusal });
+            here.push(Refused::new(asked.selection.answer.clone(), refusal));
             here.clone()
         };
         let before = refused.clone();
@@ -412,7 +413,7 @@ impl<'a> Client<'a> {
                 self.catch_up(&mut talk);
                 Ok(Open { stream, http2: false, forwarded: false, version, talk })
             }
-            Err(by_openssl::ConnectError { source, answered }) => {
+            Err(by_openssl::ConnectError { source, answered, .. }) => {
                 let (sent, request) = answered.map(|answered| (answered.selection, answered.request)).unzip();
                 let version = request.as_ref().and_then(|request| request.version);
                 Err(ConnectError::Handshake { source, sent, request, version })

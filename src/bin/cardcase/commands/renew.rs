@@ -16,7 +16,7 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
 
 /// Says what an identity took over.
 pub(crate) fn tell(app: &App, renewal: &Renewal) {
-    let Renewal { old, new, scopes, restricted } = renewal;
+    let Renewal { old, new, scopes, restricted, .. } = renewal;
     let old = format!("{:?} ({})", old.name(), old.fingerprint().short());
     app.note(&match scopes.as_slice() {
         [] => format!("nothing is remembered for {old}"),
