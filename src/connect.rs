@@ -58,6 +58,8 @@
 //! [`Resolver`]: crate::resolver::Resolver
 //! [`Resolver::standing`]: crate::resolver::Resolver::standing
 
+#[cfg(feature = "tokio")]
+mod asking;
 pub mod blocking;
 mod connection;
 #[cfg(feature = "hyper")]
@@ -70,6 +72,7 @@ mod question;
 pub mod reqwest;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod unlocking;
 #[cfg(feature = "ureq")]
 pub mod ureq;
 

@@ -66,7 +66,7 @@ impl Unlocker for Typist {
     }
 }
 
-fn connector(scene: &Scene, selector: Selector) -> Connector {
+pub(crate) fn connector(scene: &Scene, selector: Selector) -> Connector {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
     builder.set_ca_file(&scene.server_root_file).unwrap();
     builder.set_alpn_protos(b"\x08http/1.1").unwrap();
