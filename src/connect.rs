@@ -9,7 +9,8 @@
 //! | tonic, and whatever takes a connector | `hyper::Connector`, feature `hyper` |
 //! | reqwest | `reqwest::Client`, feature `reqwest` |
 //! | ureq | `ureq::Connector`, feature `ureq` |
-//! | quinn, and any other | the four calls |
+//! | quinn, and any other over rustls | the four calls |
+//! | whoever needs renegotiation | `openssl::Connector`, feature `openssl` |
 //!
 //! # The four calls
 //!
@@ -108,6 +109,6 @@ pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Err
 }
 
 /// The examples of docs/clients.md, compiled.
-#[cfg(all(doctest, feature = "hyper", feature = "reqwest", feature = "ureq"))]
+#[cfg(all(doctest, feature = "hyper", feature = "openssl", feature = "reqwest", feature = "ureq"))]
 #[doc = include_str!("../docs/clients.md")]
 struct Clients;

@@ -40,6 +40,15 @@ pub struct Connection<S> {
     pub version: Option<ProtocolVersion>,
     /// The alert that comes later, if one does. HTTP libraries lose it on the way to their errors.
     pub alert: LateAlert,
+    prepared: Prepared,
+}
+
+impl<S> Connection<S> {
+    /// What it was opened with, for another connection that is made for the same request: where that does not come to its end
+    /// on this one, nobody is asked again, even if it was chosen for once.
+    pub fn again(&self) -> Prepared {
+        self.prepared.clone()
+    }
 }
 
 impl<S> Connection<Watched<S>> {
@@ -67,6 +76,7 @@ impl<S> Connection<Watched<S>> {
             version,
             alert: alert.clone(),
             stream: Watched { stream, write_error: None, alert },
+            prepared: resolver.prepared().clone(),
         }
     }
 }
