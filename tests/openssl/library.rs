@@ -58,10 +58,14 @@ impl Chooser for Script {
     }
 }
 
-struct Typist;
+/// Types the primary password, and counts how often.
+#[derive(Default)]
+struct Typist(AtomicUsize);
 
 impl Unlocker for Typist {
     fn primary_password(&self, _: u32) -> Result<Zeroizing<String>, Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(300));
         Ok(Zeroizing::new(PASSWORD.to_owned()))
     }
 }
@@ -172,9 +176,37 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     let locked = connector(&scene, scene.machine.selector().with_chooser(Script::new(&["alice"])));
     let error = get(&mut connect(&locked, &apache.destination()), "/require/page").unwrap_err();
     assert!(matches!(failure(&error), Some(Error::VaultLocked)), "{error}");
-    let selector = scene.machine.selector().with_chooser(Script::new(&["alice"])).with_unlocker(Arc::new(Typist));
-    let mut stream = connect(&connector(&scene, selector), &apache.destination());
-    assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"));
+    // Of many at once one is asked for the password, on threads and over tokio
+    let typist = Arc::new(Typist::default());
+    let unlocking = || {
+        let selector = scene.machine.selector().with_chooser(Script::new(&["alice"; 6])).with_mode(Mode::Chrome);
+        Arc::new(connector(&scene, selector.with_unlocker(typist.clone())))
+    };
+    let connector = unlocking();
+    std::thread::scope(|threads| {
+        for _ in 0..6 {
+            threads.spawn(|| {
+                let mut stream = connect(&connector, &apache.destination());
+                assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"));
+            });
+        }
+    });
+    assert_eq!(typist.0.load(Ordering::SeqCst), 1);
+    let connector = over_tokio::Connector::new(Arc::into_inner(unlocking()).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let get = async || {
+            let destination: Destination = apache.destination().parse().unwrap();
+            let dial = || tokio::net::TcpStream::connect(("127.0.0.1", destination.port()));
+            let mut connection = connector.connect(&destination, dial).await.unwrap();
+            connection.stream.write_all(request("/require/page").as_bytes()).await.unwrap();
+            let mut response = String::new();
+            connection.stream.read_to_string(&mut response).await.unwrap();
+            assert!(response.ends_with("this is require\n"), "{response}");
+        };
+        tokio::join!(get(), get(), get());
+    });
+    assert_eq!(typist.0.load(Ordering::SeqCst), 2);
 }
 
 /// Where keys are exchanged by RSA, whoever has a server's certificate can ask in its name.
