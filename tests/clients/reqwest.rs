@@ -77,3 +77,8 @@ fn it_forgets_what_was_refused() {
         scenarios::forgets_what_was_refused(reqwest, tls);
     }
 }
+
+#[test]
+fn rules_about_paths_select_nothing() {
+    scenarios::rules_about_paths_select_nothing(reqwest);
+}

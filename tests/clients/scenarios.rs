@@ -99,6 +99,33 @@ pub fn forgets_what_was_refused(make: Make, tls: Tls) {
     assert_eq!(sent, [world.alice, world.bob].map(|who| who.to_string()), "{tls:?}");
 }
 
+/// A pool knows destinations and no paths: what a rule selects for a path goes out for none, and what it denies for none either.
+pub fn rules_about_paths_select_nothing(make: Make) {
+    let world = World::new();
+    let server = world.http(Tls::V1_3, Ask::Optional);
+    let mut client = make(&world);
+    let at = |path: &str| format!("{}{path}", server.destination());
+    let rules = |line: String| drop(world.scene.machine.run(&format!("rules {line}")).expect(0));
+    rules("add https://localhost/admin --subject CN=bob".to_owned());
+    for path in ["/admin", "/other"] {
+        client(&at(path)).unwrap_err();
+        assert_eq!(world.person.asked(), [server.destination()], "{path}");
+    }
+    assert_eq!((server.chains(), server.came()), (vec![], vec![]));
+    world.person.will_pick("alice");
+    for path in ["/admin", "/other", "/admin/more"] {
+        client(&at(path)).unwrap();
+    }
+    assert_eq!(server.came(), vec![Some(world.alice.to_string()); 3]);
+    assert_eq!(world.person.asked(), [server.destination()]);
+    // The connection that is open may be used for the path that is denied
+    rules("add https://localhost/secret --deny --subject CN=alice".to_owned());
+    world.person.will_pick("bob");
+    client(&at("/other")).unwrap();
+    assert_eq!(world.person.asked(), [server.destination()]);
+    assert_eq!(server.came().last(), Some(&Some(world.bob.to_string())));
+}
+
 /// The primary password is asked for when a server that was verified wants a signature, and once.
 pub fn unlocks(make: Make, serve: Serve, tls: Tls) {
     let mut world = World::new();

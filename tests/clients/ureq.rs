@@ -64,3 +64,8 @@ fn it_forgets_what_was_refused() {
         scenarios::forgets_what_was_refused(ureq, tls);
     }
 }
+
+#[test]
+fn rules_about_paths_select_nothing() {
+    scenarios::rules_about_paths_select_nothing(ureq);
+}

@@ -132,7 +132,7 @@ fn three_hundred_at_once_are_one_prompt_and_hold_up_nobody() {
             let target = |at: &str| Target::new(at.parse::<Destination>().unwrap());
             runtime().block_on(async {
                 let tasks: Vec<_> = (0..WAITING)
-                    .map(|each| connect(&connector, target(&server.destination()).with_path(&page(each))))
+                    .map(|each| connect(&connector, target(&server.destination()).with_path(page(each))))
                     .collect();
                 thinking.until_wait(waiting).await;
                 let stall = stall().await;

@@ -11,9 +11,9 @@ use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::connect::openssl::{Connector, SslConnector, SslMethod, Stream, tokio as over_tokio};
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::error::Error;
-use cardcase::request::Destination;
+use cardcase::request::{Destination, Target};
 use cardcase::resolver::failure;
-use cardcase::selector::Selector;
+use cardcase::selector::{Selector, Source};
 use cardcase::vault::Unlocker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
@@ -230,6 +230,50 @@ fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
     let error = connector.connect(destination, tcp).unwrap_err();
     assert!(error.to_string().contains("before it has proven"), "{error}");
     assert_eq!(script.asked(), 0);
+}
+
+/// A rule about one path says nothing of another request on the same connection.
+#[test]
+fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
+    for tls in BOTH_VERSIONS {
+        for (path, first) in [("/open", "/open/page"), ("/require", "/require/page")] {
+            let scene = Scene::new();
+            scene.hire("alice");
+            let apache = Apache::start(&scene, tls);
+            let script = Script::new(&[]);
+            let connector = asking(&scene, &script, Mode::Firefox);
+            scene.machine.run(&format!("rules add https://localhost{path} --subject CN=alice")).expect(0);
+            let (destination, tcp) = dialled(&apache.destination());
+            let mut stream = connector.connect(Target::new(destination.clone()).with_path(first), tcp).unwrap();
+            let mut page = |path: &str| -> std::io::Result<()> {
+                stream.write_all(request(path).replace("close", "keep-alive").as_bytes())?;
+                let mut response = Vec::new();
+                while !response.ends_with(b"this is open\n") && !response.ends_with(b"this is require\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte)?;
+                    response.push(byte[0]);
+                }
+                stream.exchange().finished();
+                Ok(())
+            };
+            page(first).unwrap();
+            if path == "/open" {
+                let error = page("/require/page").unwrap_err();
+                assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
+                assert_eq!(script.asked(), 1, "{tls:?}");
+            } else {
+                let answered = stream.answers().last().unwrap();
+                assert_eq!((answered.selection.source, script.asked()), (Source::Rule, 0), "{tls:?}");
+                // Whoever keeps it asks before what is another path
+                let stands = |path| {
+                    let target = Target::new(destination.clone()).with_path(path);
+                    connector.selector().stands(&answered.standing(), target).unwrap()
+                };
+                assert_eq!(["/require/more", "/open/page"].map(stands), [true, false], "{tls:?}");
+                assert!(!connector.selector().stands(&answered.standing(), &destination).unwrap());
+            }
+        }
+    }
 }
 
 /// After a response Firefox asks, and Chrome takes no notice.

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::identity::{Identity, PrivateKey};
 use crate::matching::{Reason, reasons};
 use crate::request::{CertificateRequest, Target};
-use crate::selector::{Prepared, Selection, Selector, Source};
+use crate::selector::{Prepared, Selection, Selector, Source, Standing};
 
 /// Selections tried for one request, as another may come to be needed while the vault is unlocked.
 const ATTEMPTS: usize = 3;
@@ -61,6 +61,12 @@ impl Answers {
 }
 
 impl Answered {
+    /// For whoever keeps the connection for another request: [`Selector::stands`].
+    pub fn standing(&self) -> Standing {
+        let answered = (self.request.clone(), self.selection.answer.clone());
+        Standing::new(self.prepared.destination().clone(), Some(answered))
+    }
+
     /// The same answer for another connection, where the one it was given on was lost meanwhile.
     pub fn again(&self) -> Prepared {
         self.prepared.clone()
@@ -80,10 +86,11 @@ pub(super) struct Answering {
 
 /// A request that is being answered.
 pub(super) struct Pending {
-    pub(super) answering: Answering,
+    answering: Answering,
+    pub(super) target: Target,
     pub(super) request: CertificateRequest,
     /// Whether it came in the middle of the connection.
-    pub(super) later: bool,
+    later: bool,
 }
 
 /// What answering a request takes next.
@@ -103,16 +110,26 @@ pub(super) enum Outcome {
 }
 
 impl Answering {
+    /// A request that is to be answered. What a connection is kept for goes to a path that nobody named: rules about that of the
+    /// first exchange say nothing of it.
+    pub(super) fn pending(&self, request: CertificateRequest, later: bool) -> Pending {
+        let target = match self.exchange.is_another() {
+            true => self.target.clone().without_path(),
+            false => self.target.clone(),
+        };
+        Pending { answering: self.clone(), target, request, later }
+    }
+
     /// Answers a request. Blocks while somebody chooses, or types a password.
     ///
     /// # Errors
     /// Those of [`Selector::select`], and of the identity that is to be sent. Nothing may be sent then.
     pub(super) fn answer(&self, request: CertificateRequest, later: bool) -> Result<Outcome, Error> {
-        let pending = Pending { answering: self.clone(), request, later };
+        let pending = self.pending(request, later);
         let mut step = pending.begin()?;
         for _ in 0..STEPS {
             step = match step {
-                Step::Select => pending.selected(self.selector.select(&self.target, &pending.request)?)?,
+                Step::Select => pending.selected(self.selector.select(&pending.target, &pending.request)?)?,
                 Step::Unlock(before) => {
                     pending.unlocked(self.unlocking.unlock(&self.selector, &before, Selector::unlock_fully)?)?
                 }
@@ -133,12 +150,12 @@ impl Answering {
 impl Pending {
     /// The first step. Reads the store.
     pub(super) fn begin(&self) -> Result<Step, Error> {
-        let Answering { selector, target, given, exchange, .. } = &self.answering;
+        let Answering { selector, given, exchange, .. } = &self.answering;
         if self.later {
             match exchange.treatment(selector.mode()?) {
                 Treatment::Answer => {}
                 Treatment::Fail => {
-                    return Err(Error::AskedInResponse { destination: target.destination().to_string() });
+                    return Err(Error::AskedInResponse { destination: self.target.destination().to_string() });
                 }
                 Treatment::End => return Ok(Step::Done(Outcome::End)),
             }
@@ -170,7 +187,7 @@ impl Pending {
 
     /// What came of it after all steps.
     pub(super) fn end(&self, step: Step) -> Result<Outcome, Error> {
-        let destination = self.answering.target.destination();
+        let destination = self.target.destination();
         match step {
             Step::Done(outcome) => Ok(outcome),
             _ => Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }),

@@ -201,7 +201,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     }
 
     fn ask(&mut self, request: CertificateRequest) {
-        let pending = Pending { answering: self.answering.clone(), request, later: self.session.is_established() };
+        let pending = self.answering.pending(request, self.session.is_established());
         self.answer = Some(spawn(answer(self.asking.clone(), Arc::new(pending))));
     }
 
@@ -247,7 +247,7 @@ async fn answer(asking: Arc<Asking>, pending: Arc<Pending>) -> io::Result<Outcom
         let on = pending.clone();
         let next = match step {
             Step::Select => {
-                let selected = asking.select(&pending.answering.target, &pending.request).await.map_err(unanswered)?;
+                let selected = asking.select(&pending.target, &pending.request).await.map_err(unanswered)?;
                 asking.blocking(move |_| on.selected(selected)).await
             }
             Step::Unlock(before) => {
