@@ -222,6 +222,9 @@ impl<IO: Read + Write> Read for Watched<TlsStream<IO>> {
             }
             read => read,
         };
+        if matches!(read, Ok(1..)) {
+            self.heard.note();
+        }
         read.inspect_err(|error| self.alert.note(error))
     }
 }

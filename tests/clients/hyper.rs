@@ -105,3 +105,10 @@ fn rules_about_paths_select_nothing() {
         scenarios::rules_about_paths_select_nothing(make);
     }
 }
+
+#[test]
+fn it_writes_the_history() {
+    for make in [http1, http2] {
+        scenarios::writes_the_history(make);
+    }
+}

@@ -82,3 +82,8 @@ fn it_forgets_what_was_refused() {
 fn rules_about_paths_select_nothing() {
     scenarios::rules_about_paths_select_nothing(reqwest);
 }
+
+#[test]
+fn it_writes_the_history() {
+    scenarios::writes_the_history(reqwest);
+}

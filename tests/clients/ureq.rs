@@ -69,3 +69,8 @@ fn it_forgets_what_was_refused() {
 fn rules_about_paths_select_nothing() {
     scenarios::rules_about_paths_select_nothing(ureq);
 }
+
+#[test]
+fn it_writes_the_history() {
+    scenarios::writes_the_history(ureq);
+}
