@@ -9,7 +9,8 @@
 //! | tonic, and whatever takes a connector | `hyper::Connector`, feature `hyper` |
 //! | reqwest | `reqwest::Client`, feature `reqwest` |
 //! | ureq | `ureq::Connector`, feature `ureq` |
-//! | quinn, and any other | the four calls |
+//! | quinn, and any other over rustls | the four calls |
+//! | whoever needs renegotiation | `openssl::Connector`, feature `openssl` |
 //!
 //! # The four calls
 //!
@@ -58,6 +59,8 @@
 //! [`Resolver`]: crate::resolver::Resolver
 //! [`Resolver::standing`]: crate::resolver::Resolver::standing
 
+#[cfg(feature = "tokio")]
+mod asking;
 pub mod blocking;
 mod connection;
 #[cfg(feature = "hyper")]
@@ -70,6 +73,7 @@ mod question;
 pub mod reqwest;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod unlocking;
 #[cfg(feature = "ureq")]
 pub mod ureq;
 
@@ -105,7 +109,7 @@ pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Err
 }
 
 /// The examples of the documents, compiled.
-#[cfg(all(doctest, feature = "hyper", feature = "reqwest", feature = "ureq"))]
+#[cfg(all(doctest, feature = "hyper", feature = "openssl", feature = "reqwest", feature = "ureq"))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/clients.md")]
 struct Documents;

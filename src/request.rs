@@ -226,6 +226,12 @@ impl Target {
         Self { path: Some(path.into()), ..self }
     }
 
+    /// For a path that is not known.
+    #[cfg(feature = "openssl")]
+    pub(crate) fn without_path(self) -> Self {
+        Self { path: None, ..self }
+    }
+
     /// With or without credentials.
     #[must_use]
     pub fn with_credentials(self, credentials: Credentials) -> Self {

@@ -176,6 +176,18 @@ impl Selector {
         self.select_noting(&target.into(), request, || ())
     }
 
+    /// Like [`Self::select`] where nobody has to be asked; `None` where only a person can answer.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn select_unasked(
+        &self,
+        target: &Target,
+        request: &CertificateRequest,
+    ) -> Result<Option<Prepared>, Error> {
+        let look = self.look(target)?;
+        let selection = self.consider(&look, target, request).unasked()?;
+        selection.map(|selection| self.prepared(&look, target, Some(selection), Some(request))).transpose()
+    }
+
     /// Like [`Self::select`]; `asks` is called once it is clear that only a person can answer.
     pub(crate) fn select_noting(
         &self,

@@ -144,6 +144,20 @@ fn a_denied_identity_is_no_candidate_and_the_others_are() {
     assert_eq!(alice["reasons"], json!(["denied_by_rule"]));
 }
 
+/// `fetch` knows the path of each request, and connects for each.
+#[test]
+fn what_a_rule_selects_for_a_path_goes_out_for_no_other() {
+    let office = Office::new();
+    let server = office.scene.server(Kind::Go).ask(Ask::Optional).start();
+    office.add("https://localhost/admin", &["--subject", "CN=bob"]);
+    office.fetch(&server, "/admin/x", 0);
+    office.fetch(&server, "/other", 4);
+    assert_eq!(server.chains().len(), 1);
+    let to = server.url_at("localhost", "/other");
+    office.scene.fetch(&server.redirect_to("localhost", &to), &["-L"]).expect(4);
+    assert_eq!(server.chains().len(), 1, "{}", server.said());
+}
+
 #[test]
 fn the_longest_match_wins_down_to_the_path() {
     let office = Office::new();

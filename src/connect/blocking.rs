@@ -17,13 +17,14 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 pub use super::connection::ConnectError;
 use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
-use super::{grant, server_name};
+use super::server_name;
+use super::unlocking::Unlocking;
 use crate::error::Error;
 use crate::request::Target;
 use crate::resolver::{Wish, wish};
@@ -41,14 +42,13 @@ pub struct Connector {
     selector: Arc<Selector>,
     base: ClientConfig,
     resolvers: Resolvers,
-    /// Of all who need the vault one asks for its password.
-    unlocking: Mutex<()>,
+    unlocking: Unlocking,
 }
 
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
-        Self { selector, base, resolvers: Resolvers::default(), unlocking: Mutex::default() }
+        Self { selector, base, resolvers: Resolvers::default(), unlocking: Unlocking::default() }
     }
 
     /// Who answers.
@@ -120,13 +120,12 @@ impl Connector {
         Err(Error::RequestKeepsChanging { destination, attempts: ATTEMPTS }.into())
     }
 
-    /// Of all who need the vault one asks for its password; whoever chooses does not hold up those who need not.
+    /// Whoever chooses does not hold up those who need not.
     fn grant(&self, before: &Prepared, wish: &Wish) -> Result<Prepared, Error> {
-        let _turn = match wish {
-            Wish::Unlock => Some(self.unlocking.lock().unwrap_or_else(PoisonError::into_inner)),
-            _ => None,
-        };
-        grant(&self.selector, before, wish)
+        match wish {
+            Wish::Select(request) => self.selector.select(before.target(), request),
+            Wish::Unlock => self.unlocking.unlock(&self.selector, before, Selector::unlock),
+        }
     }
 }
 
@@ -225,6 +224,9 @@ impl<IO: Read + Write> Read for Watched<TlsStream<IO>> {
             }
             read => read,
         };
+        if matches!(read, Ok(1..)) {
+            self.heard.note();
+        }
         read.inspect_err(|error| self.alert.note(error))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::{AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
@@ -41,6 +42,16 @@ pub struct Connection<S> {
     pub version: Option<ProtocolVersion>,
     /// The alert that comes later, if one does. HTTP libraries lose it on the way to their errors.
     pub alert: LateAlert,
+    prepared: Prepared,
+    pub(super) heard: Heard,
+}
+
+impl<S> Connection<S> {
+    /// What it was opened with, for another connection that is made for the same request: where that does not come to its end
+    /// on this one, nobody is asked again, even if it was chosen for once.
+    pub fn again(&self) -> Prepared {
+        self.prepared.clone()
+    }
 }
 
 impl<S> Connection<Watched<S>> {
@@ -52,7 +63,7 @@ impl<S> Connection<Watched<S>> {
         trace: &Trace,
     ) -> Self {
         let tls = tls(&stream);
-        let alert = LateAlert::default();
+        let (alert, heard) = (LateAlert::default(), Heard::default());
         // A resumed session stands for the identity that began it, without another request
         let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed) && resolver.was_asked();
         let asked = resumed || trace.was_asked();
@@ -67,7 +78,9 @@ impl<S> Connection<Watched<S>> {
             alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
             version,
             alert: alert.clone(),
-            stream: Watched { stream, write_error: None, alert },
+            stream: Watched { stream, write_error: None, alert, heard: heard.clone() },
+            heard,
+            prepared: resolver.prepared().clone(),
         }
     }
 }
@@ -92,6 +105,26 @@ impl LateAlert {
             // Only the first can have ended the connection
             let _ = self.0.set(alert);
         }
+    }
+}
+
+/// Whether the server went on after the handshake. In TLS 1.3 that is not over before something comes that is no alert.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Arc<AtomicU8>);
+
+impl Heard {
+    const NOTHING: u8 = 0;
+    const DATA: u8 = 1;
+    const RECORDED: u8 = 2;
+
+    pub(super) fn note(&self) {
+        // Each read comes here: the first one changes something
+        let _ = self.0.compare_exchange(Self::NOTHING, Self::DATA, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Whether it went on and nobody has recorded that yet: of all who ask one records it.
+    pub(super) fn take(&self) -> bool {
+        self.0.compare_exchange(Self::DATA, Self::RECORDED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -139,12 +172,33 @@ impl ConnectError {
 }
 
 impl<S> Connection<S> {
+    /// Records that the server accepted what it was sent, once for the connection, when something was read from it: in TLS 1.3 a
+    /// server that refuses says so in place of that. For a server that refuses by a page of HTTP, as nginx does, it is for the
+    /// caller to tell. Writes to the store; that it cannot is passed over.
+    pub fn record_success(&self, selector: &Selector) {
+        if self.heard.take() {
+            record_success(selector, self.standing.destination(), self.selection.as_ref(), self.version);
+        }
+    }
+
     /// Records that the server refused what it was sent, if it did so by a later alert. In chrome mode a remembered answer is
     /// forgotten by that, so that the next request asks. Writes to the store; that it cannot is passed over.
     pub fn record_refusal(&self, selector: &Selector) {
         let to = self.standing.destination();
         record_refusal(selector, to, self.selection.as_ref(), self.alert.refusal(), self.version);
     }
+}
+
+/// Records that a server accepted what it was sent, if it was sent anything.
+pub(super) fn record_success(
+    selector: &Selector,
+    destination: &Destination,
+    sent: Option<&Selection>,
+    version: Option<ProtocolVersion>,
+) {
+    let Some(selection) = sent else { return };
+    // Nor is it a reason to fail what went well
+    let _ = selector.record(destination, selection, Outcome::Accepted, None, version.map(version_name));
 }
 
 /// Records that a server refused what it was sent, if it did and was sent anything.
@@ -211,6 +265,7 @@ pub struct Watched<S> {
     pub(super) stream: S,
     pub(super) write_error: Option<io::ErrorKind>,
     pub(super) alert: LateAlert,
+    pub(super) heard: Heard,
 }
 
 impl<S> Watched<S> {

@@ -28,7 +28,7 @@ use std::task::{Context, Poll};
 
 use ::hyper::body::{Body, Incoming};
 use ::hyper::rt::{Read, ReadBufCursor, Write};
-use ::hyper::{Request, Response, Uri};
+use ::hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -36,7 +36,7 @@ use rustls::{ClientConfig, ProtocolVersion};
 use tower_service::Service;
 
 use super::LateAlert;
-use super::connection::record_refusal;
+use super::connection::{Heard, record_refusal, record_success};
 use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector};
 use crate::error::Error;
 use crate::request::Destination;
@@ -72,6 +72,7 @@ struct One {
     sent: Option<Selection>,
     version: Option<ProtocolVersion>,
     alert: LateAlert,
+    heard: Heard,
 }
 
 impl Opened {
@@ -80,6 +81,11 @@ impl Opened {
         let mut opened = self.locked();
         opened.retain(|one| one.alert.get().is_none());
         opened.clone()
+    }
+
+    /// Those whose servers went on, each once.
+    fn heard(&self) -> Vec<One> {
+        self.locked().iter().filter(|one| one.sent.is_some() && one.heard.take()).cloned().collect()
     }
 
     /// The one that an alert ended last.
@@ -140,6 +146,23 @@ impl<H> Connector<H> {
         ::tokio::task::spawn_blocking(stand).await.unwrap_or(Ok(false))
     }
 
+    /// Records that servers accepted what they were sent, once for each connection that was opened through this connector, or its
+    /// clones, and from which something was read. Writes to the store, on tokio's blocking threads; that it cannot is passed over.
+    pub async fn record_successes(&self) {
+        let heard = self.opened.heard();
+        if heard.is_empty() {
+            return;
+        }
+        let selector = self.tls.selector().clone();
+        let record = move || {
+            for One { standing, sent, version, .. } in heard {
+                record_success(&selector, standing.destination(), sent.as_ref(), version);
+            }
+        };
+        // A runtime that is being shut down writes nothing any more
+        let _ = ::tokio::task::spawn_blocking(record).await;
+    }
+
     /// The same connector, for a pool that has no connections yet.
     #[must_use]
     pub fn renewed(&self) -> Self
@@ -186,8 +209,8 @@ where
                 Ok(connected) => connected,
                 Err(error) => return Err(refused(tls, destination, error).await),
             };
-            let TlsConnection { stream, standing, selection: sent, version, alpn, alert, .. } = connected;
-            opened.locked().push(One { standing, sent, version, alert });
+            let TlsConnection { stream, standing, selection: sent, version, alpn, alert, heard, .. } = connected;
+            opened.locked().push(One { standing, sent, version, alert, heard });
             Ok(Stream::Tls { stream: TokioIo::new(Box::new(stream)), is_h2: alpn.as_deref() == Some(H2) })
         })
     }
@@ -346,7 +369,13 @@ where
     pub async fn request(&self, request: Request<B>) -> Result<Response<Incoming>, RequestError> {
         let (connector, pool) = self.pool(request.uri()).await?;
         let request = match pool.request(request).await {
-            Ok(response) => return Ok(response),
+            Ok(response) => {
+                // nginx refuses by a page with this status
+                if response.status() != StatusCode::BAD_REQUEST {
+                    connector.record_successes().await;
+                }
+                return Ok(response);
+            }
             Err(error) => error,
         };
         let Some((one, alert)) = connector.opened.ended().and_then(|one| one.alert.get().map(|alert| (one, alert)))
@@ -356,7 +385,7 @@ where
         self.forget(&connector);
         let selector = connector.tls.selector().clone();
         let record = move || {
-            let One { standing, sent, version, alert } = one;
+            let One { standing, sent, version, alert, .. } = one;
             record_refusal(&selector, standing.destination(), sent.as_ref(), alert.refusal(), version);
         };
         // A runtime that is being shut down writes nothing any more

@@ -58,6 +58,7 @@ use self::answer::Answering;
 pub use self::answer::{Answered, Answers};
 pub use self::place::Exchange;
 use self::session::{Halt, Session};
+use super::unlocking::Unlocking;
 use crate::error::Error;
 use crate::request::{Destination, Target};
 use crate::selector::{Prepared, Selector};
@@ -67,6 +68,7 @@ pub use ::openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
 pub struct Connector {
     selector: Arc<Selector>,
     connector: SslConnector,
+    unlocking: Arc<Unlocking>,
 }
 
 impl Connector {
@@ -86,7 +88,7 @@ impl Connector {
         // As with rustls: whatever CA is trusted is the end of the way
         base.verify_param_mut().set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
         callback::install(&mut base);
-        Ok(Self { selector, connector: base.build() })
+        Ok(Self { selector, connector: base.build(), unlocking: Arc::default() })
     }
 
     /// Who answers.
@@ -138,7 +140,8 @@ impl Connector {
         let ssl = self.ssl(target.destination())?;
         let exchange = Exchange::default();
         let session = Session::new(ssl, stream, Answers::default(), exchange.clone())?;
-        Ok((session, Answering { selector: self.selector.clone(), target, given, exchange }))
+        let (selector, unlocking) = (self.selector.clone(), self.unlocking.clone());
+        Ok((session, Answering { selector, unlocking, target, given, exchange }))
     }
 
     fn ssl(&self, destination: &Destination) -> Result<Ssl, ErrorStack> {

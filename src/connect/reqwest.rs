@@ -19,6 +19,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ::reqwest::header::{
@@ -29,7 +30,7 @@ use ::reqwest::redirect::Policy;
 use ::reqwest::{Client as One, ClientBuilder, Method, Request, Response, StatusCode, Url};
 use rustls::ClientConfig;
 
-use super::connection::{ATTEMPTS, ConnectError, Kept, record_refusal};
+use super::connection::{ATTEMPTS, ConnectError, Kept, record_refusal, record_success};
 use super::tokio::Connector;
 use crate::error::Error;
 use crate::matching::Reason;
@@ -49,9 +50,18 @@ pub struct Client {
     connector: Connector,
     tls13: Option<ClientConfig>,
     builder: Box<dyn Fn() -> ClientBuilder + Send + Sync>,
-    clients: Mutex<HashMap<Destination, (Arc<Resolver>, One)>>,
+    clients: Mutex<HashMap<Destination, Known>>,
     /// For `http`.
     plain: OnceLock<One>,
+}
+
+/// The client of one destination, and one answer.
+#[derive(Clone)]
+struct Known {
+    resolver: Arc<Resolver>,
+    client: One,
+    /// Whether it is recorded that the answer was accepted.
+    recorded: Arc<AtomicBool>,
 }
 
 /// Why there is no response.
@@ -140,10 +150,13 @@ impl Client {
         let mut prepared = None;
         for _ in 0..ATTEMPTS {
             let kept = self.connector.ready(&target, prepared.take()).await?;
-            let client = self.client(&target, &kept).await?;
+            let known = self.client(&target, &kept).await?;
             let again = request.try_clone();
-            let error = match client.execute(request).await {
-                Ok(response) => return Ok(response),
+            let error = match known.client.execute(request).await {
+                Ok(response) => {
+                    self.note_success(&target, &known, &response).await?;
+                    return Ok(response);
+                }
                 Err(error) => error,
             };
             let Some(wish) = wish(&error) else {
@@ -154,6 +167,22 @@ impl Client {
             request = again.ok_or(RequestError::SendAgain { destination: destination.clone() })?;
         }
         Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
+    }
+
+    /// Once for a client: nobody sees its connections.
+    async fn note_success(&self, to: &Target, by: &Known, response: &Response) -> Result<(), RequestError> {
+        let Known { resolver, recorded, .. } = by;
+        let sent = resolver.prepared().selection().filter(|_| resolver.was_asked()).cloned();
+        // nginx refuses by a page with this status
+        let accepts = sent.is_some() && response.status() != StatusCode::BAD_REQUEST;
+        if !accepts || recorded.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let record = move |selector: &Selector, to: &Target| {
+            record_success(selector, to.destination(), sent.as_ref(), None);
+            Ok(())
+        };
+        Ok(self.connector.blocking(to, record).await?)
     }
 
     async fn note_refusal(&self, to: &Target, by: &Resolver, error: &::reqwest::Error) -> Result<(), RequestError> {
@@ -167,22 +196,26 @@ impl Client {
     }
 
     /// The client of this resolver, as long as its connections stand; else a new one.
-    async fn client(&self, target: &Target, kept: &Kept) -> Result<One, RequestError> {
-        let known =
-            self.locked().get(target.destination()).filter(|(known, _)| Arc::ptr_eq(known, &kept.resolver)).cloned();
-        if let Some((resolver, client)) = known {
-            let standing = resolver.standing();
+    async fn client(&self, target: &Target, kept: &Kept) -> Result<Known, RequestError> {
+        let known = self
+            .locked()
+            .get(target.destination())
+            .filter(|known| Arc::ptr_eq(&known.resolver, &kept.resolver))
+            .cloned();
+        if let Some(known) = known {
+            let standing = known.resolver.standing();
             if self.connector.blocking(target, move |selector, to| selector.stands(&standing, to)).await? {
-                return Ok(client);
+                return Ok(known);
             }
         }
         let client = self.build((self.builder)().tls_backend_preconfigured(self.config(kept)?))?;
+        let known = Known { resolver: kept.resolver.clone(), client, recorded: Arc::default() };
         let mut clients = self.locked();
         if clients.len() >= KEPT {
             clients.clear();
         }
-        clients.insert(target.destination().clone(), (kept.resolver.clone(), client.clone()));
-        Ok(client)
+        clients.insert(target.destination().clone(), known.clone());
+        Ok(known)
     }
 
     /// In TLS 1.2 rustls writes the certificate before it asks for the signature, and here nothing keeps it back.
@@ -207,7 +240,7 @@ impl Client {
         builder.redirect(Policy::none()).no_proxy().build()
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<Destination, (Arc<Resolver>, One)>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<Destination, Known>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,16 +25,15 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::asking::Asking;
 pub use super::connection::ConnectError;
 use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
-use super::question::{Part, Questions};
 use super::server_name;
 use crate::error::Error;
-use crate::request::{CertificateRequest, Target};
+use crate::request::Target;
 use crate::resolver::{Resolver, Wish, wish};
 use crate::selector::{Prepared, Selection, Selector};
 use crate::trace::Traced;
@@ -42,26 +41,18 @@ use crate::trace::Traced;
 /// An open connection over a stream of tokio.
 pub type Connection<IO> = super::connection::Connection<Watched<TlsStream<Traced<Patient<IO>>>>>;
 
-/// Questions for whose answers threads wait at once, in the whole process: some of those that a runtime has for blocking,
-/// which are 512 unless it is told otherwise.
-static SELECTING: Semaphore = Semaphore::const_new(128);
-
 /// Makes TLS connections that answer certificate requests from a store.
 pub struct Connector {
-    selector: Arc<Selector>,
+    asking: Asking,
     base: ClientConfig,
     timeout: Option<Duration>,
     resolvers: Resolvers,
-    questions: Questions,
-    /// Of all who need the vault one asks for its password.
-    unlocking: Arc<AsyncMutex<()>>,
 }
 
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
-        let (questions, unlocking) = (Questions::default(), Arc::default());
-        Self { selector, base, timeout: None, resolvers: Resolvers::default(), questions, unlocking }
+        Self { asking: Asking::new(selector), base, timeout: None, resolvers: Resolvers::default() }
     }
 
     /// Gives a server this long for a TLS handshake; otherwise it may take forever. The time a person takes to choose does
@@ -73,7 +64,7 @@ impl Connector {
 
     /// Who answers.
     pub fn selector(&self) -> &Arc<Selector> {
-        &self.selector
+        self.asking.selector()
     }
 
     /// Connects to a target's destination over what `dial` gives, which is called again when the server's request had to be
@@ -149,7 +140,7 @@ impl Connector {
             Some(prepared) => prepared,
             None => self.blocking(target, |selector, to| selector.prepare(to)).await?,
         };
-        Ok(self.resolvers.kept(ready, &self.base, self.selector.now()))
+        Ok(self.resolvers.kept(ready, &self.base, self.selector().now()))
     }
 
     pub(super) async fn grant(
@@ -159,47 +150,8 @@ impl Connector {
         wish: &Wish,
     ) -> Result<Prepared, ConnectError> {
         match wish {
-            Wish::Select(request) => self.select(target, request).await,
-            Wish::Unlock => {
-                let turn = self.unlocking.clone().lock_owned().await;
-                let before = resolver.prepared().clone();
-                let unlocked = self.blocking(target, move |selector, _| {
-                    let _turn = turn;
-                    selector.unlock().and_then(|()| selector.renew(&before))
-                });
-                unlocked.await
-            }
-        }
-    }
-
-    /// Has the selector answer a request, or takes over what it answers another task that asked the same.
-    async fn select(&self, target: &Target, request: &CertificateRequest) -> Result<Prepared, ConnectError> {
-        loop {
-            let mut waiting = match self.questions.join(target, request) {
-                Part::Waits(waiting) => waiting,
-                Part::Asks(question) => {
-                    let permit =
-                        SELECTING.acquire().await.map_err(|error| ConnectError::unsent(io::Error::other(error)))?;
-                    let request = request.clone();
-                    let answered = self.blocking(target, move |selector, to| {
-                        let _permit = permit;
-                        let answer = selector.select_noting(to, &request, || question.asks());
-                        question.close(&answer);
-                        answer
-                    });
-                    return answered.await;
-                }
-            };
-            if waiting.is_asked().await {
-                self.blocking(target, |selector, to| {
-                    selector.waits(to.destination());
-                    Ok(())
-                })
-                .await?;
-            }
-            if let Some(answer) = waiting.answer().await {
-                return answer.map_err(ConnectError::Selection);
-            }
+            Wish::Select(request) => self.asking.select(target, request).await,
+            Wish::Unlock => self.asking.unlock(resolver.prepared(), Selector::unlock).await,
         }
     }
 
@@ -209,11 +161,8 @@ impl Connector {
         target: &Target,
         work: impl FnOnce(&Selector, &Target) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, ConnectError> {
-        let (selector, target) = (self.selector.clone(), target.clone());
-        match ::tokio::task::spawn_blocking(move || work(&selector, &target)).await {
-            Ok(done) => done.map_err(ConnectError::Selection),
-            Err(error) => Err(ConnectError::unsent(io::Error::other(error))),
-        }
+        let target = target.clone();
+        self.asking.blocking(move |selector| work(selector, &target)).await
     }
 
     async fn in_time<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -225,7 +174,7 @@ impl Connector {
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector").field("selector", &self.selector).finish_non_exhaustive()
+        f.debug_struct("Connector").field("selector", self.selector()).finish_non_exhaustive()
     }
 }
 
@@ -264,7 +213,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        if read.is_ok() && buffer.filled().len() > before {
+            self.heard.note();
+        }
         Poll::Ready(read.inspect_err(|error| self.alert.note(error)))
     }
 }

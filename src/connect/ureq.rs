@@ -101,6 +101,11 @@ fn destination(details: &ConnectionDetails<'_>) -> Result<Destination, ::ureq::E
     destination.map_err(|error| ::ureq::Error::Other(error.into()))
 }
 
+/// Whether a response of HTTP/1 begins here that says 400.
+fn is_bad_request(data: &[u8]) -> bool {
+    data.starts_with(b"HTTP/1.") && data.get(8..12) == Some(b" 400")
+}
+
 /// A connection of an agent.
 pub struct Transport {
     buffers: LazyBuffers,
@@ -138,6 +143,12 @@ impl UreqTransport for Transport {
         self.adapter().set_timeout(timeout);
         let read = self.connection.stream.read(self.buffers.input_append_buf());
         let read = read.inspect_err(|_| self.connection.record_refusal(&self.selector))?;
+        if is_bad_request(self.buffers.input_append_buf().get(..read).unwrap_or_default()) {
+            // So does nginx refuse, by a page: what comes after its first line is no success either
+            self.connection.heard.take();
+        } else {
+            self.connection.record_success(&self.selector);
+        }
         self.buffers.input_appended(read);
         Ok(read > 0)
     }

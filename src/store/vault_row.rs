@@ -54,10 +54,15 @@ impl Store {
     /// data key itself.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`].
+    /// Those of [`Self::unlock`], and [`Error::AgentKeepsKeys`] where an agent runs and nobody can be asked.
     pub fn unlock_fully(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         let vault = self.with(|db| self.current_vault(db))?;
-        self.unlock_here(&vault, unlocker)
+        // Who has unlocked the store already should not be told to do so
+        let is_kept = || self.agent_of(&vault).is_some_and(|agent| agent.is_there().unwrap_or(false));
+        self.unlock_here(&vault, unlocker).map_err(|error| match error {
+            Error::VaultLocked if is_kept() => Error::AgentKeepsKeys,
+            error => error,
+        })
     }
 
     fn unlock_here(&self, vault: &Vault, unlocker: &dyn Unlocker) -> Result<(), Error> {

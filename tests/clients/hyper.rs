@@ -98,3 +98,17 @@ fn it_forgets_what_was_refused() {
         scenarios::forgets_what_was_refused(http1, tls);
     }
 }
+
+#[test]
+fn rules_about_paths_select_nothing() {
+    for make in [http1, http2] {
+        scenarios::rules_about_paths_select_nothing(make);
+    }
+}
+
+#[test]
+fn it_writes_the_history() {
+    for make in [http1, http2] {
+        scenarios::writes_the_history(make);
+    }
+}

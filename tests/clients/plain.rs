@@ -117,3 +117,38 @@ fn they_unlock() {
         }
     }
 }
+
+/// In TLS 1.3 a handshake that is done says nothing of whether the server accepts.
+#[test]
+fn a_success_is_recorded_once_and_not_before_the_server_said_something() {
+    for tls in BOTH_VERSIONS {
+        let world = World::new();
+        let server = world.http(tls, Ask::Optional);
+        world.remember(&server, Some(world.alice));
+        let destination: Destination = server.destination().parse().unwrap();
+        let uses = || world.scene.machine.json("history")["uses"].as_array().unwrap().len();
+
+        let connector = blocking::Connector::new(world.selector.clone(), world.config(&[]));
+        let mut open = connector.connect(&destination, || TcpStream::connect(server.destination())).unwrap();
+        open.record_success(&world.selector);
+        assert_eq!(uses(), 0, "{tls:?}");
+        open.stream.write_all(REQUEST).unwrap();
+        open.stream.read_exact(&mut [0]).unwrap();
+        open.record_success(&world.selector);
+        open.record_success(&world.selector);
+        assert_eq!(uses(), 1, "{tls:?}");
+
+        let connector = asynchronous::Connector::new(world.selector.clone(), world.config(&[]));
+        let recorded = Ticking::new().run(async {
+            let dial = || tokio::net::TcpStream::connect(server.destination());
+            let mut open = connector.connect(&destination, dial).await?;
+            open.stream.write_all(REQUEST).await?;
+            open.record_success(&world.selector);
+            let before = uses();
+            open.stream.read_u8().await?;
+            open.record_success(&world.selector);
+            Ok([before, uses()])
+        });
+        assert_eq!(recorded.unwrap(), [1, 2], "{tls:?}");
+    }
+}

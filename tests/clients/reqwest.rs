@@ -78,3 +78,13 @@ fn it_forgets_what_was_refused() {
         scenarios::forgets_what_was_refused(reqwest, tls);
     }
 }
+
+#[test]
+fn rules_about_paths_select_nothing() {
+    scenarios::rules_about_paths_select_nothing(reqwest);
+}
+
+#[test]
+fn it_writes_the_history() {
+    scenarios::writes_the_history(reqwest);
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cardcase::connect::refusal;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::server::{Ask, Tls};
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
 use crate::world::{BoxError, Client, Peer, World};
 
 /// Starts a server.
@@ -97,6 +97,73 @@ pub fn forgets_what_was_refused(make: Make, tls: Tls) {
     }
     let sent: Vec<_> = server.chains().into_iter().map(|chain| chain[0].clone()).collect();
     assert_eq!(sent, [world.alice, world.bob].map(|who| who.to_string()), "{tls:?}");
+}
+
+/// What was accepted stands in the history, once for a connection; what was refused as refused alone, also by a page.
+pub fn writes_the_history(make: Make) {
+    for tls in BOTH_VERSIONS {
+        let world = World::new();
+        let mut client = make(&world);
+        let server = world.http(tls, Ask::Optional);
+        world.person.will_pick("alice");
+        for _ in 0..3 {
+            client(&server.destination()).unwrap();
+        }
+        world.remember(&server, None);
+        client(&server.destination()).unwrap();
+        let silent = world.http(tls, Ask::Never);
+        client(&silent.destination()).unwrap();
+        // A connection on which a person was asked ended with that
+        let came = server.handshakes().into_iter().filter(|handshake| handshake.complete).rev();
+        let came: Vec<_> = came.map(|handshake| (handshake.chain.first().cloned(), "accepted".to_owned())).collect();
+        assert!(came.len() < 4 && came[0].0.is_none() && came[1].0 == Some(world.alice.to_string()), "{came:?}");
+        assert_eq!(outcomes(&world), came, "{tls:?}");
+
+        let world = World::new();
+        let mut client = make(&world);
+        let refusing = world.refusing(tls);
+        world.person.will_pick("alice");
+        client(&refusing.destination()).unwrap_err();
+        let by_page = world.scene.server(Kind::Nginx).tls(tls).ask(Ask::Require).start();
+        world.remember_at(&by_page.destination(), None);
+        client(&by_page.destination()).ok();
+        let refused = outcomes(&world).into_iter().map(|(_, outcome)| outcome);
+        assert_eq!(refused.collect::<Vec<_>>(), ["refused"], "{tls:?}");
+    }
+}
+
+/// Who was sent and what came of it, the last first.
+fn outcomes(world: &World) -> Vec<(Option<String>, String)> {
+    let uses = world.scene.machine.json("history")["uses"].clone();
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    uses.as_array().unwrap().iter().map(|used| (text(&used["identity"]), text(&used["outcome"]).unwrap())).collect()
+}
+
+/// A pool knows destinations and no paths: what a rule selects for a path goes out for none, and what it denies for none either.
+pub fn rules_about_paths_select_nothing(make: Make) {
+    let world = World::new();
+    let server = world.http(Tls::V1_3, Ask::Optional);
+    let mut client = make(&world);
+    let at = |path: &str| format!("{}{path}", server.destination());
+    let rules = |line: String| drop(world.scene.machine.run(&format!("rules {line}")).expect(0));
+    rules("add https://localhost/admin --subject CN=bob".to_owned());
+    for path in ["/admin", "/other"] {
+        client(&at(path)).unwrap_err();
+        assert_eq!(world.person.asked(), [server.destination()], "{path}");
+    }
+    assert_eq!((server.chains(), server.came()), (vec![], vec![]));
+    world.person.will_pick("alice");
+    for path in ["/admin", "/other", "/admin/more"] {
+        client(&at(path)).unwrap();
+    }
+    assert_eq!(server.came(), vec![Some(world.alice.to_string()); 3]);
+    assert_eq!(world.person.asked(), [server.destination()]);
+    // The connection that is open may be used for the path that is denied
+    rules("add https://localhost/secret --deny --subject CN=alice".to_owned());
+    world.person.will_pick("bob");
+    client(&at("/other")).unwrap();
+    assert_eq!(world.person.asked(), [server.destination()]);
+    assert_eq!(server.came().last(), Some(&Some(world.bob.to_string())));
 }
 
 /// The primary password is asked for when a server that was verified wants a signature, and once.

@@ -64,3 +64,13 @@ fn it_forgets_what_was_refused() {
         scenarios::forgets_what_was_refused(ureq, tls);
     }
 }
+
+#[test]
+fn rules_about_paths_select_nothing() {
+    scenarios::rules_about_paths_select_nothing(ureq);
+}
+
+#[test]
+fn it_writes_the_history() {
+    scenarios::writes_the_history(ureq);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::MODES;
 use crate::support::apache::Apache;
@@ -10,7 +10,7 @@ use crate::support::ca::Validity;
 use crate::support::question::{Question, answer, assert_ends};
 use crate::support::scene::Scene;
 use crate::support::screen::{ONCE, PERMANENT, SEND_NONE, choose};
-use crate::support::server::{BOTH_VERSIONS, Tls};
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
 use crate::{OPENSSL, in_terminal};
 
 /// Without a flag: what rustls cannot do is found out, and done by OpenSSL.
@@ -145,6 +145,62 @@ fn once_is_asked_again_by_a_renegotiation() {
     let sent = question.scene.machine.json("history")["uses"].clone();
     let sent: Vec<_> = sent.as_array().unwrap().iter().map(|used| !used["identity"].is_null()).collect();
     assert_eq!(sent, [true, false]);
+}
+
+/// A request goes on over another library, or another connection, with what was said for once; a renegotiation asks anew.
+#[test]
+fn once_is_not_asked_again_because_the_library_changes() {
+    let question = Question::new();
+    let apache = Apache::start_with(&question.scene, Tls::V1_2, "SSLVerifyClient optional\n");
+    let mut terminal = in_terminal(&question, &apache.url("/require/page"), &[]);
+    terminal.wait_for(SEND_NONE);
+    answer(&mut terminal, "firefox", "alice", ONCE);
+    terminal.wait_for("by OpenSSL");
+    // The next question is that of the renegotiation: another answer than in the first handshake is what counts
+    terminal.wait_for(SEND_NONE);
+    answer(&mut terminal, "firefox", "bob", ONCE);
+    assert_ends(&mut terminal, 0);
+    assert_eq!(names(&apache, 1, "/require/page"), ["bob"]);
+    assert_eq!(sent(&question), ["bob", "alice", "alice"].map(Some));
+    question.assert_nothing_stored();
+    // Another request is another question
+    let mut terminal = in_terminal(&question, &apache.url("/open/page"), &[]);
+    terminal.wait_for(SEND_NONE);
+    choose(&mut terminal, SEND_NONE);
+    choose(&mut terminal, ONCE);
+    assert_ends(&mut terminal, 0);
+}
+
+/// Through a proxy every connection to the server is one more to the proxy, whose question is answered then.
+#[test]
+fn once_at_a_proxy_is_not_asked_again_for_the_same_request() {
+    let question = Question::new();
+    for tls in BOTH_VERSIONS {
+        let proxy = question.scene.server(Kind::Python).tls(tls).ask(Ask::Optional).start();
+        let apache = Apache::start(&question.scene, tls);
+        let through = ["--proxy", &proxy.url_at("127.0.0.1", "")];
+        let mut terminal = in_terminal(&question, &apache.url("/require/page"), &through);
+        terminal.wait_for(SEND_NONE);
+        assert!(terminal.text().contains("127.0.0.1"), "{tls:?}:\n{}", terminal.text());
+        answer(&mut terminal, "firefox", "alice", ONCE);
+        terminal.wait_for("by OpenSSL");
+        terminal.wait_for(SEND_NONE);
+        answer(&mut terminal, "firefox", "bob", ONCE);
+        assert_ends(&mut terminal, 0);
+        let leaves: Vec<_> = proxy.chains().into_iter().map(|chain| chain[0].clone()).collect();
+        assert_eq!(leaves, [question.alice.fingerprint(), question.alice.fingerprint()], "{tls:?}");
+        assert_eq!(names(&apache, 1, "/require/page"), ["bob"], "{tls:?}");
+    }
+}
+
+/// The names of what was sent, the last first.
+fn sent(question: &Question) -> Vec<Option<&'static str>> {
+    let known = [("alice", &question.alice), ("bob", &question.bob)];
+    let uses = question.scene.machine.json("history")["uses"].clone();
+    let name = |used: &Value| {
+        known.iter().find(|(_, who)| used["identity"] == json!(who.fingerprint())).map(|(name, _)| *name)
+    };
+    uses.as_array().unwrap().iter().map(name).collect()
 }
 
 #[test]

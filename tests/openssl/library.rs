@@ -11,9 +11,9 @@ use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::connect::openssl::{Connector, SslConnector, SslMethod, Stream, tokio as over_tokio};
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::error::Error;
-use cardcase::request::Destination;
+use cardcase::request::{Destination, Target};
 use cardcase::resolver::failure;
-use cardcase::selector::Selector;
+use cardcase::selector::{Selector, Source};
 use cardcase::vault::Unlocker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
@@ -58,15 +58,19 @@ impl Chooser for Script {
     }
 }
 
-struct Typist;
+/// Types the primary password, and counts how often.
+#[derive(Default)]
+struct Typist(AtomicUsize);
 
 impl Unlocker for Typist {
     fn primary_password(&self, _: u32) -> Result<Zeroizing<String>, Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(300));
         Ok(Zeroizing::new(PASSWORD.to_owned()))
     }
 }
 
-fn connector(scene: &Scene, selector: Selector) -> Connector {
+pub(crate) fn connector(scene: &Scene, selector: Selector) -> Connector {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
     builder.set_ca_file(&scene.server_root_file).unwrap();
     builder.set_alpn_protos(b"\x08http/1.1").unwrap();
@@ -172,9 +176,37 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     let locked = connector(&scene, scene.machine.selector().with_chooser(Script::new(&["alice"])));
     let error = get(&mut connect(&locked, &apache.destination()), "/require/page").unwrap_err();
     assert!(matches!(failure(&error), Some(Error::VaultLocked)), "{error}");
-    let selector = scene.machine.selector().with_chooser(Script::new(&["alice"])).with_unlocker(Arc::new(Typist));
-    let mut stream = connect(&connector(&scene, selector), &apache.destination());
-    assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"));
+    // Of many at once one is asked for the password, on threads and over tokio
+    let typist = Arc::new(Typist::default());
+    let unlocking = || {
+        let selector = scene.machine.selector().with_chooser(Script::new(&["alice"; 6])).with_mode(Mode::Chrome);
+        Arc::new(connector(&scene, selector.with_unlocker(typist.clone())))
+    };
+    let connector = unlocking();
+    std::thread::scope(|threads| {
+        for _ in 0..6 {
+            threads.spawn(|| {
+                let mut stream = connect(&connector, &apache.destination());
+                assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"));
+            });
+        }
+    });
+    assert_eq!(typist.0.load(Ordering::SeqCst), 1);
+    let connector = over_tokio::Connector::new(Arc::into_inner(unlocking()).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let get = async || {
+            let destination: Destination = apache.destination().parse().unwrap();
+            let dial = || tokio::net::TcpStream::connect(("127.0.0.1", destination.port()));
+            let mut connection = connector.connect(&destination, dial).await.unwrap();
+            connection.stream.write_all(request("/require/page").as_bytes()).await.unwrap();
+            let mut response = String::new();
+            connection.stream.read_to_string(&mut response).await.unwrap();
+            assert!(response.ends_with("this is require\n"), "{response}");
+        };
+        tokio::join!(get(), get(), get());
+    });
+    assert_eq!(typist.0.load(Ordering::SeqCst), 2);
 }
 
 /// Where keys are exchanged by RSA, whoever has a server's certificate can ask in its name.
@@ -198,6 +230,50 @@ fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
     let error = connector.connect(destination, tcp).unwrap_err();
     assert!(error.to_string().contains("before it has proven"), "{error}");
     assert_eq!(script.asked(), 0);
+}
+
+/// A rule about one path says nothing of another request on the same connection.
+#[test]
+fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
+    for tls in BOTH_VERSIONS {
+        for (path, first) in [("/open", "/open/page"), ("/require", "/require/page")] {
+            let scene = Scene::new();
+            scene.hire("alice");
+            let apache = Apache::start(&scene, tls);
+            let script = Script::new(&[]);
+            let connector = asking(&scene, &script, Mode::Firefox);
+            scene.machine.run(&format!("rules add https://localhost{path} --subject CN=alice")).expect(0);
+            let (destination, tcp) = dialled(&apache.destination());
+            let mut stream = connector.connect(Target::new(destination.clone()).with_path(first), tcp).unwrap();
+            let mut page = |path: &str| -> std::io::Result<()> {
+                stream.write_all(request(path).replace("close", "keep-alive").as_bytes())?;
+                let mut response = Vec::new();
+                while !response.ends_with(b"this is open\n") && !response.ends_with(b"this is require\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte)?;
+                    response.push(byte[0]);
+                }
+                stream.exchange().finished();
+                Ok(())
+            };
+            page(first).unwrap();
+            if path == "/open" {
+                let error = page("/require/page").unwrap_err();
+                assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
+                assert_eq!(script.asked(), 1, "{tls:?}");
+            } else {
+                let answered = stream.answers().last().unwrap();
+                assert_eq!((answered.selection.source, script.asked()), (Source::Rule, 0), "{tls:?}");
+                // Whoever keeps it asks before what is another path
+                let stands = |path| {
+                    let target = Target::new(destination.clone()).with_path(path);
+                    connector.selector().stands(&answered.standing(), target).unwrap()
+                };
+                assert_eq!(["/require/more", "/open/page"].map(stands), [true, false], "{tls:?}");
+                assert!(!connector.selector().stands(&answered.standing(), &destination).unwrap());
+            }
+        }
+    }
 }
 
 /// After a response Firefox asks, and Chrome takes no notice.

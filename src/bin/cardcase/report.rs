@@ -103,9 +103,11 @@ fn code(error: &Error) -> Code {
         | Error::Name { .. }
         | Error::Rule { .. }
         | Error::Subject { .. } => Code::Usage,
-        Error::NobodyToAsk { .. } | Error::ChooserFailed { .. } | Error::VaultLocked | Error::CannotAsk { .. } => {
-            Code::NobodyToAsk
-        }
+        Error::NobodyToAsk { .. }
+        | Error::ChooserFailed { .. }
+        | Error::VaultLocked
+        | Error::AgentKeepsKeys
+        | Error::CannotAsk { .. } => Code::NobodyToAsk,
         Error::Aborted { .. } | Error::Declined => Code::Interrupted,
         _ => Code::Failed,
     }
@@ -134,6 +136,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::VaultLocked | Error::CannotAsk { .. } => {
             "unlock it beforehand (cardcase unlock), or give the password in a file: --primary-password-file FILE"
         }
+        Error::AgentKeepsKeys => "run it in a terminal, or give the password in a file: --primary-password-file FILE",
         Error::Agent { .. } => "cardcase lock, then: cardcase unlock",
         Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
             "import the identity again from its file, after: cardcase remove ID"

@@ -14,15 +14,19 @@ use super::callback::{Material, Reply};
 use super::place::{Exchange, Treatment};
 use crate::authority::Requested;
 use crate::certificate::Certificate;
+use crate::connect::unlocking::Unlocking;
 use crate::decisions::Answer;
 use crate::error::Error;
 use crate::identity::{Identity, PrivateKey};
 use crate::matching::{Reason, reasons};
 use crate::request::{CertificateRequest, Target};
-use crate::selector::{Prepared, Selection, Selector, Source};
+use crate::selector::{Prepared, Selection, Selector, Source, Standing};
 
 /// Selections tried for one request, as another may come to be needed while the vault is unlocked.
 const ATTEMPTS: usize = 3;
+
+/// What is done for one request at most: every selection, and unlocking after it.
+pub(super) const STEPS: usize = 2 * ATTEMPTS;
 
 /// A request of the server, and what it was answered.
 #[derive(Clone, Debug)]
@@ -57,6 +61,12 @@ impl Answers {
 }
 
 impl Answered {
+    /// For whoever keeps the connection for another request: [`Selector::stands`].
+    pub fn standing(&self) -> Standing {
+        let answered = (self.request.clone(), self.selection.answer.clone());
+        Standing::new(self.prepared.destination().clone(), Some(answered))
+    }
+
     /// The same answer for another connection, where the one it was given on was lost meanwhile.
     pub fn again(&self) -> Prepared {
         self.prepared.clone()
@@ -67,10 +77,29 @@ impl Answered {
 #[derive(Clone)]
 pub(super) struct Answering {
     pub(super) selector: Arc<Selector>,
+    pub(super) unlocking: Arc<Unlocking>,
     pub(super) target: Target,
     /// What answers the first request, or where it was given for once, all of them.
     pub(super) given: Option<Prepared>,
     pub(super) exchange: Exchange,
+}
+
+/// A request that is being answered.
+pub(super) struct Pending {
+    answering: Answering,
+    pub(super) target: Target,
+    pub(super) request: CertificateRequest,
+    /// Whether it came in the middle of the connection.
+    later: bool,
+}
+
+/// What answering a request takes next.
+pub(super) enum Step {
+    /// The selector has to answer, which may take a person.
+    Select,
+    /// The key of what was selected has to be had in the clear.
+    Unlock(Box<Prepared>),
+    Done(Outcome),
 }
 
 /// What a connection goes on with.
@@ -81,47 +110,33 @@ pub(super) enum Outcome {
 }
 
 impl Answering {
+    /// A request that is to be answered. What a connection is kept for goes to a path that nobody named: rules about that of the
+    /// first exchange say nothing of it.
+    pub(super) fn pending(&self, request: CertificateRequest, later: bool) -> Pending {
+        let target = match self.exchange.is_another() {
+            true => self.target.clone().without_path(),
+            false => self.target.clone(),
+        };
+        Pending { answering: self.clone(), target, request, later }
+    }
+
     /// Answers a request. Blocks while somebody chooses, or types a password.
     ///
     /// # Errors
     /// Those of [`Selector::select`], and of the identity that is to be sent. Nothing may be sent then.
     pub(super) fn answer(&self, request: CertificateRequest, later: bool) -> Result<Outcome, Error> {
-        if later {
-            match self.exchange.treatment(self.selector.mode()?) {
-                Treatment::Answer => {}
-                Treatment::Fail => {
-                    return Err(Error::AskedInResponse { destination: self.target.destination().to_string() });
+        let pending = self.pending(request, later);
+        let mut step = pending.begin()?;
+        for _ in 0..STEPS {
+            step = match step {
+                Step::Select => pending.selected(self.selector.select(&pending.target, &pending.request)?)?,
+                Step::Unlock(before) => {
+                    pending.unlocked(self.unlocking.unlock(&self.selector, &before, Selector::unlock_fully)?)?
                 }
-                Treatment::End => return Ok(Outcome::End),
-            }
-        }
-        let (prepared, selection) = self.selected(&request)?;
-        let reply = match &selection.answer {
-            Answer::Identity(identity) => Reply::Identity(material(&prepared, &selection, identity, &request)?),
-            Answer::None => Reply::Nothing,
-        };
-        Ok(Outcome::Answer(Box::new(Answered { selection, request, later, prepared }), reply))
-    }
-
-    /// What is selected, with its key unlocked.
-    fn selected(&self, request: &CertificateRequest) -> Result<(Prepared, Selection), Error> {
-        let mut prepared = self.given.clone();
-        for _ in 0..ATTEMPTS {
-            let now = match prepared.take().filter(|given| is_for(given, request)) {
-                Some(given) => given,
-                None => self.selector.select(&self.target, request)?,
+                Step::Done(outcome) => return Ok(outcome),
             };
-            if now.key.as_ref().is_none_or(|key| key.is_open_here()) {
-                if let Some(selection) = now.selection().cloned() {
-                    return Ok((now, selection));
-                }
-                continue;
-            }
-            // OpenSSL signs by itself: an agent does not do
-            self.selector.unlock_fully()?;
-            prepared = Some(self.selector.renew(&now)?);
         }
-        Err(Error::RequestKeepsChanging { destination: self.target.destination().to_string(), attempts: ATTEMPTS })
+        pending.end(step)
     }
 
     /// What is still given once a request was answered: what a person gave by name holds for all.
@@ -129,6 +144,54 @@ impl Answering {
         self.given = self.given.take().filter(|given| {
             given.selection().is_some_and(|selection| matches!(selection.source, Source::Given | Source::Omitted))
         });
+    }
+}
+
+impl Pending {
+    /// The first step. Reads the store.
+    pub(super) fn begin(&self) -> Result<Step, Error> {
+        let Answering { selector, given, exchange, .. } = &self.answering;
+        if self.later {
+            match exchange.treatment(selector.mode()?) {
+                Treatment::Answer => {}
+                Treatment::Fail => {
+                    return Err(Error::AskedInResponse { destination: self.target.destination().to_string() });
+                }
+                Treatment::End => return Ok(Step::Done(Outcome::End)),
+            }
+        }
+        given.clone().map_or(Ok(Step::Select), |given| self.unlocked(given))
+    }
+
+    /// The step after the vault was unlocked: what was selected before may not do any more.
+    pub(super) fn unlocked(&self, renewed: Prepared) -> Result<Step, Error> {
+        match is_for(&renewed, &self.request) {
+            true => self.selected(renewed),
+            false => Ok(Step::Select),
+        }
+    }
+
+    /// The step after a selection. OpenSSL signs by itself, so the key is opened; that an agent has it does not do.
+    pub(super) fn selected(&self, prepared: Prepared) -> Result<Step, Error> {
+        let Some(selection) = prepared.selection().cloned() else { return Ok(Step::Select) };
+        if prepared.key.as_ref().is_some_and(|key| !key.is_open_here()) {
+            return Ok(Step::Unlock(Box::new(prepared)));
+        }
+        let reply = match &selection.answer {
+            Answer::Identity(identity) => Reply::Identity(material(&prepared, &selection, identity, &self.request)?),
+            Answer::None => Reply::Nothing,
+        };
+        let (request, later) = (self.request.clone(), self.later);
+        Ok(Step::Done(Outcome::Answer(Box::new(Answered { selection, request, later, prepared }), reply)))
+    }
+
+    /// What came of it after all steps.
+    pub(super) fn end(&self, step: Step) -> Result<Outcome, Error> {
+        let destination = self.target.destination();
+        match step {
+            Step::Done(outcome) => Ok(outcome),
+            _ => Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }),
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Exchange(Arc<Mutex<Progress>>);
 #[derive(Debug, Default)]
 struct Progress {
     place: Place,
+    /// Whether another exchange on the same connection went before.
+    is_another: bool,
     /// The line being read, as far as it matters.
     line: Vec<u8>,
     /// Whether the headers being read are those of an interim response (RFC 9110 section 15.2).
@@ -54,9 +56,14 @@ impl Exchange {
     pub(super) fn written(&self) {
         self.with(|progress| {
             if progress.place == Place::After {
-                *progress = Progress::default();
+                *progress = Progress { is_another: true, ..Progress::default() };
             }
         });
+    }
+
+    /// Whether it is not the one that the connection was opened for.
+    pub(super) fn is_another(&self) -> bool {
+        self.with(|progress| progress.is_another)
     }
 
     pub(super) fn read(&self, bytes: &[u8]) {
@@ -145,7 +152,9 @@ mod tests {
         exchange.finished();
         assert_eq!(exchange.treatment(Mode::Chrome), Treatment::End);
         assert_eq!(exchange.treatment(Mode::Firefox), Treatment::Answer);
+        assert!(!exchange.is_another());
         exchange.written();
+        assert!(exchange.is_another());
         assert_eq!(exchange.treatment(Mode::Chrome), Treatment::Answer);
     }
 }

@@ -19,19 +19,21 @@
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, spawn};
 
-use super::answer::{Answering, Outcome, io_error};
+use super::answer::{Answering, Outcome, Pending, STEPS, Step, io_error};
 use super::session::{Halt, Session};
 use super::{Answers, ConnectError, Exchange, is_gone};
-use crate::error::Error;
+use crate::connect::asking::Asking;
+use crate::connect::connection as by_rustls;
 use crate::request::{CertificateRequest, Target};
-use crate::selector::{Prepared, Source};
+use crate::selector::{Prepared, Selector, Source};
 
 /// Connections made for one call: the first, and one more where the server did not wait for a person.
 const ATTEMPTS: usize = 2;
@@ -41,6 +43,7 @@ const ATTEMPTS: usize = 2;
 #[derive(Debug)]
 pub struct Connector {
     connector: super::Connector,
+    asking: Arc<Asking>,
     timeout: Option<Duration>,
 }
 
@@ -63,7 +66,8 @@ pub struct Connection<IO> {
 impl Connector {
     /// Over tokio by this connector.
     pub fn new(connector: super::Connector) -> Self {
-        Self { connector, timeout: None }
+        let asking = Arc::new(Asking::new(connector.selector.clone()));
+        Self { connector, asking, timeout: None }
     }
 
     /// Gives a server this long for each half of a TLS handshake; otherwise it may take forever. The time a person takes to choose does
@@ -117,7 +121,8 @@ impl Connector {
             let bridge = Bridge { stream: io, waker: None, unflushed: false };
             let (session, answering) =
                 self.connector.session(target.clone(), given.take(), bridge).map_err(ConnectError::unsent)?;
-            let mut stream = Stream { session, answering, answer: None, waiting: Vec::new() };
+            let asking = self.asking.clone();
+            let mut stream = Stream { session, answering, asking, answer: None, waiting: Vec::new() };
             let Err(source) = stream.shake_hands(self.timeout).await else { return Ok(Connection::new(stream)) };
             let answered = stream.session.answers().last();
             // Servers do not wait for people as long as people think
@@ -153,8 +158,9 @@ fn is_lost(error: &io::Error) -> bool {
 pub struct Stream<IO> {
     session: Session<Bridge<IO>>,
     answering: Answering,
-    /// What is being answered, on another thread.
-    answer: Option<JoinHandle<Result<Outcome, Error>>>,
+    asking: Arc<Asking>,
+    /// What is being answered, by a task of its own: others wait for it too, however seldom this stream is polled.
+    answer: Option<JoinHandle<io::Result<Outcome>>>,
     /// Who waits for that.
     waiting: Vec<Waker>,
 }
@@ -212,8 +218,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     }
 
     fn ask(&mut self, request: CertificateRequest) {
-        let (answering, later) = (self.answering.clone(), self.session.is_established());
-        self.answer = Some(spawn_blocking(move || answering.answer(request, later)));
+        let pending = self.answering.pending(request, self.session.is_established());
+        self.answer = Some(spawn(answer(self.asking.clone(), Arc::new(pending))));
     }
 
     /// Waits for an answer that is being given, if one is.
@@ -227,7 +233,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         };
         self.answer = None;
         self.waiting.drain(..).for_each(Waker::wake);
-        Poll::Ready(match answered.map_err(io::Error::other).and_then(|answered| answered.map_err(io_error)) {
+        Poll::Ready(match answered.map_err(io::Error::other).flatten() {
             Ok(outcome) => {
                 self.session.go_on(outcome);
                 self.answering.answered();
@@ -238,6 +244,44 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
                 Err(error)
             }
         })
+    }
+}
+
+/// Nobody wants the answer any more. If a person is being asked for it, what they say is still taken.
+impl<IO> Drop for Stream<IO> {
+    fn drop(&mut self) {
+        if let Some(answer) = &self.answer {
+            answer.abort();
+        }
+    }
+}
+
+/// Answers a request without blocking, together with whoever else has the same question.
+async fn answer(asking: Arc<Asking>, pending: Arc<Pending>) -> io::Result<Outcome> {
+    let on = pending.clone();
+    let mut step = asking.blocking(move |_| on.begin()).await.map_err(unanswered)?;
+    for _ in 0..STEPS {
+        let on = pending.clone();
+        let next = match step {
+            Step::Select => {
+                let selected = asking.select(&pending.target, &pending.request).await.map_err(unanswered)?;
+                asking.blocking(move |_| on.selected(selected)).await
+            }
+            Step::Unlock(before) => {
+                let unlocked = asking.unlock(&before, Selector::unlock_fully).await.map_err(unanswered)?;
+                asking.blocking(move |_| on.unlocked(unlocked)).await
+            }
+            Step::Done(outcome) => return Ok(outcome),
+        };
+        step = next.map_err(unanswered)?;
+    }
+    pending.end(step).map_err(io_error)
+}
+
+fn unanswered(error: by_rustls::ConnectError) -> io::Error {
+    match error {
+        by_rustls::ConnectError::Selection(error) => io_error(error),
+        by_rustls::ConnectError::Handshake { source, .. } => source,
     }
 }
 

@@ -97,7 +97,8 @@ struct Client<'a> {
     credentials: Credentials,
     /// What was refused in this run, by whom.
     refused: RefCell<HashMap<Destination, Vec<Refused>>>,
-    /// What was chosen instead of what was refused, until the next connection there takes it.
+    /// What a person chose for the request going on. Where it takes another connection they are not asked again, unless the
+    /// server itself asks once more on one of them.
     chosen: RefCell<HashMap<Destination, Prepared>>,
     account: Account,
 }
@@ -201,6 +202,8 @@ impl<'a> Client<'a> {
     /// One request and its response. After a refusal a person may choose another identity at once; then once more.
     async fn exchange(&self, url: &Url, message: &Message) -> Result<Arrived, Failure> {
         let mut lost = false;
+        // What was chosen for once was for the request before
+        self.chosen.borrow_mut().clear();
         loop {
             match self.attempt(url, message).await {
                 Err(Unanswered::Failed(failure)) => return Err(failure),
@@ -363,7 +366,7 @@ impl<'a> Client<'a> {
             })
         };
         let target = Target::new(destination.clone()).with_path(url.path()).with_credentials(self.credentials);
-        let prepared = match (self.chosen.borrow_mut().remove(&destination), &self.given) {
+        let prepared = match (self.chosen.borrow().get(&destination).cloned(), &self.given) {
             (Some(chosen), _) => Some(chosen),
             (None, Some((given_for, identity))) if *given_for == destination => {
                 Some(self.connector.selector().given(&target, identity.clone())?)
@@ -451,7 +454,7 @@ impl<'a> Client<'a> {
         }
         let dial = || dial::tcp(&proxy.destination, None);
         let target = Target::new(proxy.destination.clone()).with_credentials(self.credentials);
-        let chosen = self.chosen.borrow_mut().remove(&proxy.destination);
+        let chosen = self.chosen.borrow().get(&proxy.destination).cloned();
         let connected = match chosen {
             Some(chosen) => self.to_proxies.connect_prepared(chosen, dial).await,
             None => self.to_proxies.connect(&target, dial).await,
@@ -472,6 +475,9 @@ impl<'a> Client<'a> {
         target: Target,
         connection: Connection<IO>,
     ) -> (BoxStream, Option<Asked>) {
+        if connection.selection.as_ref().is_some_and(|selection| selection.source == Source::Ask) {
+            self.chosen.borrow_mut().insert(target.destination().clone(), connection.again());
+        }
         let Connection { stream, selection, request, version, alert, .. } = connection;
         let asked = selection.map(|selection| Asked { target, selection, request, version, alert });
         if let Some(asked) = &asked {
@@ -539,7 +545,8 @@ impl<'a> Client<'a> {
         let last = later.answers.all().pop();
         match last.filter(|answered| answered.selection.source == Source::Ask) {
             Some(chosen) => {
-                self.chosen.borrow_mut().insert(later.target.destination().clone(), chosen.again()).is_none()
+                self.chosen.borrow_mut().insert(later.target.destination().clone(), chosen.again());
+                true
             }
             None => false,
         }
