@@ -96,6 +96,7 @@ pub struct Setup<'a> {
     schemes: Option<String>,
     more: Vec<String>,
     listen: IpAddr,
+    backend: Option<SocketAddr>,
 }
 
 impl<'a> Setup<'a> {
@@ -121,6 +122,7 @@ impl<'a> Setup<'a> {
             schemes: None,
             more: Vec::new(),
             listen: Ipv4Addr::LOCALHOST.into(),
+            backend: None,
         }
     }
 
@@ -171,6 +173,12 @@ impl<'a> Setup<'a> {
 
     pub fn listen(mut self, address: IpAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// Passes requests on by plain HTTP, and the client's certificate as Azure App Service does. nginx only.
+    pub fn in_front_of(mut self, backend: SocketAddr) -> Self {
+        self.backend = Some(backend);
         self
     }
 
