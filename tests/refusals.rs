@@ -179,7 +179,7 @@ fn a_remembered_identity_or_none_is_refused_by_every_server() {
     }
 }
 
-/// The JDK's server says nothing, it hangs up; in TLS 1.2 within the handshake.
+/// The JDK's server says nothing, it hangs up; in TLS 1.2 within the handshake. It is not tried once more.
 #[test]
 fn a_server_that_hangs_up_instead_is_a_failure() {
     let scene = Scene::new();
@@ -189,7 +189,6 @@ fn a_server_that_hangs_up_instead_is_a_failure() {
         for identity in [Some(&guest), None] {
             let outcome = fetch_as(&scene, &server.url(), identity);
             assert_eq!(outcome.code(), Some(1), "{tls:?} {}: {}", identity.is_some(), outcome.stderr);
-            eprintln!("{tls:?} {}: {}", identity.is_some(), outcome.stderr);
         }
         assert_eq!(server.chains(), [guest.sent_chain()], "{tls:?}");
     }

@@ -22,7 +22,7 @@ fn serve(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
     Box::new(world.http(tls, ask))
 }
 
-pub fn blocking(world: &World) -> Client {
+fn blocking(world: &World) -> Client {
     let connector = blocking::Connector::new(world.selector.clone(), world.config(&[]));
     Box::new(move |to| {
         let destination: Destination = to.parse()?;
@@ -53,7 +53,7 @@ fn by_hand(world: &World) -> Client {
     })
 }
 
-pub fn asynchronous(world: &World) -> Client {
+fn asynchronous(world: &World) -> Client {
     ticking(world, Ticking::new())
 }
 
