@@ -13,7 +13,7 @@ const PACKAGE: &str = "default-jdk-headless";
 const PASSWORD: &str = "changeit";
 
 /// Little to compile, nothing to collect: what counts is how soon it listens.
-const SHORT_LIVED: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"];
+const SHORT_LIVED: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     let mut command = Command::new("java");
