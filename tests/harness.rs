@@ -14,8 +14,6 @@ use support::scene::Scene;
 use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
 use support::terminal::{Terminal, key};
 
-const ALL: [Kind; 4] = [Kind::OpenSsl, Kind::Nginx, Kind::Go, Kind::Python];
-
 fn curl(scene: &Scene, url: &str, identity: Option<&Issued>) -> String {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "20", "--cacert"]);
@@ -34,7 +32,7 @@ fn curl(scene: &Scene, url: &str, identity: Option<&Issued>) -> String {
 fn servers_write_down_what_curl_sends() {
     let scene = Scene::new();
     let alice = scene.employee("alice").issue();
-    for kind in ALL {
+    for kind in Kind::ALL {
         for tls in BOTH_VERSIONS {
             let server = scene.server(kind).tls(tls).start();
             let said = curl(&scene, &server.url(), Some(&alice));
@@ -52,7 +50,7 @@ fn servers_write_down_what_curl_sends() {
 #[test]
 fn servers_write_down_that_nothing_came() {
     let scene = Scene::new();
-    for kind in ALL {
+    for kind in Kind::ALL {
         for tls in BOTH_VERSIONS {
             for (ask, complete) in [(Ask::Require, false), (Ask::Optional, true)] {
                 let server = scene.server(kind).tls(tls).ask(ask).start();

@@ -8,16 +8,18 @@ need_rust() {
     fi
 }
 
-# Whether a program is there, or a library of the system's, which is named by the header that begins with its directory.
+# Whether a program is there; or a library of the system's, which is named by the header that begins with its directory; or
+# a module of Python's, which is named by its file.
 is_there() {
     case $1 in
         *.h) echo "#include <$1>" | cc -E - > /dev/null 2>&1 ;;
+        *.py) python3 -c "import ${1%.py}" > /dev/null 2>&1 ;;
         *) command -v "$1" > /dev/null ;;
     esac
 }
 
-# Installs the Debian packages of the programs and libraries that are missing; each argument is program:package or
-# header:package.
+# Installs the Debian packages of the programs and libraries that are missing; each argument is program:package,
+# header:package or module.py:package.
 need_packages() {
     local missing=() pair sudo=()
     for pair in "$@"; do

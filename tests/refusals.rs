@@ -179,6 +179,21 @@ fn a_remembered_identity_or_none_is_refused_by_every_server() {
     }
 }
 
+/// The JDK's server says nothing, it hangs up; in TLS 1.2 within the handshake. It is not tried once more.
+#[test]
+fn a_server_that_hangs_up_instead_is_a_failure() {
+    let scene = Scene::new();
+    let guest = scene.bring(scene.guests.client("guest").issue());
+    for tls in BOTH_VERSIONS {
+        let server = scene.server(Kind::Java).tls(tls).without_hints().start();
+        for identity in [Some(&guest), None] {
+            let outcome = fetch_as(&scene, &server.url(), identity);
+            assert_eq!(outcome.code(), Some(1), "{tls:?} {}: {}", identity.is_some(), outcome.stderr);
+        }
+        assert_eq!(server.chains(), [guest.sent_chain()], "{tls:?}");
+    }
+}
+
 /// Nothing fits, and the server does not go on without: that is exit 3.
 #[test]
 fn where_nothing_fits_a_refusal_is_exit_3() {

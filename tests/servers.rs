@@ -8,8 +8,6 @@ use support::ca::{Issued, Key, P12};
 use support::scene::Scene;
 use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
 
-const ALL: [Kind; 4] = [Kind::OpenSsl, Kind::Nginx, Kind::Go, Kind::Python];
-
 /// The chains of these identities, as far as a server of this kind sees them.
 fn seen_by(kind: Kind, identities: &[&Issued]) -> Vec<Vec<String>> {
     let whole = |identity: &&Issued| {
@@ -32,7 +30,7 @@ fn every_server_sees_the_decided_identity_with_its_chain() {
     let alice = scene.hire("alice");
     scene.hire("bob");
     scene.remember("localhost", &alice.fingerprint());
-    for kind in ALL {
+    for kind in Kind::ALL {
         for tls in BOTH_VERSIONS {
             for ask in [Ask::Require, Ask::Optional] {
                 let case = format!("{kind:?} {tls:?} {ask:?}");
@@ -101,7 +99,7 @@ fn none_sends_nothing() {
     let scene = Scene::new();
     scene.hire("alice");
     scene.remember("localhost", "none");
-    for kind in ALL {
+    for kind in Kind::ALL {
         for tls in BOTH_VERSIONS {
             let server = scene.server(kind).tls(tls).ask(Ask::Optional).start();
             scene.fetch(&server.url(), &[]).expect(0);
@@ -117,7 +115,7 @@ fn a_server_that_does_not_ask_gets_nothing() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
-    for kind in ALL {
+    for kind in Kind::ALL {
         for tls in BOTH_VERSIONS {
             let server = scene.server(kind).tls(tls).ask(Ask::Never).start();
             scene.fetch(&server.url(), &[]).expect(0);

@@ -48,7 +48,7 @@ fn every_server_sees_the_decided_identity() {
     let alice = scene.hire("alice");
     scene.hire("bob");
     scene.remember("localhost", &alice.fingerprint());
-    for kind in [Kind::OpenSsl, Kind::Nginx, Kind::Go, Kind::Python] {
+    for kind in Kind::ALL {
         for tls in BOTH_VERSIONS {
             let server = scene.server(kind).tls(tls).start();
             let tunnel = Tunnel::start(&scene, &server.destination(), &[]);

@@ -24,11 +24,11 @@ fn client(world: &World, alpn: &[&str], ticking: Ticking) -> Client {
     })
 }
 
-fn http1(world: &World) -> Client {
+pub fn http1(world: &World) -> Client {
     client(world, &["http/1.1"], Ticking::new())
 }
 
-fn http2(world: &World) -> Client {
+pub fn http2(world: &World) -> Client {
     client(world, &["h2"], Ticking::new())
 }
 

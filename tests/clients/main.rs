@@ -7,11 +7,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod forwarded;
 mod hyper;
 mod inside;
+mod java;
 mod plain;
 mod quinn;
 mod reqwest;
+mod restconf;
 mod scenarios;
 mod tonic;
 mod tungstenite;

@@ -6,7 +6,7 @@ use crate::scenarios::{self, Ticking};
 use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
 use crate::world::{BoxError, Client, Peer, World};
 
-fn reqwest(world: &World) -> Client {
+pub fn reqwest(world: &World) -> Client {
     ticking(world, Ticking::new())
 }
 

@@ -24,9 +24,29 @@ const STALL: Duration = Duration::from_millis(20);
 /// a server that does not ask.
 pub fn answers_as_decided(make: Make, serve: Serve, tls: Tls) {
     let world = World::new();
-    let mut client = make(&world);
     let [one, two] = [(); 2].map(|()| serve(&world, tls, Ask::Optional));
     let silent = serve(&world, tls, Ask::Never);
+    each_gets_what_was_decided(&world, make(&world), [&*one, &*two], &*silent, tls);
+}
+
+/// The same for many clients, one after the other, of servers that take their time to start.
+pub fn all_answer_as_decided(make: &[Make], serve: Serve, tls: Tls) {
+    let world = World::new();
+    let [one, two] = [(); 2].map(|()| serve(&world, tls, Ask::Optional));
+    let silent = serve(&world, tls, Ask::Never);
+    for make in make {
+        each_gets_what_was_decided(&world, make(&world), [&*one, &*two], &*silent, tls);
+        world.forget(&*two);
+    }
+}
+
+fn each_gets_what_was_decided(
+    world: &World,
+    mut client: Client,
+    [one, two]: [&dyn Peer; 2],
+    silent: &dyn Peer,
+    tls: Tls,
+) {
     let (alice, bob) = (Some(world.alice), Some(world.bob));
     let mut go = |peer: &dyn Peer, who: Option<_>, asked: &[String], case: &str| {
         let before = peer.came().len();
@@ -36,21 +56,21 @@ pub fn answers_as_decided(make: Make, serve: Serve, tls: Tls) {
         assert_eq!(world.person.asked(), asked, "{tls:?} {case}");
     };
     world.person.will_pick("alice");
-    go(&*one, alice, &[one.destination()], "asked");
-    go(&*one, alice, &[], "remembered");
+    go(one, alice, &[one.destination()], "asked");
+    go(one, alice, &[], "remembered");
     world.person.will_pick("bob");
-    go(&*two, bob, &[two.destination()], "asked elsewhere");
-    go(&*one, alice, &[], "back");
-    go(&*silent, None, &[], "not asked");
-    world.remember(&*one, bob);
-    go(&*one, bob, &[], "switched");
-    go(&*two, bob, &[], "the other stays");
-    world.remember(&*one, None);
-    go(&*one, None, &[], "none");
-    world.forget(&*one);
+    go(two, bob, &[two.destination()], "asked elsewhere");
+    go(one, alice, &[], "back");
+    go(silent, None, &[], "not asked");
+    world.remember(one, bob);
+    go(one, bob, &[], "switched");
+    go(two, bob, &[], "the other stays");
+    world.remember(one, None);
+    go(one, None, &[], "none");
+    world.forget(one);
     world.person.will_pick("alice");
-    go(&*one, alice, &[one.destination()], "forgotten");
-    world.forget(&*one);
+    go(one, alice, &[one.destination()], "forgotten");
+    world.forget(one);
     let before = one.came().len();
     client(&one.destination()).unwrap_err();
     assert_eq!((world.person.asked(), one.came().len()), (vec![one.destination()], before), "{tls:?} declined");

@@ -7,7 +7,7 @@ use crate::scenarios;
 use crate::support::server::BOTH_VERSIONS;
 use crate::world::{Client, Peer, World};
 
-fn ureq(world: &World) -> Client {
+pub fn ureq(world: &World) -> Client {
     let agent = Connector::new(world.selector.clone(), world.config(&[])).agent();
     Box::new(move |to| {
         agent.get(format!("https://{to}/")).call()?.body_mut().read_to_vec()?;

@@ -13,6 +13,7 @@
 )]
 
 pub mod apache;
+pub mod backend;
 pub mod ca;
 pub mod command;
 pub mod executable;
@@ -22,6 +23,7 @@ pub mod pinentry;
 pub mod pss;
 pub mod question;
 pub mod refusing;
+pub mod restconf;
 pub mod scene;
 pub mod screen;
 pub mod server;

@@ -2,6 +2,7 @@
 //! child process on a port the system picked, and ends with the value that stands for it.
 
 mod go;
+mod java;
 mod nginx;
 mod openssl;
 mod python;
@@ -32,6 +33,8 @@ pub enum Kind {
     Nginx,
     /// Go's crypto/tls: sees whole chains, resumption, HTTP/2. Refuses by `bad_certificate`.
     Go,
+    /// The JDK's `HttpsServer`: sees whole chains. HTTP/1.1. Refuses by hanging up, without an alert.
+    Java,
     /// OpenSSL through Python: sees whole chains, names no authorities in its request. Also a proxy.
     Python,
 }
@@ -41,6 +44,10 @@ pub enum Kind {
 pub enum Tls {
     V1_2,
     V1_3,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::OpenSsl, Kind::Nginx, Kind::Go, Kind::Java, Kind::Python];
 }
 
 pub const BOTH_VERSIONS: [Tls; 2] = [Tls::V1_2, Tls::V1_3];
@@ -89,6 +96,7 @@ pub struct Setup<'a> {
     schemes: Option<String>,
     more: Vec<String>,
     listen: IpAddr,
+    backend: Option<SocketAddr>,
 }
 
 impl<'a> Setup<'a> {
@@ -114,6 +122,7 @@ impl<'a> Setup<'a> {
             schemes: None,
             more: Vec::new(),
             listen: Ipv4Addr::LOCALHOST.into(),
+            backend: None,
         }
     }
 
@@ -167,12 +176,19 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Passes requests on by plain HTTP, and the client's certificate as Azure App Service does. nginx only.
+    pub fn in_front_of(mut self, backend: SocketAddr) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
     pub fn start(self) -> Server {
         let dir = tempfile::tempdir().unwrap();
         match self.kind {
             Kind::OpenSsl => openssl::start(&self, dir),
             Kind::Nginx => nginx::start(&self, dir),
             Kind::Go => go::start(&self, dir),
+            Kind::Java => java::start(&self, dir),
             Kind::Python => python::start(&self, dir),
         }
     }
@@ -244,7 +260,7 @@ impl Server {
         format!("localhost:{}", self.port())
     }
 
-    /// A URL here that leads to `target`. Go and Python only.
+    /// A URL here that leads to `target`. Go, Java and Python only.
     pub fn redirect_to(&self, host: &str, target: &str) -> String {
         self.url_at(host, &format!("/redirect?to={target}"))
     }
@@ -257,7 +273,7 @@ impl Server {
         match self.kind {
             Kind::OpenSsl => openssl::handshakes(&lines),
             Kind::Nginx => nginx::handshakes(&lines),
-            Kind::Go | Kind::Python => events(&lines, "handshake").iter().map(described).collect(),
+            Kind::Go | Kind::Java | Kind::Python => events(&lines, "handshake").iter().map(described).collect(),
         }
     }
 
@@ -278,7 +294,7 @@ impl Server {
         }
     }
 
-    /// The requests that were answered. Go and Python only.
+    /// The requests that were answered. Go, Java and Python only.
     pub fn requests(&self) -> Vec<Value> {
         self.settle();
         events(&self.log.lines(), "request")
@@ -296,7 +312,7 @@ impl Server {
         let (bytes, trace) = match self.kind {
             Kind::OpenSsl => openssl::barrier(mark),
             Kind::Nginx => nginx::barrier(mark),
-            Kind::Go | Kind::Python => (format!("B{mark}\n").into_bytes(), mark_event(mark)),
+            Kind::Go | Kind::Java | Kind::Python => (format!("B{mark}\n").into_bytes(), mark_event(mark)),
         };
         let mut connection = TcpStream::connect_timeout(&self.address, LIMIT).unwrap();
         connection.set_read_timeout(Some(LIMIT)).unwrap();
@@ -348,12 +364,12 @@ fn events(lines: &[String], name: &str) -> Vec<Value> {
     events.filter(|event| event["event"] == name).collect()
 }
 
-/// What the Go and Python servers say about a barrier.
+/// What the Go, Java and Python servers say about a barrier.
 fn mark_event(mark: u32) -> String {
     format!(r#""mark":"{mark}\n""#)
 }
 
-/// The port in the first event of the Go and Python servers.
+/// The port in the first event of the Go, Java and Python servers.
 fn port_event(line: &str) -> Option<u16> {
     let event = events(&[line.to_owned()], "listening").pop()?;
     event["port"].as_u64()?.try_into().ok()

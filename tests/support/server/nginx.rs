@@ -92,6 +92,7 @@ http {{
     uwsgi_temp_path {dir};
     scgi_temp_path {dir};
     ssl_session_cache shared:s:1m;
+    {forwarded}
     server {{
         listen {address} ssl {http2};
         ssl_certificate {certificate};
@@ -101,8 +102,7 @@ http {{
         ssl_verify_client {verify};
         ssl_verify_depth 5;
         location / {{
-            default_type text/plain;
-            return 200 "$ssl_client_verify $ssl_client_s_dn $ssl_client_fingerprint\n";
+            {answer}
         }}
     }}
 }}
@@ -110,6 +110,32 @@ http {{
         dir = dir.display(),
         certificate = certificate.display(),
         key = key.display(),
+        forwarded = setup.backend.map(|_| forwarded()).unwrap_or_default(),
+        answer = answer(setup),
+    )
+}
+
+fn answer(setup: &Setup<'_>) -> String {
+    match setup.backend {
+        // Set, even when it is empty: then nothing is passed on, neither ours nor what a client pretends
+        Some(backend) => format!("proxy_set_header X-ARR-ClientCert $forwarded; proxy_pass http://{backend};"),
+        None => r#"default_type text/plain;
+            return 200 "$ssl_client_verify $ssl_client_s_dn $ssl_client_fingerprint\n";"#
+            .to_owned(),
+    }
+}
+
+/// The client's certificate as base64 in one line, as Azure App Service has it in X-ARR-ClientCert. nginx cannot replace all
+/// of something by something else, so the lines between the armour are taken one by one, up to so many.
+fn forwarded() -> String {
+    const LINES: usize = 60;
+    let lines: String = (1..=LINES).map(|line| format!(r"(?:(?<l{line}>[^\n-]+)\n)?")).collect();
+    let joined: String = (1..=LINES).map(|line| format!("${{l{line}}}")).collect();
+    format!(
+        r#"variables_hash_max_size 2048;
+    map $ssl_client_raw_cert $forwarded {{
+        "~^-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n?$" "{joined}";
+    }}"#
     )
 }
 

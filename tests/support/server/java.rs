@@ -1,0 +1,72 @@
+//! The server in `Server.java`, compiled once for as long as it stays the same.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use super::{Ask, Server, Setup, listening, port_event, spawn};
+use crate::support::{ca, fingerprint, missing};
+
+const PACKAGE: &str = "default-jdk-headless";
+const PASSWORD: &str = "changeit";
+
+/// Little to compile, nothing to collect: what counts is how soon it listens.
+const SHORT_LIVED: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
+
+pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
+    let mut command = Command::new("java");
+    command.args(SHORT_LIVED).arg("-cp").arg(classes()).arg("Server");
+    command.arg("--listen").arg(setup.listen.to_string());
+    command.arg("--keystore").arg(key_store(setup, &dir)).args(["--password", PASSWORD]);
+    command.args(["--tls", setup.tls.map_or("", |tls| tls.number())]);
+    command.args(["--ask", ask(setup.ask), "--hints", &setup.hints.to_string()]);
+    if let Some(file) = setup.authorities_file(dir.path()) {
+        command.arg("--authorities").arg(file);
+    }
+    let running = spawn(command, PACKAGE);
+    listening(setup, dir, running, port_event)
+}
+
+fn ask(ask: Ask) -> &'static str {
+    match ask {
+        Ask::Require => "require",
+        Ask::Optional => "optional",
+        Ask::Unchecked => "unchecked",
+        Ask::Never => "never",
+    }
+}
+
+/// The server's key and certificates as PKCS#12.
+fn key_store(setup: &Setup<'_>, dir: &TempDir) -> PathBuf {
+    let file = ca::unused(dir.path(), "server", "p12");
+    let [certificate, key] = [setup.certificate_file(dir.path()), setup.key_file(dir.path())];
+    let [certificate, key, out] = [&certificate, &key, &file].map(|path| path.display());
+    ca::openssl(&format!("pkcs12 -export -in {certificate} -inkey {key} -out {out} -passout pass:{PASSWORD}"));
+    file
+}
+
+fn classes() -> &'static PathBuf {
+    static CLASSES: OnceLock<PathBuf> = OnceLock::new();
+    CLASSES.get_or_init(compile)
+}
+
+/// Into a directory that is named by the source. It is moved to its place whole, so that tests side by side never run
+/// half of it; who comes second finds it there.
+fn compile() -> PathBuf {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/Server.java");
+    let tag = &fingerprint(&std::fs::read(source).unwrap())[..16];
+    let classes = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("server-java-{tag}"));
+    if classes.exists() {
+        return classes;
+    }
+    let built = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut command = Command::new("javac");
+    command.arg("-d").arg(built.path()).arg(source);
+    let output = command.output().unwrap_or_else(|error| panic!("{}", missing("javac", PACKAGE, &error)));
+    assert!(output.status.success(), "javac: {}", String::from_utf8_lossy(&output.stderr));
+    let moved = std::fs::rename(built.path(), &classes);
+    assert!(moved.is_ok() || classes.exists(), "{moved:?}");
+    classes
+}
