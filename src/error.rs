@@ -141,10 +141,10 @@ pub enum Error {
     /// [`Unlocker`](crate::vault::Unlocker), or start an [agent](crate::agent).
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,
-    /// A private key is needed in the clear. The agent signs, but gives no keys away, so it takes the primary password, and
-    /// nobody can be asked for it. Give the password itself.
+    /// A private key, or the data key, is needed in the clear. The agent signs, but gives no keys away, so it takes the primary
+    /// password, and nobody can be asked for it. Give the password itself.
     #[error(
-        "this takes a private key itself, which the agent never gives away: the primary password is needed, and nobody can be asked for it"
+        "this takes the keys of the store themselves, which the agent never gives away: the primary password is needed, and nobody can be asked for it"
     )]
     AgentKeepsKeys,
     /// The primary password is needed, and whoever was to ask for it does not do so. Unlock it beforehand.

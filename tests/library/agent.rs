@@ -94,9 +94,10 @@ fn the_agent_gives_nothing_away() {
     store.unlock(&NoUnlocker).unwrap();
     assert!(!store.vault().is_locked());
     let is_locked = |result: Result<(), Error>| assert!(matches!(result, Err(Error::VaultLocked)), "{result:?}");
-    is_locked(store.private_key(&identity, &NoUnlocker).map(drop));
+    let is_kept = |result: Result<(), Error>| assert!(matches!(result, Err(Error::AgentKeepsKeys)), "{result:?}");
+    is_kept(store.private_key(&identity, &NoUnlocker).map(drop));
     is_locked(store.require_tls13(&identity, true));
-    is_locked(store.set_primary_password(None, &NoUnlocker));
+    is_kept(store.set_primary_password(None, &NoUnlocker));
     is_locked(store.grant(Duration::from_secs(60)).map(drop));
     assert!(store.private_key(&identity, &Typist).is_ok());
     assert!(store.end_agent().unwrap());

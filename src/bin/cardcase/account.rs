@@ -74,7 +74,25 @@ impl Account {
             }
             (Answer::None, _) => (Code::Refused, format!("{destination} refused, as no certificate was sent: {why}")),
         };
-        let failure = Failure::new(code, message).hint(self.explain(destination));
+        self.mending(destination, selection, Failure::new(code, message).hint(self.explain(destination)))
+    }
+
+    /// The failure of a connection that ended without a word after a server was answered: some refuse in no other way, the JDK's
+    /// and asyncio's among them.
+    pub(crate) fn cut_short(&self, destination: &Destination, selection: &Selection, failure: Failure) -> Failure {
+        let sent = match &selection.answer {
+            Answer::Identity(identity) => format!("was sent {:?}", identity.name()),
+            Answer::None => "was sent none".to_owned(),
+        };
+        let explain = self.explain(destination);
+        let asked = format!(
+            "{destination} asks for a client certificate and {sent}; if it hangs up because of that: {explain}"
+        );
+        self.mending(destination, selection, failure.hint(asked))
+    }
+
+    /// Adds how to answer otherwise.
+    fn mending(&self, destination: &Destination, selection: &Selection, failure: Failure) -> Failure {
         match selection.source {
             Source::Decision | Source::Ask => {
                 let (scope, mode) = (self.scope(destination), &self.mode_flag);

@@ -109,6 +109,11 @@ pub(crate) fn unverified(destination: &Destination, error: &(dyn StdError + 'sta
     })
 }
 
+/// The failure of a handshake nobody refused.
+pub(crate) fn failed(destination: &Destination, error: &(dyn StdError + 'static)) -> Failure {
+    unverified(destination, error).unwrap_or_else(|| unreachable(destination, error))
+}
+
 /// The failure of a connection nobody refused.
 pub(crate) fn unreachable(destination: &Destination, error: &dyn StdError) -> Failure {
     Failure::new(Code::Failed, format_args!("{destination}: {error}"))

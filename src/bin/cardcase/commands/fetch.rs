@@ -503,10 +503,14 @@ impl<'a> Client<'a> {
             if let Some(refusal) = refusal(&source) {
                 return Unanswered::Refused(Box::new(asked), refusal);
             }
-            self.record(&asked, Outcome::Unknown, alert(&source).map(alert_name));
+            let said = alert(&source);
+            self.record(&asked, Outcome::Unknown, said.map(alert_name));
+            if said.is_none() {
+                let failure = server::failed(&destination, &source);
+                return self.account.cut_short(&destination, &asked.selection, failure).into();
+            }
         }
-        let failure = server::unverified(&destination, &source);
-        failure.unwrap_or_else(|| server::unreachable(&destination, &source)).into()
+        server::failed(&destination, &source).into()
     }
 
     /// The connection ended before the response.
@@ -532,7 +536,12 @@ impl<'a> Client<'a> {
         if let Some(refusal) = asked.alert.refusal().or_else(|| refusal(error)) {
             return Unanswered::Refused(Box::new(asked), refusal);
         }
-        self.record(&asked, Outcome::Unknown, asked.alert.get().or_else(|| alert(error)).map(alert_name));
+        let said = asked.alert.get().or_else(|| alert(error));
+        self.record(&asked, Outcome::Unknown, said.map(alert_name));
+        let interrupted = match said {
+            Some(_) => interrupted,
+            None => self.account.cut_short(asked.target.destination(), &asked.selection, interrupted),
+        };
         match later.filter(|later| alert(error).is_none() && self.keep_chosen(later)) {
             Some(_) => Unanswered::Lost(interrupted),
             None => interrupted.into(),

@@ -189,10 +189,13 @@ impl Towards {
             if let Some(refusal) = refusal(&source) {
                 return self.refused(&selection, version, refusal).await;
             }
-            self.record(&selection, version, Outcome::Unknown, alert(&source).map(alert_name)).await;
+            let said = alert(&source);
+            self.record(&selection, version, Outcome::Unknown, said.map(alert_name)).await;
+            if said.is_none() {
+                return account.cut_short(destination, &selection, server::failed(destination, &source));
+            }
         }
-        let unverified = server::unverified(destination, &source);
-        unverified.unwrap_or_else(|| server::unreachable(destination, &source))
+        server::failed(destination, &source)
     }
 
     /// Records a refusal, and gives the failure that says who refused what, and what to do.
