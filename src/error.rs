@@ -77,8 +77,8 @@ pub enum Error {
     /// The primary password is needed, and nobody can be asked for it.
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,
-    /// A private key, or the data key, is needed in the clear. The agent signs, but gives no keys away, so it takes the primary password, and
-    /// nobody can be asked for it.
+    /// A private key, or the data key, is needed in the clear. The agent signs, but gives no keys away, so it takes the
+    /// primary password, and nobody can be asked for it.
     #[error(
         "this takes the keys of the store themselves, which the agent never gives away: the primary password is needed, and nobody can be asked for it"
     )]
