@@ -1,6 +1,6 @@
 //! Apache, which asks for a directory: by renegotiation in TLS 1.2, after the handshake in TLS 1.3.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -147,6 +147,18 @@ fn once_is_asked_again_by_a_renegotiation() {
     assert_eq!(sent, [true, false]);
 }
 
+/// The same once there is one: Apache writes down a request after it has answered, and those it refused before as well.
+fn names_at_last(apache: &Apache, path: &str) -> Vec<String> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let names = names(apache, 1, path);
+        if !names.is_empty() || Instant::now() > until {
+            return names;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A request goes on over another library, or another connection, with what was said for once; a renegotiation asks anew.
 #[test]
 fn once_is_not_asked_again_because_the_library_changes() {
@@ -160,7 +172,7 @@ fn once_is_not_asked_again_because_the_library_changes() {
     terminal.wait_for(SEND_NONE);
     answer(&mut terminal, "firefox", "bob", ONCE);
     assert_ends(&mut terminal, 0);
-    assert_eq!(names(&apache, 1, "/require/page"), ["bob"]);
+    assert_eq!(names_at_last(&apache, "/require/page"), ["bob"]);
     assert_eq!(sent(&question), ["bob", "alice", "alice"].map(Some));
     question.assert_nothing_stored();
     // Another request is another question
@@ -189,7 +201,7 @@ fn once_at_a_proxy_is_not_asked_again_for_the_same_request() {
         assert_ends(&mut terminal, 0);
         let leaves: Vec<_> = proxy.chains().into_iter().map(|chain| chain[0].clone()).collect();
         assert_eq!(leaves, [question.alice.fingerprint(), question.alice.fingerprint()], "{tls:?}");
-        assert_eq!(names(&apache, 1, "/require/page"), ["bob"], "{tls:?}");
+        assert_eq!(names_at_last(&apache, "/require/page"), ["bob"], "{tls:?}");
     }
 }
 
