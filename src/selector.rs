@@ -38,7 +38,7 @@ pub use self::selection::{Foreseen, Prepared, Selection, Source, Standing, WhyAs
 use crate::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::clock::{Clock, Timestamp, WallClock};
 use crate::decisions::{Answer, Lifetime, Mode, Outcome, Remembered, Remembering};
-use crate::error::Error;
+use crate::error::{Damage, Error};
 use crate::history::Use;
 use crate::identity::Identity;
 use crate::matching::{Candidate, Matcher, Reason, Warning, is_valid_at};
@@ -46,7 +46,7 @@ use crate::name::Name;
 use crate::policy::PolicyFiles;
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::rules::Rules;
-use crate::store::{Damage, Found, Store, TrustAnchors};
+use crate::store::{Found, Store, TrustAnchors};
 use crate::turn::{QuestionId, Said, Turn};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-use cardcase::store::Damage;
+use cardcase::error::Damage;
 use cardcase::{Error, pkcs12};
 use console::style;
 
