@@ -28,14 +28,13 @@ use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::policy::cached_rules;
 use crate::request::{Destination, in_brackets};
 use crate::rules::Rules;
 pub use crate::settings::Mode;
 use crate::settings::{Settings, read_settings};
 use crate::store::{
-    Cache, DecisionRow, Store, Terms, as_rusqlite, cached_authorities, cached_identity, chosen_key, known_key,
-    read_decision, terms,
+    Cache, DecisionRow, Store, Terms, as_rusqlite, cached_authorities, cached_identity, chosen_key, identity_of_key,
+    known_key, read_decision, terms,
 };
 use crate::vault::{Authenticated, KeyRow, SealedKey};
 
@@ -233,8 +232,9 @@ impl Store {
                     Some(parse_answer(db, cache, row)?)
                 }
             };
-            let (authorities, rules) = (cached_authorities(db, cache)?, cached_rules(db, cache)?);
-            Ok(Remembered { settings, answer, authorities, rules, terms: terms(db, cache)? })
+            let authorities = cached_authorities(db, cache)?;
+            let (terms, rules) = terms(db, cache)?;
+            Ok(Remembered { settings, answer, authorities, rules, terms })
         })
     }
 
@@ -368,10 +368,13 @@ fn check_scope(row: &Row<'_>, scope: &Scope, session: Option<&str>) -> rusqlite:
 fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::Result<(Answer, Option<Remembering>)> {
     let Some(id) = row.get(2)? else { return Ok((Answer::None, None)) };
     let (_, decision) = read_decision(row)?;
+    // First of all: it says which row is damaged
+    cached_identity(db, cache, id)?;
     let fingerprint = Fingerprint::from_bytes(row.get(3)?);
     let key_row = KeyRow { id, fingerprint, name: row.get(8)?, requires_tls13: row.get(9)? };
     let key = SealedKey { row: key_row, sealed: row.get(10)? };
-    Ok((Answer::Identity(cached_identity(db, cache, id)?), Some(Remembering { key, decision })))
+    let identity = identity_of_key(db, cache, &key.row)?;
+    Ok((Answer::Identity(identity), Some(Remembering { key, decision })))
 }
 
 fn parse_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {

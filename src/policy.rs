@@ -30,7 +30,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Source};
 use crate::rules::{Origin, Policy, Rule, Ruled, Rules};
 use crate::settings::{Settings, read_settings, write_settings};
-use crate::store::{Cache, Store, as_rusqlite};
+use crate::store::{Store, as_rusqlite, read_rules};
 
 /// Rules a store may hold.
 const MOST: i64 = 10_000;
@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](crate::store#errors); [`Error::StoreDamaged`] when a row holds no rule.
     pub fn rules(&self) -> Result<Arc<Rules>, Error> {
-        self.cached(cached_rules)
+        self.with(read_rules).map(Arc::new)
     }
 
     /// Adds rules, all of them or none. One that is there already stays as it is.
@@ -118,24 +118,6 @@ fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Re
         return Err(as_rusqlite(Error::TooManyRules { most: MOST }));
     }
     Ok(added)
-}
-
-pub(crate) fn cached_rules(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Rules>> {
-    if let Some(rules) = &cache.rules {
-        return Ok(rules.clone());
-    }
-    let mut query = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
-    let rows = query.query_map([], |row| {
-        let (number, json): (i64, String) = (row.get(0)?, row.get(1)?);
-        let rule = Rule::parse(&json).map_err(|error| {
-            let error = Error::StoreDamaged { detail: format!("rules, row {number}: {error}") };
-            rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
-        })?;
-        Ok(Ruled { rule, origin: Origin::Store(number) })
-    })?;
-    let rules = Arc::new(Rules::new(rows.collect::<rusqlite::Result<Vec<_>>>()?));
-    cache.rules = Some(rules.clone());
-    Ok(rules)
 }
 
 /// The administrator's policy files: every `*.json` of one directory that is not hidden, each in the form of a managed policy

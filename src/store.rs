@@ -6,7 +6,8 @@
 //! # Errors
 //!
 //! Of *reading*: [`Error::Store`]; [`Error::StoreBusy`] when another process writes for longer than this one waits; and
-//! [`Error::StoreDamaged`]. Of *writing*: these, [`Error::StoreFull`] and [`Error::StoreReadOnly`]; then the store is as it was.
+//! [`Error::StoreDamaged`]. Of *writing*: these, [`Error::StoreFull`] and [`Error::StoreReadOnly`], and
+//! [`Error::NewerStore`] when a newer cardcase has been there since it was opened; then the store is as it was.
 //!
 //! # Example
 //!
@@ -58,7 +59,8 @@ pub use anchors::TrustAnchors;
 pub use authentic::Accepted;
 use authentic::InForce;
 pub(crate) use authentic::{
-    DecisionRow, Terms, authenticate_decisions, change_terms, check_decisions, read_decision, restrict_terms, terms,
+    DecisionRow, Terms, authenticate_decisions, change_terms, check_decisions, read_decision, read_rules,
+    restrict_terms, terms,
 };
 use damage::{AUTHORITIES, IDENTITIES, all_readable, read_row, wrong};
 use schema::check_schema;
@@ -101,10 +103,9 @@ pub(crate) struct Cache {
     generation: i64,
     identities: HashMap<i64, Arc<Identity>>,
     authorities: Option<Arc<Authorities>>,
-    in_force: Option<InForce>,
+    in_force: Option<(InForce, Arc<Rules>)>,
     /// Rows that were passed over.
     damaged: Vec<Damage>,
-    pub(crate) rules: Option<Arc<Rules>>,
 }
 
 /// Identities, and what stands where others should.
@@ -384,7 +385,7 @@ impl Store {
             let Some(id) = identity_id(db, fingerprint)? else { return Ok(None) };
             let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE id = ?1"))?;
             let key = query.query_row([id], sealed_key)?;
-            Ok(Some((cached_identity(db, cache, id)?, key)))
+            Ok(Some((identity_of_key(db, cache, &key.row)?, key)))
         })
     }
 
@@ -416,11 +417,13 @@ impl Store {
     /// key, or issued for it, as where it waited for one ([`Self::enroll`]). Returns whether there were any.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`].
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`], or
+    /// [`Error::RowDamaged`] where the key that does not open is an enrollment's.
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
         let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
-        let mut sealed = self.enrolled_keys(&wanted)?;
+        let enrolled = self.enrolled_keys(&wanted)?;
+        let mut sealed = Vec::new();
         for identity in self.identities()? {
             // Of several identities with one key the first will do
             if wanted.remove(identity.certificate().public_key())
@@ -429,11 +432,16 @@ impl Store {
                 sealed.push(key);
             }
         }
-        for key in &sealed {
-            self.unlock_fully(unlocker)?;
-            contents.keys.push(KeyBag::of_pkcs8(self.vault().open(key)?.into_pkcs8()));
+        if enrolled.is_empty() && sealed.is_empty() {
+            return Ok(false);
         }
-        Ok(!sealed.is_empty())
+        self.unlock_fully(unlocker)?;
+        let vault = self.vault();
+        let opened = enrolled.iter().map(|key| enrollments::open(&vault, key));
+        for key in opened.chain(sealed.iter().map(|key| vault.open(key))) {
+            contents.keys.push(KeyBag::of_pkcs8(key?.into_pkcs8()));
+        }
+        Ok(true)
     }
 
     /// Lets an identity go out in TLS 1.3 only, or in every version again.
@@ -560,11 +568,13 @@ impl Store {
     /// Runs statements that write, all or none, and nothing that somebody attached to them.
     ///
     /// # Errors
-    /// [`Error::StoreDamaged`] when the schema is no longer what it was, and those of the work.
+    /// [`Error::StoreDamaged`] when the schema is no longer what it was, [`Error::NewerStore`] when a newer cardcase changed it, and
+    /// those of the work.
     pub(crate) fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         let mut connection = locked(&self.connection);
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            check_form(&transaction, &self.path)?;
             check_schema(&transaction)?;
             let done = work(&transaction)?;
             transaction.commit()?;
@@ -622,18 +632,22 @@ fn check_is_ours(connection: &Connection, path: &Path) -> Result<(), Error> {
     // All of one moment: another process may be about to make it a store
     let _moment = connection.unchecked_transaction().map_err(failed)?;
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let found = number("PRAGMA user_version")?;
     if number("PRAGMA application_id")? == APPLICATION_ID {
-        if found > known {
-            return Err(Error::NewerStore { path: path.to_owned(), found, known });
-        }
-        return Ok(());
+        return check_form(connection, path).map_err(failed);
     }
     if number("SELECT count(*) FROM sqlite_schema")? == 0 {
         return Ok(());
     }
     Err(Error::NotAStore { path: path.to_owned(), detail: "it is the SQLite database of another program".to_owned() })
+}
+
+/// Whether the store is of a form that is known here. It may have been when it was opened, and a newer cardcase has come since.
+fn check_form(db: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    match db.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+        found if found > known => Err(as_rusqlite(Error::NewerStore { path: path.to_owned(), found, known })),
+        _ => Ok(()),
+    }
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -717,14 +731,16 @@ pub(crate) fn as_rusqlite(error: Error) -> rusqlite::Error {
 const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key FROM identities";
 
 fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
-    Ok(SealedKey {
-        row: KeyRow {
-            id: row.get(0)?,
-            fingerprint: Fingerprint::from_bytes(row.get(1)?),
-            name: row.get(2)?,
-            requires_tls13: row.get(3)?,
-        },
-        sealed: row.get(4)?,
+    read_row(row, IDENTITIES, |row| {
+        Ok(SealedKey {
+            row: KeyRow {
+                id: row.get(0)?,
+                fingerprint: Fingerprint::from_bytes(row.get(1)?),
+                name: row.get(2)?,
+                requires_tls13: row.get(3)?,
+            },
+            sealed: row.get(4)?,
+        })
     })
 }
 
@@ -792,6 +808,20 @@ pub(crate) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
     Ok(identity)
 }
 
+/// The identity as it stands in the row that a key was just read from. What is kept in memory may be what somebody put there for a
+/// moment, with the number that says whether anything changed; the key opens for the row as it is.
+pub(crate) fn identity_of_key(db: &Connection, cache: &mut Cache, row: &KeyRow) -> rusqlite::Result<Arc<Identity>> {
+    let identity = cached_identity(db, cache, row.id)?;
+    let is_of_row = identity.fingerprint() == row.fingerprint
+        && identity.name() == row.name
+        && identity.requires_tls13() == row.requires_tls13;
+    if is_of_row {
+        return Ok(identity);
+    }
+    cache.identities.remove(&row.id);
+    cached_identity(db, cache, row.id)
+}
+
 pub(crate) fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
     let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
@@ -829,7 +859,8 @@ fn insert_identity(
         Some(given) if is_free(db, given)? => given.to_owned(),
         Some(given) => return Err(as_rusqlite(taken(given))),
     };
-    let row = KeyRow { id: next_id(db)?, fingerprint: certificate.fingerprint(), name, requires_tls13: false };
+    let row =
+        KeyRow { id: next_id(db, IDENTITIES)?, fingerprint: certificate.fingerprint(), name, requires_tls13: false };
     let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
     let mut insert = db.prepare_cached(
         "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
@@ -848,10 +879,15 @@ fn insert_identity(
     Ok((Arc::new(Identity::new(row.name, certificate.clone(), false)), true))
 }
 
-/// The number that the next identity gets: a key is bound to it, so it has to be known first. Never one that was given before.
-fn next_id(db: &Connection) -> rusqlite::Result<i64> {
-    let mut last = db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'identities'")?;
-    Ok(last.query_row([], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0) + 1)
+/// The number that the next row of a table gets: a key is bound to it, so it has to be known first. Never one that was given
+/// before, as far as the file says.
+fn next_id(db: &Connection, table: &str) -> rusqlite::Result<i64> {
+    let mut last = db.prepare_cached(&format!(
+        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?1), 0), coalesce((SELECT max(id) FROM {table}), 0))"
+    ))?;
+    let last: i64 = last.query_row([table], |row| row.get(0))?;
+    let used_up = || as_rusqlite(Error::StoreDamaged { detail: format!("the numbers for {table} are used up") });
+    last.checked_add(1).ok_or_else(used_up)
 }
 
 /// Whether it is new, or takes the place of what was damaged.

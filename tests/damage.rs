@@ -91,8 +91,32 @@ fn who_is_decided_for_goes_out_beside_a_damaged_row() {
     assert!(explained.text().contains("bob goes out"), "{}", explained.text());
     explained.says(&[&stage.named(), "passed over", "cardcase remove"]);
     // The damaged one goes nowhere
-    stage.scene.fetch(&stage.server.url_at("127.0.0.1", ""), &[]).expect(1).says(&[&stage.named()]);
+    for damage in DAMAGES {
+        let changed = machine.database().execute(&format!("UPDATE identities SET {damage} WHERE id = 1"), []);
+        assert_eq!(changed.unwrap(), 1, "{damage}");
+        stage
+            .scene
+            .fetch(&stage.server.url_at("127.0.0.1", ""), &[])
+            .expect(1)
+            .says(&[&stage.named(), "cardcase remove"]);
+    }
     assert_eq!(stage.server.chains().len(), 2);
+}
+
+/// A new primary password seals every key anew, and what is decided is looked at whole: a row that cannot be read is in the way.
+#[test]
+fn what_takes_every_key_names_the_damaged_row() {
+    let stage = Stage::new();
+    let machine = &stage.scene.machine;
+    stage.scene.remember("127.0.0.1", &stage.alice.fingerprint());
+    stage.damage("name = CAST(x'ff' AS TEXT)");
+    let new = machine.password_file("new").display().to_string();
+    let remove = format!("cardcase remove {}", stage.named());
+    for command in [format!("password --new-password-file {new}"), "accept".to_owned()] {
+        machine.run(&command).expect(1).says(&["identities, row 1", &remove]);
+    }
+    machine.run(&format!("remove --yes {}", stage.named())).expect(0);
+    machine.run(&format!("password --new-password-file {new}")).expect(0);
 }
 
 /// One of whom nothing is known may fit, too: where it matters how many do, a person is asked.

@@ -52,6 +52,11 @@ fn waiting(machine: &Cardcase) -> Vec<String> {
     enrollments.iter().map(|each| each["subject"].as_str().unwrap().to_owned()).collect()
 }
 
+/// What is told to be removed.
+fn removable(told: &str) -> String {
+    told.split("cardcase remove ").nth(1).unwrap().split(';').next().unwrap().to_owned()
+}
+
 fn stored_keys(machine: &Cardcase) -> i64 {
     machine.database().query_row("SELECT count(*) FROM enrollments", [], |row| row.get(0)).unwrap()
 }
@@ -198,8 +203,13 @@ fn swapped_keys_and_requests_are_noticed() {
         machine.database().execute_batch(&swap).unwrap();
         for request in &requests {
             let certificate = certify(machine.dir(), request, &scene.staff);
-            machine.command(["import", certificate.to_str().unwrap()]).run().expect(1).says(&["does not open"]);
+            let import = machine.command(["import", certificate.to_str().unwrap()]).run().expect(1);
+            import.says(&["enrollments, row", "does not open", "cardcase remove"]);
         }
+        let new = machine.password_file("new");
+        let protect = machine.command(["password", "--new-password-file", new.to_str().unwrap()]).run().expect(1);
+        let id = removable(&protect.says(&["enrollments, row"]).stderr);
+        assert!(machine.run("list --json").expect(0).text().contains(&id), "{id} is none of those");
         assert_eq!(machine.json("list")["identities"].as_array().unwrap().len(), 0, "{column}");
         for enrollment in machine.json("list")["enrollments"].as_array().unwrap() {
             let id = enrollment["fingerprint"].as_str().unwrap();
@@ -214,12 +224,32 @@ fn a_damaged_request_is_passed_over_and_can_be_removed() {
     enroll(&machine, "CN=alice");
     enroll(&machine, "CN=bob");
     machine.database().execute("UPDATE enrollments SET request = substr(request, 3) WHERE id = 1", []).unwrap();
-    assert_eq!(waiting(&machine), ["CN=bob"]);
-    let told = machine.run("list").expect(0).says(&["enrollments, row 1", "passed over", "cardcase remove"]).stderr;
-    let id = told.split("cardcase remove ").nth(1).unwrap().split(';').next().unwrap();
+    let listed = machine.run("list --json").expect(1).json();
+    assert_eq!(listed["enrollments"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["enrollments"][0]["subject"], "CN=bob");
+    let told = machine.run("list").expect(1).says(&["enrollments, row 1", "passed over", "cardcase remove"]).stderr;
+    let id = removable(&told);
     machine.run(&format!("remove {id} --yes")).expect(0);
     assert_eq!(stored_keys(&machine), 1);
     assert!(!machine.run("list").expect(0).stderr.contains("damaged"));
+}
+
+/// A key is bound to its number, which the file has a say in.
+#[test]
+fn numbers_that_cannot_be_given_make_no_key_and_no_panic() {
+    let machine = Cardcase::new();
+    enroll(&machine, "CN=alice");
+    let count =
+        |last: &str| machine.database().execute_batch(&format!("UPDATE sqlite_sequence SET seq = {last}")).unwrap();
+    count("0");
+    enroll(&machine, "CN=bob");
+    for wrong in [i64::MAX.to_string(), "'x'".to_owned()] {
+        count(&wrong);
+        let (request, outcome) = enroll_as(&machine, "CN=carol", "ec-p256");
+        outcome.expect(1).says(&["damaged"]);
+        assert!(!request.exists(), "{wrong}");
+    }
+    assert_eq!(waiting(&machine), ["CN=alice", "CN=bob"]);
 }
 
 #[test]

@@ -612,6 +612,83 @@ fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
     }
 }
 
+/// What a program keeps in memory it keeps for as long as a number in the file says that nothing changed; but anybody can
+/// write that number, too.
+struct Kept {
+    stage: Protected,
+    selector: Selector,
+    to: Destination,
+}
+
+impl Kept {
+    fn new(prepare: &[&str]) -> Kept {
+        let stage = Protected::new();
+        for line in prepare {
+            stage.owner(line).expect(0);
+        }
+        let selector = stage.scene.machine.selector().with_unlocker(Arc::new(Owner));
+        selector.unlock_fully().unwrap();
+        Kept { stage, selector, to: "localhost".parse().unwrap() }
+    }
+
+    /// Has something read while it is changed, and puts back what it was, as if nothing had happened.
+    fn poison(&self, change: &str, read: impl FnOnce(&Selector), undo: &str) {
+        self.stage.tamper(change);
+        read(&self.selector);
+        let machine = &self.stage.scene.machine;
+        let number: i64 =
+            machine.database().query_row("SELECT generation FROM settings", [], |row| row.get(0)).unwrap();
+        self.stage.tamper(&format!("{undo}; UPDATE settings SET generation = {number}"));
+    }
+}
+
+#[test]
+fn a_demand_for_tls13_that_was_taken_away_for_a_moment_stands() {
+    for decided in [true, false] {
+        let kept = Kept::new(&["min-tls alice 1.3", "remember localhost alice --for permanent"]);
+        let alice = kept.selector.store().find_identity("alice").unwrap();
+        let read = |selector: &Selector| drop(selector.store().identity(alice.fingerprint()).unwrap());
+        let set = |to| format!("UPDATE identities SET requires_tls13 = {to} WHERE name = 'alice'");
+        kept.poison(&set(0), read, &set(1));
+        let prepared = match decided {
+            true => kept.selector.prepare(kept.to.clone()).unwrap(),
+            false => kept.selector.given(&kept.to, alice).unwrap(),
+        };
+        assert_eq!(prepared.demands_tls13(), Some("alice"), "decided: {decided}");
+    }
+}
+
+/// Neither where all that bears on an answer is read at once but not all of it can be, nor where rules are read alone.
+#[test]
+fn a_rule_that_was_there_for_a_moment_selects_nobody() {
+    let request = CertificateRequest::new(&[], &[SignatureScheme::ECDSA_NISTP256_SHA256]);
+    let plant = r#"INSERT INTO rules (rule, added_at) VALUES ('{"pattern":"https://localhost","filter":{}}', 0);"#;
+    let take = "DELETE FROM rules";
+    let rules = |selector: &Selector| drop(selector.store().rules().unwrap());
+    let fails = |selector: &Selector| {
+        drop(selector.foresee("localhost".parse::<Destination>().unwrap(), &request).unwrap_err())
+    };
+    let lame =
+        "PRAGMA ignore_check_constraints = 1; UPDATE authorities SET trusted = 1, fingerprint = x'00' WHERE id = 1";
+    let heal = |root: &str| format!("UPDATE authorities SET trusted = 0, fingerprint = x'{root}' WHERE id = 1");
+    for alone in [true, false] {
+        let kept = Kept::new(&[]);
+        let root: String = kept
+            .stage
+            .scene
+            .machine
+            .database()
+            .query_row("SELECT hex(fingerprint) FROM authorities WHERE id = 1", [], |row| row.get(0))
+            .unwrap();
+        match alone {
+            true => kept.poison(plant, rules, take),
+            false => kept.poison(&format!("{plant} {lame}"), fails, &format!("{take}; {}", heal(&root))),
+        }
+        let asked = kept.selector.select(&kept.to, &request);
+        assert!(matches!(asked, Err(Error::NobodyToAsk { .. })), "alone: {alone}, {asked:?}");
+    }
+}
+
 /// A setting that somebody turned on can be turned off without taking it for one's own first.
 #[test]
 fn what_was_turned_on_can_be_turned_off() {

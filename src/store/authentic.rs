@@ -15,6 +15,7 @@ use super::{Cache, SEALED_KEY, Store, as_rusqlite, sealed_key};
 use crate::certificate::Fingerprint;
 use crate::error::Error;
 use crate::request::in_brackets;
+use crate::rules::{Origin, Rule, Ruled, Rules};
 use crate::settings::{Settings, read_settings};
 use crate::vault::{Authenticated, Message, Vault};
 
@@ -92,13 +93,28 @@ pub(super) struct InForce {
     trusted: Arc<HashSet<Fingerprint>>,
 }
 
-/// The terms as they stand.
-pub(crate) fn terms(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Terms> {
-    let in_force = match &cache.in_force {
+/// The terms as they stand, and the rules among them. What is kept in memory of the two is of one moment: rules that were there for
+/// another must not pass under the code of these.
+pub(crate) fn terms(db: &Connection, cache: &mut Cache) -> rusqlite::Result<(Terms, Arc<Rules>)> {
+    let (in_force, rules) = match &cache.in_force {
         Some(known) => known,
-        None => cache.in_force.insert(in_force(db)?),
+        None => cache.in_force.insert((in_force(db)?, Arc::new(read_rules(db)?))),
     };
-    Ok(Terms { authenticated: read_terms(db, in_force)?, trusted: in_force.trusted.clone() })
+    Ok((Terms { authenticated: read_terms(db, in_force)?, trusted: in_force.trusted.clone() }, rules.clone()))
+}
+
+/// The rules, by number.
+pub(crate) fn read_rules(db: &Connection) -> rusqlite::Result<Rules> {
+    let mut query = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
+    let rows = query.query_map([], |row| {
+        let (number, json): (i64, String) = (row.get(0)?, row.get(1)?);
+        let rule = Rule::parse(&json).map_err(|error| {
+            let error = Error::StoreDamaged { detail: format!("rules, row {number}: {error}") };
+            rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
+        })?;
+        Ok(Ruled { rule, origin: Origin::Store(number) })
+    })?;
+    Ok(Rules::new(rows.collect::<rusqlite::Result<Vec<_>>>()?))
 }
 
 fn in_force(db: &Connection) -> rusqlite::Result<InForce> {

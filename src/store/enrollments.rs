@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::damage::{ENROLLMENTS, all_readable};
-use super::{Store, Stored, as_rusqlite};
+use super::{Store, Stored, as_rusqlite, next_id};
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, NewEnrollment};
 use crate::error::{Damage, Error};
-use crate::identity::Identity;
+use crate::identity::{Identity, PrivateKey};
 use crate::vault::{KeyRow, SealedKey, Vault};
 
 /// For [`sealed_key`] and [`parse`].
@@ -26,7 +26,7 @@ impl Store {
         let damaged = |detail| Error::KeyNotMade { detail };
         let enrollment = Enrollment::from_request(new.request.clone(), now).map_err(damaged)?;
         self.transact_open(|db, vault| {
-            let row = key_row(next_id(db)?, &new.request);
+            let row = key_row(next_id(db, ENROLLMENTS)?, &new.request);
             let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
             db.execute(
                 "INSERT INTO enrollments (id, request, private_key, made_at) VALUES (?1, ?2, ?3, ?4)",
@@ -88,13 +88,29 @@ pub(super) fn complete(db: &Connection, identity: &Identity) -> rusqlite::Result
     remove_those(db, is_of)
 }
 
+/// Opens the key of an enrollment.
+///
+/// # Errors
+/// [`Error::RowDamaged`] when it does not open in its row: it has no name by which a person would find it.
+pub(super) fn open(vault: &Vault, key: &SealedKey) -> Result<PrivateKey, Error> {
+    vault.open(key).map_err(|error| match error {
+        Error::SealedKey { .. } => Error::RowDamaged(Damage {
+            table: ENROLLMENTS,
+            row: key.row.id,
+            id: key.row.fingerprint.to_string(),
+            detail: "its private key does not open".to_owned(),
+        }),
+        error => error,
+    })
+}
+
 /// Seals the keys anew.
 pub(super) fn reseal(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<()> {
     let mut query = db.prepare(ENROLLMENT)?;
     let keys: Vec<SealedKey> = query.query_map([], sealed_key)?.collect::<rusqlite::Result<_>>()?;
     let mut update = db.prepare("UPDATE enrollments SET private_key = ?1 WHERE id = ?2")?;
     for key in keys {
-        let resealed = old.open(&key).and_then(|opened| new.seal(&key.row, &opened)).map_err(as_rusqlite)?;
+        let resealed = open(old, &key).and_then(|opened| new.seal(&key.row, &opened)).map_err(as_rusqlite)?;
         update.execute(params![resealed, key.row.id])?;
     }
     Ok(())
@@ -113,12 +129,6 @@ fn remove_those(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::
         db.execute("DELETE FROM enrollments WHERE id = ?1", [id])?;
     }
     Ok(())
-}
-
-/// Never one that was given before.
-fn next_id(db: &Connection) -> rusqlite::Result<i64> {
-    let mut last = db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'enrollments'")?;
-    Ok(last.query_row([], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0) + 1)
 }
 
 /// What the key is bound to. No certificate has the fingerprint of a request, so it opens in no identity's row.

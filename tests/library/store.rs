@@ -265,6 +265,17 @@ fn a_store_of_a_newer_version_is_left_as_it_is() {
 }
 
 #[test]
+fn a_store_that_a_newer_version_changed_meanwhile_is_left_as_it_is() {
+    let home = Home::new();
+    let store = home.open();
+    home.database().execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
+    let before = fs::read(home.store_file()).unwrap();
+    let refused = store.forget_all();
+    assert!(matches!(refused, Err(Error::NewerStore { found: 99, .. })), "{refused:?}");
+    assert_eq!(fs::read(home.store_file()).unwrap(), before);
+}
+
+#[test]
 fn an_empty_file_becomes_a_store() {
     let home = home_with_file(b"");
     assert_eq!(names(&home.open()), [""; 0]);

@@ -64,12 +64,12 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         let protected = store.vault().protection() == Protection::Password;
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
         print_json(&ListJson { identities, enrollments, protected })?;
-        return app.check_all_shown("identities");
+        return check_all_shown(app);
     }
     enrollments.iter().for_each(|enrollment| note_waiting(app, enrollment));
     if identities.is_empty() {
         app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
-        return app.check_all_shown("identities");
+        return check_all_shown(app);
     }
     note_protection(app, store);
     for identity in &identities {
@@ -94,7 +94,11 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         ]
     });
     print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)?;
-    app.check_all_shown("identities")
+    check_all_shown(app)
+}
+
+fn check_all_shown(app: &App) -> Result<(), Failure> {
+    ["identities", "enrollments"].into_iter().try_for_each(|table| app.check_all_shown(table))
 }
 
 fn note_waiting(app: &App, enrollment: &Enrollment) {
