@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use directories::ProjectDirs;
+use rusqlite::limits::Limit;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, named_params, params};
 use rusqlite_migration::{M, Migrations};
@@ -80,6 +81,13 @@ static MIGRATIONS: [M<'static>; 5] = [
 
 /// How long to wait for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of a value, or of a row: more than any file holds that is imported. A store that somebody else wrote takes no more memory
+/// than that at a time.
+const LONGEST_VALUE: i32 = 32 << 20;
+
+/// Damaged rows of a table that are noted; whoever mends those sees the next.
+const NOTED_DAMAGE: usize = 64;
 
 /// Identities kept parsed in memory; past that they are forgotten, and those needed are parsed anew.
 const CACHED_IDENTITIES: usize = 4096;
@@ -263,7 +271,8 @@ impl Store {
         }
     }
 
-    /// The rows that were passed over so far because they cannot be read, in the order in which they were come across.
+    /// The rows that were passed over so far because they cannot be read, in the order in which they were come across; of
+    /// each table the first 64.
     pub fn damage(&self) -> Vec<Damage> {
         locked(&self.damage).clone()
     }
@@ -271,7 +280,8 @@ impl Store {
     fn note(&self, damaged: &[Damage]) {
         let mut known = locked(&self.damage);
         for damage in damaged {
-            if !known.contains(damage) {
+            let noted = known.iter().filter(|noted| noted.table == damage.table).count();
+            if noted < NOTED_DAMAGE && !known.contains(damage) {
                 known.push(damage.clone());
             }
         }
@@ -651,6 +661,7 @@ fn check_form(db: &Connection, path: &Path) -> rusqlite::Result<()> {
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_VALUE)?;
     rusqlite::vtab::array::load_module(connection)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
@@ -684,6 +695,9 @@ fn store_error(path: &Path, error: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::StoreBusy { path },
         Some(ErrorCode::DiskFull) => Error::StoreFull { path },
         Some(ErrorCode::ReadOnly) => Error::StoreReadOnly { place: read_only_place(&path, &error), path },
+        Some(ErrorCode::TooBig) => Error::StoreDamaged {
+            detail: format!("{}: a value or a row in it has more than {LONGEST_VALUE} bytes", path.display()),
+        },
         Some(ErrorCode::DatabaseCorrupt) => Error::StoreDamaged { detail: format!("{}: {error}", path.display()) },
         _ => match error {
             rusqlite::Error::FromSqlConversionFailure(column, kind, source) => match source.downcast() {

@@ -84,7 +84,7 @@ impl App {
     /// For a command that shows all of a table: fails when a row of it was passed over, which [`Self::tell_damage`] names.
     pub(crate) fn check_all_shown(&self, table: &str) -> Result<(), Failure> {
         match self.store()?.damage().iter().any(|damage| damage.table == table) {
-            true => Err(Failure::new(Code::Failed, format_args!("not all {table} of the store are among these"))),
+            true => Err(Failure::new(Code::Failed, format_args!("not all {table} of the store can be read"))),
             false => Ok(()),
         }
     }

@@ -63,8 +63,9 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
         let protected = store.vault().protection() == Protection::Password;
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
-        print_json(&ListJson { identities, enrollments, protected })?;
-        return check_all_shown(app);
+        // Whoever reads JSON would take a part for the whole
+        check_all_shown(app)?;
+        return print_json(&ListJson { identities, enrollments, protected });
     }
     enrollments.iter().for_each(|enrollment| note_waiting(app, enrollment));
     if identities.is_empty() {
