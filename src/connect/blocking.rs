@@ -101,19 +101,20 @@ impl Connector {
                 Some(prepared) => prepared,
                 None => self.selector.prepare(target)?,
             };
-            let Kept { resolver, config } = self.resolvers.kept(ready, &self.base, self.selector.now());
+            let begun = self.resolvers.kept(ready, &self.base, self.selector.now());
+            let Kept { resolver, config, .. } = &begun;
             let io = resolver.trace(Patient::new(io));
             let trace = io.trace();
-            let tls = ClientConnection::new(config, name.clone());
+            let tls = ClientConnection::new(config.clone(), name.clone());
             let tls = tls.map_err(|error| ConnectError::unsent(io::Error::other(error)))?;
             let source = match shake_hands(StreamOwned::new(tls, io)) {
-                Ok(stream) => return Ok(Connection::new(stream, |stream| &stream.conn, &resolver, &trace)),
+                Ok(stream) => return Ok(Connection::new(stream, |stream| &stream.conn, &begun, &trace)),
                 Err(source) => source,
             };
-            let Some(wish) = wish(&source) else { return Err(ConnectError::after(source, &resolver, &trace)) };
+            let Some(wish) = wish(&source) else { return Err(ConnectError::after(source, resolver, &trace)) };
             // Nobody is asked for what will not be used
             if attempt < ATTEMPTS {
-                prepared = Some(self.grant(resolver.prepared(), wish)?);
+                prepared = Some(self.grant(&begun.prepared, wish)?);
             }
         }
         let destination = target.destination().to_string();

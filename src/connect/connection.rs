@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::{AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
@@ -56,12 +56,8 @@ impl<S> Connection<S> {
 
 impl<S> Connection<Watched<S>> {
     /// Over a stream whose handshake is done.
-    pub(super) fn new(
-        stream: S,
-        tls: impl FnOnce(&S) -> &ClientConnection,
-        resolver: &Resolver,
-        trace: &Trace,
-    ) -> Self {
+    pub(super) fn new(stream: S, tls: impl FnOnce(&S) -> &ClientConnection, begun: &Kept, trace: &Trace) -> Self {
+        let Kept { resolver, prepared, .. } = begun;
         let tls = tls(&stream);
         let (alert, heard) = (LateAlert::default(), Heard::default());
         // A resumed session stands for the identity that began it, without another request
@@ -72,7 +68,7 @@ impl<S> Connection<Watched<S>> {
         let request = resolver.request().filter(|_| asked).map(|request| CertificateRequest { version, ..request });
         let answered = request.clone().zip(selection.as_ref().map(|selection| selection.answer.clone()));
         Self {
-            standing: Standing::new(resolver.prepared().destination().clone(), answered),
+            standing: Standing::new(prepared.destination().clone(), answered),
             selection,
             request,
             alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
@@ -80,7 +76,7 @@ impl<S> Connection<Watched<S>> {
             alert: alert.clone(),
             stream: Watched { stream, write_error: None, alert, heard: heard.clone() },
             heard,
-            prepared: resolver.prepared().clone(),
+            prepared: prepared.clone(),
         }
     }
 }
@@ -108,9 +104,10 @@ impl LateAlert {
     }
 }
 
-/// Whether the server went on after the handshake. In TLS 1.3 that is not over before something comes that is no alert.
+/// Whether the server went on after the handshake, and what of that is recorded. In TLS 1.3 the handshake is not over before
+/// something comes that is no alert.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heard(Arc<AtomicU8>);
+pub(super) struct Heard(Arc<(AtomicU8, AtomicBool)>);
 
 impl Heard {
     const NOTHING: u8 = 0;
@@ -119,12 +116,29 @@ impl Heard {
 
     pub(super) fn note(&self) {
         // Each read comes here: the first one changes something
-        let _ = self.0.compare_exchange(Self::NOTHING, Self::DATA, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self.0.0.compare_exchange(Self::NOTHING, Self::DATA, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has recorded yet that it refused: of all who ask one records it.
+    pub(super) fn take_refusal(&self) -> bool {
+        !self.0.1.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether it is of the same connection.
+    #[cfg(feature = "hyper")]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the connection still is somewhere besides here.
+    #[cfg(feature = "hyper")]
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Whether it went on and nobody has recorded that yet: of all who ask one records it.
     pub(super) fn take(&self) -> bool {
-        self.0.compare_exchange(Self::DATA, Self::RECORDED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0.0.compare_exchange(Self::DATA, Self::RECORDED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -181,11 +195,13 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Records that the server refused what it was sent, if it did so by a later alert. In chrome mode a remembered answer is
-    /// forgotten by that, so that the next request asks. Writes to the store; that it cannot is passed over.
+    /// Records that the server refused what it was sent, if it did so by a later alert, once for the connection. In chrome mode a
+    /// remembered answer is forgotten by that, so that the next request asks. Writes to the store; that it cannot is passed over.
     pub fn record_refusal(&self, selector: &Selector) {
-        let to = self.standing.destination();
-        record_refusal(selector, to, self.selection.as_ref(), self.alert.refusal(), self.version);
+        let refusal = self.alert.refusal();
+        if refusal.is_some() && self.heard.take_refusal() {
+            record_refusal(selector, self.standing.destination(), self.selection.as_ref(), refusal, self.version);
+        }
     }
 }
 
@@ -233,6 +249,8 @@ pub(super) struct Resolvers(Mutex<HashMap<Destination, Kept>>);
 pub(super) struct Kept {
     pub(super) resolver: Arc<Resolver>,
     pub(super) config: Arc<ClientConfig>,
+    /// What a connection is begun with: for its own path, which need not be that of the resolver.
+    pub(super) prepared: Prepared,
 }
 
 impl Resolvers {
@@ -241,15 +259,16 @@ impl Resolvers {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let serves = |kept: &&Kept| kept.resolver.prepared().serves(&prepared, now);
         if let Some(same) = kept.get(prepared.destination()).filter(serves) {
-            return same.clone();
+            let Kept { resolver, config, prepared: same } = same.clone();
+            return Kept { resolver, config, prepared: same.toward(prepared.target().clone()) };
         }
         if kept.len() >= KEPT {
             kept.clear();
         }
         let destination = prepared.destination().clone();
-        let resolver = Resolver::new(prepared);
+        let resolver = Resolver::new(prepared.clone());
         let config = Arc::new(resolver.config(base));
-        let new = Kept { resolver, config };
+        let new = Kept { resolver, config, prepared };
         kept.insert(destination, new.clone());
         new
     }

@@ -40,7 +40,7 @@ use super::connection::{Heard, record_refusal, record_success};
 use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector};
 use crate::error::Error;
 use crate::request::Destination;
-use crate::selector::{Selection, Selector, Standing};
+use crate::selector::{Selection, Selector, Source, Standing};
 
 /// What services fail with.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -50,6 +50,12 @@ const H2: &[u8] = b"h2";
 
 /// Connections of one pool that are remembered at most; a client begins a new pool then.
 const OPENED: usize = 1024;
+
+/// Connections of one pool that alerts have ended, of those the last.
+const ENDED: usize = 16;
+
+/// Destinations whose pools are kept.
+const KEPT: usize = 256;
 
 /// Opens connections for a client of hyper-util: TLS for `https`, by the connector of tokio, over what `H` opens. Clones
 /// share what they know of their connections.
@@ -76,25 +82,49 @@ struct One {
 }
 
 impl Opened {
-    /// Those that no alert has ended.
+    /// Those that are open. Of the others those are kept that an alert has ended: somebody may be about to look for that.
     fn alive(&self) -> Vec<One> {
         let mut opened = self.locked();
-        opened.retain(|one| one.alert.get().is_none());
-        opened.clone()
+        let mut old = opened.iter().filter(|one| one.is_ended()).count().saturating_sub(ENDED);
+        opened.retain(|one| match one.is_ended() {
+            true if old > 0 => {
+                old -= 1;
+                false
+            }
+            is_ended => is_ended || one.heard.is_shared(),
+        });
+        opened.iter().filter(|one| !one.is_ended()).cloned().collect()
     }
 
     /// Those whose servers went on, each once.
     fn heard(&self) -> Vec<One> {
-        self.locked().iter().filter(|one| one.sent.is_some() && one.heard.take()).cloned().collect()
+        let went_on = |one: &&One| one.sent.is_some() && !one.is_ended() && one.heard.take();
+        self.locked().iter().filter(went_on).cloned().collect()
     }
 
-    /// The one that an alert ended last.
-    fn ended(&self) -> Option<One> {
-        self.locked().iter().rev().find(|one| one.alert.get().is_some()).cloned()
+    /// Looks for no alert any more that came so far.
+    fn forget_ended(&self) {
+        self.locked().retain(|one| !one.is_ended());
+    }
+
+    /// Those that an alert ended.
+    fn ended(&self) -> Vec<One> {
+        self.locked().iter().filter(|one| one.is_ended()).cloned().collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<One>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl One {
+    /// Whether an alert ended it.
+    fn is_ended(&self) -> bool {
+        self.alert.get().is_some()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.heard.is(&other.heard)
     }
 }
 
@@ -127,6 +157,11 @@ impl<H> Connector<H> {
     /// # Errors
     /// Those of [reading](crate::store#errors).
     pub async fn stands(&self) -> Result<bool, Error> {
+        self.opened.forget_ended();
+        self.all_stand().await
+    }
+
+    async fn all_stand(&self) -> Result<bool, Error> {
         let (selector, opened) = (self.tls.selector().clone(), self.opened.alive());
         if opened.is_empty() {
             return Ok(true);
@@ -172,9 +207,10 @@ impl<H> Connector<H> {
         Self { opened: Opened::default(), ..self.clone() }
     }
 
-    /// The alert that ended a connection after its handshake, as a refusal does in TLS 1.3. HTTP libraries lose it.
+    /// The alert that ended a connection after its handshake, as a refusal does in TLS 1.3, since [`Self::stands`] was asked last.
+    /// HTTP libraries lose it.
     pub fn late_alert(&self) -> Option<LateAlert> {
-        self.opened.ended().map(|one| one.alert)
+        self.opened.ended().pop().map(|one| one.alert)
     }
 }
 
@@ -210,10 +246,21 @@ where
                 Err(error) => return Err(refused(tls, destination, error).await),
             };
             let TlsConnection { stream, standing, selection: sent, version, alpn, alert, heard, .. } = connected;
+            let once = match &sent {
+                Some(sent) if sent.source == Source::Ask => !stands(&tls, standing.clone()).await?,
+                _ => false,
+            };
             opened.locked().push(One { standing, sent, version, alert, heard });
-            Ok(Stream::Tls { stream: TokioIo::new(Box::new(stream)), is_h2: alpn.as_deref() == Some(H2) })
+            let is_h2 = alpn.as_deref() == Some(H2);
+            Ok(Stream::Tls { stream: TokioIo::new(Box::new(stream)), is_h2, once })
         })
     }
+}
+
+async fn stands(tls: &Arc<TlsConnector>, standing: Standing) -> Result<bool, BoxError> {
+    let selector = tls.selector().clone();
+    let stands = move || selector.stands(&standing, standing.destination());
+    Ok(::tokio::task::spawn_blocking(stands).await??)
 }
 
 /// The error, and a refusal is recorded.
@@ -251,6 +298,9 @@ pub enum Stream<IO> {
         stream: TokioIo<Box<TlsStream<IO>>>,
         /// Whether HTTP/2 was agreed on.
         is_h2: bool,
+        /// Whether it was opened with what was chosen for one request: a pool that may be waiting for it must not have it for
+        /// another.
+        once: bool,
     },
 }
 
@@ -260,10 +310,15 @@ pub type TlsStream<IO> =
 
 impl<IO> Connection for Stream<IO> {
     fn connected(&self) -> Connected {
-        match self {
-            Self::Tls { is_h2: true, .. } => Connected::new().negotiated_h2(),
-            _ => Connected::new(),
+        let (is_h2, once) = match self {
+            Self::Plain(_) => (false, false),
+            Self::Tls { is_h2, once, .. } => (*is_h2, *once),
+        };
+        let connected = Connected::new();
+        if once {
+            connected.poison();
         }
+        if is_h2 { connected.negotiated_h2() } else { connected }
     }
 }
 
@@ -368,6 +423,7 @@ where
     /// [`RequestError`].
     pub async fn request(&self, request: Request<B>) -> Result<Response<Incoming>, RequestError> {
         let (connector, pool) = self.pool(request.uri()).await?;
+        let before = connector.opened.ended();
         let request = match pool.request(request).await {
             Ok(response) => {
                 // nginx refuses by a page with this status
@@ -378,15 +434,17 @@ where
             }
             Err(error) => error,
         };
-        let Some((one, alert)) = connector.opened.ended().and_then(|one| one.alert.get().map(|alert| (one, alert)))
-        else {
-            return Err(request.into());
-        };
+        let mut ended = connector.opened.ended();
+        // It was not this request that those ended
+        ended.retain(|one| !before.iter().any(|old| old.is(one)));
+        let Some(alert) = ended.last().and_then(|one| one.alert.get()) else { return Err(request.into()) };
         self.forget(&connector);
         let selector = connector.tls.selector().clone();
         let record = move || {
-            let One { standing, sent, version, alert, .. } = one;
-            record_refusal(&selector, standing.destination(), sent.as_ref(), alert.refusal(), version);
+            for One { standing, sent, version, alert, heard } in ended {
+                let refusal = alert.refusal().filter(|_| heard.take_refusal());
+                record_refusal(&selector, standing.destination(), sent.as_ref(), refusal, version);
+            }
         };
         // A runtime that is being shut down writes nothing any more
         let _ = ::tokio::task::spawn_blocking(record).await;
@@ -399,14 +457,18 @@ where
             format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |to| to.as_str()));
         let before = self.locked().get(&place).cloned();
         if let Some((connector, pool)) = before
-            && connector.stands().await?
+            && connector.all_stand().await?
         {
             return Ok((connector, pool));
         }
         let connector = self.connector.renewed();
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         let pool = builder.pool_timer(TokioTimer::new()).build(connector.clone());
-        self.locked().insert(place, (connector.clone(), pool.clone()));
+        let mut pools = self.locked();
+        if pools.len() >= KEPT {
+            pools.clear();
+        }
+        pools.insert(place, (connector.clone(), pool.clone()));
         Ok((connector, pool))
     }
 
@@ -422,5 +484,38 @@ where
 impl<B, H: fmt::Debug> fmt::Debug for Client<B, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("connector", &self.connector).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(opened: &Opened) -> One {
+        let standing = Standing::new(Destination::new("a.example", 443).unwrap(), None);
+        let (alert, heard) = (LateAlert::default(), Heard::default());
+        let one = One { standing, sent: None, version: None, alert, heard };
+        opened.locked().push(one.clone());
+        one
+    }
+
+    #[test]
+    fn what_is_closed_is_held_against_no_request_and_what_an_alert_ended_is_still_found() {
+        let opened = Opened::default();
+        let (one, other) = (open(&opened), open(&opened));
+        assert_eq!(opened.alive().len(), 2);
+        drop(one);
+        assert_eq!((opened.alive().len(), opened.locked().len()), (1, 1));
+        other.alert.note(&io::Error::other(rustls::Error::AlertReceived(rustls::AlertDescription::AccessDenied)));
+        drop(other);
+        assert_eq!((opened.alive().len(), opened.ended().len()), (0, 1));
+        for _ in 0..2 * ENDED {
+            open(&opened)
+                .alert
+                .note(&io::Error::other(rustls::Error::AlertReceived(rustls::AlertDescription::AccessDenied)));
+        }
+        assert_eq!((opened.alive().len(), opened.ended().len()), (0, ENDED));
+        opened.forget_ended();
+        assert!(opened.locked().is_empty());
     }
 }

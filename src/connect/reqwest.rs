@@ -148,7 +148,7 @@ impl Client {
         let destination = destination(request.url())?;
         let target = Target::new(destination.clone());
         let mut prepared = None;
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             let kept = self.connector.ready(&target, prepared.take()).await?;
             let known = self.client(&target, &kept).await?;
             let again = request.try_clone();
@@ -160,10 +160,14 @@ impl Client {
                 Err(error) => error,
             };
             let Some(wish) = wish(&error) else {
-                self.note_refusal(&target, &kept.resolver, &error).await?;
+                self.note_refusal(&target, &known, &error).await?;
                 return Err(error.into());
             };
-            prepared = Some(self.connector.grant(&target, &kept.resolver, wish).await?);
+            // Nobody is asked for what will not be used
+            if attempt == ATTEMPTS {
+                break;
+            }
+            prepared = Some(self.connector.grant(&kept.prepared, wish).await?);
             request = again.ok_or(RequestError::SendAgain { destination: destination.clone() })?;
         }
         Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
@@ -185,9 +189,12 @@ impl Client {
         Ok(self.connector.blocking(to, record).await?)
     }
 
-    async fn note_refusal(&self, to: &Target, by: &Resolver, error: &::reqwest::Error) -> Result<(), RequestError> {
-        let sent = by.prepared().selection().filter(|_| by.was_asked()).cloned();
+    async fn note_refusal(&self, to: &Target, by: &Known, error: &::reqwest::Error) -> Result<(), RequestError> {
+        let Known { resolver, recorded, .. } = by;
+        let sent = resolver.prepared().selection().filter(|_| resolver.was_asked()).cloned();
         let Some(refusal) = refusal(error).filter(|_| sent.is_some()) else { return Ok(()) };
+        // What is accepted after that is news again
+        recorded.store(false, Ordering::Release);
         let record = move |selector: &Selector, to: &Target| {
             record_refusal(selector, to.destination(), sent.as_ref(), Some(refusal), None);
             Ok(())

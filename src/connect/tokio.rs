@@ -34,7 +34,7 @@ use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::server_name;
 use crate::error::Error;
 use crate::request::Target;
-use crate::resolver::{Resolver, Wish, wish};
+use crate::resolver::{Wish, wish};
 use crate::selector::{Prepared, Selection, Selector};
 use crate::trace::Traced;
 
@@ -111,20 +111,21 @@ impl Connector {
         for attempt in 1..=ATTEMPTS {
             let io = dial().await.map_err(ConnectError::unsent)?;
             // Dialling may take long: what is decided is read after it
-            let Kept { resolver, config } = self.ready(target, prepared.take()).await?;
+            let begun = self.ready(target, prepared.take()).await?;
+            let Kept { resolver, config, .. } = &begun;
             let io = resolver.trace(Patient::new(io));
             let trace = io.trace();
-            let source = match self.in_time(TlsConnector::from(config).connect(name.clone(), io)).await {
+            let source = match self.in_time(TlsConnector::from(config.clone()).connect(name.clone(), io)).await {
                 Ok(mut stream) => {
                     stream.get_mut().0.get_mut().relax();
-                    return Ok(Connection::new(stream, |stream| stream.get_ref().1, &resolver, &trace));
+                    return Ok(Connection::new(stream, |stream| stream.get_ref().1, &begun, &trace));
                 }
                 Err(source) => source,
             };
-            let Some(wish) = wish(&source) else { return Err(ConnectError::after(source, &resolver, &trace)) };
+            let Some(wish) = wish(&source) else { return Err(ConnectError::after(source, resolver, &trace)) };
             // Nobody is asked for what will not be used
             if attempt < ATTEMPTS {
-                prepared = Some(self.grant(target, &resolver, wish).await?);
+                prepared = Some(self.grant(&begun.prepared, wish).await?);
             }
         }
         let destination = target.destination().to_string();
@@ -143,15 +144,10 @@ impl Connector {
         Ok(self.resolvers.kept(ready, &self.base, self.selector().now()))
     }
 
-    pub(super) async fn grant(
-        &self,
-        target: &Target,
-        resolver: &Resolver,
-        wish: &Wish,
-    ) -> Result<Prepared, ConnectError> {
+    pub(super) async fn grant(&self, before: &Prepared, wish: &Wish) -> Result<Prepared, ConnectError> {
         match wish {
-            Wish::Select(request) => self.asking.select(target, request).await,
-            Wish::Unlock => self.asking.unlock(resolver.prepared(), Selector::unlock).await,
+            Wish::Select(request) => self.asking.select(before.target(), request).await,
+            Wish::Unlock => self.asking.unlock(before, Selector::unlock).await,
         }
     }
 

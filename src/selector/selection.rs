@@ -236,8 +236,13 @@ impl Prepared {
         std::iter::once(identity.certificate()).chain(chain.intermediates()).cloned().collect()
     }
 
+    /// The same for another target of its destination, where it serves.
+    pub(crate) fn toward(self, target: Target) -> Self {
+        Self { target, ..self }
+    }
+
     /// Whether what was prepared before does in place of what was prepared `now`: for whoever keeps a resolver with the
-    /// sessions it made.
+    /// sessions it made. What a handshake of that wishes is granted to `now`, whose path may be another.
     ///
     /// It does when a handshake would send the same, by the same key and the same chain; and where nothing is selected
     /// before the server asks, when the same would be selected again should it ask for the same.

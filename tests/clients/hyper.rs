@@ -1,16 +1,24 @@
 //! hyper-util, by HTTP/1.1 and HTTP/2.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
+use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::connect::hyper::{Client as Hyper, Connector};
 use cardcase::connect::tokio::Connector as TlsConnector;
+use cardcase::decisions::{Lifetime, Mode};
 use http_body_util::{BodyExt, Empty};
-use hyper::Request;
 use hyper::body::Bytes;
+use hyper::{Request, Uri};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tower_service::Service;
 
 use crate::scenarios::{self, Ticking};
-use crate::support::server::BOTH_VERSIONS;
+use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
 use crate::world::{BoxError, Client, Peer, World};
 
 fn client(world: &World, alpn: &[&str], ticking: Ticking) -> Client {
@@ -110,5 +118,80 @@ fn rules_about_paths_select_nothing() {
 fn it_writes_the_history() {
     for make in [http1, http2] {
         scenarios::writes_the_history(make);
+    }
+}
+
+/// Picks the first of those that fit, for once.
+struct OnlyOnce(Mutex<usize>);
+
+impl Chooser for OnlyOnce {
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        *self.0.lock().unwrap() += 1;
+        Reply::Identity { index: 0, lifetime: Lifetime::Once }
+    }
+}
+
+/// Dials at once, unless the next one has to wait for something.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<VecDeque<Option<oneshot::Receiver<()>>>>>);
+
+impl Service<Uri> for Held {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let held = self.0.lock().unwrap().pop_front().flatten();
+        Box::pin(async move {
+            if let Some(held) = held {
+                held.await?;
+            }
+            Ok(TokioIo::new(TcpStream::connect(uri.authority().unwrap().as_str()).await?))
+        })
+    }
+}
+
+/// A pool hands a request whatever connection is free first, such as one that was opened meanwhile.
+#[test]
+fn what_was_chosen_for_one_request_is_not_taken_over_by_another_that_waits_for_a_connection() {
+    for alpn in ["http/1.1", "h2"] {
+        let world = World::new();
+        let server = world.http(Tls::V1_3, Ask::Optional);
+        let person = Arc::new(OnlyOnce(Mutex::default()));
+        let selector = world.scene.machine.selector().with_chooser(person.clone()).with_mode(Mode::Firefox);
+        let tls = Arc::new(TlsConnector::new(Arc::new(selector), world.config(&[alpn])));
+        let held = Held::default();
+        let client = Hyper::with_connector(Connector::over(tls, held.clone()));
+        let (first, second) = (oneshot::channel(), oneshot::channel());
+        held.0.lock().unwrap().extend([Some(first.1), Some(second.1)]);
+        let request = || Request::get(server.url()).body(Empty::<Bytes>::new()).unwrap();
+        let get = async || Ok::<_, BoxError>(client.request(request()).await?.into_body().collect().await?);
+        Ticking::new()
+            .run(async {
+                let begin = async {
+                    // Both have begun
+                    while !held.0.lock().unwrap().is_empty() {
+                        tokio::task::yield_now().await;
+                    }
+                    let _ = first.0.send(());
+                };
+                let one = async {
+                    let (done, ()) = tokio::join!(get(), begin);
+                    // Whatever else might take the connection does so now
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    let _ = second.0.send(());
+                    done
+                };
+                let (one, other) = tokio::join!(one, get());
+                one.and(other)
+            })
+            .unwrap();
+        assert_eq!((server.came().len(), *person.0.lock().unwrap()), (2, 2), "{alpn}");
     }
 }

@@ -1,12 +1,12 @@
 //! rustls alone, over blocking streams and over tokio.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cardcase::connect::{blocking, grant, server_name, tokio as asynchronous, wish};
-use cardcase::request::Destination;
+use cardcase::request::{Destination, Target};
 use cardcase::resolver::Resolver;
 use rustls::{ClientConnection, StreamOwned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -151,4 +151,58 @@ fn a_success_is_recorded_once_and_not_before_the_server_said_something() {
         });
         assert_eq!(recorded.unwrap(), [1, 2], "{tls:?}");
     }
+}
+
+/// A destination has one resolver and sessions, a path rules of its own.
+#[test]
+fn what_a_rule_selects_for_a_path_goes_out_for_no_other() {
+    let world = World::new();
+    let server = world.http(Tls::V1_3, Ask::Optional);
+    let to = |path: &str| Target::new(server.destination().parse().unwrap()).with_path(path);
+    drop(world.scene.machine.run("rules add https://localhost/admin --subject CN=bob").expect(0));
+
+    // What is begun for one path comes to nothing, and another begins where that ended
+    let connector = blocking::Connector::new(world.selector.clone(), world.config(&[]));
+    let mut dialled = 0;
+    let dial = || {
+        dialled += 1;
+        if dialled == 2 { Err(ErrorKind::HostUnreachable.into()) } else { TcpStream::connect(server.destination()) }
+    };
+    connector.connect(to("/admin"), dial).unwrap_err();
+    world.person.will_pick("alice");
+    let open = connector.connect(to("/other"), || TcpStream::connect(server.destination())).unwrap();
+    assert_eq!(open.selection.and_then(|selection| selection.answer.fingerprint()), Some(world.alice));
+    assert_eq!(world.person.asked(), [server.destination()]);
+
+    // By what is remembered a connection for any path is opened, and stays one for its own
+    for path in ["/other", "/admin", "/other"] {
+        let open = connector.connect(to(path), || TcpStream::connect(server.destination())).unwrap();
+        assert_eq!(open.again().target(), &to(path));
+    }
+    let connector = asynchronous::Connector::new(world.selector.clone(), world.config(&[]));
+    Ticking::new()
+        .run(async {
+            for path in ["/other", "/admin", "/other"] {
+                let dial = || tokio::net::TcpStream::connect(server.destination());
+                assert_eq!(connector.connect(to(path), dial).await?.again().target(), &to(path));
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_refusal_is_recorded_once() {
+    let world = World::new();
+    let server = world.refusing(Tls::V1_3);
+    world.remember_at(&server.destination(), Some(world.alice));
+    let destination: Destination = server.destination().parse().unwrap();
+    let connector = blocking::Connector::new(world.selector.clone(), world.config(&[]));
+    let mut open = connector.connect(&destination, || TcpStream::connect(server.destination())).unwrap();
+    open.record_refusal(&world.selector);
+    open.stream.read_exact(&mut [0]).unwrap_err();
+    open.record_refusal(&world.selector);
+    open.record_refusal(&world.selector);
+    open.record_success(&world.selector);
+    assert_eq!(world.scene.machine.json("history")["uses"].as_array().unwrap().len(), 1);
 }

@@ -11,7 +11,7 @@ use cardcase::chooser::{Chooser, Question, Reply};
 use cardcase::connect::openssl::{Connector, SslConnector, SslMethod, Stream, tokio as over_tokio};
 use cardcase::decisions::{Lifetime, Mode};
 use cardcase::error::Error;
-use cardcase::request::{Destination, Target};
+use cardcase::request::{CertificateRequest, CertificateType, Destination, Target};
 use cardcase::resolver::failure;
 use cardcase::selector::{Selector, Source};
 use cardcase::vault::Unlocker;
@@ -348,5 +348,52 @@ async fn longest_gap() {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let gap = usize::try_from(before.elapsed().as_millis()).unwrap();
         GAP.fetch_max(gap, Ordering::SeqCst);
+    }
+}
+
+/// What was prepared before may be kept for any time.
+#[test]
+fn what_was_decided_before_it_connects_is_looked_up_again() {
+    for tls in BOTH_VERSIONS {
+        let scene = Scene::new();
+        let [_, bob] = ["alice", "bob"].map(|name| scene.hire(name));
+        let server = scene.server(Kind::Go).tls(tls).ask(Ask::Require).start();
+        let connector = asking(&scene, &Script::new(&[]), Mode::Firefox);
+        scene.machine.run("remember localhost alice").expect(0);
+        let (destination, tcp) = dialled(&server.destination());
+        let prepared = connector.selector().prepare(&destination).unwrap();
+        assert!(prepared.selection().is_some());
+        scene.machine.run("remember localhost bob").expect(0);
+        let mut stream = connector.connect_prepared(prepared, tcp).unwrap();
+        get(&mut stream, "/").unwrap();
+        assert_eq!(server.chains()[0][0], bob.fingerprint(), "{tls:?}");
+    }
+}
+
+/// On a connection that asked nothing for that request.
+#[test]
+fn what_was_chosen_for_one_request_is_not_sent_for_the_next_on_the_same_connection() {
+    for tls in BOTH_VERSIONS {
+        let scene = Scene::new();
+        scene.hire("alice");
+        let apache = Apache::start(&scene, tls);
+        let script = Script::new(&["alice"]);
+        let connector = asking(&scene, &script, Mode::Firefox);
+        let (destination, tcp) = dialled(&apache.destination());
+        let asked = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+        let chosen = connector.selector().select(&destination, &asked).unwrap();
+        assert_eq!(chosen.selection().map(|selection| selection.source), Some(Source::Ask));
+        let mut stream = connector.connect_prepared(chosen, tcp).unwrap();
+        stream.write_all(request("/open/page").replace("close", "keep-alive").as_bytes()).unwrap();
+        let mut response = Vec::new();
+        while !response.ends_with(b"this is open\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            response.push(byte[0]);
+        }
+        stream.exchange().finished();
+        let error = get(&mut stream, "/require/page").unwrap_err();
+        assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
+        assert_eq!((script.asked(), stream.answers().all().len()), (2, 0), "{tls:?}");
     }
 }

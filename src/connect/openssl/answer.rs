@@ -111,13 +111,14 @@ pub(super) enum Outcome {
 
 impl Answering {
     /// A request that is to be answered. What a connection is kept for goes to a path that nobody named: rules about that of the
-    /// first exchange say nothing of it.
+    /// first exchange say nothing of it, nor does what was chosen for that once.
     pub(super) fn pending(&self, request: CertificateRequest, later: bool) -> Pending {
-        let target = match self.exchange.is_another() {
-            true => self.target.clone().without_path(),
-            false => self.target.clone(),
-        };
-        Pending { answering: self.clone(), target, request, later }
+        let (mut answering, mut target) = (self.clone(), self.target.clone());
+        if self.exchange.is_another() {
+            answering.answered();
+            target = target.without_path();
+        }
+        Pending { answering, target, request, later }
     }
 
     /// Answers a request. Blocks while somebody chooses, or types a password.
@@ -160,7 +161,14 @@ impl Pending {
                 Treatment::End => return Ok(Step::Done(Outcome::End)),
             }
         }
-        given.clone().map_or(Ok(Step::Select), |given| self.unlocked(given))
+        match given {
+            // It may have been decided long ago
+            Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
+                self.unlocked(selector.renew(before)?)
+            }
+            Some(given) => self.unlocked(given.clone()),
+            None => Ok(Step::Select),
+        }
     }
 
     /// The step after the vault was unlocked: what was selected before may not do any more.
