@@ -6,8 +6,8 @@
 //! use cardcase::clock::Timestamp;
 //! use cardcase::enrollment::{NewEnrollment, NewKey};
 //!
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs"));
-//! # let (_home, store) = store()?;
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
 //! let new = NewEnrollment::generate("CN=Alice Example, O=Example Ltd", NewKey::EcP256)?;
 //! store.enroll(&new, Timestamp::now())?;
 //! println!("{}", new.to_pem()?); // for the CA; `Store::add_known_keys` finds the key when its certificate comes
