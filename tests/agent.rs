@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use support::ca::Key;
 use support::command::{Cardcase, Outcome, Run};
-use support::pss;
 use support::scene::Scene;
 use support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
+use support::{executable, pss};
 
 const PRIMARY: &str = "correct horse";
 
@@ -367,7 +367,7 @@ fn give_away(path: &Path) {
 fn as_owner(machine: &Cardcase, line: &str) -> String {
     let program = machine.dir().join("cardcase");
     if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_cardcase"), &program).unwrap();
+        executable::copy(env!("CARGO_BIN_EXE_cardcase"), machine.dir(), "cardcase");
         give_away(machine.dir());
     }
     let mut command = Command::new(&program);

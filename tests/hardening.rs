@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use support::command::Cardcase;
+use support::executable;
 
 /// Somebody who is not root: a process of root's belongs to root in /proc, dumpable or not.
 const SOMEBODY: u32 = 65534;
@@ -38,9 +39,7 @@ fn give_away(path: &Path) {
 
 /// The build may be where somebody cannot go.
 fn copy_of_the_command(machine: &Cardcase) -> PathBuf {
-    let program = machine.dir().join("cardcase");
-    std::fs::copy(env!("CARGO_BIN_EXE_cardcase"), &program).unwrap();
-    program
+    executable::copy(env!("CARGO_BIN_EXE_cardcase"), machine.dir(), "cardcase")
 }
 
 /// The command, run with a core limit as high as may be, reading from a stdin that stays open: `import -`.
