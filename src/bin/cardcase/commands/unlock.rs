@@ -2,8 +2,11 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cardcase::agent::{Grant, Status};
+use cardcase::store::Store;
 use cardcase::vault::Protection;
 use serde::Serialize;
 
@@ -12,6 +15,12 @@ use crate::cli::Unlock;
 use crate::commands::agent::LISTENING;
 use crate::output::{print, print_json};
 use crate::report::{Code, Failure};
+
+/// How long one agent may take to follow another.
+const SUCCESSION: Duration = Duration::from_secs(5);
+
+/// Between two looks for it.
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
     let store = app.store()?;
@@ -27,12 +36,21 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
     let said = start(&store.grant(args.lifetime)?)?;
     let warnings = said.strip_prefix(LISTENING).ok_or_else(|| failed(said.trim()))?;
     warnings.lines().for_each(|warning| app.warn(warning));
-    match store.agent()? {
-        Some(agent) if agent.serves => app.note(&format!("unlocked until {}; to lock it: cardcase lock", agent.until)),
-        // Somebody else was as quick
-        _ => return Err(failed("was ended as soon as it was there").hint("cardcase unlock")),
-    }
+    let agent = serving(store)?.ok_or_else(|| failed("was ended as soon as it was there").hint("cardcase unlock"))?;
+    app.note(&format!("unlocked until {}; to lock it: cardcase lock", agent.until));
     Ok(())
+}
+
+/// The agent that serves: this one, or, once it is there, that of somebody who unlocks at the same moment and was later.
+fn serving(store: &Store) -> Result<Option<Status>, Failure> {
+    let end = Instant::now() + SUCCESSION;
+    loop {
+        let agent = store.agent()?.filter(|agent| agent.serves);
+        if agent.is_some() || Instant::now() >= end {
+            return Ok(agent);
+        }
+        thread::sleep(A_MOMENT);
+    }
 }
 
 #[derive(Serialize)]
