@@ -227,13 +227,11 @@ impl Store {
             let mut imported = Imported::default();
             for new in files.iter().flat_map(|import| &import.identities) {
                 match insert_identity(db, vault, new, name, now)? {
-                    (identity, true) => {
-                        enrollments::complete(db, &identity)?;
-                        imported.imported.push(identity);
-                    }
+                    (identity, true) => imported.imported.push(identity),
                     (identity, false) => imported.already_present.push(identity),
                 }
             }
+            enrollments::complete(db, &imported.imported)?;
             for authority in files.iter().flat_map(|import| &import.authorities) {
                 if insert_authority(db, authority, now)? {
                     imported.authorities.push(authority.clone());
@@ -344,7 +342,7 @@ impl Store {
     pub fn find_stored(&self, id: &str) -> Result<Stored, Error> {
         let range = FingerprintPrefix::parse(id).map(|prefix| fingerprint_range(&prefix));
         let (first, last) = range.unzip();
-        let mut found = self.with(|db| {
+        let found = self.with(|db| {
             let mut query = db.prepare_cached(
                 "SELECT fingerprint, CAST(name AS BLOB) FROM identities WHERE name = ?1 OR fingerprint BETWEEN ?2 AND ?3 LIMIT 2",
             )?;
@@ -354,11 +352,7 @@ impl Store {
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
-        match (found.pop(), found.is_empty()) {
-            (None, _) => Err(Error::UnknownIdentity { id: id.to_owned() }),
-            (Some(identity), true) => Ok(identity),
-            (Some(_), false) => Err(Error::Ambiguous { id: id.to_owned() }),
-        }
+        only(found.into_iter(), id, || Error::UnknownIdentity { id: id.to_owned() })
     }
 
     /// The identity with exactly this fingerprint.
@@ -561,13 +555,8 @@ impl Store {
         if let Some(damage) = damaged.into_iter().find(|damage| damage.id.starts_with(prefix.digits())) {
             return Err(Error::RowDamaged(damage));
         }
-        let mut found =
-            all.into_iter().filter(|ca| ca.certificate.fingerprint().to_string().starts_with(prefix.digits()));
-        match (found.next(), found.next()) {
-            (None, _) => Err(unknown()),
-            (Some(authority), None) => Ok(authority),
-            (Some(_), Some(_)) => Err(Error::Ambiguous { id: id.to_owned() }),
-        }
+        let is_meant = |ca: &Authority| ca.certificate.fingerprint().to_string().starts_with(prefix.digits());
+        only(all.into_iter().filter(is_meant), id, unknown)
     }
 
     /// Runs statements, each on its own.
@@ -976,6 +965,18 @@ fn free_name(db: &Connection, name: &str) -> rusqlite::Result<String> {
 fn key_list<'a>(keys: impl Iterator<Item = &'a NameKey>) -> Rc<Vec<Value>> {
     let distinct: HashSet<&NameKey> = keys.collect();
     Rc::new(distinct.into_iter().map(|key| Value::Blob(key.as_bytes().to_vec())).collect())
+}
+
+/// The one that a person means by `id`, of those that it may mean.
+///
+/// # Errors
+/// `unknown` when there is none, [`Error::Ambiguous`] when there are several.
+fn only<T>(mut found: impl Iterator<Item = T>, id: &str, unknown: impl FnOnce() -> Error) -> Result<T, Error> {
+    match (found.next(), found.next()) {
+        (None, _) => Err(unknown()),
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err(Error::Ambiguous { id: id.to_owned() }),
+    }
 }
 
 /// The first and the last fingerprint that begin so.

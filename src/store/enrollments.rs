@@ -1,11 +1,12 @@
 //! The private keys that wait for their certificate.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use rusqlite::{Connection, Row, params};
 
 use super::damage::{ENROLLMENTS, all_readable};
-use super::{Store, Stored, as_rusqlite, next_id};
+use super::{Store, Stored, as_rusqlite, next_id, only};
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, NewEnrollment};
@@ -60,12 +61,8 @@ impl Store {
             query.query_map([], |row| row.get(0))?.collect()
         })?;
         let is_meant = |request: &&Vec<u8>| Fingerprint::of(request).to_string().starts_with(prefix.digits());
-        let mut found = requests.iter().filter(is_meant);
-        match (found.next(), found.next()) {
-            (None, _) => Err(unknown()),
-            (Some(request), None) => Ok(Stored { fingerprint: Fingerprint::of(request), name: subject_of(request) }),
-            (Some(_), Some(_)) => Err(Error::Ambiguous { id: id.to_owned() }),
-        }
+        let request = only(requests.iter().filter(is_meant), id, unknown)?;
+        Ok(Stored { fingerprint: Fingerprint::of(request), name: subject_of(request) })
     }
 
     /// The sealed keys of the enrollments for these public keys.
@@ -79,13 +76,13 @@ impl Store {
     }
 }
 
-/// Ends the enrollments whose certificate has come.
-pub(super) fn complete(db: &Connection, identity: &Identity) -> rusqlite::Result<()> {
-    let public_key = identity.certificate().public_key();
-    let is_of = |request: &[u8]| {
-        Enrollment::from_request(request.to_vec(), Timestamp(0)).is_ok_and(|found| found.public_key() == public_key)
-    };
-    remove_those(db, is_of)
+/// Ends the enrollments whose certificates have come.
+pub(super) fn complete(db: &Connection, identities: &[Arc<Identity>]) -> rusqlite::Result<()> {
+    let public_keys: HashSet<&[u8]> = identities.iter().map(|identity| identity.certificate().public_key()).collect();
+    remove_those(db, |request| {
+        let parsed = Enrollment::from_request(request.to_vec(), Timestamp(0));
+        parsed.is_ok_and(|enrollment| public_keys.contains(enrollment.public_key()))
+    })
 }
 
 /// Opens the key of an enrollment.
@@ -104,16 +101,8 @@ pub(super) fn open(vault: &Vault, key: &SealedKey) -> Result<PrivateKey, Error> 
     })
 }
 
-/// Seals the keys anew.
-pub(super) fn reseal(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<()> {
-    let mut query = db.prepare(ENROLLMENT)?;
-    let keys: Vec<SealedKey> = query.query_map([], sealed_key)?.collect::<rusqlite::Result<_>>()?;
-    let mut update = db.prepare("UPDATE enrollments SET private_key = ?1 WHERE id = ?2")?;
-    for key in keys {
-        let resealed = open(old, &key).and_then(|opened| new.seal(&key.row, &opened)).map_err(as_rusqlite)?;
-        update.execute(params![resealed, key.row.id])?;
-    }
-    Ok(())
+pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
+    db.prepare(ENROLLMENT)?.query_map([], sealed_key)?.collect()
 }
 
 /// Removes those whose requests have these fingerprints.

@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
 use super::authentic::{authenticate_decisions, authenticate_terms, check_decisions, check_terms};
+use super::damage::{ENROLLMENTS, IDENTITIES};
 use super::schema::check_schema;
 use super::{SEALED_KEY, Store, as_rusqlite, enrollments, locked, sealed_key, store_error};
 use crate::agent::{Client, Grant, Place, Status};
 use crate::error::Error;
+use crate::identity::PrivateKey;
 use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Typed, Unlocker, Vault, Wrapped};
 
 impl Store {
@@ -251,18 +253,27 @@ fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<
         check_decisions(db, old, None)?;
         check_terms(db, old)?;
     }
-    reseal(db, old, new)?;
-    enrollments::reseal(db, old, new)?;
+    reseal(db, IDENTITIES, every_key(db)?, new, |key| old.open(key))?;
+    reseal(db, ENROLLMENTS, enrollments::every_key(db)?, new, |key| enrollments::open(old, key))?;
     authenticate_decisions(db, new, None)?;
     authenticate_terms(db, new)
 }
 
-fn reseal(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<()> {
-    let mut query = db.prepare(SEALED_KEY)?;
-    let keys: Vec<SealedKey> = query.query_map([], sealed_key)?.collect::<rusqlite::Result<_>>()?;
-    let mut update = db.prepare("UPDATE identities SET private_key = ?1 WHERE id = ?2")?;
+fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
+    db.prepare(SEALED_KEY)?.query_map([], sealed_key)?.collect()
+}
+
+/// Seals the private keys of a table anew.
+fn reseal(
+    db: &Connection,
+    table: &str,
+    keys: Vec<SealedKey>,
+    new: &Vault,
+    open: impl Fn(&SealedKey) -> Result<PrivateKey, Error>,
+) -> rusqlite::Result<()> {
+    let mut update = db.prepare(&format!("UPDATE {table} SET private_key = ?1 WHERE id = ?2"))?;
     for key in keys {
-        let resealed = old.open(&key).and_then(|opened| new.seal(&key.row, &opened)).map_err(as_rusqlite)?;
+        let resealed = open(&key).and_then(|opened| new.seal(&key.row, &opened)).map_err(as_rusqlite)?;
         update.execute(params![resealed, key.row.id])?;
     }
     Ok(())
