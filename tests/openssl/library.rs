@@ -196,12 +196,7 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let get = async || {
-            let destination: Destination = apache.destination().parse().unwrap();
-            let dial = || tokio::net::TcpStream::connect(("127.0.0.1", destination.port()));
-            let mut connection = connector.connect(&destination, dial).await.unwrap();
-            connection.stream.write_all(request("/require/page").as_bytes()).await.unwrap();
-            let mut response = String::new();
-            connection.stream.read_to_string(&mut response).await.unwrap();
+            let response = require_page(&connector, &apache).await;
             assert!(response.ends_with("this is require\n"), "{response}");
         };
         tokio::join!(get(), get(), get());
@@ -311,6 +306,17 @@ fn after_the_body_a_server_asks_in_firefox_mode_alone() {
     }
 }
 
+/// The response to a request for the page that asks, over a connection of its own.
+async fn require_page(connector: &over_tokio::Connector, apache: &Apache) -> String {
+    let destination: Destination = apache.destination().parse().unwrap();
+    let dial = || tokio::net::TcpStream::connect(("127.0.0.1", destination.port()));
+    let mut connection = connector.connect(&destination, dial).await.unwrap();
+    connection.stream.write_all(request("/require/page").as_bytes()).await.unwrap();
+    let mut response = String::new();
+    connection.stream.read_to_string(&mut response).await.unwrap();
+    response
+}
+
 /// Asking does not hold up the other tasks of a runtime that has a single thread.
 #[test]
 fn over_tokio_nobody_waits_for_a_person_but_the_connection() {
@@ -324,12 +330,7 @@ fn over_tokio_nobody_waits_for_a_person_but_the_connection() {
         let connector = connector.with_handshake_timeout(Duration::from_secs(20));
         let longest = runtime.block_on(async {
             let ticking = tokio::spawn(longest_gap());
-            let destination: Destination = apache.destination().parse().unwrap();
-            let dial = || tokio::net::TcpStream::connect(("127.0.0.1", destination.port()));
-            let mut connection = connector.connect(&destination, dial).await.unwrap();
-            connection.stream.write_all(request("/require/page").as_bytes()).await.unwrap();
-            let mut response = String::new();
-            connection.stream.read_to_string(&mut response).await.unwrap();
+            require_page(&connector, &apache).await;
             ticking.abort();
             GAP.load(Ordering::SeqCst)
         });

@@ -72,6 +72,18 @@ pub enum Ask {
     Never,
 }
 
+impl Ask {
+    /// As our own servers take it as an argument.
+    fn name(self) -> &'static str {
+        match self {
+            Ask::Require => "require",
+            Ask::Optional => "optional",
+            Ask::Unchecked => "unchecked",
+            Ask::Never => "never",
+        }
+    }
+}
+
 /// A server's own certificate with its key.
 enum Certificate<'a> {
     Issued(&'a Issued),

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use super::{Ask, Server, Setup, listening, port_event, spawn};
+use super::{Server, Setup, listening, port_event, spawn};
 use crate::support::missing;
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
@@ -15,22 +15,13 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     command.arg("-cert").arg(setup.certificate_file(dir.path()));
     command.arg("-key").arg(setup.key_file(dir.path()));
     command.args(["-tls", setup.tls.map_or("", |tls| tls.number())]);
-    command.args(["-ask", ask(setup.ask)]);
+    command.args(["-ask", setup.ask.name()]);
     command.arg(format!("-hints={}", setup.hints)).arg(format!("-http1={}", setup.http1));
     if let Some(file) = setup.authorities_file(dir.path()) {
         command.arg("-authorities").arg(file);
     }
     let running = spawn(command, "golang-go");
     listening(setup, dir, running, port_event)
-}
-
-fn ask(ask: Ask) -> &'static str {
-    match ask {
-        Ask::Require => "require",
-        Ask::Optional => "optional",
-        Ask::Unchecked => "unchecked",
-        Ask::Never => "never",
-    }
 }
 
 fn program() -> &'static PathBuf {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use super::{Ask, Server, Setup, listening, port_event, spawn};
+use super::{Server, Setup, listening, port_event, spawn};
 use crate::support::{ca, fingerprint, missing};
 
 const PACKAGE: &str = "default-jdk-headless";
@@ -21,21 +21,12 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     command.arg("--listen").arg(setup.listen.to_string());
     command.arg("--keystore").arg(key_store(setup, &dir)).args(["--password", PASSWORD]);
     command.args(["--tls", setup.tls.map_or("", |tls| tls.number())]);
-    command.args(["--ask", ask(setup.ask), "--hints", &setup.hints.to_string()]);
+    command.args(["--ask", setup.ask.name(), "--hints", &setup.hints.to_string()]);
     if let Some(file) = setup.authorities_file(dir.path()) {
         command.arg("--authorities").arg(file);
     }
     let running = spawn(command, PACKAGE);
     listening(setup, dir, running, port_event)
-}
-
-fn ask(ask: Ask) -> &'static str {
-    match ask {
-        Ask::Require => "require",
-        Ask::Optional => "optional",
-        Ask::Unchecked => "unchecked",
-        Ask::Never => "never",
-    }
 }
 
 /// The server's key and certificates as PKCS#12.
