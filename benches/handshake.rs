@@ -20,11 +20,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cardcase::Destination;
+use cardcase::Selector;
 use cardcase::connect::tokio::Connector;
-use cardcase::decisions::{Lifetime, Mode};
-use cardcase::request::Destination;
-use cardcase::resolver::Resolver;
-use cardcase::selector::{Prepared, Selector};
+use cardcase::manage::{Lifetime, Mode};
+use cardcase::raw::Prepared;
+use cardcase::raw::Resolver;
 use criterion::Criterion;
 use rcgen::SignatureAlgorithm;
 use rustls::client::Resumption;

@@ -15,11 +15,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cardcase::certificate::Certificate;
-use cardcase::identity::Import;
-use cardcase::matching::{Candidate, Matcher};
-use cardcase::request::CertificateRequest;
-use cardcase::store::Store;
+use cardcase::Store;
+use cardcase::ask::Candidate;
+use cardcase::ask::CertificateRequest;
+use cardcase::manage::Certificate;
+use cardcase::manage::Import;
+use cardcase::manage::Matcher;
 use criterion::Criterion;
 use rcgen::{KeyPair, SerialNumber};
 use rustls::SignatureScheme;

@@ -8,11 +8,12 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cardcase::connect::grant;
-use cardcase::refusal::Refusal;
-use cardcase::request::Destination;
-use cardcase::resolver::Resolver;
-use cardcase::selector::{Selector, Standing};
+use cardcase::Destination;
+use cardcase::Selector;
+use cardcase::ask::Refusal;
+use cardcase::raw::Resolver;
+use cardcase::raw::Standing;
+use cardcase::raw::grant;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use tokio::task::spawn_blocking;

@@ -6,8 +6,8 @@
 
 use std::error::Error;
 
+use cardcase::Destination;
 use cardcase::connect::tokio::Connector;
-use cardcase::request::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::http::Uri;

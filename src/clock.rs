@@ -3,7 +3,7 @@
 //! # Example
 //!
 //! ```
-//! use cardcase::clock::{Clock, Timestamp};
+//! use cardcase::manage::{Clock, Timestamp};
 //!
 //! let fixed = Timestamp(1_795_357_800);
 //! assert_eq!(Clock::now(&fixed).to_string(), "2026-11-22T14:30:00Z");

@@ -25,8 +25,9 @@
 //! ```no_run
 //! use std::{io, net::TcpStream, sync::Arc};
 //!
-//! use cardcase::connect::{grant, refusal, server_name, wish};
-//! use cardcase::{request::Destination, resolver::Resolver, selector::Selector};
+//! use cardcase::raw::{grant, refusal, server_name, wish};
+//! use cardcase::{Destination, Selector};
+//! use cardcase::raw::Resolver;
 //! use rustls::{ClientConfig, ClientConnection, StreamOwned};
 //!
 //! fn connect(selector: &Selector, base: &ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
@@ -56,21 +57,24 @@
 //!
 //! Whoever keeps the connection for another request asks [`Selector::stands`] of [`Resolver::standing`] first.
 //!
-//! [`Resolver`]: crate::resolver::Resolver
-//! [`Resolver::standing`]: crate::resolver::Resolver::standing
+//! [`Resolver`]: crate::raw::Resolver
+//! [`Resolver::standing`]: crate::raw::Resolver::standing
 
 #[cfg(feature = "tokio")]
 mod asking;
 pub mod blocking;
 mod connection;
+pub(crate) mod guarded;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[cfg(feature = "openssl")]
 pub mod openssl;
 #[cfg(feature = "tokio")]
 mod question;
+pub(crate) mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+pub(crate) mod resolver;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod unlocking;
@@ -78,14 +82,13 @@ mod unlocking;
 pub mod ureq;
 
 pub use self::connection::{ConnectError, Connection, LateAlert, Patient, Watched};
-pub use crate::refusal::refusal;
-pub use crate::resolver::wish;
+pub use crate::select::selector::{Assessed, Foreseen, Selection, Source, WhyAsked};
 use rustls::pki_types::ServerName;
 
+use crate::connect::resolver::Wish;
 use crate::error::Error;
 use crate::request::Destination;
-use crate::resolver::Wish;
-use crate::selector::{Prepared, Selector};
+use crate::select::selector::{Prepared, Selector};
 
 /// Grants the wish that ended a handshake which was begun with `before`: has the selector answer the server's request, or
 /// unlocks the vault and looks again. Blocks for as long as a person takes: not for an asynchronous executor's thread.

@@ -3,7 +3,7 @@
 //! # Example
 //!
 //! ```
-//! use cardcase::{Error, request::Destination};
+//! use cardcase::{Destination, Error};
 //!
 //! fn next_step(error: &Error) -> &'static str {
 //!     match error {
@@ -23,7 +23,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{pem, pkcs12};
+use crate::file::{pem, pkcs12};
 
 /// Where an error came from, kept for `source()`.
 pub type Source = Box<dyn StdError + Send + Sync>;
@@ -112,7 +112,7 @@ pub enum Error {
     /// A kind of key no handshake can use here. Have a certificate issued for another key.
     #[error("a key of the kind {key} cannot be used: {detail}")]
     UnusableKey {
-        /// The kind, as [`crate::certificate::KeyKind`] shows it.
+        /// The kind, as [`crate::manage::KeyKind`] shows it.
         key: String,
         /// What the TLS library says.
         detail: String,
@@ -125,7 +125,7 @@ pub enum Error {
         name: String,
     },
     /// Something in the store was not written by whoever can open its vault. Let the person look at decisions, rules
-    /// and settings, then [`Store::accept_terms`](crate::store::Store::accept_terms).
+    /// and settings, then [`Store::accept_terms`](crate::Store::accept_terms).
     #[error("{what} in the store is not authentic: it was not cardcase that wrote it, or the store is damaged")]
     NotAuthentic {
         /// What it is.
@@ -138,7 +138,7 @@ pub enum Error {
         detail: String,
     },
     /// The primary password is needed, and nobody can be asked for it. Give the selector an
-    /// [`Unlocker`](crate::vault::Unlocker), or start an [agent](crate::agent).
+    /// [`Unlocker`](crate::Unlocker), or start an [agent](crate::manage::agent).
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,
     /// A private key, or the data key, is needed in the clear. The agent signs, but gives no keys away, so it takes the primary
@@ -171,7 +171,7 @@ pub enum Error {
     #[error("another process changed the primary password meanwhile; this one changed nothing")]
     PasswordChanged,
     /// The agent that holds the data key does not do what it is asked. End it
-    /// ([`Store::end_agent`](crate::store::Store::end_agent)), and unlock anew.
+    /// ([`Store::end_agent`](crate::Store::end_agent)), and unlock anew.
     #[error("the agent of the store {detail}")]
     Agent {
         /// What it does.
@@ -266,7 +266,7 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// No identity has this name or fingerprint. [`Store::identities`](crate::store::Store::identities) has those there
+    /// No identity has this name or fingerprint. [`Store::identities`](crate::Store::identities) has those there
     /// are.
     #[error("no identity is called {id:?}, and no fingerprint begins so")]
     UnknownIdentity {
@@ -279,7 +279,7 @@ pub enum Error {
         /// The name it was chosen by.
         name: String,
     },
-    /// No authority has this fingerprint. [`Store::list_authorities`](crate::store::Store::list_authorities) has those
+    /// No authority has this fingerprint. [`Store::list_authorities`](crate::Store::list_authorities) has those
     /// there are.
     #[error("no authority has a fingerprint that begins with {id:?}")]
     UnknownAuthority {
@@ -292,7 +292,7 @@ pub enum Error {
         /// What was asked for.
         id: String,
     },
-    /// Nothing is remembered for a destination. [`Store::decisions`](crate::store::Store::decisions) has those there
+    /// Nothing is remembered for a destination. [`Store::decisions`](crate::Store::decisions) has those there
     /// are.
     #[error("nothing is remembered for {scope}")]
     UnknownDecision {
@@ -313,7 +313,7 @@ pub enum Error {
         /// The text.
         text: String,
     },
-    /// A text is no rule, or no pattern of one. [`rules`](crate::rules) has the form.
+    /// A text is no rule, or no pattern of one. [`rules`](crate::manage) has the form.
     #[error("{text:?} is no rule: {reason}")]
     Rule {
         /// The text.
@@ -336,7 +336,7 @@ pub enum Error {
         /// What is wrong with it.
         source: Source,
     },
-    /// No rule of the store has this number. [`Store::rules`](crate::store::Store::rules) has those there are.
+    /// No rule of the store has this number. [`Store::rules`](crate::Store::rules) has those there are.
     #[error("there is no rule {number}")]
     UnknownRule {
         /// What was asked for.
@@ -359,7 +359,7 @@ pub enum Error {
         rule: String,
     },
     /// An identity does not take another's place. Decide for the new one by hand:
-    /// [`Store::remember`](crate::store::Store::remember).
+    /// [`Store::remember`](crate::Store::remember).
     #[error("{new:?} does not renew {old:?}: {reason}")]
     NotARenewal {
         /// The identity that would take over.
@@ -384,8 +384,8 @@ pub enum Error {
         destination: String,
     },
     /// An answer was needed, and nobody can be asked. Nothing was stored and nothing sent. Give the selector a
-    /// [`Chooser`](crate::chooser::Chooser), or decide beforehand: [`Store::remember`](crate::store::Store::remember),
-    /// or a [rule](crate::rules).
+    /// [`Chooser`](crate::Chooser), or decide beforehand: [`Store::remember`](crate::Store::remember),
+    /// or a [rule](crate::manage).
     #[error("{destination} asks for a client certificate, {}, and nobody can be asked", .remembered.as_ref().map_or("nothing is remembered for it".to_owned(), |unfit| format!("what is remembered does not do ({unfit})")))]
     NobodyToAsk {
         /// Where a certificate was asked for.

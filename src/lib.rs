@@ -6,7 +6,9 @@
 //!
 //! ```no_run
 //! use std::{io::Write, net::TcpStream, sync::Arc};
-//! use cardcase::{connect::blocking::Connector, request::Destination, selector::Selector, session::Session, store::Store};
+//! use cardcase::{Destination, Selector, Store};
+//! use cardcase::connect::blocking::Connector;
+//! use cardcase::manage::Session;
 //!
 //! fn open(config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
 //!     let store = Store::open(Store::default_path()?, Session::login())?;
@@ -75,67 +77,80 @@
 // docs.rs shows which feature an item needs; stable Rust cannot
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// In the order of the data; the empty lines keep rustfmt from sorting them by name
+// The floors of the house: each uses only those above it. The empty lines keep rustfmt from sorting them by name
 
-pub mod clock;
+mod error;
 
-pub mod name;
+mod clock;
 
-pub mod pkcs12;
+mod session;
 
-pub mod pem;
+mod certificate;
 
-pub mod error;
+pub mod file;
 
-pub mod rsa_pss;
+mod request;
 
-pub mod certificate;
+mod answer;
 
-pub mod identity;
+mod vault;
 
-pub mod enrollment;
+mod store;
 
-pub mod authority;
-
-pub mod request;
-
-pub mod rules;
-
-pub mod session;
-
-pub mod vault;
-
-#[cfg(feature = "keyring")]
-pub mod keyring;
-
-pub mod agent;
-
-pub mod store;
-
-pub mod settings;
-
-pub mod policy;
-
-pub mod matching;
-
-pub mod decisions;
-
-pub mod renewal;
-
-pub mod history;
-
-pub mod refusal;
-
-mod turn;
-
-pub mod chooser;
-
-pub mod selector;
-
-pub mod trace;
-
-pub mod resolver;
+mod select;
 
 pub mod connect;
 
+pub use certificate::identity::Identity;
 pub use error::Error;
+pub use request::{Destination, Target};
+pub use select::chooser::Chooser;
+pub use select::selector::Selector;
+pub use store::Store;
+pub use vault::Unlocker;
+
+/// What a dialog is asked, and what it answers.
+pub mod ask {
+    pub use crate::answer::refusal::Refusal;
+    pub use crate::request::{CertificateRequest, CertificateType, Credentials};
+    pub use crate::select::chooser::{NoChooser, Question, Refused, Reply, Unfit};
+    pub use crate::select::matching::{Candidate, Reason, Warning};
+    pub use crate::vault::NoUnlocker;
+}
+
+/// Settings, rules, decisions and history: for programs with a window of their own.
+pub mod manage {
+    pub use crate::answer::decision::{Answer, Decision, Lifetime, Outcome, Scope};
+    pub use crate::answer::history::{Use, version_name};
+    pub use crate::answer::policy::{PolicyFiles, SystemPolicy};
+    pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
+    pub use crate::answer::settings::{Mode, Settings};
+    pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
+    pub use crate::certificate::enrollment::{Enrollment, NewEnrollment, NewKey};
+    pub use crate::certificate::identity::{Import, NewIdentity, PrivateKey};
+    pub use crate::certificate::name::{Name, NameKey, is_unprintable};
+    pub use crate::certificate::rsa_pss::{Digests, RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512};
+    pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
+    pub use crate::clock::{Clock, Timestamp, WallClock};
+    pub use crate::error::{Damage, Source};
+    pub use crate::request::split_port;
+    pub use crate::select::matching::{Matcher, is_valid_at, reasons};
+    pub use crate::session::Session;
+    pub use crate::store::renewal::Renewal;
+    pub use crate::store::rules::Added;
+    pub use crate::store::{Accepted, Imported, Stored, TrustAnchors};
+    pub use crate::vault::agent;
+    #[cfg(feature = "keyring")]
+    pub use crate::vault::keyring::{Keyring, KeyringUnlocker};
+    pub use crate::vault::{Protection, Vault};
+}
+
+/// The four calls: for programs that make their TLS connections themselves.
+pub mod raw {
+    pub use crate::answer::refusal::alert_name;
+    pub use crate::connect::guarded::{Trace, Traced};
+    pub use crate::connect::refusal::{alert, refusal};
+    pub use crate::connect::resolver::{Resolver, Wish, failure, invalid_certificate, wish};
+    pub use crate::connect::{grant, server_name};
+    pub use crate::select::selector::{Prepared, Standing};
+}

@@ -3,7 +3,8 @@
 //! # Example
 //!
 //! ```
-//! use cardcase::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
+//! use cardcase::{Destination, Target};
+//! use cardcase::ask::{CertificateRequest, CertificateType, Credentials};
 //!
 //! let destination: Destination = "WWW.Example.com.".parse()?;
 //! assert_eq!(destination.to_string(), "www.example.com:443");
@@ -24,9 +25,9 @@ use std::str::FromStr;
 use rustls::{ProtocolVersion, SignatureScheme};
 use url::Host;
 
+use crate::certificate::name::Name;
+use crate::certificate::rsa_pss;
 use crate::error::Error;
-use crate::name::Name;
-use crate::rsa_pss;
 
 /// Characters of a zone: those of the name of an interface (IFNAMSIZ without its zero byte, on Linux and the BSDs).
 const MAX_ZONE: usize = 15;

@@ -7,7 +7,7 @@
 //! # Example
 //!
 //! ```
-//! use cardcase::session::Session;
+//! use cardcase::manage::Session;
 //!
 //! let login = Session::login(); // what a command has, so that all of them share it until logout
 //! let own = Session::own()?; // what a service has, which is nobody's login
@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use directories::ProjectDirs;
 
+use crate::certificate::name::hexadecimal;
 use crate::error::Error;
-use crate::name::hexadecimal;
 
 /// The directory that goes away at logout, or a session of a program's own.
 #[derive(Clone, Debug)]

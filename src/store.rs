@@ -12,7 +12,9 @@
 //! # Example
 //!
 //! ```
-//! use cardcase::{clock::Timestamp, identity::Import, pkcs12, session::Session, store::Store};
+//! use cardcase::Store;
+//! use cardcase::file::pkcs12;
+//! use cardcase::manage::{Import, Session, Timestamp};
 //!
 //! # let home = tempfile::tempdir()?;
 //! # let path = home.path().join("cardcase.db"); // or `Store::default_path()?`
@@ -28,10 +30,15 @@
 mod anchors;
 mod authentic;
 mod damage;
+pub(crate) mod decisions;
 mod enrollments;
 mod file;
+mod history;
 mod network;
+pub(crate) mod renewal;
+pub(crate) mod rules;
 mod schema;
+mod settings;
 mod vault_row;
 
 use std::collections::{HashMap, HashSet};
@@ -46,14 +53,15 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, named_params, params};
 use rusqlite_migration::{M, Migrations};
 
-use crate::authority::{Authorities, Authority, Requested};
+use crate::answer::rules::Rules;
+use crate::certificate::authority::{Authorities, Authority, Requested};
+use crate::certificate::identity::{Identity, Import, NewIdentity, PrivateKey};
+use crate::certificate::name::{NameKey, is_unprintable};
 use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
-use crate::identity::{Identity, Import, NewIdentity, PrivateKey};
-use crate::name::{NameKey, is_unprintable};
-use crate::pkcs12::{self, Contents, KeyBag};
-use crate::rules::Rules;
+use crate::file::pkcs12;
+use crate::file::pkcs12::{Contents, KeyBag};
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 pub use anchors::TrustAnchors;
@@ -207,7 +215,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`] when the vault is still locked, also because another process has changed the primary password
-    /// meanwhile; [`Error::Name`], and those of [writing](crate::store#errors).
+    /// meanwhile; [`Error::Name`], and those of [writing](crate::manage#errors).
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
     }
@@ -246,7 +254,7 @@ impl Store {
     /// in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of [reading](crate::store#errors).
+    /// Those of [reading](crate::manage#errors).
     pub fn identities(&self) -> Result<Vec<Identity>, Error> {
         Ok(self.every_identity()?.0)
     }
@@ -300,7 +308,7 @@ impl Store {
     /// damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of [reading](crate::store#errors).
+    /// Those of [reading](crate::manage#errors).
     pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
         Ok(self.found_under(requested)?.identities)
     }
@@ -358,7 +366,7 @@ impl Store {
     /// The identity with exactly this fingerprint.
     ///
     /// # Errors
-    /// Those of [reading](crate::store#errors).
+    /// Those of [reading](crate::manage#errors).
     pub fn identity(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Identity>>, Error> {
         self.cached(|db, cache| match identity_id(db, fingerprint)? {
             Some(id) => cached_identity(db, cache, id).map(Some),
@@ -370,7 +378,7 @@ impl Store {
     /// `unlocker`.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::manage#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
     /// meanwhile, [`Error::Renamed`]; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
         self.unlock_fully(unlocker)?;
@@ -421,7 +429,7 @@ impl Store {
     /// key, or issued for it, as where it waited for one ([`Self::enroll`]). Returns whether there were any.
     ///
     /// # Errors
-    /// Those of [`Self::unlock_fully`], and of [reading](crate::store#errors); [`Error::SealedKey`], or
+    /// Those of [`Self::unlock_fully`], and of [reading](crate::manage#errors); [`Error::SealedKey`], or
     /// [`Error::RowDamaged`] where the key that does not open is an enrollment's.
     pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
         let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
@@ -452,7 +460,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`] before [`Self::unlock_fully`], [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or
-    /// renamed meanwhile, and those of [writing](crate::store#errors).
+    /// renamed meanwhile, and those of [writing](crate::manage#errors).
     pub fn require_tls13(&self, identity: &Identity, required: bool) -> Result<(), Error> {
         self.transact_open(|db, vault| {
             let key = chosen_key(db, identity)?;
@@ -464,7 +472,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Name`] when the name is another identity's, or none that may be given; [`Error::VaultLocked`],
-    /// [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or renamed meanwhile, and those of [writing](crate::store#errors).
+    /// [`Error::UnknownIdentity`] or [`Error::Renamed`] when it was removed or renamed meanwhile, and those of [writing](crate::manage#errors).
     pub fn rename(&self, identity: &Identity, name: &str) -> Result<(), Error> {
         check_name(name, 1)?;
         self.transact_open(|db, vault| {
@@ -479,7 +487,7 @@ impl Store {
     /// Removes identities, with the decisions on them, and enrollments, by their fingerprints. All of them or none.
     ///
     /// # Errors
-    /// Those of [writing](crate::store#errors).
+    /// Those of [writing](crate::manage#errors).
     pub fn remove(&self, fingerprints: &[Fingerprint]) -> Result<(), Error> {
         self.transact(|db| {
             for fingerprint in fingerprints {
@@ -492,7 +500,7 @@ impl Store {
     /// Every authority, arranged for look-up. One whose row is damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of [reading](crate::store#errors).
+    /// Those of [reading](crate::manage#errors).
     pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
         self.cached(cached_authorities)
     }
@@ -501,7 +509,7 @@ impl Store {
     /// [`Self::damage`].
     ///
     /// # Errors
-    /// Those of [reading](crate::store#errors).
+    /// Those of [reading](crate::manage#errors).
     pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
         Ok(self.reading(read_authorities)?.0)
     }
@@ -509,7 +517,7 @@ impl Store {
     /// Stores CA certificates as trusted, all or none. Those that are there already become trusted.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::manage#errors).
     pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
         self.change_terms(|db| {
             for certificate in certificates {
@@ -524,7 +532,7 @@ impl Store {
     /// Takes trust from an authority; it goes on to complete chains. That can be done whether or not the terms are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
+    /// [`Error::VaultLocked`], and those of [writing](crate::manage#errors).
     pub fn distrust(&self, authority: Fingerprint) -> Result<(), Error> {
         self.restrict_terms(|db| {
             db.execute("UPDATE authorities SET trusted = 0 WHERE fingerprint = ?1", [authority.as_bytes()]).map(drop)
@@ -534,7 +542,7 @@ impl Store {
     /// Removes the row of an authority that cannot be read.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
+    /// [`Error::VaultLocked`], and those of [writing](crate::manage#errors).
     pub fn remove_damaged_authority(&self, damage: &Damage) -> Result<(), Error> {
         self.restrict_terms(|db| {
             let mut aside = Vec::new();

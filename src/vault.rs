@@ -10,7 +10,8 @@
 //! ```
 //! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
 //! # let (_home, store) = alice::store()?;
-//! use cardcase::vault::{Protection, Unlocker};
+//! use cardcase::Unlocker;
+//! use cardcase::manage::Protection;
 //! use zeroize::Zeroizing;
 //!
 //! struct Dialog;
@@ -29,8 +30,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod agent;
 mod data_key;
 mod held;
+#[cfg(feature = "keyring")]
+pub(crate) mod keyring;
 mod outdated;
 mod password;
 
@@ -43,8 +47,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::certificate::Certificate;
+use crate::certificate::identity::PrivateKey;
 use crate::error::Error;
-use crate::identity::PrivateKey;
 pub(crate) use data_key::{DataKey, KeyRow, Message, SealedKey};
 use held::HeldKey;
 pub(crate) use held::Holder;

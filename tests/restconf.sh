@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-wanted=tests/support/restconf/requirements.txt
+wanted=cli/tests/support/restconf/requirements.txt
 room=${CARGO_TARGET_DIR:-target}/restconf
 if cmp -s "$wanted" "$room/requirements.txt"; then
     exit 0

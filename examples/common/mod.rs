@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use cardcase::selector::Selector;
-use cardcase::session::Session;
-use cardcase::store::Store;
+use cardcase::Selector;
+use cardcase::Store;
+use cardcase::manage::Session;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Selects from the user's store what `cardcase remember` or a rule says. A program with a window brings its own

@@ -2,8 +2,8 @@
 //! passwords of the seeds; what becomes of a file that was read; and a mutator that knows DER. `docs/pkcs12.md` says
 //! how to run them.
 
-use cardcase::identity::Import;
-use cardcase::pkcs12::{Contents, Limits};
+use cardcase::manage::Import;
+use cardcase::file::pkcs12::{Contents, Limits};
 use libfuzzer_sys::fuzzer_mutate;
 
 /// None, that of `fixtures/p12`, and that of everything else.

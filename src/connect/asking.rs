@@ -14,7 +14,7 @@ use super::question::{Part, Question, Questions};
 use super::unlocking::Unlock;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Target};
-use crate::selector::{Prepared, Selector};
+use crate::select::selector::{Prepared, Selector};
 
 /// Questions for whose answers threads wait at once, in the whole process: some of those that a runtime has for blocking,
 /// which are 512 unless it is told otherwise.

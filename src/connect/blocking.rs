@@ -4,7 +4,8 @@
 //!
 //! ```no_run
 //! # use std::{io::{Read, Write}, net::TcpStream, sync::Arc};
-//! # use cardcase::{connect::blocking::Connector, request::Destination, selector::Selector};
+//! # use cardcase::{Destination, Selector};
+//! # use cardcase::connect::blocking::Connector;
 //! # fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
 //! let connector = Connector::new(selector, config);
 //! let destination: Destination = "intranet.example.com".parse()?;
@@ -25,11 +26,11 @@ pub use super::connection::ConnectError;
 use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::server_name;
 use super::unlocking::Unlocking;
+use crate::connect::guarded::Traced;
+use crate::connect::resolver::{Wish, wish};
 use crate::error::Error;
 use crate::request::Target;
-use crate::resolver::{Wish, wish};
-use crate::selector::{Prepared, Selection, Selector};
-use crate::trace::Traced;
+use crate::select::selector::{Prepared, Selection, Selector};
 
 /// A TLS session over a blocking stream.
 pub type TlsStream<IO> = StreamOwned<ClientConnection, Traced<Patient<IO>>>;

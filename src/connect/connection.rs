@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::{AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
 
+use crate::answer::decision::{Answer, Outcome};
+use crate::answer::history::version_name;
+use crate::answer::refusal::Refusal;
 use crate::clock::Timestamp;
-use crate::decisions::{Answer, Outcome};
+use crate::connect::guarded::Trace;
+use crate::connect::refusal::{alert, refusal};
+use crate::connect::resolver::{Resolver, invalid_certificate};
 use crate::error::Error;
-use crate::history::version_name;
-use crate::refusal::{Refusal, alert, refusal};
 use crate::request::{CertificateRequest, Destination};
-use crate::resolver::{Resolver, invalid_certificate};
-use crate::selector::{Prepared, Selection, Selector, Standing};
-use crate::trace::Trace;
+use crate::select::selector::{Prepared, Selection, Selector, Standing};
 
 /// Connections made for one call: the first, one after asking, one after unlocking, and one more for a server that asks for
 /// something else meanwhile.
@@ -146,9 +147,9 @@ impl Heard {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Dialling, or the TLS handshake, failed. [`crate::refusal::refusal`] tells whether the server refused the identity (choose
-    /// another: [`Selector::select_another`]), [`crate::resolver::failure`] whether the identity's key could not be used,
-    /// [`crate::resolver::invalid_certificate`] whether the server cannot be verified. `sent` is what the server was answered,
+    /// Dialling, or the TLS handshake, failed. [`crate::raw::refusal`] tells whether the server refused the identity (choose
+    /// another: [`Selector::select_another`]), [`crate::raw::failure`] whether the identity's key could not be used,
+    /// [`crate::raw::invalid_certificate`] whether the server cannot be verified. `sent` is what the server was answered,
     /// if it asked.
     #[error("{source}")]
     Handshake {

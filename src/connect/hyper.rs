@@ -8,7 +8,8 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use cardcase::{connect::hyper::Client, selector::Selector};
+//! # use cardcase::Selector;
+//! # use cardcase::connect::hyper::Client;
 //! # use http_body_util::Empty;
 //! # use hyper::{Request, body::Bytes};
 //! # async fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
@@ -40,7 +41,7 @@ use super::connection::{Heard, record_refusal, record_success};
 use super::tokio::{ConnectError, Connection as TlsConnection, Connector as TlsConnector};
 use crate::error::Error;
 use crate::request::Destination;
-use crate::selector::{Selection, Selector, Source, Standing};
+use crate::select::selector::{Selection, Selector, Source, Standing};
 
 /// What services fail with.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -155,7 +156,7 @@ impl<H> Connector<H> {
     /// connector. Reads the store, on tokio's blocking threads.
     ///
     /// # Errors
-    /// Those of [reading](crate::store#errors).
+    /// Those of [reading](crate::manage#errors).
     pub async fn stands(&self) -> Result<bool, Error> {
         self.opened.forget_ended();
         self.all_stand().await
@@ -306,7 +307,7 @@ pub enum Stream<IO> {
 
 /// The TLS session of a [`Stream`].
 pub type TlsStream<IO> =
-    super::Watched<tokio_rustls::client::TlsStream<crate::trace::Traced<super::Patient<TokioIo<IO>>>>>;
+    super::Watched<tokio_rustls::client::TlsStream<crate::connect::guarded::Traced<super::Patient<TokioIo<IO>>>>>;
 
 impl<IO> Connection for Stream<IO> {
     fn connected(&self) -> Connected {
@@ -368,11 +369,11 @@ pub struct Client<B, H = HttpConnector> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request failed. [`refusal`](crate::refusal::refusal) tells whether the server refused the identity: then remember
-    /// another for it. [`failure`](crate::resolver::failure) finds an error of this library, which says what to do.
+    /// The request failed. [`refusal`](crate::raw::refusal) tells whether the server refused the identity: then remember
+    /// another for it. [`failure`](crate::raw::failure) finds an error of this library, which says what to do.
     #[error(transparent)]
     Request(#[from] legacy::Error),
-    /// The server ended the connection by an alert, after the handshake. [`refusal`](crate::refusal::refusal) tells whether
+    /// The server ended the connection by an alert, after the handshake. [`refusal`](crate::raw::refusal) tells whether
     /// it refused the identity: then remember another for it.
     #[error("{alert}")]
     Alert {

@@ -9,8 +9,8 @@
 //! identity that was not decided for it. A private key is handed to OpenSSL in the clear once the answer is an identity, and taken
 //! back, and wiped, when the handshake is over.
 //!
-//! Failures are told as rustls tells them, inside an [`io::Error`]: [`crate::refusal::refusal`] finds a refusal,
-//! [`crate::resolver::invalid_certificate`] a server that cannot be verified, and [`crate::resolver::failure`] an error of
+//! Failures are told as rustls tells them, inside an [`io::Error`]: [`crate::raw::refusal`] finds a refusal,
+//! [`crate::raw::invalid_certificate`] a server that cannot be verified, and [`crate::raw::failure`] an error of
 //! this library, such as [`Error::NobodyToAsk`].
 //!
 //! # Example
@@ -21,10 +21,10 @@
 //! use std::sync::Arc;
 //!
 //! use cardcase::connect::openssl::{Connector, SslConnector, SslMethod};
-//! use cardcase::request::Destination;
-//! use cardcase::selector::Selector;
-//! use cardcase::session::Session;
-//! use cardcase::store::Store;
+//! use cardcase::Destination;
+//! use cardcase::Selector;
+//! use cardcase::manage::Session;
+//! use cardcase::Store;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Store::open(Store::default_path()?, Session::login())?;
@@ -61,7 +61,7 @@ use self::session::{Halt, Session};
 use super::unlocking::Unlocking;
 use crate::error::Error;
 use crate::request::{Destination, Target};
-use crate::selector::{Prepared, Selector};
+use crate::select::selector::{Prepared, Selector};
 pub use ::openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
 
 /// Makes TLS connections that answer certificate requests from a store.
@@ -158,8 +158,8 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// Why there is no connection. [`Self::failure`] is an error of this library; [`refusal`](crate::refusal::refusal) of
-/// `source` tells whether the server refused what it was sent, [`invalid_certificate`](crate::resolver::invalid_certificate)
+/// Why there is no connection. [`Self::failure`] is an error of this library; [`refusal`](crate::raw::refusal) of
+/// `source` tells whether the server refused what it was sent, [`invalid_certificate`](crate::raw::invalid_certificate)
 /// whether it cannot be verified.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
@@ -178,7 +178,7 @@ impl ConnectError {
 
     /// The error of this library that it is, if it is one: nothing was sent.
     pub fn failure(&self) -> Option<&Error> {
-        crate::resolver::failure(&self.source)
+        crate::connect::resolver::failure(&self.source)
     }
 }
 
@@ -217,7 +217,7 @@ impl<S: Read + Write> Stream<S> {
     /// Tells the server that nothing more is written.
     ///
     /// # Errors
-    /// Those of [writing](crate::store#errors).
+    /// Those of [writing](crate::manage#errors).
     pub fn shut_down(&mut self) -> io::Result<()> {
         self.io(Session::shut_down)
     }

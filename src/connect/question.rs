@@ -1,7 +1,7 @@
 //! Open questions: of all tasks that wait for the answer to one, a single one waits on a thread.
 //!
 //! Otherwise a few hundred of them would take every thread that tokio has for blocking, and connections that nobody has to
-//! be asked about would wait for a person too. [`crate::turn`] does the same among processes.
+//! be asked about would wait for a person too. [`crate::select::asking`] does the same among processes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -9,7 +9,7 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 
 use crate::error::Error;
 use crate::request::{CertificateRequest, Target};
-use crate::selector::Prepared;
+use crate::select::selector::Prepared;
 
 /// How far the answer to a question is.
 #[derive(Clone, Debug)]

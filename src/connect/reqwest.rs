@@ -10,7 +10,8 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use cardcase::{connect::reqwest::Client, selector::Selector};
+//! # use cardcase::Selector;
+//! # use cardcase::connect::reqwest::Client;
 //! # async fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new(selector, config);
 //! let response = client.get("https://intranet.example.com/").await?;
@@ -32,12 +33,12 @@ use rustls::ClientConfig;
 
 use super::connection::{ATTEMPTS, ConnectError, Kept, record_refusal, record_success};
 use super::tokio::Connector;
+use crate::connect::refusal::refusal;
+use crate::connect::resolver::{Resolver, wish};
 use crate::error::Error;
-use crate::matching::Reason;
-use crate::refusal::refusal;
 use crate::request::{Destination, Target};
-use crate::resolver::{Resolver, wish};
-use crate::selector::Selector;
+use crate::select::matching::Reason;
+use crate::select::selector::Selector;
 
 /// Redirects that are followed for one request; as many as reqwest follows.
 const REDIRECTS: usize = 10;

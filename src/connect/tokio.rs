@@ -5,7 +5,8 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use cardcase::{connect::tokio::Connector, request::Destination, selector::Selector};
+//! use cardcase::{Destination, Selector};
+//! use cardcase::connect::tokio::Connector;
 //! use tokio::{io::AsyncWriteExt, net::TcpStream};
 //!
 //! # async fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
@@ -32,11 +33,11 @@ use super::asking::Asking;
 pub use super::connection::ConnectError;
 use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::server_name;
+use crate::connect::guarded::Traced;
+use crate::connect::resolver::{Wish, wish};
 use crate::error::Error;
 use crate::request::Target;
-use crate::resolver::{Wish, wish};
-use crate::selector::{Prepared, Selection, Selector};
-use crate::trace::Traced;
+use crate::select::selector::{Prepared, Selection, Selector};
 
 /// An open connection over a stream of tokio.
 pub type Connection<IO> = super::connection::Connection<Watched<TlsStream<Traced<Patient<IO>>>>>;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::selector::{Prepared, Selector};
+use crate::select::selector::{Prepared, Selector};
 
 /// How a selector unlocks the vault: [`Selector::unlock`], or [`Selector::unlock_fully`].
 pub(super) type Unlock = fn(&Selector) -> Result<(), Error>;

@@ -8,7 +8,8 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use cardcase::{connect::ureq::Connector, selector::Selector};
+//! # use cardcase::Selector;
+//! # use cardcase::connect::ureq::Connector;
 //! # fn example(selector: Arc<Selector>, config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
 //! let agent = Connector::new(selector, config).agent();
 //! let response = agent.get("https://intranet.example.com/").call()?;
@@ -30,7 +31,7 @@ use rustls::ClientConfig;
 
 use super::blocking::{Connection, Connector as TlsConnector};
 use crate::request::Destination;
-use crate::selector::{Selector, Standing};
+use crate::select::selector::{Selector, Standing};
 
 /// TCP connections, and tunnels through the proxy of the configuration. To a proxy that is spoken to by TLS the agent's
 /// connector is asked for the connection in turn, so it sees the identity that was decided for it.

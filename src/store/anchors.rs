@@ -10,7 +10,7 @@ use crate::vault::Authenticated;
 /// The trusted authorities of a store as they were at one moment. Whoever verifies servers by them gives them to
 /// [`Selector::with_trust_anchors`], so that no key is used for a server that somebody else than the owner vouched for.
 ///
-/// [`Selector::with_trust_anchors`]: crate::selector::Selector::with_trust_anchors
+/// [`Selector::with_trust_anchors`]: crate::Selector::with_trust_anchors
 #[derive(Clone, Debug)]
 pub struct TrustAnchors {
     certificates: Vec<Certificate>,
@@ -36,7 +36,7 @@ impl Store {
     /// key is used, if the selector knows of them. Asks nobody.
     ///
     /// # Errors
-    /// [`Error::NotAuthentic`], and those of [reading](crate::store#errors).
+    /// [`Error::NotAuthentic`], and those of [reading](crate::manage#errors).
     pub fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
         let ((anchors, vault), _) = self.reading(|db, aside| {
             let moment = db.unchecked_transaction()?;

@@ -12,11 +12,12 @@ use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
 use super::{Cache, SEALED_KEY, Store, as_rusqlite, sealed_key};
+use crate::answer::rules::{Origin, Rule, Ruled, Rules};
+use crate::answer::settings::Settings;
 use crate::certificate::Fingerprint;
 use crate::error::Error;
 use crate::request::in_brackets;
-use crate::rules::{Origin, Rule, Ruled, Rules};
-use crate::settings::{Settings, read_settings};
+use crate::store::settings::read_settings;
 use crate::vault::{Authenticated, Message, Vault};
 
 /// What the owner accepted.
@@ -248,7 +249,7 @@ impl Store {
     /// Changes the terms, all or nothing, if they are authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::store#errors).
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::manage#errors).
     pub(crate) fn change_terms<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         self.transact_open(|db, vault| change_terms(db, vault, change))
     }
@@ -257,7 +258,7 @@ impl Store {
     /// are not stay so.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
+    /// [`Error::VaultLocked`], and those of [writing](crate::manage#errors).
     pub(crate) fn restrict_terms<T>(
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,

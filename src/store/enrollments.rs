@@ -7,11 +7,11 @@ use rusqlite::{Connection, Row, params};
 
 use super::damage::{ENROLLMENTS, all_readable};
 use super::{Store, Stored, as_rusqlite, next_id, only};
+use crate::certificate::enrollment::{Enrollment, NewEnrollment};
+use crate::certificate::identity::{Identity, PrivateKey};
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
-use crate::enrollment::{Enrollment, NewEnrollment};
 use crate::error::{Damage, Error};
-use crate::identity::{Identity, PrivateKey};
 use crate::vault::{KeyRow, SealedKey, Vault};
 
 /// For [`sealed_key`] and [`parse`].
@@ -22,7 +22,7 @@ impl Store {
     /// the enrollment.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of [writing](crate::store#errors).
+    /// [`Error::VaultLocked`], and those of [writing](crate::manage#errors).
     pub fn enroll(&self, new: &NewEnrollment, now: Timestamp) -> Result<Enrollment, Error> {
         let damaged = |detail| Error::KeyNotMade { detail };
         let enrollment = Enrollment::from_request(new.request.clone(), now).map_err(damaged)?;
@@ -40,7 +40,7 @@ impl Store {
     /// Every enrollment, the oldest first. One whose row is damaged is passed over, and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of [reading](crate::store#errors).
+    /// Those of [reading](crate::manage#errors).
     pub fn enrollments(&self) -> Result<Vec<Enrollment>, Error> {
         let read = self.reading(|db, aside| {
             let mut query = db.prepare_cached(&format!("{ENROLLMENT} ORDER BY id"))?;
@@ -52,7 +52,7 @@ impl Store {
     /// The enrollment a person means, by a prefix of the SHA-256 of its request, which may be damaged; enough to remove it.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of [reading](crate::store#errors).
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of [reading](crate::manage#errors).
     pub fn find_enrollment(&self, id: &str) -> Result<Stored, Error> {
         let unknown = || Error::UnknownIdentity { id: id.to_owned() };
         let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;

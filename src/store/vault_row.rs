@@ -11,9 +11,9 @@ use super::authentic::{authenticate_decisions, authenticate_terms, check_decisio
 use super::damage::{ENROLLMENTS, IDENTITIES};
 use super::schema::check_schema;
 use super::{SEALED_KEY, Store, as_rusqlite, enrollments, locked, sealed_key, store_error};
-use crate::agent::{Client, Grant, Place, Status};
+use crate::certificate::identity::PrivateKey;
 use crate::error::Error;
-use crate::identity::PrivateKey;
+use crate::vault::agent::{Client, Grant, Place, Status};
 use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Typed, Unlocker, Vault, Wrapped};
 
 impl Store {
@@ -32,12 +32,12 @@ impl Store {
         Ok(vault.clone())
     }
 
-    /// Unlocks the vault, if it is locked: by the agent of the store where one runs ([`crate::agent`]), else by `unlocker`. Anew, if
+    /// Unlocks the vault, if it is locked: by the agent of the store where one runs ([`crate::manage::agent`]), else by `unlocker`. Anew, if
     /// another process has changed the password since.
     ///
     /// # Errors
     /// [`Error::WrongPrimaryPassword`] after three tries, what the unlocker says, [`Error::Agent`], and those of
-    /// [reading](crate::store#errors).
+    /// [reading](crate::manage#errors).
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         let vault = self.with(|db| self.current_vault(db))?;
         if vault.is_open_here() {
@@ -87,7 +87,7 @@ impl Store {
     /// open in the file, and in every copy of it.
     ///
     /// # Errors
-    /// Those of [`Self::unlock`], and of [writing](crate::store#errors); [`Error::PasswordChanged`] when another process was first;
+    /// Those of [`Self::unlock`], and of [writing](crate::manage#errors); [`Error::PasswordChanged`] when another process was first;
     /// [`Error::SealedKey`] when a private key does not open, and [`Error::NotAuthentic`].
     pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
         self.unlock_fully(unlocker)?;
@@ -102,7 +102,7 @@ impl Store {
         Ok(())
     }
 
-    /// What another process needs to be the agent of this store for that long: to be given to [`crate::agent::Server::start`]
+    /// What another process needs to be the agent of this store for that long: to be given to [`crate::manage::agent::Server::start`]
     /// over a pipe, and to nobody else, for the data key is in it.
     ///
     /// # Errors

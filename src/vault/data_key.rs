@@ -12,8 +12,8 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::certificate::Fingerprint;
+use crate::certificate::identity::Identity;
 use crate::error::Error;
-use crate::identity::Identity;
 
 /// Of AES-GCM, in bytes.
 const NONCE: usize = 12;

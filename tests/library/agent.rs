@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use cardcase::agent::{Grant, Server};
+use cardcase::Error;
+use cardcase::Selector;
+use cardcase::Store;
+use cardcase::Unlocker;
+use cardcase::ask::NoUnlocker;
 use cardcase::connect::tokio::Connector;
-use cardcase::error::Error;
-use cardcase::selector::Selector;
-use cardcase::store::Store;
-use cardcase::vault::{NoUnlocker, Unlocker};
+use cardcase::manage::agent::{Grant, Server};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use zeroize::Zeroizing;

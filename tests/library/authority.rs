@@ -1,7 +1,7 @@
-use cardcase::authority::{Authorities, Authority};
-use cardcase::certificate::Certificate;
-use cardcase::clock::Timestamp;
-use cardcase::name::Name;
+use cardcase::manage::Certificate;
+use cardcase::manage::Name;
+use cardcase::manage::Timestamp;
+use cardcase::manage::{Authorities, Authority};
 
 use crate::pki::{Ca, DAY, NOW, ca_params, valid};
 

@@ -1,7 +1,7 @@
-use cardcase::certificate::{Certificate, KeyKind};
-use cardcase::clock::Timestamp;
-use cardcase::error::Error;
-use cardcase::rsa_pss::Digests;
+use cardcase::Error;
+use cardcase::manage::Digests;
+use cardcase::manage::Timestamp;
+use cardcase::manage::{Certificate, KeyKind};
 use rcgen::{
     CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyPair, KeyUsagePurpose as Ku, SanType,
     SerialNumber,

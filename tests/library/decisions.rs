@@ -1,9 +1,9 @@
-use cardcase::clock::Timestamp;
-use cardcase::decisions::{Lifetime, Mode, Scope};
-use cardcase::error::Error;
-use cardcase::request::Destination;
-use cardcase::session::Session;
-use cardcase::store::Store;
+use cardcase::Destination;
+use cardcase::Error;
+use cardcase::Store;
+use cardcase::manage::Session;
+use cardcase::manage::Timestamp;
+use cardcase::manage::{Lifetime, Mode, Scope};
 
 use crate::pki::{Ca, Home, NOW};
 

@@ -1,7 +1,7 @@
-use cardcase::certificate::Certificate;
-use cardcase::error::Error;
-use cardcase::identity::Import;
-use cardcase::pkcs12::{CertificateBag, Contents, KeyBag};
+use cardcase::Error;
+use cardcase::file::pkcs12::{CertificateBag, Contents, KeyBag};
+use cardcase::manage::Certificate;
+use cardcase::manage::Import;
 use rcgen::KeyPair;
 use zeroize::Zeroizing;
 

@@ -3,12 +3,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use cardcase::chooser::Reply;
+use cardcase::Destination;
+use cardcase::Selector;
+use cardcase::ask::Reply;
 use cardcase::connect::tokio::{ConnectError, Connector};
-use cardcase::decisions::{Lifetime, Mode};
-use cardcase::refusal::refusal;
-use cardcase::request::Destination;
-use cardcase::selector::Selector;
+use cardcase::manage::{Lifetime, Mode};
+use cardcase::raw::refusal;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
 use rustls::crypto::cipher::{AeadKey, Iv, MessageEncrypter, OutboundPlainMessage};
 use rustls::crypto::tls13::OkmBlock;

@@ -5,7 +5,7 @@
 mod people;
 mod pki;
 mod tls;
-#[cfg(feature = "cli")]
+#[cfg(feature = "tokio")]
 #[path = "../support/verdict.rs"]
 mod verdict;
 
@@ -21,7 +21,7 @@ mod identity;
 mod impostor;
 mod matching;
 mod names;
-#[cfg(feature = "cli")]
+#[cfg(feature = "tokio")]
 mod refusal;
 mod resolver;
 mod rules;

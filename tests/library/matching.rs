@@ -1,13 +1,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cardcase::authority::{Authorities, Authority};
-use cardcase::certificate::Certificate;
-use cardcase::clock::Timestamp;
-use cardcase::identity::Identity;
-use cardcase::matching::{self, Matcher, Reason, Warning};
-use cardcase::name::Name;
-use cardcase::request::CertificateRequest;
+use cardcase::Identity;
+use cardcase::ask::CertificateRequest;
+use cardcase::ask::{Reason, Warning};
+use cardcase::manage as matching;
+use cardcase::manage::Certificate;
+use cardcase::manage::Matcher;
+use cardcase::manage::Name;
+use cardcase::manage::Timestamp;
+use cardcase::manage::{Authorities, Authority};
 use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use rustls::{ProtocolVersion, SignatureScheme as Scheme};
 

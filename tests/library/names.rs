@@ -1,7 +1,7 @@
-use cardcase::connect::server_name;
-use cardcase::decisions::Mode;
-use cardcase::error::Error;
-use cardcase::request::Destination;
+use cardcase::Destination;
+use cardcase::Error;
+use cardcase::manage::Mode;
+use cardcase::raw::server_name;
 use proptest::prelude::*;
 
 const DOCUMENT: &str = include_str!("../../docs/browsers.md");

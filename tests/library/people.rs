@@ -5,11 +5,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use cardcase::certificate::Fingerprint;
-use cardcase::chooser::{Chooser, Question, Refused, Reply, Unfit};
-use cardcase::decisions::{Lifetime, Mode};
-use cardcase::error::Error;
-use cardcase::vault::Unlocker;
+use cardcase::Chooser;
+use cardcase::Error;
+use cardcase::Unlocker;
+use cardcase::ask::{Question, Refused, Reply, Unfit};
+use cardcase::manage::Fingerprint;
+use cardcase::manage::{Lifetime, Mode};
 use zeroize::Zeroizing;
 
 /// What was asked once.

@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cardcase::certificate::{Certificate, Fingerprint};
-use cardcase::clock::Timestamp;
-use cardcase::identity::{Import, NewIdentity, PrivateKey};
-use cardcase::name::Name;
-use cardcase::session::Session;
-use cardcase::store::Store;
+use cardcase::Store;
+use cardcase::manage::Name;
+use cardcase::manage::Session;
+use cardcase::manage::Timestamp;
+use cardcase::manage::{Certificate, Fingerprint};
+use cardcase::manage::{Import, NewIdentity, PrivateKey};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SignatureAlgorithm,

@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use cardcase::Destination;
+use cardcase::Selector;
+use cardcase::ask::Refusal;
 use cardcase::connect::tokio::{ConnectError, Connection, Connector};
-use cardcase::decisions::{Lifetime, Mode};
-use cardcase::refusal::{Refusal, refusal};
-use cardcase::request::Destination;
-use cardcase::selector::Selector;
+use cardcase::manage::{Lifetime, Mode};
+use cardcase::raw::refusal;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
@@ -99,12 +100,12 @@ fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         let error = run(async {
             let prepared = scene.connector.selector().prepare(destination()).unwrap();
-            let resolver = cardcase::resolver::Resolver::new(prepared);
+            let resolver = cardcase::raw::Resolver::new(prepared);
             let config = resolver.config(&scene.base);
             let (near, far) = duplex(1 << 16);
             tokio::spawn(refuse(scene.server.clone(), far));
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-            let name = cardcase::connect::server_name(&destination()).unwrap();
+            let name = cardcase::raw::server_name(&destination()).unwrap();
             let mut stream = connector.connect(name, resolver.trace(near)).await.unwrap();
             stream.read_u8().await.unwrap_err()
         });

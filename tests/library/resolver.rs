@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
-use cardcase::decisions::{Lifetime, Mode, Scope};
-use cardcase::error::Error;
-use cardcase::request::Destination;
-use cardcase::resolver::{Resolver, Wish, failure, wish};
-use cardcase::selector::{Prepared, Selector};
-use cardcase::store::Store;
+use cardcase::Destination;
+use cardcase::Error;
+use cardcase::Selector;
+use cardcase::Store;
+use cardcase::manage::{Lifetime, Mode, Scope};
+use cardcase::raw::Prepared;
+use cardcase::raw::{Resolver, Wish, failure, wish};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 

@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
-use cardcase::certificate::Certificate;
-use cardcase::request::Destination;
-use cardcase::rules::{Filter, InForce, Origin, Rule, Ruled, Rules};
+use cardcase::Destination;
+use cardcase::manage::Certificate;
+use cardcase::manage::{Filter, InForce, Origin, Rule, Ruled, Rules};
 use rcgen::{DistinguishedName, DnType, DnValue};
 use serde_json::{Value, json};
 

@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use cardcase::pem;
-use cardcase::pkcs12::{self, Contents, KeyBag, Limits};
-use cardcase::selector::Selector;
+use cardcase::Selector;
+use cardcase::file::pem;
+use cardcase::file::pkcs12;
+use cardcase::file::pkcs12::{Contents, KeyBag, Limits};
 use zeroize::Zeroizing;
 
 use crate::people::{PASSWORD, Typist};

@@ -4,12 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cardcase::decisions::{Lifetime, Mode, Scope};
-use cardcase::error::Error;
-use cardcase::identity::Import;
-use cardcase::request::Destination;
-use cardcase::store::Store;
-use cardcase::vault::NoUnlocker;
+use cardcase::Destination;
+use cardcase::Error;
+use cardcase::Store;
+use cardcase::ask::NoUnlocker;
+use cardcase::manage::Import;
+use cardcase::manage::{Lifetime, Mode, Scope};
 use rusqlite::Connection;
 
 use crate::people::{PASSWORD, Typist};
@@ -34,7 +34,7 @@ fn a_new_store_is_its_owners_alone_whatever_the_umask() {
     if let Some(directory) = std::env::var_os("CARDCASE_TEST_UMASK") {
         rustix::process::umask(rustix::fs::Mode::empty());
         let home = Path::new(&directory);
-        Store::open(home.join("data/cardcase.db"), cardcase::session::Session::in_directory(home.join("session")))
+        Store::open(home.join("data/cardcase.db"), cardcase::manage::Session::in_directory(home.join("session")))
             .unwrap()
             .import(vec![import([&Ca::root("Root").leaf("a")], [])], None, NOW)
             .unwrap();
@@ -149,9 +149,8 @@ fn what_is_imported_twice_stays_as_it_is() {
     let store = home.with([&old], [&root.certificate]);
     let files = vec![import([&old, &new], [&root.certificate]), import([&new], [&root.certificate])];
     let again = store.import(files, None, NOW).unwrap();
-    let fingerprints = |found: &[Arc<cardcase::identity::Identity>]| {
-        found.iter().map(|identity| identity.fingerprint()).collect::<Vec<_>>()
-    };
+    let fingerprints =
+        |found: &[Arc<cardcase::Identity>]| found.iter().map(|identity| identity.fingerprint()).collect::<Vec<_>>();
     assert_eq!(fingerprints(&again.imported), [new.fingerprint()]);
     assert_eq!(fingerprints(&again.already_present), [old.fingerprint(), new.fingerprint()]);
     assert_eq!(again.authorities, []);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use cardcase::certificate::Certificate;
+use cardcase::manage::Certificate;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};

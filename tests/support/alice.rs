@@ -1,8 +1,10 @@
 // Included by the examples in the documentation: the store that they begin with.
 
 /// A store, in a directory that goes with the first of the two, with Alice's identity and the CA certificates above it.
-pub fn store() -> Result<(tempfile::TempDir, std::sync::Arc<cardcase::store::Store>), Box<dyn std::error::Error>> {
-    use cardcase::{clock::Timestamp, identity::Import, pkcs12, session::Session, store::Store};
+pub fn store() -> Result<(tempfile::TempDir, std::sync::Arc<cardcase::Store>), Box<dyn std::error::Error>> {
+    use cardcase::Store;
+    use cardcase::file::pkcs12;
+    use cardcase::manage::{Import, Session, Timestamp};
 
     let home = tempfile::tempdir()?;
     let store = Store::open(home.path().join("cardcase.db"), Session::in_directory(home.path().join("session")))?;

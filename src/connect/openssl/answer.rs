@@ -12,15 +12,15 @@ use zeroize::Zeroizing;
 
 use super::callback::{Material, Reply};
 use super::place::{Exchange, Treatment};
-use crate::authority::Requested;
+use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
+use crate::certificate::authority::Requested;
+use crate::certificate::identity::{Identity, PrivateKey};
 use crate::connect::unlocking::Unlocking;
-use crate::decisions::Answer;
 use crate::error::Error;
-use crate::identity::{Identity, PrivateKey};
-use crate::matching::{Reason, reasons};
 use crate::request::{CertificateRequest, Target};
-use crate::selector::{Prepared, Selection, Selector, Source, Standing};
+use crate::select::matching::{Reason, reasons};
+use crate::select::selector::{Prepared, Selection, Selector, Source, Standing};
 
 /// Selections tried for one request, as another may come to be needed while the vault is unlocked.
 const ATTEMPTS: usize = 3;
@@ -203,7 +203,7 @@ impl Pending {
     }
 }
 
-/// An error of this library as [`crate::resolver::failure`] finds it.
+/// An error of this library as [`crate::raw::failure`] finds it.
 pub(super) fn io_error(error: Error) -> std::io::Error {
     std::io::Error::other(rustls::Error::Other(OtherError(Arc::new(error))))
 }

@@ -21,7 +21,7 @@ use openssl::x509::{X509, X509Name, X509VerifyResult};
 use openssl_sys as sys;
 use rustls::{ProtocolVersion, SignatureScheme};
 
-use crate::name::Name;
+use crate::certificate::name::Name;
 use crate::request::CertificateRequest;
 
 type CertificateCallback = unsafe extern "C" fn(ssl: *mut sys::SSL, argument: *mut c_void) -> c_int;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::decisions::Mode;
+use crate::answer::settings::Mode;
 
 /// What becomes of a request for a certificate that comes in the middle of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use rustls::{AlertDescription, CertificateError, OtherError, ProtocolVersion};
 use super::answer::{Answers, Outcome};
 use super::callback::{self, Reply, State};
 use super::place::Exchange;
-use crate::decisions::Answer;
+use crate::answer::decision::Answer;
 use crate::request::CertificateRequest;
 
 /// What OpenSSL adds to the number of an alert that it received (openssl/sslerr.h, SSL_AD_REASON_OFFSET).
@@ -211,7 +211,7 @@ fn unsigned(answers: &Answers) -> io::Error {
     io::Error::other(format!("OpenSSL makes no signature with {name:?} that the server takes, and sent no certificate"))
 }
 
-/// What went wrong, in the errors of rustls where it has them: [`crate::refusal`] and [`crate::resolver`] find them.
+/// What went wrong, in the errors of rustls where it has them: [`crate::connect::refusal`] and [`crate::connect::resolver`] find them.
 fn failure(error: ssl::Error, ssl: &SslRef) -> io::Error {
     let error = match error.into_io_error() {
         Ok(io) => return io,

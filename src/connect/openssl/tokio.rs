@@ -4,7 +4,8 @@
 //! # Example
 //!
 //! ```no_run
-//! use cardcase::{connect::openssl, request::Destination};
+//! use cardcase::Destination;
+//! use cardcase::connect::openssl;
 //! use tokio::{io::AsyncWriteExt, net::TcpStream};
 //!
 //! # async fn example(connector: openssl::Connector) -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +34,7 @@ use super::{Answers, ConnectError, Exchange, is_gone};
 use crate::connect::asking::Asking;
 use crate::connect::connection as by_rustls;
 use crate::request::{CertificateRequest, Target};
-use crate::selector::{Prepared, Selector, Source};
+use crate::select::selector::{Prepared, Selector, Source};
 
 /// Connections made for one call: the first, and one more where the server did not wait for a person.
 const ATTEMPTS: usize = 2;

@@ -1,0 +1,317 @@
+//! A program that is spoken to over its stdin and stdout as GnuPG's are: the Assuan protocol, as far as pinentry needs it.
+//! Nothing it does makes this process wait longer than it wants to, or keep more than it wants to.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use zeroize::Zeroizing;
+
+use crate::ui::output::plain;
+
+/// Bytes of a line without its end, as Assuan has it.
+const MAX_LINE: usize = 1000;
+
+/// Bytes that may come in reply to one command.
+const MAX_REPLY: usize = 16 << 10;
+
+/// How long the program may take to end when nothing more is wanted of it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The program that runs, for whoever has to leave in the middle of it.
+static RUNNING: Mutex<Option<Pid>> = Mutex::new(None);
+
+/// A conversation with a program. It is ended when this is dropped.
+pub(crate) struct Conversation {
+    program: Child,
+    /// `None` when nothing more is wanted of it.
+    to: Option<ChildStdin>,
+    from: ChildStdout,
+    /// What was read beyond the last line.
+    ahead: Zeroizing<Vec<u8>>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The program says so.
+    Refused { code: u32, why: String },
+    /// The program cannot be started or spoken to.
+    Io(io::Error),
+    /// It says what has no place in the protocol.
+    Nonsense,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { code, why } => write!(f, "refuses: {why} (error {code})"),
+            Self::Io(error) if error.kind() == ErrorKind::TimedOut => f.write_str("does not answer"),
+            Self::Io(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof) => {
+                f.write_str("ended without an answer")
+            }
+            Self::Io(error) => write!(f, "cannot be used: {error}"),
+            Self::Nonsense => f.write_str("does not speak the Assuan protocol"),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Conversation {
+    /// Starts a program, and waits until it is ready.
+    pub(crate) fn start(program: &OsStr, limit: Duration) -> Result<Self, Trouble> {
+        let mut program = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (Some(to), Some(from)) = (program.stdin.take(), program.stdout.take()) else {
+            return Err(Trouble::Nonsense);
+        };
+        if let Ok(mut running) = RUNNING.lock() {
+            *running = Some(Pid::from_child(&program));
+        }
+        let ahead = Zeroizing::new(Vec::with_capacity(MAX_REPLY));
+        let mut conversation = Self { program, to: Some(to), from, ahead };
+        conversation.reply(limit)?;
+        Ok(conversation)
+    }
+
+    /// Gives a command, and the data that come in reply.
+    pub(crate) fn request(
+        &mut self,
+        command: &str,
+        parameter: &str,
+        limit: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        let to = self.to.as_mut().ok_or(Trouble::Nonsense)?;
+        to.write_all(line(command, parameter).as_bytes())?;
+        self.reply(limit)
+    }
+
+    /// Reads up to the line that ends a reply.
+    fn reply(&mut self, limit: Duration) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        let until = Instant::now() + limit;
+        // Never grown, which would leave a copy behind
+        let mut data = Zeroizing::new(Vec::with_capacity(MAX_REPLY));
+        let mut taken = 0;
+        loop {
+            let line = self.line(until)?;
+            taken += line.len() + 1;
+            if taken > MAX_REPLY {
+                return Err(Trouble::Nonsense);
+            }
+            let mut parts = line.splitn(2, |&byte| byte == b' ');
+            let (keyword, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            match keyword {
+                b"OK" => return Ok(data),
+                b"ERR" => return Err(refusal(rest)),
+                b"D" => decode(rest, &mut data)?,
+                // Status, which pinentry gives of its own accord, and comments
+                b"S" => {}
+                _ if keyword.first() == Some(&b'#') => {}
+                _ => return Err(Trouble::Nonsense),
+            }
+        }
+    }
+
+    fn line(&mut self, until: Instant) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        loop {
+            if let Some(end) = self.ahead.iter().position(|&byte| byte == b'\n') {
+                let mut line: Zeroizing<Vec<u8>> = Zeroizing::new(self.ahead.drain(..=end).collect());
+                line.pop();
+                line.pop_if(|last| *last == b'\r');
+                return Ok(line);
+            }
+            if self.ahead.len() > MAX_LINE + 1 {
+                return Err(Trouble::Nonsense);
+            }
+            self.read(until)?;
+        }
+    }
+
+    fn read(&mut self, until: Instant) -> io::Result<()> {
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+        let mut watched = [PollFd::new(&self.from, PollFlags::IN)];
+        match poll(&mut watched, Some(&left)) {
+            Ok(0) => return Err(ErrorKind::TimedOut.into()),
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            polled => polled?,
+        };
+        let mut bytes = Zeroizing::new([0; MAX_LINE]);
+        match self.from.read(&mut *bytes)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            length => {
+                self.ahead.extend(bytes.iter().take(length));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Ends the program: it is told by the end of its input, and killed when it does not understand.
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.to = None;
+        // From here on its number may become another's
+        if let Ok(mut running) = RUNNING.lock() {
+            *running = None;
+        }
+        let until = Instant::now() + GRACE;
+        while Instant::now() < until {
+            if let Ok(Some(_)) = self.program.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+/// Ends a program that runs, because this process is about to leave.
+pub(crate) fn stop() {
+    if let Some(running) = RUNNING.lock().ok().and_then(|mut running| running.take()) {
+        let _ = kill_process(running, Signal::TERM);
+    }
+}
+
+/// A command with its parameter, cut to what a line holds.
+fn line(command: &str, parameter: &str) -> String {
+    let mut line = command.to_owned();
+    for c in parameter.chars() {
+        let mut bytes = [0; 4];
+        let coded = match c {
+            '%' => "%25",
+            '\r' => "%0D",
+            '\n' => "%0A",
+            // At the end of a line it would continue it
+            '\\' => "%5C",
+            c => c.encode_utf8(&mut bytes),
+        };
+        if line.len() + coded.len() > MAX_LINE {
+            break;
+        }
+        line.push_str(coded);
+    }
+    line.push('\n');
+    line
+}
+
+/// `CODE description`
+fn refusal(text: &[u8]) -> Trouble {
+    let text = String::from_utf8_lossy(text);
+    let (code, why) = text.split_once(' ').unwrap_or((&text, "no reason given"));
+    match code.parse() {
+        Ok(code) => Trouble::Refused { code, why: plain(why) },
+        Err(_) => Trouble::Nonsense,
+    }
+}
+
+fn decode(coded: &[u8], data: &mut Vec<u8>) -> Result<(), Trouble> {
+    let mut rest = coded;
+    while let Some((&byte, after)) = rest.split_first() {
+        let (byte, after) = match byte {
+            b'%' => {
+                let (&[high, low], after) = after.split_first_chunk().ok_or(Trouble::Nonsense)?;
+                (hex(high)? << 4 | hex(low)?, after)
+            }
+            byte => (byte, after),
+        };
+        data.push(byte);
+        rest = after;
+    }
+    Ok(())
+}
+
+fn hex(digit: u8) -> Result<u8, Trouble> {
+    let value = char::from(digit).to_digit(16).ok_or(Trouble::Nonsense)?;
+    u8::try_from(value).map_err(|_| Trouble::Nonsense)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::executable::executable;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// Talks to a program that runs this in a shell.
+    fn start(script: &str) -> Result<Conversation, Trouble> {
+        let directory = tempfile::tempdir().unwrap();
+        let program = executable(directory.path(), "pinentry", &format!("#!/bin/sh\n{script}\n"));
+        Conversation::start(program.as_os_str(), SOON)
+    }
+
+    fn asked(script: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        start(script)?.request("GETPIN", "", Duration::from_millis(300))
+    }
+
+    #[test]
+    fn data_are_decoded_and_put_together() {
+        for (said, data) in [
+            ("D a%25b%0ac", "a%b\nc"),
+            ("D  with  spaces ", " with  spaces "),
+            ("D one\\nD two", "onetwo"),
+            ("S PASSWORD_FROM_CACHE\\n# a comment\\n#\\nD x\\r", "x"),
+            ("D %C3%A4", "ä"),
+            ("D", ""),
+            ("S NOTHING", ""),
+        ] {
+            let script = format!("echo OK; read ask; printf '%b\\n' '{said}'; echo OK; read end");
+            assert_eq!(*asked(&script).unwrap(), *data.as_bytes(), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_told_from_what_refuses() {
+        let refused = asked("echo OK; read ask; echo ERR 83886179 cancelled; read end");
+        assert!(matches!(refused, Err(Trouble::Refused { code: 83_886_179, .. })), "{refused:?}");
+        for nonsense in [
+            "echo hello",
+            "echo OK; read ask; echo ERR zero",
+            "echo OK; read ask; echo 'D %zz'; echo OK",
+            "echo OK; read ask; echo 'D %2'; echo OK",
+            "echo OK; read ask; echo INQUIRE more; read end",
+            "echo OK; read ask; head -c 1100 /dev/zero; read end",
+            "echo OK; read ask; yes '# on and on'",
+        ] {
+            let answer = asked(nonsense);
+            assert!(matches!(answer, Err(Trouble::Nonsense)), "{nonsense}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn it_waits_for_no_one_for_ever() {
+        let start = Instant::now();
+        let mut answer = asked("echo OK; trap '' TERM; while :; do sleep 1; done");
+        assert!(matches!(&answer, Err(Trouble::Io(error)) if error.kind() == ErrorKind::TimedOut), "{answer:?}");
+        assert!(start.elapsed() < SOON / 2);
+        for ended in ["exit 3", "echo OK; exit 0", "echo OK; read ask; printf 'D half'"] {
+            answer = asked(ended);
+            assert_eq!(answer.unwrap_err().to_string(), "ended without an answer", "{ended}");
+        }
+    }
+
+    #[test]
+    fn the_program_is_gone_afterwards() {
+        let conversation = start("echo OK; while :; do sleep 0.1; done").unwrap();
+        let running = Pid::from_child(&conversation.program);
+        drop(conversation);
+        assert!(rustix::process::test_kill_process(running).is_err());
+    }
+
+    #[test]
+    fn a_parameter_stays_on_its_line() {
+        assert_eq!(line("SETDESC ", "50%\r\nof C:\\"), "SETDESC 50%25%0D%0Aof C:%5C\n");
+        let long = line("SETDESC ", &"é%".repeat(1000));
+        assert!(long.len() <= MAX_LINE + 1 && long.ends_with('\n'), "{}", long.len());
+    }
+}

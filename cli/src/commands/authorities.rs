@@ -1,0 +1,41 @@
+//! `cardcase authorities`
+
+use serde::Serialize;
+
+use crate::app::App;
+use crate::ui::failure::Failure;
+use crate::ui::output::{CertificateJson, print_json, print_table};
+
+#[derive(Serialize)]
+struct AuthoritiesJson {
+    authorities: Vec<CertificateJson>,
+}
+
+pub(crate) fn run(app: &App) -> Result<(), Failure> {
+    let authorities = app.store()?.list_authorities()?;
+    if app.common.json {
+        let authorities = authorities
+            .iter()
+            .map(|ca| CertificateJson { trusted: Some(ca.trusted), ..CertificateJson::new(&ca.certificate) })
+            .collect();
+        // Whoever reads JSON would take a part for the whole
+        app.check_all_shown("authorities")?;
+        return print_json(&AuthoritiesJson { authorities });
+    }
+    if authorities.is_empty() {
+        app.note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
+        return app.check_all_shown("authorities");
+    }
+    let rows = authorities.iter().map(|ca| {
+        let certificate = &ca.certificate;
+        vec![
+            certificate.subject().to_string(),
+            if certificate.is_self_issued() { "root" } else { "intermediate" }.to_owned(),
+            if ca.trusted { "yes" } else { "no" }.to_owned(),
+            certificate.not_after().date(),
+            certificate.fingerprint().short(),
+        ]
+    });
+    print_table(&["SUBJECT", "KIND", "VERIFIES SERVERS", "EXPIRES", "SHA-256"], rows)?;
+    app.check_all_shown("authorities")
+}

@@ -1,0 +1,84 @@
+//! `cardcase config`
+
+use cardcase::manage::SystemPolicy;
+use cardcase::manage::{Mode, Settings};
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::cli::{Config, Setting};
+use crate::ui::failure::Failure;
+use crate::ui::output::{plain, print, print_json, print_table};
+
+pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
+    match (args.key, &args.value) {
+        (Some(key), Some(value)) => set(app, key, value),
+        (key, _) => show(app, key),
+    }
+}
+
+fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
+    let mut settings = app.store()?.settings()?;
+    let (SystemPolicy { prompt_on_multiple: demanded, .. }, _) = app.survey_policies();
+    settings.prompt_on_multiple |= demanded.is_some();
+    if app.common.json {
+        let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));
+        let entry = |key: &Setting| (name(*key).replace('-', "_"), value(&settings, *key));
+        return print_json(&wanted.map(entry).collect::<Map<String, Value>>());
+    }
+    let shown = |key: Setting| match (value(&settings, key), &demanded) {
+        (_, Some(file)) if key == Setting::PromptOnMultiple => format!("on (by {})", file.display()),
+        (Value::Bool(on), _) => if on { "on" } else { "off" }.to_owned(),
+        (other, _) => other.as_str().unwrap_or_default().to_owned(),
+    };
+    match wanted {
+        Some(key) => print(&format!("{}\n", plain(&shown(key)))),
+        None => print_table(
+            &["SETTING", "VALUE"],
+            Setting::value_variants().iter().map(|key| vec![name(*key), shown(*key)]),
+        ),
+    }
+}
+
+fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
+    let change: Box<dyn FnOnce(&mut Settings)> = match key {
+        Setting::Mode => {
+            let mode: Mode = text.parse()?;
+            Box::new(move |settings| settings.mode = mode)
+        }
+        Setting::SelectAutomatically => {
+            let on = switch(key, text)?;
+            Box::new(move |settings| settings.select_automatically = on)
+        }
+        Setting::UseSingleCandidate => {
+            let on = switch(key, text)?;
+            Box::new(move |settings| settings.use_single_candidate = on)
+        }
+        Setting::PromptOnMultiple => {
+            let on = switch(key, text)?;
+            Box::new(move |settings| settings.prompt_on_multiple = on)
+        }
+    };
+    Ok(app.unlocked_store()?.change_settings(change)?)
+}
+
+fn switch(key: Setting, text: &str) -> Result<bool, Failure> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(Failure::usage(format_args!("{}: {text:?} is neither 'on' nor 'off'", name(key)))),
+    }
+}
+
+fn name(key: Setting) -> String {
+    key.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn value(settings: &Settings, key: Setting) -> Value {
+    match key {
+        Setting::Mode => settings.mode.to_string().into(),
+        Setting::SelectAutomatically => settings.select_automatically.into(),
+        Setting::UseSingleCandidate => settings.use_single_candidate.into(),
+        Setting::PromptOnMultiple => settings.prompt_on_multiple.into(),
+    }
+}

@@ -1,0 +1,45 @@
+//! `cardcase decisions`
+
+use serde::Serialize;
+
+use crate::app::App;
+use crate::ui::failure::Failure;
+use crate::ui::output::{DecisionJson, print_json, print_table};
+
+#[derive(Serialize)]
+struct DecisionsJson {
+    mode: String,
+    decisions: Vec<DecisionJson>,
+}
+
+pub(crate) fn run(app: &App) -> Result<(), Failure> {
+    let store = app.store()?;
+    let decisions = store.decisions()?;
+    if app.common.json {
+        let decisions = decisions.iter().map(DecisionJson::new).collect();
+        return print_json(&DecisionsJson { mode: app.mode()?.to_string(), decisions });
+    }
+    if decisions.is_empty() {
+        app.note("nothing is remembered");
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for decision in &decisions {
+        let identity = match decision.identity {
+            None => "none (no certificate)".to_owned(),
+            Some(fingerprint) => match store.identity(fingerprint)? {
+                Some(identity) => identity.name().to_owned(),
+                None => fingerprint.short(),
+            },
+        };
+        rows.push(vec![
+            decision.scope.to_string(),
+            identity,
+            decision.lifetime.to_string(),
+            decision.decided_at.date(),
+            decision.last_used_at.map_or("never".to_owned(), |at| at.date()),
+            decision.last_outcome.map_or("tentative".to_owned(), |outcome| outcome.to_string()),
+        ]);
+    }
+    print_table(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"], rows)
+}

@@ -1,0 +1,56 @@
+//! `cardcase export`
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use cardcase::file::pkcs12::Protection;
+use zeroize::Zeroizing;
+
+use crate::app::App;
+use crate::ask::terminal;
+use crate::cli::Export;
+use crate::new_file;
+use crate::ui::failure::{Code, Failure};
+
+pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
+    let store = app.store()?;
+    let identity = store.find_identity(&args.id)?;
+    // Before anybody types a password for nothing
+    check_output(&args.output, args.force)?;
+    let unlocker = app.unlocker()?;
+    store.unlock_fully(&*unlocker)?;
+    let password = password(app, args)?;
+    let protection = if args.legacy { Protection::Legacy } else { Protection::Aes256 };
+    let file = store.export(&identity, &password, protection, &*unlocker)?;
+    new_file::write(&args.output, &file, args.force)?;
+    if args.output != Path::new("-") {
+        app.note(&format!("{} is in {}, with its private key", identity.name(), args.output.display()));
+    }
+    Ok(())
+}
+
+fn check_output(path: &Path, force: bool) -> Result<(), Failure> {
+    if path == Path::new("-") && io::stdout().is_terminal() {
+        return Err(Failure::usage("stdout is a terminal, and the file is binary: name a file with -o FILE"));
+    }
+    new_file::check(path, force)
+}
+
+/// The new file's password. Empty only when somebody says so: in a file, or asked twice.
+fn password(app: &App, args: &Export) -> Result<Zeroizing<String>, Failure> {
+    if let Some(file) = &args.password_file {
+        return app.read_password(file);
+    }
+    if !app.can_ask() {
+        let failure = Failure::new(Code::NobodyToAsk, "the file needs a password, and nobody can be asked for it");
+        return Err(failure.hint("give it in a file: --password-file FILE"));
+    }
+    let password = terminal::password(&format!("New password of {}", args.output.display()))?;
+    if terminal::password("The same again")? != password {
+        return Err(Failure::new(Code::Failed, "the two differ; nothing was written"));
+    }
+    if password.is_empty() && !terminal::confirm("Write the private key with no password to protect it?")? {
+        return Err(Failure::new(Code::Interrupted, "aborted: nothing was written"));
+    }
+    Ok(password)
+}

@@ -1,0 +1,134 @@
+//! `cardcase list`
+
+use std::collections::HashSet;
+
+use cardcase::Destination;
+use cardcase::Store;
+use cardcase::manage::Enrollment;
+use cardcase::manage::Fingerprint;
+use cardcase::manage::Protection;
+use cardcase::manage::split_port;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::cli::List;
+use crate::ui::failure::{Code, Failure};
+use crate::ui::output::{IdentityJson, days_from, expires_soon, print_json, print_table};
+
+#[derive(Serialize)]
+struct ListJson {
+    identities: Vec<IdentityJson>,
+    /// Keys that wait for their certificate; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    enrollments: Vec<EnrollmentJson>,
+    /// Whether there is a primary password.
+    protected: bool,
+}
+
+#[derive(Serialize)]
+struct EnrollmentJson {
+    /// SHA-256 of the request.
+    fingerprint: String,
+    subject: String,
+    key: String,
+    made_at: String,
+}
+
+impl EnrollmentJson {
+    fn new(enrollment: &Enrollment) -> Self {
+        Self {
+            fingerprint: enrollment.fingerprint().to_string(),
+            subject: enrollment.subject().to_string(),
+            key: enrollment.key().to_string(),
+            made_at: enrollment.made_at().to_string(),
+        }
+    }
+}
+
+pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
+    let store = app.store()?;
+    let now = app.now();
+    let mut identities = store.identities()?;
+    let enrollments = if args.destination.is_none() { store.enrollments()? } else { Vec::new() };
+    if let Some(text) = &args.destination {
+        let known = known_at(app, text)?;
+        identities.retain(|identity| known.contains(&identity.fingerprint()));
+        if identities.is_empty() {
+            let failure =
+                Failure::new(Code::NothingFits, format_args!("no identity is remembered for, or was used at, {text}"));
+            return Err(failure.hint(format_args!("to see which fit: cardcase explain {text}")));
+        }
+    }
+    if app.common.json {
+        let authorities = store.authorities()?;
+        let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
+        let protected = store.vault().protection() == Protection::Password;
+        let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
+        // Whoever reads JSON would take a part for the whole
+        check_all_shown(app)?;
+        return print_json(&ListJson { identities, enrollments, protected });
+    }
+    enrollments.iter().for_each(|enrollment| note_waiting(app, enrollment));
+    if identities.is_empty() {
+        app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
+        return check_all_shown(app);
+    }
+    note_protection(app, store);
+    for identity in &identities {
+        let until = identity.certificate().not_after();
+        if expires_soon(now, until) {
+            app.warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
+        }
+    }
+    let rows = identities.iter().map(|identity| {
+        let certificate = identity.certificate();
+        let mut expiry = format!("{} ({})", certificate.not_after().date(), days_from(now, certificate.not_after()));
+        if certificate.not_after() < now {
+            expiry = format!("EXPIRED {expiry}");
+        }
+        vec![
+            identity.name().to_owned(),
+            certificate.subject().common_name(),
+            certificate.issuer().common_name(),
+            expiry,
+            certificate.key().to_string(),
+            certificate.fingerprint().short(),
+        ]
+    });
+    print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)?;
+    check_all_shown(app)
+}
+
+fn check_all_shown(app: &App) -> Result<(), Failure> {
+    ["identities", "enrollments"].into_iter().try_for_each(|table| app.check_all_shown(table))
+}
+
+fn note_waiting(app: &App, enrollment: &Enrollment) {
+    app.note(&format!(
+        "waits for its certificate: {} ({}, made {}, request {})",
+        enrollment.subject(),
+        enrollment.key(),
+        enrollment.made_at().date(),
+        enrollment.fingerprint().short(),
+    ));
+}
+
+/// Says so where whoever has the file has the private keys.
+pub(crate) fn note_protection(app: &App, store: &Store) {
+    if store.vault().protection() == Protection::None {
+        app.note("the private keys are not protected by a password; to set one: cardcase password");
+    }
+}
+
+/// The identities that a decision or the history has at this host; at this port only, where one is given.
+fn known_at(app: &App, text: &str) -> Result<HashSet<Fingerprint>, Failure> {
+    let (_, port) = split_port(text)?;
+    let destination: Destination = text.parse()?;
+    let store = app.store()?;
+    let at_port = |used: Option<u16>| port.is_none() || used.is_none() || used == port;
+    let decided = store.decisions()?.into_iter().filter(|decision| decision.scope.host == destination.host());
+    let decided = decided.filter(|decision| at_port(decision.scope.port)).filter_map(|decision| decision.identity);
+    let used = store.history(Some(destination.host()))?.into_iter();
+    let used = used.filter(|used| at_port(Some(used.port))).filter_map(|used| used.identity);
+    Ok(decided.chain(used).collect())
+}

@@ -1,0 +1,48 @@
+//! `cardcase remove`
+
+use cardcase::Error;
+use cardcase::Store;
+use cardcase::manage::Stored;
+
+use crate::app::App;
+use crate::ask::terminal;
+use crate::cli::Remove;
+use crate::commands::credential;
+use crate::ui::failure::{Code, Failure};
+
+pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
+    let store = app.store()?;
+    let identities: Vec<Stored> = args.ids.iter().map(|id| find(store, id)).collect::<Result<_, _>>()?;
+    let decisions = store.decisions()?;
+    for identity in &identities {
+        let hosts: Vec<String> = decisions
+            .iter()
+            .filter(|decision| decision.identity == Some(identity.fingerprint))
+            .map(|decision| decision.scope.to_string())
+            .collect();
+        if !hosts.is_empty() {
+            app.note(&format!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name));
+        }
+    }
+    if !args.yes {
+        if !app.can_ask() {
+            let failure = Failure::new(Code::NobodyToAsk, "removing has to be confirmed, and nobody can be asked");
+            return Err(failure.hint("if it is meant: cardcase remove --yes ID"));
+        }
+        let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name)).collect();
+        if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
+            return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
+        }
+    }
+    let fingerprints: Vec<_> = identities.iter().map(|identity| identity.fingerprint).collect();
+    store.remove(&fingerprints)?;
+    fingerprints.into_iter().try_for_each(|fingerprint| credential::forget_one(app, fingerprint))
+}
+
+/// An identity, without its certificate: one that is damaged can be removed too. Or else a key that waits for one.
+fn find(store: &Store, id: &str) -> Result<Stored, Error> {
+    match store.find_stored(id) {
+        Err(Error::UnknownIdentity { .. }) => store.find_enrollment(id),
+        found => found,
+    }
+}

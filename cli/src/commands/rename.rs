@@ -1,0 +1,12 @@
+//! `cardcase rename`
+
+use crate::app::App;
+use crate::cli::Rename;
+use crate::ui::failure::Failure;
+
+pub(crate) fn run(app: &App, args: &Rename) -> Result<(), Failure> {
+    let identity = app.store()?.find_identity(&args.id)?;
+    app.fully_unlocked_store()?.rename(&identity, &args.name)?;
+    app.note(&format!("{:?} is called {:?} from now on", identity.name(), args.name));
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! `cardcase rules`
+
+use cardcase::manage::{Added, SystemPolicy};
+use cardcase::manage::{Origin, Pattern, Policy, Rule, Ruled};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::cli::{AddRule, ImportRules, RemoveRule, Rules, RulesCommand};
+use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::output::{print_json, print_table};
+
+#[derive(Serialize)]
+struct RulesJson {
+    rules: Vec<RuleJson>,
+    prompt_on_multiple: bool,
+}
+
+/// A rule as `rules --json` and `show --json` have it.
+#[derive(Serialize)]
+pub(crate) struct RuleJson {
+    /// In the store; none in a file of the administrator's.
+    number: Option<i64>,
+    file: Option<String>,
+    /// As an entry of AutoSelectCertificateForUrls.
+    rule: Value,
+}
+
+impl RuleJson {
+    pub(crate) fn new(ruled: &Ruled) -> Self {
+        let (number, file) = match &ruled.origin {
+            Origin::Store(number) => (Some(*number), None),
+            Origin::File { path, .. } => (None, Some(path.display().to_string())),
+        };
+        // What a rule prints is JSON
+        Self { number, file, rule: serde_json::from_str(&ruled.rule.to_json()).unwrap_or_default() }
+    }
+}
+
+pub(crate) fn run(app: &App, args: &Rules) -> Result<(), Failure> {
+    match &args.command {
+        None | Some(RulesCommand::List) => list(app),
+        Some(RulesCommand::Add(args)) => add(app, args),
+        Some(RulesCommand::Remove(args)) => remove(app, args),
+        Some(RulesCommand::Import(args)) => import(app, args),
+    }
+}
+
+/// The rules of the store, then those of the administrator.
+pub(crate) fn all(app: &App, policy: &SystemPolicy) -> Result<Vec<Ruled>, Failure> {
+    Ok(app.store()?.rules()?.all().iter().chain(&policy.rules).cloned().collect())
+}
+
+/// What can be listed is, and then the command fails where that is not everything.
+fn list(app: &App) -> Result<(), Failure> {
+    let (policy, is_whole) = app.survey_policies();
+    let incomplete = || {
+        let failure = Failure::new(Code::Failed, "the administrator's rules are not all among these");
+        if is_whole { Ok(()) } else { Err(failure.hint(BROKEN_POLICY)) }
+    };
+    for skipped in &policy.skipped {
+        app.warn(&format!("passed over: {skipped}"));
+    }
+    let all = all(app, &policy)?;
+    if app.common.json {
+        incomplete()?;
+        let prompt_on_multiple = app.store()?.settings()?.prompt_on_multiple || policy.prompt_on_multiple.is_some();
+        return print_json(&RulesJson { rules: all.iter().map(RuleJson::new).collect(), prompt_on_multiple });
+    }
+    print_rules(app, &all)?;
+    incomplete()
+}
+
+fn print_rules(app: &App, all: &[Ruled]) -> Result<(), Failure> {
+    if all.is_empty() {
+        app.note("no rules; 'cardcase rules add PATTERN' makes one, 'cardcase rules import FILE' takes Chrome's");
+        return Ok(());
+    }
+    let rows = all.iter().map(|ruled| {
+        let place = match &ruled.origin {
+            Origin::Store(number) => number.to_string(),
+            Origin::File { path, .. } => path.display().to_string(),
+        };
+        let identities =
+            if ruled.rule.filter().is_empty() { "all".to_owned() } else { ruled.rule.filter().to_string() };
+        vec![place, ruled.rule.pattern().to_string(), does(&ruled.rule).to_owned(), identities]
+    });
+    print_table(&["N", "PATTERN", "DOES", "IDENTITIES"], rows)
+}
+
+fn does(rule: &Rule) -> &'static str {
+    match (rule.denies(), rule.selects(), rule.demands_tls13()) {
+        (true, _, _) => "deny",
+        (false, true, false) => "select",
+        (false, true, true) => "select, TLS 1.3 only",
+        (false, false, _) => "TLS 1.3 only",
+    }
+}
+
+fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
+    let rule = Rule::parse_typed(&entry(args)?)?;
+    let added = app.unlocked_store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
+    tell(app, &added, std::slice::from_ref(&rule));
+    Ok(())
+}
+
+fn tell(app: &App, added: &[Added], rules: &[Rule]) {
+    for (added, rule) in added.iter().zip(rules) {
+        let before = if added.is_new { "" } else { ", which was there before" };
+        app.note(&format!("rule {}{before}: {rule}", added.number));
+        if rule.pattern().matches_nothing() {
+            app.warn(&format!("rule {} matches nothing: certificates are asked for over https only", added.number));
+        }
+    }
+}
+
+/// The JSON of the rule that the arguments describe.
+fn entry(args: &AddRule) -> Result<String, Failure> {
+    if args.pattern.trim_start().starts_with('{') {
+        let alone = args.filter.is_none() && args.issuer.is_empty() && args.subject.is_empty();
+        return match alone && !args.deny && !args.tls13 {
+            true => Ok(args.pattern.clone()),
+            false => Err(Failure::usage("a whole entry stands alone: put the rest into it")),
+        };
+    }
+    let pattern: Pattern = args.pattern.parse()?;
+    let filter = match &args.filter {
+        Some(filter) => serde_json::from_str(filter)
+            .map_err(|error| Failure::usage(format_args!("the filter is not JSON: {error}")))?,
+        None => filter(&args.issuer, &args.subject)?,
+    };
+    let mut entry = Map::from_iter([("pattern".to_owned(), pattern.to_string().into()), ("filter".to_owned(), filter)]);
+    if args.deny {
+        entry.insert("deny".to_owned(), true.into());
+    }
+    if args.tls13 {
+        entry.insert("min_tls".to_owned(), "1.3".into());
+        entry.insert("select".to_owned(), false.into());
+    }
+    Ok(Value::Object(entry).to_string())
+}
+
+fn filter(issuer: &[String], subject: &[String]) -> Result<Value, Failure> {
+    let mut filter = Map::new();
+    for (principal, constraints) in [("ISSUER", issuer), ("SUBJECT", subject)] {
+        if !constraints.is_empty() {
+            filter.insert(principal.to_owned(), principal_filter(constraints)?);
+        }
+    }
+    Ok(Value::Object(filter))
+}
+
+fn principal_filter(constraints: &[String]) -> Result<Value, Failure> {
+    let mut principal = Map::new();
+    for constraint in constraints {
+        let wrong =
+            || Failure::usage(format_args!("{constraint:?}: it has the form CN=, L=, O= or OU=, and each once"));
+        let (name, value) = constraint.split_once('=').ok_or_else(wrong)?;
+        let known = ["CN", "L", "O", "OU"].contains(&name) && !value.is_empty();
+        if !known || principal.insert(name.to_owned(), value.into()).is_some() {
+            return Err(wrong());
+        }
+    }
+    Ok(Value::Object(principal))
+}
+
+fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
+    let removed = app.unlocked_store()?.remove_rules(&args.numbers)?;
+    for rule in removed {
+        app.note(&format!("removed: {rule}"));
+    }
+    Ok(())
+}
+
+fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
+    let bytes = app.read(&args.file, Policy::MAX_SIZE as u64)?;
+    let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).of_file(&args.file))?;
+    for skipped in &policy.skipped {
+        app.warn(&format!("passed over: {skipped}"));
+    }
+    let (added, changes_prompt) = app.unlocked_store()?.import_policy(&policy, app.now())?;
+    tell(app, &added, &policy.rules);
+    if !added.iter().any(|added| added.is_new) {
+        app.note("no rule was added");
+    }
+    if changes_prompt {
+        let on = if policy.prompt_on_multiple == Some(true) { "on" } else { "off" };
+        app.note(&format!("prompt-on-multiple is {on} now, as the file says"));
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! `cardcase show`
+
+use cardcase::Identity;
+use cardcase::manage::Certificate;
+use cardcase::manage::Decision;
+use cardcase::manage::Timestamp;
+use cardcase::manage::Use;
+use cardcase::manage::{is_valid_at, reasons};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::cli::Show;
+use crate::commands::rules::{RuleJson, all as all_rules};
+use crate::ui::failure::Failure;
+use crate::ui::output::{
+    CertificateJson, DecisionJson, IdentityJson, UseJson, days_from, pem, plain, print, print_json,
+};
+
+#[derive(Serialize)]
+struct ShowJson {
+    #[serde(flatten)]
+    identity: IdentityJson,
+    chain: Vec<CertificateJson>,
+    decisions: Vec<DecisionJson>,
+    rules: Vec<RuleJson>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    requires_tls13: bool,
+    uses: Vec<UseJson>,
+}
+
+pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
+    let store = app.store()?;
+    let now = app.now();
+    let identity = store.find_identity(&args.id)?;
+    let authorities = store.authorities()?;
+    let chain = authorities.chain(identity.certificate(), None);
+    let certificates: Vec<&Certificate> =
+        std::iter::once(identity.certificate()).chain(chain.authorities.iter().map(|ca| &ca.certificate)).collect();
+    if args.pem {
+        return print(
+            &certificates
+                .iter()
+                .map(|certificate| pem("CERTIFICATE", certificate.der()).to_string())
+                .collect::<String>(),
+        );
+    }
+    let mut decisions = store.decisions()?;
+    decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
+    let mut uses = store.history(None)?;
+    uses.retain(|used| used.identity == Some(identity.fingerprint()));
+    // A rule for all identities names none
+    let mut rules = all_rules(app, &app.survey_policies().0)?;
+    rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
+    if app.common.json {
+        return print_json(&ShowJson {
+            identity: IdentityJson::new(&identity, &authorities, now),
+            chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
+            decisions: decisions.iter().map(DecisionJson::new).collect(),
+            rules: rules.iter().map(RuleJson::new).collect(),
+            requires_tls13: identity.requires_tls13(),
+            uses: uses.iter().map(UseJson::new).collect(),
+        });
+    }
+    let mut lines = facts(&identity, now);
+    for (depth, certificate) in certificates.iter().enumerate().skip(1) {
+        lines.push(fact(if depth == 1 { "Chain" } else { "" }, &certificate.subject().to_string()));
+    }
+    if !chain.complete {
+        let missing = certificates.last().map(|top| top.issuer().to_string()).unwrap_or_default();
+        lines.push(fact("Missing", &format!("{missing} ('cardcase import FILE' stores its certificate)")));
+    }
+    if identity.requires_tls13() {
+        lines.push(fact("Sent in", "TLS 1.3 only"));
+    }
+    for (i, ruled) in rules.iter().enumerate() {
+        lines.push(fact(if i == 0 { "Rules" } else { "" }, &ruled.to_string()));
+    }
+    lines.extend(whereabouts(&decisions, &uses));
+    print(&lines.concat())
+}
+
+fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
+    let certificate = identity.certificate();
+    let list = |usages: Option<Vec<String>>| match usages {
+        None => "any (no extension)".to_owned(),
+        Some(usages) if usages.is_empty() => "none".to_owned(),
+        Some(usages) => usages.join(", "),
+    };
+    let key_usage = certificate.key_usage().map(|usages| usages.into_iter().map(str::to_owned).collect());
+    let validity = format!(
+        "{} to {} ({}{})",
+        certificate.not_before(),
+        certificate.not_after(),
+        days_from(now, certificate.not_after()),
+        if is_valid_at(certificate, now) { "" } else { "; NOT VALID NOW" },
+    );
+    let mut facts = vec![
+        fact("Name", identity.name()),
+        fact("Subject", &certificate.subject().to_string()),
+        fact("E-mail", &certificate.emails().join(", ")),
+        fact("Issuer", &certificate.issuer().to_string()),
+        fact("Serial", &certificate.serial()),
+        fact("Validity", &validity),
+        fact("Key", &certificate.key().to_string()),
+        fact("Key usage", &list(key_usage)),
+        fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
+        fact("SHA-256", &certificate.fingerprint().to_string()),
+    ];
+    // What no server can change; asking with every scheme there is leaves out what depends on the server
+    let hopeless = reasons(certificate, None, certificate.key().schemes());
+    facts.extend(hopeless.into_iter().map(|reason| fact("Unusable", reason.text())));
+    facts
+}
+
+fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {
+    let decided = decisions.iter().map(|decision| format!("{} ({})", decision.scope, decision.lifetime));
+    let used = uses.iter().take(5).map(|used| format!("{} {}:{} {}", used.at, used.host, used.port, used.outcome));
+    let labelled = |label: &'static str| move |(i, text): (usize, String)| fact(if i == 0 { label } else { "" }, &text);
+    decided.enumerate().map(labelled("Remembered")).chain(used.enumerate().map(labelled("Used"))).collect()
+}
+
+fn fact(label: &str, value: &str) -> String {
+    format!("{label:<11}{}\n", plain(value))
+}

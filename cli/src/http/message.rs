@@ -1,0 +1,127 @@
+//! What `fetch` sends: method, headers and body, and what is left of them after a redirect.
+
+use std::collections::HashSet;
+use std::error::Error as StdError;
+use std::path::Path;
+
+use cardcase::ask::Credentials;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use url::Url;
+
+use crate::app::App;
+use crate::cli::Fetch;
+use crate::ui::failure::Failure;
+
+/// Bytes a request body may have.
+const MAX_BODY: u64 = 1 << 30;
+
+/// What is sent: everything of a request but its URL.
+pub(crate) struct Message {
+    method: Method,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Message {
+    pub(crate) fn new(app: &App, args: &Fetch) -> Result<Self, Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("cardcase/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        let body = match args.data.as_deref() {
+            None => Bytes::new(),
+            Some(data) => {
+                let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+                headers.insert(header::CONTENT_TYPE, form);
+                match data.strip_prefix('@') {
+                    Some(file) => Bytes::from(app.read(Path::new(file), MAX_BODY)?.to_vec()),
+                    None => Bytes::copy_from_slice(data.as_bytes()),
+                }
+            }
+        };
+        // The first of a name takes the place of what would be sent, further ones go beside it
+        let mut given = HashSet::new();
+        for line in &args.headers {
+            let (name, value) = parse_header(line)?;
+            if given.insert(name.clone()) {
+                headers.remove(&name);
+            }
+            if !value.is_empty() {
+                headers.append(name, value);
+            }
+        }
+        let method = match args.method.as_deref() {
+            Some(method) => Method::from_bytes(method.as_bytes())
+                .map_err(|_| Failure::usage(format_args!("--request {method}: that is no method")))?,
+            None if args.data.is_some() => Method::POST,
+            None => Method::GET,
+        };
+        Ok(Self { method, headers, body })
+    }
+
+    /// Whether it carries credentials: where they are wanted, and unless it is a CORS-preflight request.
+    pub(crate) fn credentials(&self, wanted: bool) -> Credentials {
+        let wanted = if wanted { Credentials::Include } else { Credentials::Omit };
+        wanted.unless_preflight(self.method.as_str(), |name| self.headers.contains_key(name))
+    }
+
+    /// Whether sending it twice does what sending it once does (RFC 9110 section 9.2.2).
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+
+    /// What is left of it after a redirect (RFC 9110 section 15.4): 303, and 301 and 302 of a POST, become a GET.
+    /// Credentials in headers do not go to another host or port.
+    pub(crate) fn redirected(&mut self, status: StatusCode, same_origin: bool) {
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => self.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            self.method = Method::GET;
+            self.body = Bytes::new();
+            self.headers.remove(header::CONTENT_TYPE);
+        }
+        if !same_origin {
+            for name in [header::AUTHORIZATION, header::COOKIE, header::HOST, header::PROXY_AUTHORIZATION] {
+                self.headers.remove(name);
+            }
+        }
+    }
+
+    /// The request for a URL. HTTP/2 takes the authority from the URI; HTTP/1.1 has it in Host, and the whole URI in its
+    /// first line only towards a proxy that forwards (RFC 9112 section 3.2).
+    pub(crate) fn request(&self, url: &Url, http2: bool, forwarded: bool) -> Result<Request<Full<Bytes>>, Failure> {
+        let failed = |error: &dyn StdError| Failure::usage(format_args!("{url}: {error}"));
+        let target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let authority = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+            None => url.host_str().unwrap_or_default().to_owned(),
+        };
+        let uri = if http2 || forwarded { format!("{}://{authority}{target}", url.scheme()) } else { target };
+        let uri: Uri = uri.parse().map_err(|error| failed(&error))?;
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers.clone();
+        if !http2 && !self.headers.contains_key(header::HOST) {
+            let host = HeaderValue::from_str(&authority).map_err(|error| failed(&error))?;
+            request.headers_mut().insert(header::HOST, host);
+        }
+        Ok(request)
+    }
+}
+
+/// `Name: value`; the value may be empty.
+fn parse_header(line: &str) -> Result<(HeaderName, HeaderValue), Failure> {
+    let wrong = || Failure::usage(format_args!("--header {line}: it has the form 'Name: value'"));
+    let (name, value) = line.split_once(':').ok_or_else(wrong)?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
+    Ok((name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?))
+}

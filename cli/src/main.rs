@@ -1,0 +1,91 @@
+//! The `cardcase` command.
+
+mod app;
+mod ask;
+mod cli;
+mod commands;
+#[cfg(test)]
+#[path = "../tests/support/executable.rs"]
+mod executable;
+mod hardening;
+mod http;
+mod new_file;
+mod tunnel;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use app::App;
+use ask::terminal;
+use cli::{Cli, Color, Command};
+use ui::failure::{Code, Failure};
+
+fn main() -> ExitCode {
+    let private = hardening::keep_memory_private();
+    let Cli { common, command } = Cli::parse();
+    match common.color {
+        Color::Auto if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) => {}
+        when => {
+            console::set_colors_enabled(when == Color::Always);
+            console::set_colors_enabled_stderr(when == Color::Always);
+        }
+    }
+    // The agent has no terminal, and ends in a way of its own
+    if !matches!(command, Command::Agent) {
+        terminal::restore_on_signals();
+    }
+    let may_ask_here = !common.batch && common.chooser().is_none();
+    let app = App::new(common);
+    if let Err(error) = private {
+        app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
+    }
+    let done = run(&app, command);
+    app.tell_damage();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if may_ask_here && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
+            report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))
+        }
+        Err(failure) => report(&failure),
+    }
+}
+
+fn run(app: &App, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Import(args) => commands::import::run(app, &args),
+        Command::List(args) => commands::list::run(app, &args),
+        Command::Show(args) => commands::show::run(app, &args),
+        Command::Export(args) => commands::export::run(app, &args),
+        Command::Enroll(args) => commands::enroll::run(app, &args),
+        Command::Rename(args) => commands::rename::run(app, &args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
+        Command::Remove(args) => commands::remove::run(app, &args),
+        Command::Decisions => commands::decisions::run(app),
+        Command::Remember(args) => commands::remember::run(app, &args),
+        Command::Forget(args) => commands::forget::run(app, &args),
+        Command::Renew(args) => commands::renew::run(app, &args),
+        Command::Rules(args) => commands::rules::run(app, &args),
+        Command::Config(args) => commands::config::run(app, &args),
+        Command::MinTls(args) => commands::min_tls::run(app, &args),
+        Command::Explain(args) => commands::explain::run(app, &args),
+        Command::Fetch(args) => commands::fetch::run(app, &args),
+        Command::Tunnel(args) => commands::tunnel::run(app, &args),
+        Command::Credential(args) => commands::credential::run(app, &args),
+        Command::Trust(args) => commands::trust::run(app, &args),
+        Command::Authorities => commands::authorities::run(app),
+        Command::History(args) => commands::history::run(app, &args),
+        Command::Accept => commands::accept::run(app),
+        Command::Unlock(args) => commands::unlock::run(app, &args),
+        Command::Lock => commands::lock::run(app),
+        Command::Agent => commands::agent::run(app),
+        Command::Password(args) => commands::password::run(app, &args),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    failure.tell();
+    ExitCode::from(failure.code as u8)
+}

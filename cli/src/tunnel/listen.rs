@@ -1,0 +1,170 @@
+//! Where `tunnel` listens: a Unix socket that only its owner can use, or a port on loopback.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::process::{geteuid, umask};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::app::warn;
+use crate::ask::undo::Undo;
+use crate::http::dial::BoxStream;
+use crate::ui::failure::{Code, Failure};
+
+/// `unix:PATH`, or an address of loopback with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+impl Address {
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str| Failure::usage(format_args!("--listen {text}: {why}"));
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(wrong("the path is missing")) } else { Ok(Self::Unix(path.into())) };
+        }
+        let address: SocketAddr =
+            text.parse().map_err(|_| wrong("it has the form unix:PATH, 127.0.0.1:PORT or [::1]:PORT"))?;
+        if !address.ip().is_loopback() {
+            return Err(wrong("other machines could use your identity there; it listens on loopback only")
+                .hint("a socket that only you can use: --listen unix:PATH"));
+        }
+        Ok(Self::Tcp(address))
+    }
+}
+
+/// As `--listen` takes it.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// An open door. A Unix socket goes away with it.
+pub(crate) enum Listener {
+    Unix { listener: UnixListener, path: PathBuf, _removal: Undo },
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    pub(crate) async fn open(address: &Address) -> Result<Self, Failure> {
+        let failed =
+            |error: &io::Error| Failure::new(Code::Failed, format_args!("cannot listen on {address}: {error}"));
+        match address {
+            Address::Unix(path) => {
+                Self::open_unix(path).map_err(|error| failed(&error).hint("another place: --listen unix:PATH"))
+            }
+            Address::Tcp(at) => Ok(Self::Tcp(TcpListener::bind(at).await.map_err(|error| failed(&error))?)),
+        }
+    }
+
+    fn open_unix(path: &Path) -> io::Result<Self> {
+        // Of two that find a dead socket one must not remove the living one of the other
+        let directory =
+            File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        directory.lock()?;
+        make_way(path)?;
+        // Nobody else can use it for a moment either. Nothing but this thread makes files now
+        let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+        let bound = std::os::unix::net::UnixListener::bind(path);
+        umask(before);
+        let listener = bound?;
+        let made = identity(path)?;
+        let removed = std::path::absolute(path)?;
+        let removal = Undo::new(move || {
+            // Unless somebody else has put something there
+            if identity(&removed).is_ok_and(|found| found == made) {
+                let _ = fs::remove_file(&removed);
+            }
+        });
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix { listener: UnixListener::from_std(listener)?, path: path.to_owned(), _removal: removal })
+    }
+
+    /// Where it listens, with the port that the system has picked.
+    pub(crate) fn address(&self) -> Result<Address, Failure> {
+        match self {
+            Self::Unix { path, .. } => Ok(Address::Unix(path.clone())),
+            Self::Tcp(listener) => {
+                listener.local_addr().map(Address::Tcp).map_err(|error| Failure::new(Code::Failed, error))
+            }
+        }
+    }
+
+    /// The next one who comes; over a Unix socket nobody but its owner does.
+    pub(crate) async fn accept(&self) -> io::Result<BoxStream> {
+        loop {
+            match self {
+                Self::Tcp(listener) => {
+                    let (stream, _) = listener.accept().await?;
+                    stream.set_nodelay(true)?;
+                    return Ok(Box::new(stream));
+                }
+                Self::Unix { listener, .. } => {
+                    let (stream, _) = listener.accept().await?;
+                    let peer = stream.peer_cred()?.uid();
+                    if peer == geteuid().as_raw() {
+                        return Ok(Box::new(stream));
+                    }
+                    warn(&format!("a process of the user with number {peer} was turned away"));
+                }
+            }
+        }
+    }
+}
+
+/// Removes a socket of our own that nobody listens on any more.
+fn make_way(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let taken = |why| Err(io::Error::new(ErrorKind::AlreadyExists, why));
+    if !found.file_type().is_socket() || found.uid() != geteuid().as_raw() {
+        return taken("there is something that is no socket of yours");
+    }
+    // A socket of another type finds out whether somebody listens without calling them: they would begin a connection
+    match UnixDatagram::unbound()?.connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => taken("another process listens there"),
+    }
+}
+
+/// What tells a file from another that took its place.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_listens_on_unix_sockets_and_loopback_alone() {
+        for (text, expected) in [
+            ("unix:/a/b", Some(Address::Unix("/a/b".into()))),
+            ("unix:b", Some(Address::Unix("b".into()))),
+            ("127.0.0.1:80", Some(Address::Tcp(([127, 0, 0, 1], 80).into()))),
+            ("[::1]:80", Some(Address::Tcp("[::1]:80".parse().unwrap()))),
+            ("unix:", None),
+            ("0.0.0.0:80", None),
+            ("[::]:80", None),
+            ("192.0.2.1:80", None),
+            ("localhost:80", None),
+            ("127.0.0.1", None),
+            ("/a/b", None),
+        ] {
+            assert_eq!(Address::parse(text).ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Whoever is asked by the selectors of this test: answers as the test said before it made somebody ask.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use cardcase::Chooser;
+use cardcase::ask::{Question, Reply};
+use cardcase::manage::Lifetime;
+
+use crate::world::{Place, Who};
+
+/// The answers there are; to any other question it aborts, and the connection fails.
+#[derive(Debug, Default)]
+pub struct Oracle(Mutex<HashMap<Place, (Who, Lifetime)>>);
+
+impl Oracle {
+    pub fn will_answer(&self, place: &Place, who: Who, lifetime: Lifetime) {
+        self.0.lock().unwrap().insert(place.clone(), (who, lifetime));
+    }
+
+    pub fn will_not_answer(&self, place: &Place) {
+        self.0.lock().unwrap().remove(place);
+    }
+}
+
+impl Chooser for Oracle {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        let place = Place::of(question.mode, question.destination);
+        let Some((who, lifetime)) = self.0.lock().unwrap().get(&place).copied() else { return Reply::Abort };
+        let Some(who) = who else { return Reply::None { lifetime } };
+        let index = question.candidates.iter().position(|candidate| candidate.identity.fingerprint() == who);
+        index.map_or(Reply::Abort, |index| Reply::Identity { index, lifetime })
+    }
+}

@@ -1,0 +1,198 @@
+//! hyper-util, by HTTP/1.1 and HTTP/2.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use cardcase::Chooser;
+use cardcase::ask::{Question, Reply};
+use cardcase::connect::hyper::{Client as Hyper, Connector};
+use cardcase::connect::tokio::Connector as TlsConnector;
+use cardcase::manage::{Lifetime, Mode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, Uri};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tower_service::Service;
+
+use crate::scenarios::{self, Ticking};
+use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
+use crate::world::{BoxError, Client, Peer, World};
+
+fn client(world: &World, alpn: &[&str], ticking: Ticking) -> Client {
+    let client = Hyper::new(world.selector.clone(), world.config(alpn));
+    Box::new(move |to| {
+        ticking.run(async {
+            let request = Request::get(format!("https://{to}/")).body(Empty::<Bytes>::new())?;
+            client.request(request).await?.into_body().collect().await?;
+            Ok::<_, BoxError>(())
+        })
+    })
+}
+
+pub fn http1(world: &World) -> Client {
+    client(world, &["http/1.1"], Ticking::new())
+}
+
+pub fn http2(world: &World) -> Client {
+    client(world, &["h2"], Ticking::new())
+}
+
+fn either(world: &World, ticking: Ticking) -> Client {
+    client(world, &[], ticking)
+}
+
+#[test]
+fn it_answers_as_decided() {
+    for tls in BOTH_VERSIONS {
+        for make in [http1, http2] {
+            scenarios::answers_as_decided(make, scenarios::serve_http, tls);
+        }
+    }
+}
+
+/// Of a server that speaks no HTTP/2.
+#[test]
+fn it_tells_a_refusal() {
+    for tls in BOTH_VERSIONS {
+        scenarios::tells_a_refusal(http1, tls);
+    }
+}
+
+#[test]
+fn it_does_not_stall() {
+    scenarios::does_not_stall(either, scenarios::serve_http);
+}
+
+#[test]
+fn requests_share_a_connection() {
+    for make in [http1, http2] {
+        scenarios::requests_share_a_connection(make);
+    }
+}
+
+/// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
+#[test]
+fn a_proxy_has_an_identity_of_its_own() {
+    for tls in BOTH_VERSIONS {
+        let world = World::new();
+        let (proxy, server, _) = world.scene.behind_a_proxy(tls);
+        let at = format!("127.0.0.1:{}", proxy.port());
+        world.remember_at(&at, Some(world.alice));
+        world.remember(&server, Some(world.bob));
+        let connector = || Arc::new(TlsConnector::new(world.selector.clone(), world.config(&[])));
+        let tunnel = Tunnel::new(format!("https://{at}").parse().unwrap(), Connector::new(connector()));
+        let client = Hyper::with_connector(Connector::over(connector(), tunnel));
+        let request = Request::get(server.url()).body(Empty::<Bytes>::new()).unwrap();
+        let response = Ticking::new().run(async { Ok(client.request(request).await?) }).unwrap();
+        assert!(response.status().is_success());
+        assert_eq!(proxy.chains()[0][0], world.alice.to_string(), "{tls:?}");
+        assert_eq!(server.came(), [Some(world.bob.to_string())], "{tls:?}");
+    }
+}
+
+#[test]
+fn it_unlocks() {
+    for tls in BOTH_VERSIONS {
+        scenarios::unlocks(http1, scenarios::serve_http, tls);
+    }
+}
+
+#[test]
+fn it_forgets_what_was_refused() {
+    for tls in BOTH_VERSIONS {
+        scenarios::forgets_what_was_refused(http1, tls);
+    }
+}
+
+#[test]
+fn rules_about_paths_select_nothing() {
+    for make in [http1, http2] {
+        scenarios::rules_about_paths_select_nothing(make);
+    }
+}
+
+#[test]
+fn it_writes_the_history() {
+    for make in [http1, http2] {
+        scenarios::writes_the_history(make);
+    }
+}
+
+/// Picks the first of those that fit, for once.
+struct OnlyOnce(Mutex<usize>);
+
+impl Chooser for OnlyOnce {
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        *self.0.lock().unwrap() += 1;
+        Reply::Identity { index: 0, lifetime: Lifetime::Once }
+    }
+}
+
+/// Dials at once, unless the next one has to wait for something.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<VecDeque<Option<oneshot::Receiver<()>>>>>);
+
+impl Service<Uri> for Held {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let held = self.0.lock().unwrap().pop_front().flatten();
+        Box::pin(async move {
+            if let Some(held) = held {
+                held.await?;
+            }
+            Ok(TokioIo::new(TcpStream::connect(uri.authority().unwrap().as_str()).await?))
+        })
+    }
+}
+
+/// A pool hands a request whatever connection is free first, such as one that was opened meanwhile.
+#[test]
+fn what_was_chosen_for_one_request_is_not_taken_over_by_another_that_waits_for_a_connection() {
+    for alpn in ["http/1.1", "h2"] {
+        let world = World::new();
+        let server = world.http(Tls::V1_3, Ask::Optional);
+        let person = Arc::new(OnlyOnce(Mutex::default()));
+        let selector = world.scene.machine.selector().with_chooser(person.clone()).with_mode(Mode::Firefox);
+        let tls = Arc::new(TlsConnector::new(Arc::new(selector), world.config(&[alpn])));
+        let held = Held::default();
+        let client = Hyper::with_connector(Connector::over(tls, held.clone()));
+        let (first, second) = (oneshot::channel(), oneshot::channel());
+        held.0.lock().unwrap().extend([Some(first.1), Some(second.1)]);
+        let request = || Request::get(server.url()).body(Empty::<Bytes>::new()).unwrap();
+        let get = async || Ok::<_, BoxError>(client.request(request()).await?.into_body().collect().await?);
+        Ticking::new()
+            .run(async {
+                let begin = async {
+                    // Both have begun
+                    while !held.0.lock().unwrap().is_empty() {
+                        tokio::task::yield_now().await;
+                    }
+                    let _ = first.0.send(());
+                };
+                let one = async {
+                    let (done, ()) = tokio::join!(get(), begin);
+                    // Whatever else might take the connection does so now
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    let _ = second.0.send(());
+                    done
+                };
+                let (one, other) = tokio::join!(one, get());
+                one.and(other)
+            })
+            .unwrap();
+        assert_eq!((server.came().len(), *person.0.lock().unwrap()), (2, 2), "{alpn}");
+    }
+}

@@ -1,0 +1,24 @@
+//! cardcase in other clients: each against real servers, by what these see.
+// A failed set-up is a failed test
+#![allow(missing_docs, unreachable_pub, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+// Each recipe brings what it begins with
+#![allow(clippy::duplicate_mod)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forwarded;
+mod hyper;
+mod inside;
+mod java;
+#[cfg(feature = "openssl")]
+mod openssl;
+mod plain;
+mod quinn;
+mod reqwest;
+mod restconf;
+mod scenarios;
+mod tonic;
+mod tungstenite;
+mod ureq;
+mod world;

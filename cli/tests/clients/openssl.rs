@@ -1,0 +1,20 @@
+//! TLS by OpenSSL: servers that ask in the first handshake, and such as ask in the middle of a connection.
+
+mod agent;
+mod crowd;
+mod directories;
+mod handshake;
+mod library;
+mod places;
+
+use crate::support::question::Question;
+use crate::support::terminal::Terminal;
+
+/// The flag, where it is not left to the command to find out.
+const OPENSSL: [&str; 2] = ["--tls", "openssl"];
+
+fn in_terminal(question: &Question, url: &str, more: &[&str]) -> Terminal {
+    let mut arguments = question.scene.fetch_arguments(url);
+    arguments.extend(more.iter().map(|each| (*each).to_owned()));
+    Terminal::open(&question.scene.machine, arguments)
+}

@@ -1,0 +1,431 @@
+//! `cardcase unlock` and `lock`: the agent signs, asks nobody, gives nothing away, and goes when it has to.
+
+#![cfg(target_os = "linux")]
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::ca::Key;
+use crate::support::command::{Cardcase, Outcome, Run};
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
+use crate::support::{executable, pss};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+const PRIMARY: &str = "correct horse";
+
+/// Whatever ends by itself has ended by then.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A scene with an employee called alice, and a store that a primary password protects.
+fn protected() -> Scene {
+    let scene = Scene::new();
+    scene.hire("alice");
+    protect(&scene.machine);
+    scene
+}
+
+fn protect(machine: &Cardcase) {
+    let password = machine.password_file(PRIMARY);
+    machine.command(["password", "--new-password-file"]).arg(password).run().expect(0);
+}
+
+/// With the primary password.
+fn knowing(machine: &Cardcase, line: &str) -> Run {
+    let password = machine.password_file(PRIMARY);
+    machine.command(line.split_whitespace()).env("CARDCASE_PRIMARY_PASSWORD_FILE", password)
+}
+
+fn unlock(machine: &Cardcase) -> Outcome {
+    knowing(machine, "unlock").run().expect(0).says(&["unlocked until"])
+}
+
+fn process(machine: &Cardcase) -> Pid {
+    let status = machine.json("unlock --status");
+    Pid::from_raw(i32::try_from(status["process"].as_i64().unwrap()).unwrap()).unwrap()
+}
+
+fn socket(machine: &Cardcase) -> PathBuf {
+    let all = fs::read_dir(machine.runtime().join("cardcase")).unwrap().map(|entry| entry.unwrap().path());
+    let mut sockets = all.filter(|path| path.extension().is_some_and(|end| end == "sock"));
+    let socket = sockets.next().unwrap();
+    assert!(sockets.next().is_none());
+    socket
+}
+
+#[track_caller]
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < SOON, "it is never so: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[track_caller]
+fn assert_gone(process: Pid) {
+    // A parent that does not wait, such as a container's first process, leaves it a zombie
+    let state = || fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+    wait_until("the agent is gone", || state().is_empty() || state().contains(") Z "));
+}
+
+/// A server that takes employees only, and alice remembered for it.
+fn server_for_alice(scene: &Scene) -> Server {
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Require).start();
+    let line = format!("remember {} alice", server.destination());
+    knowing(&scene.machine, &line).run().expect(0);
+    server
+}
+
+#[track_caller]
+fn assert_locked(scene: &Scene, server: &Server) {
+    let before = server.chains().len();
+    scene.fetch(&server.url(), &[]).expect(4).says(&["primary password", "cardcase unlock"]);
+    assert_eq!(server.chains().len(), before, "something was sent");
+    assert_eq!(scene.machine.json("unlock --status")["unlocked"], false);
+}
+
+#[test]
+fn every_kind_of_key_signs_in_every_version_and_nobody_is_asked() {
+    let scene = Scene::new();
+    let keys = [Key::P256, Key::P384, Key::Rsa2048, Key::Ed25519];
+    let people = keys.map(|key| (key.name(), scene.bring(scene.employee(key.name()).key(key).issue())));
+    let (pss, file) = pss::issued(&scene, "rsa-pss", 2048, "");
+    scene.machine.import_file(&file);
+    protect(&scene.machine);
+    unlock(&scene.machine);
+    for tls in BOTH_VERSIONS {
+        let server = scene.server(Kind::OpenSsl).tls(tls).ask(Ask::Require).start();
+        for (name, identity) in &people {
+            scene.fetch(&server.url(), &["--as", name]).expect(0);
+            assert_eq!(server.chains().last(), Some(&identity.sent_chain()), "{name} {tls:?}\n{}", server.said());
+            assert!(server.handshakes().last().unwrap().complete, "{name} {tls:?}\n{}", server.said());
+        }
+        // In TLS 1.2 rustls does not offer it
+        if tls == Tls::V1_3 {
+            scene.fetch(&server.url(), &["--as", "rsa-pss"]).expect(0);
+            assert_eq!(server.chains().last().unwrap()[0], crate::support::fingerprint(&pss), "{}", server.said());
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_authentic_by_the_agent_and_what_is_imported_is_sealed_by_it() {
+    let scene = protected();
+    unlock(&scene.machine);
+    let bob = scene.hire("bob");
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Require).start();
+    scene.remember(&server.destination(), "bob");
+    scene.machine.run("config use-single-candidate on").expect(0);
+    scene.fetch(&server.url(), &[]).expect(0);
+    assert_eq!(server.chains(), [bob.sent_chain()]);
+    // The same without the agent
+    scene.machine.run("lock").expect(0).says(&["locked"]);
+    knowing(&scene.machine, &format!("--batch fetch {} --cacert {}", server.url(), scene.server_root_file.display()))
+        .run()
+        .expect(0);
+    assert_eq!(server.chains().len(), 2);
+}
+
+#[test]
+fn what_takes_keys_in_the_clear_asks_all_the_same() {
+    let scene = protected();
+    unlock(&scene.machine);
+    let export = format!("--batch export alice -o {}", scene.machine.dir().join("alice.p12").display());
+    for line in [&export, "--batch password --new-password-file /dev/null", "--batch min-tls alice 1.3"] {
+        scene.machine.run(line).expect(4).says(&["primary password"]);
+    }
+    assert_eq!(scene.machine.json("unlock --status")["unlocked"], true);
+}
+
+#[test]
+fn lock_ends_it_at_once() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    scene.fetch(&server.url(), &[]).expect(0);
+    let (agent, socket) = (process(&scene.machine), socket(&scene.machine));
+    scene.machine.run("lock").expect(0).says(&["locked"]);
+    assert!(!socket.exists());
+    assert_gone(agent);
+    assert_locked(&scene, &server);
+    scene.machine.run("lock").expect(0).says(&["not unlocked"]);
+}
+
+#[test]
+fn it_ends_in_time() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    knowing(&scene.machine, "unlock --for 2s").run().expect(0);
+    let agent = process(&scene.machine);
+    std::thread::sleep(Duration::from_millis(2100));
+    // Though it may be there for another moment
+    assert_locked(&scene, &server);
+    assert_gone(agent);
+    for wrong in ["0s", "2y", "soon", "-1h"] {
+        scene.machine.run(&format!("unlock --for={wrong}")).expect(2);
+    }
+}
+
+#[test]
+fn it_ends_at_logout() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let agent = process(&scene.machine);
+    scene.machine.log_in_anew();
+    assert_locked(&scene, &server);
+    assert_gone(agent);
+}
+
+#[test]
+fn it_ends_on_signals_and_takes_its_socket_along() {
+    let scene = protected();
+    for signal in [Signal::TERM, Signal::HUP] {
+        unlock(&scene.machine);
+        let (agent, socket) = (process(&scene.machine), socket(&scene.machine));
+        kill_process(agent, signal).unwrap();
+        assert_gone(agent);
+        assert!(!socket.exists(), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_killed_agent_leaves_a_locked_store_and_makes_way() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let agent = process(&scene.machine);
+    kill_process(agent, Signal::KILL).unwrap();
+    assert_gone(agent);
+    assert!(socket(&scene.machine).exists());
+    assert_locked(&scene, &server);
+    unlock(&scene.machine);
+    scene.fetch(&server.url(), &[]).expect(0);
+}
+
+#[test]
+fn another_primary_password_ends_it() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let agent = process(&scene.machine);
+    let new = crate::support::ca::write(scene.machine.dir(), "new", "txt", "battery staple");
+    knowing(&scene.machine, "password --new-password-file").arg(new).run().expect(0);
+    assert_gone(agent);
+    assert_locked(&scene, &server);
+}
+
+/// By another machine, say, which knows of no agent here.
+#[test]
+fn an_agent_that_was_given_another_password_is_not_asked() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let agent = process(&scene.machine);
+    let elsewhere = scene.machine.dir().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();
+    let new = crate::support::ca::write(scene.machine.dir(), "new", "txt", "battery staple");
+    let changed = knowing(&scene.machine, "password --new-password-file").arg(&new).env("XDG_RUNTIME_DIR", elsewhere);
+    changed.run().expect(0);
+    assert_locked(&scene, &server);
+    let again = scene.machine.command(["unlock", "--primary-password-file"]).arg(&new).run();
+    again.expect(0);
+    assert_gone(agent);
+    scene.fetch(&server.url(), &[]).expect(0);
+}
+
+#[test]
+fn unlock_says_why_it_does_not() {
+    let scene = Scene::new();
+    scene.machine.run("unlock").expect(0).says(&["not protected", "cardcase password"]);
+    protect(&scene.machine);
+    scene.machine.run("--batch unlock").expect(4).says(&["primary password"]);
+    let wrong = crate::support::ca::write(scene.machine.dir(), "wrong", "txt", "wrong");
+    scene.machine.command(["unlock", "--primary-password-file"]).arg(wrong).run().expect(6);
+    let runtime = scene.machine.runtime().join("cardcase");
+    fs::create_dir_all(&runtime).unwrap();
+    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
+    knowing(&scene.machine, "unlock").run().expect(1).says(&["only you can enter"]);
+}
+
+#[test]
+fn of_several_unlocks_one_agent_remains() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    std::thread::scope(|scope| {
+        let unlocks: Vec<_> = (0..4).map(|_| scope.spawn(|| knowing(&scene.machine, "unlock").run())).collect();
+        unlocks.into_iter().for_each(|unlock| drop(unlock.join().unwrap().expect(0)));
+    });
+    scene.fetch(&server.url(), &[]).expect(0);
+    let agent = process(&scene.machine);
+    scene.machine.run("lock").expect(0);
+    assert_gone(agent);
+    assert_locked(&scene, &server);
+}
+
+#[test]
+fn fifty_fetches_at_once_are_all_answered() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    std::thread::scope(|scope| {
+        let fetches: Vec<_> = (0..50).map(|_| scope.spawn(|| scene.fetch(&server.url(), &[]))).collect();
+        fetches.into_iter().for_each(|fetch| drop(fetch.join().unwrap().expect(0)));
+    });
+    assert_eq!(server.chains().len(), 50);
+}
+
+/// A frame, with any length before it.
+fn frame(length: u32, rest: &[u8]) -> Vec<u8> {
+    [&length.to_be_bytes(), rest].concat()
+}
+
+#[test]
+fn what_it_does_not_understand_does_it_no_harm() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let (agent, socket) = (process(&scene.machine), socket(&scene.machine));
+    let noise: Vec<u8> = (0..10_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let mut half_asked = Vec::new();
+    for bytes in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        &frame(0, &[1, 1]),
+        &frame(u32::MAX, &noise),
+        &frame((1 << 20) + 1, &noise),
+        &frame(1 << 20, &noise),
+        &frame(2, &[1, 99]),
+        &frame(2, &[99, 1]),
+        &frame(10_001, &[&[1], noise.as_slice()].concat()),
+        // A length inside that is not there
+        &frame(43, &[&[1, 2], [0; 32].as_slice(), &[1], &[0xff; 8]].concat()),
+    ] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        // It may have heard enough by then
+        let _ = stream.write_all(bytes);
+        half_asked.push(stream);
+    }
+    // As many as it serves at the same time, and more
+    half_asked.extend((0..40).map(|_| UnixStream::connect(&socket).unwrap()));
+    scene.fetch(&server.url(), &[]).expect(0);
+    assert_eq!(process(&scene.machine), agent);
+    for mut stream in half_asked {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut answer = Vec::new();
+        // Reset, where something was left unread
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.len() < 64, "{answer:?}");
+    }
+    let status = || fs::read_to_string(format!("/proc/{}/status", agent.as_raw_nonzero())).unwrap();
+    // A thread ends a little after its connection does
+    wait_until("few threads", || number(&status(), "Threads:") <= 5);
+    let status = status();
+    assert!(number(&status, "VmRSS:") < 64 << 10, "{status}");
+}
+
+fn number(status: &str, name: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn one_that_hangs_is_named_and_can_be_locked() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let agent = process(&scene.machine);
+    kill_process(agent, Signal::STOP).unwrap();
+    let named = agent.as_raw_nonzero().to_string();
+    scene.fetch(&server.url(), &[]).expect(1).says(&["does not answer", &named, "cardcase lock"]);
+    scene.machine.run("lock").expect(0).says(&["locked"]);
+    assert_gone(agent);
+    assert_locked(&scene, &server);
+}
+
+/// Somebody who is not root: a process of root's belongs to root in /proc, dumpable or not.
+const SOMEBODY: u32 = 65534;
+
+fn give_away(path: &Path) {
+    chown(path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give_away(&entry.unwrap().path()));
+    }
+}
+
+/// Runs a command line on the machine as its owner, who is not root. The build may be where they cannot go.
+fn as_owner(machine: &Cardcase, line: &str) -> String {
+    let program = machine.dir().join("cardcase");
+    if !program.exists() {
+        executable::copy(env!("CARGO_BIN_EXE_cardcase"), machine.dir(), "cardcase");
+        give_away(machine.dir());
+    }
+    let mut command = Command::new(&program);
+    if geteuid().is_root() {
+        command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    }
+    command.args(line.split_whitespace()).env_clear().envs(machine.environment()).current_dir("/");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{line}: {stderr}");
+    format!("{stderr}{}", String::from_utf8_lossy(&output.stdout))
+}
+
+#[test]
+fn it_keeps_to_itself() {
+    let machine = Cardcase::new();
+    let password = machine.password_file(PRIMARY);
+    as_owner(&machine, &format!("password --new-password-file {}", password.display()));
+    let said = as_owner(&machine, &format!("unlock --primary-password-file {}", password.display()));
+    let status: serde_json::Value = serde_json::from_str(&as_owner(&machine, "unlock --status --json")).unwrap();
+    let proc = PathBuf::from(format!("/proc/{}", status["process"]));
+    let read = |name: &str| fs::read_to_string(proc.join(name)).unwrap();
+
+    let path = socket(&machine);
+    let directory = path.parent().unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o700);
+
+    assert_eq!(fs::metadata(proc.join("mem")).unwrap().uid(), 0, "it is dumpable");
+    let limits = read("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    let is_locked = number(&read("status"), "VmLck:") > 0;
+    assert_ne!(is_locked, said.contains("swapped out"), "{said}");
+    // It tells nothing where everybody may read, and leads a session of its own
+    assert!(read("cmdline").ends_with("cardcase\0agent\0"));
+    let stat = read("stat");
+    let session = stat.rsplit(") ").next().unwrap().split_whitespace().nth(3).unwrap();
+    assert_eq!(session, status["process"].to_string());
+    // As root everything may be read
+    if geteuid().is_root() {
+        assert_eq!(read("environ"), "");
+        assert_another_user_is_refused(&path);
+    }
+    as_owner(&machine, "lock");
+}
+
+/// To end it, which it would understand.
+fn assert_another_user_is_refused(socket: &Path) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let _ = stream.write_all(&frame(2, &[1, 0]));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(answer, b"", "root is answered");
+    assert!(socket.exists());
+}
+
+#[test]
+fn its_memory_is_locked_or_it_says_why_not() {
+    let scene = protected();
+    let said = unlock(&scene.machine).stderr;
+    let status = fs::read_to_string(format!("/proc/{}/status", process(&scene.machine).as_raw_nonzero())).unwrap();
+    assert_ne!(number(&status, "VmLck:") > 0, said.contains("swapped out"), "{said}");
+}

@@ -1,0 +1,221 @@
+//! Many processes on one store: each waits its turn, and nothing of what one did is lost to another.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::support::command::{Cardcase, Outcome};
+use crate::support::scene::Scene;
+use cardcase::Error;
+use cardcase::Store;
+use cardcase::Unlocker;
+use cardcase::ask::NoUnlocker;
+use cardcase::file::pem;
+use cardcase::file::pkcs12::{Limits, Protection};
+use cardcase::manage::Import;
+use cardcase::manage::Session;
+use cardcase::manage::Timestamp;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+/// At a time.
+const PROCESSES: usize = 32;
+
+/// One after the other in each of them.
+const ROUNDS: usize = 3;
+
+fn fingerprints(listed: &Value) -> BTreeSet<String> {
+    let all = listed["identities"].as_array().unwrap();
+    all.iter().map(|identity| identity["fingerprint"].as_str().unwrap().to_owned()).collect()
+}
+
+fn decided(decisions: &Value) -> BTreeSet<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let all = decisions["decisions"].as_array().unwrap();
+    all.iter().map(|decision| (text(&decision["host"]), text(&decision["identity"]))).collect()
+}
+
+/// No store at first, so that it is made, and brought up to date, by many at once as well.
+#[test]
+fn nothing_is_lost_among_32_processes() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let issue = |process: usize, round| {
+        let identity = scene.employee(&format!("person {process} {round}")).issue();
+        (identity.fingerprint(), identity.pem_file(machine.dir()))
+    };
+    let issued: Vec<Vec<_>> =
+        (0..PROCESSES).map(|process| (0..ROUNDS).map(|round| issue(process, round)).collect()).collect();
+    std::thread::scope(|scope| {
+        for (process, mine) in issued.iter().enumerate() {
+            scope.spawn(move || {
+                for (round, (fingerprint, file)) in mine.iter().enumerate() {
+                    machine.command(["--batch", "import"]).arg(file).run().expect(0);
+                    machine.run(&format!("remember host{process}-{round}.example {fingerprint}")).expect(0);
+                    // What is acknowledged is seen by everybody at once
+                    assert!(fingerprints(&machine.json("list")).contains(fingerprint));
+                }
+            });
+        }
+    });
+    let imported: BTreeSet<String> = issued.iter().flatten().map(|(fingerprint, _)| fingerprint.clone()).collect();
+    assert_eq!(fingerprints(&machine.json("list")), imported);
+    let expected = issued.iter().enumerate().flat_map(|(process, mine)| {
+        let decision = move |(round, (fingerprint, _)): (usize, &(String, _))| {
+            (format!("host{process}-{round}.example"), fingerprint.clone())
+        };
+        mine.iter().enumerate().map(decision).collect::<Vec<_>>()
+    });
+    assert_eq!(decided(&machine.json("decisions")), expected.collect());
+    assert_is_intact(machine);
+}
+
+/// Everybody writes to the same rows: the last one counts, and there is but one decision.
+#[test]
+fn the_same_decision_is_made_by_all() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let alice = scene.hire("alice").fingerprint();
+    std::thread::scope(|scope| {
+        for _ in 0..PROCESSES {
+            scope.spawn(|| machine.run(&format!("remember localhost {alice}")).expect(0));
+        }
+    });
+    assert_eq!(decided(&machine.json("decisions")), BTreeSet::from([("localhost".to_owned(), alice)]));
+    assert_is_intact(machine);
+}
+
+/// Passwords are changed while others import: no key is left that the password does not open.
+#[test]
+fn no_key_is_sealed_under_a_data_key_that_is_gone() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    machine.run("list").expect(0);
+    let passwords = ["first", "second"].map(|password| machine.password_file(password));
+    let empty = machine.password_file("");
+    let files: Vec<_> = (0..12)
+        .map(|number| scene.employee(&format!("person {number}")).issue())
+        .map(|identity| (identity.fingerprint(), identity.pem_file(machine.dir())))
+        .collect();
+    // The password is whatever it is just now
+    let with_a_password = |words: &[&str], last: &std::path::Path| {
+        let with = |password| {
+            let run = machine.command(["--batch", "--primary-password-file"]).arg(password);
+            run.args(words).arg(last).limit(Duration::from_secs(120)).run()
+        };
+        let began = Instant::now();
+        loop {
+            for password in &passwords {
+                let outcome = with(password);
+                match outcome.code() {
+                    Some(0) => return,
+                    // Another password by now; or it changed meanwhile
+                    Some(6) => {}
+                    Some(1) => drop(outcome.says(&["try again"])),
+                    Some(4) => drop(outcome.says(&["password"])),
+                    _ => drop(outcome.expect(0)),
+                }
+            }
+            assert!(began.elapsed() < Duration::from_secs(120), "no password opens it for long");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for new in [&passwords[0], &passwords[1], &empty, &passwords[0]] {
+                with_a_password(&["password", "--new-password-file"], new);
+            }
+        });
+        for half in files.chunks(6) {
+            scope.spawn(move || half.iter().for_each(|(_, file)| with_a_password(&["import"], file)));
+        }
+    });
+    let password = passwords[0].to_str().unwrap();
+    for (fingerprint, _) in &files {
+        let copy = machine.dir().join(format!("{fingerprint}.p12"));
+        let run = machine.command(["--batch", "--primary-password-file", password, "export", fingerprint, "-o"]);
+        run.arg(copy).args(["--password-file", password]).run().expect(0);
+    }
+    assert_is_intact(machine);
+}
+
+/// Who opened the store before it had a password seals under a data key that is gone once it has one.
+#[test]
+fn a_password_that_is_set_meanwhile_loses_no_key() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let alice = scene.hire("alice").fingerprint();
+    let store = Store::open(machine.store(), Session::in_directory(machine.dir().join("session"))).unwrap();
+    let password = machine.password_file("secret");
+    machine.command(["--batch", "password", "--new-password-file"]).arg(&password).run().expect(0);
+
+    let bob = scene.employee("bob").issue();
+    let bytes = std::fs::read(bob.pem_file(machine.dir())).unwrap();
+    let import = || Import::from_contents(pem::read(&bytes, "", &Limits::default()).unwrap()).unwrap();
+    assert!(store.import(vec![import()], None, Timestamp::now()).is_err());
+    assert_eq!(fingerprints(&machine.json("list")), BTreeSet::from([alice.clone()]));
+    let alice = store.find_identity(&alice).unwrap();
+    let export = |unlocker| store.export(&alice, "x", Protection::Aes256, unlocker).map(drop);
+    assert!(matches!(export(&NoUnlocker), Err(Error::VaultLocked)));
+    assert!(matches!(export(&Known("wrong")), Err(Error::WrongPrimaryPassword)));
+    export(&Known("secret")).unwrap();
+    store.import(vec![import()], None, Timestamp::now()).unwrap();
+    let run = machine.command(["--batch", "export", "bob", "-o"]).arg(machine.dir().join("bob.p12"));
+    run.arg("--password-file").arg(&password).arg("--primary-password-file").arg(&password).run().expect(0);
+}
+
+struct Known(&'static str);
+
+impl Unlocker for Known {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Ok(Zeroizing::new(self.0.to_owned()))
+    }
+}
+
+fn assert_is_intact(machine: &Cardcase) {
+    let said: String = machine.database().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(said, "ok");
+}
+
+#[test]
+fn a_store_locked_for_too_long_is_a_clear_error() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let alice = scene.hire("alice").fingerprint();
+    let before = machine.json("list");
+    let bob = scene.employee("bob").issue().pem_file(machine.dir());
+    let database = machine.database();
+    database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let lines = ["list".to_owned(), format!("remember localhost {alice}"), format!("import {}", bob.display())];
+    let refused = |line: &String| -> Outcome {
+        let began = Instant::now();
+        let outcome = machine.run(line).expect(1).says(&[machine.store().to_str().unwrap(), "another process", "hint"]);
+        assert!(began.elapsed() > Duration::from_secs(15), "{line}: it did not wait");
+        outcome
+    };
+    std::thread::scope(|scope| {
+        for line in &lines {
+            scope.spawn(move || refused(line));
+        }
+    });
+    database.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(machine.json("list"), before);
+    assert_eq!(machine.json("decisions")["decisions"], serde_json::json!([]));
+    assert_is_intact(machine);
+    lines.iter().for_each(|line| drop(machine.run(line).expect(0)));
+}
+
+/// Not longer than one waits: nobody notices.
+#[test]
+fn a_store_locked_for_a_while_is_waited_for() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let alice = scene.hire("alice").fingerprint();
+    let database = machine.database();
+    database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    std::thread::scope(|scope| {
+        for line in ["list".to_owned(), format!("remember localhost {alice}")] {
+            scope.spawn(move || machine.run(&line).expect(0));
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        database.execute_batch("COMMIT").unwrap();
+    });
+}

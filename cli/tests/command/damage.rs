@@ -1,0 +1,192 @@
+//! A row that cannot be read: the others are shown and used all the same, it is said which it is, and a person can be rid of it.
+
+use crate::support::ca::Issued;
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind, Server};
+use serde_json::json;
+
+/// What can be wrong with the row of an identity.
+const DAMAGES: [&str; 4] = [
+    "certificate = x'3000'",
+    "certificate = x''",
+    "certificate = (SELECT certificate FROM authorities LIMIT 1)",
+    "name = CAST(x'ff' AS TEXT)",
+];
+
+struct Stage {
+    scene: Scene,
+    alice: Issued,
+    bob: Issued,
+    server: Server,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let scene = Scene::new();
+        let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+        let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+        Stage { scene, alice, bob, server }
+    }
+
+    fn damage(&self, what: &str) {
+        let changed =
+            self.scene.machine.database().execute(&format!("UPDATE identities SET {what} WHERE name = 'alice'"), []);
+        assert_eq!(changed.unwrap(), 1, "{what}");
+    }
+
+    /// How alice is named where nothing of her can be read.
+    fn named(&self) -> String {
+        self.alice.fingerprint()[..16].to_owned()
+    }
+}
+
+#[test]
+fn the_others_are_listed_and_the_damaged_one_can_be_removed() {
+    for damage in DAMAGES {
+        let stage = Stage::new();
+        let machine = &stage.scene.machine;
+        stage.damage(damage);
+        let words =
+            [&stage.named(), "identities, row 1", &format!("cardcase remove {}", stage.named())[..]].map(str::to_owned);
+        let words = words.each_ref().map(String::as_str);
+        let listed = machine.run("list").expect(1).says(&words);
+        assert!(listed.text().contains("bob") && !listed.text().contains("alice"), "{damage}: {}", listed.text());
+        // A script would take a part for the whole
+        assert_eq!(machine.run("list --json").expect(1).says(&words).stdout, b"");
+        for command in ["show", "export -o - "] {
+            machine.run(&format!("--batch {command} {}", stage.named())).expect(1).says(&words);
+        }
+        // Who asks for another is not bothered
+        assert_eq!(machine.run("show bob").expect(0).stderr, "");
+        machine.run(&format!("remove --yes {}", stage.named())).expect(0);
+        assert_eq!(machine.json("list")["identities"].as_array().unwrap().len(), 1, "{damage}");
+    }
+    let stage = Stage::new();
+    stage.damage(DAMAGES[0]);
+    stage.scene.machine.run("remove --yes bob alice").expect(0);
+    assert_eq!(stage.scene.machine.json("list")["identities"], json!([]));
+}
+
+#[test]
+fn who_is_decided_for_goes_out_beside_a_damaged_row() {
+    let stage = Stage::new();
+    let (machine, url) = (&stage.scene.machine, stage.server.url());
+    stage.scene.remember("localhost", &stage.bob.fingerprint());
+    stage.scene.remember("127.0.0.1", &stage.alice.fingerprint());
+    stage.damage(DAMAGES[0]);
+    stage.scene.fetch(&url, &[]).expect(0);
+    stage.scene.fetch(&url, &["--as", "bob"]).expect(0);
+    assert!(stage.server.chains().iter().all(|chain| chain[0] == stage.bob.fingerprint()));
+    let password = machine.password_file("new").display().to_string();
+    machine
+        .run(&format!("export bob -o {} --password-file {password}", machine.dir().join("bob.p12").display()))
+        .expect(0);
+    let root = stage.scene.server_root_file.display();
+    let explained = machine.run(&format!("explain {} --cacert {root}", stage.server.destination())).expect(0);
+    assert!(explained.text().contains("bob goes out"), "{}", explained.text());
+    explained.says(&[&stage.named(), "passed over", "cardcase remove"]);
+    // The damaged one goes nowhere
+    for damage in DAMAGES {
+        let changed = machine.database().execute(&format!("UPDATE identities SET {damage} WHERE id = 1"), []);
+        assert_eq!(changed.unwrap(), 1, "{damage}");
+        stage
+            .scene
+            .fetch(&stage.server.url_at("127.0.0.1", ""), &[])
+            .expect(1)
+            .says(&[&stage.named(), "cardcase remove"]);
+    }
+    assert_eq!(stage.server.chains().len(), 2);
+}
+
+/// A new primary password seals every key anew, and what is decided is looked at whole: a row that cannot be read is in the way.
+#[test]
+fn what_takes_every_key_names_the_damaged_row() {
+    let stage = Stage::new();
+    let machine = &stage.scene.machine;
+    stage.scene.remember("127.0.0.1", &stage.alice.fingerprint());
+    stage.damage("name = CAST(x'ff' AS TEXT)");
+    let new = machine.password_file("new").display().to_string();
+    let remove = format!("cardcase remove {}", stage.named());
+    for command in [format!("password --new-password-file {new}"), "accept".to_owned()] {
+        machine.run(&command).expect(1).says(&["identities, row 1", &remove]);
+    }
+    machine.run(&format!("remove --yes {}", stage.named())).expect(0);
+    machine.run(&format!("password --new-password-file {new}")).expect(0);
+}
+
+/// One of whom nothing is known may fit, too: where it matters how many do, a person is asked.
+#[test]
+fn a_damaged_row_counts_as_another_that_fits() {
+    let stage = Stage::new();
+    let (machine, url) = (&stage.scene.machine, stage.server.url());
+    let fetch = || stage.scene.fetch(&url, &[]);
+    stage.damage(DAMAGES[0]);
+    machine.run("config use-single-candidate on").expect(0);
+    fetch().expect(4).says(&[&stage.named()]);
+    machine.run("rules add https://localhost").expect(0);
+    machine.run("config prompt-on-multiple on").expect(0);
+    fetch().expect(4).says(&[&stage.named()]);
+    stage.server.assert_nothing_came("one of two may be meant");
+    machine.run("config prompt-on-multiple off").expect(0);
+    fetch().expect(0).says(&[&stage.named()]);
+    assert_eq!(stage.server.chains()[0][0], stage.bob.fingerprint());
+    // It may be the only one that does
+    machine.run("remove --yes bob").expect(0);
+    fetch().expect(1).says(&[&stage.named()]);
+    assert_eq!(stage.server.chains().len(), 1, "nobody knows whether one fits");
+    machine.run("remove --yes alice").expect(0);
+    fetch().expect(0);
+}
+
+#[test]
+fn a_damaged_authority_is_passed_over_mended_and_removed() {
+    let stage = Stage::new();
+    let machine = &stage.scene.machine;
+    let root = stage.scene.server_root_file.to_str().unwrap();
+    machine.run(&format!("trust {root}")).expect(0);
+    let all = machine.json("authorities")["authorities"].as_array().unwrap().len();
+    let id = &stage.scene.server_root.fingerprint()[..16];
+    let damage = || {
+        let changed = machine.database().execute("UPDATE authorities SET certificate = x'3000' WHERE trusted", []);
+        assert_eq!(changed.unwrap(), 1);
+    };
+    let shown = || {
+        let shown = machine.run("authorities --json").expect(0);
+        (shown.json()["authorities"].as_array().unwrap().len(), shown.stderr)
+    };
+    let fetch = || machine.run(&format!("--batch --mode firefox fetch {}", stage.server.url()));
+    stage.scene.remember("localhost", "none");
+    fetch().expect(0);
+    damage();
+    let told = machine.run("authorities --json").expect(1).says(&[id, "authorities, row", "not all authorities"]);
+    assert_eq!(told.stdout, b"", "a script would take a part for the whole");
+    let listed = machine.run("authorities").expect(1).says(&[id, "trust --remove"]).text();
+    assert_eq!(listed.lines().count(), 1 + all - 1, "{listed}");
+    // It verifies no server
+    fetch().expect(1).says(&["unknown authority", id]);
+    machine.run(&format!("trust {root}")).expect(0);
+    assert_eq!(shown(), (all, String::new()));
+    fetch().expect(0);
+    damage();
+    machine.run(&format!("trust --remove {id}")).expect(0).says(&["removed"]);
+    assert_eq!(shown(), (all - 1, String::new()));
+    machine.run("rules add https://good.example").expect(0);
+}
+
+/// Of very many the first are named; and what is larger than anything that is ever stored is not read into memory.
+#[test]
+fn a_store_that_is_damaged_all_over_is_told_of_in_bounds() {
+    let stage = Stage::new();
+    let machine = &stage.scene.machine;
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+         INSERT INTO authorities (id, fingerprint, certificate, added_at) SELECT i, randomblob(32), x'3000', 0 FROM n";
+    machine.database().execute(fill, []).unwrap();
+    let told = machine.command(["authorities"]).memory(256).run().expect(1).stderr;
+    assert!(told.matches("is passed over").count() == 64, "{}", told.len());
+    machine.database().execute("DELETE FROM authorities WHERE id >= 100", []).unwrap();
+    machine
+        .database()
+        .execute("UPDATE identities SET certificate = zeroblob(300000000) WHERE name = 'alice'", [])
+        .unwrap();
+    machine.command(["list"]).memory(256).run().expect(1).says(&["33554432 bytes", "from a backup"]);
+}

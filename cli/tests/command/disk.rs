@@ -1,0 +1,263 @@
+//! Where the disk is full, or cannot be written to: a clear error, and the store as it was.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::ca::PASSWORD;
+use crate::support::command::{Cardcase, Outcome, Run};
+use crate::support::scene::Scene;
+use serde_json::Value;
+
+/// A store with something in it, and every way to change it.
+struct Case {
+    scene: Scene,
+    commands: Vec<Vec<String>>,
+}
+
+/// What there is to lose.
+#[derive(Debug, PartialEq)]
+struct Contents {
+    identities: Value,
+    decisions: Value,
+    authorities: Value,
+}
+
+impl Case {
+    fn new() -> Case {
+        Case::of(Scene::new())
+    }
+
+    fn of(scene: Scene) -> Case {
+        let (alice, bob) = (scene.hire("alice").fingerprint(), scene.hire("bob").fingerprint());
+        scene.remember("localhost", &alice);
+        let dir = scene.machine.dir();
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let stranger = text(scene.guests.client("stranger").issue().pem_file(dir));
+        let (new, root) = (text(scene.machine.password_file("new")), text(scene.server_root_file.clone()));
+        let filter = r#"{"SUBJECT":{"CN":"bob"}}"#;
+        let commands = [
+            &["import", &stranger][..],
+            &["remember", "localhost", &bob],
+            &["remember", "elsewhere", "none"],
+            &["forget", "--all"],
+            &["remove", &alice, "--yes"],
+            &["trust", &root],
+            &["rules", "add", "https://localhost", filter],
+            &["config", "mode", "chrome"],
+            &["min-tls", &bob, "1.3"],
+            // The last: it locks what comes after
+            &["password", "--new-password-file", &new],
+        ];
+        let words = |words: &&[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Case { commands: commands.iter().map(words).collect(), scene }
+    }
+
+    fn machine(&self) -> &Cardcase {
+        &self.scene.machine
+    }
+
+    fn store(&self) -> &Path {
+        self.machine().store()
+    }
+
+    fn directory(&self) -> &Path {
+        self.store().parent().unwrap()
+    }
+
+    fn contents(&self) -> Contents {
+        let json = |line| self.machine().json(line);
+        Contents { identities: json("list"), decisions: json("decisions"), authorities: json("authorities") }
+    }
+
+    /// Every command that writes fails under these circumstances with these words, and changes nothing; what only reads goes
+    /// on. Without them the commands work: it is not for another reason that they fail.
+    fn nothing_is_written(&self, bound: impl Fn(Run) -> Run, words: &[&str], free: impl FnOnce()) {
+        let (before, bytes) = (self.contents(), std::fs::read(self.store()).unwrap());
+        for command in &self.commands {
+            let outcome = bound(self.machine().command(["--batch"]).args(command)).run();
+            assert_eq!(outcome.code(), Some(1), "{command:?}: {}", outcome.stderr);
+            fails_clearly(outcome, self.store(), words);
+            assert_eq!(std::fs::read(self.store()).unwrap(), bytes, "{command:?} wrote");
+            bound(self.machine().command(["list"])).run().expect(0);
+        }
+        free();
+        self.is_intact();
+        assert_eq!(self.contents(), before);
+        for command in &self.commands {
+            self.machine().command(["--batch"]).args(command).run().expect(0);
+        }
+    }
+
+    fn is_intact(&self) {
+        let said: String = self.machine().database().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(said, "ok");
+        let left: Vec<_> =
+            std::fs::read_dir(self.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().ends_with("-journal")), "{left:?}");
+    }
+}
+
+/// Names the store, what is the matter, and what to do.
+#[track_caller]
+fn fails_clearly(outcome: Outcome, store: &Path, words: &[&str]) {
+    let outcome = outcome.expect(1).says(&[store.to_str().unwrap(), "hint: "]).says(words);
+    assert_eq!(outcome.text(), "");
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to() {
+    let case = Case::new();
+    let directory = case.directory();
+    set_mode(directory, 0o500);
+    let words = ["cannot be changed", &format!("{} is read-only", directory.display()), "chmod"];
+    case.nothing_is_written(Run::bound, &words, || set_mode(directory, 0o700));
+}
+
+#[test]
+fn a_directory_in_which_nothing_can_be_made() {
+    let machine = Cardcase::new();
+    let directory = machine.store().parent().unwrap();
+    set_mode(directory, 0o500);
+    let outcome = machine.command(["list"]).bound().run();
+    fails_clearly(outcome, machine.store(), &["permission denied", "--store"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_to() {
+    let case = Case::new();
+    let store = case.store();
+    set_mode(store, 0o400);
+    let words = ["cannot be changed", &format!("{} is read-only", store.display()), "chmod"];
+    case.nothing_is_written(Run::bound, &words, || set_mode(store, 0o600));
+}
+
+/// As where a quota is reached: SQLite can write its journal, and then not the store; or not even the journal.
+#[test]
+fn no_file_may_grow() {
+    let case = Case::new();
+    for limit in [0, 600, 1500] {
+        let before = (case.contents(), std::fs::read(case.store()).unwrap());
+        for command in &case.commands {
+            let outcome = case.machine().command(["--batch"]).args(command).file_size(limit).run();
+            fails_clearly(outcome, case.store(), &["ulimit"]);
+            // The next one plays the journal back
+            assert_eq!(case.contents(), before.0, "{limit} {command:?}");
+        }
+        case.is_intact();
+        assert_eq!(std::fs::read(case.store()).unwrap(), before.1);
+    }
+}
+
+/// The store outgrows the limit in the middle of an import.
+#[test]
+fn an_import_that_does_not_fit_leaves_nothing_of_it() {
+    let case = Case::new();
+    let dir = case.machine().dir();
+    let many: String = (0..60).map(|number| many_pem(&case, number)).collect();
+    let file = crate::support::ca::write(dir, "many", "pem", many);
+    let (before, bytes) = (case.contents(), std::fs::read(case.store()).unwrap());
+    let import = || case.machine().command(["--batch", "import"]).arg(&file);
+    let limit = bytes.len() as u64 + 8192;
+    fails_clearly(import().file_size(limit).run(), case.store(), &["ulimit"]);
+    case.is_intact();
+    assert_eq!(case.contents(), before);
+    import().run().expect(0);
+}
+
+fn many_pem(case: &Case, number: usize) -> String {
+    let identity = case.scene.employee(&format!("number {number}")).issue();
+    identity.key_pem() + &identity.pem()
+}
+
+/// Runs the test of this name again, where it may mount file systems that nobody else sees: in namespaces of its own. True
+/// if that was so here.
+fn is_where_it_may_mount(test: &str) -> bool {
+    const INSIDE: &str = "CARDCASE_TEST_MAY_MOUNT";
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let unshare = |words: &[&std::ffi::OsStr]| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount"]).args(words).env(INSIDE, "1");
+        command.output().unwrap()
+    };
+    if !unshare(&["true".as_ref()]).status.success() {
+        eprintln!("WARNING: {test}: this system lets nobody mount; only limits on file sizes stand for a full disk");
+        return false;
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = unshare(&[program.as_os_str(), "--exact".as_ref(), "--nocapture".as_ref(), test.as_ref()]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
+/// A small file system where the store is to be.
+fn mount(directory: &Path, options: &str) {
+    let mut command = Command::new("mount");
+    command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory);
+    assert!(command.status().unwrap().success(), "mount -o {options}");
+}
+
+#[test]
+fn a_full_disk() {
+    if !is_where_it_may_mount("a_full_disk") {
+        return;
+    }
+    let scene = Scene::new();
+    mount(scene.machine.store().parent().unwrap(), "size=1m,mode=700");
+    let case = Case::of(scene);
+    let ballast = case.directory().join("ballast");
+    // As much as goes in
+    let filled = Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
+    assert!(!filled.unwrap().status.success());
+    let words = ["cannot be changed", "the disk is full", "df"];
+    case.nothing_is_written(|run| run, &words, || std::fs::remove_file(&ballast).unwrap());
+}
+
+/// Not everything at once, as with a full disk, but one day.
+#[test]
+fn a_disk_that_fills_up() {
+    if !is_where_it_may_mount("a_disk_that_fills_up") {
+        return;
+    }
+    let scene = Scene::new();
+    mount(scene.machine.store().parent().unwrap(), "size=256k,mode=700");
+    let case = Case::of(scene);
+    let password = case.machine().password_file(PASSWORD);
+    let mut acknowledged = case.contents();
+    // It has room for fewer
+    for number in 0..200 {
+        assert!(number < 199, "the disk does not fill up");
+        let file = crate::support::ca::write(case.machine().dir(), "next", "pem", many_pem(&case, number));
+        let command = case.machine().command(["--batch", "import"]).arg(file).arg("--password-file").arg(&password);
+        let outcome = command.run();
+        if outcome.code() != Some(0) {
+            fails_clearly(outcome, case.store(), &["the disk is full"]);
+            break;
+        }
+        acknowledged = case.contents();
+    }
+    case.is_intact();
+    assert_eq!(case.contents(), acknowledged);
+    mount(case.directory(), "remount,size=1m");
+    case.machine().run("remove alice --yes").expect(0);
+}
+
+#[test]
+fn a_file_system_mounted_for_reading_alone() {
+    if !is_where_it_may_mount("a_file_system_mounted_for_reading_alone") {
+        return;
+    }
+    let scene = Scene::new();
+    mount(scene.machine.store().parent().unwrap(), "size=1m,mode=700");
+    let case = Case::of(scene);
+    mount(case.directory(), "remount,ro");
+    let words = ["cannot be changed", &format!("{} is read-only", case.store().display())];
+    case.nothing_is_written(|run| run, &words, || mount(case.directory(), "remount,rw"));
+}

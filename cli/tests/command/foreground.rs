@@ -1,0 +1,62 @@
+//! Who is in the background of a terminal, or stopped, asks nobody and holds back nobody.
+
+use std::time::Duration;
+
+use crate::support::ca::PASSWORD;
+use crate::support::question::Question;
+use crate::support::scene::Scene;
+use crate::support::screen::{ONCE, SEND_NONE, choose};
+use crate::support::server::{Ask, Kind, Server};
+use crate::support::terminal::{Terminal, key};
+
+/// Long enough for a command to stop.
+const A_WHILE: Duration = Duration::from_millis(700);
+
+/// With job control, as in an interactive shell.
+fn script(scene: &Scene, server: &Server, rest: &str) -> Terminal {
+    let fetch = format!("$cardcase {} -o /dev/null", scene.fetch_arguments(&server.url()).join(" "));
+    Terminal::script(&scene.machine, &format!("set -m; {fetch} {rest}; echo \"ended $?\""))
+}
+
+#[test]
+fn in_the_background_nobody_is_asked() {
+    let question = Question::new();
+    let server = question.server();
+    let mut terminal = script(&question.scene, &server, "& wait $!");
+    terminal.wait_for("ended 4");
+    let text = terminal.text();
+    assert!(text.contains("foreground") && !text.contains(SEND_NONE), "{text}");
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn a_question_is_not_stopped() {
+    let question = Question::new();
+    let server = question.server();
+    let mut terminal = script(&question.scene, &server, "");
+    terminal.wait_for(SEND_NONE);
+    terminal.send(key::CTRL_Z);
+    terminal.stays_for(A_WHILE);
+    choose(&mut terminal, "alice");
+    choose(&mut terminal, ONCE);
+    terminal.wait_for("ended 0");
+    assert_eq!(server.chains(), [question.alice.sent_chain()]);
+}
+
+#[test]
+fn nor_is_whoever_asks_for_a_password() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let password = scene.machine.password_file(PASSWORD);
+    let arguments = ["password", "--new-password-file", password.to_str().unwrap()];
+    scene.machine.command(arguments).run().expect(0);
+    let server = scene.server(Kind::Go).ask(Ask::Require).start();
+    let mut terminal = script(&scene, &server, "");
+    terminal.wait_for("Primary password");
+    terminal.send(key::CTRL_Z);
+    terminal.stays_for(A_WHILE);
+    terminal.send(&format!("{PASSWORD}\r"));
+    terminal.wait_for("ended 0");
+    assert_eq!(server.chains(), [alice.sent_chain()]);
+}

@@ -1,0 +1,52 @@
+//! The command, as a person or a script runs it.
+
+// A failed set-up is a failed test
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agent;
+mod bad_input;
+mod browsers;
+mod canary;
+mod chooser;
+mod contention;
+mod crash;
+mod credential;
+mod damage;
+mod decisions;
+mod disk;
+mod enroll;
+mod export;
+mod fixtures;
+mod foreground;
+mod hardening;
+mod harness;
+mod isolation;
+#[cfg(feature = "keyring")]
+mod keyring;
+mod names;
+mod one_prompt;
+mod outdated_store;
+mod pem;
+mod primary_password;
+mod privacy;
+mod program_chooser;
+mod progress;
+mod refusals;
+mod renewal;
+mod rsa_pss;
+mod rules;
+mod servers;
+mod settings;
+mod store_file;
+mod tampering;
+mod tunnel;

@@ -1,0 +1,461 @@
+//! PEM and DER files as `openssl` writes them: each is imported through the command, and used once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::ca::{self, Issued, Key, P12, PASSWORD};
+use crate::support::command::{Cardcase, Outcome};
+use crate::support::scene::Scene;
+use crate::support::server::{Kind, Server};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use cardcase::file::pem;
+use cardcase::file::pkcs12::Limits;
+use serde_json::json;
+
+/// Runs `openssl` with the words of `line`, then `-in FILE`; returns what it wrote.
+fn openssl(line: &str, file: &Path) -> Vec<u8> {
+    let mut command = Command::new("openssl");
+    command.args(line.split_whitespace()).arg("-in").arg(file);
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{}", crate::support::missing("openssl", "openssl", &error)));
+    assert!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn import(machine: &Cardcase, files: &[PathBuf], password: &str) -> Outcome {
+    let password = machine.password_file(password);
+    machine.command(["--batch", "--json", "import", "--password-file"]).arg(password).args(files).run()
+}
+
+/// A server, and machines on which one identity is imported and used.
+struct Trial {
+    scene: Scene,
+    server: Server,
+}
+
+impl Trial {
+    fn new() -> Trial {
+        let scene = Scene::new();
+        let server = scene.server(Kind::Go).start();
+        Trial { scene, server }
+    }
+
+    fn dir(&self) -> &Path {
+        self.scene.machine.dir()
+    }
+
+    /// On a machine of its own: the files make this identity and no other, and a server takes it.
+    #[track_caller]
+    fn works(&self, identity: &Issued, files: &[PathBuf], case: &str) {
+        let machine = Cardcase::new();
+        let outcome = import(&machine, files, PASSWORD);
+        assert_eq!(outcome.code(), Some(0), "{case}: {}", outcome.stderr);
+        let imported = outcome.json()["imported"].clone();
+        assert_eq!(imported.as_array().unwrap().len(), 1, "{case}");
+        assert_eq!(imported[0]["fingerprint"], identity.fingerprint(), "{case}");
+        let id = identity.fingerprint();
+        let more = ["--as", &id];
+        let outcome = machine.fetch(&self.server.url(), &self.scene.server_root_file, &more);
+        assert_eq!(outcome.code(), Some(0), "{case}: {}", outcome.stderr);
+        assert_eq!(self.server.chains().last(), Some(&identity.sent_chain()), "{case}");
+    }
+
+    /// The key in every form, in a file of its own and in one with the certificates.
+    #[track_caller]
+    fn keys_work(&self, identity: &Issued, forms: &[&str]) {
+        let plain = identity.key_file(self.dir());
+        let certificate = identity.certificate_file(self.dir());
+        for form in forms {
+            let key = openssl(form, &plain);
+            let files = [certificate.clone(), ca::write(self.dir(), "key", "any", &key)];
+            self.works(identity, &files, &format!("{form}, two files"));
+            if key.starts_with(b"-----") {
+                let both = [key, std::fs::read(&certificate).unwrap()].concat();
+                let file = ca::write(self.dir(), "both", "any", both);
+                self.works(identity, &[file], &format!("{form}, one file"));
+            }
+        }
+    }
+}
+
+const PKCS8: [&str; 9] = [
+    "pkcs8 -topk8 -nocrypt",
+    "pkcs8 -topk8 -nocrypt -outform DER",
+    "pkcs8 -topk8 -passout pass:cardcase",
+    "pkcs8 -topk8 -passout pass:cardcase -outform DER",
+    "pkcs8 -topk8 -passout pass:cardcase -v2 des3",
+    "pkcs8 -topk8 -passout pass:cardcase -v2 aes-128-cbc -v2prf hmacWithSHA512",
+    "pkcs8 -topk8 -passout pass:cardcase -scrypt -scrypt_N 1024",
+    "pkcs8 -topk8 -passout pass:cardcase -v1 PBE-SHA1-3DES",
+    "pkcs8 -topk8 -passout pass:cardcase -v1 PBE-SHA1-RC2-40 -provider legacy -provider default",
+];
+
+#[test]
+fn pkcs8_keys_of_every_kind() {
+    let trial = Trial::new();
+    // With its public key inside (RFC 5958), which openssl 3.0 does not read
+    let ed25519 = trial.scene.employee("ed25519").key(Key::Ed25519).issue();
+    trial.works(&ed25519, &[ed25519.pem_file(trial.dir())], "Ed25519");
+    for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
+        let forms = if key == Key::P256 { &PKCS8[..] } else { &PKCS8[..3] };
+        trial.keys_work(&trial.scene.employee(key.name()).key(key).issue(), forms);
+    }
+}
+
+#[test]
+fn pkcs1_keys() {
+    let trial = Trial::new();
+    let identity = trial.scene.employee("rsa").key(Key::Rsa2048).issue();
+    let forms = [
+        "rsa -traditional",
+        "rsa -traditional -outform DER",
+        "rsa -traditional -passout pass:cardcase -aes256",
+        "rsa -traditional -passout pass:cardcase -aes192",
+        "rsa -traditional -passout pass:cardcase -aes128",
+        "rsa -traditional -passout pass:cardcase -des3",
+        "rsa -traditional -passout pass:cardcase -des -provider legacy -provider default",
+        "rsa -traditional -passout pass:cardcase -camellia256",
+        "rsa -traditional -passout pass:cardcase -aria128",
+    ];
+    trial.keys_work(&identity, &forms);
+}
+
+#[test]
+fn sec1_keys() {
+    let trial = Trial::new();
+    for key in [Key::P256, Key::P384, Key::P521] {
+        let identity = trial.scene.employee(key.name()).key(key).issue();
+        let forms = [
+            "ec",
+            "ec -outform DER",
+            "ec -no_public",
+            "ec -conv_form compressed",
+            "ec -passout pass:cardcase -aes256",
+            "ec -passout pass:cardcase -des3",
+        ];
+        trial.keys_work(&identity, &forms);
+    }
+}
+
+#[test]
+fn certificates_in_every_form() {
+    let trial = Trial::new();
+    let identity = trial.scene.employee("alice").issue();
+    let all = identity.certificate_file(trial.dir());
+    let chain = ca::write(trial.dir(), "chain", "pem", identity.chain_pem());
+    let leaf = ca::write(trial.dir(), "leaf", "pem", identity.pem());
+    let key = identity.key_file(trial.dir());
+    let pkcs7 = format!("crl2pkcs7 -nocrl -certfile {}", all.display());
+    let forms = [
+        "x509",
+        "x509 -outform DER",
+        "x509 -text",
+        "x509 -trustout -addtrust clientAuth -setalias alias",
+        &pkcs7,
+        &format!("{pkcs7} -outform DER"),
+    ];
+    for form in forms {
+        let certificate = ca::write(trial.dir(), "certificate", "any", openssl(form, &leaf));
+        trial.works(&identity, &[certificate, key.clone(), chain.clone()], form);
+    }
+    let carriage_returns = [&leaf, &key, &chain].map(|file| std::fs::read_to_string(file).unwrap()).concat();
+    let carriage_returns = format!("\u{feff}{}", carriage_returns.replace('\n', "\r\n"));
+    trial.works(&identity, &[ca::write(trial.dir(), "crlf", "pem", carriage_returns)], "CRLF");
+    let base64 = identity.pem().lines().filter(|line| !line.starts_with('-')).collect::<Vec<_>>().join("\n");
+    trial.works(&identity, &[ca::write(trial.dir(), "bare", "cer", base64), key, chain], "bare base64");
+}
+
+#[test]
+fn what_openssl_pkcs12_prints_keeps_its_name() {
+    let trial = Trial::new();
+    let identity = trial.scene.employee("alice").issue();
+    let p12 = identity.p12(trial.dir(), P12::Default);
+    for form in ["-nodes", "-passout pass:cardcase"] {
+        let printed = openssl(&format!("pkcs12 -passin pass:cardcase {form}"), &p12);
+        assert!(String::from_utf8_lossy(&printed).contains("friendlyName: alice"));
+        let renamed = String::from_utf8(printed).unwrap().replace("friendlyName: alice", "friendlyName: Alice's card");
+        let file = ca::write(trial.dir(), "printed", "txt", renamed);
+        trial.works(&identity, std::slice::from_ref(&file), form);
+        let machine = Cardcase::new();
+        assert_eq!(import(&machine, &[file], PASSWORD).json()["imported"][0]["name"], "Alice's card");
+    }
+}
+
+#[test]
+fn ec_parameters_requests_and_public_keys_beside_are_passed_over() {
+    let trial = Trial::new();
+    let identity = trial.scene.employee("alice").issue();
+    let key = identity.key_file(trial.dir());
+    let parameters = openssl("ecparam -name prime256v1", Path::new("/dev/null"));
+    let public = openssl("pkey -pubout", &key);
+    let all = [parameters, public, identity.key_pem().into(), identity.pem().into(), identity.chain_pem().into()];
+    trial.works(&identity, &[ca::write(trial.dir(), "all", "pem", all.concat())], "beside");
+    let alone = ca::write(trial.dir(), "public", "pem", openssl("pkey -pubout", &key));
+    import(&Cardcase::new(), &[alone], PASSWORD).expect(1).says(&["no certificate and no private key", "a public key"]);
+}
+
+#[test]
+fn a_wrong_password_is_exit_6_and_none_exit_4() {
+    let scene = Scene::new();
+    let identity = scene.employee("alice").key(Key::Rsa2048).issue();
+    let (plain, certificate) = (identity.key_file(scene.machine.dir()), identity.certificate_file(scene.machine.dir()));
+    for form in PKCS8[2..].iter().chain(&["rsa -traditional -passout pass:cardcase -aes256"]) {
+        let key = ca::write(scene.machine.dir(), "key", "pem", openssl(form, &plain));
+        let name = key.file_name().unwrap().to_str().unwrap().to_owned();
+        let files = [certificate.clone(), key];
+        for password in ["wrong", "", "cardcas", "Cardcase"] {
+            import(&scene.machine, &files, password).expect(6).says(&[&name, "wrong password"]);
+        }
+        scene.machine.command(["--batch", "import"]).args(&files).run().expect(4).says(&[&name, "password"]);
+    }
+    assert_eq!(scene.machine.json("list")["identities"], json!([]));
+}
+
+#[test]
+fn keys_with_two_passwords_in_one_file_are_named_as_such() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let mut text = Vec::new();
+    for password in ["cardcase", "other"] {
+        let identity = scene.employee(password).issue();
+        text.extend(openssl(&format!("pkcs8 -topk8 -passout pass:{password}"), &identity.key_file(dir)));
+        text.extend(identity.pem().bytes());
+    }
+    let file = ca::write(dir, "two", "pem", text);
+    import(&scene.machine, &[file], PASSWORD).expect(6).says(&["some of the private keys"]);
+}
+
+/// Imported and listed; no handshake uses them.
+#[test]
+fn keys_of_no_use_come_in_with_their_certificate() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let issuer = [dir.join("ca.key"), dir.join("ca.pem")];
+    let config = ca::write(dir, "leaf", "cnf", "basicConstraints=CA:FALSE");
+    let ca = |line: &str| shell(&format!("openssl {line}"));
+    ca(&format!(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=CA -keyout {} -out {}",
+        issuer[0].display(),
+        issuer[1].display()
+    ));
+    for (kind, make) in [
+        ("ed448", "genpkey -algorithm ED448"),
+        ("ec-secp256k1", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1"),
+    ] {
+        let (key, request, leaf) = (dir.join(kind), dir.join("request"), dir.join("leaf"));
+        ca(&format!("{make} -out {}", key.display()));
+        ca(&format!("req -new -key {} -subj /CN={kind} -out {}", key.display(), request.display()));
+        ca(&format!(
+            "x509 -req -in {} -CA {} -CAkey {} -CAcreateserial -days 9 -extfile {} -out {}",
+            request.display(),
+            issuer[1].display(),
+            issuer[0].display(),
+            config.display(),
+            leaf.display()
+        ));
+        let answer = import(&scene.machine, &[key, leaf, issuer[1].clone()], PASSWORD).expect(0).json();
+        assert_eq!(answer["imported"][0]["key"], kind);
+    }
+}
+
+fn shell(line: &str) {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_file_at_fault_is_named() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let (alice, bob) = (scene.employee("alice").issue(), scene.employee("bob").issue());
+    let whole = alice.pem_file(dir);
+    let bob_alone = ca::write(dir, "bob", "pem", bob.pem());
+    let bobs_key = ca::write(dir, "bobs-key", "pem", bob.key_pem());
+    let broken = ca::write(dir, "broken", "pem", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+    let named = |files: &[&PathBuf], culprit: &PathBuf, word: &str| {
+        let files: Vec<_> = files.iter().map(|file| (*file).clone()).collect();
+        let name = culprit.file_name().unwrap().to_str().unwrap();
+        import(&scene.machine, &files, PASSWORD).expect(1).says(&[&format!("{name}: "), word]);
+    };
+    named(&[&whole, &bob_alone], &bob_alone, "no private key");
+    named(&[&whole, &bobs_key], &bobs_key, "no certificate");
+    named(&[&whole, &broken], &broken, "line 1");
+    assert_eq!(scene.machine.json("list")["identities"], json!([]));
+    assert_eq!(scene.machine.json("authorities")["authorities"], json!([]));
+    let all = [whole, bobs_key, bob_alone];
+    assert_eq!(import(&scene.machine, &all, PASSWORD).expect(0).json()["imported"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn other_formats_are_named() {
+    let machine = Cardcase::new();
+    let pem = |label: &str| format!("-----BEGIN {label}-----\nMAA=\n-----END {label}-----\n").into_bytes();
+    let cases: [(Vec<u8>, &[&str]); 9] = [
+        (b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(), &["JKS", "keytool"]),
+        (b"PK\x03\x04".to_vec(), &["ZIP"]),
+        (pem("OPENSSH PRIVATE KEY"), &["unsupported", "OPENSSH PRIVATE KEY", "ssh-keygen"]),
+        (pem("PGP PUBLIC KEY BLOCK"), &["OpenPGP"]),
+        (pem("DSA PRIVATE KEY"), &["DSA"]),
+        (pem("CERTIFICATE REQUEST"), &["a certificate request"]),
+        (b"-----BEGIN RSA PRIVATE KEY-----\nMIIE".to_vec(), &["cut short", "RSA PRIVATE KEY", "line 1"]),
+        (
+            b"\n-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: RC5-CBC,00\n\nMAA=\n-----END RSA PRIVATE KEY-----".to_vec(),
+            &["unsupported", "RC5-CBC", "openssl pkcs8"],
+        ),
+        (b"hello\n".to_vec(), &["neither", "text"]),
+    ];
+    for (content, words) in cases {
+        let file = ca::write(machine.dir(), "other", "pem", content);
+        import(&machine, &[file], PASSWORD).expect(1).says(words);
+    }
+}
+
+#[test]
+fn a_ca_certificate_alone_is_an_authority_that_verifies_nobody() {
+    let scene = Scene::new();
+    let answer = import(&scene.machine, &[scene.staff_root.file(scene.machine.dir())], PASSWORD).expect(0).json();
+    assert_eq!(answer["authorities"][0]["fingerprint"], scene.staff_root.fingerprint());
+    assert_eq!(scene.machine.json("authorities")["authorities"][0]["trusted"], false);
+}
+
+#[test]
+fn a_certificate_renewed_for_a_key_in_the_store_makes_an_identity() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let alice = scene.hire("alice");
+    let (certificate, key) = (alice.certificate_file(dir), alice.key_file(dir));
+    let renewed = openssl(&format!("x509 -days 9 -signkey {}", key.display()), &certificate);
+    let renewed = ca::write(dir, "renewed", "pem", renewed);
+    let answer = import(&scene.machine, std::slice::from_ref(&renewed), PASSWORD).expect(0).json();
+    assert_eq!(answer["imported"].as_array().unwrap().len(), 1);
+    let id = answer["imported"][0]["fingerprint"].as_str().unwrap().to_owned();
+    assert_ne!(id, alice.fingerprint());
+    let answer = import(&scene.machine, &[renewed], PASSWORD).expect(0).json();
+    assert_eq!(answer["already_present"][0]["fingerprint"], id);
+    // Any certificate will do for a server that asks for no authority in particular
+    let server = crate::support::server::Setup::new(Kind::OpenSsl, &scene.server_certificate);
+    let server = server.ask(crate::support::server::Ask::Optional).start();
+    scene.fetch(&server.url(), &["--as", &id]);
+    assert_eq!(server.chains(), [[id]]);
+}
+
+#[test]
+fn two_hundred_identities_in_one_file() {
+    let scene = Scene::new();
+    let identities: Vec<_> = (0..200).map(|number| scene.employee(&format!("person {number}")).issue()).collect();
+    let text: String = identities.iter().map(|each| each.key_pem() + &each.pem() + &each.chain_pem()).collect();
+    let file = ca::write(scene.machine.dir(), "department", "pem", text);
+    let answer = import(&scene.machine, std::slice::from_ref(&file), PASSWORD).expect(0).json();
+    assert_eq!(answer["imported"].as_array().unwrap().len(), 200);
+    assert_eq!(answer["authorities"].as_array().unwrap().len(), 1);
+    let answer = import(&scene.machine, &[file.clone(), file], PASSWORD).expect(0).json();
+    assert_eq!(
+        (answer["imported"].as_array().unwrap().len(), answer["already_present"].as_array().unwrap().len()),
+        (0, 200)
+    );
+}
+
+#[test]
+fn more_rounds_than_usual_have_to_be_allowed() {
+    let scene = Scene::new();
+    let alice = scene.employee("alice").issue();
+    let dir = scene.machine.dir();
+    let key = openssl("pkcs8 -topk8 -passout pass:cardcase -iter 3000", &alice.key_file(dir));
+    let files = [alice.certificate_file(dir), ca::write(dir, "key", "pem", key)];
+    let p12 = [alice.p12(dir, P12::Default)];
+    let password = scene.machine.password_file(PASSWORD);
+    let import = |files: &[PathBuf], rounds: &str| {
+        let run = scene.machine.command(["--batch", "import", "--max-iterations", rounds, "--password-file"]);
+        run.arg(&password).args(files).run()
+    };
+    import(&files, "2999").expect(1).says(&["3000 rounds", "the limit is 2999", "hint", "--max-iterations 3000"]);
+    import(&p12, "2047").expect(1).says(&["2048 rounds", "--max-iterations 2048"]);
+    import(&files, "3000").expect(0);
+    import(&p12, "0").expect(2);
+}
+
+/// Small limits, so that a changed number of rounds costs nothing.
+fn small() -> Limits {
+    let mut limits = Limits::default();
+    (limits.iterations, limits.total_iterations, limits.scrypt_memory) = (5000, 20_000, 1 << 20);
+    limits
+}
+
+#[test]
+fn too_many_entries_are_refused() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let alice = scene.employee("alice").issue();
+    let (whole, all) = (alice.pem_file(dir), alice.certificate_file(dir));
+    let pkcs7 = openssl(&format!("crl2pkcs7 -nocrl -certfile {}", all.display()), &all);
+    let locked = openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1", &alice.key_file(dir));
+    for (input, entries) in [(std::fs::read(whole).unwrap(), 3), (pkcs7, 2), (locked.repeat(2), 2)] {
+        let mut limits = small();
+        limits.entries = entries;
+        assert!(pem::read(&input, PASSWORD, &limits).is_ok());
+        limits.entries -= 1;
+        let error = pem::read(&input, PASSWORD, &limits).unwrap_err().to_string();
+        assert!(error.contains(&format!("for {entries} certificates, keys")), "{error}");
+    }
+}
+
+/// It is not read as PKCS#12 just to say what it looks like.
+#[test]
+fn pkcs12_in_base64_costs_nothing() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/p12/openssl-iter-1000000.p12");
+    let mut file = std::fs::read(file).unwrap();
+    // Eight million rounds in the MAC, at its end
+    let at = file.len() - 3;
+    assert_eq!(file[at..], 1_000_000_u32.to_be_bytes()[1..]);
+    file[at] |= 0x70;
+    let text = format!("\u{feff}{}", BASE64_STANDARD.encode(file));
+    let start = Instant::now();
+    assert!(matches!(pem::read(text.as_bytes(), PASSWORD, &small()), Err(pem::Error::NotPem { .. })));
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+/// Whatever comes out, it comes out, and what pairs it does not panic either.
+fn survives(input: &[u8]) {
+    match pem::read(input, PASSWORD, &small()) {
+        Ok(contents) => drop(cardcase::manage::Import::from_contents(contents)),
+        // Neither may the wall round a parser be what keeps a panic in
+        Err(error) => assert!(!error.to_string().contains("gave up"), "{error}"),
+    }
+}
+
+#[test]
+fn no_truncation_and_no_changed_byte_panics() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let alice = scene.employee("alice").issue();
+    let (key, all) = (alice.key_file(dir), alice.certificate_file(dir));
+    let rsa = scene.employee("rsa").key(Key::Rsa2048).issue().key_file(dir);
+    let inputs = [
+        std::fs::read(alice.pem_file(dir)).unwrap(),
+        openssl("ec -passout pass:cardcase -aes256", &key),
+        openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1", &key),
+        openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1 -v1 PBE-SHA1-3DES", &key),
+        openssl("pkcs8 -topk8 -passout pass:cardcase -scrypt -scrypt_N 2 -scrypt_r 1 -scrypt_p 1", &key),
+        openssl("rsa -traditional", &rsa),
+        openssl("rsa -traditional -outform DER", &rsa),
+        openssl("x509 -trustout -addtrust clientAuth -setalias alias", &all),
+        openssl("ec -outform DER", &key),
+        openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1 -outform DER", &key),
+        openssl(&format!("crl2pkcs7 -nocrl -outform DER -certfile {}", all.display()), &all),
+        alice.der().to_vec(),
+        alice.key_der(),
+    ];
+    for input in inputs {
+        assert!(pem::read(&input, PASSWORD, &small()).is_ok());
+        for at in 0..input.len() {
+            survives(&input[..at]);
+            for change in [1, 0x80, 0xff, input[at], input[at] ^ b'='] {
+                let mut changed = input.clone();
+                changed[at] ^= change;
+                survives(&changed);
+            }
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Every way in which a server refuses: what the command says, how it ends, what it writes down, and what a person at a
+//! terminal may do about it. Real servers send every alert but access_denied; that one, and all of them once more for what
+//! is remembered, come from a rustls server whose verifier returns the error.
+
+use crate::support::MODES;
+use crate::support::ca::{Issued, Validity};
+use crate::support::command::Outcome;
+use crate::support::question::{answer, assert_ends};
+use crate::support::refusing::Refusing;
+use crate::support::scene::Scene;
+use crate::support::screen::{ONCE, PERMANENT, SEND_NONE};
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
+use crate::support::terminal::{Terminal, key};
+use crate::support::verdict::VERDICTS;
+use serde_json::{Value, json};
+
+/// What an alert means, as a person reads it.
+const MEANINGS: [(&str, &str); 9] = [
+    ("bad_certificate", "may be damaged or not yet valid"),
+    ("unsupported_certificate", "certificates of this kind"),
+    ("certificate_revoked", "revoked"),
+    ("certificate_expired", "expired"),
+    ("certificate_unknown", "does not take it"),
+    ("unknown_ca", "does not know the CA"),
+    ("access_denied", "does not let it in"),
+    ("certificate_required", "wants a certificate"),
+    ("handshake_failure", "wants a certificate"),
+];
+
+fn meaning(alert: &str) -> &'static str {
+    MEANINGS.iter().find(|(name, _)| *name == alert).unwrap().1
+}
+
+fn last_use(scene: &Scene) -> Value {
+    scene.machine.json("history")["uses"][0].clone()
+}
+
+#[track_caller]
+fn assert_recorded(scene: &Scene, identity: Option<&Issued>, alert: Option<&str>, case: &str) {
+    let used = last_use(scene);
+    assert_eq!(used["outcome"], "refused", "{case}: {used}");
+    assert_eq!(used["alert"], json!(alert), "{case}: {used}");
+    assert_eq!(used["identity"], json!(identity.map(Issued::fingerprint)), "{case}: {used}");
+}
+
+/// Fetches with this identity or none, whatever is remembered.
+fn fetch_as(scene: &Scene, url: &str, identity: Option<&Issued>) -> Outcome {
+    match identity {
+        Some(identity) => scene.fetch(url, &["--as", &identity.fingerprint()]),
+        None => scene.fetch(url, &["--credentials", "omit"]),
+    }
+}
+
+/// What OpenSSL refuses, by which of its options, and what it says in TLS 1.2 and 1.3.
+struct Refused {
+    what: &'static str,
+    identity: Option<Issued>,
+    arguments: Vec<String>,
+    alerts: [&'static str; 2],
+}
+
+fn refused(scene: &Scene) -> Vec<Refused> {
+    let row = |what, identity, arguments: &[&str], alerts| {
+        let arguments = arguments.iter().map(|each| (*each).to_owned()).collect();
+        Refused { what, identity, arguments, alerts }
+    };
+    let valid = |validity| Some(scene.employee("late").validity(validity).issue());
+    let revoked = scene.employee("revoked").serial(&[0x10, 0x20]).issue();
+    let list = scene.staff.revocations(scene.machine.dir(), &[&revoked]);
+    let crl = ["-CRL", list.to_str().unwrap(), "-crl_check"];
+    vec![
+        row("none", None, &[], ["handshake_failure", "certificate_required"]),
+        row("unknown CA", Some(scene.guests.client("guest").issue()), &[], ["unknown_ca"; 2]),
+        row("self-signed", Some(scene.employee("alone").self_signed()), &[], ["unknown_ca"; 2]),
+        row("expired", valid(Validity::Expired), &[], ["certificate_expired"; 2]),
+        row("not yet valid", valid(Validity::NotYet), &[], ["bad_certificate"; 2]),
+        row("revoked", Some(revoked), &crl, ["certificate_revoked"; 2]),
+        row(
+            "for servers",
+            Some(scene.employee("s").issue()),
+            &["-purpose", "sslserver"],
+            ["unsupported_certificate"; 2],
+        ),
+        row("without a policy", Some(scene.employee("p").issue()), &["-explicit_policy"], ["certificate_unknown"; 2]),
+    ]
+}
+
+#[test]
+fn openssl_names_its_reason_and_the_command_says_what_it_means() {
+    let scene = Scene::new();
+    for Refused { what, identity, arguments, alerts } in refused(&scene) {
+        if let Some(identity) = &identity {
+            scene.machine.import(identity);
+        }
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        for (tls, alert) in BOTH_VERSIONS.into_iter().zip(alerts) {
+            let case = format!("{what} {tls:?}");
+            // Nothing is named, so that an identity from elsewhere is a candidate
+            let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().arguments(&arguments).start();
+            fetch_as(&scene, &server.url(), identity.as_ref()).expect(5).says(&[alert, meaning(alert), "hint"]);
+            let last = server.handshakes().pop().unwrap();
+            assert_eq!(last.error, alert, "{case}: the server sent another alert\n{}", server.said());
+            assert_eq!(last.chain, identity.as_ref().map_or(Vec::new(), Issued::sent_chain), "{case}");
+            assert_recorded(&scene, identity.as_ref(), Some(alert), &case);
+        }
+    }
+}
+
+/// An intermediate that nobody has: what goes out is the certificate alone.
+#[test]
+fn a_chain_that_is_missing_is_an_unknown_ca() {
+    let scene = Scene::new();
+    let lost = scene.staff.intermediate("Lost Issuing").client("lost").issue();
+    let alone = crate::support::ca::write(scene.machine.dir(), "alone", "pem", lost.key_pem() + &lost.pem());
+    scene.machine.import_file(&alone);
+    for tls in BOTH_VERSIONS {
+        let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
+        fetch_as(&scene, &server.url(), Some(&lost)).expect(5).says(&["unknown_ca", "misses an intermediate"]);
+        assert_eq!(server.chains(), [[lost.fingerprint()]], "{tls:?}");
+        assert_recorded(&scene, Some(&lost), Some("unknown_ca"), &format!("{tls:?}"));
+    }
+}
+
+/// The other decision stays, whatever became of this one.
+#[test]
+fn of_what_is_remembered_chrome_mode_drops_the_refused_decision_alone() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    for mode in MODES {
+        for (alert, verdict) in VERDICTS {
+            for tls in BOTH_VERSIONS {
+                let case = format!("{mode} {alert} {tls:?}");
+                let server = Refusing::start(&scene, verdict(), tls);
+                scene.remember_as(&server.destination(), &alice.fingerprint(), &format!("--mode {mode}"));
+                scene.remember_as("other.example:444", &alice.fingerprint(), &format!("--mode {mode}"));
+                let outcome = scene.fetch(&server.url(), &["--mode", mode]).expect(5);
+                outcome.says(&["alice", alert, meaning(alert), "forget"]);
+                assert_eq!(server.chains(), [alice.sent_chain()], "{case}");
+                assert_recorded(&scene, Some(&alice), Some(alert), &case);
+                let decisions = scene.machine.json("decisions");
+                let hosts: Vec<_> =
+                    decisions["decisions"].as_array().unwrap().iter().map(|each| each["host"].clone()).collect();
+                let left: &[&str] =
+                    if mode == "firefox" { &["localhost", "other.example"] } else { &["other.example"] };
+                assert_eq!(hosts, left, "{case}");
+                scene.machine.run("forget --all").expect(0);
+            }
+        }
+    }
+}
+
+/// Go says bad_certificate whatever it does not like.
+#[test]
+fn a_remembered_identity_or_none_is_refused_by_every_server() {
+    let scene = Scene::new();
+    let guest = scene.bring(scene.guests.client("guest").issue());
+    let cases = [
+        (Kind::OpenSsl, ["unknown_ca"; 2], ["handshake_failure", "certificate_required"]),
+        (Kind::Go, ["bad_certificate"; 2], ["bad_certificate"; 2]),
+        (Kind::Python, ["unknown_ca"; 2], ["handshake_failure", "certificate_required"]),
+    ];
+    for (kind, refused, missed) in cases {
+        for (place, tls) in BOTH_VERSIONS.into_iter().enumerate() {
+            let server = scene.server(kind).tls(tls).without_hints().start();
+            for (identity, alert) in [(Some(&guest), refused[place]), (None, missed[place])] {
+                scene.remember("localhost", &identity.map_or("none".to_owned(), Issued::fingerprint));
+                scene.fetch(&server.url(), &[]).expect(5).says(&[alert, meaning(alert), "explain", "forget localhost"]);
+                assert_recorded(&scene, identity, Some(alert), &format!("{kind:?} {tls:?}"));
+            }
+            // Python tells nothing of a certificate it refused within the handshake
+            if kind != Kind::Python {
+                assert_eq!(server.chains(), [guest.sent_chain()], "{kind:?} {tls:?}");
+            }
+        }
+    }
+}
+
+/// The JDK's server says nothing, it hangs up; in TLS 1.2 within the handshake. It is not tried once more, and the person is told
+/// what it was sent.
+#[test]
+fn a_server_that_hangs_up_instead_is_a_failure() {
+    let scene = Scene::new();
+    let guest = scene.bring(scene.guests.client("guest").issue());
+    for tls in BOTH_VERSIONS {
+        let server = scene.server(Kind::Java).tls(tls).without_hints().start();
+        for identity in [Some(&guest), None] {
+            let outcome = fetch_as(&scene, &server.url(), identity);
+            let sent = if identity.is_some() { r#"was sent "guest""# } else { "was sent none" };
+            outcome.expect(1).says(&["asks for a client certificate", sent, "cardcase explain"]);
+        }
+        assert_eq!(server.chains(), [guest.sent_chain()], "{tls:?}");
+    }
+}
+
+/// Nothing fits, and the server does not go on without: that is exit 3.
+#[test]
+fn where_nothing_fits_a_refusal_is_exit_3() {
+    let scene = Scene::new();
+    scene.bring(scene.guests.client("guest").issue());
+    for (tls, alert) in BOTH_VERSIONS.into_iter().zip(["handshake_failure", "certificate_required"]) {
+        let server = scene.server(Kind::OpenSsl).tls(tls).start();
+        scene.fetch(&server.url(), &[]).expect(3).says(&[alert, "no identity fits"]);
+        assert_recorded(&scene, None, Some(alert), &format!("{tls:?}"));
+    }
+    let server = scene.server(Kind::Nginx).start();
+    let outcome = scene.fetch(&server.url(), &[]).expect(3);
+    assert!(outcome.text().contains("No required SSL certificate was sent"), "{}", outcome.text());
+    assert_recorded(&scene, None, None, "nginx");
+}
+
+#[test]
+fn nginx_refuses_by_a_page_which_is_exit_5_and_delivered() {
+    let scene = Scene::new();
+    // nginx names its authorities, so what it refuses has to be revoked or expired
+    let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
+    let cases = [(None, "No required SSL certificate was sent"), (Some(&expired), "The SSL certificate error")];
+    let file = scene.machine.dir().join("page.html");
+    for tls in BOTH_VERSIONS {
+        for http1 in [true, false] {
+            for (identity, page) in cases {
+                let setup = scene.server(Kind::Nginx).tls(tls);
+                let server = if http1 { setup.http1() } else { setup }.start();
+                let case = format!("{tls:?} http1: {http1} {page}");
+                let outcome = fetch_as(&scene, &server.url(), identity).expect(5).says(&["its page says so"]);
+                assert!(outcome.text().contains(page), "{case}: {}", outcome.text());
+                assert_recorded(&scene, identity, None, &case);
+                let more = match identity {
+                    Some(identity) => ["--as".to_owned(), identity.fingerprint()],
+                    None => ["--credentials".to_owned(), "omit".to_owned()],
+                };
+                scene.fetch(&server.url(), &["-o", file.to_str().unwrap(), &more[0], &more[1]]).expect(5);
+                assert!(std::fs::read_to_string(&file).unwrap().contains(page), "{case}: not in the file");
+            }
+        }
+    }
+}
+
+/// What is remembered and what nginx's page says of it, as with an alert.
+#[test]
+fn nginx_s_page_drops_a_decision_in_chrome_mode() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    for (mode, left) in MODES.into_iter().zip([2, 1]) {
+        for tls in BOTH_VERSIONS {
+            let server = scene.server(Kind::Nginx).tls(tls).start();
+            let more = format!("--mode {mode}");
+            scene.remember_as(&server.destination(), "none", &more);
+            scene.remember_as("other.example:444", "none", &more);
+            scene.fetch(&server.url(), &["--mode", mode]).expect(5);
+            assert_recorded(&scene, None, None, mode);
+            let decisions = scene.machine.json("decisions");
+            assert_eq!(decisions["decisions"].as_array().unwrap().len(), left, "{mode} {tls:?}: {decisions}");
+            scene.machine.run("forget --all").expect(0);
+        }
+    }
+}
+
+/// A person at a terminal, alice whom the server refuses, and a guest whom it takes.
+struct Refusal {
+    scene: Scene,
+    alice: Issued,
+    guest: Issued,
+}
+
+impl Refusal {
+    fn new() -> Refusal {
+        let scene = Scene::new();
+        let alice = scene.hire("alice");
+        let guest = scene.bring(scene.guests.client("guest").issue());
+        Refusal { scene, alice, guest }
+    }
+
+    /// It names nobody, and lets guests in.
+    fn server(&self, kind: Kind, tls: Tls) -> Server {
+        let setup = Setup::new(kind, &self.scene.server_certificate).authorities(&[&self.scene.guests_root]);
+        setup.without_hints().tls(tls).start()
+    }
+
+    fn fetch(&self, url: &str, more: &[&str]) -> Terminal {
+        let mut arguments = self.scene.fetch_arguments(url);
+        arguments.extend(more.iter().map(|each| (*each).to_owned()));
+        Terminal::open_sized(&self.scene.machine, arguments, 40, 160)
+    }
+
+    fn remember(&self, mode: &str, destination: &str, answer: &str) {
+        self.scene.remember_as(destination, answer, &format!("--mode {mode}"));
+    }
+
+    fn remembered(&self) -> Vec<Value> {
+        let decisions = self.scene.machine.json("decisions");
+        decisions["decisions"].as_array().unwrap().iter().map(|each| each["identity"].clone()).collect()
+    }
+}
+
+#[test]
+fn at_a_terminal_another_may_be_chosen_at_once() {
+    let refusal = Refusal::new();
+    let (alice, guest) = (&refusal.alice, &refusal.guest);
+    // What is remembered afterwards: in firefox mode what was refused stays unless another takes its place
+    let cases = [("firefox", ONCE, alice), ("firefox", PERMANENT, guest), ("chrome", "", guest)];
+    for kind in [Kind::OpenSsl, Kind::Go] {
+        for tls in BOTH_VERSIONS {
+            for (mode, lifetime, left) in cases {
+                let case = format!("{kind:?} {tls:?} {mode} {lifetime}");
+                let server = refusal.server(kind, tls);
+                refusal.remember(mode, &server.destination(), &alice.fingerprint());
+                let mut terminal = refusal.fetch(&server.url(), &["--mode", mode]);
+                let alert = if kind == Kind::Go { "bad_certificate" } else { "unknown_ca" };
+                terminal.wait_for(&format!("\"alice\" was refused: {alert} ("));
+                answer(&mut terminal, mode, "guest", lifetime);
+                assert_ends(&mut terminal, 0);
+                assert_eq!(server.chains(), [alice.sent_chain(), guest.sent_chain()], "{case}");
+                assert_eq!(refusal.remembered(), [json!(left.fingerprint())], "{case}");
+                let history = refusal.scene.machine.json("history");
+                let outcomes = [0, 1].map(|place| history["uses"][place]["outcome"].clone());
+                assert_eq!(outcomes, ["accepted", "refused"], "{case}");
+                refusal.scene.machine.run("forget --all").expect(0);
+            }
+        }
+    }
+}
+
+/// What is picked again is refused again, and asked about again; until somebody gives up.
+#[test]
+fn it_is_asked_until_it_is_accepted_or_given_up() {
+    let refusal = Refusal::new();
+    let server = refusal.server(Kind::OpenSsl, Tls::V1_3);
+    let mut terminal = refusal.fetch(&server.url(), &[]);
+    for refused in ["asks for a client certificate", "\"alice\" was refused", "no certificate was sent"] {
+        terminal.wait_until(refused, |text| text.contains(refused) && text.contains(SEND_NONE));
+        match refused {
+            "no certificate was sent" => terminal.send(key::ESCAPE),
+            "\"alice\" was refused" => answer(&mut terminal, "firefox", SEND_NONE, ONCE),
+            _ => answer(&mut terminal, "firefox", "alice", ONCE),
+        }
+    }
+    assert_ends(&mut terminal, 5);
+    assert!(terminal.text().contains("certificate_required"), "{}", terminal.text());
+    assert_eq!(server.chains(), [refusal.alice.sent_chain()]);
+    assert_eq!(refusal.remembered(), [] as [Value; 0]);
+}
+
+/// The lines of an error and its hints.
+fn complaint(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim_end).filter(|line| line.starts_with("cardcase: "));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn whoever_declines_is_told_what_everybody_is_told() {
+    let refusal = Refusal::new();
+    for mode in MODES {
+        for answered in [refusal.alice.fingerprint(), "none".to_owned()] {
+            for how in [key::ESCAPE, key::CTRL_D] {
+                let case = format!("{mode} {answered} {how:?}");
+                let server = refusal.server(Kind::OpenSsl, Tls::V1_3);
+                let remember = || refusal.remember(mode, &server.destination(), &answered);
+                remember();
+                let unasked = refusal.scene.fetch(&server.url(), &["--mode", mode]).expect(5);
+                remember();
+                let mut terminal = refusal.fetch(&server.url(), &["--mode", mode]);
+                terminal.wait_for(SEND_NONE);
+                terminal.send(how);
+                assert_ends(&mut terminal, 5);
+                let told = complaint(&terminal.text());
+                assert_eq!(told, complaint(&unasked.stderr), "{case}");
+                assert!(told.len() > 1, "{case}: no hints in {told:?}");
+                let kept = if mode == "firefox" { 1 } else { 0 };
+                assert_eq!(refusal.remembered().len(), kept, "{case}");
+                let _ = refusal.scene.machine.run("forget --all");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
+    let refusal = Refusal::new();
+    let alice = refusal.alice.fingerprint();
+    let server = refusal.server(Kind::OpenSsl, Tls::V1_3);
+    refusal.remember("firefox", "localhost", &alice);
+    for more in [&["--batch"][..], &["--as", &alice], &["--credentials", "omit"]] {
+        let mut terminal = refusal.fetch(&server.url(), more);
+        assert_ends(&mut terminal, 5);
+        assert!(!terminal.text().contains(SEND_NONE), "{more:?}: asked\n{}", terminal.text());
+    }
+    let arguments = refusal.scene.fetch_arguments(&server.url());
+    refusal.scene.machine.command(arguments).detached().run().expect(5);
+    assert_eq!(server.chains(), vec![refusal.alice.sent_chain(); 3]);
+}
+
+#[test]
+fn where_a_rule_denies_everything_nothing_is_left_to_choose() {
+    let refusal = Refusal::new();
+    refusal.scene.machine.run("rules add https://localhost --deny").expect(0);
+    for tls in BOTH_VERSIONS {
+        let server = refusal.server(Kind::OpenSsl, tls);
+        let mut terminal = refusal.fetch(&server.url(), &[]);
+        assert_ends(&mut terminal, 5);
+        assert!(!terminal.text().contains(SEND_NONE), "{tls:?}: asked\n{}", terminal.text());
+        assert_eq!(server.handshakes().len(), 1, "{tls:?}: tried again\n{}", terminal.text());
+    }
+}
+
+/// "None" was refused, by a page; the page is printed when nobody chooses another.
+#[test]
+fn after_nginx_s_page_another_may_be_chosen() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
+    for tls in BOTH_VERSIONS {
+        for (first, refused, page) in [
+            (SEND_NONE, "no certificate was sent", "No required SSL certificate was sent"),
+            ("late", "\"late\" was refused", "The SSL certificate error"),
+        ] {
+            for chooses in [true, false] {
+                let server = scene.server(Kind::Nginx).tls(tls).start();
+                let mut terminal = Terminal::open_sized(&scene.machine, scene.fetch_arguments(&server.url()), 50, 160);
+                terminal.wait_for(SEND_NONE);
+                answer(&mut terminal, "firefox", first, ONCE);
+                terminal.wait_until(refused, |text| text.contains(refused) && text.contains(SEND_NONE));
+                assert!(!terminal.text().contains(page), "printed although another may be chosen");
+                if chooses {
+                    answer(&mut terminal, "firefox", "alice", ONCE);
+                } else {
+                    terminal.send(key::ESCAPE);
+                }
+                assert_ends(&mut terminal, if chooses { 0 } else { 5 });
+                assert_eq!(terminal.text().contains(page), !chooses, "{tls:?} {first}:\n{}", terminal.text());
+                let late = (first == "late").then(|| vec![expired.fingerprint()]);
+                let seen: Vec<_> = late.into_iter().chain(chooses.then(|| vec![alice.fingerprint()])).collect();
+                assert_eq!(server.chains(), seen, "{tls:?} {first} {chooses}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_refuses_may_be_sent_another() {
+    let refusal = Refusal::new();
+    for mode in MODES {
+        for tls in BOTH_VERSIONS {
+            for chooses in [true, false] {
+                let case = format!("{mode} {tls:?} {chooses}");
+                let proxy = refusal.server(Kind::Python, tls);
+                let server = refusal.scene.server(Kind::Go).ask(Ask::Optional).start();
+                refusal.remember(mode, &format!("127.0.0.1:{}", proxy.port()), &refusal.alice.fingerprint());
+                refusal.remember(mode, &server.destination(), "none");
+                let through = proxy.url_at("127.0.0.1", "");
+                let mut terminal = refusal.fetch(&server.url(), &["--mode", mode, "--proxy", &through]);
+                terminal.wait_for("\"alice\" was refused: unknown_ca");
+                terminal.wait_for(&format!("127.0.0.1:{} asks", proxy.port()));
+                if chooses {
+                    answer(&mut terminal, mode, "guest", ONCE);
+                } else {
+                    terminal.send(key::ESCAPE);
+                }
+                assert_ends(&mut terminal, if chooses { 0 } else { 5 });
+                let accepted = if chooses { vec![refusal.guest.sent_chain()] } else { Vec::new() };
+                assert_eq!(proxy.chains(), accepted, "{case}");
+                assert_eq!(server.requests().len(), usize::from(chooses), "{case}");
+                refusal.scene.machine.run("forget --all").expect(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Keys for RSASSA-PSS alone (RFC 4055), made by openssl and checked by its server.
+
+use crate::support::ca;
+use crate::support::command::Cardcase;
+use crate::support::pss::issued;
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind, Server, Tls};
+use serde_json::{Value, json};
+
+/// What the parameters are to be, and the digests they leave.
+const PARAMETERS: [(&str, &[&str]); 5] = [
+    ("", &["sha256", "sha384", "sha512"]),
+    ("md:sha256 mgf1_md:sha256", &["sha256"]),
+    ("md:sha256 mgf1_md:sha256 saltlen:32", &["sha256"]),
+    ("md:sha384 mgf1_md:sha384", &["sha384"]),
+    ("md:sha512 mgf1_md:sha512 saltlen:64", &["sha512"]),
+];
+
+const DIGESTS: [&str; 3] = ["sha256", "sha384", "sha512"];
+
+/// Imports an identity called alice with a key of 2048 bits; its fingerprint.
+fn hire(scene: &Scene, parameters: &str) -> String {
+    hire_of(scene, 2048, parameters)
+}
+
+fn hire_of(scene: &Scene, bits: u32, parameters: &str) -> String {
+    let (der, file) = issued(scene, "alice", bits, parameters);
+    scene.machine.import_file(&file);
+    crate::support::fingerprint(&der)
+}
+
+fn explained(scene: &Scene, server: &Server) -> Value {
+    let authority = scene.server_root_file.to_str().unwrap();
+    let answer = scene.machine.json(&format!("explain {} --cacert {authority}", server.destination()));
+    answer["identities"][0].clone()
+}
+
+/// A server that takes these digests in signatures of such keys, and those of other RSA keys.
+fn server_for(scene: &Scene, tls: Tls, digests: &[&str]) -> Server {
+    let schemes = digests.iter().map(|digest| format!("rsa_pss_pss_{digest}"));
+    let schemes = schemes.chain(["rsa_pss_rsae_sha256".to_owned()]).collect::<Vec<_>>().join(":");
+    scene.server(Kind::OpenSsl).tls(tls).ask(Ask::Require).client_schemes(&schemes).start()
+}
+
+#[test]
+fn it_signs_in_tls_1_3_whatever_its_parameters() {
+    for (parameters, _) in PARAMETERS {
+        let scene = Scene::new();
+        let alice = hire(&scene, parameters);
+        let server = scene.server(Kind::OpenSsl).tls(Tls::V1_3).start();
+        let said = explained(&scene, &server);
+        assert_eq!(said["fingerprint"], alice, "{parameters}");
+        assert_eq!(said["candidate"], true, "{parameters}: {said}");
+        scene.fetch(&server.url(), &["--as", &alice]).expect(0);
+        let sent = vec![alice, scene.staff.fingerprint()];
+        assert_eq!(server.chains(), [sent], "{parameters}\n{}", server.said());
+        let handshakes = server.handshakes();
+        assert!(handshakes.last().unwrap().complete, "{parameters}\n{}", server.said());
+    }
+}
+
+#[test]
+fn its_parameters_choose_the_digest() {
+    for (parameters, allowed) in PARAMETERS {
+        let scene = Scene::new();
+        let alice = hire(&scene, parameters);
+        for digest in DIGESTS {
+            let case = format!("{parameters:?} {digest}");
+            let server = server_for(&scene, Tls::V1_3, &[digest]);
+            let fits = allowed.contains(&digest);
+            assert_eq!(explained(&scene, &server)["candidate"], fits, "{case}");
+            let outcome = scene.fetch(&server.url(), &["--as", &alice]);
+            if fits {
+                outcome.expect(0);
+                assert_eq!(server.chains().len(), 1, "{case}\n{}", server.said());
+            } else {
+                outcome.expect(3).says(&["no signature the server takes"]);
+                server.assert_nothing_came(&case);
+            }
+        }
+    }
+}
+
+/// TLS has no salt longer than the digest and no other digest in the mask, such as the SHA-1 that is there by default;
+/// and 1024 bits are too few.
+#[test]
+fn keys_that_tls_cannot_use_are_no_candidates() {
+    for (bits, parameters) in [
+        (2048, "md:sha256 mgf1_md:sha256 saltlen:33"),
+        (2048, "md:sha256"),
+        (2048, "md:sha224 mgf1_md:sha224"),
+        (1024, ""),
+    ] {
+        let scene = Scene::new();
+        hire_of(&scene, bits, parameters);
+        let server = scene.server(Kind::OpenSsl).tls(Tls::V1_3).start();
+        let said = explained(&scene, &server);
+        assert_eq!(said["reasons"], json!(["no_common_signature_scheme"]), "{parameters}");
+    }
+}
+
+/// rustls does not tell of these schemes in TLS 1.2.
+#[test]
+fn in_tls_1_2_it_has_its_reason() {
+    let scene = Scene::new();
+    let alice = hire(&scene, "");
+    let server = server_for(&scene, Tls::V1_2, &DIGESTS);
+    let said = explained(&scene, &server);
+    assert_eq!(said["reasons"], json!(["no_common_signature_scheme"]), "{said}");
+    scene.fetch(&server.url(), &["--as", &alice]).expect(3).says(&["no signature the server takes"]);
+    server.assert_nothing_came("TLS 1.2");
+}
+
+#[test]
+fn it_is_listed_as_what_it_is_and_its_name_is_told() {
+    let scene = Scene::new();
+    hire(&scene, "");
+    assert_eq!(scene.machine.json("list")["identities"][0]["key"], "rsa-pss-2048");
+    let server = server_for(&scene, Tls::V1_3, &["sha384"]);
+    let authority = scene.server_root_file.to_str().unwrap();
+    let answer = scene.machine.json(&format!("explain {} --cacert {authority}", server.destination()));
+    assert_eq!(answer["signature_schemes"], json!(["rsa_pss_pss_sha384", "rsa_pss_rsae_sha256"]));
+}
+
+/// Its public half is compared like any other's.
+#[test]
+fn another_ones_key_sends_nothing() {
+    let scene = Scene::new();
+    let alice = hire(&scene, "");
+    let (bob, file) = issued(&scene, "bob", 2048, "");
+    scene.machine.import_file(&file);
+    let swap = "UPDATE identities SET private_key = (SELECT private_key FROM identities WHERE name = 'bob')";
+    scene.machine.database().execute(swap, []).unwrap();
+    let server = scene.server(Kind::OpenSsl).tls(Tls::V1_3).start();
+    scene.fetch(&server.url(), &["--as", &alice]).expect(1).says(&["does not open"]);
+    server.assert_nothing_came("the key is bob's");
+    scene.fetch(&server.url(), &["--as", &crate::support::fingerprint(&bob)]).expect(0);
+}
+
+/// A certificate that says rsaEncryption does not widen what a key for RSASSA-PSS is for.
+#[test]
+fn a_certificate_does_not_widen_what_the_key_is_for() {
+    let machine = Cardcase::new();
+    let dir = machine.dir();
+    let [rsa, pss, leaf] = ["rsa", "pss", "leaf"].map(|stem| ca::unused(dir, stem, "pem"));
+    ca::openssl(&format!("genrsa -out {} 2048", rsa.display()));
+    ca::openssl(&format!("req -x509 -key {} -subj /CN=alice -out {}", rsa.display(), leaf.display()));
+    // The two algorithm identifiers differ in the last byte of the OID; the parameters NULL make way for none
+    let der = ca::openssl(&format!("pkcs8 -topk8 -nocrypt -in {} -outform DER", rsa.display()));
+    std::fs::write(&pss, for_pss(&der)).unwrap();
+    machine.command(["import"]).arg(&pss).arg(&leaf).run().expect(0);
+    let scene = Scene::new();
+    let server = scene.server(Kind::OpenSsl).tls(Tls::V1_3).ask(Ask::Unchecked).start();
+    machine.fetch(&server.url(), &scene.server_root_file, &["--as", "alice"]).expect(1).says(&["RSASSA-PSS alone"]);
+    server.assert_nothing_came("the key is for RSASSA-PSS");
+}
+
+/// A PKCS#8 rsaEncryption key under the name of id-RSASSA-PSS.
+fn for_pss(der: &[u8]) -> Vec<u8> {
+    let old = [0x30, 0x0d, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
+    let new = [0x30, 0x0b, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0a];
+    let at = der.windows(old.len()).position(|bytes| bytes == old).unwrap();
+    let mut changed = [&der[..at], &new, &der[at + old.len()..]].concat();
+    // 30 82 xx xx: the outermost length, two bytes less now
+    let length = u16::from_be_bytes([changed[2], changed[3]]) - 2;
+    changed[2..4].copy_from_slice(&length.to_be_bytes());
+    changed
+}

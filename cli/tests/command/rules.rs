@@ -1,0 +1,438 @@
+//! Rules on the command line: in Chrome's form, from the store and from the administrator, and what servers then see.
+
+use std::path::PathBuf;
+
+use crate::support::ca::{self, Issued, Validity};
+use crate::support::command::Outcome;
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind, Server, Tls};
+use cardcase::manage::PolicyFiles;
+use serde_json::{Value, json};
+
+/// Alice and Bob of the staff, and a server that asks for either.
+struct Office {
+    scene: Scene,
+    alice: Issued,
+    bob: Issued,
+}
+
+impl Office {
+    fn new() -> Office {
+        let scene = Scene::new();
+        let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+        Office { scene, alice, bob }
+    }
+
+    fn server(&self) -> Server {
+        self.scene.server(Kind::Go).ask(Ask::Optional).start()
+    }
+
+    fn rules(&self, arguments: &[&str]) -> Outcome {
+        self.scene.machine.command(["rules"].iter().chain(arguments)).run()
+    }
+
+    fn add(&self, pattern: &str, more: &[&str]) {
+        self.rules(&[&["add", pattern], more].concat()).expect(0);
+    }
+
+    fn fetch(&self, server: &Server, path: &str, code: i32) -> Outcome {
+        self.scene.fetch(&server.url_at("localhost", path), &[]).expect(code)
+    }
+
+    fn answer(&self, server: &Server, path: &str) -> Value {
+        let root = self.scene.server_root_file.to_str().unwrap();
+        let line = format!("--batch explain {}{path} --cacert {root}", server.destination());
+        self.scene.machine.json(&line)["answer"].clone()
+    }
+
+    /// A policy file of the administrator's.
+    fn policy(&self, name: &str, content: &str) -> PathBuf {
+        let directory = self.scene.machine.policies();
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = directory.join(name);
+        std::fs::write(&file, content).unwrap();
+        file
+    }
+}
+
+#[test]
+fn a_rule_selects_without_asking_and_stores_nothing() {
+    let office = Office::new();
+    let server = office.server();
+    office.fetch(&server, "/", 4);
+    office.add(&format!("https://localhost:{}", server.port()), &["--subject", "CN=bob"]);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    assert_eq!(office.scene.machine.json("decisions")["decisions"], json!([]));
+    assert_eq!(office.scene.machine.json("history")["uses"][0]["source"], "rule");
+    // Another port is not meant
+    office.fetch(&office.server(), "/", 4);
+}
+
+#[test]
+fn what_is_remembered_goes_before_a_rule() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=bob"]);
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.alice.sent_chain()]);
+}
+
+#[test]
+fn of_several_matches_the_first_or_a_question() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("*", &["--subject", "O=Test Clients"]);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains().len(), 1);
+    office.scene.machine.run("config prompt-on-multiple on").expect(0);
+    office.fetch(&server, "/", 4);
+    office.rules(&["remove", "1"]).expect(0);
+    office.add("*", &["--subject", "CN=alice"]);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains()[1..], [office.alice.sent_chain()]);
+}
+
+#[test]
+fn a_rule_sends_nothing_that_the_server_would_not_take_or_that_is_out_of_its_validity() {
+    let office = Office::new();
+    let server = office.server();
+    office.scene.bring(office.scene.guests.client("guest").issue());
+    office.scene.bring(office.scene.employee("late").validity(Validity::Expired).issue());
+    office.add("https://localhost", &["--subject", "CN=guest"]);
+    office.add("https://localhost", &["--subject", "CN=late"]);
+    office.fetch(&server, "/", 4);
+    server.assert_nothing_came("rules");
+}
+
+#[test]
+fn a_denied_host_gets_nothing_whatever_is_remembered_or_named() {
+    let office = Office::new();
+    let server = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).start();
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.add("https://localhost", &["--deny"]);
+    for tls in [Tls::V1_2, Tls::V1_3] {
+        let server = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(tls).start();
+        office.fetch(&server, "/", 0).says(&["rule 1", "denies"]);
+        assert!(server.chains().is_empty(), "{tls:?}");
+    }
+    let named = office.scene.fetch(&server.url(), &["--as", &office.alice.fingerprint()]);
+    named.expect(3).says(&["alice", "rule 1", "cardcase rules"]);
+    server.assert_nothing_came("--as");
+    let answer = office.answer(&server, "");
+    assert_eq!(answer, json!({ "source": "rule", "identity": null, "rule": "rule 1 (https://localhost)" }));
+}
+
+#[test]
+fn a_denied_identity_is_no_candidate_and_the_others_are() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice", "--deny"]);
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.fetch(&server, "/", 4).says(&["alice", "a rule forbids"]);
+    office.scene.remember("localhost", &office.bob.fingerprint());
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    let root = office.scene.server_root_file.to_str().unwrap();
+    let explained = office.scene.machine.json(&format!("--batch explain {} --cacert {root}", server.destination()));
+    let alice = explained["identities"].as_array().unwrap().iter().find(|each| each["name"] == "alice").unwrap();
+    assert_eq!(alice["reasons"], json!(["denied_by_rule"]));
+}
+
+/// `fetch` knows the path of each request, and connects for each.
+#[test]
+fn what_a_rule_selects_for_a_path_goes_out_for_no_other() {
+    let office = Office::new();
+    let server = office.scene.server(Kind::Go).ask(Ask::Optional).start();
+    office.add("https://localhost/admin", &["--subject", "CN=bob"]);
+    office.fetch(&server, "/admin/x", 0);
+    office.fetch(&server, "/other", 4);
+    assert_eq!(server.chains().len(), 1);
+    let to = server.url_at("localhost", "/other");
+    office.scene.fetch(&server.redirect_to("localhost", &to), &["-L"]).expect(4);
+    assert_eq!(server.chains().len(), 1, "{}", server.said());
+}
+
+#[test]
+fn the_longest_match_wins_down_to_the_path() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("*", &["--subject", "CN=alice"]);
+    office.add("https://localhost/admin", &["--deny"]);
+    office.add("https://localhost/admin/own", &["--subject", "CN=bob"]);
+    office.fetch(&server, "/", 0);
+    office.fetch(&server, "/admin/x", 0);
+    office.fetch(&server, "/%61dmin", 0);
+    office.fetch(&server, "/admin/own/x", 0);
+    assert_eq!(server.chains(), [office.alice.sent_chain(), office.bob.sent_chain()]);
+    let by = |path: &str| office.answer(&server, path)["rule"].clone();
+    assert_eq!(by("/"), "rule 1 (*)");
+    assert_eq!(by("/admin"), "rule 2 (https://localhost/admin)");
+    assert_eq!(by("/admin/own"), "rule 3 (https://localhost/admin/own)");
+    // Without a path it may be the denied one
+    assert_eq!(by(""), "rule 2 (https://localhost/admin)");
+}
+
+#[test]
+fn a_rule_may_demand_tls_1_3() {
+    let office = Office::new();
+    office.add("https://localhost", &["--tls13"]);
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    let older = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
+    office.fetch(&older, "/", 0).says(&["no identity fits"]);
+    assert!(older.chains().is_empty());
+    let newest = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_3).start();
+    office.fetch(&newest, "/", 0);
+    assert_eq!(newest.chains(), [office.alice.sent_chain()]);
+}
+
+/// A managed policy as administrators have it for Chrome.
+fn chrome_policy(filter: &str) -> String {
+    let entry = format!(r#"{{"pattern":"https://localhost","filter":{filter}}}"#);
+    json!({
+        "HomepageLocation": "https://www.example.com",
+        "AutoSelectCertificateForUrls": [entry, "{\"pattern\":\"https://no.filter.example\"}"],
+        "PromptOnMultipleMatchingCertificates": true,
+    })
+    .to_string()
+}
+
+#[test]
+fn a_policy_of_chrome_is_imported_as_it_is() {
+    let office = Office::new();
+    let server = office.server();
+    let content = chrome_policy(r#"{"ISSUER":{"CN":"Staff Issuing"},"SUBJECT":{"CN":"bob"}}"#);
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
+    office.rules(&["import", file.to_str().unwrap()]).expect(0).says(&["passed over: entry 2"]);
+    assert_eq!(office.scene.machine.json("config")["prompt_on_multiple"], true);
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    // Again, and nothing changes
+    office.rules(&["import", file.to_str().unwrap()]).expect(0);
+    assert_eq!(office.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_administrators_files_are_read_besides_and_at_once() {
+    let office = Office::new();
+    let server = office.server();
+    office.fetch(&server, "/", 4);
+    let file = office.policy("office.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
+    office.fetch(&server, "/", 0);
+    assert_eq!(server.chains(), [office.bob.sent_chain()]);
+    let rule = format!("rule 1 of {} (https://localhost)", file.display());
+    assert_eq!(office.answer(&server, "")["rule"], rule);
+    let listed = office.scene.machine.json("rules");
+    assert_eq!(listed["rules"][0]["file"], file.to_str().unwrap());
+    assert_eq!(listed["prompt_on_multiple"], true);
+    std::fs::remove_file(file).unwrap();
+    office.fetch(&server, "/", 4);
+}
+
+#[test]
+fn a_file_of_the_administrators_that_cannot_be_read_fails_closed() {
+    let office = Office::new();
+    let server = office.server();
+    office.scene.remember("localhost", &office.alice.fingerprint());
+    office.policy("broken.json", r#"{"AutoSelectCertificateForUrls": [{"pattern": "*", "deny": true}]}"#);
+    office.fetch(&server, "/", 1).says(&["broken.json", "entry 1"]);
+    server.assert_nothing_came("a broken policy");
+}
+
+#[test]
+fn a_misspelled_denial_of_the_administrators_fails_closed() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    for key in ["Deny", "denny"] {
+        let entry = json!({ "pattern": "https://localhost", "filter": {}, key: true }).to_string();
+        office.policy("a.json", &json!({ "AutoSelectCertificateForUrls": [entry] }).to_string());
+        office.fetch(&server, "/", 1).says(&["a.json", "entry 1", key, "nothing is selected until it is repaired"]);
+    }
+    server.assert_nothing_came("a misspelled policy");
+}
+
+#[test]
+fn a_filter_that_lost_what_it_looks_at_is_passed_over() {
+    let office = Office::new();
+    let server = office.server();
+    let content = chrome_policy(r#"{"SUBJCET":{"CN":"bob"}}"#);
+    office.policy("office.json", &content);
+    office.fetch(&server, "/", 4);
+    office.rules(&[]).expect(0).says(&["passed over", "entry 1", "SUBJCET"]);
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
+    office.rules(&["import", file.to_str().unwrap()]).expect(0).says(&["entry 1", "SUBJCET", "no rule was added"]);
+    assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
+}
+
+#[test]
+fn one_broken_file_of_the_administrators_hides_no_rule() {
+    let office = Office::new();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    office.policy("a.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
+    office.policy("b.json", "{");
+    let listed = office.rules(&[]).expect(1).says(&["b.json", "nothing is selected until it is repaired"]).text();
+    for words in ["CN=alice", "CN=bob"] {
+        assert!(listed.contains(words), "{listed}");
+    }
+    assert!(office.rules(&["--json"]).expect(1).stdout.is_empty());
+    let shown = office.scene.machine.run(&format!("show {}", office.bob.fingerprint())).expect(0);
+    assert!(shown.says(&["warning", "b.json"]).text().contains("a.json"));
+}
+
+#[test]
+fn what_else_is_in_the_administrators_directory_is_no_matter() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    office.policy(".half-written.json", "{");
+    office.policy("homepage.json", r#"{"HomepageLocation": "https://www.example.com"}"#);
+    office.policy("notes.txt", "{");
+    office.fetch(&server, "/", 0);
+    office.rules(&[]).expect(0);
+    assert_eq!(server.chains(), [office.alice.sent_chain()]);
+}
+
+#[test]
+fn what_cannot_be_a_file_of_the_administrators_is_not_waited_for() {
+    let office = Office::new();
+    let server = office.server();
+    office.add("https://localhost", &["--subject", "CN=alice"]);
+    let directory = office.scene.machine.policies();
+    std::fs::create_dir(&directory).unwrap();
+    let pipe = directory.join("pipe.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    office.fetch(&server, "/", 1).says(&["pipe.json", "no regular file"]);
+    office.rules(&[]).expect(1);
+    std::fs::remove_file(pipe).unwrap();
+    std::os::unix::fs::symlink("nowhere", directory.join("dangling.json")).unwrap();
+    office.fetch(&server, "/", 1).says(&["dangling.json"]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "{}").unwrap();
+    office.fetch(&server, "/", 1).says(&["policies", "administrator's rules"]);
+    server.assert_nothing_came("no policy files");
+    std::fs::remove_file(directory).unwrap();
+    office.fetch(&server, "/", 0);
+}
+
+/// Whoever replaces files by renaming, as installers do, is in nobody's way.
+#[test]
+fn files_of_the_administrators_that_are_being_replaced_are_read() {
+    let office = Office::new();
+    let one = office.policy("one.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
+    let other = one.with_file_name("other.json");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::rename(&one, &other).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                std::fs::rename(&other, &one).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+        });
+        let files = PolicyFiles::in_directory(office.scene.machine.policies());
+        let failed: Vec<_> = (0..2_000).filter_map(|_| files.read().err()).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} times, such as {}", failed.len(), failed[0]);
+    });
+}
+
+#[test]
+fn a_demand_of_the_administrators_to_ask_shows_in_the_settings() {
+    let office = Office::new();
+    let shown = |key: &str| office.scene.machine.run(&format!("config {key}")).expect(0).text();
+    assert_eq!(shown("prompt-on-multiple"), "off\n");
+    let file = office.policy("a.json", r#"{"PromptOnMultipleMatchingCertificates": true}"#);
+    let expected = format!("on (by {})", file.display());
+    assert_eq!(shown("prompt-on-multiple"), format!("{expected}\n"));
+    assert!(shown("").contains(&expected));
+    assert_eq!(office.scene.machine.json("config")["prompt_on_multiple"], true);
+    assert_eq!(office.scene.machine.json("rules")["prompt_on_multiple"], true);
+}
+
+#[test]
+fn what_an_import_changes_and_what_not_is_said() {
+    let office = Office::new();
+    let content = chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#);
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
+    let import = || office.rules(&["import", file.to_str().unwrap()]).expect(0);
+    import().says(&["rule 1:", "prompt-on-multiple is on now"]);
+    let again = import().says(&["rule 1, which was there before", "no rule was added"]);
+    assert!(!again.stderr.contains("prompt-on-multiple"), "{}", again.stderr);
+    office.rules(&["add", "https://localhost", "--subject", "CN=bob"]).expect(0).says(&["rule 1, which was there"]);
+    // What is there already uses up no number
+    office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "https only"]);
+    office.rules(&["remove", "2", "1", "2"]).expect(0);
+    assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
+}
+
+#[test]
+fn an_import_that_fails_changes_nothing() {
+    let office = Office::new();
+    office.add("https://localhost", &[]);
+    let entries: Vec<_> = (0..10_000).map(|n| json!({ "pattern": format!("h{n}.example"), "filter": {} })).collect();
+    let policy = json!({ "AutoSelectCertificateForUrls": entries, "PromptOnMultipleMatchingCertificates": true });
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", policy.to_string());
+    office.rules(&["import", file.to_str().unwrap()]).expect(1).says(&["10000 rules at most"]);
+    let listed = office.scene.machine.json("rules");
+    assert_eq!((listed["rules"].as_array().unwrap().len(), &listed["prompt_on_multiple"]), (1, &json!(false)));
+}
+
+#[test]
+fn what_is_wrong_with_a_pattern_is_said_once() {
+    let said = Office::new().rules(&["add", "*.example.com"]).expect(2).says(&["[*.]example.com"]).stderr;
+    assert_eq!(said.matches("is no rule").count(), 1, "{said}");
+}
+
+#[test]
+fn rules_are_listed_shown_and_removed_by_number() {
+    let office = Office::new();
+    office.add("https://[*.]Example.com:8443", &["--issuer", "CN=Staff Issuing", "--issuer", "O=Test Authorities"]);
+    office.add(r#"{"pattern":"*","filter":{"SUBJECT":{"CN":"alice"}},"deny":true}"#, &[]);
+    office.add("https://a.example", &[r#"{"SUBJECT":{"CN":"bob"}}"#]);
+    let listed = office.rules(&[]).expect(0).text();
+    for words in
+        ["https://[*.]example.com:8443", "issuer CN=Staff Issuing, O=Test Authorities", "deny", "subject CN=bob"]
+    {
+        assert!(listed.contains(words), "{listed}");
+    }
+    let shown = office.scene.machine.json(&format!("show {}", office.bob.fingerprint()));
+    let numbers: Vec<_> = shown["rules"].as_array().unwrap().iter().map(|rule| rule["number"].clone()).collect();
+    assert_eq!(numbers, [1, 3]);
+    office.rules(&["remove", "1", "9"]).expect(3).says(&["no rule 9"]);
+    assert_eq!(office.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 3);
+    office.rules(&["remove", "1", "2"]).expect(0);
+    office.add("https://b.example", &[]);
+    let left = office.scene.machine.json("rules");
+    let numbers: Vec<_> = left["rules"].as_array().unwrap().iter().map(|rule| rule["number"].clone()).collect();
+    assert_eq!(numbers, [3, 4], "a number is never given twice");
+}
+
+#[test]
+fn what_is_no_rule_is_refused_and_changes_nothing() {
+    let office = Office::new();
+    let cases: [&[&str]; 13] = [
+        &["add", "*.example.com"],
+        &["add", "ftp://example.com"],
+        &["add", "https://example.com", "{"],
+        &["add", "https://example.com", r#"{"SUBJCET":{"CN":"alice"}}"#],
+        &["add", "https://example.com", r#"{"SUBJECT":{"cn":"alice","O":"Example"}}"#],
+        &["add", "https://example.com", r#"{"SUBJECT":{"CN":["alice"]}}"#],
+        &["add", r#"{"pattern":"*","filter":{"SUBJECT":{"CN":""}}}"#],
+        &["add", "https://example.com", "--subject", "CN"],
+        &["add", "https://example.com", "--subject", "X=y"],
+        &["add", "https://example.com", "--subject", "CN=a", "--subject", "CN=b"],
+        &["add", r#"{"pattern":"*"}"#],
+        &["add", r#"{"pattern":"*","filter":{},"denny":true}"#],
+        &["add", r#"{"pattern":"*","filter":{}}"#, "--deny"],
+    ];
+    for case in cases {
+        office.rules(case).expect(2);
+    }
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", "{}");
+    office.rules(&["import", file.to_str().unwrap()]).expect(1).says(&["AutoSelectCertificateForUrls"]);
+    office.rules(&["import", "missing.json"]).expect(1).says(&["missing.json"]);
+    assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
+}

@@ -1,0 +1,138 @@
+//! What real servers see: the right certificate with its chain, and nothing when nothing was decided on.
+
+use crate::support::ca::{Issued, Key, P12};
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
+
+/// The chains of these identities, as far as a server of this kind sees them.
+fn seen_by(kind: Kind, identities: &[&Issued]) -> Vec<Vec<String>> {
+    let whole = |identity: &&Issued| {
+        let mut chain = identity.sent_chain();
+        // nginx tells the leaf; that it could verify it tells that the rest came
+        chain.truncate(if kind == Kind::Nginx { 1 } else { chain.len() });
+        chain
+    };
+    identities.iter().map(whole).collect()
+}
+
+#[track_caller]
+fn assert_seen(server: &Server, kind: Kind, identities: &[&Issued], case: &str) {
+    assert_eq!(server.chains(), seen_by(kind, identities), "{case}\n{}", server.said());
+}
+
+#[test]
+fn every_server_sees_the_decided_identity_with_its_chain() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.hire("bob");
+    scene.remember("localhost", &alice.fingerprint());
+    for kind in Kind::ALL {
+        for tls in BOTH_VERSIONS {
+            for ask in [Ask::Require, Ask::Optional] {
+                let case = format!("{kind:?} {tls:?} {ask:?}");
+                let server = scene.server(kind).tls(tls).ask(ask).start();
+                scene.fetch(&server.url(), &[]).expect(0);
+                assert_seen(&server, kind, &[&alice], &case);
+                let handshakes = server.handshakes();
+                assert_eq!(handshakes.last().unwrap().tls, tls.number(), "{case}");
+                assert!(handshakes.last().unwrap().complete, "{case}\n{}", server.said());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_type_signs_for_every_server() {
+    let scene = Scene::new();
+    let keys = [Key::P256, Key::P384, Key::P521, Key::Rsa2048, Key::Ed25519];
+    for key in keys {
+        let identity = scene.bring(scene.employee(key.name()).key(key).issue());
+        scene.remember("localhost", &identity.fingerprint());
+        for kind in [Kind::OpenSsl, Kind::Go] {
+            for tls in BOTH_VERSIONS {
+                let case = format!("{key:?} {kind:?} {tls:?}");
+                let server = scene.server(kind).tls(tls).start();
+                let outcome = scene.fetch(&server.url(), &[]);
+                if (key, kind, tls) == (Key::P521, Kind::OpenSsl, Tls::V1_2) {
+                    // OpenSSL wants the curve of the certificate among the client's groups (RFC 8422 section 5.1), and
+                    // rustls has no key exchange over P-521
+                    outcome.expect(1).says(&["IllegalParameter"]);
+                    continue;
+                }
+                assert_eq!(outcome.code(), Some(0), "{case}: {}", outcome.stderr);
+                assert_seen(&server, kind, &[&identity], &case);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_chain_goes_along_from_every_kind_of_file() {
+    let scene = Scene::new();
+    let dir = scene.machine.dir();
+    let cases = [
+        ("default", scene.employee("default").issue()),
+        ("legacy", scene.employee("legacy").issue()),
+        ("pem", scene.employee("pem").issue()),
+    ];
+    let server = scene.server(Kind::Go).start();
+    for (form, identity) in &cases {
+        let file = match *form {
+            "default" => identity.p12(dir, P12::Default),
+            "legacy" => identity.p12(dir, P12::Legacy),
+            _ => identity.pem_file(dir),
+        };
+        scene.machine.import_file(&file);
+        scene.remember("localhost", &identity.fingerprint());
+        scene.fetch(&server.url(), &[]).expect(0);
+    }
+    let identities: Vec<_> = cases.iter().map(|(_, identity)| identity).collect();
+    assert_seen(&server, Kind::Go, &identities, "");
+}
+
+#[test]
+fn none_sends_nothing() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    scene.remember("localhost", "none");
+    for kind in Kind::ALL {
+        for tls in BOTH_VERSIONS {
+            let server = scene.server(kind).tls(tls).ask(Ask::Optional).start();
+            scene.fetch(&server.url(), &[]).expect(0);
+            let handshakes = server.handshakes();
+            assert!(handshakes.last().unwrap().complete, "{kind:?} {tls:?}\n{}", server.said());
+            assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_does_not_ask_gets_nothing() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    for kind in Kind::ALL {
+        for tls in BOTH_VERSIONS {
+            let server = scene.server(kind).tls(tls).ask(Ask::Never).start();
+            scene.fetch(&server.url(), &[]).expect(0);
+            assert_eq!(server.handshakes().len(), 1, "{kind:?} {tls:?}: not the first connection");
+            assert_seen(&server, kind, &[], &format!("{kind:?} {tls:?}"));
+        }
+    }
+}
+
+#[test]
+fn http_2_carries_the_identity() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    for tls in BOTH_VERSIONS {
+        for (http1, protocol) in [(false, "HTTP/2.0"), (true, "HTTP/1.1")] {
+            let setup = scene.server(Kind::Go).tls(tls);
+            let server = if http1 { setup.http1() } else { setup }.start();
+            let body = scene.fetch(&server.url(), &[]).expect(0).json();
+            assert_eq!(body["proto"], protocol, "{tls:?}");
+            assert_eq!(body["chain"], serde_json::json!(alice.sent_chain()), "{tls:?}");
+        }
+    }
+}

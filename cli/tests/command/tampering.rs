@@ -1,0 +1,728 @@
+//! Somebody writes to the store who cannot open its vault: every column with a bit changed, every pair of rows with a column
+//! swapped. Nobody's identity goes where it was not decided, and nothing that bears on it is passed over in silence.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::support::ca::{Authority, P12};
+use crate::support::command::Outcome;
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind, Server};
+use cardcase::Chooser;
+use cardcase::Destination;
+use cardcase::Error;
+use cardcase::Identity;
+use cardcase::Selector;
+use cardcase::Store;
+use cardcase::Unlocker;
+use cardcase::ask::CertificateRequest;
+use cardcase::ask::{Question, Reply};
+use cardcase::manage::Rule;
+use cardcase::manage::Session;
+use cardcase::manage::Timestamp;
+use cardcase::manage::TrustAnchors;
+use cardcase::manage::{Answer, Lifetime, Mode};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use rustls::SignatureScheme;
+use zeroize::Zeroizing;
+
+const PRIMARY: &str = "correct horse";
+
+/// Columns that bear on nothing that is sent: what they say is shown, or orders what a person is asked about.
+const TELLING: [&str; 14] = [
+    "identities.added_at",
+    "authorities.added_at",
+    "authorities.id",
+    "rules.added_at",
+    "decisions.id",
+    "decisions.last_used_at",
+    "decisions.last_outcome",
+    "settings.generation",
+    "uses.",
+    // Looked up by; a wrong one is not found
+    "identities.subject_key",
+    "identities.issuer_key",
+    // Of authorities that verify no server
+    "authorities.certificate",
+    "authorities.fingerprint",
+    "sqlite_sequence.",
+];
+
+/// A table of the store, and a row of it as it is.
+struct Table {
+    name: String,
+    columns: Vec<String>,
+    rows: Vec<(i64, Vec<Value>)>,
+}
+
+fn tables(store: &Path) -> Vec<Table> {
+    let database = Connection::open(store).unwrap();
+    let mut query = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").unwrap();
+    let names: Vec<String> = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let table = |name: String| {
+        let mut query = database.prepare(&format!("SELECT rowid, * FROM {name} ORDER BY rowid")).unwrap();
+        let columns: Vec<String> = query.column_names()[1..].iter().map(|column| (*column).to_owned()).collect();
+        let rows = query.query_map([], |row| {
+            let values = (1..=columns.len()).map(|index| row.get(index)).collect::<rusqlite::Result<_>>()?;
+            Ok((row.get(0)?, values))
+        });
+        let rows = rows.unwrap().map(Result::unwrap).collect();
+        Table { name, columns, rows }
+    };
+    names.into_iter().map(table).collect()
+}
+
+/// The value with one bit of it changed, in a few places.
+fn flipped(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Null => vec![Value::Blob(vec![0; 32]), Value::Integer(1)],
+        Value::Integer(number) => vec![Value::Integer(number ^ 1), Value::Integer(number ^ (1 << 20))],
+        Value::Real(number) => vec![Value::Real(-number)],
+        Value::Text(text) => {
+            let mut first = text.clone().into_bytes();
+            let mut last = first.clone();
+            // The sixth bit of a letter is its case, the first makes it another
+            if let (Some(first), Some(last)) = (first.first_mut(), last.last_mut()) {
+                *first ^= 0x20;
+                *last ^= 1;
+            }
+            [first, last].into_iter().filter_map(|bytes| String::from_utf8(bytes).ok()).map(Value::Text).collect()
+        }
+        Value::Blob(bytes) => {
+            let places = [0, bytes.len() / 2, bytes.len().saturating_sub(1)];
+            let flip = |place: usize| {
+                let mut bytes = bytes.clone();
+                bytes[place] ^= 0x10;
+                Value::Blob(bytes)
+            };
+            places.into_iter().filter(|place| *place < bytes.len()).map(flip).collect()
+        }
+    }
+}
+
+/// Statements that change one thing, and what that is.
+struct Change {
+    what: String,
+    column: String,
+    statements: Vec<(String, Vec<Value>)>,
+}
+
+fn flips(tables: &[Table]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for table in tables {
+        for (rowid, values) in &table.rows {
+            for (column, value) in table.columns.iter().zip(values) {
+                for (nth, flipped) in flipped(value).into_iter().enumerate() {
+                    let update = format!("UPDATE {} SET {column} = ?1 WHERE rowid = ?2", table.name);
+                    changes.push(Change {
+                        what: format!("flip {nth} of {}.{column} in row {rowid}", table.name),
+                        column: format!("{}.{column}", table.name),
+                        statements: vec![(update, vec![flipped, Value::Integer(*rowid)])],
+                    });
+                }
+            }
+        }
+    }
+    changes
+}
+
+fn swaps(tables: &[Table]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for table in tables {
+        for (at, (_, first)) in table.rows.iter().enumerate() {
+            for (_, second) in &table.rows[at + 1..] {
+                for (index, column) in
+                    table.columns.iter().enumerate().filter(|(index, _)| first[*index] != second[*index])
+                {
+                    let (mut one, mut other) = (first.clone(), second.clone());
+                    std::mem::swap(&mut one[index], &mut other[index]);
+                    changes.push(Change {
+                        what: format!("swap of {}.{column} between {first:.40?} and {second:.40?}", table.name),
+                        column: format!("{}.{column}", table.name),
+                        statements: replacing(table, [first, second], [one, other]),
+                    });
+                }
+            }
+        }
+    }
+    changes
+}
+
+/// Both rows out, then both in: no column that has to be unique is in the way.
+fn replacing(table: &Table, old: [&Vec<Value>; 2], new: [Vec<Value>; 2]) -> Vec<(String, Vec<Value>)> {
+    let same = table.columns.iter().enumerate().map(|(at, column)| format!("{column} IS ?{}", at + 1));
+    let delete = format!("DELETE FROM {} WHERE {}", table.name, same.collect::<Vec<_>>().join(" AND "));
+    let places: Vec<String> = (1..=table.columns.len()).map(|at| format!("?{at}")).collect();
+    let insert = format!("INSERT INTO {} ({}) VALUES ({})", table.name, table.columns.join(", "), places.join(", "));
+    let deletes = old.map(|row| (delete.clone(), row.clone()));
+    let inserts = new.map(|row| (insert.clone(), row));
+    deletes.into_iter().chain(inserts).collect()
+}
+
+/// Makes a change behind the command's back; `false` when SQLite's own checks do not let it.
+fn made(store: &Path, change: &Change) -> bool {
+    let mut database = Connection::open(store).unwrap();
+    database.pragma_update(None, "foreign_keys", false).unwrap();
+    let transaction = database.transaction().unwrap();
+    let run = |(sql, values): &(String, Vec<Value>)| transaction.execute(sql, params_from_iter(values));
+    let done = change.statements.iter().map(run).collect::<rusqlite::Result<Vec<_>>>();
+    done.is_ok_and(|rows| rows.iter().all(|count| *count == 1)) && transaction.commit().is_ok()
+}
+
+/// Two hosts, each decided for one of two people, and a third that a rule keeps from all.
+struct Stage {
+    scene: Scene,
+    server: Server,
+    /// Who is decided where.
+    decided: HashMap<&'static str, String>,
+    flags: Vec<String>,
+}
+
+impl Stage {
+    fn new(protected: bool) -> Stage {
+        let scene = Scene::new();
+        let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+        let decided = HashMap::from([("localhost", alice.fingerprint()), ("127.0.0.1", bob.fingerprint())]);
+        for (host, identity) in &decided {
+            scene.remember(host, identity);
+        }
+        scene.machine.run("rules add https://[*.]denied.example --deny").expect(0);
+        scene.machine.run("rules add https://tls13.example --tls13").expect(0);
+        let root = scene.server_root_file.to_str().unwrap();
+        scene.machine.run(&format!("trust {root}")).expect(0);
+        let server = scene.server(Kind::Go).start();
+        // So that there is a history
+        scene.machine.run(&format!("--batch fetch {}", server.url())).expect(0);
+        let mut flags = vec!["--batch".to_owned()];
+        if protected {
+            let password = scene.machine.password_file(PRIMARY).to_str().unwrap().to_owned();
+            scene.machine.run(&format!("--batch password --new-password-file {password}")).expect(0);
+            flags.extend(["--primary-password-file".to_owned(), password]);
+        }
+        server.handshakes();
+        Stage { scene, server, decided, flags }
+    }
+
+    /// Makes the change in a copy of the store and connects everywhere. What is wrong with what comes, if anything.
+    fn try_change(&self, change: &Change, copy: &Path) -> Result<bool, String> {
+        std::fs::copy(self.scene.machine.store(), copy).unwrap();
+        if !made(copy, change) {
+            return Ok(false);
+        }
+        let mut complaints = false;
+        for (host, decided) in &self.decided {
+            let before = self.server.requests().len();
+            let run = self.scene.machine.command(&self.flags).arg("--store").arg(copy);
+            // A path of its own tells this request from those beside it
+            let path = format!("/{}/{before}", copy.file_name().unwrap().display());
+            let outcome = run.args(["fetch", &self.server.url_at(host, &path)]).run();
+            let came = self.server.requests().into_iter().filter(|request| request["path"] == path.as_str());
+            for request in came {
+                let chain = request["chain"].as_array().cloned().unwrap_or_default();
+                if chain.first().is_some_and(|leaf| leaf.as_str() != Some(decided)) {
+                    return Err(format!("{}: {host} was sent {chain:?}", change.what));
+                }
+            }
+            if !matches!(outcome.code(), Some(0 | 1 | 3 | 4 | 5 | 6)) {
+                return Err(format!("{}: {host}: {}", change.what, outcome.text()));
+            }
+            complaints |= outcome.code() != Some(0);
+        }
+        let telling = TELLING.iter().any(|telling| change.column.starts_with(telling));
+        if !complaints && !telling {
+            return Err(format!("{}: nobody noticed", change.what));
+        }
+        Ok(true)
+    }
+
+    fn try_all(&self, changes: &[Change]) {
+        let (next, made, failures) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        std::thread::scope(|threads| {
+            for worker in 0..4 {
+                let (next, made, failures) = (&next, &made, &failures);
+                threads.spawn(move || {
+                    let copy = self.scene.machine.dir().join(format!("copy-{worker}.db"));
+                    while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        match self.try_change(change, &copy) {
+                            Ok(was_made) => drop(made.fetch_add(was_made.into(), Ordering::Relaxed)),
+                            Err(failure) => failures.lock().unwrap().push(failure),
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().unwrap();
+        assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), changes.len(), failures.join("\n"));
+        assert!(made.into_inner() > changes.len() / 2, "too few of the changes could be made");
+    }
+}
+
+#[test]
+fn a_bit_changed_in_any_column_sends_nothing_elsewhere() {
+    let stage = Stage::new(false);
+    stage.try_all(&flips(&tables(stage.scene.machine.store())));
+}
+
+#[test]
+fn a_column_swapped_between_any_two_rows_sends_nothing_elsewhere() {
+    let stage = Stage::new(false);
+    stage.try_all(&swaps(&tables(stage.scene.machine.store())));
+}
+
+/// With a primary password the same holds against somebody who computes every code that takes no secret.
+#[test]
+fn nor_does_a_change_in_a_protected_store() {
+    let stage = Stage::new(true);
+    let mut tables = tables(stage.scene.machine.store());
+    tables.retain(|table| ["vault", "decisions"].contains(&table.name.as_str()));
+    stage.try_all(&flips(&tables));
+    stage.try_all(&swaps(&tables));
+}
+
+/// A store with a primary password, for somebody who writes to the file without it.
+struct Protected {
+    scene: Scene,
+    password: String,
+}
+
+impl Protected {
+    fn new() -> Protected {
+        let scene = Scene::new();
+        scene.hire("alice");
+        scene.hire("bob");
+        let password = scene.machine.password_file(PRIMARY).to_str().unwrap().to_owned();
+        scene.machine.run(&format!("--batch password --new-password-file {password}")).expect(0);
+        Protected { scene, password }
+    }
+
+    /// What the owner does.
+    fn owner(&self, line: &str) -> Outcome {
+        let flags = ["--batch", "--primary-password-file", &self.password];
+        self.scene.machine.command(flags).args(line.split(' ')).run()
+    }
+
+    /// What the other one does.
+    fn tamper(&self, sql: &str) {
+        Connection::open(self.scene.machine.store()).unwrap().execute_batch(sql).unwrap();
+    }
+}
+
+/// Knows the primary password.
+struct Owner;
+
+impl Unlocker for Owner {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Ok(Zeroizing::new(PRIMARY.to_owned()))
+    }
+}
+
+/// What puts an authority among the trusted ones.
+fn planting(authority: &Authority) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!(
+        "INSERT INTO authorities (fingerprint, certificate, trusted, added_at) VALUES (x'{}', x'{}', 1, 0)",
+        authority.fingerprint(),
+        hex(authority.der())
+    )
+}
+
+const EVIL_RULE: &str = r#"{"pattern":"https://evil.example","filter":{}}"#;
+
+/// What a trigger writes in the owner's own transaction is not made authentic with what the owner writes.
+#[test]
+fn what_a_trigger_adds_is_not_made_authentic() {
+    let triggers = [
+        ("rules", "AFTER INSERT ON rules WHEN NEW.rule NOT LIKE '%evil%'"),
+        ("settings", "AFTER UPDATE ON settings"),
+        ("decisions", "AFTER UPDATE ON decisions"),
+    ];
+    for (table, when) in triggers {
+        let stage = Protected::new();
+        let insert = format!("INSERT OR IGNORE INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
+        stage.tamper(&format!("CREATE TRIGGER planted {when} BEGIN {insert}; END"));
+        stage.owner("rules add https://good.example").expect(1).says(&["planted", table]);
+        stage.tamper("DROP TRIGGER planted");
+        stage.owner("rules add https://good.example").expect(0);
+        assert_eq!(stage.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 1, "{table}");
+    }
+}
+
+/// Nor when it comes after the store was opened.
+#[test]
+fn a_trigger_that_comes_later_stops_every_change() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    let store = Store::open(scene.machine.store(), Session::own().unwrap()).unwrap();
+    let insert = format!("INSERT OR IGNORE INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
+    scene
+        .machine
+        .database()
+        .execute_batch(&format!("CREATE TRIGGER planted AFTER INSERT ON rules BEGIN {insert}; END"))
+        .unwrap();
+    let rule = Rule::parse(r#"{"pattern":"https://good.example","filter":{}}"#).unwrap();
+    let refused = store.add_rules(&[rule], Timestamp(0)).unwrap_err();
+    assert!(matches!(&refused, Error::StoreDamaged { detail } if detail.contains("planted")), "{refused}");
+    drop(store);
+    let count = scene.machine.database().query_row("SELECT count(*) FROM rules", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count.unwrap(), 0);
+}
+
+/// The names of the two changed for each other.
+const SWAP_NAMES: &str = "UPDATE identities SET name = CASE name WHEN 'alice' THEN 'x' ELSE 'y' END;
+    UPDATE identities SET name = CASE name WHEN 'x' THEN 'bob' ELSE 'alice' END;";
+
+/// What the owner decides for a name is not for whoever was given that name; with an agent neither.
+#[test]
+fn a_decision_for_a_swapped_name_is_not_made() {
+    for by_agent in [false, true] {
+        let stage = Protected::new();
+        if by_agent {
+            stage.owner("unlock --for 1m").expect(0);
+        }
+        let owner = |line: &str| match by_agent {
+            true => stage.scene.machine.run(&format!("--batch {line}")),
+            false => stage.owner(line),
+        };
+        stage.tamper(SWAP_NAMES);
+        let refused = owner("remember localhost alice --for permanent");
+        let accepted = refused.code() == Some(0);
+        stage.tamper(SWAP_NAMES);
+        let decided = stage.scene.machine.json("decisions")["decisions"].as_array().unwrap().len();
+        let honest = owner("remember localhost alice --for permanent");
+        if by_agent {
+            stage.owner("lock").expect(0);
+        }
+        assert!(!accepted && decided == 0, "by agent {by_agent}: {}", refused.text());
+        refused.says(&["alice", "tampered"]);
+        honest.expect(0);
+    }
+}
+
+/// Swaps the names while it is asked for the primary password, so that they are right again when the answer is written.
+struct SwappedMeanwhile(PathBuf);
+
+impl Unlocker for SwappedMeanwhile {
+    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Connection::open(&self.0).unwrap().execute_batch(SWAP_NAMES).unwrap();
+        Owner.primary_password(attempt)
+    }
+}
+
+/// Picks who is called alice, and leaves right names behind if they were not.
+struct PicksAlice {
+    store: PathBuf,
+    lifetime: Lifetime,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Chooser for PicksAlice {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        let index = question.candidates.iter().position(|candidate| candidate.identity.name() == "alice").unwrap();
+        let mut seen = self.seen.lock().unwrap();
+        if seen.is_empty() {
+            Connection::open(&self.store).unwrap().execute_batch(SWAP_NAMES).unwrap();
+        }
+        seen.push(question.candidates[index].identity.fingerprint().to_string());
+        Reply::Identity { index, lifetime: self.lifetime }
+    }
+}
+
+/// Who was given another's name when the owner chose, and lost it before that was written, is not who the owner chose.
+#[test]
+fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
+    let stage = Protected::new();
+    let names = || {
+        stage
+            .scene
+            .machine
+            .database()
+            .prepare("SELECT hex(fingerprint) FROM identities ORDER BY name")
+            .unwrap()
+            .query_map([], |row| row.get::<_, String>(0))
+            .unwrap()
+            .map(|hex| hex.unwrap().to_lowercase())
+            .collect::<Vec<_>>()
+    };
+    let right = names();
+    let to: Destination = "localhost".parse().unwrap();
+    let chosen = |work: &dyn Fn(&Store, Identity) -> Result<(), Error>| {
+        stage.tamper(SWAP_NAMES);
+        let selector = stage.scene.machine.selector();
+        let store = selector.store();
+        let alice = store.find_identity("alice").unwrap();
+        store.unlock_fully(&SwappedMeanwhile(stage.scene.machine.store().to_owned())).unwrap();
+        assert_eq!(names(), right);
+        let refused = work(store, alice);
+        assert!(matches!(&refused, Err(Error::Renamed { name }) if name == "alice"), "{refused:?}");
+        assert_eq!(store.decisions().unwrap(), []);
+    };
+    let scope = Mode::Firefox.scope(&to);
+    chosen(&|store, alice| {
+        store.remember_chosen(&scope, &Answer::Identity(Arc::new(alice)), Lifetime::Permanent, Timestamp(0))
+    });
+    chosen(&|store, alice| store.require_tls13(&alice, false));
+    chosen(&|store, alice| store.rename(&alice, "carol"));
+    chosen(&|store, alice| store.private_key(&alice, &Owner).map(drop));
+    // A person is asked once more, and sees the right names then
+    for lifetime in [Lifetime::Once, Lifetime::Permanent] {
+        stage.tamper(SWAP_NAMES);
+        let seen = Mutex::default();
+        let picks = Arc::new(PicksAlice { store: stage.scene.machine.store().to_owned(), lifetime, seen });
+        let selector = stage.scene.machine.selector().with_chooser(picks.clone()).with_unlocker(Arc::new(Owner));
+        let selected = selector
+            .select(
+                &to,
+                &CertificateRequest::new(
+                    &[],
+                    &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256],
+                ),
+            )
+            .unwrap();
+        assert_eq!(*picks.seen.lock().unwrap(), [right[1].clone(), right[0].clone()]);
+        assert_eq!(selected.selection().unwrap().answer.fingerprint().unwrap().to_string(), right[0]);
+    }
+    // As with --as
+    stage.scene.machine.run("forget --all").expect(0);
+    stage.tamper(SWAP_NAMES);
+    let selector = stage.scene.machine.selector();
+    let alice = selector.store().find_identity("alice").unwrap();
+    stage.tamper(SWAP_NAMES);
+    let refused = selector.given(&to, alice);
+    assert!(matches!(refused, Err(Error::Renamed { .. })), "{refused:?}");
+}
+
+/// Nor does one who is no longer what cardcase wrote take over.
+#[test]
+fn nothing_is_taken_over_by_a_swapped_name() {
+    let stage = Protected::new();
+    let renewed = stage.scene.employee("alice").email("alice@example.com").issue();
+    let file = renewed.p12(stage.scene.machine.dir(), P12::Default);
+    let file_password = stage.scene.machine.password_file(Scene::password());
+    stage.owner(&format!("import {} --password-file {}", file.display(), file_password.display())).expect(0);
+    stage.owner("remember localhost alice --for permanent").expect(0);
+    stage.tamper(&format!(
+        "UPDATE identities SET name = 'carol' WHERE hex(fingerprint) = upper('{}')",
+        renewed.fingerprint()
+    ));
+    stage.owner("renew alice carol").says(&["carol", "tampered"]).expect(1);
+}
+
+/// `accept` takes what the owner can see, and says what that is.
+#[test]
+fn what_the_owner_cannot_see_is_not_accepted() {
+    let stage = Protected::new();
+    stage.owner("remember localhost alice --for session").expect(0);
+    stage.owner("rules add https://good.example").expect(0);
+    // What is decided in a session to come, say one whose name is known
+    let bob = "(SELECT id FROM identities WHERE name = 'bob')";
+    stage.tamper(&format!("UPDATE decisions SET session = 'another', mac = NULL, identity = {bob}"));
+    stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "decisions for identities: 0"]);
+    let code = stage.scene.machine.database().query_row("SELECT mac FROM decisions", [], |row| row.get::<_, Value>(0));
+    assert_eq!(code.unwrap(), Value::Null);
+}
+
+/// What was put there can be taken away without taking the rest for one's own.
+#[test]
+fn what_was_put_there_can_be_taken_away() {
+    let stage = Protected::new();
+    stage.owner("rules add https://good.example").expect(0);
+    let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
+    stage.owner(&format!("trust {root}")).expect(0);
+    let insert = format!("INSERT INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
+    stage.tamper(&insert);
+    stage.tamper("UPDATE settings SET select_automatically = 1");
+    stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
+    stage.owner("rules remove 2").expect(0);
+    let authority = stage.scene.server_root.fingerprint();
+    stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["verifies no servers"]);
+    // What is left is not the owner's by that
+    stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
+    stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "select-automatically: on"]);
+    stage.owner("config select-automatically off").expect(0);
+    // With nothing but the rule, taking it away leaves what was authentic
+    stage.tamper(&insert);
+    stage.owner("rules remove 3").expect(0);
+    stage.owner("rules add https://other.example").expect(0);
+}
+
+/// Without a key nothing is asked for the owner's password. Where none is needed to look, whoever put an authority there has no server
+/// verified by it.
+#[test]
+fn a_planted_authority_verifies_no_server_where_that_can_be_seen() {
+    for by_agent in [false, true] {
+        let stage = Protected::new();
+        let server = stage.scene.server(Kind::Go).ask(Ask::Never).start();
+        if by_agent {
+            stage.owner("unlock --for 1m").expect(0);
+        } else {
+            let none = stage.scene.machine.password_file("");
+            stage.owner(&format!("password --new-password-file {}", none.display())).expect(0);
+        }
+        let fetch = || stage.scene.machine.run(&format!("--batch fetch {}", server.url()));
+        let unknown = fetch();
+        stage.tamper(&planting(&stage.scene.server_root));
+        let planted = fetch();
+        stage.tamper("DELETE FROM authorities WHERE trusted");
+        let root = stage.scene.server_root_file.to_str().unwrap();
+        let trusting = stage.owner(&format!("trust {root}"));
+        let trusted = fetch();
+        if by_agent {
+            stage.owner("lock").expect(0);
+        }
+        unknown.expect(1).says(&["unknown authority"]);
+        planted.expect(1).says(&["trusted authorities", "not authentic"]);
+        trusting.expect(0);
+        trusted.expect(0);
+    }
+}
+
+/// One that is there only while the command reads what it verifies servers by is noticed when a key is used.
+#[test]
+fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
+    let stage = Protected::new();
+    stage.owner("remember localhost alice --for permanent").expect(0);
+    let read = || {
+        let selector = stage.scene.machine.selector().with_unlocker(Arc::new(Owner));
+        let anchors = selector.store().trust_anchors().unwrap();
+        (selector, anchors)
+    };
+    let used = |selector: Selector, anchors: TrustAnchors| {
+        let selector = selector.with_trust_anchors(anchors);
+        selector.unlock_fully().unwrap();
+        selector.prepare("localhost".parse::<Destination>().unwrap()).unwrap().private_key().map(|key| key.is_some())
+    };
+    stage.tamper(&planting(&stage.scene.server_root));
+    let (selector, anchors) = read();
+    assert_eq!(anchors.certificates().len(), 1);
+    stage.tamper("DELETE FROM authorities WHERE trusted");
+    let refused = used(selector, anchors);
+    assert!(matches!(refused, Err(Error::NotAuthentic { .. })), "{refused:?}");
+    // What the owner does meanwhile is no reason to refuse
+    let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
+    stage.owner(&format!("trust {root}")).expect(0);
+    let authority = stage.scene.server_root.fingerprint();
+    for meanwhile in ["rules add https://good.example".to_owned(), format!("trust --remove {authority}")] {
+        let (selector, anchors) = read();
+        stage.owner(&meanwhile).expect(0);
+        assert!(used(selector, anchors).unwrap(), "{meanwhile}");
+    }
+}
+
+/// What a program keeps in memory it keeps for as long as a number in the file says that nothing changed; but anybody can
+/// write that number, too.
+struct Kept {
+    stage: Protected,
+    selector: Selector,
+    to: Destination,
+}
+
+impl Kept {
+    fn new(prepare: &[&str]) -> Kept {
+        let stage = Protected::new();
+        for line in prepare {
+            stage.owner(line).expect(0);
+        }
+        let selector = stage.scene.machine.selector().with_unlocker(Arc::new(Owner));
+        selector.unlock_fully().unwrap();
+        Kept { stage, selector, to: "localhost".parse().unwrap() }
+    }
+
+    /// Has something read while it is changed, and puts back what it was, as if nothing had happened.
+    fn poison(&self, change: &str, read: impl FnOnce(&Selector), undo: &str) {
+        self.stage.tamper(change);
+        read(&self.selector);
+        let machine = &self.stage.scene.machine;
+        let number: i64 =
+            machine.database().query_row("SELECT generation FROM settings", [], |row| row.get(0)).unwrap();
+        self.stage.tamper(&format!("{undo}; UPDATE settings SET generation = {number}"));
+    }
+}
+
+#[test]
+fn a_demand_for_tls13_that_was_taken_away_for_a_moment_stands() {
+    for decided in [true, false] {
+        let kept = Kept::new(&["min-tls alice 1.3", "remember localhost alice --for permanent"]);
+        let alice = kept.selector.store().find_identity("alice").unwrap();
+        let read = |selector: &Selector| drop(selector.store().identity(alice.fingerprint()).unwrap());
+        let set = |to| format!("UPDATE identities SET requires_tls13 = {to} WHERE name = 'alice'");
+        kept.poison(&set(0), read, &set(1));
+        let prepared = match decided {
+            true => kept.selector.prepare(kept.to.clone()).unwrap(),
+            false => kept.selector.given(&kept.to, alice).unwrap(),
+        };
+        assert_eq!(prepared.demands_tls13(), Some("alice"), "decided: {decided}");
+    }
+}
+
+/// Neither where all that bears on an answer is read at once but not all of it can be, nor where rules are read alone.
+#[test]
+fn a_rule_that_was_there_for_a_moment_selects_nobody() {
+    let request = CertificateRequest::new(&[], &[SignatureScheme::ECDSA_NISTP256_SHA256]);
+    let plant = r#"INSERT INTO rules (rule, added_at) VALUES ('{"pattern":"https://localhost","filter":{}}', 0);"#;
+    let take = "DELETE FROM rules";
+    let rules = |selector: &Selector| drop(selector.store().rules().unwrap());
+    let fails = |selector: &Selector| {
+        drop(selector.foresee("localhost".parse::<Destination>().unwrap(), &request).unwrap_err())
+    };
+    let lame =
+        "PRAGMA ignore_check_constraints = 1; UPDATE authorities SET trusted = 1, fingerprint = x'00' WHERE id = 1";
+    let heal = |root: &str| format!("UPDATE authorities SET trusted = 0, fingerprint = x'{root}' WHERE id = 1");
+    for alone in [true, false] {
+        let kept = Kept::new(&[]);
+        let root: String = kept
+            .stage
+            .scene
+            .machine
+            .database()
+            .query_row("SELECT hex(fingerprint) FROM authorities WHERE id = 1", [], |row| row.get(0))
+            .unwrap();
+        match alone {
+            true => kept.poison(plant, rules, take),
+            false => kept.poison(&format!("{plant} {lame}"), fails, &format!("{take}; {}", heal(&root))),
+        }
+        let asked = kept.selector.select(&kept.to, &request);
+        assert!(matches!(asked, Err(Error::NobodyToAsk { .. })), "alone: {alone}, {asked:?}");
+    }
+}
+
+/// A setting that somebody turned on can be turned off without taking it for one's own first.
+#[test]
+fn what_was_turned_on_can_be_turned_off() {
+    let stage = Protected::new();
+    stage.owner("config prompt-on-multiple on").expect(0);
+    stage.tamper("UPDATE settings SET select_automatically = 1, use_single_candidate = 1, prompt_on_multiple = 0");
+    // What is sent without asking, or where, is not changed on top of it
+    for more in ["config mode chrome", "rules add https://good.example"] {
+        stage.owner(more).expect(1).says(&["not authentic"]);
+    }
+    for restricting in ["select-automatically off", "use-single-candidate off", "prompt-on-multiple on"] {
+        stage.owner(&format!("config {restricting}")).expect(0);
+    }
+    // It is what the owner had
+    stage.owner("rules add https://good.example").expect(0);
+    // Turning on what was turned off behind the owner's back takes a look
+    stage.owner("config use-single-candidate on").expect(0);
+    stage.tamper("UPDATE settings SET use_single_candidate = 0");
+    stage.owner("config use-single-candidate on").expect(1).says(&["not authentic"]);
+}
+
+/// Where nobody is asked, the history, which has no code, does not say who goes.
+#[test]
+fn a_forged_history_does_not_steer_what_is_selected_without_asking() {
+    let stage = Protected::new();
+    let server = stage.scene.server(Kind::Go).start();
+    stage.owner("config select-automatically on").expect(0);
+    let authority = stage.scene.server_root_file.to_str().unwrap();
+    let fetch = || stage.owner(&format!("fetch {} --cacert {authority}", server.url())).expect(0);
+    fetch();
+    let sent = "(SELECT identity FROM uses WHERE identity IS NOT NULL)";
+    stage.tamper(&format!(
+        "UPDATE uses SET identity = (SELECT fingerprint FROM identities WHERE fingerprint != {sent})"
+    ));
+    fetch();
+    let chains = server.chains();
+    assert!(chains.len() == 2 && chains[0] == chains[1], "{chains:?}");
+}

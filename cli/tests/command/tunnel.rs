@@ -1,0 +1,378 @@
+//! A client without TLS behind `cardcase tunnel`: the right certificate on every connection, what becomes of it written down,
+//! and nobody else at the socket.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::executable::executable;
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind};
+use crate::support::tunnel::Tunnel;
+use rustix::process::{Signal, geteuid};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+
+fn last_use(scene: &Scene) -> Value {
+    scene.machine.json("history")["uses"][0].clone()
+}
+
+/// What is written down when the client has its answer, or none, may be so a moment later.
+#[track_caller]
+fn wait_for_use(scene: &Scene, outcome: &str) -> Value {
+    let began = Instant::now();
+    loop {
+        let used = last_use(scene);
+        if used["outcome"] == outcome {
+            return used;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{used}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn every_server_sees_the_decided_identity() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.hire("bob");
+    scene.remember("localhost", &alice.fingerprint());
+    for kind in Kind::ALL {
+        for tls in BOTH_VERSIONS {
+            let server = scene.server(kind).tls(tls).start();
+            let tunnel = Tunnel::start(&scene, &server.destination(), &[]);
+            tunnel.fetches();
+            let chains = server.chains();
+            assert_eq!(chains.len(), 1, "{kind:?} {tls:?}\n{}", server.said());
+            assert_eq!(chains[0][0], alice.fingerprint(), "{kind:?} {tls:?}");
+            let used = last_use(&scene);
+            assert_eq!(
+                (&used["outcome"], &used["port"]),
+                (&json!("accepted"), &json!(server.port())),
+                "{kind:?} {tls:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn many_connections_at_once_and_a_switch_in_between() {
+    let scene = Scene::new();
+    let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+    let server = scene.server(Kind::Go).start();
+    let tunnel = Tunnel::start(&scene, &server.destination(), &[]);
+    let mut expected = Vec::new();
+    for identity in [&alice, &bob] {
+        scene.remember("localhost", &identity.fingerprint());
+        let running: Vec<_> = (0..20).map(|_| tunnel.curl().spawn().unwrap()).collect();
+        for curl in running {
+            let output = curl.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), tunnel.said());
+            let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(body["chain"], json!(identity.sent_chain()));
+        }
+        expected.extend(std::iter::repeat_n(identity.sent_chain(), 20));
+    }
+    assert_eq!(server.requests().len(), 40);
+    scene.remember("localhost", "none");
+    tunnel.fails_to_fetch();
+    scene.machine.run("forget localhost").expect(0);
+    tunnel.fails_to_fetch();
+    tunnel.says("nobody can be asked");
+}
+
+/// Twenty wait, one asks; and what was said for once is not kept for the next.
+#[test]
+fn one_prompt_answers_all_who_wait() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.hire("bob");
+    let calls = scene.machine.dir().join("calls");
+    let answer = json!({"answer": "identity", "fingerprint": alice.fingerprint(), "lifetime": "once"});
+    let text = format!("#!/bin/sh\necho x >> '{}'\nsleep 3\necho '{answer}'\n", calls.display());
+    let chooser = executable(scene.machine.dir(), "chooser", &text);
+    let server = scene.server(Kind::Go).start();
+    let environment = [("CARDCASE_CHOOSER", chooser.to_str().unwrap())];
+    let tunnel = Tunnel::start_with(&scene, &server.destination(), &[], &environment);
+    for round in 1..=2 {
+        let running: Vec<_> = (0..20).map(|_| tunnel.curl().spawn().unwrap()).collect();
+        for curl in running {
+            let output = curl.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), tunnel.said());
+        }
+        assert_eq!(std::fs::read_to_string(&calls).unwrap().lines().count(), round);
+    }
+    assert_eq!(server.requests().len(), 40);
+    assert_eq!(scene.machine.json("decisions")["decisions"], json!([]));
+}
+
+#[test]
+fn a_refusal_is_said_and_written_down() {
+    let scene = Scene::new();
+    let guest = scene.bring(scene.guests.client("guest").issue());
+    for tls in BOTH_VERSIONS {
+        let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
+        scene.remember(&server.destination(), &guest.fingerprint());
+        let tunnel = Tunnel::start(&scene, &server.destination(), &[]);
+        tunnel.fails_to_fetch();
+        tunnel.says("refused the identity \"guest\"");
+        tunnel.says("to choose another: cardcase forget localhost");
+        let used = wait_for_use(&scene, "refused");
+        assert_eq!((&used["alert"], &used["identity"]), (&json!("unknown_ca"), &json!(guest.fingerprint())), "{tls:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_gone_comes_back() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tunnel = Tunnel::start(&scene, &format!("localhost:{gone}"), &[]);
+    tunnel.fails_to_fetch();
+    tunnel.says("refused");
+    tunnel.fails_to_fetch();
+    let server = scene.server(Kind::Go).start();
+    let to = format!("::127.0.0.1:{}", server.port());
+    let tunnel = Tunnel::start(&scene, "localhost:1", &["--connect-to", &to]);
+    tunnel.fetches();
+    assert_eq!(server.chains(), [alice.sent_chain()]);
+}
+
+#[test]
+fn a_server_with_another_name_gets_nothing() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("elsewhere.example", &alice.fingerprint());
+    let server = scene.server(Kind::OpenSsl).start();
+    let to = format!("::127.0.0.1:{}", server.port());
+    let tunnel = Tunnel::start(&scene, "elsewhere.example:443", &["--connect-to", &to]);
+    tunnel.fails_to_fetch();
+    tunnel.says("for another name");
+    server.assert_nothing_came("another name");
+}
+
+#[test]
+fn the_flags_of_fetch_mean_the_same() {
+    let scene = Scene::new();
+    let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
+    scene.remember("localhost", &alice.fingerprint());
+    let server = scene.server(Kind::Go).start();
+    let tunnel = Tunnel::start(&scene, &server.destination(), &["--as", "bob"]);
+    tunnel.fetches();
+    tunnel.fetches();
+    assert_eq!(server.chains().last().unwrap(), &bob.sent_chain());
+    assert_eq!(last_use(&scene)["source"], "given");
+
+    drop(tunnel);
+    // HTTP/2 in the clear is what the client makes of it
+    let tunnel = Tunnel::start(&scene, &server.destination(), &["--alpn", "h2"]);
+    let output = tunnel.curl().arg("--http2-prior-knowledge").output().unwrap();
+    let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(body["proto"], "HTTP/2.0");
+    drop(tunnel);
+
+    // A proxy that asks is a destination of its own
+    scene.remember("127.0.0.1", &bob.fingerprint());
+    for tls in BOTH_VERSIONS {
+        let (proxy, server, through) = scene.behind_a_proxy(tls);
+        let through: Vec<_> = through.iter().map(String::as_str).collect();
+        let tunnel = Tunnel::start(&scene, &server.destination(), &through);
+        tunnel.fetches();
+        assert_eq!(proxy.chains(), [bob.sent_chain()], "{tls:?}");
+        assert_eq!(server.chains(), [alice.sent_chain()], "{tls:?}");
+        let uses = scene.machine.json("history")["uses"].clone();
+        for (used, host) in [(&uses[0], "localhost"), (&uses[1], "127.0.0.1")] {
+            assert_eq!((&used["host"], &used["outcome"]), (&json!(host), &json!("accepted")), "{uses}");
+        }
+    }
+}
+
+#[test]
+fn the_socket_is_its_owners_alone_and_goes_with_the_tunnel() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Go).ask(Ask::Never).start();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut tunnel = Tunnel::start(&scene, &server.destination(), &[]);
+        let path = tunnel.path();
+        assert!(path.starts_with(scene.machine.dir().join("run")), "{}", path.display());
+        let mode = std::fs::symlink_metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        tunnel.fetches();
+        // One that carries something does not hold it up
+        let _open = UnixStream::connect(&path).unwrap();
+        assert_eq!(tunnel.end(signal), Some(code));
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn only_a_dead_socket_of_ones_own_is_replaced() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Go).ask(Ask::Never).start();
+    let dir = scene.machine.dir();
+    let path = dir.join("socket");
+    let listen = format!("unix:{}", path.display());
+    let refused = |why: &str| {
+        let line = ["tunnel", &server.destination(), "--listen", &listen];
+        scene.machine.command(line).run().expect(1).says(&["cannot listen", why]);
+    };
+    drop(UnixListener::bind(&path).unwrap());
+    let mut tunnel = Tunnel::start(&scene, &server.destination(), &["--listen", &listen]);
+    tunnel.fetches();
+    refused("another process listens");
+    assert_eq!(server.requests().len(), 1, "whoever looks whether it lives begins no connection");
+    // What somebody puts in its place is not removed with it
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "mine").unwrap();
+    tunnel.end(Signal::TERM);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    refused("no socket of yours");
+    std::fs::remove_file(&path).unwrap();
+    drop(UnixListener::bind(dir.join("dead")).unwrap());
+    symlink(dir.join("dead"), &path).unwrap();
+    refused("no socket of yours");
+    assert!(std::fs::symlink_metadata(dir.join("dead")).unwrap().file_type().is_socket());
+    if geteuid().is_root() {
+        std::fs::remove_file(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        refused("no socket of yours");
+    }
+}
+
+/// The mode of a socket can be changed; who is on the other side cannot.
+#[test]
+fn another_user_is_turned_away() {
+    if !geteuid().is_root() {
+        eprintln!("only root can become somebody else");
+        return;
+    }
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let server = scene.server(Kind::Go).start();
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = place.path().join("socket");
+    let tunnel = Tunnel::start(&scene, &server.destination(), &["--listen", &format!("unix:{}", path.display())]);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+    let curl = tunnel.curl();
+    let mut somebody = Command::new("setpriv");
+    somebody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "curl"]).args(curl.get_args());
+    let output = somebody.output().unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty());
+    tunnel.says("65534 was turned away");
+    assert!(server.requests().is_empty());
+    tunnel.fetches();
+}
+
+#[test]
+fn loopback_is_warned_about_and_nothing_else_is_listened_on() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let server = scene.server(Kind::Go).start();
+    let mut tunnel = Tunnel::start(&scene, &server.destination(), &["--listen", "127.0.0.1:0"]);
+    tunnel.says("every user of this machine can use your identity");
+    tunnel.fetches();
+    assert_eq!(tunnel.end(Signal::INT), Some(130));
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let line = ["tunnel", "localhost", "--listen", address];
+        scene.machine.command(line).run().expect(2).says(&["loopback only", "hint"]);
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _taken = TcpListener::bind(taken).unwrap();
+    scene
+        .machine
+        .command(["tunnel", "localhost", "--listen", &taken.to_string()])
+        .run()
+        .expect(1)
+        .says(&["cannot listen"]);
+    scene.machine.run("tunnel localhost --as nobody").expect(3);
+}
+
+#[test]
+fn json_says_where_it_listens() {
+    let scene = Scene::new();
+    let path = scene.machine.dir().join("s");
+    let listen = format!("unix:{}", path.display());
+    let run = scene.machine.command(["tunnel", "localhost:1", "--json", "--listen", &listen]);
+    let mut child = run.process().spawn().unwrap();
+    let mut said = Vec::new();
+    let mut stdout = child.stdout.take().unwrap();
+    let value: Value = loop {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        said.push(byte[0]);
+        if let Ok(value) = serde_json::from_slice(&said) {
+            break value;
+        }
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(value, json!({"listen": listen, "destination": {"host": "localhost", "port": 1}}));
+}
+
+/// A server that reads to the end, then answers with all that it read, and ends.
+fn echo_at_the_end(scene: &Scene, says_so: bool) -> u16 {
+    let certificate = CertificateDer::from(scene.server_certificate.der().to_vec());
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(scene.server_certificate.key_der()));
+    let config =
+        ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), connection);
+            let mut heard = Vec::new();
+            if !says_so {
+                // Hangs up in the middle
+                tls.write_all(b"half of").unwrap();
+                tls.flush().unwrap();
+                continue;
+            }
+            tls.read_to_end(&mut heard).unwrap();
+            tls.write_all(&heard).unwrap();
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+        }
+    });
+    port
+}
+
+#[test]
+fn the_end_of_one_direction_is_passed_on_and_the_other_goes_on() {
+    let scene = Scene::new();
+    let port = echo_at_the_end(&scene, true);
+    let tunnel = Tunnel::start(&scene, &format!("localhost:{port}"), &[]);
+    let mut stream = UnixStream::connect(tunnel.path()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let long: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_be_bytes).collect();
+    stream.write_all(&long).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut echo = Vec::new();
+    stream.read_to_end(&mut echo).unwrap();
+    assert!(echo == long, "{} bytes of {}", echo.len(), long.len());
+}
+
+#[test]
+fn what_was_cut_short_is_said() {
+    let scene = Scene::new();
+    let port = echo_at_the_end(&scene, false);
+    let tunnel = Tunnel::start(&scene, &format!("localhost:{port}"), &[]);
+    let mut stream = UnixStream::connect(tunnel.path()).unwrap();
+    let mut came = String::new();
+    stream.read_to_string(&mut came).unwrap();
+    assert_eq!(came, "half of");
+    tunnel.says("cut short");
+    assert!(Path::new(&tunnel.path()).exists(), "it goes on");
+}

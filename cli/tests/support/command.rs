@@ -1,0 +1,333 @@
+//! The `cardcase` command with a store and an environment of its own, and a time limit on all it
+//! does: where it should fail, it must not hang.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use cardcase::Selector;
+use cardcase::Store;
+use cardcase::manage::PolicyFiles;
+use cardcase::manage::Session;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::ca::{self, Issued, P12, PASSWORD};
+
+/// A debug build under load derives keys slowly; a hang takes for ever.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One person's machine: a home, a session, a store. Programs started on it share them.
+pub struct Cardcase {
+    home: TempDir,
+    store: PathBuf,
+}
+
+impl Cardcase {
+    pub fn new() -> Cardcase {
+        let home = tempfile::tempdir().unwrap();
+        let store = home.path().join("store").join("cardcase.db");
+        std::fs::create_dir(home.path().join("store")).unwrap();
+        let machine = Cardcase { home, store };
+        machine.log_in_anew();
+        machine
+    }
+
+    /// A directory for files, gone at the end.
+    pub fn dir(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// Ends the person's session: what was remembered for it is gone.
+    pub fn log_in_anew(&self) {
+        let runtime = self.runtime();
+        // Not there at the first time
+        let _ = std::fs::remove_dir_all(&runtime);
+        std::fs::create_dir(&runtime).unwrap();
+        restrict(&runtime);
+    }
+
+    /// `$XDG_RUNTIME_DIR`.
+    pub fn runtime(&self) -> PathBuf {
+        self.home.path().join("run")
+    }
+
+    /// What a program that uses the library on this machine would select with; it opens the store for itself.
+    pub fn selector(&self) -> Selector {
+        let session = Session::in_directory(self.runtime().join("cardcase"));
+        let store = Store::open(self.store(), session).unwrap();
+        Selector::new(Arc::new(store)).with_policies(PolicyFiles::in_directory(self.policies()))
+    }
+
+    /// Where the administrator's rules would be; not there unless a test makes it.
+    pub fn policies(&self) -> PathBuf {
+        self.home.path().join("policies")
+    }
+
+    /// The whole environment of the command.
+    pub fn environment(&self) -> Vec<(OsString, OsString)> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let (runtime, policies) = (self.runtime(), self.policies());
+        let pairs: [(&str, &OsStr); 6] = [
+            ("PATH", &path),
+            ("HOME", self.home.path().as_os_str()),
+            ("XDG_RUNTIME_DIR", runtime.as_os_str()),
+            ("CARDCASE_STORE", self.store.as_os_str()),
+            ("CARDCASE_POLICIES", policies.as_os_str()),
+            ("LANG", OsStr::new("C.UTF-8")),
+        ];
+        pairs.map(|(name, value)| (name.into(), value.to_owned())).to_vec()
+    }
+
+    /// The command with these arguments.
+    pub fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Run {
+        let arguments = arguments.into_iter().map(|each| each.as_ref().to_owned()).collect();
+        Run {
+            environment: self.environment(),
+            arguments,
+            stdin: None,
+            limit: LIMIT,
+            directory: None,
+            before: Vec::new(),
+        }
+    }
+
+    /// The words of `line` as arguments, run; nothing on its stdin.
+    pub fn run(&self, line: &str) -> Outcome {
+        self.command(line.split_whitespace()).run()
+    }
+
+    /// `line --json`, which must succeed.
+    pub fn json(&self, line: &str) -> Value {
+        self.run(&format!("{line} --json")).expect(0).json()
+    }
+
+    /// A file that holds a password.
+    pub fn password_file(&self, password: &str) -> PathBuf {
+        ca::write(self.dir(), "password", "txt", password)
+    }
+
+    /// The database, opened behind the command's back.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(&self.store).unwrap()
+    }
+
+    /// Imports the identity out of a `.p12` file and returns its fingerprint.
+    pub fn import(&self, identity: &Issued) -> String {
+        self.import_file(&identity.p12(self.dir(), P12::Default));
+        identity.fingerprint()
+    }
+
+    pub fn import_file(&self, file: &Path) -> Outcome {
+        let password = self.password_file(PASSWORD);
+        let arguments: [&OsStr; 4] = ["import".as_ref(), file.as_ref(), "--password-file".as_ref(), password.as_ref()];
+        self.command(arguments).run().expect(0)
+    }
+
+    /// `fetch --batch URL --cacert FILE` and more.
+    pub fn fetch(&self, url: &str, authority: &Path, more: &[&str]) -> Outcome {
+        let authority = authority.to_str().unwrap();
+        let arguments = ["--batch", "fetch", url, "--cacert", authority];
+        self.command(arguments.iter().chain(more)).run()
+    }
+}
+
+fn restrict(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// The command about to run.
+pub struct Run {
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    stdin: Option<Vec<u8>>,
+    limit: Duration,
+    directory: Option<PathBuf>,
+    /// The words of the programs that start it.
+    before: Vec<OsString>,
+}
+
+impl Run {
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    pub fn args<I: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = I>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|each| each.as_ref().to_owned()));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Started by another program, which gets it as its last arguments.
+    pub fn under<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
+        self.before.extend(words.into_iter().map(|each| each.as_ref().to_owned()));
+        self
+    }
+
+    /// Started by a shell that does this first.
+    fn after(self, line: &str) -> Self {
+        self.under(["sh", "-c", &format!("{line}; exec \"$@\""), "sh"])
+    }
+
+    /// Without a controlling terminal either, as under cron.
+    pub fn detached(self) -> Self {
+        // Of util-linux, which every Debian has; as are prlimit and setpriv
+        self.under(["setsid"])
+    }
+
+    pub fn in_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    pub fn umask(self, mask: &str) -> Self {
+        self.after(&format!("umask {mask}"))
+    }
+
+    /// Under a umask that takes nothing away.
+    pub fn open_handed(self) -> Self {
+        self.umask("000")
+    }
+
+    /// With no more than this many MiB of memory; it is aborted when it asks for more.
+    pub fn memory(self, mebibytes: u32) -> Self {
+        self.after(&format!("ulimit -d {}", mebibytes << 10))
+    }
+
+    /// Where no file may become larger than this many bytes: writing beyond fails.
+    pub fn file_size(self, limit: u64) -> Self {
+        self.after(&format!("trap '' XFSZ; prlimit --pid $$ --fsize={limit}"))
+    }
+
+    /// Bound by the permissions of files, which root is not.
+    pub fn bound(self) -> Self {
+        match rustix::process::geteuid().is_root() {
+            true => self.under(["setpriv", "--inh-caps=-all", "--bounding-set=-all"]),
+            false => self,
+        }
+    }
+
+    pub fn run(self) -> Outcome {
+        let shown = format!("cardcase {}", self.arguments.join(OsStr::new(" ")).display());
+        let mut child = self.process().spawn().unwrap();
+        let stdout = read_to_end(child.stdout.take().unwrap());
+        let stderr = read_to_end(child.stderr.take().unwrap());
+        let mut stdin = child.stdin.take();
+        if let (Some(bytes), Some(mut stdin)) = (self.stdin, stdin.take()) {
+            // The command need not read it
+            std::thread::spawn(move || drop(stdin.write_all(&bytes)));
+        }
+        let status = wait(child, self.limit);
+        // The pipes end with the process, unless it left a child behind that holds them
+        let text = |pipe: mpsc::Receiver<Vec<u8>>| pipe.recv_timeout(LIMIT).unwrap_or_default();
+        let (stdout, stderr) = (text(stdout), text(stderr));
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        let status = status.unwrap_or_else(|| panic!("{shown}: hangs; it said:\n{stderr}"));
+        Outcome { shown, status, stdout, stderr }
+    }
+
+    /// For who does not wait for its end.
+    pub fn process(&self) -> Command {
+        let mut words = self.before.iter().cloned().chain([env!("CARGO_BIN_EXE_cardcase").into()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
+        let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+fn read_to_end(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+/// Waits for the end of a process; kills it when the time is over.
+pub fn wait(mut child: Child, limit: Duration) -> Option<ExitStatus> {
+    let process = Pid::from_child(&child);
+    let (sender, receiver) = mpsc::channel();
+    let waiter = std::thread::spawn(move || sender.send(child.wait().unwrap()));
+    let status = receiver.recv_timeout(limit).ok();
+    if status.is_none() {
+        let _ = kill_process(process, Signal::KILL);
+    }
+    let _ = waiter.join();
+    status
+}
+
+/// How a run of the command ended.
+pub struct Outcome {
+    shown: String,
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Fails, with all that was said, unless this was the exit code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Outcome {
+        let (stdout, stderr) = (self.text(), &self.stderr);
+        let shown = &self.shown;
+        assert_eq!(self.code(), Some(code), "{shown}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        assert!(!stderr.contains("panicked at"), "{shown}: {stderr}");
+        self
+    }
+
+    /// Fails unless stderr has an error with each of these words in it, whatever their case.
+    #[track_caller]
+    pub fn says(self, words: &[&str]) -> Outcome {
+        let stderr = self.stderr.to_lowercase();
+        for word in words {
+            assert!(stderr.contains(&word.to_lowercase()), "{}: no {word:?} in: {stderr}", self.shown);
+        }
+        self
+    }
+
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("{}: {error} in {}", self.shown, self.text()))
+    }
+}

@@ -1,0 +1,164 @@
+//! Authorities: the CA certificates in the store, and the paths between them.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! let alice = store.find_identity("Alice Example's card")?;
+//! let chain = store.authorities()?.chain(alice.certificate(), None);
+//! assert!(chain.complete);
+//! // The root is known, and does not go out
+//! assert_eq!((chain.authorities.len(), chain.intermediates().count()), (2, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::certificate::Certificate;
+use crate::certificate::name::{Name, NameKey};
+
+/// Steps a path may have; Chrome's limit. Firefox stops at six sub-CAs.
+const MAX_PATH: usize = 20;
+
+/// A CA certificate, root or intermediate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Authority {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Whether it verifies servers.
+    pub trusted: bool,
+}
+
+impl Authority {
+    /// A CA certificate, and whether it verifies servers.
+    pub fn new(certificate: Certificate, trusted: bool) -> Self {
+        Self { certificate, trusted }
+    }
+}
+
+/// Every authority of a store, by subject and by issuer.
+#[derive(Debug, Default)]
+pub struct Authorities {
+    by_subject: HashMap<NameKey, Vec<Arc<Authority>>>,
+    by_issuer: HashMap<NameKey, Vec<NameKey>>,
+}
+
+/// The names a server asked for, and every name from which a path leads to one of them.
+#[derive(Debug)]
+pub struct Requested {
+    names: HashSet<NameKey>,
+    /// With the steps from there.
+    leading: HashMap<NameKey, usize>,
+}
+
+/// The CA certificates above a certificate, its issuer first.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Chain {
+    /// Issuer, issuer's issuer, ... up to a self-issued one where it is known.
+    pub authorities: Vec<Arc<Authority>>,
+    /// Whether it ends in a self-issued certificate, or under a name the server asked for.
+    pub complete: bool,
+}
+
+impl Chain {
+    /// What goes out after the certificate itself: every intermediate, never a self-issued root (RFC 8446 section 4.4.2).
+    pub fn intermediates(&self) -> impl Iterator<Item = &Certificate> {
+        self.authorities.iter().map(|authority| &authority.certificate).filter(|ca| !ca.is_self_issued())
+    }
+}
+
+impl Authorities {
+    /// Arranges authorities for look-up.
+    pub fn new(all: impl IntoIterator<Item = Authority>) -> Self {
+        let mut sorted = Self::default();
+        for authority in all {
+            let (subject, issuer) = (authority.certificate.subject_key(), authority.certificate.issuer_key());
+            sorted.by_issuer.entry(issuer).or_default().push(subject);
+            sorted.by_subject.entry(subject).or_default().push(Arc::new(authority));
+        }
+        sorted
+    }
+
+    /// Follows the requested names downwards. Like the browsers it looks at names alone, not at signatures.
+    pub fn requested(&self, names: &[Name]) -> Requested {
+        let names: HashSet<NameKey> = names.iter().map(Name::key).collect();
+        let mut leading: HashMap<NameKey, usize> = names.iter().map(|name| (*name, 0)).collect();
+        let mut level = names.clone();
+        for steps in 1..=MAX_PATH {
+            let below = level.iter().filter_map(|name| self.by_issuer.get(name)).flatten();
+            level = below.filter(|name| !leading.contains_key(*name)).copied().collect();
+            if level.is_empty() {
+                break;
+            }
+            leading.extend(level.iter().map(|name| (*name, steps)));
+        }
+        Requested { names, leading }
+    }
+
+    /// The chain above a certificate. Where several certificates could be the issuer, the shortest way to a requested name
+    /// goes first, then a trusted one, then a root, then the one valid longest.
+    pub fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
+        let mut authorities: Vec<Arc<Authority>> = Vec::new();
+        let mut complete = certificate.is_self_issued();
+        while !complete && authorities.len() < MAX_PATH {
+            let top = authorities.last().map_or(certificate, |authority| &authority.certificate);
+            let Some(issuer) = self.issuer_of(top, requested, &authorities) else {
+                complete = requested.is_some_and(|requested| requested.names.contains(&top.issuer_key()));
+                break;
+            };
+            complete = issuer.certificate.is_self_issued();
+            authorities.push(issuer);
+        }
+        Chain { authorities, complete }
+    }
+
+    fn issuer_of(
+        &self,
+        certificate: &Certificate,
+        requested: Option<&Requested>,
+        seen: &[Arc<Authority>],
+    ) -> Option<Arc<Authority>> {
+        self.by_subject
+            .get(&certificate.issuer_key())?
+            .iter()
+            .filter(|issuer| certificate.could_be_issued_by(&issuer.certificate) && !seen.contains(issuer))
+            .max_by_key(|issuer| {
+                let certificate = &issuer.certificate;
+                let steps = requested.and_then(|requested| requested.steps_from(certificate));
+                let nearer = steps.map(Reverse);
+                (nearer, issuer.trusted, certificate.is_self_issued(), certificate.not_after())
+            })
+            .cloned()
+    }
+}
+
+impl Requested {
+    /// Whether a path from this certificate meets a requested name, as issuer or subject of a certificate in it.
+    pub fn leads_from(&self, certificate: &Certificate) -> bool {
+        self.leading.contains_key(&certificate.issuer_key()) || self.names.contains(&certificate.subject_key())
+    }
+
+    /// How far it is from this CA certificate to a requested name. A root leads to its own name alone, even where others
+    /// have certified that name.
+    fn steps_from(&self, certificate: &Certificate) -> Option<usize> {
+        if certificate.is_self_issued() {
+            return self.names.contains(&certificate.subject_key()).then_some(0);
+        }
+        self.leading.get(&certificate.issuer_key()).map(|steps| steps + 1)
+    }
+
+    /// The issuers whose certificates fit.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &NameKey> {
+        self.leading.keys()
+    }
+
+    /// The requested names themselves; a certificate whose own subject is one of them fits.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &NameKey> {
+        self.names.iter()
+    }
+}

@@ -1,0 +1,259 @@
+//! Enrollments: private keys that were made here and wait for their certificate, with the request for it (RFC 2986).
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::manage::Timestamp;
+//! use cardcase::manage::{NewEnrollment, NewKey};
+//!
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! let new = NewEnrollment::generate("CN=Alice Example, O=Example Ltd", NewKey::EcP256)?;
+//! store.enroll(&new, Timestamp::now())?;
+//! println!("{}", new.to_pem()?); // for the CA; `Store::add_known_keys` finds the key when its certificate comes
+//! assert_eq!(store.enrollments()?[0].subject().to_string(), "CN=Alice Example,O=Example Ltd");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+    Ed25519KeyPair, RsaKeyPair,
+};
+use der::asn1::{AnyRef, BitString, Ia5StringRef, ObjectIdentifier, PrintableStringRef, SetOfVec, Utf8StringRef};
+use der::{Any, Decode, Encode, EncodePem, Tag, Tagged};
+use rustls::SignatureScheme;
+use rustls::sign::SigningKey;
+use x509_cert::attr::{Attribute, AttributeTypeAndValue};
+use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages};
+use x509_cert::ext::{Extension, Extensions};
+use x509_cert::name::Name as ParsedName;
+use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq, Version};
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
+
+use crate::certificate::identity::PrivateKey;
+use crate::certificate::name::Name;
+use crate::certificate::{Fingerprint, KeyKind};
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+/// A kind of key that can be made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NewKey {
+    /// secp256r1
+    EcP256,
+    /// secp384r1
+    EcP384,
+    /// RSA with a modulus of 2048 bits
+    Rsa2048,
+    /// RSA with a modulus of 4096 bits, which takes a moment to make
+    Rsa4096,
+    /// Ed25519 (RFC 8410)
+    Ed25519,
+}
+
+/// A private key in the store that waits for its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrollment {
+    request: Vec<u8>,
+    subject: Name,
+    key: KeyKind,
+    public_key: Vec<u8>,
+    made_at: Timestamp,
+}
+
+/// A private key and the request for its certificate, on their way into a store.
+#[derive(Debug)]
+pub struct NewEnrollment {
+    pub(crate) request: Vec<u8>,
+    pub(crate) key: PrivateKey,
+}
+
+impl Enrollment {
+    /// Reads the request.
+    ///
+    /// # Errors
+    /// What of it does not parse.
+    pub(crate) fn from_request(request: Vec<u8>, made_at: Timestamp) -> Result<Self, String> {
+        let (rest, parsed) = X509CertificationRequest::from_der(&request).map_err(|error| error.to_string())?;
+        if !rest.is_empty() {
+            return Err(format!("{} bytes follow the request", rest.len()));
+        }
+        let info = &parsed.certification_request_info;
+        Ok(Self {
+            subject: Name::from_der(info.subject.as_raw()),
+            key: KeyKind::of(&info.subject_pki),
+            public_key: info.subject_pki.subject_public_key.data.to_vec(),
+            made_at,
+            request,
+        })
+    }
+
+    /// Whom the certificate is to name.
+    pub fn subject(&self) -> &Name {
+        &self.subject
+    }
+
+    /// Kind and size of the key.
+    pub fn key(&self) -> &KeyKind {
+        &self.key
+    }
+
+    /// The bits of the subjectPublicKey, by which its certificate is known when it comes.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// When the key was made.
+    pub fn made_at(&self) -> Timestamp {
+        self.made_at
+    }
+
+    /// SHA-256 of the request, which names the enrollment as that of its certificate names an identity.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.request)
+    }
+}
+
+impl NewEnrollment {
+    /// Makes a key, and the request for a certificate that lets its owner sign in: with digitalSignature and clientAuth
+    /// (RFC 5280 sections 4.2.1.3 and 4.2.1.12), which the CA may heed or not.
+    ///
+    /// `subject` is a distinguished name as RFC 4514 writes it, `CN=Alice Example,O=Example Ltd`; blanks behind a comma do not
+    /// count.
+    ///
+    /// # Errors
+    /// [`Error::Subject`] when it is none, [`Error::KeyNotMade`].
+    pub fn generate(subject: &str, kind: NewKey) -> Result<Self, Error> {
+        let subject = parse_subject(subject)?;
+        let not_made = |error: &dyn fmt::Display| Error::KeyNotMade { detail: error.to_string() };
+        let key = generate(kind).map_err(|error| not_made(&error))?;
+        let signing = key.load().map_err(|error| not_made(&error))?;
+        let request = signed_request(subject, &*signing).map_err(|error| not_made(&error))?;
+        Ok(Self { request, key })
+    }
+
+    /// The request as a CA takes it: PEM, `CERTIFICATE REQUEST` (RFC 7468 section 7).
+    ///
+    /// # Errors
+    /// [`Error::KeyNotMade`] never in practice: it was encoded here.
+    pub fn to_pem(&self) -> Result<String, Error> {
+        let not_made = |error: der::Error| Error::KeyNotMade { detail: error.to_string() };
+        CertReq::from_der(&self.request).and_then(|request| request.to_pem(der::pem::LineEnding::LF)).map_err(not_made)
+    }
+}
+
+/// The key as PrivateKeyInfo of version 1, which every reader of an exported file knows.
+fn generate(kind: NewKey) -> Result<PrivateKey, aws_lc_rs::error::Unspecified> {
+    let curve = |curve: &'static EcdsaSigningAlgorithm| EcdsaKeyPair::generate(curve)?.to_pkcs8v1();
+    let copied = |der: &[u8]| PrivateKey::from_pkcs8(Zeroizing::new(der.to_vec()));
+    let rsa = |size: KeySize| -> Result<PrivateKey, aws_lc_rs::error::Unspecified> {
+        let der: Pkcs8V1Der<'_> = RsaKeyPair::generate(size)?.as_der()?;
+        Ok(copied(der.as_ref()))
+    };
+    match kind {
+        NewKey::EcP256 => Ok(copied(curve(&ECDSA_P256_SHA256_ASN1_SIGNING)?.as_ref())),
+        NewKey::EcP384 => Ok(copied(curve(&ECDSA_P384_SHA384_ASN1_SIGNING)?.as_ref())),
+        NewKey::Ed25519 => Ok(copied(Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref())),
+        NewKey::Rsa2048 => rsa(KeySize::Rsa2048),
+        NewKey::Rsa4096 => rsa(KeySize::Rsa4096),
+    }
+}
+
+fn signed_request(subject: ParsedName, key: &dyn SigningKey) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let schemes = [
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        SignatureScheme::RSA_PKCS1_SHA256,
+        SignatureScheme::ED25519,
+    ];
+    let signer = key.choose_scheme(&schemes).ok_or("it signs in no way that a request can be signed in")?;
+    let public_key = key.public_key().ok_or("its public half is not known")?;
+    let info = CertReqInfo {
+        version: Version::V1,
+        subject,
+        public_key: SubjectPublicKeyInfoOwned::from_der(&public_key)?,
+        attributes: SetOfVec::try_from(vec![wanted_extensions()?])?,
+    };
+    let signature = BitString::from_bytes(&signer.sign(&info.to_der()?)?)?;
+    Ok(CertReq { info, algorithm: algorithm(signer.scheme())?, signature }.to_der()?)
+}
+
+/// The attribute extensionRequest (RFC 2985 section 5.4.2).
+fn wanted_extensions() -> der::Result<Attribute> {
+    use der::oid::AssociatedOid;
+    let usage = KeyUsage(KeyUsages::DigitalSignature.into());
+    let extended = ExtendedKeyUsage(vec![der::oid::db::rfc5280::ID_KP_CLIENT_AUTH]);
+    let extension = |extn_id: ObjectIdentifier, critical: bool, value: Vec<u8>| -> der::Result<Extension> {
+        Ok(Extension { extn_id, critical, extn_value: der::asn1::OctetString::new(value)? })
+    };
+    let extensions: Extensions = vec![
+        extension(KeyUsage::OID, true, usage.to_der()?)?,
+        extension(ExtendedKeyUsage::OID, false, extended.to_der()?)?,
+    ];
+    Attribute::try_from(ExtensionReq(extensions))
+}
+
+/// RFC 5758 section 3.2, RFC 4055 section 5, RFC 8410 section 3.
+fn algorithm(scheme: SignatureScheme) -> Result<AlgorithmIdentifierOwned, String> {
+    use der::oid::db::rfc5912::{ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, SHA_256_WITH_RSA_ENCRYPTION};
+    use der::oid::db::rfc8410::ID_ED_25519;
+    let (oid, parameters) = match scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256 => (ECDSA_WITH_SHA_256, None),
+        SignatureScheme::ECDSA_NISTP384_SHA384 => (ECDSA_WITH_SHA_384, None),
+        SignatureScheme::RSA_PKCS1_SHA256 => (SHA_256_WITH_RSA_ENCRYPTION, Some(Any::from(AnyRef::NULL))),
+        SignatureScheme::ED25519 => (ID_ED_25519, None),
+        other => return Err(format!("{other:?} is not for requests")),
+    };
+    Ok(AlgorithmIdentifierOwned { oid, parameters })
+}
+
+fn parse_subject(text: &str) -> Result<ParsedName, Error> {
+    let refused = |reason: String| Error::Subject { subject: text.to_owned(), reason };
+    let parsed = ParsedName::from_str(&without_blanks(text)).map_err(|_| {
+        refused(
+            "it has to be attributes that are known, or OIDs, each with '=' and a value, and commas between".to_owned(),
+        )
+    })?;
+    let invalid = parsed.iter().find(|attribute| !is_valid(attribute)).map(ToString::to_string);
+    match invalid {
+        None => Ok(parsed),
+        Some(attribute) => Err(refused(format!("{attribute} has a value that its attribute may not have"))),
+    }
+}
+
+/// Blanks around names of attributes, which RFC 4514 does not know and people write.
+fn without_blanks(text: &str) -> String {
+    let (mut kept, mut escaped, mut at_name) = (String::new(), false, true);
+    for c in text.trim_start().chars() {
+        if at_name && c == ' ' {
+            continue;
+        }
+        at_name = !escaped && matches!(c, ',' | '+');
+        escaped = !escaped && c == '\\';
+        kept.push(c);
+    }
+    kept
+}
+
+/// Whether a value has the characters of its type, and there are any: what cannot be read would be signed by no CA.
+fn is_valid(attribute: &AttributeTypeAndValue) -> bool {
+    let value = &attribute.value;
+    let text = match value.tag() {
+        Tag::PrintableString => PrintableStringRef::try_from(value).map(|text| text.as_str().len()),
+        Tag::Ia5String => Ia5StringRef::try_from(value).map(|text| text.as_str().len()),
+        Tag::Utf8String => Utf8StringRef::try_from(value).map(|text| text.as_str().len()),
+        // Given as DER, by who knows what it is
+        _ => return true,
+    };
+    let is_country = attribute.oid == der::oid::db::rfc4519::COUNTRY_NAME;
+    text.is_ok_and(|length| if is_country { length == 2 } else { length > 0 })
+}

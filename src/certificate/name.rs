@@ -1,0 +1,348 @@
+//! Distinguished names (RFC 5280 section 4.1.2.4): as bytes, as text, and as the key by which two of them are equal.
+//!
+//! # Example
+//!
+//! ```
+//! use cardcase::manage::Name;
+//!
+//! let name = Name::from_der(b"\x30\x17\x31\x15\x30\x13\x06\x03\x55\x04\x03\x0c\x0cExample Root");
+//! assert_eq!(name.to_string(), "CN=Example Root");
+//! // Another string type, and another case: the same name
+//! let same = Name::from_der(b"\x30\x17\x31\x15\x30\x13\x06\x03\x55\x04\x03\x13\x0cEXAMPLE ROOT");
+//! assert_eq!(name.key(), same.key());
+//! ```
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use x509_parser::asn1_rs::{Any, Oid, Tag};
+use x509_parser::prelude::{FromDer, X509Name};
+
+/// A distinguished name: the DER a certificate or a server sent, kept as it came.
+///
+/// Every byte string is a `Name`; what does not parse is shown in hexadecimal and equals only itself.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Name {
+    der: Vec<u8>,
+}
+
+/// What two names that are equal by RFC 5280 section 7.1 have in common.
+///
+/// A SHA-256 over the name with its strings prepared by RFC 4518 (case, spaces, string types and the order inside a
+/// multi-valued RDN fall away). Names whose DER is equal have equal keys, so one look-up serves both comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NameKey([u8; 32]);
+
+impl NameKey {
+    /// The key as it is stored and indexed.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Name {
+    /// Takes the DER of a `Name` as it is.
+    pub fn from_der(der: impl Into<Vec<u8>>) -> Self {
+        Self { der: der.into() }
+    }
+
+    /// The DER this name was made from.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The key under which RFC 5280 section 7.1 equality is equality of bytes.
+    pub fn key(&self) -> NameKey {
+        let mut hash = Sha256::new();
+        match self.rdns() {
+            Some(rdns) => {
+                for rdn in &rdns {
+                    let mut prepared: Vec<Vec<u8>> = rdn.iter().map(Attribute::prepared).collect();
+                    prepared.sort();
+                    hash.update((prepared.len() as u64).to_be_bytes());
+                    for attribute in prepared {
+                        hash.update((attribute.len() as u64).to_be_bytes());
+                        hash.update(attribute);
+                    }
+                }
+            }
+            None => hash.update(&self.der),
+        }
+        NameKey(hash.finalize().into())
+    }
+
+    /// The most telling attribute for a person: common name, else organisational unit, organisation, or the whole name.
+    pub fn common_name(&self) -> String {
+        ["CN", "OU", "O"].iter().find_map(|short| self.attribute(short)).unwrap_or_else(|| self.to_string())
+    }
+
+    /// The text of the first attribute of this type, by its short name (`CN`, `O`, `emailAddress`, ...).
+    pub fn attribute(&self, short: &str) -> Option<String> {
+        self.rdns()?.iter().flatten().find(|a| a.short_name() == Some(short))?.text()
+    }
+
+    /// The texts of all attributes of this type, in their order.
+    pub fn attributes(&self, short: &str) -> Vec<String> {
+        let rdns = self.rdns().unwrap_or_default();
+        rdns.iter().flatten().filter(|a| a.short_name() == Some(short)).filter_map(Attribute::text).collect()
+    }
+
+    fn rdns(&self) -> Option<Vec<Vec<Attribute<'_>>>> {
+        let (rest, name) = X509Name::from_der(&self.der).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
+        // The parsed name borrows from the DER, not from itself
+        Some(
+            name.iter_rdn()
+                .map(|rdn| {
+                    rdn.iter()
+                        .map(|a| Attribute { oid: a.attr_type().clone(), value: a.attr_value().clone() })
+                        .collect()
+                })
+                .collect(),
+        )
+    }
+}
+
+/// RFC 4514 text. Control and invisible formatting characters are written as hexadecimal pairs, as that RFC allows,
+/// so that a name cannot rearrange the terminal or the log it is shown in.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(rdns) = self.rdns() else {
+            return write!(f, "#{}", hexadecimal(&self.der));
+        };
+        for (i, rdn) in rdns.iter().rev().enumerate() {
+            for (j, attribute) in rdn.iter().enumerate() {
+                let separator = match (i, j) {
+                    (0, 0) => "",
+                    (_, 0) => ",",
+                    _ => "+",
+                };
+                write!(f, "{separator}{attribute}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
+    }
+}
+
+/// An AttributeTypeAndValue.
+struct Attribute<'a> {
+    oid: Oid<'a>,
+    value: Any<'a>,
+}
+
+impl Attribute<'_> {
+    /// Type and value so that equal attributes have equal bytes.
+    fn prepared(&self) -> Vec<u8> {
+        let mut out = self.oid.as_bytes().to_vec();
+        match self.text() {
+            // A separator no string preparation can produce tells text from bytes
+            Some(text) => {
+                out.extend([0, 1]);
+                out.extend(prepare(&text).as_bytes());
+            }
+            None => {
+                out.extend([0, self.value.tag().0 as u8]);
+                out.extend(self.value.data);
+            }
+        }
+        out
+    }
+
+    /// The value as text, whatever string type holds it; `None` for other types and broken strings.
+    fn text(&self) -> Option<String> {
+        let data = self.value.data;
+        match self.value.tag() {
+            Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString => {
+                std::str::from_utf8(data).ok().map(str::to_owned)
+            }
+            // What is called T.61 in certificates is Latin-1 in practice
+            Tag::T61String => Some(data.iter().map(|&byte| char::from(byte)).collect()),
+            Tag::BmpString => {
+                let (units, []) = data.as_chunks::<2>() else {
+                    return None;
+                };
+                char::decode_utf16(units.iter().map(|&unit| u16::from_be_bytes(unit))).collect::<Result<_, _>>().ok()
+            }
+            Tag::UniversalString => {
+                let (units, []) = data.as_chunks::<4>() else {
+                    return None;
+                };
+                units.iter().map(|&unit| char::from_u32(u32::from_be_bytes(unit))).collect()
+            }
+            _ => None,
+        }
+    }
+
+    fn short_name(&self) -> Option<&'static str> {
+        let oid = self.oid.to_id_string();
+        SHORT_NAMES.iter().find(|(known, _)| *known == oid).map(|(_, short)| *short)
+    }
+}
+
+impl fmt::Display for Attribute<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.short_name(), self.text()) {
+            (Some(short), Some(text)) => write!(f, "{short}={}", escape(&text)),
+            (Some(short), None) => write!(f, "{short}=#{}", hexadecimal(self.value.data)),
+            (None, Some(text)) => write!(f, "{}={}", self.oid.to_id_string(), escape(&text)),
+            (None, None) => write!(f, "{}=#{}", self.oid.to_id_string(), hexadecimal(self.value.data)),
+        }
+    }
+}
+
+/// RFC 4518 string preparation, with section 2.6.1's handling of spaces. What the preparation refuses compares exactly.
+fn prepare(text: &str) -> String {
+    match stringprep::x520prep(text, true) {
+        Ok(prepared) => {
+            let mut out = String::with_capacity(prepared.len());
+            for word in prepared.split(' ').filter(|word| !word.is_empty()) {
+                if !out.is_empty() {
+                    out.push(' ');
+                }
+                out.push_str(word);
+            }
+            out
+        }
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// RFC 4514 section 2.4.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let last = text.chars().count().saturating_sub(1);
+    for (i, c) in text.chars().enumerate() {
+        let edge_space = c == ' ' && (i == 0 || i == last);
+        if matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';') || edge_space || (c == '#' && i == 0) {
+            out.push('\\');
+            out.push(c);
+        } else if is_unprintable(c) {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                out.push_str(&format!("\\{byte:02X}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Control characters, and those that are invisible or reorder the text around them (Unicode TR 36).
+pub fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// RFC 4514 section 3, RFC 4519, and the names OpenSSL and NSS give the rest.
+const SHORT_NAMES: &[(&str, &str)] = &[
+    ("2.5.4.3", "CN"),
+    ("2.5.4.4", "SN"),
+    ("2.5.4.5", "serialNumber"),
+    ("2.5.4.6", "C"),
+    ("2.5.4.7", "L"),
+    ("2.5.4.8", "ST"),
+    ("2.5.4.9", "STREET"),
+    ("2.5.4.10", "O"),
+    ("2.5.4.11", "OU"),
+    ("2.5.4.12", "title"),
+    ("2.5.4.42", "GN"),
+    ("2.5.4.43", "initials"),
+    ("2.5.4.44", "generationQualifier"),
+    ("2.5.4.46", "dnQualifier"),
+    ("2.5.4.65", "pseudonym"),
+    ("2.5.4.97", "organizationIdentifier"),
+    ("0.9.2342.19200300.100.1.1", "UID"),
+    ("0.9.2342.19200300.100.1.25", "DC"),
+    ("1.2.840.113549.1.9.1", "emailAddress"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of single-valued RDNs: (last arc of 2.5.4.x, string tag, value).
+    fn name(attributes: &[(u8, u8, &[u8])]) -> Name {
+        let rdns: Vec<Vec<u8>> = attributes.iter().map(|a| tlv(0x31, &atv(*a))).collect();
+        Name::from_der(tlv(0x30, &rdns.concat()))
+    }
+
+    fn atv((arc, tag, value): (u8, u8, &[u8])) -> Vec<u8> {
+        tlv(0x30, &[vec![6, 3, 0x55, 4, arc], tlv(tag, value)].concat())
+    }
+
+    fn tlv(tag: u8, body: &[u8]) -> Vec<u8> {
+        [&[tag, body.len() as u8], body].concat()
+    }
+
+    const UTF8: u8 = 12;
+    const PRINTABLE: u8 = 19;
+    const T61: u8 = 20;
+    const BMP: u8 = 30;
+
+    #[test]
+    fn names_equal_by_rfc_5280_have_one_key() {
+        let plain = name(&[(10, PRINTABLE, b"Example Org"), (3, PRINTABLE, b"Root CA")]).key();
+        let cases: &[(&str, Name, bool)] = &[
+            ("string type", name(&[(10, UTF8, b"Example Org"), (3, UTF8, b"Root CA")]), true),
+            ("case", name(&[(10, UTF8, b"EXAMPLE org"), (3, UTF8, b"root ca")]), true),
+            ("spaces", name(&[(10, UTF8, b"  Example   Org "), (3, UTF8, b"Root CA")]), true),
+            ("BMPString", name(&[(10, UTF8, b"Example Org"), (3, BMP, b"\0R\0o\0o\0t\0 \0C\0A")]), true),
+            ("order of RDNs", name(&[(3, UTF8, b"Root CA"), (10, UTF8, b"Example Org")]), false),
+            ("other attribute", name(&[(11, UTF8, b"Example Org"), (3, UTF8, b"Root CA")]), false),
+            ("a word joined", name(&[(10, UTF8, b"ExampleOrg"), (3, UTF8, b"Root CA")]), false),
+            ("one RDN less", name(&[(10, UTF8, b"Example Org")]), false),
+            ("no name at all", Name::from_der(&b"garbage"[..]), false),
+        ];
+        for (what, other, equal) in cases {
+            assert_eq!(other.key() == plain, *equal, "{what}");
+        }
+    }
+
+    #[test]
+    fn order_inside_a_multi_valued_rdn_does_not_matter() {
+        let (a, b) = (atv((3, UTF8, b"a")), atv((11, UTF8, b"b")));
+        let one = Name::from_der(tlv(0x30, &tlv(0x31, &[a.clone(), b.clone()].concat())));
+        let two = Name::from_der(tlv(0x30, &tlv(0x31, &[b, a].concat())));
+        assert_eq!(one.key(), two.key());
+        assert_eq!(one.to_string(), "CN=a+OU=b");
+    }
+
+    #[test]
+    fn case_folds_beyond_ascii() {
+        let one = name(&[(3, UTF8, "MÜLLER STRASSE".as_bytes())]);
+        let two = name(&[(3, T61, b"m\xfcller strasse")]);
+        assert_eq!(one.key(), two.key());
+    }
+
+    #[test]
+    fn text_is_rfc_4514() {
+        #[allow(clippy::type_complexity)]
+        let cases: &[(&[(u8, u8, &[u8])], &str)] = &[
+            (&[(6, PRINTABLE, b"DE"), (10, UTF8, b"A, B"), (3, UTF8, b"x")], r"CN=x,O=A\, B,C=DE"),
+            (&[(3, UTF8, b" #a ")], r"CN=\ #a\ "),
+            (&[(3, UTF8, b"#a")], r"CN=\#a"),
+            (&[(3, UTF8, b"a\x1b[2Jb")], r"CN=a\1B[2Jb"),
+            (&[(3, UTF8, "a\u{202e}b".as_bytes())], r"CN=a\E2\80\AEb"),
+            (&[(99, UTF8, b"v")], "2.5.4.99=v"),
+            (&[(3, 3, b"\0\x01")], "CN=#0001"),
+        ];
+        for (attributes, text) in cases {
+            assert_eq!(name(attributes).to_string(), *text);
+        }
+        assert_eq!(Name::from_der(vec![0x30, 0x05, 1]).to_string(), "#300501");
+        assert_eq!(Name::from_der(vec![0x30, 0]).to_string(), "");
+    }
+}

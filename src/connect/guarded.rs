@@ -1,0 +1,279 @@
+//! What happened on one connection: whether its server asked, whether we signed, and that nothing goes out after we did
+//! not.
+//!
+//! A resolver serves many connections and is told of none, but rustls resolves and signs while it works through bytes
+//! that were just read, on the thread that read them. So the stream under the TLS session leaves its trace with the
+//! thread when it was read, and the resolver and its keys find it there.
+//!
+//! In TLS 1.2 rustls puts the client's Certificate and ClientKeyExchange into its buffer before it asks for the
+//! signature, and whoever drives it writes the buffer out even when the signature fails. A [`Traced`] stream writes
+//! nothing more then.
+//!
+//! All records of a flight go out in one write, as rustls hands them over. One by one, a server that refuses the first
+//! of them could hang up before the last is written, and its alert would be lost in a broken pipe.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::io::{Cursor, Read};
+//!
+//! use cardcase::{Destination, Selector};
+//! use cardcase::raw::Resolver;
+//!
+//! let selector = Selector::new(store);
+//! let resolver = Resolver::new(selector.prepare("intranet.example.com".parse::<Destination>()?)?);
+//! // In place of the TCP stream under a TLS session
+//! let mut stream = resolver.trace(Cursor::new(b"hello".to_vec()));
+//! stream.read_to_string(&mut String::new())?;
+//! assert!(!stream.trace().was_asked());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rustls::ProtocolVersion;
+
+thread_local! {
+    /// The connection whose bytes were read last on this thread.
+    static READ_LAST: RefCell<Option<Arc<Trace>>> = const { RefCell::new(None) };
+}
+
+/// What is known of one connection.
+#[derive(Debug)]
+pub struct Trace {
+    /// The resolver of the connection; another's doings are not noted.
+    resolver: u64,
+    asked: AtomicBool,
+    answered: AtomicBool,
+    withheld: AtomicBool,
+    signed: OnceLock<ProtocolVersion>,
+}
+
+impl Trace {
+    /// Whether the server asked for a certificate. It may not have been verified.
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// The version of TLS in which we signed for an identity: the server was verified, and the certificate goes out.
+    pub fn signed(&self) -> Option<ProtocolVersion> {
+        self.signed.get().copied()
+    }
+
+    /// Whether the server, which was verified, was answered within a handshake of TLS 1.2. In TLS 1.3 the handshake is over
+    /// for the client once it has answered.
+    pub fn was_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    /// The trace of the connection whose bytes are being worked through, if it is one of this resolver.
+    pub(crate) fn current(resolver: u64) -> Option<Arc<Self>> {
+        READ_LAST.with_borrow(|trace| trace.clone()).filter(|trace| trace.resolver == resolver)
+    }
+
+    pub(crate) fn note_asked(&self) {
+        self.asked.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn note_signed(&self, version: ProtocolVersion) {
+        // A connection signs but once
+        let _ = self.signed.set(version);
+    }
+
+    pub(crate) fn withhold(&self) {
+        self.withheld.store(true, Ordering::Release);
+    }
+}
+
+/// The byte stream under a TLS session. Made by [`crate::raw::Resolver::trace`].
+#[derive(Debug)]
+#[must_use = "a TLS session has to go over it"]
+pub struct Traced<S> {
+    stream: S,
+    trace: Arc<Trace>,
+    records: Records,
+}
+
+impl<S> Traced<S> {
+    pub(crate) fn new(stream: S, resolver: u64) -> Self {
+        let trace = Trace {
+            resolver,
+            asked: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            withheld: AtomicBool::new(false),
+            signed: OnceLock::new(),
+        };
+        Self { stream, trace: Arc::new(trace), records: Records::default() }
+    }
+
+    /// What is known of the connection, now and later.
+    pub fn trace(&self) -> Arc<Trace> {
+        self.trace.clone()
+    }
+
+    /// The stream inside.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream inside, to be changed but neither read nor written.
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Reads from the stream inside.
+    pub(crate) fn reading<T>(&mut self, read: impl FnOnce(&mut S) -> T) -> T {
+        let done = read(&mut self.stream);
+        // Afterwards: what is inside may be a TLS session itself, with a proxy, over a stream that leaves its own trace
+        READ_LAST.with_borrow_mut(|last| *last = Some(self.trace.clone()));
+        done
+    }
+
+    /// The stream inside, about to be written.
+    ///
+    /// # Errors
+    /// `ConnectionAborted` when the signature failed.
+    pub(crate) fn writing(&mut self) -> io::Result<&mut S> {
+        if self.trace.withheld.load(Ordering::Acquire) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "nothing is sent without a decision"));
+        }
+        Ok(&mut self.stream)
+    }
+
+    /// Notes what was written of these parts.
+    pub(crate) fn written(&mut self, done: io::Result<usize>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut left = *done.as_ref().unwrap_or(&0);
+        for part in parts {
+            let (written, _) = part.split_at(left.min(part.len()));
+            left -= written.len();
+            if self.records.begin_handshake(written) && self.trace.was_asked() {
+                self.trace.answered.store(true, Ordering::Release);
+            }
+        }
+        done
+    }
+}
+
+/// The records that go out (RFC 8446 section 5.1), as far as they tell an answer from what is none.
+///
+/// A client that was asked writes a handshake record in TLS 1.2 alone, and then the server is verified. In TLS 1.3
+/// everything is encrypted by then, except a change_cipher_spec that means nothing and goes out while the server is not
+/// verified (appendix D.4), and an alert to such a server.
+#[derive(Debug, Default)]
+struct Records {
+    /// Bytes of a header that have gone out.
+    header: usize,
+    /// The first byte of the length in it.
+    length: u8,
+    /// Bytes of the record that are still to come.
+    left: usize,
+}
+
+impl Records {
+    /// The content type of a handshake record.
+    const HANDSHAKE: u8 = 22;
+
+    /// Content type, version, length.
+    const HEADER: usize = 5;
+
+    /// Follows the bytes; whether a handshake record begins among them.
+    fn begin_handshake(&mut self, mut bytes: &[u8]) -> bool {
+        let mut begins = false;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let skipped = self.left.min(bytes.len());
+                self.left -= skipped;
+                (_, bytes) = bytes.split_at(skipped);
+                continue;
+            }
+            match self.header {
+                0 => begins |= byte == Self::HANDSHAKE,
+                3 => self.length = byte,
+                4 => self.left = usize::from(u16::from_be_bytes([self.length, byte])),
+                _ => {}
+            }
+            self.header = (self.header + 1) % Self::HEADER;
+            bytes = rest;
+        }
+        begins
+    }
+}
+
+impl<S: Read> Read for Traced<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reading(|stream| stream.read(buffer))
+    }
+}
+
+impl<S: Write> Write for Traced<S> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let done = self.writing()?.write(data);
+        self.written(done, &[IoSlice::new(data)])
+    }
+
+    fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        let done = self.writing()?.write_vectored(data);
+        self.written(done, data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writing()?.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_streams_one_in_the_other_the_outer_one_was_read_last() {
+        let mut outer = Traced::new(Traced::new(&b"bytes"[..], 1), 2);
+        assert_eq!(outer.read(&mut [0; 8]).unwrap(), 5);
+        assert!(Trace::current(2).is_some());
+        assert!(Trace::current(1).is_none());
+    }
+    /// A client hello, then what goes out after the server asked.
+    fn is_answer(after: &[&[u8]]) -> bool {
+        let mut traced = Traced::new(Vec::new(), 0);
+        traced.write_all(&[22, 3, 1, 0, 2, 22, 22]).unwrap();
+        traced.trace.note_asked();
+        after.iter().for_each(|bytes| traced.write_all(bytes).unwrap());
+        traced.trace.was_answered()
+    }
+
+    #[test]
+    fn a_handshake_record_in_the_clear_alone_is_an_answer() {
+        let (change, alert) = ([20, 3, 3, 0, 1, 1], [21, 3, 3, 0, 2, 2, 22]);
+        let encrypted = [23, 3, 3, 0, 3, 22, 22, 22];
+        let certificate = [22, 3, 3, 0, 1, 0];
+        let cases: [(&[&[u8]], bool); 9] = [
+            (&[], false),
+            (&[&change], false),
+            (&[&change[..3], &change[3..]], false),
+            (&[&alert], false),
+            (&[&change, &encrypted], false),
+            (&[&[&change[..], &encrypted[..6]].concat(), &encrypted[6..]], false),
+            (&[&certificate], true),
+            (&[&certificate[..1]], true),
+            (&[&[&change[..], &certificate[..]].concat()], true),
+        ];
+        for (after, expected) in cases {
+            assert_eq!(is_answer(after), expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_is_no_answer() {
+        let mut full: [u8; 6] = [0; 6];
+        let mut traced = Traced::new(&mut full[..], 0);
+        traced.trace.note_asked();
+        let parts = [&[20, 3, 3, 0, 1, 1][..], &[22, 3, 3]].map(IoSlice::new);
+        assert_eq!(traced.write_vectored(&parts).unwrap(), 6);
+        assert!(!traced.trace.was_answered());
+    }
+}

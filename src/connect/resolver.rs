@@ -1,0 +1,489 @@
+//! The plug for rustls: one resolver for one destination, and the two-phase handshake.
+//!
+//! rustls asks a [`ResolvesClientCert`] before it has verified the server, on a thread that must not wait for a person.
+//! So an undecided [`Resolver`] records the request and answers with a key whose signature fails. rustls wants that
+//! signature only once the server's certificate and signature were verified: the handshake ends with a [`Wish`] in its
+//! error, and over a stream from [`Resolver::trace`] nothing of ours has been sent. Grant the wish ([`Selector::select`]
+//! or [`Selector::unlock`]) where blocking is fine, and connect again with what that gave. A server that does not ask
+//! never notices.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::sync::Arc;
+//!
+//! use cardcase::{Destination, Selector};
+//! use cardcase::raw::Resolver;
+//! use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+//!
+//! let base = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+//!     .with_safe_default_protocol_versions()?
+//!     .with_root_certificates(RootCertStore::empty())
+//!     .with_no_client_auth();
+//! let selector = Selector::new(store);
+//! let resolver = Resolver::new(selector.prepare("intranet.example.com".parse::<Destination>()?)?);
+//! // For every connection to that destination, until a wish is granted
+//! let config = resolver.config(&base);
+//! assert!(config.client_auth_cert_resolver.has_certs());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The whole sequence is in [`connect`](crate::connect).
+//!
+//! [`Selector::select`]: crate::Selector::select
+//! [`Selector::unlock`]: crate::Selector::unlock
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{CertificateError, ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme};
+
+use crate::answer::decision::Answer;
+use crate::certificate::Certificate;
+use crate::certificate::identity::Identity;
+use crate::connect::guarded::{Trace, Traced};
+use crate::connect::refusal::find;
+use crate::error::Error;
+use crate::request::CertificateRequest;
+use crate::select::matching::{Reason, common_scheme, reasons};
+use crate::select::selector::{GuardedKey, Prepared, Source, Standing};
+
+/// Sessions kept for resumption by one [`Resolver::config`].
+const SESSIONS: usize = 8;
+
+/// What has to happen before the handshake can go on: found by [`wish`] in the error that ended it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wish {
+    /// The server, which was verified, asks for a certificate, and nothing is decided.
+    Select(CertificateRequest),
+    /// The identity is decided, and its private key is needed: the vault must be unlocked.
+    Unlock,
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Select(_) => "the server asks for a client certificate, and none is decided yet",
+            Self::Unlock => "the vault must be unlocked to use the private key",
+        })
+    }
+}
+
+impl StdError for Wish {}
+
+/// Finds the wish that ended a handshake, in an error of rustls or of anything wrapped around it.
+#[must_use]
+pub fn wish<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Wish> {
+    find(error, &|rustls| match rustls {
+        rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
+        _ => None,
+    })
+}
+
+/// Finds an error of this library that ended a handshake, such as a private key that is not its certificate's.
+#[must_use]
+pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    find(error, &|rustls| match rustls {
+        rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
+        _ => None,
+    })
+}
+
+/// Why the server's own certificate was not accepted, in an error of rustls or of anything wrapped around it.
+#[must_use]
+pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
+    find(error, &|rustls| match rustls {
+        rustls::Error::InvalidCertificate(error) => Some(error),
+        _ => None,
+    })
+}
+
+/// Answers the certificate requests of one destination, out of memory alone.
+pub struct Resolver {
+    prepared: Prepared,
+    key: Option<StoredKey>,
+    asked: AtomicBool,
+    id: u64,
+    wish: LastWish,
+    last: Mutex<Option<(CertificateRequest, Option<Arc<CertifiedKey>>)>>,
+}
+
+impl Resolver {
+    /// A resolver that answers with what was prepared. One per destination, and a new one for every other answer: rustls
+    /// resumes a session only with the very resolver it was made with.
+    #[must_use]
+    pub fn new(prepared: Prepared) -> Arc<Self> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let wish = LastWish::default();
+        let key = match (&prepared.selection, &prepared.key) {
+            (Some(selection), Some(key)) => match &selection.answer {
+                Answer::Identity(identity) => Some(StoredKey(Arc::new(Stored {
+                    resolver: id,
+                    wish: wish.clone(),
+                    certificate: identity.certificate().clone(),
+                    key: key.clone(),
+                    opened: OnceLock::new(),
+                }))),
+                Answer::None => None,
+            },
+            _ => None,
+        };
+        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, wish, last: Mutex::default() })
+    }
+
+    /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
+    #[must_use]
+    pub fn config(self: &Arc<Self>, base: &ClientConfig) -> ClientConfig {
+        let mut config = base.clone();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        config.client_auth_cert_resolver = self.clone();
+        config
+    }
+
+    /// What it was made with.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// The stream for one connection of this resolver, to be put under its TLS session. It tells what happened on that
+    /// connection, and writes nothing more once a signature failed: [`crate::connect::guarded`] says why that is needed.
+    pub fn trace<S>(&self, stream: S) -> Traced<S> {
+        Traced::new(stream, self.id)
+    }
+
+    /// Whether a server asked for a certificate, on any connection of this resolver.
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// The request it was asked with last.
+    pub fn request(&self) -> Option<CertificateRequest> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(request, _)| request.clone())
+    }
+
+    /// The wish that ended a handshake of this resolver last: for libraries that lose it on the way to their errors, as
+    /// quinn does, and then for a resolver with one connection.
+    pub fn wish(&self) -> Option<Wish> {
+        self.wish.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For whoever keeps a connection of this resolver: what its server asked for last, and what it was answered.
+    pub fn standing(&self) -> Standing {
+        let answer = self.prepared.selection.as_ref().map(|selection| selection.answer.clone());
+        Standing::new(self.prepared.destination().clone(), self.request().zip(answer))
+    }
+
+    /// Whether what was prepared answers this request, as far as `resolve` is told of it.
+    fn is_for(&self, request: &CertificateRequest) -> bool {
+        let same =
+            |only: &CertificateRequest| only.authorities == request.authorities && only.schemes == request.schemes;
+        self.prepared.request.as_ref().is_none_or(same)
+    }
+
+    fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
+        let stand_in = |why| {
+            let key = StandIn { resolver: self.id, wish: self.wish.clone(), why };
+            Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(key))))
+        };
+        let undecided = || stand_in(Why::Undecided(request.clone()));
+        let Some(selection) = self.prepared.selection.as_ref().filter(|_| self.is_for(request)) else {
+            return undecided();
+        };
+        let Answer::Identity(identity) = &selection.answer else {
+            return None;
+        };
+        let (certificate, key) = (identity.certificate(), self.key.clone()?);
+
+        let authorities = &self.prepared.authorities;
+        let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
+        let reasons = reasons(certificate, requested.as_ref(), &request.schemes);
+        // Whoever names an identity means it, whatever the server says it takes; but the signature has to be possible,
+        // or rustls would send an empty Certificate without a word
+        if selection.source == Source::Given {
+            if reasons.contains(&Reason::NoCommonSignatureScheme) {
+                return stand_in(does_not_fit(identity, Reason::NoCommonSignatureScheme));
+            }
+        } else if !reasons.is_empty() {
+            return undecided();
+        }
+
+        // In TLS 1.2 rustls sends the certificate before it asks for the signature
+        if key.is_locked() {
+            return stand_in(Why::Locked);
+        }
+        match key.0.key.check() {
+            Ok(()) => {}
+            Err(Error::VaultLocked) => return stand_in(Why::Locked),
+            Err(error) => return stand_in(Why::Failed(Arc::new(error))),
+        }
+        let chain = authorities.chain(certificate, requested.as_ref());
+        let sent = std::iter::once(certificate).chain(chain.intermediates());
+        let der = sent.map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
+        let key: Arc<dyn SigningKey> = if self.prepared.requires_tls13 {
+            let why = match selection.source {
+                Source::Given => does_not_fit(identity, Reason::RequiresTls13),
+                _ => Why::Undecided(request.clone()),
+            };
+            Arc::new(Tls13Only { key, otherwise: StandIn { resolver: self.id, wish: self.wish.clone(), why } })
+        } else {
+            Arc::new(key)
+        };
+        Some(Arc::new(CertifiedKey::new(der, key)))
+    }
+}
+
+impl ResolvesClientCert for Resolver {
+    fn resolve(&self, root_hint_subjects: &[&[u8]], sigschemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Release);
+        if let Some(trace) = Trace::current(self.id) {
+            trace.note_asked();
+        }
+        let request = CertificateRequest::new(root_hint_subjects, sigschemes);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((before, answer)) = &*last
+            && *before == request
+        {
+            return answer.clone();
+        }
+        // Unlocking, which may happen meanwhile, changes the answer; an agent that has gone shows only when it is asked
+        let is_locked = || self.key.as_ref().is_some_and(StoredKey::is_locked);
+        let was_locked = is_locked();
+        let answer = self.answer(&request);
+        if !was_locked && !is_locked() {
+            *last = Some((request, answer.clone()));
+        }
+        answer
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("selection", &self.prepared.selection).finish_non_exhaustive()
+    }
+}
+
+/// Where a resolver finds the wish that its keys ended a handshake with.
+#[derive(Clone, Debug, Default)]
+struct LastWish(Arc<Mutex<Option<Wish>>>);
+
+impl LastWish {
+    /// The error that ends a handshake with this wish.
+    fn end(&self, wish: Wish) -> rustls::Error {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish.clone());
+        other(Arc::new(wish))
+    }
+}
+
+/// A private key that stays sealed until the first signature.
+#[derive(Clone)]
+struct StoredKey(Arc<Stored>);
+
+struct Stored {
+    resolver: u64,
+    wish: LastWish,
+    certificate: Certificate,
+    key: GuardedKey,
+    opened: OnceLock<Arc<dyn SigningKey>>,
+}
+
+impl StoredKey {
+    fn is_locked(&self) -> bool {
+        self.0.key.is_locked()
+    }
+
+    /// Opens the key, once; only if its public half is the certificate's, and what selected it is authentic.
+    fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
+        let Stored { wish, certificate, key, opened, .. } = &*self.0;
+        if let Some(known) = opened.get() {
+            return Ok(known);
+        }
+        match key.signing_key(certificate) {
+            Ok(new) => Ok(opened.get_or_init(|| new)),
+            Err(Error::VaultLocked) => Err(wish.end(Wish::Unlock)),
+            Err(error) => Err(other(Arc::new(error))),
+        }
+    }
+}
+
+impl SigningKey for StoredKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let scheme = common_scheme(&self.0.certificate, offered)?;
+        Some(Box::new(StoredSigner { key: self.clone(), scheme }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.certificate.key().algorithm()
+    }
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredKey({:?})", self.0.certificate)
+    }
+}
+
+/// One signature with a stored key.
+#[derive(Debug)]
+struct StoredSigner {
+    key: StoredKey,
+    scheme: SignatureScheme,
+}
+
+impl StoredSigner {
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let signer = self.key.open()?.choose_scheme(&[self.scheme]);
+        let signer = signer.ok_or_else(|| rustls::Error::General(format!("the key makes no {:?}", self.scheme)))?;
+        signer.sign(message).map_err(|error| match failure(&error) {
+            Some(Error::VaultLocked) => other(Arc::new(Wish::Unlock)),
+            _ => error,
+        })
+    }
+}
+
+impl Signer for StoredSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let signature = self.signature(message);
+        if let Some(trace) = Trace::current(self.key.0.resolver) {
+            match &signature {
+                Ok(_) => trace.note_signed(signed_version(message)),
+                Err(_) => trace.withhold(),
+            }
+        }
+        signature
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+/// A key that signs in TLS 1.3 only; below, its certificate would be visible to whoever listens.
+#[derive(Debug)]
+struct Tls13Only {
+    key: StoredKey,
+    otherwise: StandIn,
+}
+
+impl SigningKey for Tls13Only {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let (signer, otherwise) = (self.key.choose_scheme(offered)?, self.otherwise.choose_scheme(offered)?);
+        Some(Box::new(Tls13OnlySigner { signer, otherwise }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[derive(Debug)]
+struct Tls13OnlySigner {
+    signer: Box<dyn Signer>,
+    otherwise: Box<dyn Signer>,
+}
+
+impl Signer for Tls13OnlySigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        match signed_version(message) {
+            ProtocolVersion::TLSv1_3 => self.signer.sign(message),
+            _ => self.otherwise.sign(message),
+        }
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
+/// Stands in for a key so that the handshake ends where the signature would be made: after the server was verified.
+#[derive(Clone, Debug)]
+struct StandIn {
+    resolver: u64,
+    wish: LastWish,
+    why: Why,
+}
+
+/// Why there is no key.
+#[derive(Clone, Debug)]
+enum Why {
+    /// Nothing is decided for this request.
+    Undecided(CertificateRequest),
+    /// The identity cannot answer.
+    Failed(Arc<Error>),
+    /// Its key cannot be had before the vault is unlocked.
+    Locked,
+}
+
+fn does_not_fit(identity: &Identity, reason: Reason) -> Why {
+    Why::Failed(Arc::new(Error::DoesNotFit { name: identity.name().to_owned(), reason: reason.text() }))
+}
+
+impl SigningKey for StandIn {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        Some(Box::new(StandInSigner { stand_in: self.clone(), scheme: *offered.first()? }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::Anonymous
+    }
+}
+
+#[derive(Debug)]
+struct StandInSigner {
+    stand_in: StandIn,
+    scheme: SignatureScheme,
+}
+
+impl Signer for StandInSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        if let Some(trace) = Trace::current(self.stand_in.resolver) {
+            trace.withhold();
+        }
+        Err(match &self.stand_in.why {
+            Why::Undecided(request) => {
+                let version = Some(signed_version(message));
+                self.stand_in.wish.end(Wish::Select(CertificateRequest { version, ..request.clone() }))
+            }
+            Why::Failed(error) => other(error.clone()),
+            Why::Locked => self.stand_in.wish.end(Wish::Unlock),
+        })
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+/// `resolve` is not told the version, but what a client signs tells: in TLS 1.3 it begins with 64 spaces (RFC 8446
+/// section 4.4.3), before that with the ClientHello.
+fn signed_version(message: &[u8]) -> ProtocolVersion {
+    if message.starts_with(&[b' '; 64]) { ProtocolVersion::TLSv1_3 } else { ProtocolVersion::TLSv1_2 }
+}
+
+fn other(error: Arc<dyn StdError + Send + Sync>) -> rustls::Error {
+    rustls::Error::Other(OtherError(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_off_what_is_signed() {
+        let tls13 = [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0"].concat();
+        assert_eq!(signed_version(&tls13), ProtocolVersion::TLSv1_3);
+        assert_eq!(signed_version(&[1, 0, 0, 4]), ProtocolVersion::TLSv1_2);
+    }
+}

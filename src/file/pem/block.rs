@@ -1,0 +1,205 @@
+//! PEM text, cut into blocks (RFC 7468; the headers are RFC 1421's).
+//!
+//! Read here rather than by a crate: those stop at the first thing they do not like and do not say where, and leave
+//! copies of private keys behind in freed memory.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::error::Error;
+use crate::file::pkcs12;
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// Bytes that a label may have, its dashes included.
+const MAX_LABEL: usize = 128;
+
+/// Characters of a label in an error.
+const LABEL_LENGTH: usize = 40;
+
+/// With or without padding.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// One block of PEM text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Block<'a> {
+    label: &'a str,
+    /// The line it begins in, counted from 1.
+    line: usize,
+    /// Between its first line and its last.
+    body: &'a [u8],
+    /// From the text before it, as `openssl pkcs12` writes it.
+    pub(super) friendly_name: Option<&'a str>,
+}
+
+/// The blocks of a text; none when it is something else.
+pub(super) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, Error> {
+    let mut blocks = Vec::new();
+    let (mut rest, mut line) = (input, 1);
+    while let Some((before, from_label)) = split(rest, BEGIN) {
+        line += newlines(before);
+        // Not looked for any further, or many blocks in one long line would take for ever
+        let near = from_label.get(..MAX_LABEL).unwrap_or(from_label);
+        let first_line = near.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let label = split(first_line, DASHES).and_then(|(label, _)| std::str::from_utf8(label).ok());
+        let Some(label) = label else {
+            return Err(unended(&String::from_utf8_lossy(first_line), line));
+        };
+        let content = from_label.get(label.len() + DASHES.len()..).unwrap_or_default();
+        let Some((body, after)) = split(content, END).filter(|(body, _)| split(body, BEGIN).is_none()) else {
+            return Err(unended(label, line));
+        };
+        let Some((_, after)) = split(after, DASHES) else {
+            return Err(unended(label, line));
+        };
+        blocks.push(Block { label, line, body, friendly_name: friendly_name(before) });
+        let used = rest.len() - after.len();
+        line += newlines(rest.get(before.len()..used).unwrap_or_default());
+        rest = after;
+    }
+    Ok(blocks)
+}
+
+fn unended(label: &str, line: usize) -> Error {
+    Error::Unended { label: label.trim().chars().take(LABEL_LENGTH).collect(), line }
+}
+
+/// What is before the first `mark`, and what is after it.
+fn split<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = bytes.windows(mark.len()).position(|window| window == mark)?;
+    Some((bytes.get(..at)?, bytes.get(at + mark.len()..)?))
+}
+
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// The last `friendlyName:` of a text.
+fn friendly_name(text: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(text).ok()?;
+    let name = text.lines().rev().find_map(|line| line.trim_start().strip_prefix("friendlyName:"))?.trim();
+    Some(name).filter(|name| !name.is_empty())
+}
+
+impl Block<'_> {
+    /// The name of what is of no use here, but may stand beside what is.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for keys in formats of their own.
+    pub(super) fn passed_over(&self) -> Result<Option<&'static str>, Error> {
+        let unsupported = |what, advice| Err(Error::Unsupported { what, name: self.label.to_owned(), advice });
+        Ok(match self.label {
+            "OPENSSH PRIVATE KEY" => {
+                return unsupported("private key", "write it as PKCS#8: ssh-keygen -p -m PKCS8 -f FILE");
+            }
+            "DSA PRIVATE KEY" => return unsupported("private key", "no TLS 1.2 or 1.3 server takes DSA"),
+            "PKCS12" | "PFX" | "P12" => return Err(self.block_error("it is no PKCS#12 structure".to_owned())),
+            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => Some("a certificate request"),
+            "X509 CRL" => Some("a revocation list"),
+            label if label.ends_with("PUBLIC KEY") => Some("a public key"),
+            label if label.ends_with("PRIVATE KEY") || label.starts_with("PKCS7") => None,
+            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" | "PKCS #7 SIGNED DATA" | "CMS" => None,
+            label if label.starts_with("PGP") => Some("an OpenPGP message or key"),
+            label if label.ends_with("PARAMETERS") => Some("the parameters of a key"),
+            _ => Some("a PEM block of another kind"),
+        })
+    }
+
+    /// The value of a header before the base64.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.body.split(|byte| *byte == b'\n');
+        lines.filter_map(|line| std::str::from_utf8(line).ok()?.split_once(':')).find_map(|(found, value)| {
+            let is_it = found.trim().eq_ignore_ascii_case(name);
+            is_it.then(|| value.trim())
+        })
+    }
+
+    /// The bytes that the base64 stands for; lines with a colon are headers.
+    pub(super) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut letters = Zeroizing::new(Vec::with_capacity(self.body.len()));
+        for line in self.body.split(|byte| *byte == b'\n').filter(|line| !line.contains(&b':')) {
+            letters.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
+        }
+        match BASE64.decode(&*letters) {
+            Ok(bytes) if bytes.is_empty() => Err(self.block_error("there is nothing in it".to_owned())),
+            Ok(bytes) => Ok(Zeroizing::new(bytes)),
+            Err(_) => Err(self.block_error("it is not base64".to_owned())),
+        }
+    }
+
+    /// The error for contents that make no sense.
+    pub(super) fn damaged(&self, error: &pkcs12::Error) -> Error {
+        self.block_error(match error {
+            pkcs12::Error::Truncated { missing, .. } => format!("at least {missing} bytes are missing at its end"),
+            pkcs12::Error::Damaged { what } => (*what).to_owned(),
+            other => other.to_string(),
+        })
+    }
+
+    fn block_error(&self, what: String) -> Error {
+        Error::Block { label: self.label.chars().take(LABEL_LENGTH).collect(), line: self.line, what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_around_is_passed_over_but_for_the_name() {
+        let text = "Bag Attributes\r\n    friendlyName: Alice's card\r\n    localKeyID: 01\r\n\
+                    -----BEGIN CERTIFICATE-----\r\nMAA=\r\n\r\n-----END CERTIFICATE-----\r\nsubject=CN = x\r\n\
+                    -----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-128-CBC,00\n\nMA\nA=\n-----END RSA PRIVATE KEY-----";
+        let blocks = blocks(text.as_bytes()).unwrap();
+        let [certificate, key] = blocks.as_slice() else { panic!("{blocks:?}") };
+        assert_eq!((certificate.label, certificate.line), ("CERTIFICATE", 4));
+        assert_eq!(certificate.friendly_name, Some("Alice's card"));
+        assert_eq!(**certificate.decode().unwrap(), [0x30, 0]);
+        assert_eq!((key.label, key.line, key.friendly_name), ("RSA PRIVATE KEY", 9, None));
+        assert_eq!(key.header("dek-info"), Some("AES-128-CBC,00"));
+        assert_eq!(**key.decode().unwrap(), [0x30, 0]);
+    }
+
+    #[test]
+    fn what_does_not_end_is_named_with_its_line() {
+        let cut = |text: &str| match blocks(text.as_bytes()) {
+            Err(Error::Unended { label, line }) => (label, line),
+            other => panic!("{text}: {other:?}"),
+        };
+        let whole = "-----BEGIN A-----\nMAA=\n-----END A-----\n";
+        assert_eq!(cut(&format!("{whole}-----BEGIN B-----\nMA")), ("B".to_owned(), 4));
+        assert_eq!(cut(&format!("{whole}-----BEGIN B--")), ("B--".to_owned(), 4));
+        assert_eq!(cut(&format!("-----BEGIN B-----\nMA\n{whole}")), ("B".to_owned(), 1));
+        assert_eq!(cut("-----BEGIN B-----\nMA\n-----END B--"), ("B".to_owned(), 1));
+    }
+
+    /// Each in time that grows with its size, and not faster.
+    #[test]
+    fn many_blocks_take_their_time_and_no_more() {
+        for block in
+            ["-----BEGIN A----------END A-----", "-----BEGIN A-----\n-----END A-----\n", "-----BEGIN ", "-----END "]
+        {
+            let text = block.repeat((16 << 20) / block.len());
+            let whole = block.contains("END A");
+            match blocks(text.as_bytes()) {
+                Ok(found) => assert_eq!(found.len(), if whole { text.len() / block.len() } else { 0 }),
+                Err(error) => assert!(!whole, "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn other_things_are_named() {
+        assert_eq!(blocks(b"hello").unwrap(), []);
+        let text = "-----BEGIN EC PARAMETERS-----\nMAA=\n-----END EC PARAMETERS-----";
+        let blocks = blocks(text.as_bytes()).unwrap();
+        assert_eq!(blocks[0].passed_over().unwrap(), Some("the parameters of a key"));
+    }
+}

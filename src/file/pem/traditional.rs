@@ -1,0 +1,82 @@
+//! Private keys encrypted in the way of OpenSSL before PKCS#8: `Proc-Type` and `DEK-Info` headers (RFC 1421 sections
+//! 4.6.1.1 and 4.6.1.3), the key made by one round of MD5 (`EVP_BytesToKey`).
+
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit};
+use md5::{Digest, Md5};
+use zeroize::Zeroizing;
+
+use super::error::Error;
+use super::structure;
+use crate::file::pkcs12;
+
+type Plaintext = Zeroizing<Vec<u8>>;
+
+/// CBC with one cipher: key, IV and ciphertext to plaintext, or `None` when they do not fit.
+type Decrypt = fn(&[u8], &[u8], &[u8]) -> Option<Plaintext>;
+
+/// Decrypts a private key, and returns it as PKCS#8.
+///
+/// # Errors
+/// [`Error::Unsupported`] for other ciphers, [`Error::Common`] when the password is wrong.
+pub(super) fn open(dek_info: &str, ciphertext: &[u8], password: &str) -> Result<Plaintext, Error> {
+    let (cipher, iv) = dek_info.split_once(',').unwrap_or((dek_info, ""));
+    let (key_size, block, decrypt): (_, _, Decrypt) = match cipher.trim().to_ascii_uppercase().as_str() {
+        "AES-128-CBC" => (16, 16, cbc::<aes::Aes128>),
+        "AES-192-CBC" => (24, 16, cbc::<aes::Aes192>),
+        "AES-256-CBC" => (32, 16, cbc::<aes::Aes256>),
+        "DES-EDE3-CBC" => (24, 8, cbc::<des::TdesEde3>),
+        "DES-CBC" => (8, 8, cbc::<des::Des>),
+        "CAMELLIA-128-CBC" => (16, 16, cbc::<camellia::Camellia128>),
+        "CAMELLIA-192-CBC" => (24, 16, cbc::<camellia::Camellia192>),
+        "CAMELLIA-256-CBC" => (32, 16, cbc::<camellia::Camellia256>),
+        "ARIA-128-CBC" => (16, 16, cbc::<aria::Aria128>),
+        "ARIA-192-CBC" => (24, 16, cbc::<aria::Aria192>),
+        "ARIA-256-CBC" => (32, 16, cbc::<aria::Aria256>),
+        "BF-CBC" => (16, 8, cbc::<blowfish::Blowfish>),
+        "CAST5-CBC" => (16, 8, cbc::<cast5::Cast5>),
+        "IDEA-CBC" => (16, 8, cbc::<idea::Idea>),
+        other => return Err(unsupported(other)),
+    };
+    let damaged = |what| Error::Common(pkcs12::Error::Damaged { what });
+    let iv = hexadecimal(iv.trim()).filter(|iv| iv.len() == block);
+    let iv = iv.ok_or_else(|| damaged("the initialisation vector of an encrypted key"))?;
+    if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(block) {
+        return Err(damaged("an encrypted key that is not a number of whole blocks"));
+    }
+    let key = derive(password, &iv, key_size).ok_or_else(|| damaged("the salt of an encrypted key"))?;
+    let opened = decrypt(&key, &iv, ciphertext).and_then(|plaintext| structure::private_key(&plaintext));
+    opened.ok_or(Error::Common(pkcs12::Error::WrongPassword))
+}
+
+fn unsupported(cipher: &str) -> Error {
+    let name = cipher.chars().take(40).collect();
+    Error::Unsupported { what: "cipher", name, advice: "write it as PKCS#8: openssl pkcs8 -topk8 -in FILE" }
+}
+
+/// `EVP_BytesToKey` with MD5 and one round; the salt is the beginning of the IV.
+fn derive(password: &str, iv: &[u8], size: usize) -> Option<Plaintext> {
+    let salt = iv.get(..8)?;
+    let mut key = Zeroizing::new(Vec::with_capacity(size + 16));
+    while key.len() < size {
+        let last = key.len().saturating_sub(16);
+        let hash = Md5::new().chain_update(key.get(last..)?).chain_update(password).chain_update(salt);
+        key.extend_from_slice(&hash.finalize());
+    }
+    key.truncate(size);
+    Some(key)
+}
+
+fn cbc<C: BlockCipherDecrypt + KeyInit>(key: &[u8], iv: &[u8], ciphertext: &[u8]) -> Option<Plaintext> {
+    let decryptor = cbc::Decryptor::<C>::new_from_slices(key, iv).ok()?;
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let size = decryptor.decrypt_padded::<Pkcs7>(&mut buffer).ok()?.len();
+    buffer.truncate(size);
+    Some(buffer)
+}
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.chars().map(|digit| digit.to_digit(16).map(|it| it as u8)).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}

@@ -1,0 +1,166 @@
+//! The chooser: whoever is asked when nothing is remembered.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use std::sync::Arc;
+//!
+//! use cardcase::Chooser;
+//! use cardcase::ask::{Question, Reply};
+//! use cardcase::manage::Lifetime;
+//! use cardcase::Destination;
+//! use cardcase::ask::{CertificateRequest, CertificateType};
+//! use cardcase::Selector;
+//!
+//! struct Dialog;
+//!
+//! impl Chooser for Dialog {
+//!     fn choose(&self, question: &Question<'_>) -> Reply {
+//!         // Show a list here; `Reply::Abort` when the person closes it
+//!         match question.candidates.iter().position(|candidate| candidate.identity.name().starts_with("Alice")) {
+//!             Some(index) => Reply::Identity { index, lifetime: Lifetime::Session },
+//!             None => Reply::None { lifetime: Lifetime::Once },
+//!         }
+//!     }
+//! }
+//!
+//! let selector = Selector::new(store).with_chooser(Arc::new(Dialog));
+//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let prepared = selector.select("intranet.example.com".parse::<Destination>()?, &request)?;
+//! assert_eq!(prepared.certificates()[0].subject().common_name(), "Alice Example");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fmt;
+
+use crate::answer::decision::{Answer, Lifetime};
+use crate::answer::refusal::Refusal;
+use crate::answer::settings::Mode;
+use crate::certificate::authority::Authorities;
+use crate::certificate::identity::Identity;
+use crate::clock::Timestamp;
+use crate::request::{CertificateRequest, Destination};
+use crate::select::matching::{Candidate, Reason};
+
+/// What a chooser is asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Question<'a> {
+    /// Where the certificate would go. The server's own certificate has been verified for this host.
+    pub destination: &'a Destination,
+    /// What the server asked for.
+    pub request: &'a CertificateRequest,
+    /// The identities that fit, best first; never empty.
+    pub candidates: &'a [Candidate],
+    /// The authorities of the store, to show a candidate's chain.
+    pub authorities: &'a Authorities,
+    /// In firefox mode the chooser says how long the answer holds; in chrome mode that is not asked.
+    pub mode: Mode,
+    /// An identity that is remembered for the destination but does not do any more, and why not.
+    pub unfit: Option<&'a Unfit>,
+    /// What was sent and refused, the last one last, when another answer is wanted.
+    pub refused: &'a [Refused],
+    /// The time it is.
+    pub now: Timestamp,
+}
+
+/// A remembered identity that cannot answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfit {
+    /// The identity.
+    pub identity: Identity,
+    /// Why it does not fit the request; empty when it fits and is out of its validity.
+    pub reasons: Vec<Reason>,
+}
+
+/// The identity, and why it does not do.
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons: Vec<&str> = self.reasons.iter().map(|reason| reason.text()).collect();
+        let why = if reasons.is_empty() { "out of its validity".to_owned() } else { reasons.join(", ") };
+        write!(f, "{:?}, {why}", self.identity.name())
+    }
+}
+
+/// An answer that the server did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// What was sent.
+    pub answer: Answer,
+    /// How the server said so.
+    pub refusal: Refusal,
+}
+
+impl Refused {
+    /// Of what was sent, and how the server refused it.
+    pub fn new(answer: Answer, refusal: Refusal) -> Self {
+        Self { answer, refusal }
+    }
+}
+
+/// What was sent, and what the server said.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.answer {
+            Answer::Identity(identity) => write!(f, "{:?} was refused: {}", identity.name(), self.refusal),
+            Answer::None => write!(f, "the server refused, as no certificate was sent: {}", self.refusal),
+        }
+    }
+}
+
+/// What a chooser answers. Only the first two can be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// Send the candidate at this index.
+    Identity {
+        /// Into [`Question::candidates`].
+        index: usize,
+        /// How long to remember it; ignored in chrome mode.
+        lifetime: Lifetime,
+    },
+    /// Send no certificate.
+    None {
+        /// How long to remember it; ignored in chrome mode.
+        lifetime: Lifetime,
+    },
+    /// The person does not want to answer: store nothing, send nothing.
+    Abort,
+    /// There is nobody to answer: store nothing, send nothing.
+    Nobody,
+    /// Asking went wrong, and the chooser has told why: store nothing, send nothing.
+    Failed,
+}
+
+/// Asks a person, or whoever stands for one.
+pub trait Chooser: Send + Sync {
+    /// Whether asking has any chance. When it has not, nobody waits for the answer another process is being given.
+    fn can_ask(&self) -> bool {
+        true
+    }
+
+    /// Another thread or process is asking about the same scope; its answer will serve both, once it comes.
+    fn waiting(&self, _destination: &Destination) {}
+
+    /// Asks. Blocks for as long as the person thinks.
+    fn choose(&self, question: &Question<'_>) -> Reply;
+}
+
+/// Nobody to ask.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
+pub struct NoChooser;
+
+impl Chooser for NoChooser {
+    fn can_ask(&self) -> bool {
+        false
+    }
+
+    fn choose(&self, _question: &Question<'_>) -> Reply {
+        Reply::Nobody
+    }
+}

@@ -1,0 +1,272 @@
+//! Matching: which identities fit a certificate request, in what order, and why the others do not. Pure.
+//!
+//! # Example
+//!
+//! ```
+//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+//! # let (_home, store) = alice::store()?;
+//! use cardcase::ask::Reason;
+//! use cardcase::manage::Matcher;
+//! use cardcase::ask::CertificateRequest;
+//! use cardcase::manage::Timestamp;
+//! use rustls::SignatureScheme;
+//!
+//! let authorities = store.authorities()?;
+//! let alice = store.find_identity("Alice Example's card")?;
+//! let reasons = |scheme| {
+//!     let request = CertificateRequest::new(&[], &[scheme]);
+//!     Matcher::new(&request, &authorities, Timestamp::now()).reasons(&alice)
+//! };
+//! assert_eq!(reasons(SignatureScheme::ECDSA_NISTP256_SHA256), []);
+//! assert_eq!(reasons(SignatureScheme::RSA_PSS_SHA256), [Reason::NoCommonSignatureScheme]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+
+use crate::answer::rules::{InForce, Ruled};
+use crate::certificate::authority::{Authorities, Chain, Requested};
+use crate::certificate::identity::Identity;
+use crate::certificate::{Certificate, Fingerprint};
+use crate::clock::Timestamp;
+use crate::request::CertificateRequest;
+
+/// Why an identity is no candidate. Displayed as the code that `explain --json` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No path leads from it to an authority the server asked for.
+    IssuerNotRequested,
+    /// Its key makes none of the signatures the server takes.
+    NoCommonSignatureScheme,
+    /// Its extended key usage lacks clientAuth.
+    NotForClientAuth,
+    /// Its key usage lacks digitalSignature.
+    NotForSigning,
+    /// It, or a rule, demands TLS 1.3, and the connection is below.
+    RequiresTls13,
+    /// A rule forbids sending it there.
+    DeniedByRule,
+}
+
+impl Reason {
+    /// One clause for a person.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::IssuerNotRequested => "not issued under an authority the server asks for",
+            Self::NoCommonSignatureScheme => "its key makes no signature the server takes",
+            Self::NotForClientAuth => "its extended key usage does not allow client authentication",
+            Self::NotForSigning => "its key usage does not allow signatures",
+            Self::RequiresTls13 => "it goes out in TLS 1.3 only, and this connection is below",
+            Self::DeniedByRule => "a rule forbids sending it here",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IssuerNotRequested => "issuer_not_requested",
+            Self::NoCommonSignatureScheme => "no_common_signature_scheme",
+            Self::NotForClientAuth => "not_for_client_auth",
+            Self::NotForSigning => "not_for_signing",
+            Self::RequiresTls13 => "requires_tls13",
+            Self::DeniedByRule => "denied_by_rule",
+        })
+    }
+}
+
+/// What a person should know before sending a candidate. Displayed as the code that `explain --json` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Warning {
+    /// Its validity is over.
+    Expired,
+    /// Its validity has not begun.
+    NotYetValid,
+    /// An intermediate between it and a root is not in the store, so the server may not find the way.
+    IncompleteChain,
+    /// It is a CA certificate.
+    CaCertificate,
+    /// It is of X.509 version 1, which many servers refuse.
+    CertificateV1,
+    /// TLS below 1.3 shows the certificate to whoever listens.
+    VisibleBelowTls13,
+}
+
+impl Warning {
+    /// One clause for a person.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not yet valid",
+            Self::IncompleteChain => "an intermediate certificate is missing",
+            Self::CaCertificate => "a CA certificate",
+            Self::CertificateV1 => "an X.509 version 1 certificate",
+            Self::VisibleBelowTls13 => "visible on the network below TLS 1.3",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::IncompleteChain => "incomplete_chain",
+            Self::CaCertificate => "ca_certificate",
+            Self::CertificateV1 => "certificate_v1",
+            Self::VisibleBelowTls13 => "visible_below_tls13",
+        })
+    }
+}
+
+/// An identity that fits, with what should be known of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// The identity.
+    pub identity: Arc<Identity>,
+    /// In the order of their declaration.
+    pub warnings: Vec<Warning>,
+}
+
+/// One request, made ready to be compared with many identities.
+#[derive(Debug)]
+pub struct Matcher<'a> {
+    request: &'a CertificateRequest,
+    authorities: &'a Authorities,
+    requested: Option<Requested>,
+    in_force: Option<InForce<'a>>,
+    now: Timestamp,
+}
+
+impl<'a> Matcher<'a> {
+    /// Prepares a request against the authorities of a store.
+    pub fn new(request: &'a CertificateRequest, authorities: &'a Authorities, now: Timestamp) -> Self {
+        let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
+        Self { request, authorities, requested, in_force: None, now }
+    }
+
+    /// Under these rules.
+    #[must_use]
+    pub fn under(self, in_force: InForce<'a>) -> Self {
+        Self { in_force: Some(in_force), ..self }
+    }
+
+    /// The names to look identities up by; `None` when the server takes any.
+    pub fn requested(&self) -> Option<&Requested> {
+        self.requested.as_ref()
+    }
+
+    /// Every reason why this identity is no candidate; none when it is one.
+    pub fn reasons(&self, identity: &Identity) -> Vec<Reason> {
+        let mut reasons = reasons(identity.certificate(), self.requested.as_ref(), &self.request.schemes);
+        if self.request.is_visible() && (identity.requires_tls13() || self.demands_tls13(identity).is_some()) {
+            reasons.push(Reason::RequiresTls13);
+        }
+        if self.denied(identity).is_some() {
+            reasons.push(Reason::DeniedByRule);
+        }
+        reasons
+    }
+
+    /// The rule that forbids sending this identity.
+    pub fn denied(&self, identity: &Identity) -> Option<&Ruled> {
+        self.in_force.as_ref()?.denied(identity.certificate())
+    }
+
+    /// The rule by which this identity goes out in TLS 1.3 only.
+    pub fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
+        self.in_force.as_ref()?.demands_tls13(identity.certificate())
+    }
+
+    /// The rule that selects this identity without asking.
+    pub fn selects(&self, identity: &Identity) -> Option<&Ruled> {
+        self.in_force.as_ref()?.selects(identity.certificate())
+    }
+
+    /// Whether the validity of this certificate is neither over nor still to come.
+    pub fn is_valid_now(&self, certificate: &Certificate) -> bool {
+        is_valid_at(certificate, self.now)
+    }
+
+    /// What should be known before this certificate is sent.
+    pub fn warnings(&self, certificate: &Certificate) -> Vec<Warning> {
+        self.warnings_with(certificate, &self.chain(certificate))
+    }
+
+    fn chain(&self, certificate: &Certificate) -> Chain {
+        self.authorities.chain(certificate, self.requested.as_ref())
+    }
+
+    fn warnings_with(&self, certificate: &Certificate, chain: &Chain) -> Vec<Warning> {
+        let checks = [
+            (certificate.not_after() < self.now, Warning::Expired),
+            (certificate.not_before() > self.now, Warning::NotYetValid),
+            (!chain.complete, Warning::IncompleteChain),
+            (certificate.is_ca(), Warning::CaCertificate),
+            (certificate.version() == 1, Warning::CertificateV1),
+            (self.request.is_visible(), Warning::VisibleBelowTls13),
+        ];
+        checks.into_iter().filter(|(holds, _)| *holds).map(|(_, warning)| warning).collect()
+    }
+
+    /// The candidates among `identities`, best first: those valid now, among them those used at this host before, then
+    /// Chrome's order (latest expiry, latest start, shortest chain).
+    pub fn candidates(
+        &self,
+        identities: impl IntoIterator<Item = Arc<Identity>>,
+        used_before: &HashSet<Fingerprint>,
+    ) -> Vec<Candidate> {
+        let mut ranked: Vec<_> = identities
+            .into_iter()
+            .filter(|identity| self.reasons(identity).is_empty())
+            .map(|identity| {
+                let (certificate, chain) = (identity.certificate(), self.chain(identity.certificate()));
+                let warnings = self.warnings_with(certificate, &chain);
+                (self.rank(certificate, &chain, used_before), Candidate { identity, warnings })
+            })
+            .collect();
+        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ranked.into_iter().map(|(_, candidate)| candidate).collect()
+    }
+
+    /// Smaller is better; the fingerprint makes the order total, so that two runs show the same list.
+    fn rank(&self, certificate: &Certificate, chain: &Chain, used_before: &HashSet<Fingerprint>) -> impl Ord + use<> {
+        (
+            !self.is_valid_now(certificate),
+            !used_before.contains(&certificate.fingerprint()),
+            Reverse(certificate.not_after()),
+            Reverse(certificate.not_before()),
+            chain.authorities.len(),
+            certificate.fingerprint(),
+        )
+    }
+}
+
+/// Every reason why this certificate does not answer a request for `requested` (`None`: any issuer) and `schemes`.
+pub fn reasons(certificate: &Certificate, requested: Option<&Requested>, schemes: &[SignatureScheme]) -> Vec<Reason> {
+    let checks = [
+        (requested.is_none_or(|requested| requested.leads_from(certificate)), Reason::IssuerNotRequested),
+        (common_scheme(certificate, schemes).is_some(), Reason::NoCommonSignatureScheme),
+        (certificate.allows_client_auth(), Reason::NotForClientAuth),
+        (certificate.allows_signing(), Reason::NotForSigning),
+    ];
+    checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
+}
+
+/// Whether `at` lies in the validity of this certificate.
+pub fn is_valid_at(certificate: &Certificate, at: Timestamp) -> bool {
+    (certificate.not_before()..=certificate.not_after()).contains(&at)
+}
+
+/// The scheme this certificate's key would sign with, its own preference first.
+pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
+    certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
+}

@@ -1,0 +1,62 @@
+//! The row of the settings.
+
+use rusqlite::{Connection, params};
+
+use super::{Store, change_terms, restrict_terms};
+use crate::answer::settings::{Mode, Settings};
+use crate::error::Error;
+
+impl Store {
+    /// What the store is set to.
+    ///
+    /// # Errors
+    /// Those of [reading](crate::manage#errors).
+    pub fn settings(&self) -> Result<Settings, Error> {
+        self.with(read_settings)
+    }
+
+    /// Changes settings, as they are by now in the file. What only makes a person be asked more often can be set whether or
+    /// not the terms are authentic.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::manage#errors).
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
+        self.transact_open(|db, vault| {
+            let before = read_settings(db)?;
+            let mut settings = before;
+            change(&mut settings);
+            let write = |db: &Connection| write_settings(db, &settings);
+            match settings.only_restricts(&before) {
+                true => restrict_terms(db, vault, write),
+                false => change_terms(db, vault, write),
+            }
+        })
+    }
+}
+
+pub(crate) fn write_settings(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE settings SET mode = ?1, select_automatically = ?2, use_single_candidate = ?3, prompt_on_multiple = ?4",
+        params![
+            settings.mode.to_string(),
+            settings.select_automatically,
+            settings.use_single_candidate,
+            settings.prompt_on_multiple,
+        ],
+    )
+    .map(drop)
+}
+
+pub(crate) fn read_settings(db: &Connection) -> rusqlite::Result<Settings> {
+    let mut query = db.prepare_cached(
+        "SELECT mode = 'chrome', select_automatically, use_single_candidate, prompt_on_multiple FROM settings",
+    )?;
+    query.query_row([], |row| {
+        Ok(Settings {
+            mode: if row.get(0)? { Mode::Chrome } else { Mode::Firefox },
+            select_automatically: row.get(1)?,
+            use_single_candidate: row.get(2)?,
+            prompt_on_multiple: row.get(3)?,
+        })
+    })
+}

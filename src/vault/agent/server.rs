@@ -1,0 +1,485 @@
+//! The agent.
+
+use std::fmt;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::SignatureScheme;
+use zeroize::Zeroizing;
+
+use super::client::Client;
+use super::frame::{Frame, Timed};
+use super::grant::{Grant, Granted};
+use super::place::{Place, check_peer};
+use super::protocol::{Refusal, Reply, Request, VERSION, Work};
+use crate::certificate::Certificate;
+use crate::certificate::identity::PrivateKey;
+use crate::error::Error;
+use crate::vault::{KeyRow, Message, SealedKey, Vault};
+
+/// How long whoever connected may take to ask, and to take the answer. Less than a client waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the agent before this one may take to go.
+const SUCCESSION: Duration = Duration::from_secs(10);
+
+/// Connections served at the same time; more of them wait.
+const CONNECTIONS: usize = 32;
+
+/// Of a connection's thread: little, for it may all be locked in memory. A debug build needs most of it.
+const STACK: usize = 512 << 10;
+
+/// How often the agent looks whether its time is over and its socket still there.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The agent of one store, listening.
+pub struct Server {
+    place: Place,
+    /// Of the socket it made, which another agent's may stand in place of by now.
+    identity: Option<(u64, u64)>,
+    listener: UnixListener,
+    shared: Arc<Shared>,
+    /// Goes last: as long as it is there, no other agent is.
+    _only: File,
+}
+
+/// Ends an agent.
+#[derive(Clone)]
+pub struct Stopper(Arc<Shared>);
+
+struct Shared {
+    vault: Vault,
+    digest: [u8; 32],
+    until: Moment,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    connections: usize,
+    ended: bool,
+    /// Those who asked for the end, and see it when their connections close.
+    farewells: Vec<UnixStream>,
+}
+
+/// Of the keys it holds nothing.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("socket", &self.place.socket).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stopper(..)")
+    }
+}
+
+impl Server {
+    /// Listens at the place of the grant, from now on for as long as it says. An agent that is there already ends.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] when the grant is none or the other agent stays, [`Error::Io`].
+    pub fn start(grant: Grant) -> Result<Self, Error> {
+        let Granted { place, vault, digest, lifetime } = grant.take()?;
+        let only = succeed(&place)?;
+        let failed = |source| Error::Io { path: place.socket.clone(), source };
+        match fs::remove_file(&place.socket) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        // The directory is the user's alone, so nobody comes in before the mode is set
+        let listener = UnixListener::bind(&place.socket).map_err(failed)?;
+        fs::set_permissions(&place.socket, Permissions::from_mode(0o600)).map_err(failed)?;
+        let shared = Shared {
+            vault,
+            digest,
+            until: Moment::now().after(lifetime),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        Ok(Self { identity: place.identity(), place, listener, shared: Arc::new(shared), _only: only })
+    }
+
+    /// What ends it, for another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.shared.clone())
+    }
+
+    /// Answers until the time is over, somebody ends it, or its socket is gone, as it is after logout.
+    pub fn serve(self) {
+        let (shared, listener) = (&self.shared, &self.listener);
+        thread::scope(|scope| {
+            scope.spawn(|| accept(shared, listener));
+            while self.place.identity() == self.identity && !shared.until.is_past() && !shared.wait() {}
+            shared.end();
+            // Wakes whoever waits for a connection
+            let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.vault.lock();
+        if self.place.identity() == self.identity {
+            let _ = fs::remove_file(&self.place.socket);
+        }
+        self.shared.state().farewells.clear();
+    }
+}
+
+impl Stopper {
+    /// Ends the agent soon.
+    pub fn stop(&self) {
+        self.0.end();
+    }
+}
+
+/// Waits until no other agent is at this place, and has the one that is go.
+fn succeed(place: &Place) -> Result<File, Error> {
+    let began = Instant::now();
+    loop {
+        let locked = place.try_lock().map_err(|source| Error::Io { path: place.socket.clone(), source })?;
+        if let Some(only) = locked {
+            return Ok(only);
+        }
+        if began.elapsed() > SUCCESSION {
+            return Err(Error::Agent { detail: "cannot start: another one does not go".to_owned() });
+        }
+        // It may not listen yet
+        if !Client::new(place, [0; 32]).end()? {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
+    while shared.take_connection() {
+        let stream = listener.accept();
+        let connection = Connection(shared.clone());
+        match stream {
+            Ok((stream, _)) => {
+                // Should there be no thread, the connection ends, and whoever asked finds the vault locked
+                let thread = thread::Builder::new().stack_size(STACK);
+                let _ = thread.spawn(move || connection.attend(stream));
+            }
+            // No descriptors, or the like
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// One of the connections that are served at the same time.
+struct Connection(Arc<Shared>);
+
+impl Connection {
+    fn attend(&self, stream: UnixStream) {
+        // Nobody is told about those who ask nothing
+        let Ok(reply) = self.exchange(&stream) else { return };
+        if reply == Reply::Ending {
+            self.0.state().farewells.push(stream);
+            self.0.end();
+        }
+    }
+
+    fn exchange(&self, stream: &UnixStream) -> io::Result<Reply> {
+        check_peer(stream)?;
+        let request = Timed::new(stream, PATIENCE).read_frame()?;
+        let reply = self.0.answer(&request);
+        Timed::new(stream, PATIENCE).write_frame(&Frame::of(&reply)?)?;
+        Ok(reply)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.state().connections -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits a little; whether the end has come.
+    fn wait(&self) -> bool {
+        let waiting = |state: &mut State| !state.ended;
+        let waited = self.changed.wait_timeout_while(self.state(), TICK, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
+    /// Waits until there may be another connection; whether there may be one at all.
+    fn take_connection(&self) -> bool {
+        let full = |state: &mut State| !state.ended && state.connections >= CONNECTIONS;
+        let mut state = self.changed.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
+        if !state.ended {
+            state.connections += 1;
+        }
+        !state.ended
+    }
+
+    fn answer(&self, frame: &Frame) -> Reply {
+        let is_end = matches!(frame.decode(), Some(Request::End));
+        match frame.decode() {
+            _ if is_end => Reply::Ending,
+            Some(request) if frame.version == VERSION => self.answer_request(request),
+            _ => Reply::Refused(Refusal::NotUnderstood),
+        }
+    }
+
+    fn answer_request(&self, request: Request<'_>) -> Reply {
+        match request {
+            Request::End => Reply::Ending,
+            Request::Status => Reply::Status { vault: self.digest, seconds_left: self.until.seconds_left() },
+            Request::Use { vault, .. } if vault != self.digest || self.until.is_past() => {
+                Reply::Refused(Refusal::Locked)
+            }
+            Request::Use { work, .. } => self.work(work).unwrap_or_else(|error| Reply::Refused(refusal(error))),
+        }
+    }
+
+    fn work(&self, work: Work<'_>) -> Result<Reply, Error> {
+        Ok(match work {
+            Work::Sign { row, sealed, certificate, scheme, message } => {
+                let key = SealedKey { row: row.into(), sealed: sealed.to_vec() };
+                if !is_signed_by_clients(message, key.row.requires_tls13) {
+                    return Ok(Reply::Refused(Refusal::NotTls));
+                }
+                let certificate = Certificate::from_der(certificate)?;
+                Reply::Signature(self.vault.sign(&key, &certificate, SignatureScheme::from(scheme), message)?)
+            }
+            Work::Authenticate { message } => Reply::Code(self.vault.authenticate(&Message::from_bytes(message))?),
+            Work::Verify { message, code } => {
+                Reply::Authentic(self.vault.verify(&Message::from_bytes(message), &code)?)
+            }
+            Work::Opens { row, sealed } => {
+                let key = SealedKey { row: KeyRow::from(row), sealed: sealed.to_vec() };
+                match self.vault.check_key(&key) {
+                    Err(Error::SealedKey { .. }) => Reply::Authentic(false),
+                    checked => checked.map(|()| Reply::Authentic(true))?,
+                }
+            }
+            Work::Seal { row, pkcs8 } => {
+                let key = PrivateKey::from_pkcs8(Zeroizing::new(pkcs8.to_vec()));
+                Reply::Sealed(self.vault.seal(&KeyRow::from(row), &key)?)
+            }
+        })
+    }
+}
+
+/// Whether this is what a TLS client signs to prove that it has a key, so that no agent signs a document or a message: in TLS
+/// 1.3 a text that says so (RFC 8446 section 4.4.3), in TLS 1.2 the handshake from its ClientHello on (RFC 5246 section 7.4.8).
+fn is_signed_by_clients(message: &[u8], requires_tls13: bool) -> bool {
+    let tls13 = [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0"].concat();
+    let client_hello = [1, 0];
+    message.starts_with(&tls13) || !requires_tls13 && message.starts_with(&client_hello)
+}
+
+fn refusal(error: Error) -> Refusal {
+    match error {
+        Error::VaultLocked => Refusal::Locked,
+        Error::SealedKey { .. } => Refusal::SealedKey,
+        Error::KeyMismatch { .. } => Refusal::KeyMismatch,
+        Error::UnusableKey { detail, .. } => Refusal::UnusableKey(detail),
+        other => Refusal::Failed(other.to_string()),
+    }
+}
+
+/// A point in time by a clock that nobody sets, and that goes on while the machine sleeps.
+#[derive(Clone, Copy)]
+struct Moment(Duration);
+
+impl Moment {
+    fn now() -> Self {
+        #[cfg(target_os = "linux")]
+        let clock = rustix::time::ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = rustix::time::ClockId::Monotonic;
+        let now = rustix::time::clock_gettime(clock);
+        Self(Duration::try_from(now).unwrap_or_default())
+    }
+
+    fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time))
+    }
+
+    fn left(self) -> Duration {
+        self.0.saturating_sub(Self::now().0)
+    }
+
+    fn is_past(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// Rounded up.
+    fn seconds_left(self) -> u64 {
+        let left = self.left();
+        left.as_secs() + u64::from(left.subsec_nanos() > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::vault::agent::protocol::Row;
+    use crate::vault::{DataKey, Kept};
+
+    const VAULT: [u8; 32] = [7; 32];
+
+    /// An agent with an identity that it sealed.
+    struct Scene {
+        shared: Shared,
+        data_key: DataKey,
+        row: KeyRow,
+        certificate: Vec<u8>,
+        pkcs8: Vec<u8>,
+        sealed: Vec<u8>,
+    }
+
+    impl Scene {
+        fn new(requires_tls13: bool) -> Self {
+            let data_key = DataKey::random().unwrap();
+            let shared = Shared {
+                vault: Vault::new(Kept::Open(data_key.clone())),
+                digest: VAULT,
+                until: Moment::now().after(Duration::from_secs(60)),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            };
+            let key = KeyPair::generate().unwrap();
+            let certificate = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
+            let fingerprint = crate::certificate::Fingerprint::of(&certificate);
+            let row = KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13 };
+            let mut scene = Self { shared, data_key, row, certificate, pkcs8: key.serialize_der(), sealed: Vec::new() };
+            let Reply::Sealed(sealed) = scene.work(Work::Seal { row: scene.row(), pkcs8: &scene.pkcs8 }) else {
+                panic!("it does not seal")
+            };
+            scene.sealed = sealed;
+            scene
+        }
+
+        fn row(&self) -> Row<'_> {
+            (&self.row).into()
+        }
+
+        fn sign<'a>(&'a self, message: &'a [u8]) -> Work<'a> {
+            let scheme = SignatureScheme::ECDSA_NISTP256_SHA256.into();
+            Work::Sign { row: self.row(), sealed: &self.sealed, certificate: &self.certificate, scheme, message }
+        }
+
+        fn work(&self, work: Work<'_>) -> Reply {
+            self.answer(&Request::Use { vault: VAULT, work })
+        }
+
+        /// What goes out never holds a part of a key.
+        fn answer(&self, request: &Request<'_>) -> Reply {
+            let reply = self.shared.answer(&Frame::of(request).unwrap());
+            let sent = Frame::of(&reply).unwrap().body;
+            for secret in [self.data_key.as_bytes().as_slice(), &self.pkcs8] {
+                let shows = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);
+                assert!(!secret.windows(8).any(shows), "{reply:?}");
+            }
+            reply
+        }
+    }
+
+    fn tls13() -> Vec<u8> {
+        [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0", &[5; 32]].concat()
+    }
+
+    const TLS12: [u8; 5] = [1, 0, 0, 1, 3];
+
+    #[test]
+    fn it_does_what_it_is_asked() {
+        let scene = Scene::new(false);
+        assert!(matches!(scene.answer(&Request::Status), Reply::Status { vault: VAULT, seconds_left: 60 }));
+        assert!(matches!(scene.work(scene.sign(&tls13())), Reply::Signature(_)));
+        assert!(matches!(scene.work(scene.sign(&TLS12)), Reply::Signature(_)));
+        let Reply::Code(code) = scene.work(Work::Authenticate { message: b"x" }) else { panic!("no code") };
+        assert_eq!(scene.work(Work::Verify { message: b"x", code }), Reply::Authentic(true));
+        assert_eq!(scene.work(Work::Verify { message: b"y", code }), Reply::Authentic(false));
+    }
+
+    #[test]
+    fn it_signs_what_tls_clients_sign_and_nothing_else() {
+        let scene = Scene::new(false);
+        let server_side = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[5; 32]].concat();
+        for other in [&b""[..], b"I owe you", &[0x30, 0x82, 1, 0], &[b' '; 64], &server_side, &[2, 0, 0, 1]] {
+            assert_eq!(scene.work(scene.sign(other)), Reply::Refused(Refusal::NotTls), "{other:?}");
+        }
+        let only_tls13 = Scene::new(true);
+        assert!(matches!(only_tls13.work(only_tls13.sign(&tls13())), Reply::Signature(_)));
+        assert_eq!(only_tls13.work(only_tls13.sign(&TLS12)), Reply::Refused(Refusal::NotTls));
+    }
+
+    #[test]
+    fn a_key_signs_in_its_row_and_beside_its_certificate_only() {
+        let (scene, other) = (Scene::new(false), Scene::new(false));
+        let message = tls13();
+        let Work::Sign { sealed, certificate, scheme, .. } = scene.sign(&message) else { unreachable!() };
+        let moved = KeyRow { name: "bob".to_owned(), ..scene.row.clone() };
+        let work = Work::Sign { row: (&moved).into(), sealed, certificate, scheme, message: &message };
+        assert_eq!(scene.work(work), Reply::Refused(Refusal::SealedKey));
+        let certificate = &other.certificate;
+        let work = Work::Sign { row: scene.row(), sealed, certificate, scheme, message: &message };
+        assert_eq!(scene.work(work), Reply::Refused(Refusal::KeyMismatch));
+        let (certificate, scheme) = (&scene.certificate, SignatureScheme::ED25519.into());
+        let work = Work::Sign { row: scene.row(), sealed, certificate, scheme, message: &message };
+        assert!(matches!(scene.work(work), Reply::Refused(Refusal::UnusableKey(_))));
+    }
+
+    #[test]
+    fn it_is_locked_for_another_password_and_after_its_time() {
+        let mut scene = Scene::new(false);
+        let work = || Work::Authenticate { message: b"x" };
+        assert_eq!(scene.answer(&Request::Use { vault: [8; 32], work: work() }), Reply::Refused(Refusal::Locked));
+        scene.shared.until = Moment::now();
+        assert_eq!(scene.work(work()), Reply::Refused(Refusal::Locked));
+    }
+
+    #[test]
+    fn every_version_ends_it_and_no_other_is_understood() {
+        let scene = Scene::new(false);
+        let asked = |request| scene.shared.answer(&Frame { version: VERSION + 1, ..Frame::of(&request).unwrap() });
+        assert_eq!(asked(Request::End), Reply::Ending);
+        assert_eq!(asked(Request::Status), Reply::Refused(Refusal::NotUnderstood));
+        assert_eq!(*Frame::of(&Request::End).unwrap().body, [0], "other versions know it as this");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(version in 0..3_u8, body: Vec<u8>) {
+            Scene::new(false).shared.answer(&Frame { version, body: Zeroizing::new(body) });
+        }
+
+        #[test]
+        fn no_changed_question_makes_it_panic(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+            let scene = Scene::new(false);
+            let message = tls13();
+            let mut frame = Frame::of(&Request::Use { vault: VAULT, work: scene.sign(&message) }).unwrap();
+            let at = at.index(frame.body.len());
+            frame.body[at] = to;
+            scene.shared.answer(&frame);
+            let cut = cut.index(frame.body.len());
+            frame.body.truncate(cut);
+            assert_eq!(scene.shared.answer(&frame), Reply::Refused(Refusal::NotUnderstood));
+        }
+    }
+}
