@@ -307,7 +307,7 @@ pub enum Stream<IO> {
 
 /// The TLS session of a [`Stream`].
 pub type TlsStream<IO> =
-    super::Watched<tokio_rustls::client::TlsStream<crate::connect::guarded::Traced<super::Patient<TokioIo<IO>>>>>;
+    super::Watched<tokio_rustls::client::TlsStream<crate::connect::guarded::Guarded<super::Patient<TokioIo<IO>>>>>;
 
 impl<IO> Connection for Stream<IO> {
     fn connected(&self) -> Connected {
