@@ -82,7 +82,7 @@ mod unlocking;
 pub mod ureq;
 
 pub use self::connection::{ConnectError, Connection, LateAlert, Patient, Watched};
-pub use crate::select::selector::{Assessed, Foreseen, Selection, Source, WhyAsked};
+pub use crate::select::selector::{Explanation, Selection, Source};
 use rustls::pki_types::ServerName;
 
 use crate::connect::resolver::Wish;
@@ -94,11 +94,11 @@ use crate::select::selector::{Prepared, Selector};
 /// unlocks the vault and looks again. Blocks for as long as a person takes: not for an asynchronous executor's thread.
 ///
 /// # Errors
-/// Those of [`Selector::select`], [`Selector::unlock`] and [`Selector::renew`].
+/// Those of [`Selector::select`], [`Selector::unlock`] and [`Selector::refresh`].
 pub fn grant(selector: &Selector, before: &Prepared, wish: &Wish) -> Result<Prepared, Error> {
     match wish {
         Wish::Select(request) => selector.select(before.target(), request),
-        Wish::Unlock => selector.unlock().and_then(|()| selector.renew(before)),
+        Wish::Unlock => selector.unlock().and_then(|()| selector.refresh(before)),
     }
 }
 
