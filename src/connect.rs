@@ -82,7 +82,7 @@ mod unlocking;
 pub mod ureq;
 
 pub use self::connection::{ConnectError, Connection, LateAlert, Patient, Watched};
-pub use crate::select::selector::{Assessed, Foreseen, Selection, Source, WhyAsked};
+pub use crate::select::selector::{Explanation, Selection, Source};
 use rustls::pki_types::ServerName;
 
 use crate::connect::resolver::Needs;
@@ -95,11 +95,11 @@ use crate::select::selector::{Prepared, Selector};
 /// executor.
 ///
 /// # Errors
-/// Those of [`Selector::select`], [`Selector::unlock`] and [`Selector::renew`].
+/// Those of [`Selector::select`], [`Selector::unlock`] and [`Selector::refresh`].
 pub fn grant(selector: &Selector, before: &Prepared, needs: &Needs) -> Result<Prepared, Error> {
     match needs {
         Needs::Select(request) => selector.select(before.target(), request),
-        Needs::Unlock => selector.unlock().and_then(|()| selector.renew(before)),
+        Needs::Unlock => selector.unlock().and_then(|()| selector.refresh(before)),
     }
 }
 

@@ -113,8 +113,8 @@ pub use vault::Unlocker;
 pub mod ask {
     pub use crate::answer::refusal::Refusal;
     pub use crate::request::{CertificateRequest, CertificateType, Credentials};
-    pub use crate::select::chooser::{NoChooser, Question, Refused, Reply, Unfit};
-    pub use crate::select::matching::{Candidate, Reason, Warning};
+    pub use crate::select::chooser::{NoChooser, Question, Refused, Reply};
+    pub use crate::select::matching::{Considered, Reason, Warning};
     pub use crate::vault::NoUnlocker;
 }
 

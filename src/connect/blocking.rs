@@ -97,7 +97,7 @@ impl Connector {
             // Dialling may take long: what is decided is read after it
             let ready = match prepared.take() {
                 Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
-                    self.selector.renew(&before)?
+                    self.selector.refresh(&before)?
                 }
                 Some(prepared) => prepared,
                 None => self.selector.prepare(target)?,

@@ -137,7 +137,7 @@ impl Connector {
     pub(super) async fn ready(&self, target: &Target, prepared: Option<Prepared>) -> Result<Kept, ConnectError> {
         let ready = match prepared {
             Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
-                self.blocking(target, move |selector, _| selector.renew(&before)).await?
+                self.blocking(target, move |selector, _| selector.refresh(&before)).await?
             }
             Some(prepared) => prepared,
             None => self.blocking(target, |selector, to| selector.prepare(to)).await?,

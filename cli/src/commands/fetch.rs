@@ -325,7 +325,7 @@ impl<'a> Client<'a> {
             here.clone()
         };
         let before = refused.clone();
-        let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &before));
+        let chosen = tokio::task::spawn_blocking(move || selector.select_again(target, &request, &before));
         match chosen.await.map_err(|error| Failure::new(Code::Failed, error))? {
             Ok(prepared) if prepared.selection().is_none_or(|selection| was_refused(selection, &refused)) => Ok(false),
             Ok(prepared) => {

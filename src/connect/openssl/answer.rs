@@ -164,7 +164,7 @@ impl Pending {
         match given {
             // It may have been decided long ago
             Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
-                self.unlocked(selector.renew(before)?)
+                self.unlocked(selector.refresh(before)?)
             }
             Some(given) => self.unlocked(given.clone()),
             None => Ok(Step::Select),
