@@ -150,7 +150,7 @@ pub mod raw {
     pub use crate::answer::refusal::alert_name;
     pub use crate::connect::guarded::Guarded;
     pub use crate::connect::refusal::{alert, refusal};
-    pub use crate::connect::resolver::{Resolver, Needs, failure, invalid_certificate, needs};
+    pub use crate::connect::resolver::{Needs, Resolver, failure, invalid_certificate, needs};
     pub use crate::connect::{grant, server_name};
     pub use crate::select::selector::{Prepared, Standing};
 }

@@ -48,7 +48,7 @@ use rustls::{CertificateError, ClientConfig, OtherError, ProtocolVersion, Signat
 use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
-use crate::connect::guarded::{Trace, Guarded};
+use crate::connect::guarded::{Guarded, Trace};
 use crate::connect::refusal::find;
 use crate::error::Error;
 use crate::request::CertificateRequest;

@@ -6,7 +6,7 @@ use cardcase::Selector;
 use cardcase::Store;
 use cardcase::manage::{Lifetime, Mode, Scope};
 use cardcase::raw::Prepared;
-use cardcase::raw::{Resolver, Needs, failure, needs};
+use cardcase::raw::{Needs, Resolver, failure, needs};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 

@@ -12,7 +12,7 @@ use cardcase::ask::CertificateRequest;
 use cardcase::manage::split_port;
 use cardcase::raw::Guarded;
 use cardcase::raw::server_name;
-use cardcase::raw::{Resolver, Needs, needs};
+use cardcase::raw::{Needs, Resolver, needs};
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
 use crate::http::dial::TIMEOUT;

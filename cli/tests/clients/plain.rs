@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cardcase::connect::{blocking, tokio as asynchronous};
 use cardcase::raw::Resolver;
-use cardcase::raw::{grant, server_name, needs};
+use cardcase::raw::{grant, needs, server_name};
 use cardcase::{Destination, Target};
 use rustls::{ClientConnection, StreamOwned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
