@@ -16,7 +16,11 @@ use crate::cli::Explain;
 use crate::http::probe::{Seen, look};
 use crate::http::verify;
 use crate::ui::failure::Failure;
-use crate::ui::output::{DestinationJson, days_from, plain, print, print_json, scheme_names, table};
+use crate::ui::json::{DestinationJson, print_json, scheme_names};
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::table::table;
+use crate::ui::text::{days_from, plain};
 
 /// Authorities of a request that people are shown.
 const SHOWN: usize = 20;
@@ -75,10 +79,8 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
         None => (Vec::new(), None),
     };
     if let Some(failure) = &seen.unverified {
-        app.warn(&format!("{}; no certificate would be sent to it", failure.message));
-        for hint in &failure.hints {
-            app.note(&format!("hint: {hint}"));
-        }
+        say::warn(format_args!("{}; no certificate would be sent to it", failure.message));
+        failure.hints.iter().for_each(say::hint);
     }
     let (destination, mode_flag) = (target.destination(), app.mode_flag());
     let explained = Explained { destination, seen, assessed, foreseen, mode_flag, now: selector.now() };
