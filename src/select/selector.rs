@@ -26,7 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod considered;
+mod compared;
 mod selection;
 
 use std::cell::OnceCell;
@@ -35,9 +35,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use self::considered::Considered;
+use self::compared::Compared;
 pub(crate) use self::selection::GuardedKey;
-pub use self::selection::{Foreseen, Prepared, Selection, Source, Standing, WhyAsked};
+pub use self::selection::{Explanation, Prepared, Selection, Source, Standing};
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
 use crate::answer::policy::PolicyFiles;
@@ -50,7 +50,7 @@ use crate::error::{Damage, Error};
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::select::asking::{QuestionId, Said, Turn};
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
-use crate::select::matching::{Candidate, Matcher, Reason, Warning, is_valid_at};
+use crate::select::matching::{Considered, Matcher, is_valid_at};
 use crate::store::decisions::{Remembered, Remembering};
 use crate::store::{Found, Store, TrustAnchors};
 use crate::vault::{Authenticated, SealedKey};
@@ -178,12 +178,25 @@ impl Selector {
     /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent.
     /// [`Error::Denied`] when a rule forbids meanwhile what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
-        self.select_noting(&target.into(), request, || ())
+        self.select_with(&target.into(), request, &[], || ())
     }
 
-    /// Like [`Self::select`] where nobody has to be asked; `None` where only a person can answer.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn select_unasked(
+    /// Answers the request of a server that refused everything it was sent so far. Asks the chooser, unless a different
+    /// answer was decided in the meantime.
+    ///
+    /// # Errors
+    /// Those of [`Self::select`].
+    pub fn select_again(
+        &self,
+        target: impl Into<Target>,
+        request: &CertificateRequest,
+        refused: &[Refused],
+    ) -> Result<Prepared, Error> {
+        self.select_with(&target.into(), request, refused, || ())
+    }
+
+    /// Like [`Self::select`], but never asks: `None` where only the chooser can answer.
+    pub(crate) fn select_known(
         &self,
         target: &Target,
         request: &CertificateRequest,
@@ -193,36 +206,13 @@ impl Selector {
         selection.map(|selection| self.prepared(&look, target, Some(selection), Some(request))).transpose()
     }
 
-    /// Like [`Self::select`]; `asks` is called once it is clear that only a person can answer.
-    pub(crate) fn select_noting(
-        &self,
-        target: &Target,
-        request: &CertificateRequest,
-        asks: impl FnOnce(),
-    ) -> Result<Prepared, Error> {
-        self.answer(target, request, &[], asks)
-    }
-
-    /// Answers a server once more that refused all it was sent so far. Asks, unless yet another answer was decided
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// Those of [`Self::select`].
-    pub fn select_another(
-        &self,
-        target: impl Into<Target>,
-        request: &CertificateRequest,
-        refused: &[Refused],
-    ) -> Result<Prepared, Error> {
-        self.answer(&target.into(), request, refused, || ())
-    }
-
-    fn answer(
+    /// [`Self::select`] and [`Self::select_again`]. Calls `before_asking` once it is clear that only the chooser can answer.
+    pub(crate) fn select_with(
         &self,
         target: &Target,
         request: &CertificateRequest,
         refused: &[Refused],
-        asks: impl FnOnce(),
+        before_asking: impl FnOnce(),
     ) -> Result<Prepared, Error> {
         // What was refused is asked about, unless nothing else may be sent
         let answers_anew = |selection: &Selection| {
@@ -238,7 +228,7 @@ impl Selector {
         if !self.chooser.can_ask() {
             return Err(considered.nobody());
         }
-        asks();
+        before_asking();
         let turn = self.turn_to_ask(&look, target, request, refused)?;
         // Whoever waited here may find the answer that another was given
         let mut look = self.look(target)?;
@@ -291,7 +281,7 @@ impl Selector {
         Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
     }
 
-    /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
+    /// Decides nothing: the server's request comes back as a needs, whatever is remembered.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
@@ -310,54 +300,48 @@ impl Selector {
         self.prepared(&self.look(&target)?, &target, Some(selection), None)
     }
 
-    /// What would answer this request, or why the chooser would be asked; asks nobody and stores nothing.
+    /// What would answer this request, and why: how each identity of the store compares with it, and what would be sent or
+    /// why the chooser would be asked. Asks nobody and stores nothing.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
-    pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Foreseen, Error> {
+    pub fn explain(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Explanation, Error> {
         let target = target.into();
         let look = self.look(&target)?;
-        self.consider(&look, &target, request).foreseen()
+        let compared = self.consider(&look, &target, request);
+        let identities = self.store.identities()?.into_iter();
+        let identities = identities.map(|identity| compared.matcher.consider(Arc::new(identity))).collect();
+        compared.explained(identities)
     }
 
-    /// Holds every identity of the store against a request.
-    ///
-    /// # Errors
-    /// Those of [reading](crate::manage#errors).
-    pub fn assess(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Vec<Assessed>, Error> {
-        let target = target.into();
-        let look = self.look(&target)?;
-        let matcher = self.matcher(&look, &target, request);
-        let authorities = &look.remembered.authorities;
-        let assess = |identity: Identity| {
-            let chain = authorities.chain(identity.certificate(), matcher.requested());
-            let top = chain.authorities.last().map_or(identity.certificate(), |authority| &authority.certificate);
-            let reasons = matcher.reasons(&identity);
-            let rule = matcher.denied(&identity).or_else(|| matcher.demands_tls13(&identity));
-            Assessed {
-                warnings: if reasons.is_empty() { matcher.warnings(identity.certificate()) } else { Vec::new() },
-                missing: (!chain.complete).then(|| top.issuer().clone()),
-                rule: rule.map(|ruled| ruled.origin.to_string()),
-                reasons,
-                identity,
-            }
-        };
-        Ok(self.store.identities()?.into_iter().map(assess).collect())
-    }
-
-    /// Whether a connection may carry one more request: whether it would be opened with the same answer now. What was
+    /// Whether an open connection may carry one more request: whether it would be opened with the same answer now. What was
     /// chosen for once holds for one request only.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
     pub fn stands(&self, standing: &Standing, target: impl Into<Target>) -> Result<bool, Error> {
-        let target = target.into();
-        if standing.destination != *target.destination() {
+        let answered = standing.answered.as_ref().map(|(request, answer)| (request, answer));
+        self.may_reuse(&standing.destination, answered, &target.into())
+    }
+
+    /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer
+    /// now. `answered` is what the server asked for and what it was sent, if it asked. What was chosen for once holds for
+    /// one request only.
+    ///
+    /// # Errors
+    /// Those of [reading](crate::manage#errors).
+    pub(crate) fn may_reuse(
+        &self,
+        opened: &Destination,
+        answered: Option<(&CertificateRequest, &Answer)>,
+        target: &Target,
+    ) -> Result<bool, Error> {
+        if opened != target.destination() {
             return Ok(false);
         }
-        let Some((request, answer)) = &standing.answered else { return Ok(true) };
-        let now = self.foresee(&target, request)?;
-        Ok(now.selection().is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
+        let Some((request, answer)) = answered else { return Ok(true) };
+        let now = self.consider(&self.look(target)?, target, request).unasked()?;
+        Ok(now.is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
     }
 
     /// The identities with keys of certain types under certain authorities (any, where none is named), best first, as
@@ -423,7 +407,7 @@ impl Selector {
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors), and [`Error::Denied`] when a rule forbids meanwhile what was chosen.
-    pub fn renew(&self, prepared: &Prepared) -> Result<Prepared, Error> {
+    pub fn refresh(&self, prepared: &Prepared) -> Result<Prepared, Error> {
         let target = &prepared.target;
         let look = self.look(target)?;
         match (&prepared.selection, &prepared.request) {
@@ -530,8 +514,8 @@ impl Selector {
         Matcher::new(request, &look.remembered.authorities, self.clock.now()).under(in_force)
     }
 
-    fn consider<'a>(&'a self, look: &'a Look, target: &'a Target, request: &'a CertificateRequest) -> Considered<'a> {
-        Considered {
+    fn consider<'a>(&'a self, look: &'a Look, target: &'a Target, request: &'a CertificateRequest) -> Compared<'a> {
+        Compared {
             look,
             request,
             unconditional: unconditional(target, &look.rules),
@@ -553,7 +537,7 @@ impl Selector {
         &self,
         turn: &Turn,
         look: &Look,
-        considered: &Considered<'_>,
+        considered: &Compared<'_>,
         target: &Target,
         refused: &[Refused],
     ) -> Result<(Answer, Lifetime), Error> {
@@ -604,25 +588,9 @@ impl Selector {
     }
 }
 
-/// An identity held against a request.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Assessed {
-    /// The identity.
-    pub identity: Identity,
-    /// Why it is no candidate; empty when it is one.
-    pub reasons: Vec<Reason>,
-    /// What should be known before it is sent, when it is a candidate.
-    pub warnings: Vec<Warning>,
-    /// The issuer whose certificate the store lacks to complete its chain.
-    pub missing: Option<Name>,
-    /// The rule behind a reason, in words for a person.
-    pub rule: Option<String>,
-}
-
 /// The identities that fit a request, best first.
 struct Candidates {
-    fit: Vec<Candidate>,
+    fit: Vec<Considered>,
     /// A row that cannot be read, of an identity that might be one of them.
     damaged: Option<Damage>,
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use cardcase::Chooser;
 use cardcase::Error;
 use cardcase::Unlocker;
-use cardcase::ask::{Question, Refused, Reply, Unfit};
+use cardcase::ask::{Considered, Question, Refused, Reply};
 use cardcase::manage::Fingerprint;
 use cardcase::manage::{Lifetime, Mode};
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 pub struct Asked {
     pub destination: String,
     pub candidates: Vec<Fingerprint>,
-    pub unfit: Option<Unfit>,
+    pub unfit: Option<Considered>,
     pub refused: Vec<Refused>,
     pub mode: Mode,
 }

@@ -155,9 +155,8 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
     let request = request(&[Ca::root("Other").name()]);
     let answer = selected(selector.select(at("a.example"), &request).unwrap());
     assert_eq!(answer, (None, Source::NoCandidate));
-    let foreseen = selector.foresee(at("a.example"), &request).unwrap();
-    let foreseen = foreseen.selection().unwrap();
-    assert_eq!((foreseen.answer.clone(), foreseen.source), (Answer::None, Source::NoCandidate));
+    let explained = selector.explain(at("a.example"), &request).unwrap().selection.unwrap();
+    assert_eq!((explained.answer, explained.source), (Answer::None, Source::NoCandidate));
     assert_eq!((chooser.asked().len(), selector.store().decisions().unwrap().len()), (0, 0));
 }
 
@@ -203,7 +202,7 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         let selector = selector(store.clone(), &chooser).with_mode(mode);
         let answer = Answer::Identity(Arc::new(store.find_identity("wrong").unwrap()));
         let refused = [Refused::new(answer, Refusal::Page)];
-        let again = || selected(selector.select_another(at("a.example"), &request(&[]), &refused).unwrap());
+        let again = || selected(selector.select_again(at("a.example"), &request(&[]), &refused).unwrap());
         assert_eq!(again(), (Some(right.fingerprint()), Source::Ask), "{mode}");
         assert_eq!(chooser.asked()[0].refused, refused);
         // Whoever else was refused finds that another was chosen meanwhile
@@ -212,7 +211,7 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         // Neither of two that were refused comes back unasked
         let answer = Answer::Identity(Arc::new(store.find_identity("right").unwrap()));
         let both = [refused[0].clone(), Refused::new(answer, Refusal::Page)];
-        let error = selector.select_another(at("a.example"), &request(&[]), &both).unwrap_err();
+        let error = selector.select_again(at("a.example"), &request(&[]), &both).unwrap_err();
         assert!(matches!(error, Error::Aborted { .. }), "{error}");
         assert_eq!(chooser.asked()[0].refused, both);
     }
@@ -240,7 +239,7 @@ fn what_was_denied_while_the_person_thought_is_not_sent() {
     assert!(matches!(error, Error::Denied { .. }), "{error}");
     // From now on it is the answer, also after a refusal of none
     let refused = [Refused::new(Answer::None, Refusal::Page)];
-    let again = selector.select_another(at("a.example"), &request(&[]), &refused).unwrap();
+    let again = selector.select_again(at("a.example"), &request(&[]), &refused).unwrap();
     assert_eq!(selected(again), (None, Source::Rule));
 }
 
@@ -366,17 +365,17 @@ fn what_a_rule_says_answers_that_request_alone_renewed_or_waited_for() {
     let waited = selector.select(at("a.example"), &request(&[ca.name()])).unwrap();
     let prompt = selector.select(at("a.example"), &request(&[ca.name()])).unwrap();
     let nothing = selector.select(at("a.example"), &request(&[other.name()])).unwrap();
-    for prepared in [&waited, &prompt, &selector.renew(&prompt).unwrap()] {
+    for prepared in [&waited, &prompt, &selector.refresh(&prompt).unwrap()] {
         assert_eq!(prepared.selection().unwrap().source, Source::Rule);
         assert_eq!([resolved(prepared, &[&ca]), resolved(prepared, &[])], [Some(1), Some(0)]);
     }
-    for prepared in [&nothing, &selector.renew(&nothing).unwrap()] {
+    for prepared in [&nothing, &selector.refresh(&nothing).unwrap()] {
         assert_eq!(prepared.selection().unwrap().source, Source::NoCandidate);
         assert_eq!([resolved(prepared, &[&other]), resolved(prepared, &[])], [None, Some(0)]);
     }
     // What is not said any more is not renewed
     store.remove_rules(&[1]).unwrap();
-    assert!(selector.renew(&prompt).unwrap().selection().is_none());
+    assert!(selector.refresh(&prompt).unwrap().selection().is_none());
 }
 
 #[test]
@@ -612,18 +611,18 @@ fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
 }
 
 #[test]
-fn foreseeing_asks_nobody() {
+fn explain_asks_nobody() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let chooser = Script::new([]);
     let selector = selector(home.with([&leaf], []), &chooser);
-    let foresee = || {
-        let foreseen = selector.foresee(at("a.example"), &request(&[])).unwrap();
-        foreseen.selection().map(|selection| (selection.answer.clone(), selection.source))
+    let explain = || {
+        let explanation = selector.explain(at("a.example"), &request(&[])).unwrap();
+        explanation.selection.map(|selection| (selection.answer, selection.source))
     };
-    assert_eq!(foresee(), None);
+    assert_eq!(explain(), None);
     let scope = Mode::Firefox.scope(&at("a.example"));
     selector.store().remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
-    assert_eq!(foresee(), Some((Answer::None, Source::Decision)));
+    assert_eq!(explain(), Some((Answer::None, Source::Decision)));
     assert_eq!(chooser.asked().len(), 0);
 }
 

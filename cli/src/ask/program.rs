@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use cardcase::Chooser;
 use cardcase::Destination;
 use cardcase::Identity;
-use cardcase::ask::Candidate;
-use cardcase::ask::{Question, Refused, Reply, Unfit};
+use cardcase::ask::{Considered, Question, Refused, Reply};
 use cardcase::manage::{Lifetime, Mode};
 use serde::{Deserialize, Serialize};
 
@@ -212,11 +211,11 @@ impl QuestionJson {
     fn new(question: &Question<'_>) -> Self {
         let request = question.request;
         let identity = |identity: &Identity| IdentityJson::new(identity, question.authorities, question.now);
-        let candidate = |candidate: &Candidate| CandidateJson {
+        let candidate = |candidate: &Considered| CandidateJson {
             identity: identity(&candidate.identity),
             warnings: candidate.warnings.iter().map(ToString::to_string).collect(),
         };
-        let unfit = |unfit: &Unfit| UnfitJson {
+        let unfit = |unfit: &Considered| UnfitJson {
             identity: identity(&unfit.identity),
             reasons: unfit.reasons.iter().map(ToString::to_string).collect(),
             text: unfit.to_string(),
@@ -281,7 +280,7 @@ fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, Trouble
     };
     Ok(match serde_json::from_slice(written).map_err(Trouble::Answer)? {
         AnswerJson::Identity { fingerprint, lifetime: said } => {
-            let is_it = |candidate: &Candidate| candidate.identity.fingerprint().to_string() == fingerprint;
+            let is_it = |candidate: &Considered| candidate.identity.fingerprint().to_string() == fingerprint;
             let index = question.candidates.iter().position(is_it).ok_or(Trouble::NotOffered(fingerprint))?;
             Reply::Identity { index, lifetime: lifetime(said)? }
         }

@@ -85,7 +85,7 @@ fn select(
     };
     // With the vault open here, what selected it can be looked at, and the key be had
     selector.unlock_fully()?;
-    let selected = selector.renew(&selected)?;
+    let selected = selector.refresh(&selected)?;
     let key = selected.private_key()?;
     let (Some(selection), Some(key)) = (selected.selection(), key) else {
         return Err(nothing(destination, selected.selection()));

@@ -326,7 +326,7 @@ impl<'a> Client<'a> {
             here.clone()
         };
         let before = refused.clone();
-        let chosen = tokio::task::spawn_blocking(move || selector.select_another(target, &request, &before));
+        let chosen = tokio::task::spawn_blocking(move || selector.select_again(target, &request, &before));
         match chosen.await.map_err(|error| Failure::new(Code::Failed, error))? {
             Ok(prepared) if prepared.selection().is_none_or(|selection| was_refused(selection, &refused)) => Ok(false),
             Ok(prepared) => {
@@ -573,7 +573,7 @@ impl<'a> Client<'a> {
     fn came_too_late(&self, arrived: &Arrived) -> bool {
         let forbidden =
             arrived.head.status == StatusCode::FORBIDDEN && arrived.version == Some(ProtocolVersion::TLSv1_3);
-        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.later);
+        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.mid_connection);
         forbidden && arrived.talk.later.as_ref().filter(asked_later).is_some_and(|later| self.keep_chosen(later))
     }
 

@@ -665,7 +665,7 @@ fn a_rule_that_was_there_for_a_moment_selects_nobody() {
     let take = "DELETE FROM rules";
     let rules = |selector: &Selector| drop(selector.store().rules().unwrap());
     let fails = |selector: &Selector| {
-        drop(selector.foresee("localhost".parse::<Destination>().unwrap(), &request).unwrap_err())
+        drop(selector.explain("localhost".parse::<Destination>().unwrap(), &request).unwrap_err())
     };
     let lame =
         "PRAGMA ignore_check_constraints = 1; UPDATE authorities SET trusted = 1, fingerprint = x'00' WHERE id = 1";

@@ -2,7 +2,7 @@
 
 use cardcase::Chooser;
 use cardcase::Destination;
-use cardcase::ask::{Candidate, Warning};
+use cardcase::ask::{Considered, Warning};
 use cardcase::ask::{Question, Reply};
 use cardcase::manage::Certificate;
 use cardcase::manage::Name;
@@ -89,7 +89,7 @@ fn header(question: &Question<'_>) -> Vec<String> {
         lines.push("Below TLS 1.3 whoever listens on the network can see which one you send.".to_owned());
     }
     if let Some(unfit) = question.unfit {
-        lines.push(format!("What is remembered does not do: {}.", plain(&unfit.to_string())));
+        lines.push(format!("The remembered certificate no longer fits: {}.", plain(&unfit.to_string())));
     }
     lines
 }
@@ -115,7 +115,7 @@ fn authority(name: &Name) -> String {
 }
 
 /// One line of the list: name, issuer, validity, and what is odd about it.
-fn row(candidate: &Candidate, question: &Question<'_>) -> String {
+fn row(candidate: &Considered, question: &Question<'_>) -> String {
     let certificate = candidate.identity.certificate();
     let expiry = days_from(question.now, certificate.not_after());
     let odd: Vec<&str> = candidate
@@ -137,13 +137,13 @@ fn row(candidate: &Candidate, question: &Question<'_>) -> String {
     parts.join(" · ")
 }
 
-fn was_refused(candidate: &Candidate, question: &Question<'_>) -> bool {
+fn was_refused(candidate: &Considered, question: &Question<'_>) -> bool {
     let fingerprint = Some(candidate.identity.fingerprint());
     question.refused.iter().any(|refused| refused.answer.fingerprint() == fingerprint)
 }
 
 /// Everything about a candidate that tells it from another.
-fn details(candidate: &Candidate, question: &Question<'_>) -> Vec<String> {
+fn details(candidate: &Considered, question: &Question<'_>) -> Vec<String> {
     let certificate = candidate.identity.certificate();
     let emails = match certificate.emails() {
         [] => "none".to_owned(),
