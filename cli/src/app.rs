@@ -7,20 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cardcase::Chooser;
 use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
-use cardcase::ask::NoChooser;
-use cardcase::ask::NoUnlocker;
 use cardcase::manage::Mode;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
-use cardcase::manage::TrustAnchors;
+use cardcase::manage::{Certificate, SystemPolicy};
 #[cfg(feature = "keyring")]
 use cardcase::manage::{Keyring, KeyringUnlocker};
-use cardcase::manage::{PolicyFiles, SystemPolicy};
 use console::style;
 use zeroize::Zeroizing;
 
@@ -39,7 +35,7 @@ const MAX_PASSWORD: u64 = 64 << 10;
 pub(crate) struct App {
     pub(crate) common: Common,
     store: OnceCell<Arc<Store>>,
-    trust_anchors: OnceCell<TrustAnchors>,
+    selector: OnceCell<Selector>,
     damage_told: DamageTold,
     stdin_taken: Cell<bool>,
     terminal_left_alone: Cell<bool>,
@@ -50,7 +46,7 @@ impl App {
         Self {
             common,
             store: OnceCell::new(),
-            trust_anchors: OnceCell::new(),
+            selector: OnceCell::new(),
             damage_told: DamageTold::default(),
             stdin_taken: Cell::new(false),
             terminal_left_alone: Cell::new(false),
@@ -106,15 +102,27 @@ impl App {
         Ok(store)
     }
 
-    /// The store's own authorities for verifying servers, read at the first call: those that the selector knows of.
-    pub(crate) fn trust_anchors(&self) -> Result<&TrustAnchors, Failure> {
-        match self.trust_anchors.get() {
-            Some(known) => Ok(known),
-            None => {
-                let read = self.store()?.trust_anchors()?;
-                Ok(self.trust_anchors.get_or_init(|| read))
-            }
+    /// The store's own authorities for verifying servers, read at the first call.
+    pub(crate) fn trusted_authorities(&self) -> Result<&[Certificate], Failure> {
+        Ok(self.trusting_selector()?.trusted_authorities())
+    }
+
+    /// A selector that asks nobody, with the trusted authorities as they were at the first call.
+    fn trusting_selector(&self) -> Result<&Selector, Failure> {
+        if let Some(selector) = self.selector.get() {
+            return Ok(selector);
         }
+        let selector = self.ruled_selector()?.with_trusted_authorities()?;
+        Ok(self.selector.get_or_init(|| selector))
+    }
+
+    /// A selector under the administrator's rules that asks nobody.
+    fn ruled_selector(&self) -> Result<Selector, Failure> {
+        let selector = Selector::new(self.store()?.clone());
+        Ok(match &self.common.policies {
+            Some(directory) => selector.with_policy_directory(directory),
+            None => selector,
+        })
     }
 
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
@@ -131,33 +139,28 @@ impl App {
 
     /// A selector that asks a program or at the terminal, unless nobody is to be asked.
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
-        let chooser: Arc<dyn Chooser> = match self.common.chooser() {
-            Some(program) if !self.common.batch => Arc::new(ProgramChooser::new(program.to_owned())),
-            None if self.can_ask() => Arc::new(terminal::TerminalChooser),
-            _ => Arc::new(NoChooser),
-        };
-        let selector = Selector::new(self.store()?.clone()).with_policies(self.policies());
+        let selector = self.trusting_selector()?.clone().with_unlocker(self.unlocker()?);
         let selector = match self.common.mode {
             Some(mode) => selector.with_mode(mode),
             None => selector,
         };
-        let selector = selector.with_trust_anchors(self.trust_anchors()?.clone());
-        Ok(selector.with_chooser(chooser).with_unlocker(self.unlocker()?))
-    }
-
-    /// The administrator's rules.
-    pub(crate) fn policies(&self) -> PolicyFiles {
-        PolicyFiles::in_directory(self.common.policies.as_deref().unwrap_or(Path::new(PolicyFiles::DIRECTORY)))
+        Ok(match self.common.chooser() {
+            Some(program) if !self.common.batch => {
+                selector.with_chooser(Arc::new(ProgramChooser::new(program.to_owned())))
+            }
+            None if self.can_ask() => selector.with_chooser(Arc::new(terminal::TerminalChooser)),
+            _ => selector,
+        })
     }
 
     /// What the administrator's files say, as far as they can be used, and whether that is all of them. What is wrong with
     /// the others is warned about.
-    pub(crate) fn survey_policies(&self) -> (SystemPolicy, bool) {
-        let (policy, broken) = self.policies().survey();
+    pub(crate) fn survey_policies(&self) -> Result<(SystemPolicy, bool), Failure> {
+        let (policy, broken) = self.ruled_selector()?.survey_policies();
         for error in &broken {
             self.warn(&format!("{error}; {BROKEN_POLICY}"));
         }
-        (policy, broken.is_empty())
+        Ok((policy, broken.is_empty()))
     }
 
     /// Whoever knows the primary password: the desktop's keyring, where it may be looked into, or who is asked.
@@ -181,7 +184,7 @@ impl App {
             None => match self.pinentry()? {
                 Some(pinentry) => Arc::new(pinentry),
                 None if self.has_terminal() => Arc::new(terminal::TerminalUnlocker),
-                None => Arc::new(NoUnlocker),
+                None => Arc::new(NobodyToAsk),
             },
         })
     }
@@ -329,6 +332,15 @@ fn first_line(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
     match std::str::from_utf8(line) {
         Ok(password) => Ok(Zeroizing::new(password.to_owned())),
         Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the password in it is not UTF-8")),
+    }
+}
+
+/// There is nobody to ask for the primary password.
+struct NobodyToAsk;
+
+impl Unlocker for NobodyToAsk {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
     }
 }
 
