@@ -299,7 +299,7 @@ impl Selector {
         Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
     }
 
-    /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
+    /// Decides nothing: the server's request comes back as a needs, whatever is remembered.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).

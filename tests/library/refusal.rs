@@ -106,7 +106,7 @@ fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
             tokio::spawn(refuse(scene.server.clone(), far));
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
             let name = cardcase::raw::server_name(&destination()).unwrap();
-            let mut stream = connector.connect(name, resolver.trace(near)).await.unwrap();
+            let mut stream = connector.connect(name, resolver.guard(near)).await.unwrap();
             stream.read_u8().await.unwrap_err()
         });
         assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");

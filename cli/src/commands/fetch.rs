@@ -572,7 +572,7 @@ impl<'a> Client<'a> {
     fn came_too_late(&self, arrived: &Arrived) -> bool {
         let forbidden =
             arrived.head.status == StatusCode::FORBIDDEN && arrived.version == Some(ProtocolVersion::TLSv1_3);
-        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.later);
+        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.mid_connection);
         forbidden && arrived.talk.later.as_ref().filter(asked_later).is_some_and(|later| self.keep_chosen(later))
     }
 
