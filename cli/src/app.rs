@@ -4,21 +4,19 @@ use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cardcase::Chooser;
+use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
-use cardcase::ask::NoChooser;
-use cardcase::ask::NoUnlocker;
 use cardcase::manage::Mode;
 use cardcase::manage::Protection;
 use cardcase::manage::Ruled;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
-use cardcase::manage::TrustAnchors;
+use cardcase::manage::{Certificate, SystemPolicy};
 #[cfg(feature = "keyring")]
 use cardcase::manage::{Keyring, KeyringUnlocker};
-use cardcase::manage::{PolicyFiles, SystemPolicy};
+use zeroize::Zeroizing;
 
 use crate::ask::new_password;
 use crate::ask::password_file::{KnownPassword, PasswordFile};
@@ -36,7 +34,7 @@ pub(crate) struct App {
     pub(crate) common: Common,
     pub(crate) input: Input,
     store: OnceCell<Arc<Store>>,
-    trust_anchors: OnceCell<TrustAnchors>,
+    selector: OnceCell<Selector>,
     damage_told: DamageTold,
     terminal_left_alone: Cell<bool>,
 }
@@ -47,7 +45,7 @@ impl App {
             common,
             input: Input::default(),
             store: OnceCell::new(),
-            trust_anchors: OnceCell::new(),
+            selector: OnceCell::new(),
             damage_told: DamageTold::default(),
             terminal_left_alone: Cell::new(false),
         }
@@ -104,14 +102,26 @@ impl App {
     }
 
     /// The trusted authorities of the store, read at the first call.
-    pub(crate) fn trust_anchors(&self) -> Result<&TrustAnchors, Failure> {
-        match self.trust_anchors.get() {
-            Some(known) => Ok(known),
-            None => {
-                let read = self.store()?.trust_anchors()?;
-                Ok(self.trust_anchors.get_or_init(|| read))
-            }
+    pub(crate) fn trusted_authorities(&self) -> Result<&[Certificate], Failure> {
+        Ok(self.trusting_selector()?.trusted_authorities())
+    }
+
+    /// A selector that asks nobody, with the trusted authorities as they were at the first call.
+    fn trusting_selector(&self) -> Result<&Selector, Failure> {
+        if let Some(selector) = self.selector.get() {
+            return Ok(selector);
         }
+        let selector = self.ruled_selector()?.with_trusted_authorities()?;
+        Ok(self.selector.get_or_init(|| selector))
+    }
+
+    /// A selector with the administrator's rules that asks nobody.
+    fn ruled_selector(&self) -> Result<Selector, Failure> {
+        let selector = Selector::new(self.store()?.clone());
+        Ok(match &self.common.policies {
+            Some(directory) => selector.with_policy_directory(directory),
+            None => selector,
+        })
     }
 
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
@@ -128,32 +138,27 @@ impl App {
 
     /// A selector that asks a program or at the terminal, unless nobody can be asked.
     pub(crate) fn selector(&self) -> Result<Selector, Failure> {
-        let chooser: Arc<dyn Chooser> = match self.common.chooser() {
-            Some(program) if !self.common.batch => Arc::new(ProgramChooser::new(program.to_owned())),
-            None if self.can_ask() => Arc::new(terminal::TerminalChooser),
-            _ => Arc::new(NoChooser),
-        };
-        let selector = Selector::new(self.store()?.clone()).with_policies(self.policies());
+        let selector = self.trusting_selector()?.clone().with_unlocker(self.unlocker()?);
         let selector = match self.common.mode {
             Some(mode) => selector.with_mode(mode),
             None => selector,
         };
-        let selector = selector.with_trust_anchors(self.trust_anchors()?.clone());
-        Ok(selector.with_chooser(chooser).with_unlocker(self.unlocker()?))
-    }
-
-    /// The administrator's rules.
-    pub(crate) fn policies(&self) -> PolicyFiles {
-        PolicyFiles::in_directory(self.common.policies.as_deref().unwrap_or(Path::new(PolicyFiles::DIRECTORY)))
+        Ok(match self.common.chooser() {
+            Some(program) if !self.common.batch => {
+                selector.with_chooser(Arc::new(ProgramChooser::new(program.to_owned())))
+            }
+            None if self.can_ask() => selector.with_chooser(Arc::new(terminal::TerminalChooser)),
+            _ => selector,
+        })
     }
 
     /// What can be read of the administrator's files, and whether that is all of them. Warns of those that cannot be read.
-    pub(crate) fn survey_policies(&self) -> (SystemPolicy, bool) {
-        let (policy, broken) = self.policies().survey();
+    pub(crate) fn survey_policies(&self) -> Result<(SystemPolicy, bool), Failure> {
+        let (policy, broken) = self.ruled_selector()?.survey_policies();
         for error in &broken {
             say::warn(format_args!("{error}; {BROKEN_POLICY}"));
         }
-        (policy, broken.is_empty())
+        Ok((policy, broken.is_empty()))
     }
 
     /// The rules of the store, then those of the administrator.
@@ -179,7 +184,7 @@ impl App {
         Ok(match &self.common.primary_password_file {
             Some(file) if file == Path::new("-") => Arc::new(KnownPassword(self.input.read_password(file)?)),
             Some(file) => Arc::new(PasswordFile(file.clone())),
-            None => self.password_prompt()?.map_or_else(|| Arc::new(NoUnlocker), PasswordPrompt::into_unlocker),
+            None => self.password_prompt()?.map_or_else(|| Arc::new(NobodyToAsk), PasswordPrompt::into_unlocker),
         })
     }
 
@@ -234,5 +239,14 @@ impl App {
 
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+}
+
+/// Nobody can be asked for the primary password.
+struct NobodyToAsk;
+
+impl Unlocker for NobodyToAsk {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
     }
 }

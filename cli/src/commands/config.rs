@@ -22,7 +22,7 @@ pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
 
 fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
     let mut settings = app.store()?.settings()?;
-    let (SystemPolicy { prompt_on_multiple: demanded, .. }, _) = app.survey_policies();
+    let (SystemPolicy { prompt_on_multiple: demanded, .. }, _) = app.survey_policies()?;
     settings.prompt_on_multiple |= demanded.is_some();
     if app.common.json {
         let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));

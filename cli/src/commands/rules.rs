@@ -29,7 +29,7 @@ pub(crate) fn run(app: &App, args: &Rules) -> Result<(), Failure> {
 
 /// What can be listed is, and then the command fails where that is not everything.
 fn list(app: &App) -> Result<(), Failure> {
-    let (policy, is_whole) = app.survey_policies();
+    let (policy, is_whole) = app.survey_policies()?;
     let incomplete = || {
         let failure = Failure::new(Code::Failed, "the administrator's rules are not all among these");
         if is_whole { Ok(()) } else { Err(failure.hint(BROKEN_POLICY)) }

@@ -62,7 +62,7 @@ pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateD
 
 /// The trusted authorities of the store.
 fn trusted(app: &App) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    Ok(app.trust_anchors()?.certificates().iter().map(der).collect())
+    Ok(app.trusted_authorities()?.iter().map(der).collect())
 }
 
 fn der(certificate: &Certificate) -> CertificateDer<'static> {
