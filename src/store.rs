@@ -64,7 +64,7 @@ use crate::file::pkcs12;
 use crate::file::pkcs12::{Contents, KeyBag};
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
-pub use anchors::TrustAnchors;
+pub(crate) use anchors::TrustAnchors;
 pub use authentic::Accepted;
 use authentic::InForce;
 pub(crate) use authentic::{

@@ -71,10 +71,8 @@ pub trait Unlocker: Send + Sync {
     }
 }
 
-/// Nobody to ask for the primary password.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
-pub struct NoUnlocker;
+/// The unlocker of a selector that was given none.
+pub(crate) struct NoUnlocker;
 
 impl Unlocker for NoUnlocker {
     fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
