@@ -69,7 +69,7 @@
 //! ```
 //!
 //! A module uses only those above it. The library never prints, prompts or exits: it talks to people through
-//! [`chooser::Chooser`] and [`vault::Unlocker`] alone, and takes the time from a [`clock::Clock`].
+//! [`Chooser`] and [`Unlocker`] alone.
 //!
 //! [`Selector::with_chooser`]: selector::Selector::with_chooser
 //! [`Selector::with_unlocker`]: selector::Selector::with_unlocker
@@ -113,16 +113,15 @@ pub use vault::Unlocker;
 pub mod ask {
     pub use crate::answer::refusal::Refusal;
     pub use crate::request::{CertificateRequest, CertificateType, Credentials};
-    pub use crate::select::chooser::{NoChooser, Question, Refused, Reply};
+    pub use crate::select::chooser::{Question, Refused, Reply};
     pub use crate::select::matching::{Considered, Reason, Warning};
-    pub use crate::vault::NoUnlocker;
 }
 
 /// Settings, rules, decisions and history: for programs with a window of their own.
 pub mod manage {
     pub use crate::answer::decision::{Answer, Decision, Lifetime, Outcome, Scope};
     pub use crate::answer::history::{Use, version_name};
-    pub use crate::answer::policy::{PolicyFiles, SystemPolicy};
+    pub use crate::answer::policy::SystemPolicy;
     pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
     pub use crate::answer::settings::{Mode, Settings};
     pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
@@ -131,14 +130,14 @@ pub mod manage {
     pub use crate::certificate::name::{Name, NameKey, is_unprintable};
     pub use crate::certificate::rsa_pss::{Digests, RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
-    pub use crate::clock::{Clock, Timestamp, WallClock};
+    pub use crate::clock::Timestamp;
     pub use crate::error::{Damage, Source};
     pub use crate::request::split_port;
     pub use crate::select::matching::{Matcher, is_valid_at, reasons};
     pub use crate::session::Session;
     pub use crate::store::renewal::Renewal;
     pub use crate::store::rules::Added;
-    pub use crate::store::{Accepted, Imported, Stored, TrustAnchors};
+    pub use crate::store::{Accepted, Imported, Stored};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::{Keyring, KeyringUnlocker};

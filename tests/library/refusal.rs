@@ -37,7 +37,7 @@ impl Scene {
         let scope = Mode::Firefox.scope(&destination());
         store.remember(&scope, sends.then(|| leaf.fingerprint()), Lifetime::Permanent, NOW).unwrap();
         let server = Arc::new(server(&servers, HOST, Arc::new(Verdict::new(verdict))));
-        let selector = Selector::new(store).with_clock(Arc::new(NOW));
+        let selector = Selector::new(store).with_clock(|| NOW);
         let base = client(&servers, version);
         Self { connector: Connector::new(Arc::new(selector), base.clone()), server, base, _home: home }
     }

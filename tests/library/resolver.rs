@@ -44,7 +44,7 @@ impl Scene {
     }
 
     fn selector(&self) -> Selector {
-        Selector::new(self.store.clone()).with_clock(Arc::new(NOW))
+        Selector::new(self.store.clone()).with_clock(|| NOW)
     }
 
     fn prepare(&self) -> Prepared {
