@@ -91,8 +91,9 @@ impl<S> fmt::Debug for Stream<S> {
     }
 }
 
-/// The error of a stream of tokio that is used as a blocking one, or the other way round: there is such a stream only where the
-/// caller's implements the traits of both.
+/// The error of a stream of tokio that is used as a blocking one, or the other way round: that is possible only when the
+/// caller's stream implements the traits of both.
+#[cfg(feature = "tokio")]
 fn unsupported() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,

@@ -10,9 +10,8 @@ use cardcase::Identity;
 use cardcase::ask::Refusal;
 use cardcase::ask::Refused;
 use cardcase::ask::{CertificateRequest, Credentials};
-use cardcase::connect::LateAlert;
-use cardcase::connect::tokio::{ConnectError, Connection, Connector};
-use cardcase::connect::{Selection, Source};
+use cardcase::connect::tokio::Connector;
+use cardcase::connect::{Connection, Error as ConnectError, Opened, Selection, Source, Stream};
 use cardcase::manage::{Answer, Outcome};
 use cardcase::raw::Prepared;
 use cardcase::raw::failure;
@@ -136,7 +135,7 @@ struct Asked {
     selection: Selection,
     request: Option<CertificateRequest>,
     version: Option<ProtocolVersion>,
-    alert: LateAlert,
+    opened: Opened,
 }
 
 /// A response, as far as it was read.
@@ -240,7 +239,7 @@ impl<'a> Client<'a> {
                         lost = true;
                         continue;
                     }
-                    let refusal = Refusal::of_page(arrived.head.status.as_u16(), &page);
+                    let refusal = Refusal::from_response(arrived.head.status.as_u16(), &arrived.start);
                     let Some((asked, refusal)) = arrived.talk.asked.as_ref().zip(refusal) else {
                         self.accepted(arrived.talk.asked.as_ref());
                         return Ok(arrived);
@@ -297,12 +296,13 @@ impl<'a> Client<'a> {
     /// Takes account of what was answered meanwhile. A server that asks once more has accepted what it was sent before.
     fn catch_up(&self, talk: &mut Talk) {
         let Some(later) = &talk.later else { return };
-        for answered in later.answers.all().into_iter().skip(talk.seen) {
+        for answered in later.opened.answers().into_iter().skip(talk.seen) {
             self.accepted(talk.asked.as_ref());
             talk.seen += 1;
-            let asked = Asked::new(&later.target, answered);
-            self.account.tell(asked.target.destination(), &asked.selection);
-            talk.asked = Some(asked);
+            talk.asked = Asked::new(&later.target, answered);
+            if let Some(asked) = &talk.asked {
+                self.account.tell(asked.target.destination(), &asked.selection);
+            }
         }
     }
 
@@ -394,8 +394,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn opened(&self, target: &Target, connection: Connection<BoxStream>) -> Open {
-        let (http2, version) = (connection.alpn.as_deref() == Some(H2), connection.version);
+    fn opened(&self, target: &Target, connection: Connection<Stream<BoxStream>>) -> Open {
+        let (http2, version) = (connection.opened.alpn() == Some(H2), connection.opened.version());
         let (stream, asked) = self.connected(target.clone(), connection);
         Open { stream, http2, forwarded: false, version, talk: Talk { asked, ..Talk::default() } }
     }
@@ -423,11 +423,7 @@ impl<'a> Client<'a> {
                 self.catch_up(&mut talk);
                 Ok(Open { stream, http2: false, forwarded: false, version, talk })
             }
-            Err(openssl::ConnectError { source, answered, .. }) => {
-                let (sent, request) = answered.map(|answered| (answered.selection, answered.request)).unzip();
-                let version = request.as_ref().and_then(|request| request.version);
-                Err(ConnectError::Handshake { source, sent, request, version })
-            }
+            Err(error) => Err(error),
         })
     }
 
@@ -480,13 +476,13 @@ impl<'a> Client<'a> {
     fn connected<IO: dial::Stream + 'static>(
         &self,
         target: Target,
-        connection: Connection<IO>,
+        connection: Connection<Stream<IO>>,
     ) -> (BoxStream, Option<Asked>) {
-        if connection.selection.as_ref().is_some_and(|selection| selection.source == Source::Ask) {
-            self.chosen.borrow_mut().insert(target.destination().clone(), connection.again());
+        let Connection { stream, opened, .. } = connection;
+        let asked = Asked::new(&target, opened);
+        if let Some(asked) = &asked {
+            self.keep_chosen(asked);
         }
-        let Connection { stream, selection, request, version, alert, .. } = connection;
-        let asked = selection.map(|selection| Asked { target, selection, request, version, alert });
         if let Some(asked) = &asked {
             self.account.tell(asked.target.destination(), &asked.selection);
         }
@@ -496,16 +492,15 @@ impl<'a> Client<'a> {
     /// No TLS connection came about.
     fn unconnected(&self, target: Target, error: ConnectError) -> Unanswered {
         let destination = target.destination().clone();
-        let (source, sent, request, version) = match error {
+        let (source, opened) = match error {
             ConnectError::Selection(error) => return self.account.undecided(&destination, &error).into(),
-            ConnectError::Handshake { source, sent, request, version } => (source, sent, request, version),
-            other => return verify::unreachable(&destination, &other).into(),
+            ConnectError::Handshake { source, opened } => (source, opened),
+            other => return verify::failed(&destination, &other).into(),
         };
         if let Some(error) = failure(&source) {
             return self.account.undecided(&destination, error).into();
         }
-        if let Some(selection) = sent {
-            let asked = Asked { target, selection, request, version, alert: LateAlert::default() };
+        if let Some(asked) = Asked::new(&target, opened) {
             self.account.tell(asked.target.destination(), &asked.selection);
             if let Some(refusal) = refusal(&source) {
                 return Unanswered::Refused(Box::new(asked), refusal);
@@ -540,16 +535,16 @@ impl<'a> Client<'a> {
             return Unanswered::Late(late, interrupted);
         }
         let Some(asked) = asked else { return interrupted.into() };
-        if let Some(refusal) = asked.alert.refusal().or_else(|| refusal(error)) {
+        if let Some(refusal) = asked.opened.refusal().or_else(|| refusal(error)) {
             return Unanswered::Refused(Box::new(asked), refusal);
         }
-        let said = asked.alert.get().or_else(|| alert(error));
+        let said = asked.opened.alert().or_else(|| alert(error));
         self.record(&asked, Outcome::Unknown, said.map(alert_name));
         let interrupted = match said {
             Some(_) => interrupted,
             None => self.account.cut_short(asked.target.destination(), &asked.selection, interrupted),
         };
-        match later.filter(|later| alert(error).is_none() && self.keep_chosen(later)) {
+        match later.filter(|later| alert(error).is_none() && self.keep_last_chosen(later)) {
             Some(_) => Unanswered::Lost(interrupted),
             None => interrupted.into(),
         }
@@ -557,15 +552,17 @@ impl<'a> Client<'a> {
 
     /// Keeps for the next connection what a person chose on one that did not last so long; whether there is
     /// such an answer.
-    fn keep_chosen(&self, later: &Later) -> bool {
-        let last = later.answers.all().pop();
-        match last.filter(|answered| answered.selection.source == Source::Ask) {
-            Some(chosen) => {
-                self.chosen.borrow_mut().insert(later.target.destination().clone(), chosen.again());
-                true
-            }
-            None => false,
+    fn keep_last_chosen(&self, later: &Later) -> bool {
+        Asked::new(&later.target, later.opened.clone()).is_some_and(|asked| self.keep_chosen(&asked))
+    }
+
+    fn keep_chosen(&self, asked: &Asked) -> bool {
+        let chosen = asked.opened.again().filter(|_| asked.selection.source == Source::Ask);
+        let is_chosen = chosen.is_some();
+        if let Some(chosen) = chosen {
+            self.chosen.borrow_mut().insert(asked.target.destination().clone(), chosen);
         }
+        is_chosen
     }
 
     /// Whether a page may have been sent before a person had chosen: Apache waits in TLS 1.3 for some time, and then forbids.
@@ -573,8 +570,8 @@ impl<'a> Client<'a> {
     fn came_too_late(&self, arrived: &Arrived) -> bool {
         let forbidden =
             arrived.head.status == StatusCode::FORBIDDEN && arrived.version == Some(ProtocolVersion::TLSv1_3);
-        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.mid_connection);
-        forbidden && arrived.talk.later.as_ref().filter(asked_later).is_some_and(|later| self.keep_chosen(later))
+        let asked_later = |later: &&Later| later.opened.is_mid_connection();
+        forbidden && arrived.talk.later.as_ref().filter(asked_later).is_some_and(|later| self.keep_last_chosen(later))
     }
 
     /// Prints the response, which may be a page that refuses.
@@ -639,10 +636,10 @@ impl<'a> Client<'a> {
 }
 
 impl Asked {
-    fn new(target: &Target, answered: openssl::Answered) -> Self {
-        let openssl::Answered { selection, request, .. } = answered;
-        let (version, alert) = (request.version, LateAlert::default());
-        Self { target: target.clone(), selection, request: Some(request), version, alert }
+    fn new(target: &Target, opened: Opened) -> Option<Self> {
+        let (selection, request) = (opened.selection()?, opened.request());
+        let version = opened.version().or(request.as_ref().and_then(|request| request.version));
+        Some(Self { target: target.clone(), selection, request, version, opened })
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cardcase::Identity;
 use cardcase::ask::Refusal;
-use cardcase::connect::Selection;
-use cardcase::connect::tokio::{ConnectError, Connection, Connector};
+use cardcase::connect::tokio::Connector;
+use cardcase::connect::{Connection, Error as ConnectError, Selection, Stream};
 use cardcase::manage::Outcome;
 use cardcase::raw::failure;
 use cardcase::raw::{alert, alert_name, refusal};
@@ -182,15 +182,16 @@ impl Towards {
     /// The failure of a TLS connection that did not come about. A refusal is recorded.
     async fn unconnected(&self, error: ConnectError) -> Failure {
         let (destination, account) = &*self.0;
-        let (source, sent, version) = match error {
+        let (source, opened) = match error {
             ConnectError::Selection(error) => return account.undecided(destination, &error),
-            ConnectError::Handshake { source, sent, version, .. } => (source, sent, version),
-            other => return verify::unreachable(destination, &other),
+            ConnectError::Handshake { source, opened } => (source, opened),
+            other => return verify::failed(destination, &other),
         };
         if let Some(error) = failure(&source) {
             return Failure::from(error);
         }
-        if let Some(selection) = sent {
+        let version = opened.version();
+        if let Some(selection) = opened.selection() {
             self.tell(&selection);
             if let Some(refusal) = refusal(&source) {
                 return self.refused(&selection, version, refusal).await;
@@ -237,14 +238,15 @@ impl Through {
             return dial::tunnel(Box::new(dial().await?), authority).await;
         }
         let connected = self.connector.connect(Target::new(self.proxy.destination.clone()), dial).await;
-        let Connection { stream, selection, version, alert, .. } = match connected {
+        let Connection { stream, opened, .. } = match connected {
             Ok(connection) => connection,
             Err(error) => return Err(self.failed(error).await),
         };
         let tunnel = dial::tunnel(Box::new(stream), authority).await;
-        if let Some(selection) = selection {
+        let version = opened.version();
+        if let Some(selection) = opened.selection() {
             self.towards.tell(&selection);
-            match (&tunnel, alert.refusal()) {
+            match (&tunnel, opened.refusal()) {
                 (Ok(_), _) => self.towards.record(&selection, version, Outcome::Accepted, None).await,
                 (Err(_), Some(refusal)) => {
                     return Err(io::Error::other(self.towards.refused(&selection, version, refusal).await.message));
@@ -262,8 +264,13 @@ impl Through {
 
 /// Carries what comes over an open connection, and keeps account of what the server makes of the answer it was sent: the
 /// first byte from it accepts.
-async fn relay_over(towards: &Towards, near: BoxStream, connection: Connection<BoxStream>) -> Result<(), Failure> {
-    let Connection { stream, selection, version, alert: late, .. } = connection;
+async fn relay_over(
+    towards: &Towards,
+    near: BoxStream,
+    connection: Connection<Stream<BoxStream>>,
+) -> Result<(), Failure> {
+    let Connection { stream, opened, .. } = connection;
+    let (selection, version) = (opened.selection(), opened.version());
     if let Some(selection) = &selection {
         towards.tell(selection);
     }
@@ -277,11 +284,11 @@ async fn relay_over(towards: &Towards, near: BoxStream, connection: Connection<B
     let ended = relay(near, stream, answered).await;
     if let Some(selection) = selection.filter(|_| !accepted) {
         let error = ended.as_ref().err();
-        let refusal = late.refusal().or_else(|| error.and_then(|error| refusal(error)));
+        let refusal = opened.refusal().or_else(|| error.and_then(|error| refusal(error)));
         if let Some(refusal) = refusal {
             return Err(towards.refused(&selection, version, refusal).await);
         }
-        let alert = late.get().or_else(|| error.and_then(|error| alert(error)));
+        let alert = opened.alert().or_else(|| error.and_then(|error| alert(error)));
         towards.record(&selection, version, Outcome::Unknown, alert.map(alert_name)).await;
     }
     match ended {

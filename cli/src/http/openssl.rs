@@ -9,8 +9,8 @@ use ::openssl::x509::X509;
 use ::openssl::x509::store::X509StoreBuilder;
 use cardcase::Selector;
 use cardcase::Target;
-use cardcase::connect::openssl::{self, Answers, HttpPosition, SslConnector, SslMethod};
-pub(crate) use cardcase::connect::openssl::{Answered, ConnectError};
+use cardcase::connect::openssl::{self, SslConnector, SslMethod};
+use cardcase::connect::{self, Error, Opened};
 use cardcase::raw::Prepared;
 use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
@@ -27,7 +27,7 @@ pub(crate) const BUILT_IN: bool = true;
 const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
 
 /// Makes the connections.
-pub(crate) struct Connector(openssl::tokio::Connector);
+pub(crate) struct Connector(openssl::Connector);
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -39,14 +39,13 @@ pub(crate) struct Connection {
 /// What is answered as long as a connection lasts.
 pub(crate) struct Later {
     pub(crate) target: Target,
-    pub(crate) answers: Answers,
-    position: HttpPosition,
+    pub(crate) opened: Opened,
 }
 
 impl Later {
     /// The response was read to its end.
     pub(crate) fn finished(&self) {
-        self.position.finished();
+        self.opened.finished();
     }
 }
 
@@ -55,7 +54,7 @@ impl Connector {
     pub(crate) fn new(app: &App, selector: Arc<Selector>, cacert: Option<&Path>) -> Result<Self, Failure> {
         let roots = verify::roots(app, cacert)?;
         let connector = connector(selector, &roots).map_err(|error| Failure::new(Code::Failed, error))?;
-        Ok(Self(openssl::tokio::Connector::new(connector).with_handshake_timeout(TIMEOUT)))
+        Ok(Self(connector.with_handshake_timeout(TIMEOUT)))
     }
 
     pub(crate) async fn connect<F>(
@@ -63,16 +62,17 @@ impl Connector {
         target: &Target,
         prepared: Option<Prepared>,
         dial: impl FnMut() -> F,
-    ) -> Result<Connection, ConnectError>
+    ) -> Result<Connection, Error>
     where
         F: Future<Output = io::Result<BoxStream>>,
     {
         let connection = match prepared {
-            Some(prepared) => self.0.connect_prepared(prepared, dial).await?,
-            None => self.0.connect(target, dial).await?,
+            Some(prepared) => self.0.connect_prepared_async(prepared, dial).await?,
+            None => self.0.connect_async(target, dial).await?,
         };
-        let openssl::tokio::Connection { stream, answers, position, version, .. } = connection;
-        Ok(Connection { stream: Box::new(stream), version, later: Later { target: target.clone(), answers, position } })
+        let connect::Connection { stream, opened, .. } = connection;
+        let version = opened.version();
+        Ok(Connection { stream: Box::new(stream), version, later: Later { target: target.clone(), opened } })
     }
 }
 

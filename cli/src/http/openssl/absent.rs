@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use cardcase::Selector;
 use cardcase::Target;
-use cardcase::ask::CertificateRequest;
-use cardcase::connect::Selection;
+use cardcase::connect::{Error, Opened};
 use cardcase::raw::Prepared;
 use rustls::ProtocolVersion;
 
@@ -29,33 +28,7 @@ pub(crate) struct Connection {
 
 pub(crate) struct Later {
     pub(crate) target: Target,
-    pub(crate) answers: Answers,
-}
-
-pub(crate) struct Answers(Infallible);
-
-pub(crate) struct Answered {
-    pub(crate) selection: Selection,
-    pub(crate) request: CertificateRequest,
-    pub(crate) later: bool,
-    never: Infallible,
-}
-
-pub(crate) struct ConnectError {
-    pub(crate) source: io::Error,
-    pub(crate) answered: Option<Box<Answered>>,
-}
-
-impl Answers {
-    pub(crate) fn all(&self) -> Vec<Answered> {
-        match self.0 {}
-    }
-}
-
-impl Answered {
-    pub(crate) fn again(&self) -> Prepared {
-        match self.never {}
-    }
+    pub(crate) opened: Opened,
 }
 
 impl Later {
@@ -73,7 +46,7 @@ impl Connector {
         _: &Target,
         _: Option<Prepared>,
         _: impl FnMut() -> F,
-    ) -> Result<Connection, ConnectError>
+    ) -> Result<Connection, Error>
     where
         F: Future<Output = io::Result<BoxStream>>,
     {
