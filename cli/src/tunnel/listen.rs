@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::app::warn;
 use crate::ask::undo::Undo;
-use crate::http::dial::BoxStream;
+use crate::http::stream::BoxStream;
 use crate::ui::failure::{Code, Failure};
 
 /// `unix:PATH`, or an address of loopback with a port.
