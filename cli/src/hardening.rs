@@ -32,7 +32,7 @@ pub(crate) fn keep_memory_resident() -> Result<(), String> {
     let _ = setrlimit(Resource::Memlock, limit);
     match getrlimit(Resource::Memlock).current {
         Some(least) if least < ROOM && !privileged => {
-            Err(format!("only {} KiB may be locked, and it needs {}", least >> 10, ROOM >> 10))
+            Err(format!("only {} KiB can be locked, and {} KiB are needed", least >> 10, ROOM >> 10))
         }
         _ => {
             let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
@@ -44,5 +44,5 @@ pub(crate) fn keep_memory_resident() -> Result<(), String> {
 /// Not known how, elsewhere.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn keep_memory_resident() -> Result<(), String> {
-    Err("it is not known how to lock memory here".to_owned())
+    Err("locking memory is not supported on this system".to_owned())
 }

@@ -15,21 +15,21 @@ use crate::ui::say;
 /// Puts the primary password there, once it has opened the store.
 pub(crate) fn keep(store: &Store, asking: &dyn Unlocker) -> Result<(), Failure> {
     if store.vault().protection() == Protection::None {
-        let failure = Failure::new(Code::Failed, "the store has no primary password that a keyring could keep");
+        let failure = Failure::new(Code::Failed, "the store has no primary password for the keyring to keep");
         return Err(failure.hint("cardcase password"));
     }
     let heard = Hearing { unlocker: asking, last: Mutex::default() };
     store.unlock_fully(&heard)?;
     let password = heard.last.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(Error::VaultLocked)?;
     keyring(store).keep(&password)?;
-    say::note("the keyring keeps the primary password of this store");
+    say::note("the keyring now keeps the primary password of this store");
     Ok(())
 }
 
 /// Takes it out again.
 pub(crate) fn forget(store: &Store) -> Result<(), Failure> {
     keyring(store).forget()?;
-    say::note("the keyring keeps no password of this store");
+    say::note("the keyring no longer keeps a password of this store");
     Ok(())
 }
 

@@ -20,12 +20,12 @@ const PROMPT: &str = "New primary password (empty for none)";
 /// repeated.
 pub(crate) fn ask(prompt: &PasswordPrompt, none_changes_nothing: bool) -> Result<Zeroizing<String>, Failure> {
     for attempt in 1..=TRIES {
-        let new = prompt.ask(PROMPT, (attempt > 1).then_some("The two differ"))?;
-        if (new.is_empty() && none_changes_nothing) || prompt.ask("The same again", None)? == new {
+        let new = prompt.ask(PROMPT, (attempt > 1).then_some("The passwords differ"))?;
+        if (new.is_empty() && none_changes_nothing) || prompt.ask("Repeat it", None)? == new {
             return Ok(new);
         }
     }
-    Err(Failure::new(Code::Failed, "the two differ; nothing was changed"))
+    Err(Failure::new(Code::Failed, "the passwords differ; nothing was changed"))
 }
 
 /// Sets the new primary password of a store that was unlocked before it was asked for; `None` removes it.
@@ -50,7 +50,7 @@ pub(crate) fn warn_if_weak(password: &str) {
         let why = estimate.feedback().and_then(|feedback| feedback.warning());
         let why = why.map(|why| format!(" ({})", why.to_string().trim_end_matches('.'))).unwrap_or_default();
         say::warn(format_args!(
-            "the new primary password is weak: {guesses} guesses find it{why}; several random words are better"
+            "the new primary password is weak: {guesses} guesses are enough to find it{why}; several random words are better"
         ));
     }
 }
@@ -59,16 +59,16 @@ pub(crate) fn warn_if_weak(password: &str) {
 fn in_words(log10: f64) -> &'static str {
     const WORDS: [&str; 9] = [
         "a few",
-        "some ten",
-        "some hundred",
-        "some thousand",
+        "about ten",
+        "about a hundred",
+        "about a thousand",
         "ten thousand",
         "a hundred thousand",
         "a million",
         "ten million",
         "a hundred million",
     ];
-    WORDS.get(log10.round() as usize).copied().unwrap_or("a thousand million")
+    WORDS.get(log10.round() as usize).copied().unwrap_or("a billion")
 }
 
 #[cfg(test)]
@@ -77,8 +77,7 @@ mod tests {
 
     #[test]
     fn guesses_are_said_in_words() {
-        for (log10, words) in [(0.0, "a few"), (2.9, "some thousand"), (5.6, "a million"), (11.0, "a thousand million")]
-        {
+        for (log10, words) in [(0.0, "a few"), (2.9, "about a thousand"), (5.6, "a million"), (11.0, "a billion")] {
             assert_eq!(in_words(log10), words);
         }
     }

@@ -87,7 +87,7 @@ impl Pinentry {
 
 impl Unlocker for Pinentry {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
-        let error = (attempt > 1).then(|| format!("That was wrong (try {attempt} of 3)"));
+        let error = (attempt > 1).then(|| format!("Wrong password (attempt {attempt} of 3)"));
         self.ask("Primary password", error.as_deref())
     }
 }

@@ -95,7 +95,7 @@ impl ProgramChooser {
 
 impl Chooser for ProgramChooser {
     fn waiting(&self, destination: &Destination) {
-        say::line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
+        say::line(&format!("cardcase: another cardcase is asking about {destination}; waiting for the answer"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
@@ -149,15 +149,15 @@ enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Question(error) => write!(f, "the question cannot be put as JSON: {error}"),
+            Self::Question(error) => write!(f, "the question cannot be written as JSON: {error}"),
             Self::Start(error) => write!(f, "it cannot be started: {error}"),
             Self::Output(error) => write!(f, "its answer cannot be read: {error}"),
             Self::Ended(status) => write!(f, "it failed, with {status}"),
-            Self::Late(patience) => write!(f, "it did not answer within {} s, and was ended", patience.as_secs()),
-            Self::Open => f.write_str("it ended and left its output to a program that goes on"),
+            Self::Late(patience) => write!(f, "it did not answer within {} s, and was killed", patience.as_secs()),
+            Self::Open => f.write_str("it ended, but another program still holds its output open"),
             Self::Silent => f.write_str("it wrote no answer"),
             Self::Answer(error) => write!(f, "its answer is not the JSON of docs/chooser.md: {error}"),
-            Self::NotOffered(fingerprint) => write!(f, "it chose {fingerprint:?}, which is none of the candidates"),
+            Self::NotOffered(fingerprint) => write!(f, "it chose {fingerprint:?}, which is not a candidate"),
             Self::NoLifetime => {
                 f.write_str("its answer lacks the \"lifetime\": \"once\", \"session\" or \"permanent\"")
             }

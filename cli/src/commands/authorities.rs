@@ -25,7 +25,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         return print_json(&AuthoritiesJson { authorities });
     }
     if authorities.is_empty() {
-        say::note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
+        say::note("the store has no CA certificates; to add one: cardcase trust CA.pem");
         return app.check_all_shown("authorities");
     }
     let rows = authorities.iter().map(|ca| {
@@ -38,6 +38,6 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             certificate.fingerprint().short(),
         ]
     });
-    print_table(&["SUBJECT", "KIND", "VERIFIES SERVERS", "EXPIRES", "SHA-256"], rows)?;
+    print_table(&["SUBJECT", "KIND", "TRUSTED", "EXPIRES", "SHA-256"], rows)?;
     app.check_all_shown("authorities")
 }

@@ -143,7 +143,10 @@ impl Explained<'_> {
         };
         let mut out = format!("{destination} asks for a client certificate{version}.\n");
         out.push_str(&authorities(request));
-        out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(&request.schemes).join(", ")));
+        out.push_str(&format!(
+            "It accepts these signature schemes: {}.\n\n",
+            scheme_names(&request.schemes).join(", ")
+        ));
         if self.identities().is_empty() {
             out.push_str("The store has no identities: cardcase import FILE.p12\n");
         } else {
@@ -175,12 +178,12 @@ impl Explained<'_> {
         let Some(explanation) = &self.explanation else { return String::new() };
         let Some(selection) = &explanation.selection else { return why_asked(explanation) };
         let goes = match &selection.answer {
-            Answer::Identity(identity) => format!("{} goes out", identity.name()),
-            Answer::None => "no certificate goes out".to_owned(),
+            Answer::Identity(identity) => format!("{} is sent", identity.name()),
+            Answer::None => "no certificate is sent".to_owned(),
         };
         match (selection.source, &selection.rule) {
             (Source::Decision, _) => format!("Remembered: {goes}."),
-            (Source::NoCandidate, _) => "No identity fits: none goes out.".to_owned(),
+            (Source::NoCandidate, _) => "No identity fits: no certificate is sent.".to_owned(),
             (_, Some(rule)) => format!("By {rule}, {goes}."),
             _ => format!("{goes}."),
         }
@@ -216,10 +219,13 @@ impl Explained<'_> {
         let (by_rule, by_itself): (Vec<&Considered>, Vec<&Considered>) =
             kept_back.into_iter().partition(|considered| considered.rule.is_some());
         let rules =
-            (!by_rule.is_empty()).then(|| "to see the rules that keep identities back: cardcase rules".to_owned());
+            (!by_rule.is_empty()).then(|| "to see the rules that hold identities back: cardcase rules".to_owned());
         let own = by_itself.into_iter().take(SUGGESTED).map(|considered| {
             let id = considered.identity.fingerprint().short();
-            format!("to send {} where others can read it: cardcase min-tls {id} 1.2", considered.identity.name())
+            format!(
+                "to send {} below TLS 1.3, where others can read it: cardcase min-tls {id} 1.2",
+                considered.identity.name()
+            )
         });
         rules.into_iter().chain(own).collect()
     }
@@ -249,9 +255,9 @@ fn why_asked(explanation: &Explanation) -> String {
 
 fn authorities(request: &CertificateRequest) -> String {
     if request.authorities.is_empty() {
-        return "It takes certificates of any issuer.\n".to_owned();
+        return "It accepts certificates from any issuer.\n".to_owned();
     }
-    let mut out = "It takes certificates issued under:\n".to_owned();
+    let mut out = "It accepts certificates issued by:\n".to_owned();
     for authority in request.authorities.iter().take(SHOWN) {
         out.push_str(&format!("  {}\n", plain(&authority.to_string())));
     }
@@ -268,7 +274,7 @@ fn notes(considered: &Considered) -> Vec<String> {
     if let Some(missing) = &considered.missing_issuer
         && (considered.reasons.contains(&Reason::IssuerNotRequested) || considered.is_candidate())
     {
-        notes.push(format!("the store lacks the certificate of {missing}"));
+        notes.push(format!("the certificate of {missing} is not in the store"));
     }
     if let Some(rule) = &considered.rule {
         notes.push(rule.clone());

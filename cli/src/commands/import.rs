@@ -146,11 +146,11 @@ fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Res
         let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));
         let what = match old.requires_tls13() && !new.requires_tls13() {
             _ if is_remembered => "is remembered",
-            true => "goes out in TLS 1.3 only",
+            true => "is sent in TLS 1.3 only",
             false => continue,
         };
         let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
-        say::hint(format_args!("it renews one that {what}; to let it take over: cardcase renew {old} {new}"));
+        say::hint(format_args!("it renews an identity that {what}; to use it instead: cardcase renew {old} {new}"));
     }
     Ok(())
 }
@@ -229,7 +229,7 @@ fn ask(
     open: &dyn Fn(&str) -> Result<Contents, Error>,
 ) -> Result<Contents, Failure> {
     if !app.can_ask() {
-        let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
+        let failure = Failure::new(Code::NobodyToAsk, "it needs a password, and nobody can be asked for it");
         return Err(failure.hint(format_args!("{} --password-file FILE", again(args))));
     }
     let mut prompt = format!("Password of {}", path.display());

@@ -58,7 +58,7 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         identities.retain(|identity| known.contains(&identity.fingerprint()));
         if identities.is_empty() {
             let failure =
-                Failure::new(Code::NothingFits, format_args!("no identity is remembered for, or was used at, {text}"));
+                Failure::new(Code::NothingFits, format_args!("no identity is remembered for {text} or was used there"));
             return Err(failure.hint(format_args!("to see which fit: cardcase explain {text}")));
         }
     }
@@ -73,7 +73,7 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     }
     enrollments.iter().for_each(|enrollment| note_waiting(enrollment));
     if identities.is_empty() {
-        say::note("no identities; 'cardcase import FILE.p12' stores those of a file");
+        say::note("the store has no identities; to add some: cardcase import FILE.p12");
         return check_all_shown(app);
     }
     notices::protection(store);
@@ -108,7 +108,7 @@ fn check_all_shown(app: &App) -> Result<(), Failure> {
 
 fn note_waiting(enrollment: &Enrollment) {
     say::note(format_args!(
-        "waits for its certificate: {} ({}, made {}, request {})",
+        "waiting for its certificate: {} ({}, created {}, request {})",
         enrollment.subject(),
         enrollment.key(),
         enrollment.made_at().date(),

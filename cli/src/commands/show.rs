@@ -66,7 +66,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     }
     if !chain.complete {
         let missing = certificates.last().map(|top| top.issuer().to_string()).unwrap_or_default();
-        lines.push(fact("Missing", &format!("{missing} ('cardcase import FILE' stores its certificate)")));
+        lines.push(fact("Missing", &format!("{missing} (to add its certificate: cardcase import FILE)")));
     }
     if identity.requires_tls13() {
         lines.push(fact("Sent in", "TLS 1.3 only"));

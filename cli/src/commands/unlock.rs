@@ -34,8 +34,8 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
     }
     store.unlock_fully(&*app.unlocker()?)?;
     agent::start(&store.grant(args.lifetime)?)?.lines().for_each(say::warn);
-    let agent =
-        serving(store)?.ok_or_else(|| agent::failed("was ended as soon as it was there").hint("cardcase unlock"))?;
+    let agent = serving(store)?
+        .ok_or_else(|| agent::failed("was stopped as soon as it had started").hint("cardcase unlock"))?;
     say::note(format_args!("unlocked until {}; to lock it: cardcase lock", agent.until));
     Ok(())
 }

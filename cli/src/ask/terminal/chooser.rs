@@ -31,7 +31,7 @@ impl Chooser for TerminalChooser {
         if is_taken() {
             return;
         }
-        say::line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
+        say::line(&format!("cardcase: another cardcase is asking about {destination}; waiting for the answer"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
@@ -86,7 +86,7 @@ fn header(question: &Question<'_>) -> Vec<String> {
     }
     lines.push(asked_for(&question.request.authorities));
     if question.request.is_visible() {
-        lines.push("Below TLS 1.3 whoever listens on the network can see which one you send.".to_owned());
+        lines.push("Below TLS 1.3, anyone on the network can see which certificate you send.".to_owned());
     }
     if let Some(unfit) = question.unfit {
         lines.push(format!("The remembered certificate no longer fits: {}.", plain(&unfit.to_string())));
@@ -97,14 +97,14 @@ fn header(question: &Question<'_>) -> Vec<String> {
 /// The authorities a server named, by organisation and name, shortened.
 fn asked_for(authorities: &[Name]) -> String {
     if authorities.is_empty() {
-        return "It takes certificates of any issuer.".to_owned();
+        return "It accepts certificates from any issuer.".to_owned();
     }
     let shown: Vec<String> = authorities.iter().take(AUTHORITIES_SHOWN).map(authority).collect();
     let more = match authorities.len().saturating_sub(AUTHORITIES_SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("Issuers it names: {}{more}.", shown.join("; "))
+    format!("It accepts certificates issued by: {}{more}.", shown.join("; "))
 }
 
 fn authority(name: &Name) -> String {

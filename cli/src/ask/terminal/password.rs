@@ -58,5 +58,5 @@ fn nobody(error: ErrorKind) -> Failure {
 }
 
 fn nobody_there() -> Failure {
-    Failure::new(Code::NobodyToAsk, "an answer was needed, and nobody can be asked")
+    Failure::new(Code::NobodyToAsk, "an answer is needed, and nobody can be asked")
 }
