@@ -20,7 +20,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             .iter()
             .map(|ca| CertificateJson { trusted: Some(ca.trusted), ..CertificateJson::new(&ca.certificate) })
             .collect();
-        // Whoever reads JSON would take a part for the whole
+        // A script would mistake a part for the whole
         app.check_all_shown("authorities")?;
         return print_json(&AuthoritiesJson { authorities });
     }

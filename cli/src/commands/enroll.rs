@@ -10,7 +10,7 @@ use crate::ui::notices;
 use crate::ui::progress;
 use crate::ui::say;
 
-/// The key is kept before the request is written: a request whose key is lost would be signed for nothing.
+/// Stores the key before it writes the request: the CA would sign a request without a key for nothing.
 pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
     new_file::check(&args.output, args.force)?;
     let new = progress::during("generating a key", || NewEnrollment::generate(&args.subject, args.key.into()))?;

@@ -23,10 +23,10 @@ use crate::ui::stdout::print;
 use crate::ui::table::table;
 use crate::ui::text::{days_from, plain};
 
-/// Authorities of a request that people are shown.
+/// How many authorities of a request are shown as text.
 const SHOWN: usize = 20;
 
-/// Commands of one kind that people are told.
+/// How many commands of one kind are suggested.
 const SUGGESTED: usize = 5;
 
 #[derive(Serialize)]
@@ -58,13 +58,13 @@ struct AnswerJson {
     rule: Option<String>,
 }
 
-/// A server, what it asked for, and what would answer it.
+/// A server, its request, and what would answer it.
 struct Explained<'a> {
     destination: &'a Destination,
     seen: Seen,
-    /// `None` when nothing was requested.
+    /// `None` when the server did not ask for a certificate.
     explanation: Option<Explanation>,
-    /// `--mode`, where it was given, for the commands that are suggested.
+    /// `--mode`, if it was given, for the suggested commands.
     mode_flag: String,
     now: Timestamp,
 }
@@ -84,7 +84,7 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     if app.common.json { print_json(&explained.json()) } else { print(&explained.text()) }
 }
 
-/// `HOST[:PORT]`, or more of a URL: rules may look at the path.
+/// Parses `HOST[:PORT]`, or a longer URL: rules may look at the path.
 fn target(text: &str) -> Result<Target, Failure> {
     let text = text.strip_prefix("https://").unwrap_or(text);
     Ok(match text.split_once('/') {
@@ -211,7 +211,7 @@ impl Explained<'_> {
         commands
     }
 
-    /// Commands for identities that the server would take, and that only a rule or a demand for TLS 1.3 keeps back.
+    /// Commands for identities that the server would accept, and that only a rule or a demand for TLS 1.3 holds back.
     fn allowing(&self) -> Vec<String> {
         let is_ours = |reason: &Reason| matches!(reason, Reason::DeniedByRule | Reason::RequiresTls13);
         let kept_back: Vec<&Considered> =
@@ -230,7 +230,7 @@ impl Explained<'_> {
         rules.into_iter().chain(own).collect()
     }
 
-    /// Commands for identities that may fit once their chains are complete.
+    /// Commands for identities that may fit when their chains are complete.
     fn completing(&self) -> Vec<String> {
         let lacking =
             self.identities().iter().filter(|considered| considered.reasons.contains(&Reason::IssuerNotRequested));
@@ -267,7 +267,7 @@ fn authorities(request: &CertificateRequest) -> String {
     out
 }
 
-/// Why an identity does not fit, or what should be known of it; and what is missing, where that may be the cause.
+/// Why an identity does not fit, or warnings; and the missing issuer, where that may be the cause.
 fn notes(considered: &Considered) -> Vec<String> {
     let mut notes: Vec<String> = considered.reasons.iter().map(|reason| reason.text().to_owned()).collect();
     notes.extend(considered.warnings.iter().map(|warning| warning.text().to_owned()));

@@ -37,7 +37,7 @@ fn check_output(path: &Path, force: bool) -> Result<(), Failure> {
     new_file::check(path, force)
 }
 
-/// The new file's password. Empty only when somebody says so: in a file, or asked twice.
+/// The new file's password. An empty one has to be in a file, or to be confirmed.
 fn password(app: &App, args: &Export) -> Result<Zeroizing<String>, Failure> {
     if let Some(file) = &args.password_file {
         return app.input.read_password(file);

@@ -27,10 +27,10 @@ use crate::ui::stdout::print;
 use crate::ui::text::{days_from, plain};
 use crate::ui::text::{quoted, word};
 
-/// Tries at a file's password before giving up.
+/// How many times a person may try to type a file's password.
 const TRIES: u32 = 3;
 
-/// Derivations in a file, several ways to write the password counted.
+/// How many derivations a file needs, counting the ways to encode the password.
 const DERIVATIONS: u64 = 20;
 
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ struct AuthorityJson {
     subject: String,
 }
 
-/// Reads every file before it stores the first: one that cannot be read leaves the store as it is.
+/// Reads every file before it stores the first, so that a file that cannot be read leaves the store unchanged.
 pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let store = app.store()?;
     let password = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
@@ -122,8 +122,8 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the vault where something is to be written that takes it: a private key, or what is taken over. Nobody is asked for
-/// the primary password for CA certificates, or for what is there already.
+/// Unlocks the store if a private key or a renewal is to be written. CA certificates, and identities that are in the store
+/// already, need no primary password.
 fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool) -> Result<(), Error> {
     let mut takes_it = false;
     for new in files.iter().flat_map(|file| &file.identities) {
@@ -134,13 +134,13 @@ fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool)
     }
     match (takes_it, renew) {
         (false, _) => Ok(()),
-        // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
+        // A demand for TLS 1.3 that is taken over seals the key again, which an agent cannot do
         (true, true) => store.unlock_fully(unlocker),
         (true, false) => store.unlock(unlocker),
     }
 }
 
-/// Says how an identity takes over from those that it renews.
+/// Hints at how an identity replaces those that it renews.
 fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
     for old in store.renewed_by(new)? {
         let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));

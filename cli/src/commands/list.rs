@@ -21,7 +21,7 @@ use crate::ui::text::{days_from, expires_soon};
 #[derive(Serialize)]
 struct ListJson {
     identities: Vec<IdentityJson>,
-    /// Keys that wait for their certificate; left out where there are none.
+    /// Keys that wait for their certificate; omitted where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enrollments: Vec<EnrollmentJson>,
     /// Whether there is a primary password.
@@ -67,7 +67,7 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
         let protected = store.vault().protection() == Protection::Password;
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
-        // Whoever reads JSON would take a part for the whole
+        // A script would mistake a part for the whole
         check_all_shown(app)?;
         return print_json(&ListJson { identities, enrollments, protected });
     }
@@ -116,7 +116,7 @@ fn note_waiting(enrollment: &Enrollment) {
     ));
 }
 
-/// The identities that a decision or the history has at this host; at this port only, where one is given.
+/// The identities in decisions and in the history for this host, or for this port only if one is given.
 fn known_at(app: &App, text: &str) -> Result<HashSet<Fingerprint>, Failure> {
     let (_, port) = split_port(text)?;
     let destination: Destination = text.parse()?;

@@ -42,7 +42,8 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     fingerprints.into_iter().try_for_each(|fingerprint| key_file::remove(&directory, fingerprint))
 }
 
-/// An identity, without its certificate: one that is damaged can be removed too. Or else a key that waits for one.
+/// Finds an identity without reading its certificate, so that a damaged one can be removed, or a key that waits for its
+/// certificate.
 fn find(store: &Store, id: &str) -> Result<Stored, Error> {
     match store.find_stored(id) {
         Err(Error::UnknownIdentity { .. }) => store.find_enrollment(id),

@@ -27,7 +27,7 @@ pub(crate) fn run(app: &App, args: &Rules) -> Result<(), Failure> {
     }
 }
 
-/// What can be listed is, and then the command fails where that is not everything.
+/// Lists what can be read, and then fails if that is not everything.
 fn list(app: &App) -> Result<(), Failure> {
     let (policy, is_whole) = app.survey_policies()?;
     let incomplete = || {
@@ -90,7 +90,7 @@ fn tell(added: &[Added], rules: &[Rule]) {
     }
 }
 
-/// The JSON of the rule that the arguments describe.
+/// The rule that the arguments describe, as JSON.
 fn entry(args: &AddRule) -> Result<String, Failure> {
     if args.pattern.trim_start().starts_with('{') {
         let alone = args.filter.is_none() && args.issuer.is_empty() && args.subject.is_empty();

@@ -47,7 +47,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
     let mut uses = store.history(None)?;
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
-    // A rule for all identities names none
+    // A rule for all identities names none of them
     let mut rules = app.all_rules(&app.survey_policies()?.0)?;
     rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
     if app.common.json {

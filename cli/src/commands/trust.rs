@@ -19,7 +19,7 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     let path = Path::new(&args.what);
     let certificates = match store.find_authority(&args.what) {
         Ok(authority) => vec![authority.certificate],
-        // What is neither in the store nor a file is more likely a file that is not there
+        // If it is neither in the store nor a file, it is more likely a missing file
         Err(Error::UnknownAuthority { .. }) => authorities_of(app, path)?,
         Err(error) => return Err(error.into()),
     };

@@ -1,4 +1,5 @@
-//! How a command fails: what is printed, and the exit code.
+//! How a command fails: the exit code, the message, and the hints. This is the only place that composes a hint for an error of
+//! the library.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,11 +24,11 @@ pub(crate) enum Code {
     Interrupted = 130,
 }
 
-/// What follows from a file of the administrator's that cannot be used.
+/// What a file of the administrator's that cannot be read leads to.
 pub(crate) const BROKEN_POLICY: &str =
     "it has rules of the administrator; no certificate is selected until it is repaired";
 
-/// A failure: told in one place only, `main`; or by a command that goes on, such as `tunnel`.
+/// A failure. `main` prints it, or a command that goes on, such as `tunnel`.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
@@ -46,14 +47,14 @@ impl Failure {
         self
     }
 
-    /// The same, about this file.
+    /// Puts the name of a file in front of the message.
     pub(crate) fn of_file(mut self, path: &Path) -> Self {
         let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
         self.message = format!("{name}: {}", self.message);
         self
     }
 
-    /// Says it to a person.
+    /// Prints it to stderr.
     pub(crate) fn tell(&self) {
         say::error(&self.message);
         self.hints.iter().for_each(say::hint);
@@ -166,7 +167,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
     }))
 }
 
-/// What to do about a row that cannot be read.
+/// The hint for a row that cannot be read.
 pub(crate) fn repair(damage: &Damage) -> String {
     let id = damage.id.get(..16).unwrap_or(&damage.id);
     match damage.table {
