@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 use crate::app::App;
 use crate::cli::{Config, Setting};
 use crate::ui::failure::Failure;
-use crate::ui::output::{plain, print, print_json, print_table};
+use crate::ui::json::print_json;
+use crate::ui::stdout::print;
+use crate::ui::table::print_table;
+use crate::ui::text::plain;
 
 pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
     match (args.key, &args.value) {

@@ -39,6 +39,7 @@ use crate::http::openssl::Later;
 use crate::http::outcome::Account;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 /// Redirects followed, as in curl.
 const MAX_REDIRECTS: usize = 50;
@@ -233,7 +234,7 @@ impl<'a> Client<'a> {
                             self.accepted(arrived.talk.asked.as_ref());
                             continue;
                         }
-                        self.app.warn(&late.hint());
+                        say::warn(&late.hint());
                     }
                     if !lost && message.is_idempotent() && self.came_too_late(&arrived) {
                         lost = true;
@@ -262,7 +263,7 @@ impl<'a> Client<'a> {
         if !may || !(late.is_unprocessed() || message.is_idempotent()) {
             return Ok(false);
         }
-        self.app.note(&format!("{destination}: {}; connecting again by OpenSSL, which lets it", late.meaning()));
+        say::note(format_args!("{destination}: {}; connecting again by OpenSSL, which lets it", late.meaning()));
         Ok(self.late.borrow_mut().insert(destination))
     }
 
