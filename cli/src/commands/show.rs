@@ -1,8 +1,10 @@
 //! `cardcase show`
 
 use cardcase::Identity;
+use cardcase::ask::Reason;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
+use cardcase::manage::KeyKind;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
 use cardcase::manage::{is_valid_at, reasons};
@@ -103,10 +105,21 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
         fact("SHA-256", &certificate.fingerprint().to_string()),
     ];
-    // What no server can change; asking with every scheme there is leaves out what depends on the server
-    let hopeless = reasons(certificate, None, certificate.key().schemes());
-    facts.extend(hopeless.into_iter().map(|reason| fact("Unusable", reason.text())));
+    // With all schemes of the key, only the reasons are left that do not depend on the server
+    let reasons = reasons(certificate, None, certificate.key().schemes());
+    facts.extend(reasons.into_iter().map(|reason| fact("Unusable", &unusable(reason, certificate.key()))));
     facts
+}
+
+/// Why no server can accept an identity.
+fn unusable(reason: Reason, key: &KeyKind) -> String {
+    match (reason, key) {
+        (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
+            "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
+        }
+        (Reason::NoCommonSignatureScheme, key) => format!("cannot be used for TLS: keys of the kind {key} cannot sign"),
+        _ => reason.text().to_owned(),
+    }
 }
 
 fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {
