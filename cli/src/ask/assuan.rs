@@ -292,7 +292,10 @@ mod tests {
     fn waiting_has_a_limit() {
         let start = Instant::now();
         let mut answer = asked("echo OK; trap '' TERM; while :; do sleep 1; done");
-        assert!(matches!(&answer, Err(ConversationError::Io(error)) if error.kind() == ErrorKind::TimedOut), "{answer:?}");
+        assert!(
+            matches!(&answer, Err(ConversationError::Io(error)) if error.kind() == ErrorKind::TimedOut),
+            "{answer:?}"
+        );
         assert!(start.elapsed() < SOON / 2);
         for ended in ["exit 3", "echo OK; exit 0", "echo OK; read ask; printf 'D half'"] {
             answer = asked(ended);
