@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::ui::failure::Failure;
-use crate::ui::output::{CertificateJson, print_json, print_table};
+use crate::ui::json::{CertificateJson, print_json};
+use crate::ui::say;
+use crate::ui::table::print_table;
 
 #[derive(Serialize)]
 struct AuthoritiesJson {
@@ -18,12 +20,12 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             .iter()
             .map(|ca| CertificateJson { trusted: Some(ca.trusted), ..CertificateJson::new(&ca.certificate) })
             .collect();
-        // Whoever reads JSON would take a part for the whole
+        // A script would mistake a part for the whole
         app.check_all_shown("authorities")?;
         return print_json(&AuthoritiesJson { authorities });
     }
     if authorities.is_empty() {
-        app.note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
+        say::note("the store has no CA certificates; to add one: cardcase trust CA.pem");
         return app.check_all_shown("authorities");
     }
     let rows = authorities.iter().map(|ca| {
@@ -36,6 +38,6 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             certificate.fingerprint().short(),
         ]
     });
-    print_table(&["SUBJECT", "KIND", "VERIFIES SERVERS", "EXPIRES", "SHA-256"], rows)?;
+    print_table(&["SUBJECT", "KIND", "TRUSTED", "EXPIRES", "SHA-256"], rows)?;
     app.check_all_shown("authorities")
 }

@@ -1,6 +1,7 @@
 //! `cardcase import`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cardcase::Error;
 use cardcase::Identity;
@@ -12,24 +13,25 @@ use cardcase::file::pkcs12::{Contents, Limits};
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Import as Paired;
-use cardcase::manage::Protection;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::new_password;
 use crate::ask::terminal;
 use crate::cli::Import;
-use crate::commands::list::note_protection;
-use crate::commands::renew;
-use crate::ui::failure::{Code, Failure, quoted, word};
-use crate::ui::output::{IdentityJson, days_from, plain, print, print_json};
+use crate::ui::failure::{Code, Failure};
+use crate::ui::json::{IdentityJson, print_json};
+use crate::ui::notices;
 use crate::ui::progress;
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::text::{days_from, plain};
+use crate::ui::text::{quoted, word};
 
-/// Tries at a file's password before giving up.
+/// How many times a person may try to type a file's password.
 const TRIES: u32 = 3;
 
-/// Derivations in a file, several ways to write the password counted.
+/// How many derivations a file needs, counting the ways to encode the password.
 const DERIVATIONS: u64 = 20;
 
 #[derive(Serialize)]
@@ -45,17 +47,17 @@ struct AuthorityJson {
     subject: String,
 }
 
-/// Reads every file before it stores the first: one that cannot be read leaves the store as it is.
+/// Reads every file before it stores the first, so that a file that cannot be read leaves the store unchanged.
 pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let store = app.store()?;
-    let password = args.password_file.as_deref().map(|file| app.read_password(file)).transpose()?;
+    let password = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
     let unlocker = app.unlocker()?;
     let limits = limits(args.max_iterations);
     let mut files = Vec::new();
     let mut parts = Vec::new();
     for path in &args.files {
         // One byte more, so that the reader is who says what is too large
-        let bytes = app.read(path, limits.file_size as u64 + 1)?;
+        let bytes = app.input.read(path, limits.file_size as u64 + 1)?;
         match read(app, args, path, &bytes, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
             Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
             Read::Part(contents) => parts.push((path.as_path(), contents)),
@@ -65,39 +67,40 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         files.push(pair(store, &*unlocker, &parts)?);
     }
     if files.iter().any(|file| !file.identities.is_empty()) {
-        offer_protection(app, store)?;
+        app.offer_protection()?;
     }
     unlock(store, &*unlocker, &files, args.renew)?;
     let name = args.name.as_deref();
     let done = if args.renew {
         let (done, renewals) = store.import_and_renew(files, name, app.now())?;
-        renewals.iter().for_each(|renewal| renew::tell(app, renewal));
+        renewals.iter().for_each(|renewal| notices::renewal(renewal));
         done
     } else {
         let done = store.import(files, name, app.now())?;
         let decisions = store.decisions()?;
         for new in done.imported.iter().chain(&done.already_present) {
-            hint_at_renewal(app, store, new, &decisions)?;
+            hint_at_renewal(store, new, &decisions)?;
         }
         done
     };
 
-    let authorities = store.authorities()?;
     let now = app.now();
     if app.common.json {
-        let json = |identities: &[std::sync::Arc<Identity>]| {
-            identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect()
+        let json = |identities: &[Arc<Identity>]| -> Result<Vec<IdentityJson>, Failure> {
+            let chains = store.chains(identities.iter().map(|identity| identity.certificate()))?;
+            let identities = identities.iter().zip(&chains);
+            Ok(identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect())
         };
         let ca = |ca: &cardcase::manage::Certificate| AuthorityJson {
             fingerprint: ca.fingerprint().to_string(),
             subject: ca.subject().to_string(),
         };
         print_json(&ImportJson {
-            imported: json(&done.imported),
-            already_present: json(&done.already_present),
+            imported: json(&done.imported)?,
+            already_present: json(&done.already_present)?,
             authorities: done.authorities.iter().map(ca).collect(),
         })?;
-        note_protection(app, store);
+        notices::protection(store);
         return Ok(());
     }
     let mut text = String::new();
@@ -117,12 +120,12 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
     }
     print(&text)?;
-    note_protection(app, store);
+    notices::protection(store);
     Ok(())
 }
 
-/// Opens the vault where something is to be written that takes it: a private key, or what is taken over. Nobody is asked for
-/// the primary password for CA certificates, or for what is there already.
+/// Unlocks the store if a private key or a renewal is to be written. CA certificates, and identities that are in the store
+/// already, need no primary password.
 fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool) -> Result<(), Error> {
     let mut takes_it = false;
     for new in files.iter().flat_map(|file| &file.identities) {
@@ -133,41 +136,23 @@ fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool)
     }
     match (takes_it, renew) {
         (false, _) => Ok(()),
-        // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
+        // A demand for TLS 1.3 that is taken over seals the key again, which an agent cannot do
         (true, true) => store.unlock_fully(unlocker),
         (true, false) => store.unlock(unlocker),
     }
 }
 
-/// Before the first private key is stored, a person may set a primary password, so that it never lies open.
-pub(crate) fn offer_protection(app: &App, store: &Store) -> Result<(), Failure> {
-    let is_person = app.can_ask() && !app.common.json && app.common.primary_password_file.is_none();
-    if !is_person || store.vault().protection() == Protection::Password {
-        return Ok(());
-    }
-    if !store.identities()?.is_empty() || !store.enrollments()?.is_empty() {
-        return Ok(());
-    }
-    let new = new_password::ask(app, true)?;
-    if new.is_empty() {
-        return Ok(());
-    }
-    new_password::set(store, Some(&new))?;
-    new_password::hint(app, &new);
-    Ok(())
-}
-
-/// Says how an identity takes over from those that it renews.
-fn hint_at_renewal(app: &App, store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
+/// Hints at how an identity replaces those that it renews.
+fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
     for old in store.renewed_by(new)? {
         let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));
         let what = match old.requires_tls13() && !new.requires_tls13() {
             _ if is_remembered => "is remembered",
-            true => "goes out in TLS 1.3 only",
+            true => "is sent in TLS 1.3 only",
             false => continue,
         };
         let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
-        app.note(&format!("hint: it renews one that {what}; to let it take over: cardcase renew {old} {new}"));
+        say::hint(format_args!("it renews an identity that {what}; to use it instead: cardcase renew {old} {new}"));
     }
     Ok(())
 }
@@ -246,7 +231,7 @@ fn ask(
     open: &dyn Fn(&str) -> Result<Contents, Error>,
 ) -> Result<Contents, Failure> {
     if !app.can_ask() {
-        let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
+        let failure = Failure::new(Code::NobodyToAsk, "it needs a password, and nobody can be asked for it");
         return Err(failure.hint(format_args!("{} --password-file FILE", again(args))));
     }
     let mut prompt = format!("Password of {}", path.display());

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use cardcase::Destination;
-use cardcase::Store;
+use cardcase::Identity;
 use cardcase::manage::Enrollment;
 use cardcase::manage::Fingerprint;
 use cardcase::manage::Protection;
@@ -13,12 +13,16 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::List;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::output::{IdentityJson, days_from, expires_soon, print_json, print_table};
+use crate::ui::json::{IdentityJson, print_json};
+use crate::ui::notices;
+use crate::ui::say;
+use crate::ui::table::print_table;
+use crate::ui::text::{days_from, expires_soon};
 
 #[derive(Serialize)]
 struct ListJson {
     identities: Vec<IdentityJson>,
-    /// Keys that wait for their certificate; left out where there are none.
+    /// Keys that wait for their certificate; omitted where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enrollments: Vec<EnrollmentJson>,
     /// Whether there is a primary password.
@@ -55,29 +59,30 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         identities.retain(|identity| known.contains(&identity.fingerprint()));
         if identities.is_empty() {
             let failure =
-                Failure::new(Code::NothingFits, format_args!("no identity is remembered for, or was used at, {text}"));
+                Failure::new(Code::NothingFits, format_args!("no identity is remembered for {text} or was used there"));
             return Err(failure.hint(format_args!("to see which fit: cardcase explain {text}")));
         }
     }
     if app.common.json {
-        let authorities = store.authorities()?;
-        let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
+        let chains = store.chains(identities.iter().map(Identity::certificate))?;
+        let identities = identities.iter().zip(&chains);
+        let identities = identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect();
         let protected = store.vault().protection() == Protection::Password;
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
-        // Whoever reads JSON would take a part for the whole
+        // A script would mistake a part for the whole
         check_all_shown(app)?;
         return print_json(&ListJson { identities, enrollments, protected });
     }
-    enrollments.iter().for_each(|enrollment| note_waiting(app, enrollment));
+    enrollments.iter().for_each(|enrollment| note_waiting(enrollment));
     if identities.is_empty() {
-        app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
+        say::note("the store has no identities; to add some: cardcase import FILE.p12");
         return check_all_shown(app);
     }
-    note_protection(app, store);
+    notices::protection(store);
     for identity in &identities {
         let until = identity.certificate().not_after();
         if expires_soon(now, until) {
-            app.warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
+            say::warn(format_args!("{:?} expires {}", identity.name(), days_from(now, until)));
         }
     }
     let rows = identities.iter().map(|identity| {
@@ -103,9 +108,9 @@ fn check_all_shown(app: &App) -> Result<(), Failure> {
     ["identities", "enrollments"].into_iter().try_for_each(|table| app.check_all_shown(table))
 }
 
-fn note_waiting(app: &App, enrollment: &Enrollment) {
-    app.note(&format!(
-        "waits for its certificate: {} ({}, made {}, request {})",
+fn note_waiting(enrollment: &Enrollment) {
+    say::note(format_args!(
+        "waiting for its certificate: {} ({}, created {}, request {})",
         enrollment.subject(),
         enrollment.key(),
         enrollment.made_at().date(),
@@ -113,14 +118,7 @@ fn note_waiting(app: &App, enrollment: &Enrollment) {
     ));
 }
 
-/// Says so where whoever has the file has the private keys.
-pub(crate) fn note_protection(app: &App, store: &Store) {
-    if store.vault().protection() == Protection::None {
-        app.note("the private keys are not protected by a password; to set one: cardcase password");
-    }
-}
-
-/// The identities that a decision or the history has at this host; at this port only, where one is given.
+/// The identities in decisions and in the history for this host, or for this port only if one is given.
 fn known_at(app: &App, text: &str) -> Result<HashSet<Fingerprint>, Failure> {
     let (_, port) = split_port(text)?;
     let destination: Destination = text.parse()?;

@@ -10,7 +10,7 @@ use cardcase::connect::tokio::Connector;
 use cardcase::{Destination, Identity, Target};
 use serde::Serialize;
 
-use crate::app::{App, DamageTold, warn};
+use crate::app::App;
 use crate::cli;
 use crate::http::outcome::{Asked, Outcomes};
 use crate::http::route::{Dialer, Route, connector};
@@ -18,8 +18,12 @@ use crate::http::stream::{BoxStream, Stream};
 use crate::http::verify;
 use crate::tunnel::listen::{Address, Listener};
 use crate::tunnel::relay::{End, relay};
-use crate::ui::failure::{Code, Failure, quoted};
-use crate::ui::output::{DestinationJson, print, print_json};
+use crate::ui::failure::{Code, Failure};
+use crate::ui::json::{DestinationJson, print_json};
+use crate::ui::notices::DamageTold;
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::text::quoted;
 
 /// The pause after a connection that could not be accepted, for example because too many files are open.
 const A_MOMENT: Duration = Duration::from_millis(100);
@@ -49,10 +53,10 @@ pub(crate) fn run(app: &App, args: &cli::Tunnel) -> Result<(), Failure> {
 fn announce(app: &App, address: &Address, destination: &Destination) -> Result<(), Failure> {
     match address {
         Address::Tcp(at) => {
-            app.warn(&format!("every user of this machine can use your identity at {destination} through {at}"))
+            say::warn(format_args!("every user of this machine can use your identity at {destination} through {at}"))
         }
         Address::Unix(path) => {
-            app.note(&format!("for example: curl --unix-socket {} http://{destination}/", quoted(path)));
+            say::note(format_args!("for example: curl --unix-socket {} http://{destination}/", quoted(path)));
         }
     }
     match app.common.json {
@@ -75,7 +79,7 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
                 });
             }
             Err(error) => {
-                warn(&format!("cannot accept a connection: {error}"));
+                say::warn(format_args!("cannot accept a connection: {error}"));
                 tokio::time::sleep(A_MOMENT).await;
             }
         }
@@ -160,7 +164,10 @@ impl Tunnel {
         };
         self.outcomes.blocking(settle).await??;
         if let Some(End::Cut) = ended {
-            warn(&format!("{} hung up without a TLS close_notify; the last data may be missing", self.destination));
+            say::warn(format_args!(
+                "{} hung up without a TLS close_notify; the last data may be missing",
+                self.destination
+            ));
         }
         Ok(())
     }

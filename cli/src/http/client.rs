@@ -31,6 +31,7 @@ use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
 use crate::http::stream::BoxStream;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 /// Redirects followed, as in curl.
 const MAX_REDIRECTS: usize = 50;
@@ -242,7 +243,7 @@ impl<'a> Client<'a> {
                 }
                 return Ok(None);
             }
-            self.app.warn(&how.hint());
+            say::warn(how.hint());
         }
         if progress.may_send_again(message)
             && let Some(chosen) = response.sent_before_choice()
@@ -281,7 +282,7 @@ impl<'a> Client<'a> {
         if !may || !(how.is_unprocessed() || message.is_idempotent()) {
             return Ok(false);
         }
-        self.app.note(&format!("{destination}: {}; connecting again by OpenSSL, which supports that", how.meaning()));
+        say::note(format_args!("{destination}: {}; connecting again by OpenSSL, which supports that", how.meaning()));
         Ok(progress.mid_connection.insert(destination))
     }
 

@@ -9,7 +9,7 @@ use ::openssl::x509::X509;
 use ::openssl::x509::store::X509StoreBuilder;
 use cardcase::connect::LateAlert;
 use cardcase::connect::openssl::tokio::Connection;
-use cardcase::connect::openssl::{self, Answered, Answers, ConnectError, Exchange, SslConnector, SslMethod};
+use cardcase::connect::openssl::{self, Answered, Answers, ConnectError, HttpPosition, SslConnector, SslMethod};
 use cardcase::raw::Prepared;
 use cardcase::{Selector, Target};
 use rustls::ProtocolVersion;
@@ -52,8 +52,8 @@ impl Connector {
             None => self.0.connect(target, dial).await,
         };
         match connected {
-            Ok(Connection { stream, answers, exchange, version, .. }) => {
-                let open = OpenConnection { target: target.clone(), answers, exchange };
+            Ok(Connection { stream, answers, position, version, .. }) => {
+                let open = OpenConnection { target: target.clone(), answers, position };
                 Ok((Box::new(stream), version, Requests::at_any_time(Box::new(open))))
             }
             Err(ConnectError { source, answered, .. }) => {
@@ -68,7 +68,7 @@ impl Connector {
 struct OpenConnection {
     target: Target,
     answers: Answers,
-    exchange: Exchange,
+    position: HttpPosition,
 }
 
 impl OpenToRequests for OpenConnection {
@@ -81,20 +81,20 @@ impl OpenToRequests for OpenConnection {
     }
 
     fn finish(&self) {
-        self.exchange.finished();
+        self.position.finished();
     }
 }
 
 fn asked(target: &Target, answered: Answered) -> Asked {
     let again = Some(answered.again());
-    let Answered { selection, request, later, .. } = answered;
+    let Answered { selection, request, mid_connection, .. } = answered;
     Asked {
         target: target.clone(),
         selection,
         version: request.version,
         request: Some(request),
         alert: LateAlert::default(),
-        mid_connection: later,
+        mid_connection,
         again,
     }
 }

@@ -14,11 +14,11 @@ use cardcase::raw::{Prepared, alert, alert_name, failure, refusal};
 use cardcase::{Destination, Identity, Selector, Target};
 use rustls::{AlertDescription, ProtocolVersion};
 
-use crate::app::{note, warn};
 use crate::http::remedy::Remedies;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::output::{days_from, expires_soon};
+use crate::ui::say;
+use crate::ui::text::{days_from, expires_soon};
 
 /// A certificate request on one connection, and the answer that was sent.
 #[derive(Clone, Debug)]
@@ -118,11 +118,15 @@ impl Outcomes {
         let destination = asked.destination();
         match &asked.selection {
             Selection { source: Source::NoCandidate, .. } => {
-                warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
-                note(&format!("hint: {}", self.remedies.explain(destination)));
+                say::warn(format_args!(
+                    "{destination} asks for a client certificate, and no identity fits; none was sent"
+                ));
+                say::hint(self.remedies.explain(destination));
             }
             Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None, .. } => {
-                warn(&format!("{destination} asks for a client certificate, and {rule} denies it; none was sent"));
+                say::warn(format_args!(
+                    "{destination} asks for a client certificate, and {rule} denies it; none was sent"
+                ));
             }
             Selection { answer: Answer::Identity(identity), .. } => self.announce_expiry(identity),
             _ => {}
@@ -133,7 +137,7 @@ impl Outcomes {
         let (now, until) = (self.selector.now(), identity.certificate().not_after());
         let mut announced = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
         if expires_soon(now, until) && announced.insert(identity.fingerprint()) {
-            warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
+            say::warn(format_args!("{:?} expires {}", identity.name(), days_from(now, until)));
         }
     }
 
@@ -259,7 +263,7 @@ impl Outcomes {
     fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<String>) {
         let version = asked.version.map(version_name);
         if let Err(error) = self.selector.record(asked.destination(), &asked.selection, outcome, alert, version) {
-            warn(&format!("this use is not in the history: {error}"));
+            say::warn(format_args!("this use is not in the history: {error}"));
         }
     }
 }
