@@ -165,7 +165,7 @@ impl Tunnel {
         self.outcomes.blocking(settle).await??;
         if let Some(End::Cut) = ended {
             say::warn(format_args!(
-                "{} hung up without a TLS close_notify; the last data may be missing",
+                "{} hung up without a TLS close_notify; the last data may be cut short",
                 self.destination
             ));
         }
