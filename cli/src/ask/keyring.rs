@@ -6,7 +6,6 @@ use cardcase::Error;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::manage::Keyring;
-use cardcase::manage::Protection;
 use zeroize::Zeroizing;
 
 use crate::ui::failure::{Code, Failure};
@@ -14,7 +13,7 @@ use crate::ui::say;
 
 /// Puts the primary password there, once it has opened the store.
 pub(crate) fn keep(store: &Store, asking: &dyn Unlocker) -> Result<(), Failure> {
-    if store.vault().protection() == Protection::None {
+    if !store.has_primary_password() {
         let failure = Failure::new(Code::Failed, "the store has no primary password that a keyring could keep");
         return Err(failure.hint("cardcase password"));
     }

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use cardcase::Destination;
 use cardcase::manage::Enrollment;
 use cardcase::manage::Fingerprint;
-use cardcase::manage::Protection;
 use cardcase::manage::split_port;
 use serde::Serialize;
 
@@ -65,7 +64,7 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     if app.common.json {
         let authorities = store.authorities()?;
         let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
-        let protected = store.vault().protection() == Protection::Password;
+        let protected = store.has_primary_password();
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
         // Whoever reads JSON would take a part for the whole
         check_all_shown(app)?;
