@@ -24,6 +24,26 @@ impl Store {
         self.cached(cached_authorities)
     }
 
+    /// The CA certificates above this one that the store has: its issuer first, up to a self-issued one if the store has it.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn chain(&self, certificate: &Certificate) -> Result<Vec<Arc<Authority>>, Error> {
+        Ok(self.authorities()?.chain(certificate, None).authorities)
+    }
+
+    /// [`Self::chain`] of each of these certificates.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn chains<'a>(
+        &self,
+        certificates: impl IntoIterator<Item = &'a Certificate>,
+    ) -> Result<Vec<Vec<Arc<Authority>>>, Error> {
+        let authorities = self.authorities()?;
+        Ok(certificates.into_iter().map(|certificate| authorities.chain(certificate, None).authorities).collect())
+    }
+
     /// Every authority, in the order they were added. One whose row is damaged is skipped and noted in [`Self::damage`].
     ///
     /// # Errors

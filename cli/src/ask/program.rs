@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use cardcase::Chooser;
 use cardcase::Destination;
-use cardcase::Identity;
 use cardcase::ask::{Considered, Question, Refused, Reply};
 use cardcase::manage::{Lifetime, Mode};
 use serde::{Deserialize, Serialize};
@@ -210,13 +209,15 @@ struct RefusedJson {
 impl QuestionJson {
     fn new(question: &Question<'_>) -> Self {
         let request = question.request;
-        let identity = |identity: &Identity| IdentityJson::new(identity, question.authorities, question.now);
+        let identity = |considered: &Considered| {
+            IdentityJson::new(&considered.identity, &question.chain(considered), question.now)
+        };
         let candidate = |candidate: &Considered| CandidateJson {
-            identity: identity(&candidate.identity),
+            identity: identity(candidate),
             warnings: candidate.warnings.iter().map(ToString::to_string).collect(),
         };
         let unfit = |unfit: &Considered| UnfitJson {
-            identity: identity(&unfit.identity),
+            identity: identity(unfit),
             reasons: unfit.reasons.iter().map(ToString::to_string).collect(),
             text: unfit.to_string(),
         };

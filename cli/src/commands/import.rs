@@ -1,6 +1,7 @@
 //! `cardcase import`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cardcase::Error;
 use cardcase::Identity;
@@ -83,19 +84,20 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         done
     };
 
-    let authorities = store.authorities()?;
     let now = app.now();
     if app.common.json {
-        let json = |identities: &[std::sync::Arc<Identity>]| {
-            identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect()
+        let json = |identities: &[Arc<Identity>]| -> Result<Vec<IdentityJson>, Failure> {
+            let chains = store.chains(identities.iter().map(|identity| identity.certificate()))?;
+            let identities = identities.iter().zip(&chains);
+            Ok(identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect())
         };
         let ca = |ca: &cardcase::manage::Certificate| AuthorityJson {
             fingerprint: ca.fingerprint().to_string(),
             subject: ca.subject().to_string(),
         };
         print_json(&ImportJson {
-            imported: json(&done.imported),
-            already_present: json(&done.already_present),
+            imported: json(&done.imported)?,
+            already_present: json(&done.already_present)?,
             authorities: done.authorities.iter().map(ca).collect(),
         })?;
         notices::protection(store);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use cardcase::Destination;
+use cardcase::Identity;
 use cardcase::manage::Enrollment;
 use cardcase::manage::Fingerprint;
 use cardcase::manage::split_port;
@@ -62,8 +63,9 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         }
     }
     if app.common.json {
-        let authorities = store.authorities()?;
-        let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
+        let chains = store.chains(identities.iter().map(Identity::certificate))?;
+        let identities = identities.iter().zip(&chains);
+        let identities = identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect();
         let protected = store.has_primary_password();
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
         // Whoever reads JSON would take a part for the whole

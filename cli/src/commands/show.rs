@@ -32,10 +32,9 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     let store = app.store()?;
     let now = app.now();
     let identity = store.find_identity(&args.id)?;
-    let authorities = store.authorities()?;
-    let chain = authorities.chain(identity.certificate(), None);
+    let chain = store.chain(identity.certificate())?;
     let certificates: Vec<&Certificate> =
-        std::iter::once(identity.certificate()).chain(chain.authorities.iter().map(|ca| &ca.certificate)).collect();
+        std::iter::once(identity.certificate()).chain(chain.iter().map(|ca| &ca.certificate)).collect();
     if args.pem {
         let mut text = String::new();
         for certificate in &certificates {
@@ -52,7 +51,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {
-            identity: IdentityJson::new(&identity, &authorities, now),
+            identity: IdentityJson::new(&identity, &chain, now),
             chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
             decisions: decisions.iter().map(DecisionJson::new).collect(),
             rules: rules.iter().map(RuleJson::new).collect(),
@@ -64,9 +63,8 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     for (depth, certificate) in certificates.iter().enumerate().skip(1) {
         lines.push(fact(if depth == 1 { "Chain" } else { "" }, &certificate.subject().to_string()));
     }
-    if !chain.complete {
-        let missing = certificates.last().map(|top| top.issuer().to_string()).unwrap_or_default();
-        lines.push(fact("Missing", &format!("{missing} ('cardcase import FILE' stores its certificate)")));
+    if let Some(top) = certificates.last().filter(|top| !top.is_self_issued()) {
+        lines.push(fact("Missing", &format!("{} ('cardcase import FILE' stores its certificate)", top.issuer())));
     }
     if identity.requires_tls13() {
         lines.push(fact("Sent in", "TLS 1.3 only"));

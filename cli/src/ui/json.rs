@@ -1,11 +1,13 @@
 //! JSON, as docs/cli.md describes it.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
 use cardcase::Identity;
 use cardcase::manage;
-use cardcase::manage::Authorities;
+use cardcase::manage::Authority;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Timestamp;
@@ -43,7 +45,8 @@ pub(crate) struct IdentityJson {
 }
 
 impl IdentityJson {
-    pub(crate) fn new(identity: &Identity, authorities: &Authorities, now: Timestamp) -> Self {
+    /// `chain` is what the store has above the identity.
+    pub(crate) fn new(identity: &Identity, chain: &[Arc<Authority>], now: Timestamp) -> Self {
         let certificate = identity.certificate();
         Self {
             fingerprint: certificate.fingerprint().to_string(),
@@ -55,7 +58,7 @@ impl IdentityJson {
             not_after: certificate.not_after().to_string(),
             expired: certificate.not_after() < now,
             key: certificate.key().to_string(),
-            chain_length: 1 + authorities.chain(certificate, None).authorities.len(),
+            chain_length: 1 + chain.len(),
             key_usage: certificate.key_usage().unwrap_or_default(),
             extended_key_usage: certificate.extended_key_usage().unwrap_or_default().to_vec(),
             emails: certificate.emails().to_vec(),
