@@ -21,16 +21,16 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
             .map(|decision| decision.scope.to_string())
             .collect();
         if !hosts.is_empty() {
-            say::note(format_args!("what is remembered for {} goes with {:?}", hosts.join(", "), name));
+            say::note(format_args!("removing {:?} also removes the decisions for {}", name, hosts.join(", ")));
         }
     }
     if !args.yes {
         if !app.can_ask() {
-            let failure = Failure::new(Code::NobodyToAsk, "removing has to be confirmed, and nobody can be asked");
-            return Err(failure.hint("if it is meant: cardcase remove --yes ID"));
+            let failure = Failure::new(Code::NobodyToAsk, "removing must be confirmed, and nobody can be asked");
+            return Err(failure.hint("to remove without confirmation: cardcase remove --yes ID"));
         }
         let names: Vec<String> = found.iter().map(|(_, name)| format!("{name:?}")).collect();
-        if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
+        if !terminal::confirm(&format!("Remove {} and the private key?", names.join(", ")))? {
             return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
         }
     }

@@ -66,7 +66,7 @@ impl IdentityJson {
     }
 }
 
-/// Where a certificate would go.
+/// The destination of a certificate.
 #[derive(Serialize)]
 pub(crate) struct DestinationJson {
     host: String,
@@ -79,7 +79,7 @@ impl DestinationJson {
     }
 }
 
-/// The names of IANA's TLS SignatureScheme registry.
+/// The names in IANA's TLS SignatureScheme registry.
 pub(crate) fn scheme_names(schemes: &[SignatureScheme]) -> Vec<String> {
     let name = |scheme: &SignatureScheme| match *scheme {
         SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256".to_owned(),
@@ -188,7 +188,7 @@ impl UseJson {
 /// A rule as `rules --json` and `show --json` have it.
 #[derive(Serialize)]
 pub(crate) struct RuleJson {
-    /// In the store; none in a file of the administrator's.
+    /// Its number in the store; `None` for a rule in a file of the administrator's.
     number: Option<i64>,
     file: Option<String>,
     /// As an entry of AutoSelectCertificateForUrls.
@@ -201,7 +201,7 @@ impl RuleJson {
             Origin::Store(number) => (Some(*number), None),
             Origin::File { path, .. } => (None, Some(path.display().to_string())),
         };
-        // What a rule prints is JSON
+        // A rule is always valid JSON
         Self { number, file, rule: serde_json::from_str(&ruled.rule.to_json()).unwrap_or_default() }
     }
 }
