@@ -5,7 +5,6 @@ use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
-use cardcase::manage::{is_valid_at, reasons};
 use serde::Serialize;
 
 use crate::app::App;
@@ -89,7 +88,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         certificate.not_before(),
         certificate.not_after(),
         days_from(now, certificate.not_after()),
-        if is_valid_at(certificate, now) { "" } else { "; NOT VALID NOW" },
+        if certificate.is_valid_at(now) { "" } else { "; NOT VALID NOW" },
     );
     let mut facts = vec![
         fact("Name", identity.name()),
@@ -103,9 +102,8 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
         fact("SHA-256", &certificate.fingerprint().to_string()),
     ];
-    // What no server can change; asking with every scheme there is leaves out what depends on the server
-    let hopeless = reasons(certificate, None, certificate.key().schemes());
-    facts.extend(hopeless.into_iter().map(|reason| fact("Unusable", reason.text())));
+    let why = certificate.why_unusable().into_iter();
+    facts.extend(why.map(|why| fact("Unusable", &format!("cannot be used for TLS: {why}"))));
     facts
 }
 
