@@ -296,17 +296,17 @@ pub(crate) fn reasons(
 
 impl Certificate {
     /// Why this certificate cannot answer any server, one clause each for a person; empty when it can answer some.
-    pub fn why_unusable(&self) -> Vec<&'static str> {
+    pub fn why_unusable(&self) -> Vec<String> {
         let text = |reason: Reason| match (reason, self.key()) {
             (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
-                "RSA keys need at least 2048 bits"
+                "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
             }
-            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(_) | KeyKind::RsaPss(..)) => {
-                "RSA keys may have at most 8192 bits"
+            (Reason::NoCommonSignatureScheme, key) => {
+                format!("cannot be used for TLS: keys of the kind {key} cannot sign")
             }
-            (Reason::NoCommonSignatureScheme, _) => "keys of this kind are not supported",
-            (reason, _) => reason.text(),
+            (reason, _) => reason.text().to_owned(),
         };
+        // With all schemes of the key, only the reasons are left that do not depend on the server
         reasons(self, None, self.key().schemes()).into_iter().map(text).collect()
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
     let mut uses = store.history(None)?;
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
-    // A rule for all identities names none
+    // A rule for all identities names none of them
     let mut rules = app.all_rules(&app.survey_policies()?.0)?;
     rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
     if app.common.json {
@@ -63,7 +63,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
         lines.push(fact(if depth == 1 { "Chain" } else { "" }, &certificate.subject().to_string()));
     }
     if let Some(top) = certificates.last().filter(|top| !top.is_self_issued()) {
-        lines.push(fact("Missing", &format!("{} ('cardcase import FILE' stores its certificate)", top.issuer())));
+        lines.push(fact("Missing", &format!("{} (to add its certificate: cardcase import FILE)", top.issuer())));
     }
     if identity.requires_tls13() {
         lines.push(fact("Sent in", "TLS 1.3 only"));
@@ -102,8 +102,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
         fact("SHA-256", &certificate.fingerprint().to_string()),
     ];
-    let why = certificate.why_unusable().into_iter();
-    facts.extend(why.map(|why| fact("Unusable", &format!("cannot be used for TLS: {why}"))));
+    facts.extend(certificate.why_unusable().iter().map(|why| fact("Unusable", why)));
     facts
 }
 

@@ -64,7 +64,7 @@ impl IdentityJson {
     }
 }
 
-/// Where a certificate would go.
+/// The destination of a certificate.
 #[derive(Serialize)]
 pub(crate) struct DestinationJson {
     host: String,
@@ -165,7 +165,7 @@ impl UseJson {
 /// A rule as `rules --json` and `show --json` have it.
 #[derive(Serialize)]
 pub(crate) struct RuleJson {
-    /// In the store; none in a file of the administrator's.
+    /// Its number in the store; `None` for a rule in a file of the administrator's.
     number: Option<i64>,
     file: Option<String>,
     /// As an entry of AutoSelectCertificateForUrls.
@@ -178,7 +178,7 @@ impl RuleJson {
             Origin::Store(number) => (Some(*number), None),
             Origin::File { path, .. } => (None, Some(path.display().to_string())),
         };
-        // What a rule prints is JSON
+        // A rule is always valid JSON
         Self { number, file, rule: serde_json::from_str(&ruled.rule.to_json()).unwrap_or_default() }
     }
 }
