@@ -369,7 +369,10 @@ fn what_an_import_changes_and_what_not_is_said() {
     import().says(&["rule 1:", "prompt-on-multiple is on now"]);
     let again = import().says(&["rule 1, which was already there", "no rule was added"]);
     assert!(!again.stderr.contains("prompt-on-multiple"), "{}", again.stderr);
-    office.rules(&["add", "https://localhost", "--subject", "CN=bob"]).expect(0).says(&["rule 1, which was there"]);
+    office
+        .rules(&["add", "https://localhost", "--subject", "CN=bob"])
+        .expect(0)
+        .says(&["rule 1, which was already there"]);
     // What is there already uses up no number
     office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "only https"]);
     office.rules(&["remove", "2", "1", "2"]).expect(0);
