@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardcase::ask::Credentials;
 use cardcase::connect::tokio::Connector;
 use cardcase::{Destination, Identity, Target};
 use serde::Serialize;
@@ -118,7 +117,7 @@ impl Tunnel {
 
     /// One connection: an identity is selected for it, and it is carried to its end.
     async fn carry(&self, near: BoxStream) -> Result<(), Failure> {
-        let dialer = Dialer::new(self.route.clone(), Credentials::Include, None);
+        let dialer = Dialer::new(self.route.clone(), true, None);
         let dial = || async { dialer.dial_through(&self.destination).await.map_err(io::Error::other) };
         let connected = match &self.given {
             Some(identity) => {

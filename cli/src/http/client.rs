@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-use cardcase::ask::{Credentials, Refusal, Refused};
+use cardcase::ask::{Refusal, Refused};
 use cardcase::connect::tokio::Connector;
 use cardcase::connect::{Selection, Source};
 use cardcase::manage::Answer;
@@ -47,7 +47,7 @@ pub(crate) struct Client<'a> {
     route: Arc<Route>,
     /// The identity that `--as` names, for the destination of the URL only: a redirect does not take it elsewhere.
     given: Option<(Destination, Identity)>,
-    credentials: Credentials,
+    credentials: bool,
     outcomes: Arc<Outcomes>,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Client<'a> {
             connector: connector(selector, &config, &[H2, HTTP_1_1]),
             route: Arc::new(Route::new(&args.route, &config, outcomes.clone())?),
             given,
-            credentials: message.credentials(args.credentials == cli::Credentials::Include),
+            credentials: message.carries_credentials(args.credentials == cli::Credentials::Include),
             outcomes,
         })
     }
@@ -363,7 +363,7 @@ impl<'a> Client<'a> {
                 })
             }
             _ => {
-                let target = Target::new(destination.clone()).with_path(url.path()).with_credentials(self.credentials);
+                let target = dialer.target(&destination).with_path(url.path());
                 let prepared = match (progress.chosen.get(&destination), &self.given) {
                     (Some(chosen), _) => Some(chosen.clone()),
                     (None, Some((given_for, identity))) if *given_for == destination => {

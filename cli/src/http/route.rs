@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cardcase::ask::Credentials;
 use cardcase::connect::tokio::Connector;
 use cardcase::raw::Prepared;
 use cardcase::{Destination, Selector, Target};
@@ -67,19 +66,25 @@ impl Route {
 #[derive(Clone)]
 pub(crate) struct Dialer {
     route: Arc<Route>,
-    credentials: Credentials,
+    credentials: bool,
     /// What a person chose for the proxy: they are not asked again when this request needs another connection.
     proxy_answer: Arc<Mutex<Option<Prepared>>>,
 }
 
 impl Dialer {
-    pub(crate) fn new(route: Arc<Route>, credentials: Credentials, proxy_answer: Option<Prepared>) -> Self {
+    pub(crate) fn new(route: Arc<Route>, credentials: bool, proxy_answer: Option<Prepared>) -> Self {
         Self { route, credentials, proxy_answer: Arc::new(Mutex::new(proxy_answer)) }
     }
 
     /// What a person chose for the proxy so far.
     pub(crate) fn proxy_answer(&self) -> Option<Prepared> {
         self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A request to this destination, with or without credentials.
+    pub(crate) fn target(&self, destination: &Destination) -> Target {
+        let target = Target::new(destination.clone());
+        if self.credentials { target } else { target.without_credentials() }
     }
 
     /// Connects to a destination, or to the proxy.
@@ -118,7 +123,7 @@ impl Dialer {
 
     async fn connect_to_proxy(&self, proxy: &Destination) -> Result<(BoxStream, Option<Asked>), Ended> {
         let Route { to_proxy, outcomes, .. } = &*self.route;
-        let target = Target::new(proxy.clone()).with_credentials(self.credentials);
+        let target = self.target(proxy);
         let dial = || tcp(proxy, None);
         let connected = match self.proxy_answer() {
             Some(chosen) => to_proxy.connect_prepared(chosen, dial).await,
