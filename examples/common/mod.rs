@@ -3,14 +3,13 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use cardcase::manage::Session;
 use cardcase::{Selector, Store};
 use rustls::{ClientConfig, RootCertStore};
 
 /// Selects from the user's store, as `cardcase remember` or a rule says. A program with a window adds its own `Chooser` with
 /// `with_chooser`.
 pub(crate) fn selector() -> Result<Arc<Selector>, Box<dyn Error + Send + Sync>> {
-    let store = Store::open(Store::default_path()?, Session::login())?;
+    let store = Store::open_default()?;
     Ok(Arc::new(Selector::new(Arc::new(store))))
 }
 

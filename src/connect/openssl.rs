@@ -21,11 +21,10 @@
 //! use std::sync::Arc;
 //!
 //! use cardcase::connect::openssl::{Connector, SslConnector, SslMethod};
-//! use cardcase::manage::Session;
 //! use cardcase::{Destination, Selector, Store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = Store::open(Store::default_path()?, Session::login())?;
+//! let store = Store::open_default()?;
 //! let selector = Arc::new(Selector::new(Arc::new(store)));
 //! let connector = Connector::new(selector, SslConnector::builder(SslMethod::tls_client())?)?;
 //! let tcp = TcpStream::connect("intranet.example:443")?;

@@ -19,7 +19,6 @@ mod decisions;
 mod identity;
 #[cfg(feature = "tokio")]
 mod impostor;
-mod matching;
 mod names;
 #[cfg(feature = "tokio")]
 mod refusal;

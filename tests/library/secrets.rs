@@ -43,8 +43,8 @@ fn debug_output_shows_no_secret() {
     let file = pkcs12::write(&entry, PASSWORD, pkcs12::Protection::Aes256).unwrap();
     let wrong = pkcs12::read(&file, "hopeless", &Limits::default()).unwrap_err();
     let damaged = pem::read(&leaf.pkcs8[..leaf.pkcs8.len() - 1], PASSWORD, &Limits::default()).unwrap_err();
-    let shown: [&dyn Debug; 11] =
-        [&bag, &contents, &entry, &brought, &store, &store.vault(), &identity, &opened, &selector, &wrong, &damaged];
+    let shown: [&dyn Debug; 10] =
+        [&bag, &contents, &entry, &brought, &store, &identity, &opened, &selector, &wrong, &damaged];
     for (which, debug) in shown.into_iter().enumerate() {
         let text = format!("{debug:?} {debug:#?}").replace([' ', '\n'], "").replace(",]", "]");
         let secrets = [printed(key).to_vec(), vec![PASSWORD.replace(' ', ""), "hopeless".to_owned()]].concat();

@@ -7,7 +7,7 @@ pub fn store() -> Result<(tempfile::TempDir, std::sync::Arc<cardcase::Store>), B
     use cardcase::manage::{Import, Session, Timestamp};
 
     let home = tempfile::tempdir()?;
-    let store = Store::open(home.path().join("cardcase.db"), Session::in_directory(home.path().join("session")))?;
+    let store = Store::open_in_session(home.path().join("cardcase.db"), Session::in_directory(home.path().join("session")))?;
     let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
     let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
     store.import(vec![Import::from_contents(contents)?], None, Timestamp::now())?;

@@ -1,8 +1,6 @@
 //! `cardcase remove`
 
-use cardcase::Error;
-use cardcase::Store;
-use cardcase::manage::Stored;
+use cardcase::manage::Fingerprint;
 
 use crate::app::App;
 use crate::ask::terminal;
@@ -13,39 +11,32 @@ use crate::ui::say;
 
 pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     let store = app.store()?;
-    let identities: Vec<Stored> = args.ids.iter().map(|id| find(store, id)).collect::<Result<_, _>>()?;
+    let found: Vec<(Fingerprint, String)> =
+        args.ids.iter().map(|id| store.find_removable(id)).collect::<Result<_, _>>()?;
     let decisions = store.decisions()?;
-    for identity in &identities {
+    for (fingerprint, name) in &found {
         let hosts: Vec<String> = decisions
             .iter()
-            .filter(|decision| decision.identity == Some(identity.fingerprint))
+            .filter(|decision| decision.identity == Some(*fingerprint))
             .map(|decision| decision.scope.to_string())
             .collect();
         if !hosts.is_empty() {
-            say::note(format_args!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name));
+            say::note(format_args!("removing {:?} also removes the decisions for {}", name, hosts.join(", ")));
         }
     }
     if !args.yes {
         if !app.can_ask() {
-            let failure = Failure::new(Code::NobodyToAsk, "removing has to be confirmed, and nobody can be asked");
-            return Err(failure.hint("if it is meant: cardcase remove --yes ID"));
+            let failure = Failure::new(Code::NobodyToAsk, "removing must be confirmed, and nobody can be asked");
+            return Err(failure.hint("to remove without confirmation: cardcase remove --yes ID"));
         }
-        let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name)).collect();
-        if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
+        let names: Vec<String> = found.iter().map(|(_, name)| format!("{name:?}")).collect();
+        if !terminal::confirm(&format!("Remove {} and the private key?", names.join(", ")))? {
             return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
         }
     }
-    let fingerprints: Vec<_> = identities.iter().map(|identity| identity.fingerprint).collect();
+    let fingerprints: Vec<_> = found.iter().map(|(fingerprint, _)| *fingerprint).collect();
     store.remove(&fingerprints)?;
     // Without a runtime directory there are no files
     let Ok(directory) = app.runtime_directory() else { return Ok(()) };
     fingerprints.into_iter().try_for_each(|fingerprint| key_file::remove(&directory, fingerprint))
-}
-
-/// An identity, without its certificate: one that is damaged can be removed too. Or else a key that waits for one.
-fn find(store: &Store, id: &str) -> Result<Stored, Error> {
-    match store.find_stored(id) {
-        Err(Error::UnknownIdentity { .. }) => store.find_enrollment(id),
-        found => found,
-    }
 }

@@ -4,7 +4,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cardcase::Store;
-use cardcase::manage::Protection;
 use cardcase::manage::agent::Status;
 use serde::Serialize;
 
@@ -16,10 +15,10 @@ use crate::ui::json::print_json;
 use crate::ui::say;
 use crate::ui::stdout::print;
 
-/// How long one agent may take to follow another.
+/// How long a new agent may take to replace another one.
 const SUCCESSION: Duration = Duration::from_secs(5);
 
-/// Between two looks for it.
+/// How often to check for it.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
@@ -27,20 +26,20 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
     if args.status {
         return show(app, store.agent()?.filter(|agent| agent.serves));
     }
-    if store.vault().protection() == Protection::None {
+    if !store.has_primary_password() {
         say::note("the store is not protected by a password, so it is never locked");
         say::hint("to protect it: cardcase password");
         return Ok(());
     }
     store.unlock_fully(&*app.unlocker()?)?;
     agent::start(&store.grant(args.lifetime)?)?.lines().for_each(say::warn);
-    let agent =
-        serving(store)?.ok_or_else(|| agent::failed("was ended as soon as it was there").hint("cardcase unlock"))?;
+    let agent = serving(store)?
+        .ok_or_else(|| agent::failed("was stopped as soon as it had started").hint("cardcase unlock"))?;
     say::note(format_args!("unlocked until {}; to lock it: cardcase lock", agent.until));
     Ok(())
 }
 
-/// The agent that serves: this one, or, once it is there, that of somebody who unlocks at the same moment and was later.
+/// Waits for an agent that serves: this one, or that of another process that unlocked at the same moment, and later.
 fn serving(store: &Store) -> Result<Option<Status>, Failure> {
     let end = Instant::now() + SUCCESSION;
     loop {

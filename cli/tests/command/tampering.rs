@@ -354,7 +354,7 @@ fn what_a_trigger_adds_is_not_made_authentic() {
 fn a_trigger_that_comes_later_stops_every_change() {
     let scene = Scene::new();
     scene.hire("alice");
-    let store = Store::open(scene.machine.store(), Session::own().unwrap()).unwrap();
+    let store = Store::open_in_session(scene.machine.store(), Session::own().unwrap()).unwrap();
     let insert = format!("INSERT OR IGNORE INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
     scene
         .machine
@@ -536,7 +536,7 @@ fn what_was_put_there_can_be_taken_away() {
     stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
     stage.owner("rules remove 2").expect(0);
     let authority = stage.scene.server_root.fingerprint();
-    stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["verifies no servers"]);
+    stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["no longer trusted"]);
     // What is left is not the owner's by that
     stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
     stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "select-automatically: on"]);

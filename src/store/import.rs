@@ -1,0 +1,104 @@
+//! What files bring into the store: one transaction over several tables.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::authorities::insert_authority;
+use super::enrollments;
+use super::handle::Store;
+use super::identities::{check_name, insert_identity};
+use crate::certificate::Certificate;
+use crate::certificate::identity::{Identity, Import};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::file::pkcs12::{Contents, KeyBag};
+use crate::vault::{Unlocker, Vault};
+
+/// What an import did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Identities that are new.
+    pub imported: Vec<Arc<Identity>>,
+    /// Identities that the store already had, as it has them.
+    pub already_present: Vec<Arc<Identity>>,
+    /// CA certificates that are new.
+    pub authorities: Vec<Certificate>,
+}
+
+impl Store {
+    /// Stores everything that files brought, or nothing. What the store already has stays as it is.
+    ///
+    /// If there is exactly one identity, `name` names it. If not, the name of each identity is its friendlyName or its common
+    /// name, with a number when it is taken.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] while the vault is locked, also because another process has changed the primary password;
+    /// [`Error::Name`]; and those of [writing](Self#errors).
+    pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
+        Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
+    }
+
+    /// Runs `then` in the same transaction.
+    pub(super) fn import_and_then<T>(
+        &self,
+        files: Vec<Import>,
+        name: Option<&str>,
+        now: Timestamp,
+        then: impl FnOnce(&Connection, &Vault, &mut Imported) -> rusqlite::Result<T>,
+    ) -> Result<(Imported, T), Error> {
+        if let Some(name) = name {
+            check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
+        }
+        self.transact_with_vault(|db, vault| {
+            let mut imported = Imported::default();
+            for new in files.iter().flat_map(|import| &import.identities) {
+                match insert_identity(db, vault, new, name, now)? {
+                    (identity, true) => imported.imported.push(identity),
+                    (identity, false) => imported.already_present.push(identity),
+                }
+            }
+            enrollments::complete(db, &imported.imported)?;
+            for authority in files.iter().flat_map(|import| &import.authorities) {
+                if insert_authority(db, authority, now)? {
+                    imported.authorities.push(authority.clone());
+                }
+            }
+            let done = then(db, vault, &mut imported)?;
+            Ok((imported, done))
+        })
+    }
+
+    /// Adds to the contents of a file the private keys that the store has for its certificates: a certificate may have been
+    /// renewed with the same key, or issued for an enrollment ([`Self::enroll`]). Returns whether there were any.
+    ///
+    /// # Errors
+    /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::SealedKey`] when the key of an identity does not
+    /// open, [`Error::RowDamaged`] when that of an enrollment does not.
+    pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
+        let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
+        let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
+        let enrolled = self.enrolled_keys(&wanted)?;
+        let mut sealed = Vec::new();
+        for identity in self.identities()? {
+            // When several identities have the same key, one of them is enough
+            if wanted.remove(identity.certificate().public_key())
+                && let Some((_, key)) = self.identity_with_key(identity.fingerprint())?
+            {
+                sealed.push(key);
+            }
+        }
+        if enrolled.is_empty() && sealed.is_empty() {
+            return Ok(false);
+        }
+        self.unlock_fully(unlocker)?;
+        let vault = self.vault();
+        let opened = enrolled.iter().map(|key| enrollments::open(&vault, key));
+        for key in opened.chain(sealed.iter().map(|key| vault.open(key))) {
+            contents.keys.push(KeyBag::of_pkcs8(key?.into_pkcs8()));
+        }
+        Ok(true)
+    }
+}
