@@ -58,7 +58,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     for path in &args.files {
         // One byte more, so that the reader is who says what is too large
         let bytes = app.input.read(path, limits.file_size as u64 + 1)?;
-        match read(app, args, path, &bytes, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
+        match read(app, args, path, &bytes, password.as_ref(), &limits).map_err(|failure| failure.in_file(path))? {
             Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
             Read::Part(contents) => parts.push((path.as_path(), contents)),
         }
@@ -287,7 +287,7 @@ fn pair(store: &Store, unlocker: &dyn Unlocker, files: &[(&Path, Contents)]) -> 
         if let Some(hint) = hint {
             failure.hints = vec![hint.to_owned()];
         }
-        failure.of_file(culprit(&error, files))
+        failure.in_file(culprit(&error, files))
     })
 }
 

@@ -12,8 +12,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::app::App;
-use crate::http::remedy::TRUST_AUTHORITY;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::remedy::TRUST_AUTHORITY;
 
 /// Bytes a file of CA certificates may have.
 const MAX_FILE: u64 = 16 << 20;
@@ -26,7 +26,7 @@ pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, F
         None => None,
     };
     config_with(app, given.as_deref()).map_err(|failure| match cacert {
-        Some(path) => failure.of_file(path),
+        Some(path) => failure.in_file(path),
         None => failure,
     })
 }
@@ -72,7 +72,7 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
 
 /// The certificates of a file, PEM or DER.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
-    parse_certificates(&app.input.read(path, MAX_FILE)?).map_err(|failure| failure.of_file(path))
+    parse_certificates(&app.input.read(path, MAX_FILE)?).map_err(|failure| failure.in_file(path))
 }
 
 /// The certificates in the bytes of a file.
