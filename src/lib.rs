@@ -33,7 +33,7 @@
 //! | `ureq` | `connect::ureq` | a connector for ureq 3 |
 //! | `openssl` | `connect::openssl` | the system's OpenSSL, for servers that ask in the middle of a connection |
 //! | `keyring` | `keyring` | the desktop's keyring keeps the primary password |
-//! | `cli` (default) | | the command `cardcase`; a library does without: `default-features = false` |
+//! | `files` (default) | [`file`] | reading and writing PKCS#12, PEM and DER, with every old cipher |
 //!
 //! # The four calls
 //!
@@ -78,6 +78,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The floors of the house: each uses only those above it. The empty lines keep rustfmt from sorting them by name
+
+// The certification authority of the tests in tests/library, which names the library from outside
+#[cfg(test)]
+extern crate self as cardcase;
+#[cfg(test)]
+#[path = "../tests/library/pki.rs"]
+mod pki;
 
 mod error;
 
@@ -126,10 +133,10 @@ pub mod manage {
     pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
     pub use crate::answer::settings::{Mode, Settings};
     pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
-    pub use crate::certificate::enrollment::{Enrollment, NewEnrollment, NewKey};
-    pub use crate::certificate::identity::{Import, NewIdentity, PrivateKey};
+    pub use crate::certificate::enrollment::Enrollment;
+    pub use crate::certificate::import::Import;
     pub use crate::certificate::name::{Name, NameKey, is_unprintable};
-    pub use crate::certificate::rsa_pss::{Digests, RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512};
+    pub use crate::certificate::rsa_pss::{RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::{Clock, Timestamp, WallClock};
     pub use crate::error::{Damage, Source};

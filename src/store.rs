@@ -13,15 +13,14 @@
 //!
 //! ```
 //! use cardcase::Store;
-//! use cardcase::file::pkcs12;
-//! use cardcase::manage::{Import, Session, Timestamp};
+//! use cardcase::file;
+//! use cardcase::manage::{Session, Timestamp};
 //!
 //! # let home = tempfile::tempdir()?;
 //! # let path = home.path().join("cardcase.db"); // or `Store::default_path()?`
 //! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
 //! let store = Store::open(path, Session::login())?;
-//! let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
-//! let done = store.import(vec![Import::from_contents(contents)?], None, Timestamp::now())?;
+//! let done = store.import(vec![file::read(bytes, "cardcase")?], None, Timestamp::now())?;
 //! assert_eq!(done.imported[0].name(), "Alice Example's card");
 //! assert_eq!(store.identities()?.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -52,16 +51,18 @@ use rusqlite::limits::Limit;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, named_params, params};
 use rusqlite_migration::{M, Migrations};
+use zeroize::Zeroizing;
 
 use crate::answer::rules::Rules;
 use crate::certificate::authority::{Authorities, Authority, Requested};
-use crate::certificate::identity::{Identity, Import, NewIdentity, PrivateKey};
+use crate::certificate::identity::Identity;
+use crate::certificate::import::{Import, NewIdentity};
 use crate::certificate::name::{NameKey, is_unprintable};
 use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
+#[cfg(feature = "files")]
 use crate::file::pkcs12;
-use crate::file::pkcs12::{Contents, KeyBag};
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 pub use anchors::TrustAnchors;
@@ -215,7 +216,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`] when the vault is still locked, also because another process has changed the primary password
-    /// meanwhile; [`Error::Name`], and those of [writing](crate::manage#errors).
+    /// meanwhile; [`Error::Name`], those of [`Import::pair`], and those of [writing](crate::manage#errors).
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
     }
@@ -223,24 +224,25 @@ impl Store {
     /// `then` is done in the same transaction.
     pub(crate) fn import_and_then<T>(
         &self,
-        files: Vec<Import>,
+        mut files: Vec<Import>,
         name: Option<&str>,
         now: Timestamp,
         then: impl FnOnce(&Connection, &Vault, &mut Imported) -> rusqlite::Result<T>,
     ) -> Result<(Imported, T), Error> {
+        files.iter_mut().try_for_each(Import::pair)?;
         if let Some(name) = name {
-            check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
+            check_name(name, files.iter().map(|import| import.identities().count()).sum())?;
         }
         self.transact_open(|db, vault| {
             let mut imported = Imported::default();
-            for new in files.iter().flat_map(|import| &import.identities) {
+            for new in files.iter().flat_map(Import::new_identities) {
                 match insert_identity(db, vault, new, name, now)? {
                     (identity, true) => imported.imported.push(identity),
                     (identity, false) => imported.already_present.push(identity),
                 }
             }
             enrollments::complete(db, &imported.imported)?;
-            for authority in files.iter().flat_map(|import| &import.authorities) {
+            for authority in files.iter().flat_map(Import::authorities) {
                 if insert_authority(db, authority, now)? {
                     imported.authorities.push(authority.clone());
                 }
@@ -374,18 +376,18 @@ impl Store {
         })
     }
 
-    /// The private key of an identity, in the clear: for handing it out, not for handshakes. The vault is unlocked first, by
-    /// `unlocker`.
+    /// The private key of an identity, unencrypted, as the DER of a PrivateKeyInfo (PKCS#8, RFC 5958): to hand it out, not for
+    /// handshakes. `unlocker` unlocks the vault first.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`], and of [reading](crate::manage#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] when it was removed
     /// meanwhile, [`Error::Renamed`]; [`Error::KeyMismatch`] and [`Error::UnusableKey`]: only a key that fits its certificate is given.
-    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
+    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.unlock_fully(unlocker)?;
         let sealed = self.with(|db| chosen_key(db, identity))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
-        Ok(key)
+        Ok(key.into_pkcs8())
     }
 
     /// An identity with its private key, both of one moment; `None` when it was removed meanwhile.
@@ -401,12 +403,33 @@ impl Store {
         })
     }
 
-    /// An identity as a PKCS#12 file, with the CA certificates above it as far as the store has them. The vault is
-    /// unlocked first, by `unlocker`.
+    /// Writes an identity as a PKCS#12 file, with the CA certificates above it as far as the store has them: AES-256-CBC,
+    /// PBKDF2 and MAC with HMAC-SHA-256, 150,000 rounds each. `unlocker` unlocks the vault first.
     ///
     /// # Errors
-    /// Those of [`Self::private_key`], and of writing PKCS#12.
-    pub fn export(
+    /// Those of [`Self::private_key`]; [`file::Error::Writing`](crate::file::Error::Writing).
+    #[cfg(feature = "files")]
+    pub fn export(&self, identity: &Identity, password: &str, unlocker: &dyn Unlocker) -> Result<Vec<u8>, Error> {
+        self.export_with(identity, password, pkcs12::Protection::Aes256, unlocker)
+    }
+
+    /// [`Self::export`] for programs that cannot read such a file, such as Windows before 10, older versions of macOS, and
+    /// Java 8: three-key 3DES and a MAC with SHA-1, 50,000 rounds each.
+    ///
+    /// # Errors
+    /// Those of [`Self::export`].
+    #[cfg(feature = "files")]
+    pub fn export_legacy(
+        &self,
+        identity: &Identity,
+        password: &str,
+        unlocker: &dyn Unlocker,
+    ) -> Result<Vec<u8>, Error> {
+        self.export_with(identity, password, pkcs12::Protection::Legacy, unlocker)
+    }
+
+    #[cfg(feature = "files")]
+    fn export_with(
         &self,
         identity: &Identity,
         password: &str,
@@ -417,7 +440,7 @@ impl Store {
         let chain = self.authorities()?.chain(identity.certificate(), None);
         let chain: Vec<&[u8]> = chain.authorities.iter().map(|authority| authority.certificate.der()).collect();
         let entry = pkcs12::Entry {
-            pkcs8: key.pkcs8(),
+            pkcs8: &key,
             certificate: identity.certificate().der(),
             chain: &chain,
             friendly_name: identity.name(),
@@ -425,19 +448,19 @@ impl Store {
         Ok(pkcs12::write(&entry, password, protection)?)
     }
 
-    /// Adds to what a file held the private keys in the store that belong to its certificates: renewed with the same
-    /// key, or issued for it, as where it waited for one ([`Self::enroll`]). Returns whether there were any.
+    /// Adds to an import the private keys in the store that belong to its certificates: of an identity that was renewed with
+    /// the same key, or of an enrollment ([`Self::enroll`]). Returns whether there are any.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`], and of [reading](crate::manage#errors); [`Error::SealedKey`], or
-    /// [`Error::RowDamaged`] where the key that does not open is an enrollment's.
-    pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
-        let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
-        let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
+    /// [`Error::RowDamaged`] when it is the key of an enrollment that does not open.
+    pub fn add_known_keys(&self, import: &mut Import, unlocker: &dyn Unlocker) -> Result<bool, Error> {
+        let mut wanted: HashSet<Vec<u8>> =
+            import.certificates().map(|certificate| certificate.public_key().to_vec()).collect();
         let enrolled = self.enrolled_keys(&wanted)?;
         let mut sealed = Vec::new();
         for identity in self.identities()? {
-            // Of several identities with one key the first will do
+            // If several identities have the same key, the first is enough
             if wanted.remove(identity.certificate().public_key())
                 && let Some((_, key)) = self.identity_with_key(identity.fingerprint())?
             {
@@ -451,7 +474,7 @@ impl Store {
         let vault = self.vault();
         let opened = enrolled.iter().map(|key| enrollments::open(&vault, key));
         for key in opened.chain(sealed.iter().map(|key| vault.open(key))) {
-            contents.keys.push(KeyBag::of_pkcs8(key?.into_pkcs8()));
+            import.add_key(key?);
         }
         Ok(true)
     }

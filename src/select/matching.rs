@@ -268,5 +268,5 @@ pub fn is_valid_at(certificate: &Certificate, at: Timestamp) -> bool {
 
 /// The scheme this certificate's key would sign with, its own preference first.
 pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
-    certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
+    certificate.schemes().iter().find(|scheme| offered.contains(scheme)).copied()
 }

@@ -1,5 +1,6 @@
 //! Rows that cannot be read. They are no reason to do without the others: they are passed over, and noted.
 
+use data_encoding::HEXLOWER;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
@@ -33,7 +34,7 @@ pub(super) fn read_row<T>(
         if !is_of_a_column(&error) {
             return Err(error);
         }
-        let id = row.get::<_, Vec<u8>>(1)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = HEXLOWER.encode(&row.get::<_, Vec<u8>>(1)?);
         let detail = match error {
             rusqlite::Error::FromSqlConversionFailure(_, _, why) => why.to_string(),
             error => error.to_string(),

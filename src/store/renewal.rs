@@ -23,7 +23,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::answer::decision::Scope;
-use crate::certificate::identity::{Identity, Import};
+use crate::certificate::identity::Identity;
+use crate::certificate::import::Import;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::store::{

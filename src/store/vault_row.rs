@@ -11,7 +11,7 @@ use super::authentic::{authenticate_decisions, authenticate_terms, check_decisio
 use super::damage::{ENROLLMENTS, IDENTITIES};
 use super::schema::check_schema;
 use super::{SEALED_KEY, Store, as_rusqlite, enrollments, locked, sealed_key, store_error};
-use crate::certificate::identity::PrivateKey;
+use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 use crate::vault::agent::{Client, Grant, Place, Status};
 use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Typed, Unlocker, Vault, Wrapped};

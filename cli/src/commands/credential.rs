@@ -6,7 +6,6 @@ mod kubectl;
 use cardcase::Destination;
 use cardcase::Identity;
 use cardcase::connect::{Selection, Source};
-use cardcase::manage::PrivateKey;
 use cardcase::manage::{Answer, Outcome};
 use cardcase::manage::{Certificate, Fingerprint};
 use rustls::ClientConfig;
@@ -42,7 +41,8 @@ struct Credential {
     name: String,
     /// The certificate, then the intermediates above it.
     certificates: Vec<Certificate>,
-    key: PrivateKey,
+    /// DER of a PrivateKeyInfo (PKCS#8).
+    key: Zeroizing<Vec<u8>>,
     requires_tls13: bool,
 }
 
@@ -52,7 +52,7 @@ impl Credential {
     }
 
     fn key_pem(&self) -> Zeroizing<String> {
-        pem("PRIVATE KEY", self.key.pkcs8())
+        pem("PRIVATE KEY", &self.key)
     }
 }
 

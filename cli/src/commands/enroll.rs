@@ -1,6 +1,6 @@
 //! `cardcase enroll`
 
-use cardcase::manage::NewEnrollment;
+use cardcase::manage::Enrollment;
 
 use crate::app::App;
 use crate::cli::Enroll;
@@ -13,13 +13,13 @@ use crate::ui::progress;
 /// The key is kept before the request is written: a request whose key is lost would be signed for nothing.
 pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
     new_file::check(&args.output, args.force)?;
-    let new = progress::during("making a key", || NewEnrollment::generate(&args.subject, args.key.into()))?;
-    let request = new.to_pem()?;
+    let generate = || Enrollment::generate(&args.subject, &args.key.into(), app.now());
+    let enrollment = progress::during("making a key", generate)?;
     let store = app.store()?;
     offer_protection(app, store)?;
     store.unlock(&*app.unlocker()?)?;
-    let enrollment = store.enroll(&new, app.now())?;
-    if let Err(failure) = new_file::write(&args.output, request.as_bytes(), args.force) {
+    store.enroll(&enrollment)?;
+    if let Err(failure) = new_file::write(&args.output, enrollment.to_pem().as_bytes(), args.force) {
         store.remove(&[enrollment.fingerprint()])?;
         return Err(failure);
     }

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use cardcase::file::pkcs12::Protection;
 use zeroize::Zeroizing;
 
 use crate::app::App;
@@ -20,8 +19,10 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let unlocker = app.unlocker()?;
     store.unlock_fully(&*unlocker)?;
     let password = password(app, args)?;
-    let protection = if args.legacy { Protection::Legacy } else { Protection::Aes256 };
-    let file = store.export(&identity, &password, protection, &*unlocker)?;
+    let file = match args.legacy {
+        true => store.export_legacy(&identity, &password, &*unlocker)?,
+        false => store.export(&identity, &password, &*unlocker)?,
+    };
     new_file::write(&args.output, &file, args.force)?;
     if args.output != Path::new("-") {
         app.note(&format!("{} is in {}, with its private key", identity.name(), args.output.display()));

@@ -107,7 +107,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         fact("SHA-256", &certificate.fingerprint().to_string()),
     ];
     // What no server can change; asking with every scheme there is leaves out what depends on the server
-    let hopeless = reasons(certificate, None, certificate.key().schemes());
+    let hopeless = reasons(certificate, None, certificate.schemes());
     facts.extend(hopeless.into_iter().map(|reason| fact("Unusable", reason.text())));
     facts
 }
