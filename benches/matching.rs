@@ -16,9 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cardcase::Store;
-use cardcase::ask::Candidate;
 use cardcase::ask::CertificateRequest;
-use cardcase::manage::Certificate;
+use cardcase::ask::Considered;
 use cardcase::manage::Matcher;
 use criterion::Criterion;
 use rcgen::{KeyPair, SerialNumber};
@@ -69,7 +68,7 @@ fn first(home: &Home, request: &CertificateRequest) -> Duration {
 }
 
 /// What the selector does with a request.
-fn candidates(store: &Arc<Store>, request: &CertificateRequest) -> Vec<Candidate> {
+fn candidates(store: &Arc<Store>, request: &CertificateRequest) -> Vec<Considered> {
     let authorities = store.authorities().unwrap();
     let matcher = Matcher::new(request, &authorities, NOW);
     let identities = store.identities_under(matcher.requested().unwrap()).unwrap();

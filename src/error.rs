@@ -389,11 +389,11 @@ pub enum Error {
     /// An answer was needed, and nobody can be asked. Nothing was stored and nothing sent. Give the selector a
     /// [`Chooser`](crate::Chooser), or decide beforehand: [`Store::remember`](crate::Store::remember),
     /// or a [rule](crate::manage).
-    #[error("{destination} asks for a client certificate, {}, and nobody can be asked", .remembered.as_ref().map_or("nothing is remembered for it".to_owned(), |unfit| format!("what is remembered does not do ({unfit})")))]
+    #[error("{destination} asks for a client certificate, {}, and nobody can be asked", .remembered.as_ref().map_or("nothing is remembered for it".to_owned(), |unfit| format!("the remembered certificate no longer fits ({unfit})")))]
     NobodyToAsk {
         /// Where a certificate was asked for.
         destination: String,
-        /// What is remembered, and why it does not do.
+        /// The remembered certificate that no longer fits, and why.
         remembered: Option<String>,
     },
     /// The identity that is to be used whatever the server asks for cannot sign for it. Use another identity.

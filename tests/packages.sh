@@ -1,6 +1,6 @@
-# Sourced by the scripts: what they need of the system.
+# Sourced by the scripts: finds and installs what they need from the system.
 
-# Rust itself comes from rustup; a distribution's may be too old.
+# Rust comes from rustup; the distribution's may be too old.
 need_rust() {
     if ! command -v cargo > /dev/null; then
         echo 'cargo is missing: install Rust 1.89 or newer, with rustup' >&2
@@ -8,9 +8,9 @@ need_rust() {
     fi
 }
 
-# Whether a program is there; or a library of the system's, which is named by the header that begins with its directory; or
-# a module of Python's, which is named by its file.
-is_there() {
+# Whether something is installed: a program; a C library, named by a header with its directory; or a Python module, named by
+# its file.
+is_installed() {
     case $1 in
         *.h) echo "#include <$1>" | cc -E - > /dev/null 2>&1 ;;
         *.py) python3 -c "import ${1%.py}" > /dev/null 2>&1 ;;
@@ -18,19 +18,21 @@ is_there() {
     esac
 }
 
-# Installs the Debian packages of the programs and libraries that are missing; each argument is program:package,
-# header:package or module.py:package.
+# Installs the Debian packages of what is missing. Each argument is program:package, header:package or module.py:package.
 need_packages() {
     local missing=() pair sudo=()
     for pair in "$@"; do
-        is_there "${pair%%:*}" || missing+=("${pair#*:}")
+        is_installed "${pair%%:*}" || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     if ! command -v apt-get > /dev/null; then
-        echo "please install what these Debian packages hold: ${missing[*]}" >&2
+        echo "please install the equivalents of these Debian packages: ${missing[*]}" >&2
         exit 1
     fi
     [ "$(id -u)" = 0 ] || sudo=(sudo)
     "${sudo[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
 }
+
+# A C compiler with its library. Debian's gcc only recommends the library's headers.
+compiler=(gcc:gcc stdio.h:libc6-dev)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use rcgen::{KeyPair, SerialNumber};
 
-use pki::{Ca, Home, Leaf, NOW, params};
+use pki::{Ca, Home, Leaf, params};
 
 const IDENTITIES: u64 = 10_000;
 

@@ -72,7 +72,7 @@ impl Asking {
     /// What nobody has to be asked for waits for nobody, however many are asked.
     async fn unasked(&self, target: &Target, request: &CertificateRequest) -> Result<Option<Prepared>, ConnectError> {
         let (target, request) = (target.clone(), request.clone());
-        self.blocking(move |selector| selector.select_unasked(&target, &request)).await
+        self.blocking(move |selector| selector.select_known(&target, &request)).await
     }
 
     async fn ask(
@@ -85,7 +85,7 @@ impl Asking {
         let (target, request) = (target.clone(), request.clone());
         let answered = self.blocking(move |selector| {
             let _permit = permit;
-            let answer = selector.select_noting(&target, &request, || question.asks());
+            let answer = selector.select_with(&target, &request, &[], || question.asks());
             question.close(&answer);
             answer
         });
@@ -99,7 +99,7 @@ impl Asking {
         let unlocked = self.blocking(move |selector| {
             let _turn = turn;
             unlock(selector)?;
-            selector.renew(&before)
+            selector.refresh(&before)
         });
         unlocked.await
     }

@@ -148,7 +148,7 @@ impl Heard {
 #[non_exhaustive]
 pub enum ConnectError {
     /// Dialling, or the TLS handshake, failed. [`crate::raw::refusal`] tells whether the server refused the identity (choose
-    /// another: [`Selector::select_another`]), [`crate::raw::failure`] whether the identity's key could not be used,
+    /// another: [`Selector::select_again`]), [`crate::raw::failure`] whether the identity's key could not be used,
     /// [`crate::raw::invalid_certificate`] whether the server cannot be verified. `sent` is what the server was answered,
     /// if it asked.
     #[error("{source}")]

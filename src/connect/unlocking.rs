@@ -17,6 +17,6 @@ impl Unlocking {
     pub(super) fn unlock(&self, selector: &Selector, before: &Prepared, unlock: Unlock) -> Result<Prepared, Error> {
         let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         unlock(selector)?;
-        selector.renew(before)
+        selector.refresh(before)
     }
 }

@@ -39,10 +39,9 @@ use crate::answer::decision::{Answer, Lifetime};
 use crate::answer::refusal::Refusal;
 use crate::answer::settings::Mode;
 use crate::certificate::authority::Authorities;
-use crate::certificate::identity::Identity;
 use crate::clock::Timestamp;
 use crate::request::{CertificateRequest, Destination};
-use crate::select::matching::{Candidate, Reason};
+use crate::select::matching::Considered;
 
 /// What a chooser is asked.
 #[derive(Debug)]
@@ -53,36 +52,17 @@ pub struct Question<'a> {
     /// What the server asked for.
     pub request: &'a CertificateRequest,
     /// The identities that fit, best first; never empty.
-    pub candidates: &'a [Candidate],
+    pub candidates: &'a [Considered],
     /// The authorities of the store, to show a candidate's chain.
     pub authorities: &'a Authorities,
     /// In firefox mode the chooser says how long the answer holds; in chrome mode that is not asked.
     pub mode: Mode,
-    /// An identity that is remembered for the destination but does not do any more, and why not.
-    pub unfit: Option<&'a Unfit>,
+    /// The identity that is remembered for the destination, when it no longer fits.
+    pub unfit: Option<&'a Considered>,
     /// What was sent and refused, the last one last, when another answer is wanted.
     pub refused: &'a [Refused],
     /// The time it is.
     pub now: Timestamp,
-}
-
-/// A remembered identity that cannot answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unfit {
-    /// The identity.
-    pub identity: Identity,
-    /// Why it does not fit the request; empty when it fits and is out of its validity.
-    pub reasons: Vec<Reason>,
-}
-
-/// The identity, and why it does not do.
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reasons: Vec<&str> = self.reasons.iter().map(|reason| reason.text()).collect();
-        let why = if reasons.is_empty() { "out of its validity".to_owned() } else { reasons.join(", ") };
-        write!(f, "{:?}, {why}", self.identity.name())
-    }
 }
 
 /// An answer that the server did not take.
@@ -150,10 +130,8 @@ pub trait Chooser: Send + Sync {
     fn choose(&self, question: &Question<'_>) -> Reply;
 }
 
-/// Nobody to ask.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
-pub struct NoChooser;
+/// The chooser of a selector that was given none.
+pub(super) struct NoChooser;
 
 impl Chooser for NoChooser {
     fn can_ask(&self) -> bool {

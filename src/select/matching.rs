@@ -32,6 +32,7 @@ use rustls::SignatureScheme;
 use crate::answer::rules::{InForce, Ruled};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
+use crate::certificate::name::Name;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::request::CertificateRequest;
@@ -126,14 +127,42 @@ impl fmt::Display for Warning {
     }
 }
 
-/// An identity that fits, with what should be known of it.
-#[derive(Clone, Debug)]
+/// An identity, compared with a certificate request.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Candidate {
+pub struct Considered {
     /// The identity.
     pub identity: Arc<Identity>,
-    /// In the order of their declaration.
+    /// Why it cannot be sent; empty when it is a candidate. In the order of their declaration.
+    pub reasons: Vec<Reason>,
+    /// What a person should know before it is sent, when it is a candidate. In the order of their declaration.
     pub warnings: Vec<Warning>,
+    /// The issuer whose certificate the store lacks to complete its chain.
+    pub missing_issuer: Option<Name>,
+    /// The rule behind a reason, in words for a person.
+    pub rule: Option<String>,
+}
+
+impl Considered {
+    /// Whether it can be sent.
+    pub fn is_candidate(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+/// Its name, and why it cannot be sent, or why nobody would send it without asking.
+impl fmt::Display for Considered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.identity.name())?;
+        let is_outdated = |warning: &&Warning| matches!(warning, Warning::Expired | Warning::NotYetValid);
+        let outdated = self.warnings.iter().filter(is_outdated).map(|warning| warning.text());
+        let mut separator = ": ";
+        for why in self.reasons.iter().map(|reason| reason.text()).chain(outdated) {
+            write!(f, "{separator}{why}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
 }
 
 /// One request, made ready to be compared with many identities.
@@ -196,6 +225,25 @@ impl<'a> Matcher<'a> {
         is_valid_at(certificate, self.now)
     }
 
+    /// Compares an identity with the request.
+    pub fn consider(&self, identity: Arc<Identity>) -> Considered {
+        let (reasons, chain) = (self.reasons(&identity), self.chain(identity.certificate()));
+        self.consider_with(identity, reasons, &chain)
+    }
+
+    fn consider_with(&self, identity: Arc<Identity>, reasons: Vec<Reason>, chain: &Chain) -> Considered {
+        let certificate = identity.certificate();
+        let top = chain.authorities.last().map_or(certificate, |authority| &authority.certificate);
+        let rule = self.denied(&identity).or_else(|| self.demands_tls13(&identity));
+        Considered {
+            warnings: if reasons.is_empty() { self.warnings_with(certificate, chain) } else { Vec::new() },
+            missing_issuer: (!chain.complete).then(|| top.issuer().clone()),
+            rule: rule.map(|ruled| ruled.origin.to_string()),
+            reasons,
+            identity,
+        }
+    }
+
     /// What should be known before this certificate is sent.
     pub fn warnings(&self, certificate: &Certificate) -> Vec<Warning> {
         self.warnings_with(certificate, &self.chain(certificate))
@@ -223,14 +271,16 @@ impl<'a> Matcher<'a> {
         &self,
         identities: impl IntoIterator<Item = Arc<Identity>>,
         used_before: &HashSet<Fingerprint>,
-    ) -> Vec<Candidate> {
+    ) -> Vec<Considered> {
         let mut ranked: Vec<_> = identities
             .into_iter()
             .filter(|identity| self.reasons(identity).is_empty())
             .map(|identity| {
-                let (certificate, chain) = (identity.certificate(), self.chain(identity.certificate()));
-                let warnings = self.warnings_with(certificate, &chain);
-                (self.rank(certificate, &chain, used_before), Candidate { identity, warnings })
+                let chain = self.chain(identity.certificate());
+                (
+                    self.rank(identity.certificate(), &chain, used_before),
+                    self.consider_with(identity, Vec::new(), &chain),
+                )
             })
             .collect();
         ranked.sort_by(|(a, _), (b, _)| a.cmp(b));

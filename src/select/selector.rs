@@ -26,58 +26,64 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod considered;
+mod compared;
 mod selection;
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use self::considered::Considered;
+use self::compared::Compared;
 pub(crate) use self::selection::GuardedKey;
-pub use self::selection::{Foreseen, Prepared, Selection, Source, Standing, WhyAsked};
+pub use self::selection::{Explanation, Prepared, Selection, Source, Standing};
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
-use crate::answer::policy::PolicyFiles;
+use crate::answer::policy::{PolicyFiles, SystemPolicy};
 use crate::answer::rules::Rules;
 use crate::answer::settings::Mode;
+use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
-use crate::clock::{Clock, Timestamp, WallClock};
+use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::select::asking::{QuestionId, Said, Turn};
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
-use crate::select::matching::{Candidate, Matcher, Reason, Warning, is_valid_at};
+use crate::select::matching::{Considered, Matcher, is_valid_at};
 use crate::store::decisions::{Remembered, Remembering};
 use crate::store::{Found, Store, TrustAnchors};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
 
-/// Selects identities out of a store. Made by [`Selector::new`] and the `with_...` functions.
+/// Selects identities from a store. Made by [`Selector::new`] and the `with_...` functions; clones share the store.
+#[derive(Clone)]
 pub struct Selector {
     store: Arc<Store>,
     mode: Option<Mode>,
-    policies: PolicyFiles,
+    policies: Arc<PolicyFiles>,
     anchors: Option<TrustAnchors>,
     chooser: Arc<dyn Chooser>,
     unlocker: Arc<dyn Unlocker>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl Selector {
+    /// Where the administrator's policy files are, unless [`Self::with_policy_directory`] says otherwise.
+    pub const POLICY_DIRECTORY: &str = "/etc/cardcase/policies/managed";
+
     /// A selector in the store's own mode, under the administrator's rules, that asks nobody.
     pub fn new(store: Arc<Store>) -> Self {
         Self {
             store,
             mode: None,
-            policies: PolicyFiles::in_directory(PolicyFiles::DIRECTORY),
+            policies: Arc::new(PolicyFiles::in_directory(Self::POLICY_DIRECTORY)),
             anchors: None,
             chooser: Arc::new(NoChooser),
             unlocker: Arc::new(NoUnlocker),
-            clock: Arc::new(WallClock),
+            clock: Arc::new(Timestamp::now),
         }
     }
 
@@ -87,17 +93,23 @@ impl Selector {
         Self { mode: Some(mode), ..self }
     }
 
-    /// Under the rules of these files besides those of the store.
+    /// Takes the administrator's policy files from this directory, which need not exist: every `*.json` in it that is not
+    /// hidden, each in the form of a managed policy of Chrome. Their rules apply in addition to those of the store. Nothing is
+    /// selected while one of the files cannot be read: what it forbids must not happen because of a typing error.
     #[must_use]
-    pub fn with_policies(self, policies: PolicyFiles) -> Self {
-        Self { policies, ..self }
+    pub fn with_policy_directory(self, directory: impl Into<PathBuf>) -> Self {
+        Self { policies: Arc::new(PolicyFiles::in_directory(directory)), ..self }
     }
 
-    /// For servers that are verified by these authorities of the store: a key is used only if they were the owner's when they
-    /// were read.
-    #[must_use]
-    pub fn with_trust_anchors(self, anchors: TrustAnchors) -> Self {
-        Self { anchors: Some(anchors), ..self }
+    /// Reads the trusted authorities of the store, for a program that verifies servers by
+    /// [them](Self::trusted_authorities). A key is used only if they were the owner's when they were read. Where the vault is
+    /// open, or an agent has it, that is checked now, and otherwise when a key is used. Asks nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], and those of [reading](crate::manage#errors).
+    pub fn with_trusted_authorities(self) -> Result<Self, Error> {
+        let anchors = Some(self.store.trust_anchors()?);
+        Ok(Self { anchors, ..self })
     }
 
     /// Asking this chooser.
@@ -112,10 +124,10 @@ impl Selector {
         Self { unlocker, ..self }
     }
 
-    /// By this clock.
+    /// Takes the time from this function instead of [`Timestamp::now`].
     #[must_use]
-    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ..self }
+    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { clock: Arc::new(clock), ..self }
     }
 
     /// The store it selects from.
@@ -123,9 +135,15 @@ impl Selector {
         &self.store
     }
 
-    /// The administrator's rules it selects under.
-    pub fn policies(&self) -> &PolicyFiles {
-        &self.policies
+    /// The CA certificates that [`Self::with_trusted_authorities`] read; none without that call.
+    pub fn trusted_authorities(&self) -> &[Certificate] {
+        self.anchors.as_ref().map_or(&[], TrustAnchors::certificates)
+    }
+
+    /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
+    /// people: nothing is selected while one of them is broken.
+    pub fn survey_policies(&self) -> (SystemPolicy, Vec<Error>) {
+        self.policies.survey()
     }
 
     /// How decisions are keyed by now.
@@ -141,7 +159,7 @@ impl Selector {
 
     /// The time, by its clock.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        (self.clock)()
     }
 
     /// What is known before the server asks: that credentials are omitted, that a rule denies every identity, or the
@@ -154,7 +172,7 @@ impl Selector {
     pub fn prepare(&self, target: impl Into<Target>) -> Result<Prepared, Error> {
         let target = target.into();
         let look = self.look(&target)?;
-        let now = self.clock.now();
+        let now = self.now();
         let in_force = look.rules.in_force(target.destination(), target.path());
         let usable = look.remembered.answer.as_ref().filter(|(answer, _)| match answer {
             Answer::Identity(identity) => {
@@ -178,12 +196,25 @@ impl Selector {
     /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent.
     /// [`Error::Denied`] when a rule forbids meanwhile what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
-        self.select_noting(&target.into(), request, || ())
+        self.select_with(&target.into(), request, &[], || ())
     }
 
-    /// Like [`Self::select`] where nobody has to be asked; `None` where only a person can answer.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn select_unasked(
+    /// Answers the request of a server that refused everything it was sent so far. Asks the chooser, unless a different
+    /// answer was decided in the meantime.
+    ///
+    /// # Errors
+    /// Those of [`Self::select`].
+    pub fn select_again(
+        &self,
+        target: impl Into<Target>,
+        request: &CertificateRequest,
+        refused: &[Refused],
+    ) -> Result<Prepared, Error> {
+        self.select_with(&target.into(), request, refused, || ())
+    }
+
+    /// Like [`Self::select`], but never asks: `None` where only the chooser can answer.
+    pub(crate) fn select_known(
         &self,
         target: &Target,
         request: &CertificateRequest,
@@ -193,36 +224,13 @@ impl Selector {
         selection.map(|selection| self.prepared(&look, target, Some(selection), Some(request))).transpose()
     }
 
-    /// Like [`Self::select`]; `asks` is called once it is clear that only a person can answer.
-    pub(crate) fn select_noting(
-        &self,
-        target: &Target,
-        request: &CertificateRequest,
-        asks: impl FnOnce(),
-    ) -> Result<Prepared, Error> {
-        self.answer(target, request, &[], asks)
-    }
-
-    /// Answers a server once more that refused all it was sent so far. Asks, unless yet another answer was decided
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// Those of [`Self::select`].
-    pub fn select_another(
-        &self,
-        target: impl Into<Target>,
-        request: &CertificateRequest,
-        refused: &[Refused],
-    ) -> Result<Prepared, Error> {
-        self.answer(&target.into(), request, refused, || ())
-    }
-
-    fn answer(
+    /// [`Self::select`] and [`Self::select_again`]. Calls `before_asking` once it is clear that only the chooser can answer.
+    pub(crate) fn select_with(
         &self,
         target: &Target,
         request: &CertificateRequest,
         refused: &[Refused],
-        asks: impl FnOnce(),
+        before_asking: impl FnOnce(),
     ) -> Result<Prepared, Error> {
         // What was refused is asked about, unless nothing else may be sent
         let answers_anew = |selection: &Selection| {
@@ -238,7 +246,7 @@ impl Selector {
         if !self.chooser.can_ask() {
             return Err(considered.nobody());
         }
-        asks();
+        before_asking();
         let turn = self.turn_to_ask(&look, target, request, refused)?;
         // Whoever waited here may find the answer that another was given
         let mut look = self.look(target)?;
@@ -260,7 +268,7 @@ impl Selector {
             let now = self.look(target)?;
             if self.still_does(&answer, &look, &now, target, request)? {
                 let scope = look.remembered.settings.mode.scope(target.destination());
-                self.store.remember_chosen(&scope, &answer, lifetime, self.clock.now())?;
+                self.store.remember_chosen(&scope, &answer, lifetime, self.now())?;
                 turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
                 return self.prepared(&now, target, Some(Selection::new(answer, Source::Ask)), Some(request));
             }
@@ -291,7 +299,7 @@ impl Selector {
         Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
     }
 
-    /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
+    /// Decides nothing: the server's request comes back as a needs, whatever is remembered.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
@@ -310,54 +318,48 @@ impl Selector {
         self.prepared(&self.look(&target)?, &target, Some(selection), None)
     }
 
-    /// What would answer this request, or why the chooser would be asked; asks nobody and stores nothing.
+    /// What would answer this request, and why: how each identity of the store compares with it, and what would be sent or
+    /// why the chooser would be asked. Asks nobody and stores nothing.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
-    pub fn foresee(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Foreseen, Error> {
+    pub fn explain(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Explanation, Error> {
         let target = target.into();
         let look = self.look(&target)?;
-        self.consider(&look, &target, request).foreseen()
+        let compared = self.consider(&look, &target, request);
+        let identities = self.store.identities()?.into_iter();
+        let identities = identities.map(|identity| compared.matcher.consider(Arc::new(identity))).collect();
+        compared.explained(identities)
     }
 
-    /// Holds every identity of the store against a request.
-    ///
-    /// # Errors
-    /// Those of [reading](crate::manage#errors).
-    pub fn assess(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Vec<Assessed>, Error> {
-        let target = target.into();
-        let look = self.look(&target)?;
-        let matcher = self.matcher(&look, &target, request);
-        let authorities = &look.remembered.authorities;
-        let assess = |identity: Identity| {
-            let chain = authorities.chain(identity.certificate(), matcher.requested());
-            let top = chain.authorities.last().map_or(identity.certificate(), |authority| &authority.certificate);
-            let reasons = matcher.reasons(&identity);
-            let rule = matcher.denied(&identity).or_else(|| matcher.demands_tls13(&identity));
-            Assessed {
-                warnings: if reasons.is_empty() { matcher.warnings(identity.certificate()) } else { Vec::new() },
-                missing: (!chain.complete).then(|| top.issuer().clone()),
-                rule: rule.map(|ruled| ruled.origin.to_string()),
-                reasons,
-                identity,
-            }
-        };
-        Ok(self.store.identities()?.into_iter().map(assess).collect())
-    }
-
-    /// Whether a connection may carry one more request: whether it would be opened with the same answer now. What was
+    /// Whether an open connection may carry one more request: whether it would be opened with the same answer now. What was
     /// chosen for once holds for one request only.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
     pub fn stands(&self, standing: &Standing, target: impl Into<Target>) -> Result<bool, Error> {
-        let target = target.into();
-        if standing.destination != *target.destination() {
+        let answered = standing.answered.as_ref().map(|(request, answer)| (request, answer));
+        self.may_reuse(&standing.destination, answered, &target.into())
+    }
+
+    /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer
+    /// now. `answered` is what the server asked for and what it was sent, if it asked. What was chosen for once holds for
+    /// one request only.
+    ///
+    /// # Errors
+    /// Those of [reading](crate::manage#errors).
+    pub(crate) fn may_reuse(
+        &self,
+        opened: &Destination,
+        answered: Option<(&CertificateRequest, &Answer)>,
+        target: &Target,
+    ) -> Result<bool, Error> {
+        if opened != target.destination() {
             return Ok(false);
         }
-        let Some((request, answer)) = &standing.answered else { return Ok(true) };
-        let now = self.foresee(&target, request)?;
-        Ok(now.selection().is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
+        let Some((request, answer)) = answered else { return Ok(true) };
+        let now = self.consider(&self.look(target)?, target, request).unasked()?;
+        Ok(now.is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
     }
 
     /// The identities with keys of certain types under certain authorities (any, where none is named), best first, as
@@ -374,7 +376,7 @@ impl Selector {
     ) -> Result<Vec<Arc<Identity>>, Error> {
         let request = CertificateRequest::of_types(types, authorities);
         let known = self.store.authorities()?;
-        let matcher = Matcher::new(&request, &known, self.clock.now());
+        let matcher = Matcher::new(&request, &known, self.now());
         let candidates = self.candidates(&matcher, interactive)?.fit;
         let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
             return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
@@ -387,7 +389,7 @@ impl Selector {
             mode: self.mode()?,
             unfit: None,
             refused: &[],
-            now: self.clock.now(),
+            now: self.now(),
         };
         match self.chooser.choose(&question) {
             Reply::Identity { index, .. } => {
@@ -423,7 +425,7 @@ impl Selector {
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors), and [`Error::Denied`] when a rule forbids meanwhile what was chosen.
-    pub fn renew(&self, prepared: &Prepared) -> Result<Prepared, Error> {
+    pub fn refresh(&self, prepared: &Prepared) -> Result<Prepared, Error> {
         let target = &prepared.target;
         let look = self.look(target)?;
         match (&prepared.selection, &prepared.request) {
@@ -455,7 +457,7 @@ impl Selector {
         tls_version: Option<String>,
     ) -> Result<(), Error> {
         let used = Use {
-            at: self.clock.now(),
+            at: self.now(),
             host: destination.host().to_owned(),
             port: destination.port(),
             identity: selection.answer.fingerprint(),
@@ -527,11 +529,11 @@ impl Selector {
 
     fn matcher<'a>(&self, look: &'a Look, target: &Target, request: &'a CertificateRequest) -> Matcher<'a> {
         let in_force = look.rules.in_force(target.destination(), target.path());
-        Matcher::new(request, &look.remembered.authorities, self.clock.now()).under(in_force)
+        Matcher::new(request, &look.remembered.authorities, self.now()).under(in_force)
     }
 
-    fn consider<'a>(&'a self, look: &'a Look, target: &'a Target, request: &'a CertificateRequest) -> Considered<'a> {
-        Considered {
+    fn consider<'a>(&'a self, look: &'a Look, target: &'a Target, request: &'a CertificateRequest) -> Compared<'a> {
+        Compared {
             look,
             request,
             unconditional: unconditional(target, &look.rules),
@@ -553,7 +555,7 @@ impl Selector {
         &self,
         turn: &Turn,
         look: &Look,
-        considered: &Considered<'_>,
+        considered: &Compared<'_>,
         target: &Target,
         refused: &[Refused],
     ) -> Result<(Answer, Lifetime), Error> {
@@ -568,7 +570,7 @@ impl Selector {
             mode,
             unfit: considered.unfit().as_ref(),
             refused,
-            now: self.clock.now(),
+            now: self.now(),
         });
         let (answer, lifetime) = match reply {
             Reply::Identity { index, lifetime } => {
@@ -604,25 +606,9 @@ impl Selector {
     }
 }
 
-/// An identity held against a request.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Assessed {
-    /// The identity.
-    pub identity: Identity,
-    /// Why it is no candidate; empty when it is one.
-    pub reasons: Vec<Reason>,
-    /// What should be known before it is sent, when it is a candidate.
-    pub warnings: Vec<Warning>,
-    /// The issuer whose certificate the store lacks to complete its chain.
-    pub missing: Option<Name>,
-    /// The rule behind a reason, in words for a person.
-    pub rule: Option<String>,
-}
-
 /// The identities that fit a request, best first.
 struct Candidates {
-    fit: Vec<Candidate>,
+    fit: Vec<Considered>,
     /// A row that cannot be read, of an identity that might be one of them.
     damaged: Option<Damage>,
 }

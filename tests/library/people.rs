@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use cardcase::Chooser;
 use cardcase::Error;
 use cardcase::Unlocker;
-use cardcase::ask::{Question, Refused, Reply, Unfit};
+use cardcase::ask::{Considered, Question, Refused, Reply};
 use cardcase::manage::Fingerprint;
 use cardcase::manage::{Lifetime, Mode};
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 pub struct Asked {
     pub destination: String,
     pub candidates: Vec<Fingerprint>,
-    pub unfit: Option<Unfit>,
+    pub unfit: Option<Considered>,
     pub refused: Vec<Refused>,
     pub mode: Mode,
 }
@@ -57,6 +57,15 @@ impl Chooser for Script {
 /// The best candidate, for this long.
 pub fn first(lifetime: Lifetime) -> Reply {
     Reply::Identity { index: 0, lifetime }
+}
+
+/// Cannot be asked for the primary password.
+pub struct Nobody;
+
+impl Unlocker for Nobody {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
+    }
 }
 
 pub const PASSWORD: &str = "correct horse";

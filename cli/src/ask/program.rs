@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 use cardcase::Chooser;
 use cardcase::Destination;
 use cardcase::Identity;
-use cardcase::ask::Candidate;
-use cardcase::ask::{Question, Refused, Reply, Unfit};
+use cardcase::ask::{Considered, Question, Refused, Reply};
 use cardcase::manage::{Lifetime, Mode};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{eprint_line, warn};
-use crate::ask::undo::Undo;
-use crate::ui::output::{DestinationJson, IdentityJson, scheme_names};
+use crate::cleanup::Cleanup;
+use crate::ui::json::{DestinationJson, IdentityJson, scheme_names};
+use crate::ui::say;
 use cardcase::manage::version_name;
 
 /// Bytes an answer may have; a real one has some hundred.
@@ -61,7 +60,7 @@ impl ProgramChooser {
         let output = child.stdout.take().map(read_all);
         let child = Arc::new(Mutex::new(child));
         let running = child.clone();
-        let _end = Undo::new(move || end(&running));
+        let _end = Cleanup::new(move || end(&running));
         let output = output.ok_or(Trouble::Silent)?;
         self.wait(&child, &output)
     }
@@ -96,12 +95,12 @@ impl ProgramChooser {
 
 impl Chooser for ProgramChooser {
     fn waiting(&self, destination: &Destination) {
-        eprint_line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
+        say::line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
         self.ask(question).unwrap_or_else(|trouble| {
-            warn(&format!("the chooser {}: {trouble}", self.program.display()));
+            say::warn(format_args!("the chooser {}: {trouble}", self.program.display()));
             Reply::Failed
         })
     }
@@ -212,11 +211,11 @@ impl QuestionJson {
     fn new(question: &Question<'_>) -> Self {
         let request = question.request;
         let identity = |identity: &Identity| IdentityJson::new(identity, question.authorities, question.now);
-        let candidate = |candidate: &Candidate| CandidateJson {
+        let candidate = |candidate: &Considered| CandidateJson {
             identity: identity(&candidate.identity),
             warnings: candidate.warnings.iter().map(ToString::to_string).collect(),
         };
-        let unfit = |unfit: &Unfit| UnfitJson {
+        let unfit = |unfit: &Considered| UnfitJson {
             identity: identity(&unfit.identity),
             reasons: unfit.reasons.iter().map(ToString::to_string).collect(),
             text: unfit.to_string(),
@@ -281,7 +280,7 @@ fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, Trouble
     };
     Ok(match serde_json::from_slice(written).map_err(Trouble::Answer)? {
         AnswerJson::Identity { fingerprint, lifetime: said } => {
-            let is_it = |candidate: &Candidate| candidate.identity.fingerprint().to_string() == fingerprint;
+            let is_it = |candidate: &Considered| candidate.identity.fingerprint().to_string() == fingerprint;
             let index = question.candidates.iter().position(is_it).ok_or(Trouble::NotOffered(fingerprint))?;
             Reply::Identity { index, lifetime: lifetime(said)? }
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use cardcase::ask::CertificateRequest;
+use cardcase::ask::Considered;
 use cardcase::ask::Reason;
-use cardcase::connect::{Assessed, Foreseen, Selection, Source, WhyAsked};
+use cardcase::connect::{Explanation, Selection, Source};
 use cardcase::manage::Answer;
 use cardcase::manage::Timestamp;
 use cardcase::manage::version_name;
@@ -16,7 +17,11 @@ use crate::cli::Explain;
 use crate::http::probe::{Seen, look};
 use crate::http::verify;
 use crate::ui::failure::Failure;
-use crate::ui::output::{DestinationJson, days_from, plain, print, print_json, scheme_names, table};
+use crate::ui::json::{DestinationJson, print_json, scheme_names};
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::table::table;
+use crate::ui::text::{days_from, plain};
 
 /// Authorities of a request that people are shown.
 const SHOWN: usize = 20;
@@ -32,12 +37,12 @@ struct ExplainJson {
     requested: bool,
     authorities: Vec<String>,
     signature_schemes: Vec<String>,
-    identities: Vec<AssessedJson>,
+    identities: Vec<ConsideredJson>,
     answer: AnswerJson,
 }
 
 #[derive(Serialize)]
-struct AssessedJson {
+struct ConsideredJson {
     fingerprint: String,
     name: String,
     candidate: bool,
@@ -57,9 +62,8 @@ struct AnswerJson {
 struct Explained<'a> {
     destination: &'a Destination,
     seen: Seen,
-    assessed: Vec<Assessed>,
     /// `None` when nothing was requested.
-    foreseen: Option<Foreseen>,
+    explanation: Option<Explanation>,
     /// `--mode`, where it was given, for the commands that are suggested.
     mode_flag: String,
     now: Timestamp,
@@ -70,18 +74,13 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     let selector = app.selector()?;
     let config = verify::config(app, args.cacert.as_deref())?;
     let seen = look(&config, args.connect.as_deref(), target.destination(), &selector)?;
-    let (assessed, foreseen) = match &seen.request {
-        Some(request) => (selector.assess(&target, request)?, Some(selector.foresee(&target, request)?)),
-        None => (Vec::new(), None),
-    };
+    let explanation = seen.request.as_ref().map(|request| selector.explain(&target, request)).transpose()?;
     if let Some(failure) = &seen.unverified {
-        app.warn(&format!("{}; no certificate would be sent to it", failure.message));
-        for hint in &failure.hints {
-            app.note(&format!("hint: {hint}"));
-        }
+        say::warn(format_args!("{}; no certificate would be sent to it", failure.message));
+        failure.hints.iter().for_each(say::hint);
     }
     let (destination, mode_flag) = (target.destination(), app.mode_flag());
-    let explained = Explained { destination, seen, assessed, foreseen, mode_flag, now: selector.now() };
+    let explained = Explained { destination, seen, explanation, mode_flag, now: selector.now() };
     if app.common.json { print_json(&explained.json()) } else { print(&explained.text()) }
 }
 
@@ -97,17 +96,21 @@ fn target(text: &str) -> Result<Target, Failure> {
 impl Explained<'_> {
     /// `None` when a person would be asked.
     fn answer(&self) -> Option<&Selection> {
-        self.foreseen.as_ref().and_then(Foreseen::selection)
+        self.explanation.as_ref()?.selection.as_ref()
+    }
+
+    fn identities(&self) -> &[Considered] {
+        self.explanation.as_ref().map_or(&[], |explanation| &explanation.identities)
     }
 
     fn json(&self) -> ExplainJson {
         let request = self.seen.request.as_ref();
-        let identity = |assessed: &Assessed| AssessedJson {
-            fingerprint: assessed.identity.fingerprint().to_string(),
-            name: assessed.identity.name().to_owned(),
-            candidate: assessed.reasons.is_empty(),
-            reasons: assessed.reasons.iter().map(ToString::to_string).collect(),
-            warnings: assessed.warnings.iter().map(ToString::to_string).collect(),
+        let identity = |considered: &Considered| ConsideredJson {
+            fingerprint: considered.identity.fingerprint().to_string(),
+            name: considered.identity.name().to_owned(),
+            candidate: considered.is_candidate(),
+            reasons: considered.reasons.iter().map(ToString::to_string).collect(),
+            warnings: considered.warnings.iter().map(ToString::to_string).collect(),
         };
         let source = match (request, self.answer()) {
             (None, _) => "not_requested".to_owned(),
@@ -123,7 +126,7 @@ impl Explained<'_> {
             authorities: request
                 .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
             signature_schemes: request.map_or(Vec::new(), |request| scheme_names(&request.schemes)),
-            identities: self.assessed.iter().map(identity).collect(),
+            identities: self.identities().iter().map(identity).collect(),
             answer: AnswerJson {
                 source,
                 identity: answer.and_then(|selection| selection.answer.fingerprint()).map(|print| print.to_string()),
@@ -141,11 +144,12 @@ impl Explained<'_> {
         let mut out = format!("{destination} asks for a client certificate{version}.\n");
         out.push_str(&authorities(request));
         out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(&request.schemes).join(", ")));
-        if self.assessed.is_empty() {
+        if self.identities().is_empty() {
             out.push_str("The store has no identities: cardcase import FILE.p12\n");
         } else {
-            let (fit, rest): (Vec<_>, Vec<_>) = self.assessed.iter().partition(|assessed| assessed.reasons.is_empty());
-            let rows = fit.into_iter().chain(rest).map(|assessed| self.row(assessed));
+            let (fit, rest): (Vec<_>, Vec<_>) =
+                self.identities().iter().partition(|considered| considered.is_candidate());
+            let rows = fit.into_iter().chain(rest).map(|considered| self.row(considered));
             out.push_str(&table(&["FITS", "IDENTITY", "SHA-256", "EXPIRES", "NOTE"], rows));
         }
         out.push_str(&format!("\n{}\n", plain(&self.verdict())));
@@ -155,24 +159,21 @@ impl Explained<'_> {
         out
     }
 
-    fn row(&self, assessed: &Assessed) -> Vec<String> {
-        let certificate = assessed.identity.certificate();
-        let fits = if assessed.reasons.is_empty() { "yes" } else { "no" };
+    fn row(&self, considered: &Considered) -> Vec<String> {
+        let certificate = considered.identity.certificate();
+        let fits = if considered.is_candidate() { "yes" } else { "no" };
         vec![
             fits.to_owned(),
-            assessed.identity.name().to_owned(),
+            considered.identity.name().to_owned(),
             certificate.fingerprint().short(),
             days_from(self.now, certificate.not_after()),
-            notes(assessed).join("; "),
+            notes(considered).join("; "),
         ]
     }
 
     fn verdict(&self) -> String {
-        let selection = match &self.foreseen {
-            Some(Foreseen::Answered(selection)) => selection,
-            Some(Foreseen::Asked(why)) => return asked(why),
-            None => return String::new(),
-        };
+        let Some(explanation) = &self.explanation else { return String::new() };
+        let Some(selection) = &explanation.selection else { return why_asked(explanation) };
         let goes = match &selection.answer {
             Answer::Identity(identity) => format!("{} goes out", identity.name()),
             Answer::None => "no certificate goes out".to_owned(),
@@ -194,8 +195,8 @@ impl Explained<'_> {
             _ => Vec::new(),
         };
         let sent = self.answer().and_then(|selection| selection.answer.fingerprint());
-        let mut candidates = self.assessed.iter().filter(|assessed| assessed.reasons.is_empty());
-        if let Some(other) = candidates.find(|assessed| Some(assessed.identity.fingerprint()) != sent) {
+        let mut candidates = self.identities().iter().filter(|considered| considered.is_candidate());
+        if let Some(other) = candidates.find(|considered| Some(considered.identity.fingerprint()) != sent) {
             let id = other.identity.fingerprint().short();
             let what = if self.answer().is_none() { "decide now" } else { "send another" };
             commands.push(format!("to {what}: cardcase remember {destination} {id}{mode}"));
@@ -210,36 +211,39 @@ impl Explained<'_> {
     /// Commands for identities that the server would take, and that only a rule or a demand for TLS 1.3 keeps back.
     fn allowing(&self) -> Vec<String> {
         let is_ours = |reason: &Reason| matches!(reason, Reason::DeniedByRule | Reason::RequiresTls13);
-        let kept_back: Vec<&Assessed> =
-            self.assessed.iter().filter(|assessed| assessed.reasons.iter().all(is_ours)).collect();
-        let (by_rule, by_itself): (Vec<&Assessed>, Vec<&Assessed>) =
-            kept_back.into_iter().partition(|assessed| assessed.rule.is_some());
+        let kept_back: Vec<&Considered> =
+            self.identities().iter().filter(|considered| considered.reasons.iter().all(is_ours)).collect();
+        let (by_rule, by_itself): (Vec<&Considered>, Vec<&Considered>) =
+            kept_back.into_iter().partition(|considered| considered.rule.is_some());
         let rules =
             (!by_rule.is_empty()).then(|| "to see the rules that keep identities back: cardcase rules".to_owned());
-        let own = by_itself.into_iter().take(SUGGESTED).map(|assessed| {
-            let id = assessed.identity.fingerprint().short();
-            format!("to send {} where others can read it: cardcase min-tls {id} 1.2", assessed.identity.name())
+        let own = by_itself.into_iter().take(SUGGESTED).map(|considered| {
+            let id = considered.identity.fingerprint().short();
+            format!("to send {} where others can read it: cardcase min-tls {id} 1.2", considered.identity.name())
         });
         rules.into_iter().chain(own).collect()
     }
 
     /// Commands for identities that may fit once their chains are complete.
     fn completing(&self) -> Vec<String> {
-        let lacking = self.assessed.iter().filter(|assessed| assessed.reasons.contains(&Reason::IssuerNotRequested));
+        let lacking =
+            self.identities().iter().filter(|considered| considered.reasons.contains(&Reason::IssuerNotRequested));
         let missing: BTreeSet<String> =
-            lacking.filter_map(|assessed| assessed.missing.as_ref()).map(ToString::to_string).collect();
+            lacking.filter_map(|considered| considered.missing_issuer.as_ref()).map(ToString::to_string).collect();
         let command = |name| format!("if you have the certificate of {name}: cardcase import FILE");
         missing.into_iter().take(SUGGESTED).map(command).collect()
     }
 }
 
-fn asked(why: &WhyAsked) -> String {
-    match why {
-        WhyAsked::Unfit(unfit) => format!("What is remembered does not do ({unfit}): you would be asked."),
-        WhyAsked::SeveralSelected(rule) => {
-            format!("Nothing is remembered, and several identities are selected, one by {rule}: you would be asked.")
+fn why_asked(explanation: &Explanation) -> String {
+    match (&explanation.unfit, &explanation.ambiguous_rule) {
+        (Some(unfit), _) => format!("The remembered certificate no longer fits ({unfit}): you would be asked."),
+        (None, Some(rule)) => {
+            format!(
+                "Nothing is remembered, and rules select several identities, one of them by {rule}: you would be asked."
+            )
         }
-        _ => "Nothing is remembered: you would be asked.".to_owned(),
+        (None, None) => "Nothing is remembered: you would be asked.".to_owned(),
     }
 }
 
@@ -258,15 +262,15 @@ fn authorities(request: &CertificateRequest) -> String {
 }
 
 /// Why an identity does not fit, or what should be known of it; and what is missing, where that may be the cause.
-fn notes(assessed: &Assessed) -> Vec<String> {
-    let mut notes: Vec<String> = assessed.reasons.iter().map(|reason| reason.text().to_owned()).collect();
-    notes.extend(assessed.warnings.iter().map(|warning| warning.text().to_owned()));
-    if let Some(missing) = &assessed.missing
-        && (assessed.reasons.contains(&Reason::IssuerNotRequested) || assessed.reasons.is_empty())
+fn notes(considered: &Considered) -> Vec<String> {
+    let mut notes: Vec<String> = considered.reasons.iter().map(|reason| reason.text().to_owned()).collect();
+    notes.extend(considered.warnings.iter().map(|warning| warning.text().to_owned()));
+    if let Some(missing) = &considered.missing_issuer
+        && (considered.reasons.contains(&Reason::IssuerNotRequested) || considered.is_candidate())
     {
         notes.push(format!("the store lacks the certificate of {missing}"));
     }
-    if let Some(rule) = &assessed.rule {
+    if let Some(rule) = &considered.rule {
         notes.push(rule.clone());
     }
     notes

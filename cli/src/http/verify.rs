@@ -59,7 +59,7 @@ pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateD
 
 /// The trusted authorities of the store.
 fn trusted(app: &App) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    Ok(app.trust_anchors()?.certificates().iter().map(der).collect())
+    Ok(app.trusted_authorities()?.iter().map(der).collect())
 }
 
 fn der(certificate: &Certificate) -> CertificateDer<'static> {
@@ -68,7 +68,7 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
 
 /// The certificates of a file of any kind that `import` reads.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
-    let bytes = app.read(path, file::MAX_SIZE as u64)?;
+    let bytes = app.input.read(path, file::MAX_SIZE as u64)?;
     parse_certificates(&bytes).map_err(|failure| failure.of_file(path))
 }
 

@@ -369,15 +369,19 @@ fn explain_tells_why_a_person_would_be_asked() {
     let told = || told(&scene, &server, "");
     assert!(told().contains("Nothing is remembered: you would be asked."), "{}", told());
     scene.remember("localhost", &late.fingerprint());
-    assert!(told().contains("does not do (\"late\", out of its validity): you would be asked."), "{}", told());
+    assert!(told().contains("no longer fits (\"late\": expired): you would be asked."), "{}", told());
     scene.machine.run("forget localhost").expect(0);
     scene.machine.run("rules add https://localhost").expect(0);
     scene.machine.run("config prompt-on-multiple on").expect(0);
-    assert!(told().contains("several identities are selected, one by rule 1 (https://localhost)"), "{}", told());
+    assert!(
+        told().contains("rules select several identities, one of them by rule 1 (https://localhost)"),
+        "{}",
+        told()
+    );
     scene.remember("localhost", &alice.fingerprint());
     scene.machine.run("rules remove 1").expect(0);
     scene.machine.run("rules add https://localhost --deny --subject CN=alice").expect(0);
-    assert!(told().contains("does not do (\"alice\", a rule forbids"), "{}", told());
+    assert!(told().contains("no longer fits (\"alice\": a rule forbids"), "{}", told());
 }
 
 #[test]

@@ -136,13 +136,13 @@ fn a_server_that_is_not_verified_leaves_no_trace() {
 #[test]
 fn an_identity_out_of_its_validity_is_no_answer_and_the_error_says_so() {
     let scene = Scene::new();
-    for validity in [Validity::Expired, Validity::NotYet] {
+    for (validity, why) in [(Validity::Expired, ": expired"), (Validity::NotYet, ": not yet valid")] {
         let name = format!("{validity:?} employee");
         let late = scene.bring(scene.employee(&name).validity(validity).issue());
         scene.remember("localhost", &late.fingerprint());
         for tls in BOTH_VERSIONS {
             let server = scene.server(Kind::OpenSsl).tls(tls).start();
-            scene.fetch(&server.url(), &[]).expect(4).says(&[&name, "out of its validity"]);
+            scene.fetch(&server.url(), &[]).expect(4).says(&[&name, why]);
             server.assert_nothing_came(&format!("{validity:?} {tls:?}"));
         }
     }

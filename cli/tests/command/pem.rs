@@ -2,14 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::support::ca::{self, Issued, Key, P12, PASSWORD};
 use crate::support::command::{Cardcase, Outcome};
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, Server};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
 /// Runs `openssl` with the words of `line`, then `-in FILE`; returns what it wrote.

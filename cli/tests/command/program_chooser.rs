@@ -139,7 +139,7 @@ fn what_is_remembered_and_does_not_do_is_shown() {
     fetch(&question, &question.server(), &chooser).run().expect(130);
     let unfit = asked(&chooser)["unfit"].clone();
     assert_eq!((&unfit["name"], &unfit["reasons"]), (&json!("late"), &json!([])));
-    assert!(unfit["text"].as_str().unwrap().contains("validity"), "{unfit}");
+    assert!(unfit["text"].as_str().unwrap().contains("expired"), "{unfit}");
 }
 
 #[test]

@@ -14,8 +14,7 @@ use crate::certificate::private_key::PrivateKey;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
-use crate::select::chooser::Unfit;
-use crate::select::matching::is_valid_at;
+use crate::select::matching::{Considered, is_valid_at};
 use crate::vault::{Authenticated, SealedKey, Vault};
 use zeroize::Zeroizing;
 
@@ -82,36 +81,18 @@ impl Selection {
     }
 }
 
-/// What would become of a request.
-#[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "either it is known, or somebody is asked")]
-pub enum Foreseen {
-    /// It would be answered so, without asking.
-    Answered(Selection),
-    /// The chooser would be asked.
-    Asked(WhyAsked),
-}
-
-/// Why nothing answers without asking.
+/// How a request would be answered, and why: what [`Selector::explain`](crate::Selector::explain) gives.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum WhyAsked {
-    /// Nothing is remembered, and no rule selects any of the identities that fit.
-    NothingSays,
-    /// What is remembered does not do.
-    Unfit(Box<Unfit>),
-    /// This rule, in words for a person, is not the only one or selects several, and then a person is to be asked.
-    SeveralSelected(String),
-}
-
-impl Foreseen {
-    /// The answer; `None` when the chooser would be asked.
-    pub fn selection(&self) -> Option<&Selection> {
-        match self {
-            Self::Answered(selection) => Some(selection),
-            Self::Asked(_) => None,
-        }
-    }
+pub struct Explanation {
+    /// What would be sent; `None` when the chooser would be asked.
+    pub selection: Option<Selection>,
+    /// The remembered identity that no longer fits, when the chooser would be asked because of that.
+    pub unfit: Option<Considered>,
+    /// A rule, in words for a person, when the chooser would be asked because rules select several identities.
+    pub ambiguous_rule: Option<String>,
+    /// Every identity of the store, by name, compared with the request.
+    pub identities: Vec<Considered>,
 }
 
 /// A selection with everything a handshake needs, so that none of it is read while the handshake runs.
@@ -204,7 +185,7 @@ impl Prepared {
     }
 
     /// The name of the identity that goes out in TLS 1.3 only, if it is such a one. Whoever gives rustls a stream that is not
-    /// from [`crate::raw::Resolver::trace`] has to see to that by the configuration.
+    /// from [`crate::raw::Resolver::guard`] has to see to that by the configuration.
     pub fn demands_tls13(&self) -> Option<&str> {
         match self.selection.as_ref().map(|selection| &selection.answer) {
             Some(Answer::Identity(identity)) if self.requires_tls13 => Some(identity.name()),

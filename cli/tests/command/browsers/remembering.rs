@@ -122,8 +122,8 @@ fn remembered_but_gone_expired_or_not_under_the_authorities() {
     let late = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
     let guest = scene.bring(scene.guests.client("guest").issue());
     let gone = scene.hire("gone");
-    // What is remembered, and why it does not do; what is gone leaves nothing behind to be told about
-    let cases = [(&late, Some("out of its validity")), (&guest, Some("not issued under an authority")), (&gone, None)];
+    // The remembered identity, and why it no longer fits; nothing is left to say of one that was removed
+    let cases = [(&late, Some("\"late\": expired")), (&guest, Some("not issued under an authority")), (&gone, None)];
     for mode in MODES {
         for (remembered, why) in cases {
             if why.is_none() {
@@ -138,7 +138,7 @@ fn remembered_but_gone_expired_or_not_under_the_authorities() {
             let mut terminal = question.asked(&server, &["--mode", mode]);
             match why {
                 Some(why) => terminal.wait_for(why),
-                None => assert!(!terminal.text().contains("What is remembered"), "{}", terminal.text()),
+                None => assert!(!terminal.text().contains("remembered certificate"), "{}", terminal.text()),
             }
             terminal.send(key::ESCAPE);
             assert_ends(&mut terminal, 130);

@@ -2,18 +2,17 @@
 
 use std::cell::OnceCell;
 
-use super::selection::{Foreseen, Selection, Source, WhyAsked};
+use super::selection::{Explanation, Selection, Source};
 use super::{Candidates, Look, Selector};
 use crate::answer::decision::Answer;
 use crate::answer::rules::Ruled;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination};
 use crate::select::asking::Said;
-use crate::select::chooser::Unfit;
-use crate::select::matching::{Candidate, Matcher};
+use crate::select::matching::{Considered, Matcher};
 
 /// A request, held against what the store has.
-pub(super) struct Considered<'a> {
+pub(super) struct Compared<'a> {
     pub(super) look: &'a Look,
     pub(super) request: &'a CertificateRequest,
     /// What answers whatever is asked for.
@@ -25,7 +24,7 @@ pub(super) struct Considered<'a> {
     pub(super) candidates: OnceCell<Candidates>,
 }
 
-impl Considered<'_> {
+impl Compared<'_> {
     /// What answers without asking: what holds for every request, a decision that fits, that there is nothing to ask
     /// about, a rule, a setting; in this order.
     pub(super) fn unasked(&self) -> Result<Option<Selection>, Error> {
@@ -41,18 +40,15 @@ impl Considered<'_> {
         }
     }
 
-    pub(super) fn foreseen(&self) -> Result<Foreseen, Error> {
-        if let Some(selection) = self.unasked()? {
-            return Ok(Foreseen::Answered(selection));
-        }
-        let several = || {
-            self.candidates()
-                .map(|candidates| self.selected(&candidates.fit).next().map(|(_, ruled)| ruled.to_string()))
+    pub(super) fn explained(&self, identities: Vec<Considered>) -> Result<Explanation, Error> {
+        let selection = self.unasked()?;
+        let is_asked = selection.is_none();
+        let unfit = self.unfit().filter(|_| is_asked);
+        let rule = match &unfit {
+            None if is_asked => self.selected(&self.candidates()?.fit).next().map(|(_, ruled)| ruled.to_string()),
+            _ => None,
         };
-        Ok(Foreseen::Asked(match self.unfit() {
-            Some(unfit) => WhyAsked::Unfit(Box::new(unfit)),
-            None => several()?.map_or(WhyAsked::NothingSays, WhyAsked::SeveralSelected),
-        }))
+        Ok(Explanation { selection, unfit, ambiguous_rule: rule, identities })
     }
 
     /// The identities that fit, best first. Not by what was used before: the history has no code, and must not say what goes out
@@ -70,16 +66,15 @@ impl Considered<'_> {
         self.unfit().is_none().then(|| Selection::new(answer.clone(), Source::Decision))
     }
 
-    /// Why the remembered answer does not do; `None` when it does, or nothing is remembered.
-    pub(super) fn unfit(&self) -> Option<Unfit> {
+    /// The remembered identity, if it no longer fits.
+    pub(super) fn unfit(&self) -> Option<Considered> {
         let (Answer::Identity(identity), _) = self.look.remembered.answer.as_ref()? else { return None };
-        let reasons = self.matcher.reasons(identity);
-        let fits = reasons.is_empty() && self.matcher.is_valid_now(identity.certificate());
-        (!fits).then(|| Unfit { identity: (**identity).clone(), reasons })
+        let fits = self.matcher.reasons(identity).is_empty() && self.matcher.is_valid_now(identity.certificate());
+        (!fits).then(|| self.matcher.consider(identity.clone()))
     }
 
     /// The candidates that rules select, each with the rule.
-    fn selected<'c>(&self, candidates: &'c [Candidate]) -> impl Iterator<Item = (&'c Candidate, &Ruled)> {
+    fn selected<'c>(&self, candidates: &'c [Considered]) -> impl Iterator<Item = (&'c Considered, &Ruled)> {
         self.valid(candidates).filter_map(|candidate| Some((candidate, self.matcher.selects(&candidate.identity)?)))
     }
 
@@ -107,7 +102,7 @@ impl Considered<'_> {
     }
 
     /// What is out of its validity goes nowhere without somebody picking it.
-    fn valid<'c>(&self, candidates: &'c [Candidate]) -> impl Iterator<Item = &'c Candidate> {
+    fn valid<'c>(&self, candidates: &'c [Considered]) -> impl Iterator<Item = &'c Considered> {
         candidates.iter().filter(|candidate| self.matcher.is_valid_now(candidate.identity.certificate()))
     }
 
