@@ -114,7 +114,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
 /// Why no server can accept an identity.
 fn unusable(reason: Reason, key: &KeyKind) -> String {
     match (reason, key) {
-        (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
+        (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits)) if *bits < 2048 => {
             "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
         }
         (Reason::NoCommonSignatureScheme, key) => format!("cannot be used for TLS: keys of the kind {key} cannot sign"),
