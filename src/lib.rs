@@ -8,10 +8,9 @@
 //! use std::{io::Write, net::TcpStream, sync::Arc};
 //! use cardcase::{Destination, Selector, Store};
 //! use cardcase::connect::blocking::Connector;
-//! use cardcase::manage::Session;
 //!
 //! fn open(config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
-//!     let store = Store::open(Store::default_path()?, Session::login())?;
+//!     let store = Store::open_default()?;
 //!     let connector = Connector::new(Arc::new(Selector::new(Arc::new(store))), config);
 //!     let destination: Destination = "intranet.example.com".parse()?;
 //!     let mut connection = connector.connect(&destination, || TcpStream::connect("intranet.example.com:443"))?;
@@ -142,9 +141,7 @@ pub mod manage {
     pub use crate::request::split_port;
     pub use crate::select::matching::{Matcher, is_valid_at, reasons};
     pub use crate::session::Session;
-    pub use crate::store::renewal::Renewal;
-    pub use crate::store::rules::Added;
-    pub use crate::store::{Accepted, Imported, Stored};
+    pub use crate::store::{Added, Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::{Keyring, KeyringUnlocker};

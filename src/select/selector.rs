@@ -53,8 +53,7 @@ use crate::request::{CertificateRequest, CertificateType, Credentials, Destinati
 use crate::select::asking::{QuestionId, Said, Turn};
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::select::matching::{Considered, Matcher, is_valid_at};
-use crate::store::decisions::{Remembered, Remembering};
-use crate::store::{Found, Store, TrustAnchors};
+use crate::store::{Found, Remembered, Remembering, Store, TrustAnchors};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
 

@@ -174,7 +174,7 @@ impl Home {
 
     /// Opens the store once more, as another process would.
     pub fn open(&self) -> Arc<Store> {
-        Arc::new(Store::open(self.store_file(), self.session()).unwrap())
+        Arc::new(Store::open_in_session(self.store_file(), self.session()).unwrap())
     }
 
     /// The store with these in it.

@@ -35,7 +35,7 @@ fn debug_output_shows_no_secret() {
     let read = file::read(&file, PASSWORD).unwrap();
     let wrong = file::read(&file, "hopeless").unwrap_err();
     let damaged = file::read(&leaf.pkcs8[..leaf.pkcs8.len() - 1], PASSWORD).unwrap_err();
-    let shown: [&dyn Debug; 8] = [&brought, &read, &store, &store.vault(), &identity, &selector, &wrong, &damaged];
+    let shown: [&dyn Debug; 7] = [&brought, &read, &store, &identity, &selector, &wrong, &damaged];
     for (which, debug) in shown.into_iter().enumerate() {
         let text = format!("{debug:?} {debug:#?}").replace([' ', '\n'], "").replace(",]", "]");
         let secrets = [printed(key).to_vec(), vec![PASSWORD.replace(' ', ""), "hopeless".to_owned()]].concat();

@@ -525,7 +525,7 @@ fn a_session_of_ones_own_ends_with_its_store() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     drop(home.with([&leaf], []));
     let scope = Mode::Firefox.scope(&at("a.example"));
-    let open = || Store::open(home.store_file(), Session::own().unwrap()).unwrap();
+    let open = || Store::open_in_session(home.store_file(), Session::own().unwrap()).unwrap();
     let own = open();
     own.remember(&scope, Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
     assert!(own.decision(&scope).unwrap().is_some());

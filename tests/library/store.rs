@@ -33,10 +33,13 @@ fn a_new_store_is_its_owners_alone_whatever_the_umask() {
     if let Some(directory) = std::env::var_os("CARDCASE_TEST_UMASK") {
         rustix::process::umask(rustix::fs::Mode::empty());
         let home = Path::new(&directory);
-        Store::open(home.join("data/cardcase.db"), cardcase::manage::Session::in_directory(home.join("session")))
-            .unwrap()
-            .import(vec![import([&Ca::root("Root").leaf("a")], [])], None, NOW)
-            .unwrap();
+        Store::open_in_session(
+            home.join("data/cardcase.db"),
+            cardcase::manage::Session::in_directory(home.join("session")),
+        )
+        .unwrap()
+        .import(vec![import([&Ca::root("Root").leaf("a")], [])], None, NOW)
+        .unwrap();
         return;
     }
     let test = "store::a_new_store_is_its_owners_alone_whatever_the_umask";
@@ -220,7 +223,7 @@ fn authorities_are_found_by_prefix_and_become_trusted() {
 /// What a file that is no store of ours is called, and that it is left as it was.
 fn assert_left_alone(home: &Home, is_named: impl Fn(&Error) -> bool) {
     let before = fs::read(home.store_file()).unwrap();
-    let error = Store::open(home.store_file(), home.session()).unwrap_err();
+    let error = Store::open_in_session(home.store_file(), home.session()).unwrap_err();
     assert!(is_named(&error), "{error:?}");
     assert!(error.to_string().contains("cardcase.db"), "{error}");
     assert_eq!(fs::read(home.store_file()).unwrap(), before);

@@ -18,7 +18,8 @@ pub fn store() -> Result<(tempfile::TempDir, std::sync::Arc<cardcase::Store>), B
     import.add_authority(Certificate::from_der(fixture!("root.der"))?);
 
     let home = tempfile::tempdir()?;
-    let store = Store::open(home.path().join("cardcase.db"), Session::in_directory(home.path().join("session")))?;
+    let session = Session::in_directory(home.path().join("session"));
+    let store = Store::open_in_session(home.path().join("cardcase.db"), session)?;
     store.import(vec![import], None, Timestamp::now())?;
     Ok((home, store.into()))
 }

@@ -140,7 +140,7 @@ fn a_password_that_is_set_meanwhile_loses_no_key() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();
-    let store = Store::open(machine.store(), Session::in_directory(machine.dir().join("session"))).unwrap();
+    let store = Store::open_in_session(machine.store(), Session::in_directory(machine.dir().join("session"))).unwrap();
     let password = machine.password_file("secret");
     machine.command(["--batch", "password", "--new-password-file"]).arg(&password).run().expect(0);
 

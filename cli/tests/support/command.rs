@@ -62,7 +62,7 @@ impl Cardcase {
     /// What a program that uses the library on this machine would select with; it opens the store for itself.
     pub fn selector(&self) -> Selector {
         let session = Session::in_directory(self.runtime().join("cardcase"));
-        let store = Store::open(self.store(), session).unwrap();
+        let store = Store::open_in_session(self.store(), session).unwrap();
         Selector::new(Arc::new(store)).with_policy_directory(self.policies())
     }
 
