@@ -78,13 +78,6 @@
 
 // The floors of the house: each uses only those above it. The empty lines keep rustfmt from sorting them by name
 
-// The certification authority of the tests in tests/library, which names the library from outside
-#[cfg(test)]
-extern crate self as cardcase;
-#[cfg(test)]
-#[path = "../tests/library/pki.rs"]
-mod pki;
-
 mod error;
 
 mod clock;
@@ -107,6 +100,13 @@ mod select;
 
 pub mod connect;
 
+// The tests inside the crate make certificates as those outside do, which call it by its name
+#[cfg(test)]
+extern crate self as cardcase;
+#[cfg(test)]
+#[path = "../tests/library/pki.rs"]
+mod pki;
+
 pub use certificate::identity::Identity;
 pub use error::Error;
 pub use request::{Destination, Target};
@@ -118,7 +118,7 @@ pub use vault::Unlocker;
 /// What a dialog is asked, and what it answers.
 pub mod ask {
     pub use crate::answer::refusal::Refusal;
-    pub use crate::request::{CertificateRequest, CertificateType, Credentials};
+    pub use crate::request::CertificateRequest;
     pub use crate::select::chooser::{Question, Refused, Reply};
     pub use crate::select::matching::{Considered, Reason, Warning};
 }
@@ -134,12 +134,10 @@ pub mod manage {
     pub use crate::certificate::enrollment::Enrollment;
     pub use crate::certificate::import::Import;
     pub use crate::certificate::name::{Name, NameKey, is_unprintable};
-    pub use crate::certificate::rsa_pss::{RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
     pub use crate::error::{Damage, Source};
     pub use crate::request::split_port;
-    pub use crate::select::matching::{Matcher, is_valid_at, reasons};
     pub use crate::session::Session;
     pub use crate::store::{Added, Imported, Renewal};
     pub use crate::vault::agent;

@@ -7,10 +7,11 @@
 //! # Example
 //!
 //! ```
-//! use cardcase::manage::{Digests, RSA_PSS_PSS_SHA256};
+//! use cardcase::manage::Digests;
 //!
 //! // What a key signs with whose certificate allows SHA-256 alone
-//! assert_eq!(Digests::Sha256.schemes(), [RSA_PSS_PSS_SHA256]);
+//! // rsa_pss_pss_sha256
+//! assert_eq!(Digests::Sha256.schemes(), [rustls::SignatureScheme::Unknown(0x0809)]);
 //! ```
 
 use std::fmt;
@@ -25,11 +26,11 @@ use x509_parser::signature_algorithm::RsaSsaPssParams;
 pub(crate) const OID: &str = "1.2.840.113549.1.1.10";
 
 /// rsa_pss_pss_sha256.
-pub const RSA_PSS_PSS_SHA256: SignatureScheme = SignatureScheme::Unknown(0x0809);
+pub(crate) const RSA_PSS_PSS_SHA256: SignatureScheme = SignatureScheme::Unknown(0x0809);
 /// rsa_pss_pss_sha384.
-pub const RSA_PSS_PSS_SHA384: SignatureScheme = SignatureScheme::Unknown(0x080a);
+pub(crate) const RSA_PSS_PSS_SHA384: SignatureScheme = SignatureScheme::Unknown(0x080a);
 /// rsa_pss_pss_sha512.
-pub const RSA_PSS_PSS_SHA512: SignatureScheme = SignatureScheme::Unknown(0x080b);
+pub(crate) const RSA_PSS_PSS_SHA512: SignatureScheme = SignatureScheme::Unknown(0x080b);
 
 /// The digests that the parameters of a public key leave to it (RFC 4055 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -133,6 +133,11 @@ impl Certificate {
         self.not_after
     }
 
+    /// Whether it is valid at this time: neither expired nor not yet valid.
+    pub fn is_valid_at(&self, at: Timestamp) -> bool {
+        (self.not_before..=self.not_after).contains(&at)
+    }
+
     /// Kind and size of the public key.
     pub fn key(&self) -> &KeyKind {
         &self.key

@@ -18,7 +18,6 @@ mod connector;
 mod decisions;
 #[cfg(feature = "tokio")]
 mod impostor;
-mod matching;
 mod names;
 #[cfg(feature = "tokio")]
 mod refusal;

@@ -7,9 +7,9 @@ use std::io;
 use std::sync::Arc;
 
 use cardcase::Identity;
+use cardcase::ask::CertificateRequest;
 use cardcase::ask::Refusal;
 use cardcase::ask::Refused;
-use cardcase::ask::{CertificateRequest, Credentials};
 use cardcase::connect::LateAlert;
 use cardcase::connect::tokio::{ConnectError, Connection, Connector};
 use cardcase::connect::{Selection, Source};
@@ -101,7 +101,7 @@ struct Client<'a> {
     late: RefCell<HashSet<Destination>>,
     /// For the destination of the URL alone: a redirect does not take it elsewhere.
     given: Option<(Destination, Identity)>,
-    credentials: Credentials,
+    credentials: bool,
     /// What was refused in this run, by whom.
     refused: RefCell<HashMap<Destination, Vec<Refused>>>,
     /// What a person chose for the request going on. Where it takes another connection they are not asked again, unless the
@@ -168,6 +168,11 @@ impl<T: Into<Failure>> From<T> for Unanswered {
 }
 
 impl<'a> Client<'a> {
+    fn target(&self, destination: &Destination) -> Target {
+        let target = Target::new(destination.clone());
+        if self.credentials { target } else { target.without_credentials() }
+    }
+
     fn new(app: &'a App, args: &'a Fetch, url: &Url, message: &Message) -> Result<Self, Failure> {
         let selector = Arc::new(app.selector()?);
         let config = verify::config(app, args.route.cacert.as_deref())?;
@@ -185,7 +190,7 @@ impl<'a> Client<'a> {
             by_openssl: OnceCell::new(),
             late: RefCell::default(),
             given,
-            credentials: message.credentials(args.credentials == cli::Credentials::Include),
+            credentials: message.carries_credentials(args.credentials == cli::Credentials::Include),
             refused: RefCell::default(),
             chosen: RefCell::default(),
             account: Account::new(selector, app.mode_flag()),
@@ -372,7 +377,7 @@ impl<'a> Client<'a> {
                 io::Error::other("not dialled")
             })
         };
-        let target = Target::new(destination.clone()).with_path(url.path()).with_credentials(self.credentials);
+        let target = self.target(&destination).with_path(url.path());
         let prepared = match (self.chosen.borrow().get(&destination).cloned(), &self.given) {
             (Some(chosen), _) => Some(chosen),
             (None, Some((given_for, identity))) if *given_for == destination => {
@@ -460,7 +465,7 @@ impl<'a> Client<'a> {
             return Ok((self.tcp(&proxy.destination, None).await?, None));
         }
         let dial = || dial::tcp(&proxy.destination, None);
-        let target = Target::new(proxy.destination.clone()).with_credentials(self.credentials);
+        let target = self.target(&proxy.destination);
         let chosen = self.chosen.borrow().get(&proxy.destination).cloned();
         let connected = match chosen {
             Some(chosen) => self.to_proxies.connect_prepared(chosen, dial).await,

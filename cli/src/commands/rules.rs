@@ -61,7 +61,7 @@ fn print_rules(all: &[Ruled]) -> Result<(), Failure> {
             if ruled.rule.filter().is_empty() { "all".to_owned() } else { ruled.rule.filter().to_string() };
         vec![place, ruled.rule.pattern().to_string(), does(&ruled.rule).to_owned(), identities]
     });
-    print_table(&["N", "PATTERN", "DOES", "IDENTITIES"], rows)
+    print_table(&["N", "PATTERN", "ACTION", "IDENTITIES"], rows)
 }
 
 fn does(rule: &Rule) -> &'static str {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::path::Path;
 
-use cardcase::ask::Credentials;
+use cardcase::Target;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -62,9 +62,8 @@ impl Message {
     }
 
     /// Whether it carries credentials: where they are wanted, and unless it is a CORS-preflight request.
-    pub(crate) fn credentials(&self, wanted: bool) -> Credentials {
-        let wanted = if wanted { Credentials::Include } else { Credentials::Omit };
-        wanted.unless_preflight(self.method.as_str(), |name| self.headers.contains_key(name))
+    pub(crate) fn carries_credentials(&self, wanted: bool) -> bool {
+        wanted && !Target::is_preflight(self.method.as_str(), |name| self.headers.contains_key(name))
     }
 
     /// Whether sending it twice does what sending it once does (RFC 9110 section 9.2.2).

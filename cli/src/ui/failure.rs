@@ -24,8 +24,7 @@ pub(crate) enum Code {
 }
 
 /// What a file of the administrator's that cannot be read leads to.
-pub(crate) const BROKEN_POLICY: &str =
-    "it has rules of the administrator; no certificate is selected until it is repaired";
+pub(crate) const BROKEN_POLICY: &str = "no certificate is selected until the administrator's rules can be read";
 
 /// A failure. `main` prints it, or a command that goes on, such as `tunnel`.
 #[derive(Debug)]

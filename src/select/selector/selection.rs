@@ -14,7 +14,7 @@ use crate::certificate::private_key::PrivateKey;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
-use crate::select::matching::{Considered, is_valid_at};
+use crate::select::matching::Considered;
 use crate::vault::{Authenticated, SealedKey, Vault};
 use zeroize::Zeroizing;
 
@@ -248,7 +248,7 @@ impl Prepared {
 
     fn is_selected_again(&self, now: &Self, at: Timestamp) -> bool {
         let is_valid = match self.selection.as_ref().map(|selection| &selection.answer) {
-            Some(Answer::Identity(identity)) => is_valid_at(identity.certificate(), at),
+            Some(Answer::Identity(identity)) => identity.certificate().is_valid_at(at),
             _ => true,
         };
         let ((settings, rules), (settings_now, rules_now)) = (&self.terms, &now.terms);
