@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::Path;
 
 use cardcase::Error;
-use cardcase::file::pkcs12;
 
 use crate::ui::remedy;
 use crate::ui::say;
@@ -80,10 +79,8 @@ impl From<&Error> for Failure {
 
 fn code(error: &Error) -> Code {
     match error {
-        Error::Pkcs12(pkcs12::Error::WrongPassword | pkcs12::Error::ContentPassword) | Error::WrongPrimaryPassword => {
-            Code::WrongPassword
-        }
-        Error::Pem(error) if error.is_password() => Code::WrongPassword,
+        Error::File(error) if error.is_password() => Code::WrongPassword,
+        Error::WrongPrimaryPassword => Code::WrongPassword,
         Error::UnknownIdentity { .. }
         | Error::UnknownAuthority { .. }
         | Error::UnknownDecision { .. }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cardcase::connect::{Selection, Source};
+use cardcase::file;
 use cardcase::manage::{Damage, Mode};
 use cardcase::{Destination, Error, Selector};
 
@@ -48,8 +49,10 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
             "check it (cardcase decisions, config, rules, authorities), undo what you did not set, then: cardcase accept"
         }
         Error::Subject { .. } => "write it in the form of RFC 4514: --subject 'CN=Alice Example,O=Example Ltd,C=DE'",
-        Error::CertificateWithoutKey { .. } => "export it again together with its private key",
-        Error::KeyWithoutCertificate { .. } => "export it again together with its certificate",
+        Error::CertificateWithoutKey { .. } => "give the file with its private key too: cardcase import FILE KEY",
+        Error::KeyWithoutCertificate { .. } => {
+            "give the file with its certificate too: cardcase import FILE CERTIFICATE"
+        }
         Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
         Error::NewerStore { .. } => "update cardcase, or use another store: --store FILE",
         Error::StoreBusy { .. } => "try again when the other process is done",
@@ -66,6 +69,16 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotAStore { .. } => "use another file: --store FILE",
         _ => return None,
     }))
+}
+
+/// The additional hint for a file that `import` cannot read; `command` is the command as it was given.
+pub(crate) fn for_import(error: &Error, command: &str) -> Option<String> {
+    match error {
+        Error::File(file::Error::TooCostly { what, value, .. }) if what.starts_with("rounds") && *value < u64::MAX => {
+            Some(format!("if you trust the file: {command} --max-iterations {value}"))
+        }
+        _ => None,
+    }
 }
 
 /// The hint for a row that cannot be read.
