@@ -298,7 +298,7 @@ impl Certificate {
     /// Why this certificate cannot answer any server, one clause each for a person; empty when it can answer some.
     pub fn why_unusable(&self) -> Vec<String> {
         let text = |reason: Reason| match (reason, self.key()) {
-            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
+            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits)) if *bits < 2048 => {
                 "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
             }
             (Reason::NoCommonSignatureScheme, key) => {
@@ -307,13 +307,13 @@ impl Certificate {
             (reason, _) => reason.text().to_owned(),
         };
         // With all schemes of the key, only the reasons are left that do not depend on the server
-        reasons(self, None, self.key().schemes()).into_iter().map(text).collect()
+        reasons(self, None, self.schemes()).into_iter().map(text).collect()
     }
 }
 
 /// The scheme this certificate's key would sign with, its own preference first.
 pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
-    certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
+    certificate.schemes().iter().find(|scheme| offered.contains(scheme)).copied()
 }
 
 #[cfg(test)]

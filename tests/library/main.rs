@@ -16,7 +16,6 @@ mod certificate;
 #[cfg(feature = "tokio")]
 mod connector;
 mod decisions;
-mod identity;
 #[cfg(feature = "tokio")]
 mod impostor;
 mod names;
