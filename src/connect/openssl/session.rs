@@ -198,7 +198,9 @@ fn unsigned(opened: &Opened) -> io::Error {
         Some(Answer::Identity(identity)) => identity.name(),
         _ => "",
     };
-    io::Error::other(format!("OpenSSL cannot sign with {name:?} in a way that the server accepts, and sent no certificate"))
+    io::Error::other(format!(
+        "OpenSSL cannot sign with {name:?} in a way that the server accepts, and sent no certificate"
+    ))
 }
 
 /// What went wrong, in the errors of rustls where it has them: [`crate::connect::refusal`] finds them.
