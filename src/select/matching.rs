@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use rustls::SignatureScheme;
 
-use crate::answer::rules::{InForce, Ruled};
+use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
@@ -171,7 +171,7 @@ pub struct Matcher<'a> {
     request: &'a CertificateRequest,
     authorities: &'a Authorities,
     requested: Option<Requested>,
-    in_force: Option<InForce<'a>>,
+    in_force: Option<InForce>,
     now: Timestamp,
 }
 
@@ -184,7 +184,7 @@ impl<'a> Matcher<'a> {
 
     /// Under these rules.
     #[must_use]
-    pub fn under(self, in_force: InForce<'a>) -> Self {
+    pub(crate) fn under(self, in_force: InForce) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
 
@@ -206,17 +206,17 @@ impl<'a> Matcher<'a> {
     }
 
     /// The rule that forbids sending this identity.
-    pub fn denied(&self, identity: &Identity) -> Option<&Ruled> {
+    pub fn denied(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.denied(identity.certificate())
     }
 
     /// The rule by which this identity goes out in TLS 1.3 only.
-    pub fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
+    pub fn demands_tls13(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.demands_tls13(identity.certificate())
     }
 
     /// The rule that selects this identity without asking.
-    pub fn selects(&self, identity: &Identity) -> Option<&Ruled> {
+    pub fn selects(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.selects(identity.certificate())
     }
 
@@ -238,7 +238,7 @@ impl<'a> Matcher<'a> {
         Considered {
             warnings: if reasons.is_empty() { self.warnings_with(certificate, chain) } else { Vec::new() },
             missing_issuer: (!chain.complete).then(|| top.issuer().clone()),
-            rule: rule.map(|ruled| ruled.origin.to_string()),
+            rule: rule.map(Rule::origin),
             reasons,
             identity,
         }
