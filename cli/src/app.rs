@@ -24,8 +24,9 @@ use crate::ask::program::ProgramChooser;
 use crate::ask::terminal;
 use crate::cli::Common;
 use crate::input::Input;
-use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::DamageTold;
+use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 
 /// One run of the command.

@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::cli::{AddRule, ImportRules, RemoveRule, Rules, RulesCommand};
-use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{RuleJson, print_json};
+use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 use crate::ui::table::print_table;
 
@@ -57,7 +58,7 @@ fn print_rules(all: &[Rule]) -> Result<(), Failure> {
         let identities = Some(rule.filter()).filter(|filter| !filter.is_empty()).unwrap_or("all".to_owned());
         vec![origin, rule.pattern(), does(rule).to_owned(), identities]
     });
-    print_table(&["N", "PATTERN", "DOES", "IDENTITIES"], rows)
+    print_table(&["N", "PATTERN", "ACTION", "IDENTITIES"], rows)
 }
 
 fn does(rule: &Rule) -> &'static str {
@@ -147,7 +148,7 @@ fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     let bytes = app.input.read(&args.file, Policy::MAX_SIZE as u64)?;
-    let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).of_file(&args.file))?;
+    let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).in_file(&args.file))?;
     for skipped in &policy.skipped {
         say::warn(format_args!("skipped: {skipped}"));
     }

@@ -1,5 +1,6 @@
 //! The path of a URL, normalised so that no way to write it evades a rule.
 
+use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use url::Url;
 
 /// Whether a pattern matches a URL, or a path is under another.
@@ -83,14 +84,18 @@ fn unescape(path: &str) -> String {
             None => (escape.bytes().next().unwrap_or_default(), 1),
         };
         rest = escape.get(length..).unwrap_or_default();
-        if is_plain_in_path(byte) { out.push(char::from(byte)) } else { out.push_str(&format!("%{byte:02X}")) }
+        if is_plain_in_path(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push_str(&HEXUPPER.encode(&[byte]));
+        }
     }
     out + rest
 }
 
 fn hexadecimal_byte(digits: &str) -> Option<u8> {
-    // from_str_radix accepts a sign too
-    u8::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    HEXUPPER_PERMISSIVE.decode(digits.as_bytes()).ok()?.first().copied()
 }
 
 /// The characters of a path (RFC 3986 section 3.3) except `*`, which has a meaning in a pattern.
