@@ -57,4 +57,3 @@ pub(crate) use identities::Found;
 pub use import::Imported;
 pub(crate) use look::{Remembered, Remembering};
 pub use renewal::Renewal;
-pub use rules::Added;
