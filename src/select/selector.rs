@@ -213,6 +213,7 @@ impl Selector {
     }
 
     /// Like [`Self::select`], but never asks: `None` where only the chooser can answer.
+    #[cfg(feature = "tokio")]
     pub(crate) fn select_known(
         &self,
         target: &Target,

@@ -5,11 +5,11 @@
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead, KeyInit as _, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
-use hmac::{Hmac, Mac};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::error::Unspecified;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
@@ -161,17 +161,31 @@ impl Message {
 /// AES-256-GCM: nonce, ciphertext, tag.
 pub(super) fn encrypt(key: &[u8; 32], covered: &Message, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let nonce: [u8; NONCE] = random_bytes()?;
-    let payload = Payload { msg: plaintext, aad: &covered.0 };
-    let ciphertext = Aes256Gcm::new(key.into()).encrypt(&Nonce::from(nonce), payload);
-    let ciphertext = ciphertext.map_err(|error| Error::Sealing { detail: error.to_string() })?;
-    Ok([nonce.as_slice(), &ciphertext].concat())
+    let failed = |error: Unspecified| Error::Sealing { detail: error.to_string() };
+    // As long as it gets, so that no copy of the plaintext is left behind in freed memory
+    let mut sealed = Vec::with_capacity(NONCE + plaintext.len() + AES_256_GCM.tag_len());
+    sealed.extend(nonce);
+    sealed.extend(plaintext);
+    let (_, text) = sealed.split_at_mut(NONCE);
+    let key = aead_key(key).map_err(failed)?;
+    let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&covered.0), text);
+    let tag = tag.inspect_err(|_| text.zeroize()).map_err(failed)?;
+    sealed.extend_from_slice(tag.as_ref());
+    Ok(sealed)
 }
 
 /// `None` when it was encrypted with another key, or for other covered data.
 pub(super) fn decrypt(key: &[u8; 32], covered: &Message, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE>()?;
-    let payload = Payload { msg: ciphertext, aad: &covered.0 };
-    Aes256Gcm::new(key.into()).decrypt(&Nonce::from(*nonce), payload).ok().map(Zeroizing::new)
+    let mut opened = Zeroizing::new(ciphertext.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let length = aead_key(key).ok()?.open_in_place(nonce, Aad::from(&covered.0), &mut opened).ok()?.len();
+    opened.truncate(length);
+    Some(opened)
+}
+
+fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey, Unspecified> {
+    UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new)
 }
 
 pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
