@@ -127,8 +127,8 @@ pub mod ask {
 pub mod manage {
     pub use crate::answer::decision::{Answer, Decision, Lifetime, Outcome, Scope};
     pub use crate::answer::history::{Use, version_name};
-    pub use crate::answer::policy::SystemPolicy;
-    pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
+    pub use crate::answer::policy::Policy;
+    pub use crate::answer::rules::Rule;
     pub use crate::answer::settings::{Mode, Settings};
     pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
     pub use crate::certificate::enrollment::Enrollment;
@@ -139,11 +139,10 @@ pub mod manage {
     pub use crate::error::{Damage, Source};
     pub use crate::request::split_port;
     pub use crate::session::Session;
-    pub use crate::store::{Added, Imported, Renewal};
+    pub use crate::store::{Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
-    pub use crate::vault::keyring::{Keyring, KeyringUnlocker};
-    pub use crate::vault::{Protection, Vault};
+    pub use crate::vault::keyring::Keyring;
 }
 
 /// The four calls: for programs that make their TLS connections themselves.
