@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::log::Log;
 use super::missing;
+use super::program;
 use super::scene::Scene;
 use super::server::Tls;
 
@@ -53,7 +54,7 @@ impl Apache {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let file = dir.path().join("apache.conf");
         std::fs::write(&file, configuration(scene, dir.path(), port, tls) + more).unwrap();
-        let mut command = Command::new("apache2");
+        let mut command = program::named("apache2");
         command.arg("-d").arg(dir.path()).arg("-f").arg(&file).arg("-DFOREGROUND");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}", missing("apache2", "apache2-bin", &error)));

@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 
+use super::program;
 use super::{fingerprint, missing};
 
 /// The key of a certificate.
@@ -389,7 +390,7 @@ impl Issued {
         let root = self.root.iter().map(Certificate::pem).collect::<String>();
         let above = write(dir, "above", "pem", self.chain_pem() + &root);
         let file = unused(dir, "identity", "p12");
-        let mut command = Command::new("openssl");
+        let mut command = program::named("openssl");
         command.args(["pkcs12", "-export", "-name", &self.name, "-passout"]);
         command.arg(format!("pass:{password}")).arg("-out").arg(&file);
         command.arg("-in").arg(write(dir, "leaf", "pem", self.pem()));
@@ -413,7 +414,7 @@ fn ed25519_by_openssl() -> KeyPair {
 
 /// Runs openssl with the words of `line` as arguments; what it writes to stdout.
 pub fn openssl(line: &str) -> Vec<u8> {
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(line.split_whitespace());
     run(command, "openssl", "openssl")
 }

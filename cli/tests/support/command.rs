@@ -17,6 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ca::{self, Issued, P12, PASSWORD};
+use super::program;
 
 /// A debug build under load derives keys slowly; a hang takes for ever.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -193,12 +194,6 @@ impl Run {
         self.under(["sh", "-c", &format!("{line}; exec \"$@\""), "sh"])
     }
 
-    /// Without a controlling terminal either, as under cron.
-    pub fn detached(self) -> Self {
-        // Of util-linux, which every Debian has; as are prlimit and setpriv
-        self.under(["setsid"])
-    }
-
     pub fn in_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -250,11 +245,11 @@ impl Run {
         Outcome { shown, status, stdout, stderr }
     }
 
-    /// For who does not wait for its end.
+    /// The process, for a test that does not wait for its end. It has no terminal, even where the tests have one.
     pub fn process(&self) -> Command {
-        let mut words = self.before.iter().cloned().chain([env!("CARGO_BIN_EXE_cardcase").into()]);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words);
+        // Of util-linux, which every Debian has; as are prlimit and setpriv
+        let mut command = program::named("setsid");
+        command.args(&self.before).arg(env!("CARGO_BIN_EXE_cardcase"));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }

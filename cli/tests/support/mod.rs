@@ -20,6 +20,7 @@ pub mod executable;
 pub mod gate;
 pub mod log;
 pub mod pinentry;
+pub mod program;
 pub mod pss;
 pub mod question;
 pub mod refusing;

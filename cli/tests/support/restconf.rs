@@ -3,7 +3,7 @@
 //! everybody else nothing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::ca;
 use super::log::Log;
+use super::program;
 use super::scene::Scene;
 
 /// Python, and a data model to be read.
@@ -34,7 +35,7 @@ impl Restconf {
         gather(&venv.join("share/yang/modules/ietf"), &ours, &modules);
         let file = ca::write(dir.path(), "jetconf", "yaml", configuration(scene, dir.path(), &modules));
         std::fs::copy(ours.join("data.json"), dir.path().join("data.json")).unwrap();
-        let mut command = Command::new(venv.join("bin/python"));
+        let mut command = program::named(venv.join("bin/python"));
         command
             .args(["-u", "-m", "jetconf", "-c"])
             .arg(file)

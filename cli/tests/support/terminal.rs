@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{Cardcase, wait};
+use super::program;
 
 /// How long anything on the screen may take to appear.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -59,14 +60,16 @@ impl Terminal {
         rows: u16,
         columns: u16,
     ) -> Terminal {
-        let command =
-            Command::new(env!("CARGO_BIN_EXE_cardcase")).args(arguments).env_clear().envs(machine.environment());
+        let command = program::in_terminal(env!("CARGO_BIN_EXE_cardcase"))
+            .args(arguments)
+            .env_clear()
+            .envs(machine.environment());
         Terminal::start(command, rows, columns)
     }
 
     /// A script of the shell, which finds the command as `$cardcase`.
     pub fn script(machine: &Cardcase, script: &str) -> Terminal {
-        let command = Command::new("sh").args(["-c", script]).env_clear().envs(machine.environment());
+        let command = program::in_terminal("sh").args(["-c", script]).env_clear().envs(machine.environment());
         Terminal::start(command.env("cardcase", env!("CARGO_BIN_EXE_cardcase")), Self::ROWS, Self::COLUMNS)
     }
 

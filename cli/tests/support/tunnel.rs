@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::wait;
 use super::log::Log;
 use super::missing;
+use super::program;
 use super::scene::Scene;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -30,7 +31,7 @@ impl Tunnel {
 
     pub fn start_with(scene: &Scene, destination: &str, more: &[&str], environment: &[(&str, &str)]) -> Tunnel {
         let authority = scene.server_root_file.to_str().unwrap();
-        let mut run = scene.machine.command(["tunnel", destination, "--cacert", authority]).args(more).detached();
+        let mut run = scene.machine.command(["tunnel", destination, "--cacert", authority]).args(more);
         for (name, value) in environment {
             run = run.env(name, value);
         }
@@ -48,7 +49,7 @@ impl Tunnel {
     }
 
     pub fn curl(&self) -> Command {
-        let mut command = Command::new("curl");
+        let mut command = program::named("curl");
         command.args(["--silent", "--show-error", "--max-time", "30"]);
         if self.address.starts_with("unix:") {
             command.arg("--unix-socket").arg(self.path());

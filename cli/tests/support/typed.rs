@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use super::log::Log;
+use super::program;
 use super::scene::Scene;
 
 /// `openssl s_server` with a keyboard, on which a test may type its commands.
@@ -25,7 +26,7 @@ impl Typed {
     /// With these flags, certificate and key.
     pub fn with(scene: &Scene, flags: &[&str], certificate: &Path, key: &Path) -> Typed {
         let dir = scene.machine.dir();
-        let mut command = Command::new("openssl");
+        let mut command = program::named("openssl");
         command.arg("s_server").args(flags).args(["-msg", "-accept", "127.0.0.1:0", "-cert"]);
         command.arg(certificate).arg("-key").arg(key);
         command.arg("-CAfile").arg(scene.staff_root.file(dir));

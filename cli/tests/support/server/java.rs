@@ -1,12 +1,12 @@
 //! The server in `Server.java`, compiled once for as long as it stays the same.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use super::{Server, Setup, listening, port_event, spawn};
+use crate::support::program;
 use crate::support::{ca, fingerprint, missing};
 
 const PACKAGE: &str = "default-jdk-headless";
@@ -16,7 +16,7 @@ const PASSWORD: &str = "changeit";
 const SHORT_LIVED: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
-    let mut command = Command::new("java");
+    let mut command = program::named("java");
     command.args(SHORT_LIVED).arg("-cp").arg(classes()).arg("Server");
     command.arg("--listen").arg(setup.listen.to_string());
     command.arg("--keystore").arg(key_store(setup, &dir)).args(["--password", PASSWORD]);
@@ -53,7 +53,7 @@ fn compile() -> PathBuf {
         return classes;
     }
     let built = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut command = Command::new("javac");
+    let mut command = program::named("javac");
     command.arg("-d").arg(built.path()).arg(source);
     let output = command.output().unwrap_or_else(|error| panic!("{}", missing("javac", PACKAGE, &error)));
     assert!(output.status.success(), "javac: {}", String::from_utf8_lossy(&output.stderr));

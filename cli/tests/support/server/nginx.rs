@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use super::{Ask, Handshake, LIMIT, Server, Setup, Tls, spawn};
 use crate::support::ca;
 use crate::support::fingerprint;
 use crate::support::log::Log;
+use crate::support::program;
 
 /// Another process may take the port between our finding it free and nginx's listening on it.
 const ATTEMPTS: usize = 5;
@@ -32,10 +33,8 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
 /// A running nginx, or none when the port was taken.
 fn listen(setup: &Setup<'_>, dir: &Path, address: SocketAddr) -> Option<(Child, Log)> {
     let file = ca::write(dir, "nginx", "conf", configuration(setup, dir, address));
-    let mut command = Command::new("nginx");
+    let mut command = program::named("nginx");
     command.arg("-p").arg(dir).arg("-c").arg(file).args(["-e", "stderr"]);
-    // Debian keeps it where only root's PATH leads
-    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
     let (mut child, log) = spawn(command, "nginx");
     let started = log.wait_for(LIMIT, |line| {
         if line.contains("Address already in use") {

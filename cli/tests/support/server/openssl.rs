@@ -2,15 +2,15 @@
 //! alerts are read from the dump.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::{Ask, Handshake, Server, Setup, Tls, listening, spawn};
 use crate::support::fingerprint;
+use crate::support::program;
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(["s_server", "-www", "-msg", "-accept"]);
     command.arg(SocketAddr::new(setup.listen, 0).to_string());
     command.arg("-key").arg(setup.key_file(dir.path()));
