@@ -102,7 +102,7 @@ impl Scene {
         let destination = Destination::new(HOST, 443).unwrap();
         let scope = Mode::Firefox.scope(&destination);
         store.remember(&scope, Some(identity.fingerprint()), Lifetime::Permanent, NOW).unwrap();
-        let selector = Arc::new(Selector::new(store).with_clock(Arc::new(NOW)));
+        let selector = Arc::new(Selector::new(store).with_clock(|| NOW));
 
         let mut base = tls::client(&servers, version);
         base.resumption = Resumption::disabled();

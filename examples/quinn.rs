@@ -43,9 +43,9 @@ pub(crate) async fn connect(
             Err(error) => error,
         };
         // quinn's error keeps no more of it than its words
-        let Some(wish) = resolver.wish() else { return Err(error.into()) };
+        let Some(needs) = resolver.needs() else { return Err(error.into()) };
         let deciding = selector.clone();
-        prepared = spawn_blocking(move || grant(&deciding, resolver.prepared(), &wish)).await??;
+        prepared = spawn_blocking(move || grant(&deciding, resolver.prepared(), &needs)).await??;
     }
     Err("the server keeps asking for something else".into())
 }

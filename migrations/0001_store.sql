@@ -1,38 +1,60 @@
--- The store of cardcase. Never edit a migration that has landed: add the next one.
+-- The store, version 1. Never edit a migration that has been released: add the next one.
 --
--- Names are indexed by their key (NameKey): the SHA-256 of their form prepared by RFC 4518, so that an issuer a server
--- asks for is found by one look-up, however many identities there are. Everything else about a certificate is read from
--- its DER, which is the only truth. Times are seconds of Unix time.
+-- Everything about a certificate is read from its DER, everything about a rule from its JSON, and everything about an
+-- enrollment from its request. The columns beside them exist to find rows. Times are seconds of Unix time.
 PRAGMA application_id = 0x63617264; -- "card"
 
+-- One row: the data key, which seals every private key and makes every authentication code.
 CREATE TABLE vault (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
-    -- 'none': data_key as it is; 'password': DER EncryptedPrivateKeyInfo around it, under the primary password
+    -- 'none': data_key is stored as it is. 'password': data_key is encrypted under the primary password
     protection TEXT NOT NULL CHECK (protection IN ('none', 'password')),
-    data_key   BLOB NOT NULL
+    -- 32 bytes; or, under a password, nonce (12 bytes), ciphertext and tag (16 bytes) of AES-256-GCM
+    data_key   BLOB NOT NULL,
+    -- The parameters of Argon2id, which derives a key from the primary password; memory in KiB
+    salt       BLOB CHECK (length(salt) = 16),
+    memory     INTEGER,
+    passes     INTEGER
 ) STRICT;
 
+-- One row. mac is the authentication code of the settings, the rules and the trusted authorities: everything that
+-- decides what is sent or trusted without asking.
+--
+-- generation counts the changes to identities, authorities, rules and enrollments; the triggers at the end increment it. What a
+-- process parsed from these tables stays valid in memory while this number stays the same. SQLite's own data_version is
+-- no substitute: it changes with every write, so each entry in the history would discard everything.
 CREATE TABLE settings (
-    id   INTEGER PRIMARY KEY CHECK (id = 1),
-    mode TEXT NOT NULL DEFAULT 'firefox' CHECK (mode IN ('firefox', 'chrome'))
+    id                   INTEGER PRIMARY KEY CHECK (id = 1),
+    mode                 TEXT NOT NULL DEFAULT 'firefox' CHECK (mode IN ('firefox', 'chrome')),
+    select_automatically INTEGER NOT NULL DEFAULT 0 CHECK (select_automatically IN (0, 1)),
+    use_single_candidate INTEGER NOT NULL DEFAULT 0 CHECK (use_single_candidate IN (0, 1)),
+    prompt_on_multiple   INTEGER NOT NULL DEFAULT 0 CHECK (prompt_on_multiple IN (0, 1)),
+    generation           INTEGER NOT NULL DEFAULT 0,
+    mac                  BLOB CHECK (length(mac) = 32)
 ) STRICT;
 INSERT INTO settings (id) VALUES (1);
 
--- AUTOINCREMENT: a number is never given twice, so a cache of what stands under one cannot go wrong
+-- AUTOINCREMENT, here and below: SQLite never assigns the number of a removed row again. A private key is bound to its
+-- number, a cache is keyed by it, and a person who removes rule 3 must not remove a later rule that received that number.
+--
+-- subject_key and issuer_key are SHA-256 digests of the names, prepared as RFC 4518 describes. They find the
+-- identities below an authority by index, however many identities there are.
 CREATE TABLE identities (
-    id          INTEGER PRIMARY KEY AUTOINCREMENT,
-    fingerprint BLOB NOT NULL UNIQUE CHECK (length(fingerprint) = 32),
-    name        TEXT NOT NULL UNIQUE,
-    certificate BLOB NOT NULL,
-    -- DER EncryptedPrivateKeyInfo under the data key
-    private_key BLOB NOT NULL,
-    subject_key BLOB NOT NULL CHECK (length(subject_key) = 32),
-    issuer_key  BLOB NOT NULL CHECK (length(issuer_key) = 32),
-    added_at    INTEGER NOT NULL
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    fingerprint    BLOB NOT NULL UNIQUE CHECK (length(fingerprint) = 32),
+    name           TEXT NOT NULL UNIQUE,
+    certificate    BLOB NOT NULL,
+    -- PKCS#8, sealed with the data key and bound to id, fingerprint, name and requires_tls13 of this row
+    private_key    BLOB NOT NULL,
+    subject_key    BLOB NOT NULL CHECK (length(subject_key) = 32),
+    issuer_key     BLOB NOT NULL CHECK (length(issuer_key) = 32),
+    requires_tls13 INTEGER NOT NULL DEFAULT 0 CHECK (requires_tls13 IN (0, 1)),
+    added_at       INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX identities_by_subject ON identities (subject_key);
 CREATE INDEX identities_by_issuer ON identities (issuer_key);
 
+-- CA certificates. They complete chains; those that are trusted also verify servers.
 CREATE TABLE authorities (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     fingerprint BLOB NOT NULL UNIQUE CHECK (length(fingerprint) = 32),
@@ -41,8 +63,27 @@ CREATE TABLE authorities (
     added_at    INTEGER NOT NULL
 ) STRICT;
 
--- One decision per scope and session: port is NULL where the host alone counts (firefox mode). identity is NULL where no certificate
--- is to be sent. session is the login session it was made in, NULL when it is permanent.
+-- Private keys that wait for their certificates.
+CREATE TABLE enrollments (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- DER CertificationRequest (RFC 2986)
+    request     BLOB NOT NULL UNIQUE,
+    -- PKCS#8, sealed with the data key and bound to id and to the SHA-256 of the request
+    private_key BLOB NOT NULL,
+    made_at     INTEGER NOT NULL
+) STRICT;
+
+-- Rules, as entries of Chrome's AutoSelectCertificateForUrls.
+CREATE TABLE rules (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    rule     TEXT NOT NULL UNIQUE,
+    added_at INTEGER NOT NULL
+) STRICT;
+
+-- At most one decision for each scope and session. port is NULL where a decision holds for every port of the host
+-- (firefox mode). identity is NULL where no certificate is to be sent. session is the login session of the decision, or
+-- NULL for a permanent one. mac is the authentication code of a decision for an identity; a decision to send no
+-- certificate needs no key and has no code.
 CREATE TABLE decisions (
     id           INTEGER PRIMARY KEY,
     host         TEXT NOT NULL,
@@ -51,12 +92,13 @@ CREATE TABLE decisions (
     session      TEXT,
     decided_at   INTEGER NOT NULL,
     last_used_at INTEGER,
-    last_outcome TEXT CHECK (last_outcome IN ('accepted', 'refused', 'unknown'))
+    last_outcome TEXT CHECK (last_outcome IN ('accepted', 'refused', 'unknown')),
+    mac          BLOB CHECK (length(mac) = 32)
 ) STRICT;
 CREATE UNIQUE INDEX decisions_by_scope ON decisions (host, coalesce(port, 0), coalesce(session, ''));
 CREATE INDEX decisions_by_identity ON decisions (identity);
 
--- History outlives the identities in it, so it keeps their fingerprints.
+-- The history: one row for each answer to a server. It outlives the identities, so it stores their fingerprints.
 CREATE TABLE uses (
     id          INTEGER PRIMARY KEY,
     at          INTEGER NOT NULL,
@@ -69,3 +111,15 @@ CREATE TABLE uses (
     tls_version TEXT
 ) STRICT;
 CREATE INDEX uses_by_host ON uses (host, identity);
+
+CREATE TRIGGER identity_added AFTER INSERT ON identities BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER identity_changed AFTER UPDATE ON identities BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER identity_removed AFTER DELETE ON identities BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER authority_added AFTER INSERT ON authorities BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER authority_changed AFTER UPDATE ON authorities BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER authority_removed AFTER DELETE ON authorities BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER rule_added AFTER INSERT ON rules BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER rule_changed AFTER UPDATE ON rules BEGIN UPDATE settings SET generation = generation + 1; END;
+CREATE TRIGGER rule_removed AFTER DELETE ON rules BEGIN UPDATE settings SET generation = generation + 1; END;
+-- An enrollment is sealed anew when the data key changes; no other change to one affects what is in memory
+CREATE TRIGGER enrollment_changed AFTER UPDATE ON enrollments BEGIN UPDATE settings SET generation = generation + 1; END;

@@ -1,12 +1,12 @@
-//! Points in time: whole seconds of Unix time, handed in so that tests fix them.
+//! Points in time: whole seconds of Unix time, passed as arguments so that tests can choose them.
 //!
 //! # Example
 //!
 //! ```
-//! use cardcase::manage::{Clock, Timestamp};
+//! use cardcase::manage::Timestamp;
 //!
 //! let fixed = Timestamp(1_795_357_800);
-//! assert_eq!(Clock::now(&fixed).to_string(), "2026-11-22T14:30:00Z");
+//! assert_eq!(fixed.to_string(), "2026-11-22T14:30:00Z");
 //! assert_eq!(fixed.days_until(Timestamp(1_795_357_800 + 86_400)), 1);
 //! ```
 
@@ -49,30 +49,6 @@ impl fmt::Display for Timestamp {
             Some(text) => f.write_str(&text),
             None => write!(f, "{}", self.0),
         }
-    }
-}
-
-/// Where "now" comes from. [`WallClock`] outside tests.
-pub trait Clock: Send + Sync {
-    /// The time it is.
-    fn now(&self) -> Timestamp;
-}
-
-/// The clock of the machine.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
-pub struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-}
-
-/// A clock that stands still.
-impl Clock for Timestamp {
-    fn now(&self) -> Timestamp {
-        *self
     }
 }
 

@@ -17,7 +17,7 @@
 //! A program that makes its TLS connections itself hands rustls the configuration of a [`Resolver`], and asks of an error
 //! that ends a handshake:
 //!
-//! 1. Is it a wish for a client certificate? [`wish`] finds it, however deep the error is wrapped.
+//! 1. Does it say that something is needed, such as an answer to a certificate request? [`needs`] finds it, however deep the error is wrapped.
 //! 2. Is it a refusal of what was sent? [`refusal`]; in TLS 1.3 it comes with the first read.
 //! 3. Decide: [`grant`], on a thread that may block. It asks the person, or unlocks the vault.
 //! 4. Connect again, with a new resolver of what that gave.
@@ -25,7 +25,7 @@
 //! ```no_run
 //! use std::{io, net::TcpStream, sync::Arc};
 //!
-//! use cardcase::raw::{grant, refusal, server_name, wish};
+//! use cardcase::raw::{grant, refusal, server_name, needs};
 //! use cardcase::{Destination, Selector};
 //! use cardcase::raw::Resolver;
 //! use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -36,13 +36,13 @@
 //!     for _ in 0..4 {
 //!         let tls = ClientConnection::new(Arc::new(resolver.config(base)), server_name(&destination)?)?;
 //!         // Under the session, a stream that writes nothing while nothing is decided
-//!         let tcp = resolver.trace(TcpStream::connect("intranet.example.com:443")?);
+//!         let tcp = resolver.guard(TcpStream::connect("intranet.example.com:443")?);
 //!         let mut stream = StreamOwned::new(tls, tcp);
 //!         let Err(error) = stream.conn.complete_io(&mut stream.sock) else {
 //!             return Ok(()); // a stream to speak through
 //!         };
-//!         match wish(&error) {
-//!             Some(wish) => resolver = Resolver::new(grant(selector, resolver.prepared(), wish)?),
+//!         match needs(&error) {
+//!             Some(needs) => resolver = Resolver::new(grant(selector, resolver.prepared(), needs)?),
 //!             None => {
 //!                 if let Some(refusal) = refusal(&error) {
 //!                     eprintln!("refused: {refusal}");
@@ -85,20 +85,21 @@ pub use self::connection::{ConnectError, Connection, LateAlert, Patient, Watched
 pub use crate::select::selector::{Explanation, Selection, Source};
 use rustls::pki_types::ServerName;
 
-use crate::connect::resolver::Wish;
+use crate::connect::resolver::Needs;
 use crate::error::Error;
 use crate::request::Destination;
 use crate::select::selector::{Prepared, Selector};
 
-/// Grants the wish that ended a handshake which was begun with `before`: has the selector answer the server's request, or
-/// unlocks the vault and looks again. Blocks for as long as a person takes: not for an asynchronous executor's thread.
+/// Provides what a handshake that began with `before` needed: lets the selector answer the server's request, or unlocks the
+/// vault and looks the identity up again. Blocks while a person answers, so do not call it on a thread of an asynchronous
+/// executor.
 ///
 /// # Errors
 /// Those of [`Selector::select`], [`Selector::unlock`] and [`Selector::refresh`].
-pub fn grant(selector: &Selector, before: &Prepared, wish: &Wish) -> Result<Prepared, Error> {
-    match wish {
-        Wish::Select(request) => selector.select(before.target(), request),
-        Wish::Unlock => selector.unlock().and_then(|()| selector.refresh(before)),
+pub fn grant(selector: &Selector, before: &Prepared, needs: &Needs) -> Result<Prepared, Error> {
+    match needs {
+        Needs::Select(request) => selector.select(before.target(), request),
+        Needs::Unlock => selector.unlock().and_then(|()| selector.refresh(before)),
     }
 }
 

@@ -40,7 +40,7 @@
 //! A program that makes its TLS connections itself does what the connectors do. A handshake ends with an error while
 //! nothing is decided, and
 //!
-//! 1. [`connect::wish`] finds in that error what the server asks for;
+//! 1. [`connect::needs`] finds in that error what the server asks for;
 //! 2. [`connect::refusal`] finds that a server did not take what it was sent;
 //! 3. [`connect::grant`] decides, on a thread that may block: it asks the person, or unlocks the vault;
 //! 4. the program connects again, with a new [`resolver::Resolver`] of what that gave.
@@ -69,7 +69,7 @@
 //! ```
 //!
 //! A module uses only those above it. The library never prints, prompts or exits: it talks to people through
-//! [`chooser::Chooser`] and [`vault::Unlocker`] alone, and takes the time from a [`clock::Clock`].
+//! [`Chooser`] and [`Unlocker`] alone.
 //!
 //! [`Selector::with_chooser`]: selector::Selector::with_chooser
 //! [`Selector::with_unlocker`]: selector::Selector::with_unlocker
@@ -113,16 +113,15 @@ pub use vault::Unlocker;
 pub mod ask {
     pub use crate::answer::refusal::Refusal;
     pub use crate::request::{CertificateRequest, CertificateType, Credentials};
-    pub use crate::select::chooser::{NoChooser, Question, Refused, Reply};
+    pub use crate::select::chooser::{Question, Refused, Reply};
     pub use crate::select::matching::{Considered, Reason, Warning};
-    pub use crate::vault::NoUnlocker;
 }
 
 /// Settings, rules, decisions and history: for programs with a window of their own.
 pub mod manage {
     pub use crate::answer::decision::{Answer, Decision, Lifetime, Outcome, Scope};
     pub use crate::answer::history::{Use, version_name};
-    pub use crate::answer::policy::{PolicyFiles, SystemPolicy};
+    pub use crate::answer::policy::SystemPolicy;
     pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
     pub use crate::answer::settings::{Mode, Settings};
     pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
@@ -131,14 +130,14 @@ pub mod manage {
     pub use crate::certificate::name::{Name, NameKey, is_unprintable};
     pub use crate::certificate::rsa_pss::{Digests, RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
-    pub use crate::clock::{Clock, Timestamp, WallClock};
+    pub use crate::clock::Timestamp;
     pub use crate::error::{Damage, Source};
     pub use crate::request::split_port;
     pub use crate::select::matching::{Matcher, is_valid_at, reasons};
     pub use crate::session::Session;
     pub use crate::store::renewal::Renewal;
     pub use crate::store::rules::Added;
-    pub use crate::store::{Accepted, Imported, Stored, TrustAnchors};
+    pub use crate::store::{Accepted, Imported, Stored};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::{Keyring, KeyringUnlocker};
@@ -148,9 +147,9 @@ pub mod manage {
 /// The four calls: for programs that make their TLS connections themselves.
 pub mod raw {
     pub use crate::answer::refusal::alert_name;
-    pub use crate::connect::guarded::{Trace, Traced};
+    pub use crate::connect::guarded::Guarded;
     pub use crate::connect::refusal::{alert, refusal};
-    pub use crate::connect::resolver::{Resolver, Wish, failure, invalid_certificate, wish};
+    pub use crate::connect::resolver::{Needs, Resolver, failure, invalid_certificate, needs};
     pub use crate::connect::{grant, server_name};
     pub use crate::select::selector::{Prepared, Standing};
 }

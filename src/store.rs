@@ -64,7 +64,7 @@ use crate::file::pkcs12;
 use crate::file::pkcs12::{Contents, KeyBag};
 use crate::session::Session;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
-pub use anchors::TrustAnchors;
+pub(crate) use anchors::TrustAnchors;
 pub use authentic::Accepted;
 use authentic::InForce;
 pub(crate) use authentic::{
@@ -78,14 +78,8 @@ use vault_row::load_vault;
 /// "card", in the header of the database file.
 const APPLICATION_ID: i64 = 0x6361_7264;
 
-/// The migrations, in order. Add, never edit.
-static MIGRATIONS: [M<'static>; 5] = [
-    M::up(include_str!("../migrations/0001_store.sql")),
-    M::up(include_str!("../migrations/0002_generation.sql")),
-    M::up(include_str!("../migrations/0003_rules.sql")),
-    M::up(include_str!("../migrations/0004_vault.sql")),
-    M::up(include_str!("../migrations/0005_enrollments.sql")),
-];
+/// The migrations, in order. Add new ones, never edit one that has been released.
+static MIGRATIONS: [M<'static>; 1] = [M::up(include_str!("../migrations/0001_store.sql"))];
 
 /// How long to wait for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);

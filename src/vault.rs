@@ -35,11 +35,10 @@ mod data_key;
 mod held;
 #[cfg(feature = "keyring")]
 pub(crate) mod keyring;
-mod outdated;
 mod password;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
@@ -72,43 +71,12 @@ pub trait Unlocker: Send + Sync {
     }
 }
 
-/// Nobody to ask for the primary password.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
-pub struct NoUnlocker;
+/// The unlocker of a selector that was given none.
+pub(crate) struct NoUnlocker;
 
 impl Unlocker for NoUnlocker {
     fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
         Err(Error::VaultLocked)
-    }
-}
-
-/// An unlocker that gives what was typed last once more before it asks again: for a vault that another process replaced
-/// meanwhile.
-pub(crate) struct Typed<'a> {
-    unlocker: &'a dyn Unlocker,
-    last: Mutex<Option<Zeroizing<String>>>,
-}
-
-impl<'a> Typed<'a> {
-    pub(crate) fn new(unlocker: &'a dyn Unlocker) -> Self {
-        Self { unlocker, last: Mutex::default() }
-    }
-}
-
-impl Unlocker for Typed<'_> {
-    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(typed) = last.take().filter(|_| attempt == 1) {
-            return Ok(typed);
-        }
-        let typed = self.unlocker.primary_password(attempt)?;
-        *last = Some(typed.clone());
-        Ok(typed)
-    }
-
-    fn tries(&self) -> u32 {
-        self.unlocker.tries()
     }
 }
 
@@ -129,10 +97,6 @@ pub(crate) enum Kept {
     Open(DataKey),
     /// Under the primary password.
     Wrapped(Wrapped),
-    /// As it is, in a store whose rows are still of the first form.
-    OutdatedOpen(DataKey),
-    /// Under the primary password, in a store whose rows are still of the first form.
-    OutdatedWrapped(Zeroizing<Vec<u8>>),
 }
 
 /// The vault of one store, locked or open.
@@ -169,8 +133,8 @@ impl Vault {
 
     pub(crate) fn new(kept: Kept) -> Self {
         let opened = match &kept {
-            Kept::Open(data_key) | Kept::OutdatedOpen(data_key) => Opened::Here(Arc::new(data_key.clone())),
-            Kept::Wrapped(_) | Kept::OutdatedWrapped(_) => Opened::Not,
+            Kept::Open(data_key) => Opened::Here(Arc::new(data_key.clone())),
+            Kept::Wrapped(_) => Opened::Not,
         };
         Self { kept, opened: RwLock::new(opened) }
     }
@@ -183,8 +147,8 @@ impl Vault {
     /// Whether a primary password protects the data key.
     pub fn protection(&self) -> Protection {
         match self.kept {
-            Kept::Open(_) | Kept::OutdatedOpen(_) => Protection::None,
-            Kept::Wrapped(_) | Kept::OutdatedWrapped(_) => Protection::Password,
+            Kept::Open(_) => Protection::None,
+            Kept::Wrapped(_) => Protection::Password,
         }
     }
 
@@ -229,28 +193,21 @@ impl Vault {
         Some(Sha256::digest(message.field(data_key).as_bytes()).into())
     }
 
-    /// Whether the store's rows are still of the first form.
-    pub(crate) fn is_outdated(&self) -> bool {
-        matches!(self.kept, Kept::OutdatedOpen(_) | Kept::OutdatedWrapped(_))
-    }
-
-    /// Asks for the primary password, as often as the unlocker is to be asked. Does nothing when the data key is in this
-    /// process. Gives the vault to put in its place when this one is outdated.
+    /// Asks for the primary password, as often as the unlocker allows. Does nothing when the data key is in this process.
     ///
-    /// Derives a key for about half a second: not for an asynchronous executor's thread.
+    /// Deriving the key takes about half a second: do not call this on the thread of an asynchronous executor.
     ///
     /// # Errors
-    /// [`Error::WrongPrimaryPassword`] after the last try, or what the unlocker says.
-    pub(crate) fn unlock(&self, unlocker: &dyn Unlocker) -> Result<Option<Self>, Error> {
+    /// [`Error::WrongPrimaryPassword`] after the last attempt, or the error of the unlocker.
+    pub(crate) fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         for attempt in 1..=unlocker.tries() {
             if self.is_open_here() {
-                return Ok(None);
+                return Ok(());
             }
             let password = unlocker.primary_password(attempt)?;
             if let Some(data_key) = self.unwrap_with(&password)? {
-                let successor = self.is_outdated().then(|| Self::wrapping(&data_key, &password, Cost::calibrated()?));
                 self.set(Opened::Here(Arc::new(data_key)));
-                return successor.transpose();
+                return Ok(());
             }
         }
         Err(Error::WrongPrimaryPassword)
@@ -259,9 +216,8 @@ impl Vault {
     /// `None`: the password is wrong.
     fn unwrap_with(&self, password: &str) -> Result<Option<DataKey>, Error> {
         match &self.kept {
-            Kept::Open(data_key) | Kept::OutdatedOpen(data_key) => Ok(Some(data_key.clone())),
+            Kept::Open(data_key) => Ok(Some(data_key.clone())),
             Kept::Wrapped(wrapped) => wrapped.unwrap_with(password),
-            Kept::OutdatedWrapped(wrapped) => outdated::unwrap_with(wrapped, password),
         }
     }
 
@@ -284,18 +240,9 @@ impl Vault {
         }
     }
 
-    /// The same vault, where it has no password, for a store whose rows are brought to the form of today.
-    pub(crate) fn updated(&self) -> Option<Self> {
-        match &self.kept {
-            Kept::OutdatedOpen(data_key) => Some(Self::new(Kept::Open(data_key.clone()))),
-            _ => None,
-        }
-    }
-
     /// Whether what one sealed the other opens; the data keys of both have to be here.
     pub(crate) fn shares_data_key(&self, other: &Self) -> bool {
-        let same_key = matches!((self.data_key(), other.data_key()), (Ok(ours), Ok(theirs)) if ours == theirs);
-        same_key && self.is_outdated() == other.is_outdated()
+        matches!((self.data_key(), other.data_key()), (Ok(ours), Ok(theirs)) if ours == theirs)
     }
 
     /// Encrypts a private key under the data key, for this row.
@@ -316,12 +263,7 @@ impl Vault {
     /// [`Error::VaultLocked`] when the data key is not in this process, [`Error::SealedKey`] when the key was not sealed with
     /// it for this row.
     pub(crate) fn open(&self, key: &SealedKey) -> Result<PrivateKey, Error> {
-        let data_key = &*self.data_key()?;
-        let opened = match self.is_outdated() {
-            true => outdated::open(data_key, &key.sealed),
-            false => data_key.open(key),
-        };
-        let pkcs8 = opened.ok_or_else(|| Error::SealedKey { name: key.row.name.clone() })?;
+        let pkcs8 = self.data_key()?.open(key).ok_or_else(|| Error::SealedKey { name: key.row.name.clone() })?;
         Ok(PrivateKey::from_pkcs8(pkcs8))
     }
 
@@ -408,7 +350,7 @@ impl Vault {
             None if self.is_locked() => return Err(Error::VaultLocked),
             None => false,
         };
-        if is_authentic || self.is_outdated() {
+        if is_authentic {
             return Ok(());
         }
         Err(Error::NotAuthentic { what: authenticated.what.clone() })
@@ -492,7 +434,7 @@ mod tests {
         assert!(matches!(vault.unlock(&NoUnlocker), Err(Error::VaultLocked)));
         assert!(matches!(vault.unlock(&Typed(vec!["a", "b", "c", "correct horse"])), Err(Error::WrongPrimaryPassword)));
         assert!(vault.is_locked());
-        assert!(vault.unlock(&Typed(vec!["", "wrong", "correct horse"])).unwrap().is_none());
+        vault.unlock(&Typed(vec!["", "wrong", "correct horse"])).unwrap();
         assert_eq!(vault.open(&sealed).unwrap().pkcs8(), key.pkcs8());
 
         let removed = reopened(&vault.rewrapped(None).unwrap());

@@ -25,7 +25,6 @@ use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
-use cardcase::ask::NoUnlocker;
 use cardcase::manage::Session;
 use cardcase::manage::{Lifetime, Mode};
 use cardcase::raw::Resolver;
@@ -109,6 +108,15 @@ impl Unlocker for Typist {
     }
 }
 
+/// Cannot be asked for the primary password.
+struct Nobody;
+
+impl Unlocker for Nobody {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
+    }
+}
+
 /// A protected store on disk with an agent, and an identity remembered for a server.
 struct Machine {
     home: Home,
@@ -150,9 +158,9 @@ impl Machine {
         let store = self.store();
         match here {
             true => store.unlock_fully(&Typist).unwrap(),
-            false => store.unlock(&NoUnlocker).unwrap(),
+            false => store.unlock(&Nobody).unwrap(),
         }
-        let selector = Selector::new(Arc::new(store)).with_clock(Arc::new(NOW));
+        let selector = Selector::new(Arc::new(store)).with_clock(|| NOW);
         Resolver::new(selector.prepare(Destination::new(HOST, 443).unwrap()).unwrap())
     }
 
@@ -225,7 +233,7 @@ fn unlocking() {
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory, passes, 1, None).unwrap());
     let derive = || argon2.hash_password_into(PASSWORD.as_bytes(), &[0; 16], black_box(&mut [0; 32])).unwrap();
     let unlock = || machine.store().unlock_fully(&Typist).unwrap();
-    let by_agent = || machine.store().unlock(&NoUnlocker).unwrap();
+    let by_agent = || machine.store().unlock(&Nobody).unwrap();
     let open = || drop(black_box(machine.store()));
     compare("unlock by password", SLOW_ROUNDS, ["Argon2id alone", "with store"], [&derive, &unlock]);
     compare("unlock by agent", ROUNDS, ["store opened", "and unlocked"], [&open, &by_agent]);

@@ -1,26 +1,46 @@
 //! The `cardcase` command.
 
-mod app;
-mod ask;
+// The floors of the command: each uses only those above it. The empty lines keep rustfmt from sorting them by name
+
 mod cli;
+
+mod hardening;
+
+mod cleanup;
+
+mod ui;
+
+mod input;
+
+mod new_file;
+
+mod ask;
+
+mod app;
+
+mod agent;
+
+mod key_file;
+
+mod http;
+
+mod tunnel;
+
 mod commands;
+
 #[cfg(test)]
 #[path = "../tests/support/executable.rs"]
 mod executable;
-mod hardening;
-mod http;
-mod new_file;
-mod tunnel;
-mod ui;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use app::App;
-use ask::terminal;
+use ask::{signals, terminal};
 use cli::{Cli, Color, Command};
 use ui::failure::{Code, Failure};
+use ui::say;
 
 fn main() -> ExitCode {
     let private = hardening::keep_memory_private();
@@ -32,14 +52,14 @@ fn main() -> ExitCode {
             console::set_colors_enabled_stderr(when == Color::Always);
         }
     }
-    // The agent has no terminal, and ends in a way of its own
+    // The agent has no terminal, and handles signals itself
     if !matches!(command, Command::Agent) {
-        terminal::restore_on_signals();
+        signals::restore_terminal_on_signals();
     }
     let may_ask_here = !common.batch && common.chooser().is_none();
     let app = App::new(common);
     if let Err(error) = private {
-        app.warn(&format!("a crash, or another process of yours, could show the memory of this one: {error}"));
+        say::warn(format_args!("a crash, or another process of yours, could show the memory of this one: {error}"));
     }
     let done = run(&app, command);
     app.tell_damage();
@@ -80,7 +100,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Accept => commands::accept::run(app),
         Command::Unlock(args) => commands::unlock::run(app, &args),
         Command::Lock => commands::lock::run(app),
-        Command::Agent => commands::agent::run(app),
+        Command::Agent => commands::agent::run(),
         Command::Password(args) => commands::password::run(app, &args),
     }
 }

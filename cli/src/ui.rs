@@ -1,5 +1,19 @@
-//! What a person reads.
+//! What a person or a script reads. Each file uses only those before it.
+
+pub(crate) mod text;
+
+pub(crate) mod progress;
+
+pub(crate) mod say;
 
 pub(crate) mod failure;
-pub(crate) mod output;
-pub(crate) mod progress;
+
+pub(crate) mod stdout;
+
+pub(crate) mod table;
+
+pub(crate) mod json;
+
+pub(crate) mod pem;
+
+pub(crate) mod notices;

@@ -6,14 +6,14 @@
 //! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
 //! # let (_home, store) = alice::store()?;
 //! use cardcase::Selector;
-//! use cardcase::manage::{PolicyFiles, Rule, Timestamp};
+//! use cardcase::manage::{Rule, Timestamp};
 //!
 //! let rule = Rule::parse_typed(r#"{"pattern": "https://tracker.example", "filter": {}, "deny": true}"#)?;
 //! let added = store.add_rules(&[rule], Timestamp::now())?;
 //! assert!(added[0].is_new);
 //!
-//! // A program that has a directory of its own for what the administrator says
-//! let selector = Selector::new(store).with_policies(PolicyFiles::in_directory("/etc/my-program/policies"));
+//! // A program with its own directory for the administrator's policy files
+//! let selector = Selector::new(store).with_policy_directory("/etc/my-program/policies");
 //! # drop(selector);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -35,7 +35,7 @@ const LISTINGS: usize = 20;
 ///
 /// A file that cannot be read is an error and not passed over: what it forbids must not happen because of a typing error.
 #[derive(Debug)]
-pub struct PolicyFiles {
+pub(crate) struct PolicyFiles {
     directory: PathBuf,
     last: Mutex<Option<Arc<Read>>>,
 }
@@ -65,25 +65,14 @@ pub struct SystemPolicy {
 }
 
 impl PolicyFiles {
-    /// Where the administrator's files are.
-    pub const DIRECTORY: &str = "/etc/cardcase/policies/managed";
-
     /// The files of this directory, which need not exist.
-    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+    pub(crate) fn in_directory(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), last: Mutex::default() }
-    }
-
-    /// What the files say by now. Reads them only when one of them changed.
-    ///
-    /// # Errors
-    /// [`Error::PolicyFile`].
-    pub fn read(&self) -> Result<SystemPolicy, Error> {
-        self.current().map(|read| read.policies.clone())
     }
 
     /// What the files say that can be used, and what is wrong with the others. For people to look at: nothing is selected
     /// while one of them is broken.
-    pub fn survey(&self) -> (SystemPolicy, Vec<Error>) {
+    pub(crate) fn survey(&self) -> (SystemPolicy, Vec<Error>) {
         let mut policies = SystemPolicy::default();
         let broken = match self.paths() {
             Ok(paths) => paths.iter().filter_map(|path| policies.add(path).err()).collect(),
@@ -95,7 +84,7 @@ impl PolicyFiles {
     /// The rules of a store and those of the files.
     ///
     /// # Errors
-    /// Those of [`Self::read`].
+    /// [`Error::PolicyFile`].
     pub(crate) fn join(&self, stored: Arc<Rules>) -> Result<(Arc<Rules>, bool), Error> {
         let read = self.current()?;
         let rules = &read.policies.rules;

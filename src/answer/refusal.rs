@@ -2,7 +2,7 @@
 //!
 //! In TLS 1.2 an alert ends the handshake. In TLS 1.3 the client has finished by then, so the alert comes with the first
 //! read. nginx sends no alert but a page with status 400. None of it means a refusal where the server did not ask for a
-//! certificate ([`crate::raw::Resolver::was_asked`], [`crate::raw::Trace::was_asked`]).
+//! certificate ([`crate::raw::Resolver::was_asked`], [`crate::raw::Guarded::was_asked`]).
 //!
 //! # Example
 //!

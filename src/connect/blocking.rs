@@ -26,14 +26,14 @@ pub use super::connection::ConnectError;
 use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::server_name;
 use super::unlocking::Unlocking;
-use crate::connect::guarded::Traced;
-use crate::connect::resolver::{Wish, wish};
+use crate::connect::guarded::Guarded;
+use crate::connect::resolver::{Needs, needs};
 use crate::error::Error;
 use crate::request::Target;
 use crate::select::selector::{Prepared, Selection, Selector};
 
 /// A TLS session over a blocking stream.
-pub type TlsStream<IO> = StreamOwned<ClientConnection, Traced<Patient<IO>>>;
+pub type TlsStream<IO> = StreamOwned<ClientConnection, Guarded<Patient<IO>>>;
 
 /// An open connection over a blocking stream.
 pub type Connection<IO> = super::connection::Connection<Watched<TlsStream<IO>>>;
@@ -104,7 +104,7 @@ impl Connector {
             };
             let begun = self.resolvers.kept(ready, &self.base, self.selector.now());
             let Kept { resolver, config, .. } = &begun;
-            let io = resolver.trace(Patient::new(io));
+            let io = resolver.guard(Patient::new(io));
             let trace = io.trace();
             let tls = ClientConnection::new(config.clone(), name.clone());
             let tls = tls.map_err(|error| ConnectError::unsent(io::Error::other(error)))?;
@@ -112,10 +112,10 @@ impl Connector {
                 Ok(stream) => return Ok(Connection::new(stream, |stream| &stream.conn, &begun, &trace)),
                 Err(source) => source,
             };
-            let Some(wish) = wish(&source) else { return Err(ConnectError::after(source, resolver, &trace)) };
+            let Some(needs) = needs(&source) else { return Err(ConnectError::after(source, resolver, &trace)) };
             // Nobody is asked for what will not be used
             if attempt < ATTEMPTS {
-                prepared = Some(self.grant(&begun.prepared, wish)?);
+                prepared = Some(self.grant(&begun.prepared, needs)?);
             }
         }
         let destination = target.destination().to_string();
@@ -123,10 +123,10 @@ impl Connector {
     }
 
     /// Whoever chooses does not hold up those who need not.
-    fn grant(&self, before: &Prepared, wish: &Wish) -> Result<Prepared, Error> {
-        match wish {
-            Wish::Select(request) => self.selector.select(before.target(), request),
-            Wish::Unlock => self.unlocking.unlock(&self.selector, before, Selector::unlock),
+    fn grant(&self, before: &Prepared, needs: &Needs) -> Result<Prepared, Error> {
+        match needs {
+            Needs::Select(request) => self.selector.select(before.target(), request),
+            Needs::Unlock => self.unlocking.unlock(&self.selector, before, Selector::unlock),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! thread when it was read, and the resolver and its keys find it there.
 //!
 //! In TLS 1.2 rustls puts the client's Certificate and ClientKeyExchange into its buffer before it asks for the
-//! signature, and whoever drives it writes the buffer out even when the signature fails. A [`Traced`] stream writes
+//! signature, and whoever drives it writes the buffer out even when the signature fails. A [`Guarded`] stream writes
 //! nothing more then.
 //!
 //! All records of a flight go out in one write, as rustls hands them over. One by one, a server that refuses the first
@@ -25,9 +25,9 @@
 //! let selector = Selector::new(store);
 //! let resolver = Resolver::new(selector.prepare("intranet.example.com".parse::<Destination>()?)?);
 //! // In place of the TCP stream under a TLS session
-//! let mut stream = resolver.trace(Cursor::new(b"hello".to_vec()));
+//! let mut stream = resolver.guard(Cursor::new(b"hello".to_vec()));
 //! stream.read_to_string(&mut String::new())?;
-//! assert!(!stream.trace().was_asked());
+//! assert!(!stream.was_asked());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -45,7 +45,7 @@ thread_local! {
 
 /// What is known of one connection.
 #[derive(Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// The resolver of the connection; another's doings are not noted.
     resolver: u64,
     asked: AtomicBool,
@@ -56,18 +56,18 @@ pub struct Trace {
 
 impl Trace {
     /// Whether the server asked for a certificate. It may not have been verified.
-    pub fn was_asked(&self) -> bool {
+    pub(crate) fn was_asked(&self) -> bool {
         self.asked.load(Ordering::Acquire)
     }
 
     /// The version of TLS in which we signed for an identity: the server was verified, and the certificate goes out.
-    pub fn signed(&self) -> Option<ProtocolVersion> {
+    pub(crate) fn signed(&self) -> Option<ProtocolVersion> {
         self.signed.get().copied()
     }
 
     /// Whether the server, which was verified, was answered within a handshake of TLS 1.2. In TLS 1.3 the handshake is over
     /// for the client once it has answered.
-    pub fn was_answered(&self) -> bool {
+    pub(crate) fn was_answered(&self) -> bool {
         self.answered.load(Ordering::Acquire)
     }
 
@@ -90,16 +90,16 @@ impl Trace {
     }
 }
 
-/// The byte stream under a TLS session. Made by [`crate::raw::Resolver::trace`].
+/// The byte stream under a TLS session. Made by [`crate::raw::Resolver::guard`].
 #[derive(Debug)]
 #[must_use = "a TLS session has to go over it"]
-pub struct Traced<S> {
+pub struct Guarded<S> {
     stream: S,
     trace: Arc<Trace>,
     records: Records,
 }
 
-impl<S> Traced<S> {
+impl<S> Guarded<S> {
     pub(crate) fn new(stream: S, resolver: u64) -> Self {
         let trace = Trace {
             resolver,
@@ -111,8 +111,24 @@ impl<S> Traced<S> {
         Self { stream, trace: Arc::new(trace), records: Records::default() }
     }
 
+    /// Whether the server asked for a certificate. It may not have been verified.
+    pub fn was_asked(&self) -> bool {
+        self.trace.was_asked()
+    }
+
+    /// The version of TLS in which the client signed for an identity: the server was verified, and the certificate goes out.
+    pub fn signed(&self) -> Option<ProtocolVersion> {
+        self.trace.signed()
+    }
+
+    /// Whether the client answered the server, which was verified, within a handshake of TLS 1.2. In TLS 1.3 the handshake is
+    /// over for the client once it has answered.
+    pub fn was_answered(&self) -> bool {
+        self.trace.was_answered()
+    }
+
     /// What is known of the connection, now and later.
-    pub fn trace(&self) -> Arc<Trace> {
+    pub(crate) fn trace(&self) -> Arc<Trace> {
         self.trace.clone()
     }
 
@@ -204,13 +220,13 @@ impl Records {
     }
 }
 
-impl<S: Read> Read for Traced<S> {
+impl<S: Read> Read for Guarded<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reading(|stream| stream.read(buffer))
     }
 }
 
-impl<S: Write> Write for Traced<S> {
+impl<S: Write> Write for Guarded<S> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let done = self.writing()?.write(data);
         self.written(done, &[IoSlice::new(data)])
@@ -232,14 +248,14 @@ mod tests {
 
     #[test]
     fn of_two_streams_one_in_the_other_the_outer_one_was_read_last() {
-        let mut outer = Traced::new(Traced::new(&b"bytes"[..], 1), 2);
+        let mut outer = Guarded::new(Guarded::new(&b"bytes"[..], 1), 2);
         assert_eq!(outer.read(&mut [0; 8]).unwrap(), 5);
         assert!(Trace::current(2).is_some());
         assert!(Trace::current(1).is_none());
     }
     /// A client hello, then what goes out after the server asked.
     fn is_answer(after: &[&[u8]]) -> bool {
-        let mut traced = Traced::new(Vec::new(), 0);
+        let mut traced = Guarded::new(Vec::new(), 0);
         traced.write_all(&[22, 3, 1, 0, 2, 22, 22]).unwrap();
         traced.trace.note_asked();
         after.iter().for_each(|bytes| traced.write_all(bytes).unwrap());
@@ -270,7 +286,7 @@ mod tests {
     #[test]
     fn what_was_not_written_is_no_answer() {
         let mut full: [u8; 6] = [0; 6];
-        let mut traced = Traced::new(&mut full[..], 0);
+        let mut traced = Guarded::new(&mut full[..], 0);
         traced.trace.note_asked();
         let parts = [&[20, 3, 3, 0, 1, 1][..], &[22, 3, 3]].map(IoSlice::new);
         assert_eq!(traced.write_vectored(&parts).unwrap(), 6);

@@ -1,8 +1,8 @@
-//! hyper-util: a client, and the connector below it for tonic and whatever else takes one.
+//! hyper-util: a client, and the connector below it for tonic and other clients that take one.
 //!
 //! hyper-util's pool cannot be asked whether a connection may still be used. So a [`Client`] has a pool per destination, and
-//! begins a new one when a connection of it would be opened with another answer now. What goes on over the old one ends
-//! undisturbed.
+//! starts a new pool when one of its connections would be opened with another answer now. Requests that are under way on the
+//! old connections finish undisturbed.
 //!
 //! # Example
 //!
@@ -18,6 +18,36 @@
 //! let response = client.request(request).await?;
 //! # Ok(()) }
 //! ```
+//!
+//! # What a request may carry
+//!
+//! A request may carry in its [extensions](::hyper::http::Extensions)
+//!
+//! - a [`Target`](crate::Target): the path that rules look at, and whether the request carries credentials;
+//! - a [`Prepared`](crate::raw::Prepared): an identity given for this request alone, or chosen again after a refusal.
+//!
+//! Such a request goes over a connection that is made for it and serves no other request. Its destination must be that of the
+//! request's URI. Any other request goes over a connection of the pool, and is for its destination alone, without a path.
+//!
+//! # What a response and an error carry
+//!
+//! A response to an `https` request carries in its extensions the `connect::Opened` of its connection: what the server asked
+//! for, what it was sent and why, the version of TLS, and the alert that may come while the body is read. An error has the
+//! same from `connect::Error::opened`, also where the handshake failed. `connect::Error::refusal` says whether the server
+//! refused what it was sent; `Opened::again` and `Selector::select_again` give the `Prepared` for another try.
+//!
+//! # Outcomes
+//!
+//! The client records what servers accepted and refused. A client made by `Client::without_history` records nothing: its caller
+//! does, with `Opened::record`.
+//!
+//! # Below and beside
+//!
+//! [`Connector::over`] dials through any `Service<Uri>`, such as one that asks a proxy for a tunnel or goes to another address.
+//! What that service connects to may say by hyper-util's `Connected::proxy` that it is a proxy for plain HTTP. Its errors are
+//! found in the chain of sources of the error.
+//! `Connector::with_openssl` takes a connector of OpenSSL, and the destinations for which it is used: servers that ask in the
+//! middle of a connection. Each of these connections serves one request; when its body was read, call `Opened::finished`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -307,7 +337,7 @@ pub enum Stream<IO> {
 
 /// The TLS session of a [`Stream`].
 pub type TlsStream<IO> =
-    super::Watched<tokio_rustls::client::TlsStream<crate::connect::guarded::Traced<super::Patient<TokioIo<IO>>>>>;
+    super::Watched<tokio_rustls::client::TlsStream<crate::connect::guarded::Guarded<super::Patient<TokioIo<IO>>>>>;
 
 impl<IO> Connection for Stream<IO> {
     fn connected(&self) -> Connected {

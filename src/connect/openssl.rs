@@ -41,7 +41,7 @@
 
 mod answer;
 mod callback;
-mod place;
+mod http_position;
 mod session;
 #[cfg(feature = "tokio")]
 pub mod tokio;
@@ -56,7 +56,7 @@ use rustls::ProtocolVersion;
 
 use self::answer::Answering;
 pub use self::answer::{Answered, Answers};
-pub use self::place::Exchange;
+pub use self::http_position::HttpPosition;
 use self::session::{Halt, Session};
 use super::unlocking::Unlocking;
 use crate::error::Error;
@@ -138,10 +138,10 @@ impl Connector {
         stream: S,
     ) -> io::Result<(Session<S>, Answering)> {
         let ssl = self.ssl(target.destination())?;
-        let exchange = Exchange::default();
-        let session = Session::new(ssl, stream, Answers::default(), exchange.clone())?;
+        let position = HttpPosition::default();
+        let session = Session::new(ssl, stream, Answers::default(), position.clone())?;
         let (selector, unlocking) = (self.selector.clone(), self.unlocking.clone());
-        Ok((session, Answering { selector, unlocking, target, given, exchange }))
+        Ok((session, Answering { selector, unlocking, target, given, position }))
     }
 
     fn ssl(&self, destination: &Destination) -> Result<Ssl, ErrorStack> {
@@ -194,9 +194,9 @@ impl<S: Read + Write> Stream<S> {
         self.session.answers().clone()
     }
 
-    /// The HTTP/1.1 exchange on it, for whoever keeps it for another.
-    pub fn exchange(&self) -> Exchange {
-        self.session.exchange().clone()
+    /// The HTTP/1.1 position on it, for whoever keeps it for another.
+    pub fn position(&self) -> HttpPosition {
+        self.session.position().clone()
     }
 
     /// The version of TLS.

@@ -59,7 +59,7 @@ mod tests {
         };
         let unknown_ca = wrap(AlertDescription::UnknownCA);
         assert_eq!(refusal(&unknown_ca), Some(Refusal::Alert(AlertDescription::UnknownCA)));
-        assert!(crate::connect::resolver::wish(&unknown_ca).is_none());
+        assert!(crate::connect::resolver::needs(&unknown_ca).is_none());
         let internal = wrap(AlertDescription::InternalError);
         assert_eq!((alert(&internal), refusal(&internal)), (Some(AlertDescription::InternalError), None));
         assert_eq!(refusal(&io::Error::from(io::ErrorKind::BrokenPipe)), None);

@@ -34,7 +34,7 @@ use rustls::ClientConfig;
 use super::connection::{ATTEMPTS, ConnectError, Kept, record_refusal, record_success};
 use super::tokio::Connector;
 use crate::connect::refusal::refusal;
-use crate::connect::resolver::{Resolver, wish};
+use crate::connect::resolver::{Resolver, needs};
 use crate::error::Error;
 use crate::request::{Destination, Target};
 use crate::select::matching::Reason;
@@ -160,7 +160,7 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            let Some(wish) = wish(&error) else {
+            let Some(needs) = needs(&error) else {
                 self.note_refusal(&target, &known, &error).await?;
                 return Err(error.into());
             };
@@ -168,7 +168,7 @@ impl Client {
             if attempt == ATTEMPTS {
                 break;
             }
-            prepared = Some(self.connector.grant(&kept.prepared, wish).await?);
+            prepared = Some(self.connector.grant(&kept.prepared, needs).await?);
             request = again.ok_or(RequestError::SendAgain { destination: destination.clone() })?;
         }
         Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())

@@ -2,8 +2,8 @@
 //!
 //! rustls asks a [`ResolvesClientCert`] before it has verified the server, on a thread that must not wait for a person.
 //! So an undecided [`Resolver`] records the request and answers with a key whose signature fails. rustls wants that
-//! signature only once the server's certificate and signature were verified: the handshake ends with a [`Wish`] in its
-//! error, and over a stream from [`Resolver::trace`] nothing of ours has been sent. Grant the wish ([`Selector::select`]
+//! signature only once the server's certificate and signature were verified: the handshake ends with a [`Needs`] in its
+//! error, and over a stream from [`Resolver::guard`] nothing of ours has been sent. Grant the needs ([`Selector::select`]
 //! or [`Selector::unlock`]) where blocking is fine, and connect again with what that gave. A server that does not ask
 //! never notices.
 //!
@@ -24,7 +24,7 @@
 //!     .with_no_client_auth();
 //! let selector = Selector::new(store);
 //! let resolver = Resolver::new(selector.prepare("intranet.example.com".parse::<Destination>()?)?);
-//! // For every connection to that destination, until a wish is granted
+//! // For every connection to that destination, until the selector decides
 //! let config = resolver.config(&base);
 //! assert!(config.client_auth_cert_resolver.has_certs());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -48,7 +48,7 @@ use rustls::{CertificateError, ClientConfig, OtherError, ProtocolVersion, Signat
 use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
-use crate::connect::guarded::{Trace, Traced};
+use crate::connect::guarded::{Guarded, Trace};
 use crate::connect::refusal::find;
 use crate::error::Error;
 use crate::request::CertificateRequest;
@@ -58,17 +58,17 @@ use crate::select::selector::{GuardedKey, Prepared, Source, Standing};
 /// Sessions kept for resumption by one [`Resolver::config`].
 const SESSIONS: usize = 8;
 
-/// What has to happen before the handshake can go on: found by [`wish`] in the error that ended it.
+/// What has to happen before the handshake can go on: found by [`needs`] in the error that ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Wish {
+pub enum Needs {
     /// The server, which was verified, asks for a certificate, and nothing is decided.
     Select(CertificateRequest),
     /// The identity is decided, and its private key is needed: the vault must be unlocked.
     Unlock,
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Select(_) => "the server asks for a client certificate, and none is decided yet",
@@ -77,11 +77,11 @@ impl fmt::Display for Wish {
     }
 }
 
-impl StdError for Wish {}
+impl StdError for Needs {}
 
-/// Finds the wish that ended a handshake, in an error of rustls or of anything wrapped around it.
+/// Finds what a handshake needed when it ended, in an error of rustls or of anything wrapped around it.
 #[must_use]
-pub fn wish<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Wish> {
+pub fn needs<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Needs> {
     find(error, &|rustls| match rustls {
         rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
         _ => None,
@@ -112,7 +112,7 @@ pub struct Resolver {
     key: Option<StoredKey>,
     asked: AtomicBool,
     id: u64,
-    wish: LastWish,
+    needs: LastNeeds,
     last: Mutex<Option<(CertificateRequest, Option<Arc<CertifiedKey>>)>>,
 }
 
@@ -123,12 +123,12 @@ impl Resolver {
     pub fn new(prepared: Prepared) -> Arc<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let wish = LastWish::default();
+        let needs = LastNeeds::default();
         let key = match (&prepared.selection, &prepared.key) {
             (Some(selection), Some(key)) => match &selection.answer {
                 Answer::Identity(identity) => Some(StoredKey(Arc::new(Stored {
                     resolver: id,
-                    wish: wish.clone(),
+                    needs: needs.clone(),
                     certificate: identity.certificate().clone(),
                     key: key.clone(),
                     opened: OnceLock::new(),
@@ -137,7 +137,7 @@ impl Resolver {
             },
             _ => None,
         };
-        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, wish, last: Mutex::default() })
+        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, needs, last: Mutex::default() })
     }
 
     /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
@@ -156,8 +156,8 @@ impl Resolver {
 
     /// The stream for one connection of this resolver, to be put under its TLS session. It tells what happened on that
     /// connection, and writes nothing more once a signature failed: [`crate::connect::guarded`] says why that is needed.
-    pub fn trace<S>(&self, stream: S) -> Traced<S> {
-        Traced::new(stream, self.id)
+    pub fn guard<S>(&self, stream: S) -> Guarded<S> {
+        Guarded::new(stream, self.id)
     }
 
     /// Whether a server asked for a certificate, on any connection of this resolver.
@@ -170,10 +170,10 @@ impl Resolver {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(request, _)| request.clone())
     }
 
-    /// The wish that ended a handshake of this resolver last: for libraries that lose it on the way to their errors, as
-    /// quinn does, and then for a resolver with one connection.
-    pub fn wish(&self) -> Option<Wish> {
-        self.wish.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the last handshake of this resolver needed when it ended. For libraries that drop the cause of an error, as quinn
+    /// does; only for a resolver with a single connection.
+    pub fn needs(&self) -> Option<Needs> {
+        self.needs.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// For whoever keeps a connection of this resolver: what its server asked for last, and what it was answered.
@@ -191,7 +191,7 @@ impl Resolver {
 
     fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
         let stand_in = |why| {
-            let key = StandIn { resolver: self.id, wish: self.wish.clone(), why };
+            let key = StandIn { resolver: self.id, needs: self.needs.clone(), why };
             Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(key))))
         };
         let undecided = || stand_in(Why::Undecided(request.clone()));
@@ -233,7 +233,7 @@ impl Resolver {
                 Source::Given => does_not_fit(identity, Reason::RequiresTls13),
                 _ => Why::Undecided(request.clone()),
             };
-            Arc::new(Tls13Only { key, otherwise: StandIn { resolver: self.id, wish: self.wish.clone(), why } })
+            Arc::new(Tls13Only { key, otherwise: StandIn { resolver: self.id, needs: self.needs.clone(), why } })
         } else {
             Arc::new(key)
         };
@@ -275,15 +275,15 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Where a resolver finds the wish that its keys ended a handshake with.
+/// What the keys of a resolver needed when they ended the last handshake.
 #[derive(Clone, Debug, Default)]
-struct LastWish(Arc<Mutex<Option<Wish>>>);
+struct LastNeeds(Arc<Mutex<Option<Needs>>>);
 
-impl LastWish {
-    /// The error that ends a handshake with this wish.
-    fn end(&self, wish: Wish) -> rustls::Error {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish.clone());
-        other(Arc::new(wish))
+impl LastNeeds {
+    /// The error that ends a handshake with these needs.
+    fn end(&self, needs: Needs) -> rustls::Error {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(needs.clone());
+        other(Arc::new(needs))
     }
 }
 
@@ -293,7 +293,7 @@ struct StoredKey(Arc<Stored>);
 
 struct Stored {
     resolver: u64,
-    wish: LastWish,
+    needs: LastNeeds,
     certificate: Certificate,
     key: GuardedKey,
     opened: OnceLock<Arc<dyn SigningKey>>,
@@ -306,13 +306,13 @@ impl StoredKey {
 
     /// Opens the key, once; only if its public half is the certificate's, and what selected it is authentic.
     fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
-        let Stored { wish, certificate, key, opened, .. } = &*self.0;
+        let Stored { needs, certificate, key, opened, .. } = &*self.0;
         if let Some(known) = opened.get() {
             return Ok(known);
         }
         match key.signing_key(certificate) {
             Ok(new) => Ok(opened.get_or_init(|| new)),
-            Err(Error::VaultLocked) => Err(wish.end(Wish::Unlock)),
+            Err(Error::VaultLocked) => Err(needs.end(Needs::Unlock)),
             Err(error) => Err(other(Arc::new(error))),
         }
     }
@@ -347,7 +347,7 @@ impl StoredSigner {
         let signer = self.key.open()?.choose_scheme(&[self.scheme]);
         let signer = signer.ok_or_else(|| rustls::Error::General(format!("the key makes no {:?}", self.scheme)))?;
         signer.sign(message).map_err(|error| match failure(&error) {
-            Some(Error::VaultLocked) => other(Arc::new(Wish::Unlock)),
+            Some(Error::VaultLocked) => other(Arc::new(Needs::Unlock)),
             _ => error,
         })
     }
@@ -411,7 +411,7 @@ impl Signer for Tls13OnlySigner {
 #[derive(Clone, Debug)]
 struct StandIn {
     resolver: u64,
-    wish: LastWish,
+    needs: LastNeeds,
     why: Why,
 }
 
@@ -454,10 +454,10 @@ impl Signer for StandInSigner {
         Err(match &self.stand_in.why {
             Why::Undecided(request) => {
                 let version = Some(signed_version(message));
-                self.stand_in.wish.end(Wish::Select(CertificateRequest { version, ..request.clone() }))
+                self.stand_in.needs.end(Needs::Select(CertificateRequest { version, ..request.clone() }))
             }
             Why::Failed(error) => other(error.clone()),
-            Why::Locked => self.stand_in.wish.end(Wish::Unlock),
+            Why::Locked => self.stand_in.needs.end(Needs::Unlock),
         })
     }
 

@@ -33,14 +33,14 @@ use super::asking::Asking;
 pub use super::connection::ConnectError;
 use super::connection::{ATTEMPTS, Kept, Patient, Resolvers, Watched, closed};
 use super::server_name;
-use crate::connect::guarded::Traced;
-use crate::connect::resolver::{Wish, wish};
+use crate::connect::guarded::Guarded;
+use crate::connect::resolver::{Needs, needs};
 use crate::error::Error;
 use crate::request::Target;
 use crate::select::selector::{Prepared, Selection, Selector};
 
 /// An open connection over a stream of tokio.
-pub type Connection<IO> = super::connection::Connection<Watched<TlsStream<Traced<Patient<IO>>>>>;
+pub type Connection<IO> = super::connection::Connection<Watched<TlsStream<Guarded<Patient<IO>>>>>;
 
 /// Makes TLS connections that answer certificate requests from a store.
 pub struct Connector {
@@ -114,7 +114,7 @@ impl Connector {
             // Dialling may take long: what is decided is read after it
             let begun = self.ready(target, prepared.take()).await?;
             let Kept { resolver, config, .. } = &begun;
-            let io = resolver.trace(Patient::new(io));
+            let io = resolver.guard(Patient::new(io));
             let trace = io.trace();
             let source = match self.in_time(TlsConnector::from(config.clone()).connect(name.clone(), io)).await {
                 Ok(mut stream) => {
@@ -123,10 +123,10 @@ impl Connector {
                 }
                 Err(source) => source,
             };
-            let Some(wish) = wish(&source) else { return Err(ConnectError::after(source, resolver, &trace)) };
+            let Some(needs) = needs(&source) else { return Err(ConnectError::after(source, resolver, &trace)) };
             // Nobody is asked for what will not be used
             if attempt < ATTEMPTS {
-                prepared = Some(self.grant(&begun.prepared, wish).await?);
+                prepared = Some(self.grant(&begun.prepared, needs).await?);
             }
         }
         let destination = target.destination().to_string();
@@ -145,10 +145,10 @@ impl Connector {
         Ok(self.resolvers.kept(ready, &self.base, self.selector().now()))
     }
 
-    pub(super) async fn grant(&self, before: &Prepared, wish: &Wish) -> Result<Prepared, ConnectError> {
-        match wish {
-            Wish::Select(request) => self.asking.select(before.target(), request).await,
-            Wish::Unlock => self.asking.unlock(before, Selector::unlock).await,
+    pub(super) async fn grant(&self, before: &Prepared, needs: &Needs) -> Result<Prepared, ConnectError> {
+        match needs {
+            Needs::Select(request) => self.asking.select(before.target(), request).await,
+            Needs::Unlock => self.asking.unlock(before, Selector::unlock).await,
         }
     }
 
@@ -274,13 +274,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Traced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.reading(|stream| Pin::new(stream).poll_read(cx, buffer))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let done = ready!(Pin::new(self.writing()?).poll_write(cx, data));
         Poll::Ready(self.written(done, &[io::IoSlice::new(data)]))
@@ -321,9 +321,9 @@ mod tests {
         let whole = parts.iter().map(|part| part.len()).sum::<usize>();
         let runtime = ::tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (near, _far) = duplex(64);
-        let mut traced = Traced::new(near, 0);
+        let mut traced = Guarded::new(near, 0);
         assert_eq!(runtime.block_on(traced.write_vectored(&parts)).unwrap(), whole);
-        let mut traced = Traced::new(Vec::new(), 0);
+        let mut traced = Guarded::new(Vec::new(), 0);
         assert_eq!(io::Write::write_vectored(&mut traced, &parts).unwrap(), whole);
     }
 

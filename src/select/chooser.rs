@@ -130,10 +130,8 @@ pub trait Chooser: Send + Sync {
     fn choose(&self, question: &Question<'_>) -> Reply;
 }
 
-/// Nobody to ask.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing in it")]
-pub struct NoChooser;
+/// The chooser of a selector that was given none.
+pub(super) struct NoChooser;
 
 impl Chooser for NoChooser {
     fn can_ask(&self) -> bool {

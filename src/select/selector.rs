@@ -31,6 +31,7 @@ mod selection;
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -40,12 +41,13 @@ pub(crate) use self::selection::GuardedKey;
 pub use self::selection::{Explanation, Prepared, Selection, Source, Standing};
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
-use crate::answer::policy::PolicyFiles;
+use crate::answer::policy::{PolicyFiles, SystemPolicy};
 use crate::answer::rules::Rules;
 use crate::answer::settings::Mode;
+use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
-use crate::clock::{Clock, Timestamp, WallClock};
+use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
 use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
 use crate::select::asking::{QuestionId, Said, Turn};
@@ -56,28 +58,32 @@ use crate::store::{Found, Store, TrustAnchors};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
 
-/// Selects identities out of a store. Made by [`Selector::new`] and the `with_...` functions.
+/// Selects identities from a store. Made by [`Selector::new`] and the `with_...` functions; clones share the store.
+#[derive(Clone)]
 pub struct Selector {
     store: Arc<Store>,
     mode: Option<Mode>,
-    policies: PolicyFiles,
+    policies: Arc<PolicyFiles>,
     anchors: Option<TrustAnchors>,
     chooser: Arc<dyn Chooser>,
     unlocker: Arc<dyn Unlocker>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl Selector {
+    /// Where the administrator's policy files are, unless [`Self::with_policy_directory`] says otherwise.
+    pub const POLICY_DIRECTORY: &str = "/etc/cardcase/policies/managed";
+
     /// A selector in the store's own mode, under the administrator's rules, that asks nobody.
     pub fn new(store: Arc<Store>) -> Self {
         Self {
             store,
             mode: None,
-            policies: PolicyFiles::in_directory(PolicyFiles::DIRECTORY),
+            policies: Arc::new(PolicyFiles::in_directory(Self::POLICY_DIRECTORY)),
             anchors: None,
             chooser: Arc::new(NoChooser),
             unlocker: Arc::new(NoUnlocker),
-            clock: Arc::new(WallClock),
+            clock: Arc::new(Timestamp::now),
         }
     }
 
@@ -87,17 +93,23 @@ impl Selector {
         Self { mode: Some(mode), ..self }
     }
 
-    /// Under the rules of these files besides those of the store.
+    /// Takes the administrator's policy files from this directory, which need not exist: every `*.json` in it that is not
+    /// hidden, each in the form of a managed policy of Chrome. Their rules apply in addition to those of the store. Nothing is
+    /// selected while one of the files cannot be read: what it forbids must not happen because of a typing error.
     #[must_use]
-    pub fn with_policies(self, policies: PolicyFiles) -> Self {
-        Self { policies, ..self }
+    pub fn with_policy_directory(self, directory: impl Into<PathBuf>) -> Self {
+        Self { policies: Arc::new(PolicyFiles::in_directory(directory)), ..self }
     }
 
-    /// For servers that are verified by these authorities of the store: a key is used only if they were the owner's when they
-    /// were read.
-    #[must_use]
-    pub fn with_trust_anchors(self, anchors: TrustAnchors) -> Self {
-        Self { anchors: Some(anchors), ..self }
+    /// Reads the trusted authorities of the store, for a program that verifies servers by
+    /// [them](Self::trusted_authorities). A key is used only if they were the owner's when they were read. Where the vault is
+    /// open, or an agent has it, that is checked now, and otherwise when a key is used. Asks nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], and those of [reading](crate::manage#errors).
+    pub fn with_trusted_authorities(self) -> Result<Self, Error> {
+        let anchors = Some(self.store.trust_anchors()?);
+        Ok(Self { anchors, ..self })
     }
 
     /// Asking this chooser.
@@ -112,10 +124,10 @@ impl Selector {
         Self { unlocker, ..self }
     }
 
-    /// By this clock.
+    /// Takes the time from this function instead of [`Timestamp::now`].
     #[must_use]
-    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ..self }
+    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { clock: Arc::new(clock), ..self }
     }
 
     /// The store it selects from.
@@ -123,9 +135,15 @@ impl Selector {
         &self.store
     }
 
-    /// The administrator's rules it selects under.
-    pub fn policies(&self) -> &PolicyFiles {
-        &self.policies
+    /// The CA certificates that [`Self::with_trusted_authorities`] read; none without that call.
+    pub fn trusted_authorities(&self) -> &[Certificate] {
+        self.anchors.as_ref().map_or(&[], TrustAnchors::certificates)
+    }
+
+    /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
+    /// people: nothing is selected while one of them is broken.
+    pub fn survey_policies(&self) -> (SystemPolicy, Vec<Error>) {
+        self.policies.survey()
     }
 
     /// How decisions are keyed by now.
@@ -141,7 +159,7 @@ impl Selector {
 
     /// The time, by its clock.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        (self.clock)()
     }
 
     /// What is known before the server asks: that credentials are omitted, that a rule denies every identity, or the
@@ -154,7 +172,7 @@ impl Selector {
     pub fn prepare(&self, target: impl Into<Target>) -> Result<Prepared, Error> {
         let target = target.into();
         let look = self.look(&target)?;
-        let now = self.clock.now();
+        let now = self.now();
         let in_force = look.rules.in_force(target.destination(), target.path());
         let usable = look.remembered.answer.as_ref().filter(|(answer, _)| match answer {
             Answer::Identity(identity) => {
@@ -250,7 +268,7 @@ impl Selector {
             let now = self.look(target)?;
             if self.still_does(&answer, &look, &now, target, request)? {
                 let scope = look.remembered.settings.mode.scope(target.destination());
-                self.store.remember_chosen(&scope, &answer, lifetime, self.clock.now())?;
+                self.store.remember_chosen(&scope, &answer, lifetime, self.now())?;
                 turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
                 return self.prepared(&now, target, Some(Selection::new(answer, Source::Ask)), Some(request));
             }
@@ -281,7 +299,7 @@ impl Selector {
         Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
     }
 
-    /// Decides nothing: the server's request comes back as a wish, whatever is remembered.
+    /// Decides nothing: the server's request comes back as a needs, whatever is remembered.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
@@ -358,7 +376,7 @@ impl Selector {
     ) -> Result<Vec<Arc<Identity>>, Error> {
         let request = CertificateRequest::of_types(types, authorities);
         let known = self.store.authorities()?;
-        let matcher = Matcher::new(&request, &known, self.clock.now());
+        let matcher = Matcher::new(&request, &known, self.now());
         let candidates = self.candidates(&matcher, interactive)?.fit;
         let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
             return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
@@ -371,7 +389,7 @@ impl Selector {
             mode: self.mode()?,
             unfit: None,
             refused: &[],
-            now: self.clock.now(),
+            now: self.now(),
         };
         match self.chooser.choose(&question) {
             Reply::Identity { index, .. } => {
@@ -439,7 +457,7 @@ impl Selector {
         tls_version: Option<String>,
     ) -> Result<(), Error> {
         let used = Use {
-            at: self.clock.now(),
+            at: self.now(),
             host: destination.host().to_owned(),
             port: destination.port(),
             identity: selection.answer.fingerprint(),
@@ -511,7 +529,7 @@ impl Selector {
 
     fn matcher<'a>(&self, look: &'a Look, target: &Target, request: &'a CertificateRequest) -> Matcher<'a> {
         let in_force = look.rules.in_force(target.destination(), target.path());
-        Matcher::new(request, &look.remembered.authorities, self.clock.now()).under(in_force)
+        Matcher::new(request, &look.remembered.authorities, self.now()).under(in_force)
     }
 
     fn consider<'a>(&'a self, look: &'a Look, target: &'a Target, request: &'a CertificateRequest) -> Compared<'a> {
@@ -552,7 +570,7 @@ impl Selector {
             mode,
             unfit: considered.unfit().as_ref(),
             refused,
-            now: self.clock.now(),
+            now: self.now(),
         });
         let (answer, lifetime) = match reply {
             Reply::Identity { index, lifetime } => {

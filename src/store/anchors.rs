@@ -8,18 +8,18 @@ use crate::error::Error;
 use crate::vault::Authenticated;
 
 /// The trusted authorities of a store as they were at one moment. Whoever verifies servers by them gives them to
-/// [`Selector::with_trust_anchors`], so that no key is used for a server that somebody else than the owner vouched for.
+/// [`Selector::with_trusted_authorities`], so that no key is used for a server that somebody else than the owner vouched for.
 ///
-/// [`Selector::with_trust_anchors`]: crate::Selector::with_trust_anchors
+/// [`Selector::with_trusted_authorities`]: crate::Selector::with_trusted_authorities
 #[derive(Clone, Debug)]
-pub struct TrustAnchors {
+pub(crate) struct TrustAnchors {
     certificates: Vec<Certificate>,
     terms: Authenticated,
 }
 
 impl TrustAnchors {
     /// The CA certificates.
-    pub fn certificates(&self) -> &[Certificate] {
+    pub(crate) fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }
 
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotAuthentic`], and those of [reading](crate::manage#errors).
-    pub fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
+    pub(crate) fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
         let ((anchors, vault), _) = self.reading(|db, aside| {
             let moment = db.unchecked_transaction()?;
             let trusted = read_authorities(db, aside)?.into_iter().filter(|authority| authority.trusted);

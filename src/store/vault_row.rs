@@ -14,7 +14,7 @@ use super::{SEALED_KEY, Store, as_rusqlite, enrollments, locked, sealed_key, sto
 use crate::certificate::identity::PrivateKey;
 use crate::error::Error;
 use crate::vault::agent::{Client, Grant, Place, Status};
-use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Typed, Unlocker, Vault, Wrapped};
+use crate::vault::{Cost, DataKey, Kept, Protection, SealedKey, Unlocker, Vault, Wrapped};
 
 impl Store {
     /// What encrypts the private keys.
@@ -48,7 +48,7 @@ impl Store {
                 vault.hold_elsewhere(Arc::new(agent));
                 Ok(())
             }
-            _ => self.unlock_here(&vault, unlocker),
+            _ => vault.unlock(unlocker),
         }
     }
 
@@ -61,23 +61,10 @@ impl Store {
         let vault = self.with(|db| self.current_vault(db))?;
         // Who has unlocked the store already should not be told to do so
         let is_kept = || self.agent_of(&vault).is_some_and(|agent| agent.is_there().unwrap_or(false));
-        self.unlock_here(&vault, unlocker).map_err(|error| match error {
+        vault.unlock(unlocker).map_err(|error| match error {
             Error::VaultLocked if is_kept() => Error::AgentKeepsKeys,
             error => error,
         })
-    }
-
-    fn unlock_here(&self, vault: &Vault, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        if !vault.is_outdated() {
-            return vault.unlock(unlocker).map(drop);
-        }
-        let typed = Typed::new(unlocker);
-        let Some(successor) = vault.unlock(&typed)? else { return Ok(()) };
-        match self.put_in_place(vault, successor) {
-            // Another process brought it to the form of today meanwhile: what was typed opens that too
-            Err(Error::PasswordChanged) => self.with(|db| self.current_vault(db))?.unlock(&typed).map(drop),
-            done => done,
-        }
     }
 
     /// Sets, changes or (`None`) removes the primary password. The vault is unlocked first, by `unlocker`. An agent that serves
@@ -161,33 +148,22 @@ impl Store {
     }
 }
 
-/// The vault of the file, made when there is none yet, and brought to the form of today where that takes no password.
+/// The vault of the file, created when there is none yet.
 pub(super) fn load_vault(connection: &mut Connection, path: &Path) -> Result<Vault, Error> {
     let mut load = || {
-        if let Some(kept) = read_vault(connection)?
-            && Vault::new(kept.clone()).updated().is_none()
-        {
+        if let Some(kept) = read_vault(connection)? {
             return Ok(Vault::new(kept));
         }
-        // Of two processes that make or update one store the second finds it done
+        // When two processes create one store, the second finds the vault of the first
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         check_schema(&transaction)?;
         let vault = match read_vault(&transaction)? {
+            Some(kept) => Vault::new(kept),
             None => {
                 let created = Vault::create().map_err(as_rusqlite)?;
                 write_vault(&transaction, created.kept())?;
                 authenticate_terms(&transaction, &created)?;
                 created
-            }
-            Some(kept) => {
-                let found = Vault::new(kept);
-                match found.updated() {
-                    None => found,
-                    Some(updated) => {
-                        replace_vault(&transaction, &found, &updated)?;
-                        updated
-                    }
-                }
             }
         };
         transaction.commit()?;
@@ -197,22 +173,20 @@ pub(super) fn load_vault(connection: &mut Connection, path: &Path) -> Result<Vau
 }
 
 pub(super) fn read_vault(db: &Connection) -> rusqlite::Result<Option<Kept>> {
-    let mut query = db.prepare_cached("SELECT form, protection, data_key, salt, memory, passes FROM vault")?;
+    let mut query = db.prepare_cached("SELECT protection, data_key, salt, memory, passes FROM vault")?;
     query.query_row([], parse_vault).optional()
 }
 
-/// Columns that have no meaning in a row have to be empty.
+/// Columns without a meaning for this protection have to be empty.
 fn parse_vault(row: &Row<'_>) -> rusqlite::Result<Kept> {
-    let (form, protection): (i64, String) = (row.get(0)?, row.get(1)?);
-    let data_key = Zeroizing::new(row.get::<_, Vec<u8>>(2)?);
-    let (salt, memory, passes) = (row.get(3)?, row.get(4)?, row.get(5)?);
-    let open =
-        || DataKey::from_slice(&data_key).ok_or_else(|| damaged("its data key has another length than 32 bytes"));
-    Ok(match (form, protection.as_str(), salt, memory, passes) {
-        (1, "none", None, None, None) => Kept::OutdatedOpen(open()?),
-        (1, "password", None, None, None) => Kept::OutdatedWrapped(data_key),
-        (2, "none", None, None, None) => Kept::Open(open()?),
-        (2, "password", Some(salt), Some(memory), Some(passes)) => {
+    let protection: String = row.get(0)?;
+    let data_key = Zeroizing::new(row.get::<_, Vec<u8>>(1)?);
+    Ok(match (protection.as_str(), row.get(2)?, row.get(3)?, row.get(4)?) {
+        ("none", None, None, None) => {
+            let data_key = DataKey::from_slice(&data_key);
+            Kept::Open(data_key.ok_or_else(|| damaged("the length of its data key is not 32 bytes"))?)
+        }
+        ("password", Some(salt), Some(memory), Some(passes)) => {
             let cost = Cost::read(memory, passes).map_err(as_rusqlite)?;
             Kept::Wrapped(Wrapped { cost, salt, data_key: data_key.to_vec() })
         }
@@ -226,8 +200,7 @@ fn damaged(detail: &str) -> rusqlite::Error {
 
 fn write_vault(db: &Connection, kept: &Kept) -> rusqlite::Result<()> {
     let mut write = db.prepare(
-        "INSERT OR REPLACE INTO vault (id, form, protection, data_key, salt, memory, passes)
-         VALUES (1, 2, ?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO vault (id, protection, data_key, salt, memory, passes) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
     )?;
     match kept {
         Kept::Open(data_key) => {
@@ -236,8 +209,6 @@ fn write_vault(db: &Connection, kept: &Kept) -> rusqlite::Result<()> {
         Kept::Wrapped(Wrapped { cost, salt, data_key }) => {
             write.execute(params!["password", data_key, salt, cost.memory, cost.passes])
         }
-        // Nothing makes one
-        Kept::OutdatedOpen(_) | Kept::OutdatedWrapped(_) => Err(damaged("it is of a form that is no longer written")),
     }
     .map(drop)
 }
@@ -248,11 +219,8 @@ fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<
     if old.shares_data_key(new) {
         return Ok(());
     }
-    // Before there were codes, nothing had one
-    if !old.is_outdated() {
-        check_decisions(db, old, None)?;
-        check_terms(db, old)?;
-    }
+    check_decisions(db, old, None)?;
+    check_terms(db, old)?;
     reseal(db, IDENTITIES, every_key(db)?, new, |key| old.open(key))?;
     reseal(db, ENROLLMENTS, enrollments::every_key(db)?, new, |key| enrollments::open(old, key))?;
     authenticate_decisions(db, new, None)?;

@@ -18,8 +18,8 @@ use crate::error::Error;
 /// Of AES-GCM, in bytes.
 const NONCE: usize = 12;
 
-/// The first byte of what is sealed. Encrypted PKCS#8, which came before, begins with a SEQUENCE.
-const FORM: u8 = 2;
+/// The first byte of a sealed key: the version of the format.
+const FORMAT: u8 = 1;
 
 /// 256 random bits, one for each store.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,11 +75,11 @@ impl DataKey {
     /// A random nonce is used once: at the 2^32 keys that NIST SP 800-38D allows no store arrives.
     pub(super) fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error> {
         let sealed = encrypt(&self.derived(b"sealing"), &row.message(), pkcs8)?;
-        Ok([&[FORM], sealed.as_slice()].concat())
+        Ok([&[FORMAT], sealed.as_slice()].concat())
     }
 
     pub(super) fn open(&self, key: &SealedKey) -> Option<Zeroizing<Vec<u8>>> {
-        let sealed = key.sealed.strip_prefix(&[FORM])?;
+        let sealed = key.sealed.strip_prefix(&[FORMAT])?;
         decrypt(&self.derived(b"sealing"), &key.row.message(), sealed)
     }
 

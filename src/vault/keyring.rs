@@ -9,14 +9,13 @@
 //! use std::sync::Arc;
 //!
 //! use cardcase::manage::{Keyring, KeyringUnlocker};
-//! use cardcase::{Selector, Store};
-//! use cardcase::ask::NoUnlocker;
+//! use cardcase::{Selector, Store, Unlocker};
 //!
-//! # fn example(store: Arc<Store>) -> Result<(), cardcase::Error> {
+//! # fn example(store: Arc<Store>, prompt: Arc<dyn Unlocker>) -> Result<(), cardcase::Error> {
 //! let keyring = Keyring::of_store(store.path());
 //! keyring.keep("correct horse")?;
-//! // Asks nobody when the keyring does not have it
-//! let unlocker = KeyringUnlocker::new(keyring, Arc::new(NoUnlocker));
+//! // Asks the person when the keyring does not have the password
+//! let unlocker = KeyringUnlocker::new(keyring, prompt);
 //! let selector = Selector::new(store).with_unlocker(Arc::new(unlocker));
 //! # drop(selector);
 //! # Ok(()) }

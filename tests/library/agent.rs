@@ -8,7 +8,6 @@ use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
-use cardcase::ask::NoUnlocker;
 use cardcase::connect::tokio::Connector;
 use cardcase::manage::agent::{Grant, Server};
 use rustls::server::NoServerSessionStorage;
@@ -16,7 +15,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use zeroize::Zeroizing;
 
 use crate::connector::{Scene, run};
-use crate::people::{PASSWORD, Typist};
+use crate::people::{Nobody, PASSWORD, Typist};
 use crate::pki::NOW;
 use crate::tls::HOST;
 
@@ -43,7 +42,7 @@ fn protected(version: &'static SupportedProtocolVersion) -> Scene {
 /// Opens the store anew, locked, with a connector that asks this unlocker.
 fn restart(scene: &mut Scene, unlocker: Arc<dyn Unlocker>) {
     scene.store = scene.home.open();
-    let selector = Selector::new(scene.store.clone()).with_clock(Arc::new(NOW)).with_unlocker(unlocker);
+    let selector = Selector::new(scene.store.clone()).with_clock(|| NOW).with_unlocker(unlocker);
     scene.connector = Connector::new(Arc::new(selector), scene.base.clone());
 }
 
@@ -71,7 +70,7 @@ fn it_asks_when_the_agent_has_gone_and_not_before() {
 fn an_agent_that_comes_later_serves_too() {
     run(async |version| {
         let mut scene = protected(version);
-        restart(&mut scene, Arc::new(NoUnlocker));
+        restart(&mut scene, Arc::new(Nobody));
         assert!(scene.connect(HOST).await.is_err(), "it is locked");
         scene.dialled();
         for _ in 0..2 {
@@ -92,13 +91,13 @@ fn the_agent_gives_nothing_away() {
     let agent = agent_of(&scene.store);
     let store = scene.home.open();
     let identity = store.identity(scene.a.fingerprint()).unwrap().unwrap();
-    store.unlock(&NoUnlocker).unwrap();
+    store.unlock(&Nobody).unwrap();
     assert!(!store.vault().is_locked());
     let is_locked = |result: Result<(), Error>| assert!(matches!(result, Err(Error::VaultLocked)), "{result:?}");
     let is_kept = |result: Result<(), Error>| assert!(matches!(result, Err(Error::AgentKeepsKeys)), "{result:?}");
-    is_kept(store.private_key(&identity, &NoUnlocker).map(drop));
+    is_kept(store.private_key(&identity, &Nobody).map(drop));
     is_locked(store.require_tls13(&identity, true));
-    is_kept(store.set_primary_password(None, &NoUnlocker));
+    is_kept(store.set_primary_password(None, &Nobody));
     is_locked(store.grant(Duration::from_secs(60)).map(drop));
     assert!(store.private_key(&identity, &Typist).is_ok());
     assert!(store.end_agent().unwrap());

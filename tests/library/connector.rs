@@ -88,7 +88,7 @@ impl Scene {
 }
 
 pub(crate) fn selector(store: &Arc<Store>, chooser: &Arc<Script>) -> Arc<Selector> {
-    let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+    let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(|| NOW);
     Arc::new(selector.with_unlocker(Arc::new(Typist)))
 }
 
@@ -377,7 +377,7 @@ fn however_many_wait_for_a_person_others_go_on() {
     runtime.block_on(async {
         let scene = Scene::new(&rustls::version::TLS13, &[]);
         let chooser = Arc::new(Thinking::default());
-        let selector = Selector::new(scene.store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        let selector = Selector::new(scene.store.clone()).with_chooser(chooser.clone()).with_clock(|| NOW);
         let selector = Arc::new(selector.with_mode(Mode::Chrome));
         let connector = Arc::new(Connector::new(selector, scene.base.clone()));
         let decided = Destination::new(HOST, 8443).unwrap();

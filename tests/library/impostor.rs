@@ -117,7 +117,7 @@ fn whoever_is_not_verified_refuses_nothing() {
     for identity in [None, Some(leaf.fingerprint())] {
         store.remember(&Mode::Chrome.scope(&destination), identity, Lifetime::Permanent, NOW).unwrap();
         let chooser = Script::new([Reply::Abort]);
-        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(|| NOW);
         let selector = selector.with_mode(Mode::Chrome);
         let connector = Connector::new(Arc::new(selector), client(&Ca::root("Servers"), &rustls::version::TLS13));
         let dial = || {

@@ -59,6 +59,15 @@ pub fn first(lifetime: Lifetime) -> Reply {
     Reply::Identity { index: 0, lifetime }
 }
 
+/// Cannot be asked for the primary password.
+pub struct Nobody;
+
+impl Unlocker for Nobody {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
+    }
+}
+
 pub const PASSWORD: &str = "correct horse";
 
 /// Knows the primary password.

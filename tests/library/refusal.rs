@@ -37,7 +37,7 @@ impl Scene {
         let scope = Mode::Firefox.scope(&destination());
         store.remember(&scope, sends.then(|| leaf.fingerprint()), Lifetime::Permanent, NOW).unwrap();
         let server = Arc::new(server(&servers, HOST, Arc::new(Verdict::new(verdict))));
-        let selector = Selector::new(store).with_clock(Arc::new(NOW));
+        let selector = Selector::new(store).with_clock(|| NOW);
         let base = client(&servers, version);
         Self { connector: Connector::new(Arc::new(selector), base.clone()), server, base, _home: home }
     }
@@ -106,7 +106,7 @@ fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
             tokio::spawn(refuse(scene.server.clone(), far));
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
             let name = cardcase::raw::server_name(&destination()).unwrap();
-            let mut stream = connector.connect(name, resolver.trace(near)).await.unwrap();
+            let mut stream = connector.connect(name, resolver.guard(near)).await.unwrap();
             stream.read_u8().await.unwrap_err()
         });
         assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");

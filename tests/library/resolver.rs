@@ -6,7 +6,7 @@ use cardcase::Selector;
 use cardcase::Store;
 use cardcase::manage::{Lifetime, Mode, Scope};
 use cardcase::raw::Prepared;
-use cardcase::raw::{Resolver, Wish, failure, wish};
+use cardcase::raw::{Needs, Resolver, failure, needs};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
@@ -44,7 +44,7 @@ impl Scene {
     }
 
     fn selector(&self) -> Selector {
-        Selector::new(self.store.clone()).with_clock(Arc::new(NOW))
+        Selector::new(self.store.clone()).with_clock(|| NOW)
     }
 
     fn prepare(&self) -> Prepared {
@@ -86,7 +86,7 @@ fn undecided_it_wishes_for_an_answer_and_nothing_is_sent() {
     for version in VERSIONS {
         let scene = Scene::new();
         let shaken = scene.handshake(version);
-        let Some(Wish::Select(request)) = wish(shaken.error()) else { panic!("{:?}", shaken.error()) };
+        let Some(Needs::Select(request)) = needs(shaken.error()) else { panic!("{:?}", shaken.error()) };
         assert_eq!(request.authorities, [scene.root.name()]);
         assert_eq!(request.version, Some(version.version));
         assert!(request.schemes.contains(&rustls::SignatureScheme::ECDSA_NISTP256_SHA256));
@@ -105,7 +105,7 @@ fn a_server_that_is_not_verified_is_an_error_of_its_certificate_and_never_a_wish
             for (config, name) in cases {
                 let shaken = handshake(&config, &scene.server, name);
                 assert!(matches!(shaken.error(), rustls::Error::InvalidCertificate(_)), "{:?}", shaken.error());
-                assert!(wish(shaken.error()).is_none() && failure(shaken.error()).is_none());
+                assert!(needs(shaken.error()).is_none() && failure(shaken.error()).is_none());
                 scene.assert_nothing_sent(&shaken);
             }
         }
@@ -156,7 +156,7 @@ fn a_decision_that_does_not_fit_the_request_becomes_a_wish() {
         let mut scene = Scene::decided(true);
         scene.server = Arc::new(server(&scene.servers, HOST, optional_client(&[&Ca::root("Other").certificate])));
         let shaken = scene.handshake(version);
-        assert!(matches!(wish(shaken.error()), Some(Wish::Select(_))));
+        assert!(matches!(needs(shaken.error()), Some(Needs::Select(_))));
         scene.assert_nothing_sent(&shaken);
     }
 }
@@ -169,7 +169,7 @@ fn an_identity_given_goes_out_whatever_the_server_asks_for() {
         let given = scene.selector().given(destination(), scene.store.find_identity("Person").unwrap()).unwrap();
         let shaken = handshake(&scene.config(&Resolver::new(given), version), &picky, HOST);
         assert!(shaken.server.is_handshaking(), "the server refuses it");
-        assert!(shaken.client.as_ref().err().is_none_or(|error| wish(error).is_none()));
+        assert!(shaken.client.as_ref().err().is_none_or(|error| needs(error).is_none()));
     }
 }
 
@@ -192,7 +192,7 @@ fn a_key_swapped_in_the_database_signs_nothing() {
         let shaken = scene.handshake(version);
         let named = matches!(failure(shaken.error()), Some(Error::SealedKey { name }) if name == "Person");
         assert!(named, "{:?}", shaken.error());
-        assert!(wish(shaken.error()).is_none());
+        assert!(needs(shaken.error()).is_none());
         assert!(shaken.server.is_handshaking(), "the server has no signature");
         // In TLS 1.2 rustls has the certificate on its way, to the verified server, when it asks for the signature
         if *version == rustls::version::TLS13 {
@@ -234,7 +234,7 @@ fn a_locked_vault_is_a_wish_and_once_unlocked_it_goes_on() {
         let config = scene.config(&resolver, version);
         for _ in 0..2 {
             let shaken = handshake(&config, &scene.server, HOST);
-            assert_eq!(wish(shaken.error()), Some(&Wish::Unlock));
+            assert_eq!(needs(shaken.error()), Some(&Needs::Unlock));
             scene.assert_nothing_sent(&shaken);
         }
         scene.selector().with_unlocker(Arc::new(Typist)).unlock().unwrap();
@@ -253,7 +253,7 @@ fn a_password_that_another_process_sets_locks_who_runs_on() {
         let resolver = Resolver::new(scene.prepare());
         let config = scene.config(&resolver, version);
         let shaken = handshake(&config, &scene.server, HOST);
-        assert_eq!(wish(shaken.error()), Some(&Wish::Unlock), "{:?}", shaken.error());
+        assert_eq!(needs(shaken.error()), Some(&Needs::Unlock), "{:?}", shaken.error());
         scene.selector().with_unlocker(Arc::new(Typist)).unlock().unwrap();
         let shaken = handshake(&config, &scene.server, HOST);
         assert_eq!(shaken.presented(), scene.whole_chain());

@@ -9,15 +9,15 @@ use cardcase::Store;
 use cardcase::ask::Reason;
 use cardcase::ask::Refusal;
 use cardcase::ask::{CertificateRequest, CertificateType, Credentials};
-use cardcase::ask::{NoChooser, Question, Refused, Reply};
+use cardcase::ask::{Question, Refused, Reply};
 use cardcase::connect::{Selection, Source};
 use cardcase::manage::Fingerprint;
 use cardcase::manage::Name;
 use cardcase::manage::Outcome;
 use cardcase::manage::Rule;
 use cardcase::manage::Session;
+use cardcase::manage::Timestamp;
 use cardcase::manage::{Answer, Lifetime, Mode};
-use cardcase::manage::{Clock, Timestamp};
 use cardcase::raw::Resolver;
 use cardcase::raw::{Prepared, Standing};
 use cardcase::{Destination, Target};
@@ -42,7 +42,7 @@ fn omitting(text: &str) -> Target {
 }
 
 fn selector(store: Arc<Store>, chooser: &Arc<Script>) -> Selector {
-    Selector::new(store).with_chooser(chooser.clone()).with_clock(Arc::new(NOW))
+    Selector::new(store).with_chooser(chooser.clone()).with_clock(|| NOW)
 }
 
 /// What was selected and why.
@@ -180,7 +180,7 @@ fn whoever_does_not_answer_has_nothing_stored_or_sent() {
 #[test]
 fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
-    let nobody = Selector::new(home.with([&leaf], [])).with_chooser(Arc::new(NoChooser));
+    let nobody = Selector::new(home.with([&leaf], []));
     assert!(matches!(nobody.select(at("a.example"), &request(&[])), Err(Error::NobodyToAsk { .. })));
     assert!(!home.session_directory().exists());
 }
@@ -234,7 +234,7 @@ fn what_was_denied_while_the_person_thought_is_not_sent() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     let chooser = Arc::new(Overtaken { store: home.open() });
-    let selector = Selector::new(store).with_chooser(chooser).with_clock(Arc::new(NOW));
+    let selector = Selector::new(store).with_chooser(chooser).with_clock(|| NOW);
     let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
     assert!(matches!(error, Error::Denied { .. }), "{error}");
     // From now on it is the answer, also after a refusal of none
@@ -274,7 +274,7 @@ fn what_was_bound_to_tls_1_3_while_the_person_thought_is_decided_anew() {
     ] {
         let store = home.with(&leaves[..known], []);
         let chooser = Arc::new(Restricting { store: home.open(), asked: AtomicUsize::new(0) });
-        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(|| NOW);
         let selection = selector.select(at("a.example"), &request).unwrap().selection().unwrap().clone();
         assert_eq!((chooser.asked.load(Ordering::SeqCst), selection.source), (asked, source), "{known} {request:?}");
         let remembered = store.decisions().unwrap();
@@ -293,23 +293,6 @@ fn what_was_bound_to_tls_1_3_while_the_person_thought_is_decided_anew() {
     }
 }
 
-/// A clock at whose first look the rules change.
-#[derive(Debug)]
-struct Changing {
-    store: Arc<Store>,
-    changed: AtomicBool,
-}
-
-impl Clock for Changing {
-    fn now(&self) -> Timestamp {
-        if !self.changed.swap(true, Ordering::SeqCst) {
-            self.store.remove_rules(&[1]).unwrap();
-            self.store.add_rules(&[selecting("b")], NOW).unwrap();
-        }
-        NOW
-    }
-}
-
 fn selecting(name: &str) -> Rule {
     Rule::parse(&format!(r#"{{"pattern":"*","filter":{{"SUBJECT":{{"CN":"{name}"}}}}}}"#)).unwrap()
 }
@@ -320,8 +303,15 @@ fn what_was_selected_is_kept_under_the_rules_it_was_selected_under() {
     let (a, b) = (ca.leaf("a"), ca.leaf("b"));
     let store = home.with([&a, &b], []);
     store.add_rules(&[selecting("a")], NOW).unwrap();
-    let clock = Changing { store: home.open(), changed: AtomicBool::new(false) };
-    let selector = Selector::new(store).with_clock(Arc::new(clock));
+    // The rules change when the clock is read for the first time
+    let (other, is_changed) = (home.open(), AtomicBool::new(false));
+    let selector = Selector::new(store).with_clock(move || {
+        if !is_changed.swap(true, Ordering::SeqCst) {
+            other.remove_rules(&[1]).unwrap();
+            other.add_rules(&[selecting("b")], NOW).unwrap();
+        }
+        NOW
+    });
     let overtaken = selector.select(at("a.example"), &request(&[])).unwrap();
     assert_eq!(overtaken.selection().unwrap().answer.fingerprint(), Some(a.fingerprint()));
     let now = selector.prepare(at("a.example")).unwrap();
@@ -361,7 +351,7 @@ fn what_a_rule_says_answers_that_request_alone_renewed_or_waited_for() {
     let (home, ca, other) = (Home::new(), Ca::root("Root"), Ca::root("Other"));
     let store = home.with([&ca.leaf("a")], []);
     let selector = Selector::new(store.clone()).with_chooser(Arc::new(Ruling { store: home.open() }));
-    let selector = selector.with_clock(Arc::new(NOW));
+    let selector = selector.with_clock(|| NOW);
     let waited = selector.select(at("a.example"), &request(&[ca.name()])).unwrap();
     let prompt = selector.select(at("a.example"), &request(&[ca.name()])).unwrap();
     let nothing = selector.select(at("a.example"), &request(&[other.name()])).unwrap();
@@ -459,7 +449,7 @@ fn what_was_said_for_once_is_said_of_one_port_and_path() {
     let path = |path: &str| Target::new(at("a.example")).with_path(path);
     for (other, asked) in [(path("/a"), 1), (path("/b"), 2), (Target::new(at("a.example:8443")).with_path("/a"), 2)] {
         let chooser = Arc::new(Waited { waits: Barrier::new(2), asked: AtomicUsize::new(0) });
-        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(Arc::new(NOW));
+        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(|| NOW);
         thread::scope(|threads| {
             for target in [&path("/a"), &other] {
                 let (selector, target) = (&selector, target.clone());

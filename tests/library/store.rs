@@ -7,12 +7,11 @@ use std::sync::Arc;
 use cardcase::Destination;
 use cardcase::Error;
 use cardcase::Store;
-use cardcase::ask::NoUnlocker;
 use cardcase::manage::Import;
 use cardcase::manage::{Lifetime, Mode, Scope};
 use rusqlite::Connection;
 
-use crate::people::{PASSWORD, Typist};
+use crate::people::{Nobody, PASSWORD, Typist};
 use crate::pki::{Ca, Home, Leaf, NOW, import, params};
 
 fn mode(path: &Path) -> u32 {
@@ -58,7 +57,7 @@ fn what_was_imported_is_there_after_reopening() {
     let store = home.open();
     let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
     assert_eq!((identity.name(), identity.certificate()), ("Person", &leaf.certificate));
-    assert_eq!(store.private_key(&identity, &NoUnlocker).unwrap().pkcs8(), leaf.pkcs8);
+    assert_eq!(store.private_key(&identity, &Nobody).unwrap().pkcs8(), leaf.pkcs8);
     let [authority] = &store.list_authorities().unwrap()[..] else { panic!("one authority") };
     assert_eq!((&authority.certificate, authority.trusted), (&root.certificate, false));
 }
@@ -413,7 +412,7 @@ fn a_store_is_made_once_by_many_at_once() {
         stores[0].import(vec![import([&leaf], [])], None, NOW).unwrap();
         for store in &stores {
             let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
-            assert_eq!(store.private_key(&identity, &NoUnlocker).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
+            assert_eq!(store.private_key(&identity, &Nobody).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
         }
     }
 }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use zeroize::Zeroizing;
 
-use crate::ui::output::plain;
+use crate::ui::text::plain;
 
 /// Bytes of a line without its end, as Assuan has it.
 const MAX_LINE: usize = 1000;

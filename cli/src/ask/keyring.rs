@@ -3,54 +3,52 @@
 use std::sync::{Mutex, PoisonError};
 
 use cardcase::Error;
+use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::manage::Keyring;
 use cardcase::manage::Protection;
 use zeroize::Zeroizing;
 
-use crate::app::App;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 /// Puts the primary password there, once it has opened the store.
-pub(crate) fn keep(app: &App) -> Result<(), Failure> {
-    let store = app.store()?;
+pub(crate) fn keep(store: &Store, asking: &dyn Unlocker) -> Result<(), Failure> {
     if store.vault().protection() == Protection::None {
         let failure = Failure::new(Code::Failed, "the store has no primary password that a keyring could keep");
         return Err(failure.hint("cardcase password"));
     }
-    let asking = app.asking_unlocker()?;
-    let heard = Hearing { unlocker: &*asking, last: Mutex::default() };
+    let heard = Hearing { unlocker: asking, last: Mutex::default() };
     store.unlock_fully(&heard)?;
     let password = heard.last.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(Error::VaultLocked)?;
-    keyring(app)?.keep(&password)?;
-    app.note("the keyring keeps the primary password of this store");
+    keyring(store).keep(&password)?;
+    say::note("the keyring keeps the primary password of this store");
     Ok(())
 }
 
 /// Takes it out again.
-pub(crate) fn forget(app: &App) -> Result<(), Failure> {
-    keyring(app)?.forget()?;
-    app.note("the keyring keeps no password of this store");
+pub(crate) fn forget(store: &Store) -> Result<(), Failure> {
+    keyring(store).forget()?;
+    say::note("the keyring keeps no password of this store");
     Ok(())
 }
 
 /// After a change of the password: what the keyring keeps, if it does, changes with it.
-pub(crate) fn follow(app: &App, new: Option<&str>) -> Result<(), Failure> {
-    let keyring = keyring(app)?;
+pub(crate) fn follow(store: &Store, new: Option<&str>) {
+    let keyring = keyring(store);
     // Without a keyring there is nothing to change
-    let Ok(Some(_)) = keyring.password() else { return Ok(()) };
+    let Ok(Some(_)) = keyring.password() else { return };
     let changed = match new {
         Some(new) => keyring.keep(new),
         None => keyring.forget(),
     };
     if let Err(error) = changed {
-        app.warn(&format!("what the keyring keeps is still the old password: {error}"));
+        say::warn(format_args!("the keyring still keeps the old password: {error}"));
     }
-    Ok(())
 }
 
-fn keyring(app: &App) -> Result<Keyring, Failure> {
-    Ok(Keyring::of_store(app.store()?.path()))
+fn keyring(store: &Store) -> Keyring {
+    Keyring::of_store(store.path())
 }
 
 /// Listens to what another unlocker gives.

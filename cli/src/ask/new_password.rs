@@ -6,8 +6,9 @@ use cardcase::Unlocker;
 use zeroize::Zeroizing;
 use zxcvbn::{Score, zxcvbn};
 
-use crate::app::App;
+use crate::ask::password_prompt::PasswordPrompt;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 /// Tries at typing the same twice.
 const TRIES: u32 = 3;
@@ -17,10 +18,10 @@ const PROMPT: &str = "New primary password (empty for none)";
 
 /// Asks for a new primary password, twice; an empty one is none. Where `none_changes_nothing`, one that is empty need not be
 /// repeated.
-pub(crate) fn ask(app: &App, none_changes_nothing: bool) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn ask(prompt: &PasswordPrompt, none_changes_nothing: bool) -> Result<Zeroizing<String>, Failure> {
     for attempt in 1..=TRIES {
-        let new = app.ask_for_password(PROMPT, (attempt > 1).then_some("The two differ"))?;
-        if (new.is_empty() && none_changes_nothing) || app.ask_for_password("The same again", None)? == new {
+        let new = prompt.ask(PROMPT, (attempt > 1).then_some("The two differ"))?;
+        if (new.is_empty() && none_changes_nothing) || prompt.ask("The same again", None)? == new {
             return Ok(new);
         }
     }
@@ -42,13 +43,13 @@ impl Unlocker for Unlocked {
 }
 
 /// Says so when a password is weak. It is taken all the same.
-pub(crate) fn hint(app: &App, password: &str) {
+pub(crate) fn warn_if_weak(password: &str) {
     let estimate = zxcvbn(password, &["cardcase"]);
     if estimate.score() < Score::Three {
         let guesses = in_words(estimate.guesses_log10());
         let why = estimate.feedback().and_then(|feedback| feedback.warning());
         let why = why.map(|why| format!(" ({})", why.to_string().trim_end_matches('.'))).unwrap_or_default();
-        app.warn(&format!(
+        say::warn(format_args!(
             "the new primary password is weak: {guesses} guesses find it{why}; several random words are better"
         ));
     }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::ask::assuan::{Conversation, Trouble};
 use crate::ask::terminal;
 use crate::ask::tty::Tty;
-use crate::ui::output::plain;
+use crate::ui::text::plain;
 
 /// How long the program may take over anything but the person's answer.
 const REPLY: Duration = Duration::from_secs(10);

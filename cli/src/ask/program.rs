@@ -16,9 +16,9 @@ use cardcase::ask::{Considered, Question, Refused, Reply};
 use cardcase::manage::{Lifetime, Mode};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{eprint_line, warn};
-use crate::ask::undo::Undo;
-use crate::ui::output::{DestinationJson, IdentityJson, scheme_names};
+use crate::cleanup::Cleanup;
+use crate::ui::json::{DestinationJson, IdentityJson, scheme_names};
+use crate::ui::say;
 use cardcase::manage::version_name;
 
 /// Bytes an answer may have; a real one has some hundred.
@@ -60,7 +60,7 @@ impl ProgramChooser {
         let output = child.stdout.take().map(read_all);
         let child = Arc::new(Mutex::new(child));
         let running = child.clone();
-        let _end = Undo::new(move || end(&running));
+        let _end = Cleanup::new(move || end(&running));
         let output = output.ok_or(Trouble::Silent)?;
         self.wait(&child, &output)
     }
@@ -95,12 +95,12 @@ impl ProgramChooser {
 
 impl Chooser for ProgramChooser {
     fn waiting(&self, destination: &Destination) {
-        eprint_line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
+        say::line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
         self.ask(question).unwrap_or_else(|trouble| {
-            warn(&format!("the chooser {}: {trouble}", self.program.display()));
+            say::warn(format_args!("the chooser {}: {trouble}", self.program.display()));
             Reply::Failed
         })
     }

@@ -4,13 +4,14 @@ use cardcase::manage::Accepted;
 
 use crate::app::App;
 use crate::ui::failure::Failure;
+use crate::ui::say;
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let Accepted { settings, rules, trusted, decisions, .. } = app.unlocked_store()?.accept_terms()?;
-    app.note("taken for yours as they are:");
-    app.note(&format!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));
+    say::note("taken for yours as they are:");
+    say::note(format_args!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));
     let on = |on: bool| if on { "on" } else { "off" };
-    app.note(&format!(
+    say::note(format_args!(
         "mode: {}, select-automatically: {}, use-single-candidate: {}, prompt-on-multiple: {}",
         settings.mode,
         on(settings.select_automatically),

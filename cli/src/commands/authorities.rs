@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::ui::failure::Failure;
-use crate::ui::output::{CertificateJson, print_json, print_table};
+use crate::ui::json::{CertificateJson, print_json};
+use crate::ui::say;
+use crate::ui::table::print_table;
 
 #[derive(Serialize)]
 struct AuthoritiesJson {
@@ -23,7 +25,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         return print_json(&AuthoritiesJson { authorities });
     }
     if authorities.is_empty() {
-        app.note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
+        say::note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
         return app.check_all_shown("authorities");
     }
     let rows = authorities.iter().map(|ca| {

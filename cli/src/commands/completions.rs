@@ -4,7 +4,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Completions};
 use crate::ui::failure::Failure;
-use crate::ui::output::print;
+use crate::ui::stdout::print;
 
 pub(crate) fn run(args: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();

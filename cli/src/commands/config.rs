@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 use crate::app::App;
 use crate::cli::{Config, Setting};
 use crate::ui::failure::Failure;
-use crate::ui::output::{plain, print, print_json, print_table};
+use crate::ui::json::print_json;
+use crate::ui::stdout::print;
+use crate::ui::table::print_table;
+use crate::ui::text::plain;
 
 pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
     match (args.key, &args.value) {
@@ -19,7 +22,7 @@ pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
 
 fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
     let mut settings = app.store()?.settings()?;
-    let (SystemPolicy { prompt_on_multiple: demanded, .. }, _) = app.survey_policies();
+    let (SystemPolicy { prompt_on_multiple: demanded, .. }, _) = app.survey_policies()?;
     settings.prompt_on_multiple |= demanded.is_some();
     if app.common.json {
         let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));

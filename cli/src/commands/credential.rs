@@ -1,6 +1,5 @@
 //! `cardcase credential`: an identity for a program that makes its TLS connections itself.
 
-mod file;
 mod kubectl;
 
 use cardcase::Destination;
@@ -17,10 +16,13 @@ use crate::app::App;
 use crate::cli::{self, CredentialProgram};
 use crate::http::probe::{Seen, look};
 use crate::http::verify;
-use crate::ui::failure::{Code, Failure, quoted, word};
-use crate::ui::output::{pem, print, print_json};
-
-pub(crate) use file::forget_one;
+use crate::key_file;
+use crate::ui::failure::{Code, Failure};
+use crate::ui::json::print_json;
+use crate::ui::pem::pem;
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::text::{quoted, word};
 
 #[derive(Serialize)]
 struct OptionsJson {
@@ -33,13 +35,14 @@ pub(crate) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
     match args.program {
         Some(CredentialProgram::Kubectl) => kubectl::run(app, args),
         Some(program) => options(app, args, program),
-        None => file::forget_all(app),
+        None => forget(app),
     }
 }
 
 /// An identity with its private key, on its way out of the store.
 struct Credential {
     name: String,
+    fingerprint: Fingerprint,
     /// The certificate, then the intermediates above it.
     certificates: Vec<Certificate>,
     key: PrivateKey,
@@ -47,11 +50,15 @@ struct Credential {
 }
 
 impl Credential {
-    fn certificates_pem(&self) -> String {
-        self.certificates.iter().map(|certificate| pem("CERTIFICATE", certificate.der()).to_string()).collect()
+    fn certificates_pem(&self) -> Result<String, Failure> {
+        let mut text = String::new();
+        for certificate in &self.certificates {
+            text.push_str(&pem("CERTIFICATE", certificate.der())?);
+        }
+        Ok(text)
     }
 
-    fn key_pem(&self) -> Zeroizing<String> {
+    fn key_pem(&self) -> Result<Zeroizing<String>, Failure> {
         pem("PRIVATE KEY", self.key.pkcs8())
     }
 }
@@ -88,6 +95,7 @@ fn select(
     let Answer::Identity(identity) = &selection.answer else { return Err(nothing(destination, Some(selection))) };
     Ok(Credential {
         name: identity.name().to_owned(),
+        fingerprint: identity.fingerprint(),
         certificates: selected.certificates(),
         key,
         requires_tls13: selected.demands_tls13().is_some(),
@@ -111,21 +119,22 @@ fn options(app: &App, args: &cli::Credential, program: CredentialProgram) -> Res
     let destination: Destination = host.parse()?;
     let config = verify::config(app, args.cacert.as_deref())?;
     let credential = select(app, args, &config, (&destination, args.connect.as_deref()))?;
-    let path = file::write(app, &credential)?;
-    app.warn(&format!(
+    let (certificates, key) = (credential.certificates_pem()?, credential.key_pem()?);
+    let path = key_file::write(&app.runtime_directory()?, credential.fingerprint, &certificates, &key)?;
+    say::warn(format_args!(
         "the private key of {:?} has left the store: it lies unencrypted in {}, where every program of yours can read it{}",
         credential.name,
         quoted(&path),
-        if file::goes_at_logout(&path) { "" } else { ", until the machine restarts" },
+        if key_file::is_removed_at_logout(&path) { "" } else { ", until the machine restarts" },
     ));
-    app.note("hint: when it is not needed any more: cardcase credential --forget");
+    say::hint("when it is not needed any more: cardcase credential --forget");
     let path = path.to_string_lossy().into_owned();
     let arguments = match program {
         CredentialProgram::Git => git(&destination, &path, credential.requires_tls13),
         _ => curl(&path, credential.requires_tls13),
     };
     if app.common.json {
-        let identity = credential.certificates.first().map(|leaf| leaf.fingerprint().to_string()).unwrap_or_default();
+        let identity = credential.fingerprint.to_string();
         return print_json(&OptionsJson { identity, arguments, file: path });
     }
     let words: Vec<String> = arguments.iter().map(|argument| word(argument)).collect();
@@ -146,7 +155,17 @@ fn curl(path: &str, requires_tls13: bool) -> Vec<String> {
     ["--cert", path, "--key", path, "--max-redirs", "0"].into_iter().chain(tls).map(str::to_owned).collect()
 }
 
-/// How a fingerprint stands in the name of a file.
-fn file_name(fingerprint: Fingerprint) -> String {
-    format!("credential-{fingerprint}.pem")
+/// Removes the files that were written for git and curl.
+fn forget(app: &App) -> Result<(), Failure> {
+    match key_file::remove_all(&app.runtime_directory()?)? {
+        0 => Err(Failure::new(Code::NothingFits, "there is no file with a private key to remove")),
+        1 => {
+            say::note("removed 1 file with a private key");
+            Ok(())
+        }
+        removed => {
+            say::note(format_args!("removed {removed} files with a private key"));
+            Ok(())
+        }
+    }
 }

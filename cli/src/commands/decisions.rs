@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::ui::failure::Failure;
-use crate::ui::output::{DecisionJson, print_json, print_table};
+use crate::ui::json::{DecisionJson, print_json};
+use crate::ui::say;
+use crate::ui::table::print_table;
 
 #[derive(Serialize)]
 struct DecisionsJson {
@@ -20,7 +22,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         return print_json(&DecisionsJson { mode: app.mode()?.to_string(), decisions });
     }
     if decisions.is_empty() {
-        app.note("nothing is remembered");
+        say::note("nothing is remembered");
         return Ok(());
     }
     let mut rows = Vec::new();

@@ -4,11 +4,11 @@ use cardcase::manage::NewEnrollment;
 
 use crate::app::App;
 use crate::cli::Enroll;
-use crate::commands::import::offer_protection;
-use crate::commands::list::note_protection;
 use crate::new_file;
 use crate::ui::failure::Failure;
+use crate::ui::notices;
 use crate::ui::progress;
+use crate::ui::say;
 
 /// The key is kept before the request is written: a request whose key is lost would be signed for nothing.
 pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
@@ -16,18 +16,18 @@ pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
     let new = progress::during("making a key", || NewEnrollment::generate(&args.subject, args.key.into()))?;
     let request = new.to_pem()?;
     let store = app.store()?;
-    offer_protection(app, store)?;
+    app.offer_protection()?;
     store.unlock(&*app.unlocker()?)?;
     let enrollment = store.enroll(&new, app.now())?;
     if let Err(failure) = new_file::write(&args.output, request.as_bytes(), args.force) {
         store.remove(&[enrollment.fingerprint()])?;
         return Err(failure);
     }
-    app.note(&format!(
+    say::note(format_args!(
         "the key ({}) waits for the certificate of {}; when it has come: cardcase import CERTIFICATE",
         enrollment.key(),
         enrollment.subject(),
     ));
-    note_protection(app, store);
+    notices::protection(store);
     Ok(())
 }

@@ -17,7 +17,11 @@ use crate::cli::Explain;
 use crate::http::probe::{Seen, look};
 use crate::http::verify;
 use crate::ui::failure::Failure;
-use crate::ui::output::{DestinationJson, days_from, plain, print, print_json, scheme_names, table};
+use crate::ui::json::{DestinationJson, print_json, scheme_names};
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::table::table;
+use crate::ui::text::{days_from, plain};
 
 /// Authorities of a request that people are shown.
 const SHOWN: usize = 20;
@@ -72,10 +76,8 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     let seen = look(&config, args.connect.as_deref(), target.destination(), &selector)?;
     let explanation = seen.request.as_ref().map(|request| selector.explain(&target, request)).transpose()?;
     if let Some(failure) = &seen.unverified {
-        app.warn(&format!("{}; no certificate would be sent to it", failure.message));
-        for hint in &failure.hints {
-            app.note(&format!("hint: {hint}"));
-        }
+        say::warn(format_args!("{}; no certificate would be sent to it", failure.message));
+        failure.hints.iter().for_each(say::hint);
     }
     let (destination, mode_flag) = (target.destination(), app.mode_flag());
     let explained = Explained { destination, seen, explanation, mode_flag, now: selector.now() };

@@ -11,6 +11,7 @@ use crate::ask::terminal;
 use crate::cli::Export;
 use crate::new_file;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let store = app.store()?;
@@ -24,7 +25,7 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let file = store.export(&identity, &password, protection, &*unlocker)?;
     new_file::write(&args.output, &file, args.force)?;
     if args.output != Path::new("-") {
-        app.note(&format!("{} is in {}, with its private key", identity.name(), args.output.display()));
+        say::note(format_args!("{} is in {}, with its private key", identity.name(), args.output.display()));
     }
     Ok(())
 }
@@ -39,7 +40,7 @@ fn check_output(path: &Path, force: bool) -> Result<(), Failure> {
 /// The new file's password. Empty only when somebody says so: in a file, or asked twice.
 fn password(app: &App, args: &Export) -> Result<Zeroizing<String>, Failure> {
     if let Some(file) = &args.password_file {
-        return app.read_password(file);
+        return app.input.read_password(file);
     }
     if !app.can_ask() {
         let failure = Failure::new(Code::NobodyToAsk, "the file needs a password, and nobody can be asked for it");

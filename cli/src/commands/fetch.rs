@@ -39,6 +39,7 @@ use crate::http::openssl::Later;
 use crate::http::outcome::Account;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 /// Redirects followed, as in curl.
 const MAX_REDIRECTS: usize = 50;
@@ -233,7 +234,7 @@ impl<'a> Client<'a> {
                             self.accepted(arrived.talk.asked.as_ref());
                             continue;
                         }
-                        self.app.warn(&late.hint());
+                        say::warn(&late.hint());
                     }
                     if !lost && message.is_idempotent() && self.came_too_late(&arrived) {
                         lost = true;
@@ -262,7 +263,7 @@ impl<'a> Client<'a> {
         if !may || !(late.is_unprocessed() || message.is_idempotent()) {
             return Ok(false);
         }
-        self.app.note(&format!("{destination}: {}; connecting again by OpenSSL, which lets it", late.meaning()));
+        say::note(format_args!("{destination}: {}; connecting again by OpenSSL, which lets it", late.meaning()));
         Ok(self.late.borrow_mut().insert(destination))
     }
 
@@ -572,7 +573,7 @@ impl<'a> Client<'a> {
     fn came_too_late(&self, arrived: &Arrived) -> bool {
         let forbidden =
             arrived.head.status == StatusCode::FORBIDDEN && arrived.version == Some(ProtocolVersion::TLSv1_3);
-        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.later);
+        let asked_later = |later: &&Later| later.answers.all().pop().is_some_and(|answered| answered.mid_connection);
         forbidden && arrived.talk.later.as_ref().filter(asked_later).is_some_and(|later| self.keep_chosen(later))
     }
 

@@ -7,7 +7,9 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::History;
 use crate::ui::failure::Failure;
-use crate::ui::output::{UseJson, print_json, print_table};
+use crate::ui::json::{UseJson, print_json};
+use crate::ui::say;
+use crate::ui::table::print_table;
 
 #[derive(Serialize)]
 struct HistoryJson {
@@ -25,7 +27,7 @@ pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
         return print_json(&HistoryJson { uses: uses.iter().map(UseJson::new).collect() });
     }
     if uses.is_empty() {
-        app.note("no server has asked for a certificate yet");
+        say::note("no server has asked for a certificate yet");
         return Ok(());
     }
     let mut rows = Vec::new();

@@ -12,19 +12,20 @@ use cardcase::file::pkcs12::{Contents, Limits};
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Import as Paired;
-use cardcase::manage::Protection;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::new_password;
 use crate::ask::terminal;
 use crate::cli::Import;
-use crate::commands::list::note_protection;
-use crate::commands::renew;
-use crate::ui::failure::{Code, Failure, quoted, word};
-use crate::ui::output::{IdentityJson, days_from, plain, print, print_json};
+use crate::ui::failure::{Code, Failure};
+use crate::ui::json::{IdentityJson, print_json};
+use crate::ui::notices;
 use crate::ui::progress;
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::text::{days_from, plain};
+use crate::ui::text::{quoted, word};
 
 /// Tries at a file's password before giving up.
 const TRIES: u32 = 3;
@@ -48,14 +49,14 @@ struct AuthorityJson {
 /// Reads every file before it stores the first: one that cannot be read leaves the store as it is.
 pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let store = app.store()?;
-    let password = args.password_file.as_deref().map(|file| app.read_password(file)).transpose()?;
+    let password = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
     let unlocker = app.unlocker()?;
     let limits = limits(args.max_iterations);
     let mut files = Vec::new();
     let mut parts = Vec::new();
     for path in &args.files {
         // One byte more, so that the reader is who says what is too large
-        let bytes = app.read(path, limits.file_size as u64 + 1)?;
+        let bytes = app.input.read(path, limits.file_size as u64 + 1)?;
         match read(app, args, path, &bytes, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
             Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
             Read::Part(contents) => parts.push((path.as_path(), contents)),
@@ -65,19 +66,19 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         files.push(pair(store, &*unlocker, &parts)?);
     }
     if files.iter().any(|file| !file.identities.is_empty()) {
-        offer_protection(app, store)?;
+        app.offer_protection()?;
     }
     unlock(store, &*unlocker, &files, args.renew)?;
     let name = args.name.as_deref();
     let done = if args.renew {
         let (done, renewals) = store.import_and_renew(files, name, app.now())?;
-        renewals.iter().for_each(|renewal| renew::tell(app, renewal));
+        renewals.iter().for_each(|renewal| notices::renewal(renewal));
         done
     } else {
         let done = store.import(files, name, app.now())?;
         let decisions = store.decisions()?;
         for new in done.imported.iter().chain(&done.already_present) {
-            hint_at_renewal(app, store, new, &decisions)?;
+            hint_at_renewal(store, new, &decisions)?;
         }
         done
     };
@@ -97,7 +98,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
             already_present: json(&done.already_present),
             authorities: done.authorities.iter().map(ca).collect(),
         })?;
-        note_protection(app, store);
+        notices::protection(store);
         return Ok(());
     }
     let mut text = String::new();
@@ -117,7 +118,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
     }
     print(&text)?;
-    note_protection(app, store);
+    notices::protection(store);
     Ok(())
 }
 
@@ -139,26 +140,8 @@ fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool)
     }
 }
 
-/// Before the first private key is stored, a person may set a primary password, so that it never lies open.
-pub(crate) fn offer_protection(app: &App, store: &Store) -> Result<(), Failure> {
-    let is_person = app.can_ask() && !app.common.json && app.common.primary_password_file.is_none();
-    if !is_person || store.vault().protection() == Protection::Password {
-        return Ok(());
-    }
-    if !store.identities()?.is_empty() || !store.enrollments()?.is_empty() {
-        return Ok(());
-    }
-    let new = new_password::ask(app, true)?;
-    if new.is_empty() {
-        return Ok(());
-    }
-    new_password::set(store, Some(&new))?;
-    new_password::hint(app, &new);
-    Ok(())
-}
-
 /// Says how an identity takes over from those that it renews.
-fn hint_at_renewal(app: &App, store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
+fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
     for old in store.renewed_by(new)? {
         let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));
         let what = match old.requires_tls13() && !new.requires_tls13() {
@@ -167,7 +150,7 @@ fn hint_at_renewal(app: &App, store: &Store, new: &Identity, decisions: &[Decisi
             false => continue,
         };
         let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
-        app.note(&format!("hint: it renews one that {what}; to let it take over: cardcase renew {old} {new}"));
+        say::hint(format_args!("it renews one that {what}; to let it take over: cardcase renew {old} {new}"));
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use cardcase::Destination;
-use cardcase::Store;
 use cardcase::manage::Enrollment;
 use cardcase::manage::Fingerprint;
 use cardcase::manage::Protection;
@@ -13,7 +12,11 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::List;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::output::{IdentityJson, days_from, expires_soon, print_json, print_table};
+use crate::ui::json::{IdentityJson, print_json};
+use crate::ui::notices;
+use crate::ui::say;
+use crate::ui::table::print_table;
+use crate::ui::text::{days_from, expires_soon};
 
 #[derive(Serialize)]
 struct ListJson {
@@ -68,16 +71,16 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         check_all_shown(app)?;
         return print_json(&ListJson { identities, enrollments, protected });
     }
-    enrollments.iter().for_each(|enrollment| note_waiting(app, enrollment));
+    enrollments.iter().for_each(|enrollment| note_waiting(enrollment));
     if identities.is_empty() {
-        app.note("no identities; 'cardcase import FILE.p12' stores those of a file");
+        say::note("no identities; 'cardcase import FILE.p12' stores those of a file");
         return check_all_shown(app);
     }
-    note_protection(app, store);
+    notices::protection(store);
     for identity in &identities {
         let until = identity.certificate().not_after();
         if expires_soon(now, until) {
-            app.warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
+            say::warn(format_args!("{:?} expires {}", identity.name(), days_from(now, until)));
         }
     }
     let rows = identities.iter().map(|identity| {
@@ -103,21 +106,14 @@ fn check_all_shown(app: &App) -> Result<(), Failure> {
     ["identities", "enrollments"].into_iter().try_for_each(|table| app.check_all_shown(table))
 }
 
-fn note_waiting(app: &App, enrollment: &Enrollment) {
-    app.note(&format!(
+fn note_waiting(enrollment: &Enrollment) {
+    say::note(format_args!(
         "waits for its certificate: {} ({}, made {}, request {})",
         enrollment.subject(),
         enrollment.key(),
         enrollment.made_at().date(),
         enrollment.fingerprint().short(),
     ));
-}
-
-/// Says so where whoever has the file has the private keys.
-pub(crate) fn note_protection(app: &App, store: &Store) {
-    if store.vault().protection() == Protection::None {
-        app.note("the private keys are not protected by a password; to set one: cardcase password");
-    }
 }
 
 /// The identities that a decision or the history has at this host; at this port only, where one is given.

@@ -2,9 +2,10 @@
 
 use crate::app::App;
 use crate::ui::failure::Failure;
+use crate::ui::say;
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
-    app.note(match app.store()?.end_agent()? {
+    say::note(match app.store()?.end_agent()? {
         true => "locked",
         false => "it was not unlocked",
     });

@@ -3,12 +3,13 @@
 use crate::app::App;
 use crate::cli::{MinTls, MinVersion};
 use crate::ui::failure::Failure;
+use crate::ui::say;
 
 pub(crate) fn run(app: &App, args: &MinTls) -> Result<(), Failure> {
     let store = app.store()?;
     let identity = store.find_identity(&args.id)?;
     app.fully_unlocked_store()?.require_tls13(&identity, args.version == MinVersion::Tls13)?;
-    app.note(&match args.version {
+    say::note(&match args.version {
         MinVersion::Tls13 => format!("{} goes out in TLS 1.3 only from now on", identity.name()),
         MinVersion::Tls12 => format!("{} goes out in every version of TLS from now on", identity.name()),
     });

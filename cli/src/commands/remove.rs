@@ -7,8 +7,9 @@ use cardcase::manage::Stored;
 use crate::app::App;
 use crate::ask::terminal;
 use crate::cli::Remove;
-use crate::commands::credential;
+use crate::key_file;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     let store = app.store()?;
@@ -21,7 +22,7 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
             .map(|decision| decision.scope.to_string())
             .collect();
         if !hosts.is_empty() {
-            app.note(&format!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name));
+            say::note(format_args!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name));
         }
     }
     if !args.yes {
@@ -36,7 +37,9 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     }
     let fingerprints: Vec<_> = identities.iter().map(|identity| identity.fingerprint).collect();
     store.remove(&fingerprints)?;
-    fingerprints.into_iter().try_for_each(|fingerprint| credential::forget_one(app, fingerprint))
+    // Without a runtime directory there are no files
+    let Ok(directory) = app.runtime_directory() else { return Ok(()) };
+    fingerprints.into_iter().try_for_each(|fingerprint| key_file::remove(&directory, fingerprint))
 }
 
 /// An identity, without its certificate: one that is damaged can be removed too. Or else a key that waits for one.

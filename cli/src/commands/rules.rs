@@ -1,6 +1,6 @@
 //! `cardcase rules`
 
-use cardcase::manage::{Added, SystemPolicy};
+use cardcase::manage::Added;
 use cardcase::manage::{Origin, Pattern, Policy, Rule, Ruled};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -8,33 +8,14 @@ use serde_json::{Map, Value};
 use crate::app::App;
 use crate::cli::{AddRule, ImportRules, RemoveRule, Rules, RulesCommand};
 use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
-use crate::ui::output::{print_json, print_table};
+use crate::ui::json::{RuleJson, print_json};
+use crate::ui::say;
+use crate::ui::table::print_table;
 
 #[derive(Serialize)]
 struct RulesJson {
     rules: Vec<RuleJson>,
     prompt_on_multiple: bool,
-}
-
-/// A rule as `rules --json` and `show --json` have it.
-#[derive(Serialize)]
-pub(crate) struct RuleJson {
-    /// In the store; none in a file of the administrator's.
-    number: Option<i64>,
-    file: Option<String>,
-    /// As an entry of AutoSelectCertificateForUrls.
-    rule: Value,
-}
-
-impl RuleJson {
-    pub(crate) fn new(ruled: &Ruled) -> Self {
-        let (number, file) = match &ruled.origin {
-            Origin::Store(number) => (Some(*number), None),
-            Origin::File { path, .. } => (None, Some(path.display().to_string())),
-        };
-        // What a rule prints is JSON
-        Self { number, file, rule: serde_json::from_str(&ruled.rule.to_json()).unwrap_or_default() }
-    }
 }
 
 pub(crate) fn run(app: &App, args: &Rules) -> Result<(), Failure> {
@@ -46,34 +27,29 @@ pub(crate) fn run(app: &App, args: &Rules) -> Result<(), Failure> {
     }
 }
 
-/// The rules of the store, then those of the administrator.
-pub(crate) fn all(app: &App, policy: &SystemPolicy) -> Result<Vec<Ruled>, Failure> {
-    Ok(app.store()?.rules()?.all().iter().chain(&policy.rules).cloned().collect())
-}
-
 /// What can be listed is, and then the command fails where that is not everything.
 fn list(app: &App) -> Result<(), Failure> {
-    let (policy, is_whole) = app.survey_policies();
+    let (policy, is_whole) = app.survey_policies()?;
     let incomplete = || {
         let failure = Failure::new(Code::Failed, "the administrator's rules are not all among these");
         if is_whole { Ok(()) } else { Err(failure.hint(BROKEN_POLICY)) }
     };
     for skipped in &policy.skipped {
-        app.warn(&format!("passed over: {skipped}"));
+        say::warn(format_args!("passed over: {skipped}"));
     }
-    let all = all(app, &policy)?;
+    let all = app.all_rules(&policy)?;
     if app.common.json {
         incomplete()?;
         let prompt_on_multiple = app.store()?.settings()?.prompt_on_multiple || policy.prompt_on_multiple.is_some();
         return print_json(&RulesJson { rules: all.iter().map(RuleJson::new).collect(), prompt_on_multiple });
     }
-    print_rules(app, &all)?;
+    print_rules(&all)?;
     incomplete()
 }
 
-fn print_rules(app: &App, all: &[Ruled]) -> Result<(), Failure> {
+fn print_rules(all: &[Ruled]) -> Result<(), Failure> {
     if all.is_empty() {
-        app.note("no rules; 'cardcase rules add PATTERN' makes one, 'cardcase rules import FILE' takes Chrome's");
+        say::note("no rules; 'cardcase rules add PATTERN' makes one, 'cardcase rules import FILE' takes Chrome's");
         return Ok(());
     }
     let rows = all.iter().map(|ruled| {
@@ -100,16 +76,19 @@ fn does(rule: &Rule) -> &'static str {
 fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
     let rule = Rule::parse_typed(&entry(args)?)?;
     let added = app.unlocked_store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
-    tell(app, &added, std::slice::from_ref(&rule));
+    tell(&added, std::slice::from_ref(&rule));
     Ok(())
 }
 
-fn tell(app: &App, added: &[Added], rules: &[Rule]) {
+fn tell(added: &[Added], rules: &[Rule]) {
     for (added, rule) in added.iter().zip(rules) {
         let before = if added.is_new { "" } else { ", which was there before" };
-        app.note(&format!("rule {}{before}: {rule}", added.number));
+        say::note(format_args!("rule {}{before}: {rule}", added.number));
         if rule.pattern().matches_nothing() {
-            app.warn(&format!("rule {} matches nothing: certificates are asked for over https only", added.number));
+            say::warn(format_args!(
+                "rule {} matches nothing: certificates are asked for over https only",
+                added.number
+            ));
         }
     }
 }
@@ -167,25 +146,25 @@ fn principal_filter(constraints: &[String]) -> Result<Value, Failure> {
 fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
     let removed = app.unlocked_store()?.remove_rules(&args.numbers)?;
     for rule in removed {
-        app.note(&format!("removed: {rule}"));
+        say::note(format_args!("removed: {rule}"));
     }
     Ok(())
 }
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
-    let bytes = app.read(&args.file, Policy::MAX_SIZE as u64)?;
+    let bytes = app.input.read(&args.file, Policy::MAX_SIZE as u64)?;
     let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).of_file(&args.file))?;
     for skipped in &policy.skipped {
-        app.warn(&format!("passed over: {skipped}"));
+        say::warn(format_args!("passed over: {skipped}"));
     }
     let (added, changes_prompt) = app.unlocked_store()?.import_policy(&policy, app.now())?;
-    tell(app, &added, &policy.rules);
+    tell(&added, &policy.rules);
     if !added.iter().any(|added| added.is_new) {
-        app.note("no rule was added");
+        say::note("no rule was added");
     }
     if changes_prompt {
         let on = if policy.prompt_on_multiple == Some(true) { "on" } else { "off" };
-        app.note(&format!("prompt-on-multiple is {on} now, as the file says"));
+        say::note(format_args!("prompt-on-multiple is {on} now, as the file says"));
     }
     Ok(())
 }

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Show;
-use crate::commands::rules::{RuleJson, all as all_rules};
 use crate::ui::failure::Failure;
-use crate::ui::output::{
-    CertificateJson, DecisionJson, IdentityJson, UseJson, days_from, pem, plain, print, print_json,
-};
+use crate::ui::json::{CertificateJson, DecisionJson, IdentityJson, RuleJson, UseJson, print_json};
+use crate::ui::pem::pem;
+use crate::ui::stdout::print;
+use crate::ui::text::{days_from, plain};
 
 #[derive(Serialize)]
 struct ShowJson {
@@ -37,19 +37,18 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     let certificates: Vec<&Certificate> =
         std::iter::once(identity.certificate()).chain(chain.authorities.iter().map(|ca| &ca.certificate)).collect();
     if args.pem {
-        return print(
-            &certificates
-                .iter()
-                .map(|certificate| pem("CERTIFICATE", certificate.der()).to_string())
-                .collect::<String>(),
-        );
+        let mut text = String::new();
+        for certificate in &certificates {
+            text.push_str(&pem("CERTIFICATE", certificate.der())?);
+        }
+        return print(&text);
     }
     let mut decisions = store.decisions()?;
     decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
     let mut uses = store.history(None)?;
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
     // A rule for all identities names none
-    let mut rules = all_rules(app, &app.survey_policies().0)?;
+    let mut rules = app.all_rules(&app.survey_policies()?.0)?;
     rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::cli::Trust;
 use crate::http::verify;
 use crate::ui::failure::Failure;
+use crate::ui::say;
 
 pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     if args.remove {
@@ -24,7 +25,7 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     };
     app.unlocked_store()?.trust(&certificates, app.now())?;
     for certificate in &certificates {
-        app.note(&format!("{} verifies servers from now on", certificate.subject()));
+        say::note(format_args!("{} verifies servers from now on", certificate.subject()));
     }
     Ok(())
 }
@@ -34,13 +35,13 @@ fn distrust(app: &App, id: &str) -> Result<(), Failure> {
     let certificate = match store.find_authority(id) {
         Err(Error::RowDamaged(damage)) => {
             store.remove_damaged_authority(&damage)?;
-            app.note(&format!("the damaged row {} of the authorities is removed", damage.row));
+            say::note(format_args!("the damaged row {} of the authorities is removed", damage.row));
             return Ok(());
         }
         found => found?.certificate,
     };
     store.distrust(certificate.fingerprint())?;
-    app.note(&format!("{} verifies no servers any more", certificate.subject()));
+    say::note(format_args!("{} verifies no servers any more", certificate.subject()));
     Ok(())
 }
 

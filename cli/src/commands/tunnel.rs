@@ -16,7 +16,7 @@ use cardcase::{Destination, Target};
 use rustls::ProtocolVersion;
 use serde::Serialize;
 
-use crate::app::{App, DamageTold, warn};
+use crate::app::App;
 use crate::cli;
 use crate::http::dial;
 use crate::http::dial::{BoxStream, Proxy};
@@ -25,8 +25,12 @@ use crate::http::outcome::Account;
 use crate::http::verify;
 use crate::tunnel::listen::{Address, Listener};
 use crate::tunnel::relay::{End, relay};
-use crate::ui::failure::{Code, Failure, quoted};
-use crate::ui::output::{DestinationJson, print, print_json};
+use crate::ui::failure::{Code, Failure};
+use crate::ui::json::{DestinationJson, print_json};
+use crate::ui::notices::DamageTold;
+use crate::ui::say;
+use crate::ui::stdout::print;
+use crate::ui::text::quoted;
 
 /// After a connection could not be taken, as when too many files are open.
 const A_MOMENT: Duration = Duration::from_millis(100);
@@ -56,10 +60,10 @@ pub(crate) fn run(app: &App, args: &cli::Tunnel) -> Result<(), Failure> {
 fn announce(app: &App, address: &Address, destination: &Destination) -> Result<(), Failure> {
     match address {
         Address::Tcp(at) => {
-            app.warn(&format!("every user of this machine can use your identity at {destination} through {at}"))
+            say::warn(format_args!("every user of this machine can use your identity at {destination} through {at}"))
         }
         Address::Unix(path) => {
-            app.note(&format!("for example: curl --unix-socket {} http://{destination}/", quoted(path)));
+            say::note(format_args!("for example: curl --unix-socket {} http://{destination}/", quoted(path)));
         }
     }
     match app.common.json {
@@ -82,7 +86,7 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
                 });
             }
             Err(error) => {
-                warn(&format!("a connection could not be taken: {error}"));
+                say::warn(format_args!("a connection could not be taken: {error}"));
                 tokio::time::sleep(A_MOMENT).await;
             }
         }
@@ -283,7 +287,7 @@ async fn relay_over(towards: &Towards, near: BoxStream, connection: Connection<B
     match ended {
         Ok(End::Whole | End::Gone) => Ok(()),
         Ok(End::Cut) => {
-            warn(&format!(
+            say::warn(format_args!(
                 "{} hung up without saying so in TLS; what came last may be cut short",
                 towards.destination()
             ));

@@ -1,20 +1,20 @@
 //! `cardcase unlock`
 
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cardcase::Store;
 use cardcase::manage::Protection;
-use cardcase::manage::agent::{Grant, Status};
+use cardcase::manage::agent::Status;
 use serde::Serialize;
 
+use crate::agent;
 use crate::app::App;
 use crate::cli::Unlock;
-use crate::commands::agent::LISTENING;
-use crate::ui::failure::{Code, Failure};
-use crate::ui::output::{print, print_json};
+use crate::ui::failure::Failure;
+use crate::ui::json::print_json;
+use crate::ui::say;
+use crate::ui::stdout::print;
 
 /// How long one agent may take to follow another.
 const SUCCESSION: Duration = Duration::from_secs(5);
@@ -28,16 +28,15 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
         return show(app, store.agent()?.filter(|agent| agent.serves));
     }
     if store.vault().protection() == Protection::None {
-        app.note("the store is not protected by a password, so it is never locked");
-        app.hint("to protect it: cardcase password");
+        say::note("the store is not protected by a password, so it is never locked");
+        say::hint("to protect it: cardcase password");
         return Ok(());
     }
     store.unlock_fully(&*app.unlocker()?)?;
-    let said = start(&store.grant(args.lifetime)?)?;
-    let warnings = said.strip_prefix(LISTENING).ok_or_else(|| failed(said.trim()))?;
-    warnings.lines().for_each(|warning| app.warn(warning));
-    let agent = serving(store)?.ok_or_else(|| failed("was ended as soon as it was there").hint("cardcase unlock"))?;
-    app.note(&format!("unlocked until {}; to lock it: cardcase lock", agent.until));
+    agent::start(&store.grant(args.lifetime)?)?.lines().for_each(say::warn);
+    let agent =
+        serving(store)?.ok_or_else(|| agent::failed("was ended as soon as it was there").hint("cardcase unlock"))?;
+    say::note(format_args!("unlocked until {}; to lock it: cardcase lock", agent.until));
     Ok(())
 }
 
@@ -67,30 +66,4 @@ fn show(app: &App, agent: Option<Status>) -> Result<(), Failure> {
         return print_json(&StatusJson { unlocked: until.is_some(), until, process });
     }
     print(&until.map_or("locked\n".to_owned(), |until| format!("unlocked until {until}\n")))
-}
-
-/// Starts the agent; what it says before it listens or ends. What it is to hold goes through a pipe, where nobody sees it.
-fn start(grant: &Grant) -> Result<String, Failure> {
-    let mut agent = spawn().map_err(|error| failed(&format!("cannot be started: {error}")))?;
-    // It may have ended by now, and then says why
-    let given = agent.stdin.take().map(|mut stdin| stdin.write_all(grant.as_bytes()));
-    let mut said = String::new();
-    let read = agent.stdout.take().map(|mut stdout| stdout.read_to_string(&mut said));
-    match (given, read) {
-        (_, Some(Ok(read))) if read > 0 => Ok(said),
-        (Some(Err(error)), _) | (_, Some(Err(error))) => Err(failed(&format!("cannot be started: {error}"))),
-        _ => Err(failed("ended before it listened")),
-    }
-}
-
-/// The same program, without anything of the environment.
-fn spawn() -> std::io::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("agent").env_clear().current_dir("/");
-    // An open stderr would keep those waiting who read what this command says
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
-}
-
-fn failed(why: &str) -> Failure {
-    Failure::new(Code::Failed, format_args!("the agent {why}"))
 }

@@ -36,7 +36,7 @@ impl Message {
                 let form = HeaderValue::from_static("application/x-www-form-urlencoded");
                 headers.insert(header::CONTENT_TYPE, form);
                 match data.strip_prefix('@') {
-                    Some(file) => Bytes::from(app.read(Path::new(file), MAX_BODY)?.to_vec()),
+                    Some(file) => Bytes::from(app.input.read(Path::new(file), MAX_BODY)?.to_vec()),
                     None => Bytes::copy_from_slice(data.as_bytes()),
                 }
             }

@@ -9,7 +9,7 @@ use ::openssl::x509::X509;
 use ::openssl::x509::store::X509StoreBuilder;
 use cardcase::Selector;
 use cardcase::Target;
-use cardcase::connect::openssl::{self, Answers, Exchange, SslConnector, SslMethod};
+use cardcase::connect::openssl::{self, Answers, HttpPosition, SslConnector, SslMethod};
 pub(crate) use cardcase::connect::openssl::{Answered, ConnectError};
 use cardcase::raw::Prepared;
 use rustls::ProtocolVersion;
@@ -40,13 +40,13 @@ pub(crate) struct Connection {
 pub(crate) struct Later {
     pub(crate) target: Target,
     pub(crate) answers: Answers,
-    exchange: Exchange,
+    position: HttpPosition,
 }
 
 impl Later {
     /// The response was read to its end.
     pub(crate) fn finished(&self) {
-        self.exchange.finished();
+        self.position.finished();
     }
 }
 
@@ -71,8 +71,8 @@ impl Connector {
             Some(prepared) => self.0.connect_prepared(prepared, dial).await?,
             None => self.0.connect(target, dial).await?,
         };
-        let openssl::tokio::Connection { stream, answers, exchange, version, .. } = connection;
-        Ok(Connection { stream: Box::new(stream), version, later: Later { target: target.clone(), answers, exchange } })
+        let openssl::tokio::Connection { stream, answers, position, version, .. } = connection;
+        Ok(Connection { stream: Box::new(stream), version, later: Later { target: target.clone(), answers, position } })
     }
 }
 

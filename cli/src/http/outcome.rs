@@ -13,9 +13,9 @@ use cardcase::manage::version_name;
 use cardcase::manage::{Answer, Mode, Outcome};
 use rustls::ProtocolVersion;
 
-use crate::app::{note, warn};
 use crate::ui::failure::{Code, Failure};
-use crate::ui::output::{days_from, expires_soon};
+use crate::ui::say;
+use crate::ui::text::{days_from, expires_soon};
 
 /// Keeps account of the answers of a selector.
 pub(crate) struct Account {
@@ -35,11 +35,15 @@ impl Account {
     pub(crate) fn tell(&self, destination: &Destination, selection: &Selection) {
         match selection {
             Selection { source: Source::NoCandidate, .. } => {
-                warn(&format!("{destination} asks for a client certificate, and no identity fits; none was sent"));
-                note(&format!("hint: {}", self.explain(destination)));
+                say::warn(format_args!(
+                    "{destination} asks for a client certificate, and no identity fits; none was sent"
+                ));
+                say::hint(self.explain(destination));
             }
             Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None, .. } => {
-                warn(&format!("{destination} asks for a client certificate, and {rule} denies it; none was sent"));
+                say::warn(format_args!(
+                    "{destination} asks for a client certificate, and {rule} denies it; none was sent"
+                ));
             }
             Selection { answer: Answer::Identity(identity), .. } => self.tell_expiry(identity),
             _ => {}
@@ -50,7 +54,7 @@ impl Account {
         let (now, until) = (self.selector.now(), identity.certificate().not_after());
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if expires_soon(now, until) && told.insert(identity.fingerprint()) {
-            warn(&format!("{:?} expires {}", identity.name(), days_from(now, until)));
+            say::warn(format_args!("{:?} expires {}", identity.name(), days_from(now, until)));
         }
     }
 
@@ -127,7 +131,7 @@ impl Account {
     ) {
         let written = self.selector.record(destination, selection, outcome, alert, version.map(version_name));
         if let Err(error) = written {
-            warn(&format!("this use is not in the history: {error}"));
+            say::warn(format_args!("this use is not in the history: {error}"));
         }
     }
 }

@@ -10,9 +10,9 @@ use cardcase::Destination;
 use cardcase::Selector;
 use cardcase::ask::CertificateRequest;
 use cardcase::manage::split_port;
-use cardcase::raw::Traced;
+use cardcase::raw::Guarded;
 use cardcase::raw::server_name;
-use cardcase::raw::{Resolver, Wish, wish};
+use cardcase::raw::{Needs, Resolver, needs};
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
 use crate::http::dial::TIMEOUT;
@@ -37,7 +37,7 @@ pub(crate) fn look(
     let mut tls = ClientConnection::new(Arc::new(resolver.config(config)), server_name(destination)?)
         .map_err(|error| Failure::new(Code::Failed, error))?;
     let mut socket =
-        resolver.trace(dial(connect, destination).map_err(|error| verify::unreachable(destination, &error))?);
+        resolver.guard(dial(connect, destination).map_err(|error| verify::unreachable(destination, &error))?);
     let ended = handshake(&mut tls, &mut socket);
     let version = tls.protocol_version();
     let seen = |request: Option<CertificateRequest>, unverified| Seen {
@@ -46,7 +46,7 @@ pub(crate) fn look(
         unverified,
     };
     let Err(error) = ended else { return Ok(seen(resolver.request(), None)) };
-    if let Some(Wish::Select(request)) = wish(&error) {
+    if let Some(Needs::Select(request)) = needs(&error) {
         return Ok(seen(Some(request.clone()), None));
     }
     match verify::unverified(destination, &error) {
@@ -56,7 +56,7 @@ pub(crate) fn look(
 }
 
 /// One step at a time, so that a server which sends a byte now and then does not hold it up for ever.
-fn handshake(tls: &mut ClientConnection, socket: &mut Traced<TcpStream>) -> io::Result<()> {
+fn handshake(tls: &mut ClientConnection, socket: &mut Guarded<TcpStream>) -> io::Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     while tls.is_handshaking() {
         let left = deadline.saturating_duration_since(Instant::now());

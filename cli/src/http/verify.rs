@@ -62,7 +62,7 @@ pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateD
 
 /// The trusted authorities of the store.
 fn trusted(app: &App) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    Ok(app.trust_anchors()?.certificates().iter().map(der).collect())
+    Ok(app.trusted_authorities()?.iter().map(der).collect())
 }
 
 fn der(certificate: &Certificate) -> CertificateDer<'static> {
@@ -71,7 +71,7 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
 
 /// The certificates of a file, PEM or DER.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
-    parse_certificates(&app.read(path, MAX_FILE)?).map_err(|failure| failure.of_file(path))
+    parse_certificates(&app.input.read(path, MAX_FILE)?).map_err(|failure| failure.of_file(path))
 }
 
 /// The certificates in the bytes of a file.

@@ -12,10 +12,10 @@ use rustix::fs::Mode;
 use rustix::process::{geteuid, umask};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::app::warn;
-use crate::ask::undo::Undo;
+use crate::cleanup::Cleanup;
 use crate::http::dial::BoxStream;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 /// `unix:PATH`, or an address of loopback with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl fmt::Display for Address {
 
 /// An open door. A Unix socket goes away with it.
 pub(crate) enum Listener {
-    Unix { listener: UnixListener, path: PathBuf, _removal: Undo },
+    Unix { listener: UnixListener, path: PathBuf, _removal: Cleanup },
     Tcp(TcpListener),
 }
 
@@ -81,7 +81,7 @@ impl Listener {
         let listener = bound?;
         let made = identity(path)?;
         let removed = std::path::absolute(path)?;
-        let removal = Undo::new(move || {
+        let removal = Cleanup::new(move || {
             // Unless somebody else has put something there
             if identity(&removed).is_ok_and(|found| found == made) {
                 let _ = fs::remove_file(&removed);
@@ -116,7 +116,7 @@ impl Listener {
                     if peer == geteuid().as_raw() {
                         return Ok(Box::new(stream));
                     }
-                    warn(&format!("a process of the user with number {peer} was turned away"));
+                    say::warn(format_args!("a process of the user with number {peer} was turned away"));
                 }
             }
         }

@@ -7,10 +7,9 @@ use std::path::Path;
 use cardcase::Error;
 use cardcase::file::pkcs12;
 use cardcase::manage::Damage;
-use console::style;
 
-use crate::app::eprint_line;
-use crate::ui::output::plain;
+use crate::ui::say;
+use crate::ui::text::quoted;
 
 /// The exit codes of docs/cli.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +54,8 @@ impl Failure {
 
     /// Says it to a person.
     pub(crate) fn tell(&self) {
-        eprint_line(&format!("cardcase: {}: {}", style("error").for_stderr().red().bold(), plain(&self.message)));
-        for hint in &self.hints {
-            eprint_line(&format!("cardcase: {}: {}", style("hint").for_stderr().cyan(), plain(hint)));
-        }
+        say::error(&self.message);
+        self.hints.iter().for_each(say::hint);
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
@@ -121,7 +118,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         }
         Error::PolicyFile { .. } => BROKEN_POLICY,
         Error::Policy { .. } => "it takes a managed policy of Chrome; a rule of your own: cardcase rules add PATTERN",
-        Error::RowDamaged(damage) => return Some(mending(damage).into()),
+        Error::RowDamaged(damage) => return Some(repair(damage).into()),
         Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
             "restore its file from a backup, or begin another: --store FILE"
         }
@@ -167,45 +164,11 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
 }
 
 /// What to do about a row that cannot be read.
-pub(crate) fn mending(damage: &Damage) -> String {
+pub(crate) fn repair(damage: &Damage) -> String {
     let id = damage.id.get(..16).unwrap_or(&damage.id);
     match damage.table {
         "identities" => format!("to be rid of it: cardcase remove {id}; then import it again from its file"),
         "enrollments" => format!("to be rid of it: cardcase remove {id}; then: cardcase enroll"),
         _ => format!("import or trust it again from its file; or, to be rid of it: cardcase trust --remove {id}"),
-    }
-}
-
-/// A path as a shell takes it, and as no command takes it for a flag.
-pub(crate) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.starts_with('-') && text != "-" { word(&format!("./{text}")) } else { word(&text) }
-}
-
-/// Any text as one word of a shell's.
-pub(crate) fn word(text: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
-    match !text.is_empty() && text.chars().all(is_plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_reads_a_quoted_path_as_it_is() {
-        for (path, expected) in [
-            ("/a/b-c_d.p12", "/a/b-c_d.p12"),
-            ("-", "-"),
-            ("-x y", "'./-x y'"),
-            ("My Keys.p12", "'My Keys.p12'"),
-            ("it's", r"'it'\''s'"),
-            ("$HOME", "'$HOME'"),
-        ] {
-            assert_eq!(quoted(Path::new(path)), expected);
-        }
     }
 }

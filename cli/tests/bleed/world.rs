@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cardcase::Destination;
 use cardcase::manage::Fingerprint;
-use cardcase::manage::{Clock, WallClock};
+use cardcase::manage::Timestamp;
 use cardcase::manage::{Lifetime, Mode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -197,7 +197,7 @@ impl World {
     pub fn remember(&self, mode: Mode, to: &Destination, who: Who, dice: &mut Dice) {
         let lifetime = *dice.pick(&[Lifetime::Session, Lifetime::Permanent]);
         let store = dice.pick(&self.clients).store();
-        store.remember(&mode.scope(to), who, lifetime, WallClock.now()).unwrap();
+        store.remember(&mode.scope(to), who, lifetime, Timestamp::now()).unwrap();
     }
 
     pub fn forget(&self, mode: Mode, to: &Destination, dice: &mut Dice) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cardcase::connect::{blocking, tokio as asynchronous};
 use cardcase::raw::Resolver;
-use cardcase::raw::{grant, server_name, wish};
+use cardcase::raw::{grant, needs, server_name};
 use cardcase::{Destination, Target};
 use rustls::{ClientConnection, StreamOwned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,14 +42,14 @@ fn by_hand(world: &World) -> Client {
         let mut resolver = Resolver::new(selector.prepare(&destination)?);
         loop {
             let tls = ClientConnection::new(Arc::new(resolver.config(&base)), server_name(&destination)?)?;
-            let mut stream = StreamOwned::new(tls, resolver.trace(TcpStream::connect(to)?));
+            let mut stream = StreamOwned::new(tls, resolver.guard(TcpStream::connect(to)?));
             let Err(error) = stream.conn.complete_io(&mut stream.sock) else {
                 stream.write_all(REQUEST)?;
                 stream.read_to_end(&mut Vec::new())?;
                 return Ok(());
             };
-            let Some(wish) = wish(&error) else { return Err(error.into()) };
-            resolver = Resolver::new(grant(&selector, resolver.prepared(), wish)?);
+            let Some(needs) = needs(&error) else { return Err(error.into()) };
+            resolver = Resolver::new(grant(&selector, resolver.prepared(), needs)?);
         }
     })
 }

@@ -13,7 +13,7 @@ use cardcase::Selector;
 use cardcase::Unlocker;
 use cardcase::ask::{Question, Reply};
 use cardcase::manage::Fingerprint;
-use cardcase::manage::{Clock, WallClock};
+use cardcase::manage::Timestamp;
 use cardcase::manage::{Lifetime, Mode};
 use rustls::{CertificateError, ClientConfig};
 use zeroize::Zeroizing;
@@ -69,7 +69,7 @@ impl World {
 
     pub fn remember_at(&self, destination: &str, who: Option<Fingerprint>) {
         let scope = Mode::Chrome.scope(&destination.parse().unwrap());
-        self.selector.store().remember(&scope, who, Lifetime::Permanent, WallClock.now()).unwrap();
+        self.selector.store().remember(&scope, who, Lifetime::Permanent, Timestamp::now()).unwrap();
     }
 
     pub fn forget(&self, peer: &dyn Peer) {

@@ -8,7 +8,6 @@ use crate::support::scene::Scene;
 use cardcase::Error;
 use cardcase::Store;
 use cardcase::Unlocker;
-use cardcase::ask::NoUnlocker;
 use cardcase::file::pem;
 use cardcase::file::pkcs12::{Limits, Protection};
 use cardcase::manage::Import;
@@ -154,12 +153,21 @@ fn a_password_that_is_set_meanwhile_loses_no_key() {
     assert_eq!(fingerprints(&machine.json("list")), BTreeSet::from([alice.clone()]));
     let alice = store.find_identity(&alice).unwrap();
     let export = |unlocker| store.export(&alice, "x", Protection::Aes256, unlocker).map(drop);
-    assert!(matches!(export(&NoUnlocker), Err(Error::VaultLocked)));
+    assert!(matches!(export(&Nobody), Err(Error::VaultLocked)));
     assert!(matches!(export(&Known("wrong")), Err(Error::WrongPrimaryPassword)));
     export(&Known("secret")).unwrap();
     store.import(vec![import()], None, Timestamp::now()).unwrap();
     let run = machine.command(["--batch", "export", "bob", "-o"]).arg(machine.dir().join("bob.p12"));
     run.arg("--password-file").arg(&password).arg("--primary-password-file").arg(&password).run().expect(0);
+}
+
+/// Cannot be asked for the primary password.
+struct Nobody;
+
+impl Unlocker for Nobody {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
+    }
 }
 
 struct Known(&'static str);

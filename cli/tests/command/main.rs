@@ -35,7 +35,6 @@ mod isolation;
 mod keyring;
 mod names;
 mod one_prompt;
-mod outdated_store;
 mod pem;
 mod primary_password;
 mod privacy;

@@ -69,7 +69,7 @@ fn what_is_wrong_with_the_vault_is_said_with_a_next_step() {
         ("passes = 1", &["1 passes"]),
         ("passes = 1 << 32", &["4294967296 passes"]),
         ("memory = NULL", &["columns are empty"]),
-        ("form = 1", &["columns are empty"]),
+        ("protection = 'none'", &["columns are empty"]),
     ];
     for (change, words) in cases {
         let machine = protected();

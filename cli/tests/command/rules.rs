@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use cardcase::Destination;
+
 use crate::support::ca::{self, Issued, Validity};
 use crate::support::command::Outcome;
 use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server, Tls};
-use cardcase::manage::PolicyFiles;
 use serde_json::{Value, json};
 
 /// Alice and Bob of the staff, and a server that asks for either.
@@ -333,8 +334,9 @@ fn files_of_the_administrators_that_are_being_replaced_are_read() {
                 std::thread::sleep(std::time::Duration::from_micros(200));
             }
         });
-        let files = PolicyFiles::in_directory(office.scene.machine.policies());
-        let failed: Vec<_> = (0..2_000).filter_map(|_| files.read().err()).collect();
+        let selector = office.scene.machine.selector();
+        let destination: Destination = "localhost".parse().unwrap();
+        let failed: Vec<_> = (0..2_000).filter_map(|_| selector.prepare(&destination).err()).collect();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(failed.is_empty(), "{} times, such as {}", failed.len(), failed[0]);
     });

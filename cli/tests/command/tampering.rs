@@ -22,7 +22,6 @@ use cardcase::ask::{Question, Reply};
 use cardcase::manage::Rule;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
-use cardcase::manage::TrustAnchors;
 use cardcase::manage::{Answer, Lifetime, Mode};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -586,28 +585,26 @@ fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
     stage.owner("remember localhost alice --for permanent").expect(0);
     let read = || {
         let selector = stage.scene.machine.selector().with_unlocker(Arc::new(Owner));
-        let anchors = selector.store().trust_anchors().unwrap();
-        (selector, anchors)
+        selector.with_trusted_authorities().unwrap()
     };
-    let used = |selector: Selector, anchors: TrustAnchors| {
-        let selector = selector.with_trust_anchors(anchors);
+    let used = |selector: Selector| {
         selector.unlock_fully().unwrap();
         selector.prepare("localhost".parse::<Destination>().unwrap()).unwrap().private_key().map(|key| key.is_some())
     };
     stage.tamper(&planting(&stage.scene.server_root));
-    let (selector, anchors) = read();
-    assert_eq!(anchors.certificates().len(), 1);
+    let selector = read();
+    assert_eq!(selector.trusted_authorities().len(), 1);
     stage.tamper("DELETE FROM authorities WHERE trusted");
-    let refused = used(selector, anchors);
+    let refused = used(selector);
     assert!(matches!(refused, Err(Error::NotAuthentic { .. })), "{refused:?}");
     // What the owner does meanwhile is no reason to refuse
     let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
     stage.owner(&format!("trust {root}")).expect(0);
     let authority = stage.scene.server_root.fingerprint();
     for meanwhile in ["rules add https://good.example".to_owned(), format!("trust --remove {authority}")] {
-        let (selector, anchors) = read();
+        let selector = read();
         stage.owner(&meanwhile).expect(0);
-        assert!(used(selector, anchors).unwrap(), "{meanwhile}");
+        assert!(used(selector).unwrap(), "{meanwhile}");
     }
 }
 

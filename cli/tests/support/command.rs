@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use cardcase::Selector;
 use cardcase::Store;
-use cardcase::manage::PolicyFiles;
 use cardcase::manage::Session;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -65,7 +64,7 @@ impl Cardcase {
     pub fn selector(&self) -> Selector {
         let session = Session::in_directory(self.runtime().join("cardcase"));
         let store = Store::open(self.store(), session).unwrap();
-        Selector::new(Arc::new(store)).with_policies(PolicyFiles::in_directory(self.policies()))
+        Selector::new(Arc::new(store)).with_policy_directory(self.policies())
     }
 
     /// Where the administrator's rules would be; not there unless a test makes it.

@@ -11,7 +11,7 @@ use rustls::OtherError;
 use zeroize::Zeroizing;
 
 use super::callback::{Material, Reply};
-use super::place::{Exchange, Treatment};
+use super::http_position::{HttpPosition, Treatment};
 use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
 use crate::certificate::authority::Requested;
@@ -36,7 +36,7 @@ pub struct Answered {
     /// What the server asked for, and in which version of TLS.
     pub request: CertificateRequest,
     /// Whether the server asked in the middle of the connection: by renegotiation, or after the handshake.
-    pub later: bool,
+    pub mid_connection: bool,
     pub(super) prepared: Prepared,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Answering {
     pub(super) target: Target,
     /// What answers the first request, or where it was given for once, all of them.
     pub(super) given: Option<Prepared>,
-    pub(super) exchange: Exchange,
+    pub(super) position: HttpPosition,
 }
 
 /// A request that is being answered.
@@ -90,7 +90,7 @@ pub(super) struct Pending {
     pub(super) target: Target,
     pub(super) request: CertificateRequest,
     /// Whether it came in the middle of the connection.
-    later: bool,
+    mid_connection: bool,
 }
 
 /// What answering a request takes next.
@@ -112,21 +112,21 @@ pub(super) enum Outcome {
 impl Answering {
     /// A request that is to be answered. What a connection is kept for goes to a path that nobody named: rules about that of the
     /// first exchange say nothing of it, nor does what was chosen for that once.
-    pub(super) fn pending(&self, request: CertificateRequest, later: bool) -> Pending {
+    pub(super) fn pending(&self, request: CertificateRequest, mid_connection: bool) -> Pending {
         let (mut answering, mut target) = (self.clone(), self.target.clone());
-        if self.exchange.is_another() {
+        if self.position.is_another() {
             answering.answered();
             target = target.without_path();
         }
-        Pending { answering, target, request, later }
+        Pending { answering, target, request, mid_connection }
     }
 
     /// Answers a request. Blocks while somebody chooses, or types a password.
     ///
     /// # Errors
     /// Those of [`Selector::select`], and of the identity that is to be sent. Nothing may be sent then.
-    pub(super) fn answer(&self, request: CertificateRequest, later: bool) -> Result<Outcome, Error> {
-        let pending = self.pending(request, later);
+    pub(super) fn answer(&self, request: CertificateRequest, mid_connection: bool) -> Result<Outcome, Error> {
+        let pending = self.pending(request, mid_connection);
         let mut step = pending.begin()?;
         for _ in 0..STEPS {
             step = match step {
@@ -151,9 +151,9 @@ impl Answering {
 impl Pending {
     /// The first step. Reads the store.
     pub(super) fn begin(&self) -> Result<Step, Error> {
-        let Answering { selector, given, exchange, .. } = &self.answering;
-        if self.later {
-            match exchange.treatment(selector.mode()?) {
+        let Answering { selector, given, position, .. } = &self.answering;
+        if self.mid_connection {
+            match position.treatment(selector.mode()?) {
                 Treatment::Answer => {}
                 Treatment::Fail => {
                     return Err(Error::AskedInResponse { destination: self.target.destination().to_string() });
@@ -189,8 +189,8 @@ impl Pending {
             Answer::Identity(identity) => Reply::Identity(material(&prepared, &selection, identity, &self.request)?),
             Answer::None => Reply::Nothing,
         };
-        let (request, later) = (self.request.clone(), self.later);
-        Ok(Step::Done(Outcome::Answer(Box::new(Answered { selection, request, later, prepared }), reply)))
+        let (request, mid_connection) = (self.request.clone(), self.mid_connection);
+        Ok(Step::Done(Outcome::Answer(Box::new(Answered { selection, request, mid_connection, prepared }), reply)))
     }
 
     /// What came of it after all steps.

@@ -9,7 +9,7 @@ use rustls::{AlertDescription, CertificateError, OtherError, ProtocolVersion};
 
 use super::answer::{Answers, Outcome};
 use super::callback::{self, Reply, State};
-use super::place::Exchange;
+use super::http_position::HttpPosition;
 use crate::answer::decision::Answer;
 use crate::request::CertificateRequest;
 
@@ -35,7 +35,7 @@ pub(super) struct Session<S> {
     tls: SslStream<Patient<S>>,
     state: State,
     answers: Answers,
-    exchange: Exchange,
+    position: HttpPosition,
     established: bool,
     /// The server was answered since the last handshake was over, with an identity or without.
     replied: Option<bool>,
@@ -51,10 +51,10 @@ enum End {
 }
 
 impl<S: Read + Write> Session<S> {
-    pub(super) fn new(mut ssl: Ssl, stream: S, answers: Answers, exchange: Exchange) -> io::Result<Self> {
+    pub(super) fn new(mut ssl: Ssl, stream: S, answers: Answers, position: HttpPosition) -> io::Result<Self> {
         let state = callback::attach(&mut ssl)?;
         let tls = SslStream::new(ssl, Patient { stream, unsent: None })?;
-        Ok(Self { tls, state, answers, exchange, established: false, replied: None, end: None })
+        Ok(Self { tls, state, answers, position, established: false, replied: None, end: None })
     }
 
     pub(super) fn connect(&mut self) -> Result<(), Halt> {
@@ -69,7 +69,7 @@ impl<S: Read + Write> Session<S> {
             return Ok(0);
         }
         let length = self.run(|tls| tls.ssl_read(buffer))?;
-        self.exchange.read(buffer.get(..length).unwrap_or_default());
+        self.position.read(buffer.get(..length).unwrap_or_default());
         Ok(length)
     }
 
@@ -78,7 +78,7 @@ impl<S: Read + Write> Session<S> {
             return Ok(0);
         }
         let length = self.run(|tls| tls.ssl_write(bytes))?;
-        self.exchange.written();
+        self.position.written();
         Ok(length)
     }
 
@@ -122,8 +122,8 @@ impl<S: Read + Write> Session<S> {
         &self.answers
     }
 
-    pub(super) fn exchange(&self) -> &Exchange {
-        &self.exchange
+    pub(super) fn position(&self) -> &HttpPosition {
+        &self.position
     }
 
     pub(super) fn version(&self) -> Option<ProtocolVersion> {

@@ -30,7 +30,7 @@ use tokio::task::{JoinHandle, spawn};
 
 use super::answer::{Answering, Outcome, Pending, STEPS, Step, io_error};
 use super::session::{Halt, Session};
-use super::{Answers, ConnectError, Exchange, is_gone};
+use super::{Answers, ConnectError, HttpPosition, is_gone};
 use crate::connect::asking::Asking;
 use crate::connect::connection as by_rustls;
 use crate::request::{CertificateRequest, Target};
@@ -56,8 +56,8 @@ pub struct Connection<IO> {
     pub stream: Stream<IO>,
     /// What was answered. More may come as long as the connection lasts.
     pub answers: Answers,
-    /// The HTTP/1.1 exchange on it, for whoever keeps it for another.
-    pub exchange: Exchange,
+    /// The HTTP/1.1 position on it, for whoever keeps it for another.
+    pub position: HttpPosition,
     /// The protocol agreed on by ALPN (RFC 7301).
     pub alpn: Option<Vec<u8>>,
     /// The version of TLS.
@@ -142,7 +142,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let session = &stream.session;
         Self {
             answers: session.answers().clone(),
-            exchange: session.exchange().clone(),
+            position: session.position().clone(),
             alpn: session.alpn().map(<[u8]>::to_vec),
             version: session.version(),
             stream,

@@ -184,7 +184,7 @@ impl Prepared {
     }
 
     /// The name of the identity that goes out in TLS 1.3 only, if it is such a one. Whoever gives rustls a stream that is not
-    /// from [`crate::raw::Resolver::trace`] has to see to that by the configuration.
+    /// from [`crate::raw::Resolver::guard`] has to see to that by the configuration.
     pub fn demands_tls13(&self) -> Option<&str> {
         match self.selection.as_ref().map(|selection| &selection.answer) {
             Some(Answer::Identity(identity)) if self.requires_tls13 => Some(identity.name()),

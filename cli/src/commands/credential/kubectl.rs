@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::cli;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::output::print;
+use crate::ui::say;
+use crate::ui::stdout::print;
 
 /// Where kubectl says what it wants.
 const VARIABLE: &str = "KUBERNETES_EXEC_INFO";
@@ -70,7 +71,7 @@ struct Status<'a> {
 }
 
 pub(super) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
-    let Some(text) = std::env::var_os(VARIABLE) else { return set_up(app, args) };
+    let Some(text) = std::env::var_os(VARIABLE) else { return set_up(args) };
     let wrong = |why: &dyn std::fmt::Display| Failure::new(Code::Failed, format_args!("{VARIABLE}: {why}"));
     let info: ExecInfo = serde_json::from_slice(text.as_encoded_bytes()).map_err(|error| wrong(&error))?;
     if info.kind != KIND || !VERSIONS.contains(&info.api_version.as_str()) {
@@ -133,7 +134,7 @@ impl Way {
 
 /// Nothing is said: kubectl shows its user at every call what a plugin says.
 fn give(app: &App, version: &str, credential: &Credential) -> Result<(), Failure> {
-    let (certificates, key) = (credential.certificates_pem(), credential.key_pem());
+    let (certificates, key) = (credential.certificates_pem()?, credential.key_pem()?);
     let not_after = credential.certificates.first().map(|leaf| leaf.not_after());
     let later = Timestamp(app.now().0.saturating_add(KEPT));
     let answer = ExecCredential {
@@ -152,12 +153,14 @@ fn give(app: &App, version: &str, credential: &Credential) -> Result<(), Failure
 }
 
 /// Called by a person: what to write into the kubeconfig. No key is shown.
-fn set_up(app: &App, args: &cli::Credential) -> Result<(), Failure> {
-    app.warn(
+fn set_up(args: &cli::Credential) -> Result<(), Failure> {
+    say::warn(
         "kubectl takes the private key out of the store at each call, unencrypted, and keeps it in its memory; nothing is \
          written to a file, and nothing is said then",
     );
-    app.note("add this to the kubeconfig, and name the user in a context: kubectl config set-context --current --user=cardcase");
+    say::note(
+        "add this to the kubeconfig, and name the user in a context: kubectl config set-context --current --user=cardcase",
+    );
     let mut arguments = vec!["credential".to_owned(), "kubectl".to_owned()];
     arguments.extend(
         args.destination.as_ref().map(|host| host.parse::<Destination>()).transpose()?.map(|at| at.to_string()),

@@ -119,7 +119,7 @@ fn a_blocking_client_answers_in_the_first_handshake() {
             let mut stream = connect(&connector, &server.destination());
             assert!(get(&mut stream, "/").unwrap().starts_with("HTTP/1.1 200"), "{tls:?}");
             let answered = stream.answers().last().unwrap();
-            assert_eq!((answered.later, answered.request.version), (false, stream.version()), "{tls:?}");
+            assert_eq!((answered.mid_connection, answered.request.version), (false, stream.version()), "{tls:?}");
             stream.shut_down().unwrap();
         }
         // No session took the one along where the other was chosen
@@ -139,7 +139,7 @@ fn a_blocking_client_answers_in_the_middle() {
         let mut stream = connect(&connector, &apache.destination());
         assert!(stream.answers().all().is_empty(), "{tls:?}");
         assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"), "{tls:?}");
-        assert!(stream.answers().last().unwrap().later, "{tls:?}");
+        assert!(stream.answers().last().unwrap().mid_connection, "{tls:?}");
         assert_eq!(apache.served(1)[0].3, "bob", "{tls:?}");
         scene.machine.run("forget --all --mode chrome").expect(0);
     }
@@ -251,7 +251,7 @@ fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
                     stream.read_exact(&mut byte)?;
                     response.push(byte[0]);
                 }
-                stream.exchange().finished();
+                stream.position().finished();
                 Ok(())
             };
             page(first).unwrap();
@@ -290,7 +290,7 @@ fn after_the_body_a_server_asks_in_firefox_mode_alone() {
             halves.server.type_now(SECOND);
             let mut response = vec![0; FIRST.len() + SECOND.len()];
             stream.read_exact(&mut response).unwrap();
-            stream.exchange().finished();
+            stream.position().finished();
             halves.ask();
             if mode == Mode::Chrome {
                 assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{tls:?}");
@@ -395,7 +395,7 @@ fn what_was_chosen_for_one_request_is_not_sent_for_the_next_on_the_same_connecti
             stream.read_exact(&mut byte).unwrap();
             response.push(byte[0]);
         }
-        stream.exchange().finished();
+        stream.position().finished();
         let error = get(&mut stream, "/require/page").unwrap_err();
         assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
         assert_eq!((script.asked(), stream.answers().all().len()), (2, 0), "{tls:?}");

@@ -1,4 +1,4 @@
-//! Where in an HTTP/1.1 exchange a connection is: the browsers differ in where they let a server ask.
+//! Where in an HTTP/1.1 position a connection is: the browsers differ in where they let a server ask.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,9 +15,9 @@ pub(super) enum Treatment {
     End,
 }
 
-/// Where an exchange is.
+/// Where an position is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Part {
     /// Before the end of the headers of the response, or before any request.
     #[default]
     Head,
@@ -27,15 +27,15 @@ enum Place {
     After,
 }
 
-/// The HTTP/1.1 exchange that a connection carries. It sees by itself where the headers of a response end; where the body
-/// ends, only whoever reads it knows, and tells by [`Exchange::finished`]. Clones are the same exchange.
+/// The HTTP/1.1 position that a connection carries. It sees by itself where the headers of a response end; where the body
+/// ends, only whoever reads it knows, and tells by [`HttpPosition::finished`]. Clones are the same position.
 #[derive(Clone, Debug, Default)]
-pub struct Exchange(Arc<Mutex<Progress>>);
+pub struct HttpPosition(Arc<Mutex<Progress>>);
 
 #[derive(Debug, Default)]
 struct Progress {
-    place: Place,
-    /// Whether another exchange on the same connection went before.
+    part: Part,
+    /// Whether another position on the same connection went before.
     is_another: bool,
     /// The line being read, as far as it matters.
     line: Vec<u8>,
@@ -47,15 +47,15 @@ struct Progress {
 /// As much of a line as is looked at: `HTTP/1.1 100`.
 const STATUS: usize = 12;
 
-impl Exchange {
+impl HttpPosition {
     /// The body of the response was read to its end. What is written next is another request.
     pub fn finished(&self) {
-        self.with(|progress| progress.place = Place::After);
+        self.with(|progress| progress.part = Part::After);
     }
 
     pub(super) fn written(&self) {
         self.with(|progress| {
-            if progress.place == Place::After {
+            if progress.part == Part::After {
                 *progress = Progress { is_another: true, ..Progress::default() };
             }
         });
@@ -73,10 +73,10 @@ impl Exchange {
     /// As the browsers do: Firefox asks wherever a request comes; Chrome before the end of the headers, fails in the body,
     /// and takes no notice after it.
     pub(super) fn treatment(&self, mode: Mode) -> Treatment {
-        match (mode, self.with(|progress| progress.place)) {
-            (Mode::Firefox, _) | (Mode::Chrome, Place::Head) => Treatment::Answer,
-            (Mode::Chrome, Place::Body) => Treatment::Fail,
-            (Mode::Chrome, Place::After) => Treatment::End,
+        match (mode, self.with(|progress| progress.part)) {
+            (Mode::Firefox, _) | (Mode::Chrome, Part::Head) => Treatment::Answer,
+            (Mode::Chrome, Part::Body) => Treatment::Fail,
+            (Mode::Chrome, Part::After) => Treatment::End,
         }
     }
 
@@ -87,7 +87,7 @@ impl Exchange {
 
 impl Progress {
     fn take(&mut self, byte: u8) {
-        if self.place != Place::Head {
+        if self.part != Part::Head {
             return;
         }
         match byte {
@@ -111,7 +111,7 @@ impl Progress {
             (true, true) => {
                 self.in_headers = false;
                 if !self.interim {
-                    self.place = Place::Body;
+                    self.part = Part::Body;
                 }
             }
         }
@@ -135,26 +135,26 @@ mod tests {
         ];
         for (bytes, treatment) in cases {
             for size in 1..=bytes.len().max(1) {
-                let exchange = Exchange::default();
-                bytes.chunks(size).for_each(|part| exchange.read(part));
-                assert_eq!(exchange.treatment(Mode::Chrome), treatment, "{:?}", bytes.escape_ascii().to_string());
-                assert_eq!(exchange.treatment(Mode::Firefox), Answer);
+                let position = HttpPosition::default();
+                bytes.chunks(size).for_each(|part| position.read(part));
+                assert_eq!(position.treatment(Mode::Chrome), treatment, "{:?}", bytes.escape_ascii().to_string());
+                assert_eq!(position.treatment(Mode::Firefox), Answer);
             }
         }
     }
 
     #[test]
     fn another_request_begins_anew() {
-        let exchange = Exchange::default();
-        exchange.read(b"HTTP/1.1 200 OK\r\n\r\nbody");
-        exchange.written();
-        assert_eq!(exchange.treatment(Mode::Chrome), Treatment::Fail, "the request is still being written");
-        exchange.finished();
-        assert_eq!(exchange.treatment(Mode::Chrome), Treatment::End);
-        assert_eq!(exchange.treatment(Mode::Firefox), Treatment::Answer);
-        assert!(!exchange.is_another());
-        exchange.written();
-        assert!(exchange.is_another());
-        assert_eq!(exchange.treatment(Mode::Chrome), Treatment::Answer);
+        let position = HttpPosition::default();
+        position.read(b"HTTP/1.1 200 OK\r\n\r\nbody");
+        position.written();
+        assert_eq!(position.treatment(Mode::Chrome), Treatment::Fail, "the request is still being written");
+        position.finished();
+        assert_eq!(position.treatment(Mode::Chrome), Treatment::End);
+        assert_eq!(position.treatment(Mode::Firefox), Treatment::Answer);
+        assert!(!position.is_another());
+        position.written();
+        assert!(position.is_another());
+        assert_eq!(position.treatment(Mode::Chrome), Treatment::Answer);
     }
 }

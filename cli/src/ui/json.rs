@@ -1,6 +1,4 @@
-//! What is printed: JSON as docs/cli.md has it, tables, and text that cannot harm a terminal.
-
-use std::io::{self, ErrorKind, Write};
+//! JSON, as docs/cli.md describes it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,106 +10,18 @@ use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
-use cardcase::manage::is_unprintable;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use cardcase::manage::{Origin, Ruled};
 use rustls::SignatureScheme;
 use serde::Serialize;
-use zeroize::Zeroizing;
+use serde_json::Value;
 
 use crate::ui::failure::{Code, Failure};
-
-/// Writes to stdout. A reader that has gone is no error: it had enough.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Failed, format_args!("stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
+use crate::ui::stdout::print;
 
 /// Prints one JSON document.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(Code::Failed, error))?;
     print(&format!("{text}\n"))
-}
-
-/// The title of a column of fingerprints, which are never broken over lines, so that they can be copied.
-const FINGERPRINT: &str = "SHA-256";
-
-/// Prints a table.
-pub(crate) fn print_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
-    print(&table(header, rows))
-}
-
-/// A table, as wide as the terminal where there is one, of text that may come from anywhere.
-pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let terminal = console::Term::stdout();
-    arranged(header, rows, terminal.is_term().then(|| terminal.size().1))
-}
-
-fn arranged(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.iter().copied());
-    if let Some(width) = width {
-        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    for (column, title) in table.column_iter_mut().zip(header) {
-        column.set_padding((0, 2));
-        if *title == FINGERPRINT {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>()));
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-/// Text from a certificate or a server, with what could move the cursor or reorder the line made visible.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = is_unprintable(c).then(|| c.escape_unicode());
-            let itself = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(itself)
-        })
-        .collect()
-}
-
-/// RFC 7468. It may be a private key.
-pub(crate) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
-    let text = Zeroizing::new(BASE64.encode(der));
-    // Room for all of it, so that nothing is left where it was moved from
-    let mut lines = Zeroizing::new(String::with_capacity(text.len() + text.len() / 64 + 2 * label.len() + 64));
-    lines.push_str(&format!("-----BEGIN {label}-----\n"));
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        lines.push_str(line);
-        lines.push('\n');
-        rest = after;
-    }
-    lines.push_str(&format!("-----END {label}-----\n"));
-    lines
-}
-
-/// "in 12 days", "today", "3 days ago".
-pub(crate) fn days_from(now: Timestamp, then: Timestamp) -> String {
-    match now.days_until(then) {
-        0 => "today".to_owned(),
-        1 => "in 1 day".to_owned(),
-        -1 => "1 day ago".to_owned(),
-        days if days > 0 => format!("in {days} days"),
-        days => format!("{} days ago", -days),
-    }
-}
-
-/// Days before its end from which on an identity is warned about.
-const SOON: i64 = 30;
-
-/// Whether the end is near enough for a warning, and not past.
-pub(crate) fn expires_soon(now: Timestamp, until: Timestamp) -> bool {
-    until >= now && now.days_until(until) < SOON
 }
 
 /// IDENTITY of docs/cli.md.
@@ -272,21 +182,23 @@ impl UseJson {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A rule as `rules --json` and `show --json` have it.
+#[derive(Serialize)]
+pub(crate) struct RuleJson {
+    /// In the store; none in a file of the administrator's.
+    number: Option<i64>,
+    file: Option<String>,
+    /// As an entry of AutoSelectCertificateForUrls.
+    rule: Value,
+}
 
-    #[test]
-    fn columns_stay_where_they_are_and_fingerprints_whole() {
-        let row = |name: &str, note: &str| vec![name.to_owned(), "0123456789abcdef".to_owned(), note.to_owned()];
-        let rows = [row("", "a long note, too long for what is left of the line"), row("alice", "")];
-        let header = ["NAME", FINGERPRINT, "NOTE"];
-        let lines = "NAME   SHA-256           NOTE\n       0123456789abcdef  a long note, too long for what is left of the line\n\
-                     alice  0123456789abcdef\n";
-        assert_eq!(arranged(&header, rows.clone(), None), lines);
-        for width in [20, 30, 40, 60] {
-            let table = arranged(&header, rows.clone(), Some(width));
-            assert_eq!(table.matches("0123456789abcdef").count(), 2, "{table}");
-        }
+impl RuleJson {
+    pub(crate) fn new(ruled: &Ruled) -> Self {
+        let (number, file) = match &ruled.origin {
+            Origin::Store(number) => (Some(*number), None),
+            Origin::File { path, .. } => (None, Some(path.display().to_string())),
+        };
+        // What a rule prints is JSON
+        Self { number, file, rule: serde_json::from_str(&ruled.rule.to_json()).unwrap_or_default() }
     }
 }

@@ -1,0 +1,107 @@
+//! The agent of `cardcase unlock`: a process of its own, without a terminal. It is this program, started as
+//! `cardcase agent`.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use cardcase::manage::agent::{Grant, Server, Stopper};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use zeroize::Zeroizing;
+
+use crate::hardening;
+use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
+
+/// The largest grant, in bytes.
+const MAX_GRANT: u64 = 64 << 10;
+
+/// What the agent prints first once it listens; warnings follow. Anything else is the reason why it does not listen.
+const LISTENING: &str = "listening\n";
+
+/// Starts the agent, and waits until it listens. Returns its warnings, a line each.
+///
+/// The grant goes through a pipe, which no other process can read.
+pub(crate) fn start(grant: &Grant) -> Result<String, Failure> {
+    let mut agent = spawn().map_err(|error| failed(&format!("cannot be started: {error}")))?;
+    // It may have ended already, and have written why
+    let given = agent.stdin.take().map(|mut stdin| stdin.write_all(grant.as_bytes()));
+    let mut said = String::new();
+    let read = agent.stdout.take().map(|mut stdout| stdout.read_to_string(&mut said));
+    match (given, read) {
+        (_, Some(Ok(read))) if read > 0 => match said.strip_prefix(LISTENING) {
+            Some(warnings) => Ok(warnings.to_owned()),
+            None => Err(failed(said.trim())),
+        },
+        (Some(Err(error)), _) | (_, Some(Err(error))) => Err(failed(&format!("cannot be started: {error}"))),
+        _ => Err(failed("ended before it listened")),
+    }
+}
+
+/// The failure of an agent; `why` follows "the agent".
+pub(crate) fn failed(why: &str) -> Failure {
+    Failure::new(Code::Failed, format_args!("the agent {why}"))
+}
+
+/// Starts this program again, without its environment.
+fn spawn() -> io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("agent").env_clear().current_dir("/");
+    // If the agent kept stderr open, a program that reads the output of this command would wait for its end
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+}
+
+/// Runs the agent in this process until its time is over or a signal ends it.
+pub(crate) fn run() -> Result<(), Failure> {
+    let (server, said) = match listen() {
+        Ok((server, warning)) => (Some(server), format!("{LISTENING}{}", warning.unwrap_or_default())),
+        Err(failure) => (None, failure.message),
+    };
+    // The process that started this one reads until the end of the pipe
+    let told = write!(io::stdout(), "{said}").and_then(|()| close_stdout());
+    match (told, server) {
+        (Ok(()), Some(server)) => server.serve(),
+        (Err(_), _) | (_, None) => return Err(Failure::new(Code::Failed, said)),
+    }
+    Ok(())
+}
+
+/// The agent, listening, and what to warn of.
+fn listen() -> Result<(Server, Option<String>), Failure> {
+    // Keeps signals of the terminal away. It fails where this process leads a session already
+    let _ = rustix::process::setsid();
+    // Before there is anything to lock
+    let warning = hardening::keep_memory_resident().err().map(|why| {
+        format!(
+            "the memory of the agent may be swapped out to disk: {why}; encrypt the swap space, or raise: ulimit -l\n"
+        )
+    });
+    let bytes = read_grant().map_err(|error| Failure::new(Code::Failed, format_args!("cannot start: {error}")))?;
+    let server = Server::start(Grant::from_bytes(bytes))?;
+    if let Err(error) = end_on_signals(server.stopper()) {
+        say::warn(format_args!("signals: {error}"));
+    }
+    Ok((server, warning))
+}
+
+fn read_grant() -> io::Result<Zeroizing<Vec<u8>>> {
+    // With all its capacity from the start: growing would leave copies behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_GRANT as usize + 1));
+    io::stdin().lock().take(MAX_GRANT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn close_stdout() -> io::Result<()> {
+    io::stdout().flush()?;
+    let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nowhere)?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    Ok(())
+}
+
+fn end_on_signals(stopper: Stopper) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP])?;
+    std::thread::Builder::new().spawn(move || signals.forever().for_each(|_| stopper.stop()))?;
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! What several commands tell about a store.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cardcase::Store;
+use cardcase::manage::{Protection, Renewal};
+
+use crate::ui::failure::repair;
+use crate::ui::say;
+
+/// Says so when the private keys are not protected by a password.
+pub(crate) fn protection(store: &Store) {
+    if store.vault().protection() == Protection::None {
+        say::note("the private keys are not protected by a password; to set one: cardcase password");
+    }
+}
+
+/// Says what an identity took over.
+pub(crate) fn renewal(renewal: &Renewal) {
+    let Renewal { old, new, scopes, restricted, .. } = renewal;
+    let old = format!("{:?} ({})", old.name(), old.fingerprint().short());
+    match scopes.as_slice() {
+        [] => say::note(format_args!("nothing is remembered for {old}")),
+        scopes => {
+            let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+            say::note(format_args!("{:?} answers in place of {old}: {}", new.name(), scopes.join(", ")));
+        }
+    }
+    if *restricted {
+        say::note(format_args!("{:?} goes out in TLS 1.3 only from now on, as {old} does", new.name()));
+    }
+}
+
+/// How many of a store's damaged rows were reported.
+#[derive(Default)]
+pub(crate) struct DamageTold(AtomicUsize);
+
+impl DamageTold {
+    /// Warns of the damaged rows that were found since the last call.
+    pub(crate) fn tell(&self, store: &Store) {
+        let damage = store.damage();
+        for damaged in damage.iter().skip(self.0.swap(damage.len(), Ordering::Relaxed)) {
+            say::warn(format_args!("{damaged}; it is passed over"));
+            say::hint(repair(damaged));
+        }
+    }
+}
