@@ -63,8 +63,8 @@ impl App {
         let store = Arc::new(Store::open(path, Session::login())?);
         if let Some(kind) = store.network_file_system() {
             say::warn(format_args!(
-                "the store {} is on {kind}: commands on two machines, or even two on one, may damage it; keep it on a local \
-                 disk: --store FILE",
+                "the store {} is on {kind}, where two commands at the same time can damage it; keep it on a local disk: \
+                 --store FILE",
                 store.path().display()
             ));
         }
@@ -82,7 +82,7 @@ impl App {
     /// row.
     pub(crate) fn check_all_shown(&self, table: &str) -> Result<(), Failure> {
         match self.store()?.damage().iter().any(|damage| damage.table == table) {
-            true => Err(Failure::new(Code::Failed, format_args!("not all {table} of the store can be read"))),
+            true => Err(Failure::new(Code::Failed, format_args!("some {table} in the store cannot be read"))),
             false => Ok(()),
         }
     }

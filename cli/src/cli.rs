@@ -1,4 +1,4 @@
-//! The command line, as clap reads it. What each command does stands in `commands/`.
+//! The command line, as clap parses it. `commands/` has what each command does.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,25 +24,25 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Flags of every command.
+/// Flags that every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The SQLite database [default: cardcase.db in the user's data directory]
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_STORE", hide_env_values = true)]
     pub(crate) store: Option<PathBuf>,
-    /// How decisions are keyed, 'firefox' (per host) or 'chrome' (per host and port) [default: as the store is set]
+    /// How decisions are keyed: 'firefox' (per host) or 'chrome' (per host and port) [default: the store's setting]
     #[arg(long, global = true, value_name = "MODE", env = "CARDCASE_MODE", value_parser = mode)]
     pub(crate) mode: Option<Mode>,
-    /// Never ask; where an answer is needed, exit with 4
+    /// Never ask; exit with code 4 where an answer is needed
     #[arg(long, global = true, env = "CARDCASE_BATCH", value_parser = FalseyValueParser::new())]
     pub(crate) batch: bool,
-    /// Ask this program, instead of a person at the terminal, which identity to send
+    /// Ask this program which identity to send, instead of asking at the terminal
     #[arg(long, global = true, value_name = "PROGRAM", env = "CARDCASE_CHOOSER", hide_env_values = true, value_parser = OsStringValueParser::new())]
     chooser: Option<OsString>,
     /// Read the primary password from this file; '-' is stdin
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_PRIMARY_PASSWORD_FILE", hide_env_values = true)]
     pub(crate) primary_password_file: Option<PathBuf>,
-    /// The directory of the administrator's rules, another than /etc/cardcase/policies/managed
+    /// Read the administrator's rules from this directory [default: /etc/cardcase/policies/managed]
     #[arg(long, global = true, value_name = "DIR", env = "CARDCASE_POLICIES", hide = true)]
     pub(crate) policies: Option<PathBuf>,
     /// Print JSON
@@ -54,7 +54,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// The program to ask; an empty name is none, so that a shell can take away what its environment says.
+    /// The program to ask. An empty name means none, so that a shell can override its environment.
     pub(crate) fn chooser(&self) -> Option<&Path> {
         self.chooser.as_deref().filter(|name| !name.is_empty()).map(Path::new)
     }
@@ -69,7 +69,7 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Store the identities of PKCS#12, PEM and DER files, all of them or none
+    /// Store the identities in PKCS#12, PEM and DER files, all of them or none
     Import(Import),
     /// List the identities
     List(List),
@@ -77,86 +77,86 @@ pub(crate) enum Command {
     Show(Show),
     /// Write an identity to a PKCS#12 file, with its private key and its chain
     Export(Export),
-    /// Make a private key in the store, and a request for its certificate
+    /// Create a private key in the store and a certificate request for it
     Enroll(Enroll),
     /// Give an identity another name
     Rename(Rename),
-    /// Remove identities, with the decisions on them
+    /// Remove identities and the decisions that name them
     Remove(Remove),
-    /// List what is remembered
+    /// List the remembered decisions
     Decisions,
-    /// Remember an identity, or none, for a host (firefox mode) or a host and port (chrome mode)
+    /// Remember an identity, or none, for a host (firefox mode) or for a host and port (chrome mode)
     Remember(Remember),
-    /// Forget what is remembered
+    /// Forget remembered decisions
     Forget(Forget),
-    /// Let an identity take over what is remembered for the one that it renews
+    /// Move the decisions for an identity to the identity that renews it
     Renew(Renew),
-    /// List the rules that answer without asking; add, remove and import them
+    /// List, add, remove and import the rules that answer without asking
     Rules(Rules),
-    /// Show or change how the store is set
+    /// Show or change the settings of the store
     Config(Config),
-    /// Let an identity go out in TLS 1.3 only, where nobody on the way can read it
+    /// Send an identity in TLS 1.3 only, where nobody on the network can read it
     MinTls(MinTls),
-    /// Show what a server asks for and which identities fit; sends no certificate
+    /// Show what a server asks for and which identities fit, without sending a certificate
     Explain(Explain),
     /// Request a URL, with a client certificate where the server asks for one
     Fetch(Fetch),
-    /// Let clients without TLS reach a server: plain on a socket here, TLS with a client certificate out
+    /// Listen on a local socket and forward each connection to a server over TLS with a client certificate
     Tunnel(Tunnel),
-    /// Give an identity to a program that makes its TLS connections itself; its private key leaves the store
+    /// Give an identity to a program that makes its own TLS connections; the private key leaves the store
     Credential(Credential),
-    /// Print a shell's completions
+    /// Print completions for a shell
     Completions(Completions),
     /// Write manual pages
     Man(Man),
-    /// Let CA certificates verify servers
+    /// Trust CA certificates to verify servers
     Trust(Trust),
-    /// List the CA certificates
+    /// List the CA certificates in the store
     Authorities,
-    /// Show where which identity was used, and what became of it
+    /// Show which identity was sent where, and how the server responded
     History(History),
-    /// Set, change or (when it is empty) remove the primary password
+    /// Set or change the primary password, or remove it (by an empty one)
     Password(Password),
-    /// Type the primary password once: from then on an agent signs, for every process of yours
+    /// Start an agent that signs for all your processes, so that you type the primary password once
     Unlock(Unlock),
-    /// End what 'unlock' began
+    /// Stop the agent that 'unlock' started
     Lock,
-    /// What 'unlock' starts
+    /// Run the agent; 'unlock' starts it
     #[command(hide = true)]
     Agent,
-    /// Take settings, rules, trusted authorities and decisions for yours as they are, after something else changed them
+    /// Accept settings, rules, trusted authorities and decisions as they are, after another program changed them
     Accept,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// PKCS#12, PEM or DER, by content; a certificate and its key may come in two files; '-' is stdin
+    /// PKCS#12, PEM or DER, detected by content; a certificate and its key may be in two files; '-' is stdin
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Read the files' password from this file instead of asking; '-' is stdin
+    /// Read the password of the files from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// What to call the identity, where the files hold one only
+    /// The name for the identity, where the files hold only one
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Let what is imported take over what is remembered for the identities that it renews
+    /// Move the decisions for older identities to the imported identities that renew them
     #[arg(long)]
     pub(crate) renew: bool,
-    /// Rounds that one key derivation may have, in a file that is trusted to need them [default: 10000000]
+    /// The most rounds that one key derivation may have, for a file that you trust [default: 10000000]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub(crate) max_iterations: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only those remembered for, or used at, this destination
+    /// Only the identities that are remembered for this destination or were used there
     #[arg(long = "for", value_name = "HOST[:PORT]")]
     pub(crate) destination: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    /// The identity's name, or the first 4 or more digits of its SHA-256 fingerprint
     pub(crate) id: String,
     /// Print the certificate and its chain as PEM
     #[arg(long, conflicts_with = "json")]
@@ -165,34 +165,34 @@ pub(crate) struct Show {
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    /// The identity's name, or the first 4 or more digits of its SHA-256 fingerprint
     pub(crate) id: String,
     /// The file to write; '-' is stdout
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Read the file's new password from this file instead of asking; '-' is stdin
+    /// Read the new file's password from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// 3DES and SHA-1 instead of AES-256 and SHA-256, for old Windows, macOS and Java
+    /// Use 3DES and SHA-1 instead of AES-256 and SHA-256, for old versions of Windows, macOS and Java
     #[arg(long)]
     pub(crate) legacy: bool,
-    /// Overwrite the file if it is there
+    /// Overwrite an existing file
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Enroll {
-    /// Whom the certificate is to name, as in 'CN=Alice Example,O=Example Ltd'
+    /// The subject of the certificate, such as 'CN=Alice Example,O=Example Ltd'
     #[arg(long, value_name = "DN")]
     pub(crate) subject: String,
     /// The kind of key
     #[arg(long, default_value = "ec-p256")]
     pub(crate) key: KeyToMake,
-    /// The file to write the request to, for the CA; '-' is stdout
+    /// The file for the certificate request; '-' is stdout
     #[arg(short, long, value_name = "FILE.csr")]
     pub(crate) output: PathBuf,
-    /// Overwrite the file if it is there
+    /// Overwrite an existing file
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -222,31 +222,31 @@ impl From<KeyToMake> for NewKey {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rename {
-    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    /// The identity's name, or the first 4 or more digits of its SHA-256 fingerprint
     pub(crate) id: String,
-    /// What to call it from now on
+    /// The new name
     pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
-    /// Names, or the first 4 or more digits of SHA-256 fingerprints
+    /// Names of identities, or the first 4 or more digits of their SHA-256 fingerprints
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<String>,
-    /// Do not ask whether it is meant
+    /// Do not ask for confirmation
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Remember {
-    /// The port counts in chrome mode only; 443 when it is left out
+    /// The port matters only in chrome mode; its default is 443
     #[arg(value_name = "HOST[:PORT]")]
     pub(crate) destination: String,
     /// An identity's name, the first 4 or more digits of its SHA-256 fingerprint, or 'none' to send no certificate
     #[arg(value_name = "ID|none")]
     pub(crate) id: String,
-    /// Until logout, or until it is forgotten
+    /// How long to remember it: until logout, or until it is forgotten
     #[arg(long = "for", value_name = "LIFETIME", default_value = "permanent")]
     pub(crate) lifetime: StoredLifetime,
 }
@@ -260,19 +260,19 @@ pub(crate) enum StoredLifetime {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Forget {
-    /// The port counts in chrome mode only; 443 when it is left out
+    /// The port matters only in chrome mode; its default is 443
     #[arg(value_name = "HOST[:PORT]")]
     pub(crate) destination: Option<String>,
-    /// Forget everything, in both modes
+    /// Forget all decisions, in both modes
     #[arg(long)]
     pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Renew {
-    /// The identity that something is remembered for: its name, or the first 4 or more digits of its SHA-256 fingerprint
+    /// The identity with the decisions: its name, or the first 4 or more digits of its SHA-256 fingerprint
     pub(crate) old: String,
-    /// The identity with the same subject, issuer and usages and a later validity
+    /// The identity with the same subject, issuer and usages that expires later
     pub(crate) new: String,
 }
 
@@ -284,41 +284,41 @@ pub(crate) struct Rules {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesCommand {
-    /// List the rules, those of the system's files among them
+    /// List the rules of the store and of the system's files
     List,
     /// Add a rule
     Add(AddRule),
     /// Remove rules by their numbers
     Remove(RemoveRule),
-    /// Add the rules of a file as Chrome has it: AutoSelectCertificateForUrls in a managed policy, or the list alone
+    /// Add the rules in a Chrome policy file: AutoSelectCertificateForUrls in a managed policy, or the list alone
     Import(ImportRules),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AddRule {
-    /// Where it holds, such as 'https://[*.]example.com', 'https://www.example.com:8443/admin' or '*'; or a whole entry
-    /// of AutoSelectCertificateForUrls, '{"pattern": ..., "filter": ...}'
+    /// The URLs it applies to, such as 'https://[*.]example.com', 'https://www.example.com:8443/admin' or '*'; or a
+    /// whole entry of AutoSelectCertificateForUrls, '{"pattern": ..., "filter": ...}'
     pub(crate) pattern: String,
-    /// Which identities it is about, as in Chrome: '{"ISSUER": {"CN": ...}, "SUBJECT": {"O": ...}}' [default: '{}', all]
+    /// The identities it applies to, as in Chrome: '{"ISSUER": {"CN": ...}, "SUBJECT": {"O": ...}}' [default: '{}', all]
     #[arg(conflicts_with_all = ["issuer", "subject"])]
     pub(crate) filter: Option<String>,
-    /// What the direct issuer of an identity has to be: CN=..., L=..., O=... or OU=...
+    /// Match the direct issuer of an identity: CN=..., L=..., O=... or OU=...
     #[arg(long, value_name = "TYPE=VALUE")]
     pub(crate) issuer: Vec<String>,
-    /// What the subject of an identity has to be: CN=..., L=..., O=... or OU=...
+    /// Match the subject of an identity: CN=..., L=..., O=... or OU=...
     #[arg(long, value_name = "TYPE=VALUE")]
     pub(crate) subject: Vec<String>,
     /// Never send these identities there, whatever is remembered
     #[arg(long)]
     pub(crate) deny: bool,
-    /// Send these identities there in TLS 1.3 only; they are still asked about
+    /// Send these identities there in TLS 1.3 only; the rule does not answer for you
     #[arg(long, conflicts_with = "deny")]
     pub(crate) tls13: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveRule {
-    /// As 'cardcase rules' shows them
+    /// Numbers, as 'cardcase rules' shows them
     #[arg(required = true, value_name = "N")]
     pub(crate) numbers: Vec<i64>,
 }
@@ -331,9 +331,9 @@ pub(crate) struct ImportRules {
 
 #[derive(Debug, Args)]
 pub(crate) struct Config {
-    /// The setting [default: shows all]
+    /// The setting [default: show all]
     pub(crate) key: Option<Setting>,
-    /// What to set it to: 'firefox' or 'chrome', 'on' or 'off' [default: shows what it is set to]
+    /// The new value: 'firefox' or 'chrome', 'on' or 'off' [default: show the value]
     #[arg(requires = "key")]
     pub(crate) value: Option<String>,
 }
@@ -342,19 +342,19 @@ pub(crate) struct Config {
 pub(crate) enum Setting {
     /// How decisions are keyed: firefox (per host) or chrome (per host and port)
     Mode,
-    /// Send the best identity that fits without asking, as Firefox's 'Select Automatically'
+    /// Send the best identity that fits without asking, as Firefox does with 'Select Automatically'
     SelectAutomatically,
-    /// Do not ask when only one identity fits, as Internet Explorer
+    /// Do not ask when only one identity fits, as Internet Explorer did
     UseSingleCandidate,
-    /// Ask when a rule matches several identities, as Chrome's PromptOnMultipleMatchingCertificates
+    /// Ask when a rule matches several identities, as Chrome does with PromptOnMultipleMatchingCertificates
     PromptOnMultiple,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MinTls {
-    /// Its name, or the first 4 or more digits of its SHA-256 fingerprint
+    /// The identity's name, or the first 4 or more digits of its SHA-256 fingerprint
     pub(crate) id: String,
-    /// The lowest version of TLS in which it is sent
+    /// The lowest TLS version in which to send it
     pub(crate) version: MinVersion,
 }
 
@@ -368,13 +368,13 @@ pub(crate) enum MinVersion {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The server, by the name its certificate is verified for; the path matters to rules alone
+    /// The server, by the name in its certificate; only rules look at the path
     #[arg(value_name = "HOST[:PORT][/PATH]")]
     pub(crate) destination: String,
     /// Connect to this address instead
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) connect: Option<String>,
-    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    /// Verify the server with the CA certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
 }
@@ -386,44 +386,44 @@ pub(crate) struct Fetch {
     /// Write the body to this file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The method [default: GET, with -d POST]
+    /// The method [default: GET, or POST with -d]
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
     pub(crate) method: Option<String>,
-    /// A header, 'Name: value'; 'Name:' leaves out what would be sent
+    /// A header, 'Name: value'; 'Name:' removes a default header
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub(crate) headers: Vec<String>,
-    /// The body; '@FILE' reads a file, '@-' stdin
+    /// The body; '@FILE' reads it from a file, '@-' from stdin
     #[arg(short, long, value_name = "DATA")]
     pub(crate) data: Option<String>,
     /// Print the status and the headers before the body
     #[arg(short, long)]
     pub(crate) include: bool,
-    /// Follow redirects, selecting anew for each
+    /// Follow redirects, and select an identity anew for each
     #[arg(short = 'L', long)]
     pub(crate) location: bool,
     #[command(flatten)]
     pub(crate) route: Route,
-    /// Use this identity, this once, whatever is remembered
+    /// Use this identity for this request, whatever is remembered
     #[arg(long = "as", value_name = "ID")]
     pub(crate) identity: Option<String>,
-    /// 'omit' sends no certificate, whatever is remembered
+    /// Whether to send certificates; 'omit' sends none, whatever is remembered
     #[arg(long, value_name = "MODE", default_value = "include", conflicts_with = "identity")]
     pub(crate) credentials: Credentials,
-    /// The TLS library [default: rustls, and openssl where only that can do what the server wants]
+    /// The TLS library [default: rustls, or openssl where the server needs it]
     #[arg(long, value_name = "LIBRARY")]
     pub(crate) tls: Option<TlsLibrary>,
 }
 
-/// The way to servers, and what verifies them.
+/// How servers are reached and verified.
 #[derive(Debug, Args)]
 pub(crate) struct Route {
-    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    /// Verify the server with the CA certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
-    /// Connect to HOST2:PORT2 where HOST1:PORT1 is meant; an empty part stands for any, or the same
+    /// Connect to HOST2:PORT2 instead of HOST1:PORT1; an empty HOST1 or PORT1 means any, an empty HOST2 or PORT2 no change
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
-    /// Go through this proxy, [http://|https://]HOST[:PORT]
+    /// Connect through this proxy, [http://|https://]HOST[:PORT]
     #[arg(short = 'x', long, value_name = "PROXY")]
     pub(crate) proxy: Option<String>,
 }
@@ -442,16 +442,16 @@ pub(crate) enum TlsLibrary {
 
 #[derive(Debug, Args)]
 pub(crate) struct Tunnel {
-    /// The server, by the name its certificate is verified for; the port is 443 when it is left out
+    /// The server, by the name in its certificate; the default port is 443
     #[arg(value_name = "HOST[:PORT]")]
     pub(crate) destination: String,
-    /// A Unix socket that only you can use, or a port of loopback, which everyone on this machine can: unix:PATH,
-    /// 127.0.0.1:PORT or [::1]:PORT [default: a socket in the runtime directory]
+    /// Where to listen: unix:PATH, a socket that only you can use, or 127.0.0.1:PORT or [::1]:PORT, which every user of
+    /// this machine can use [default: a socket in the runtime directory]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
     #[command(flatten)]
     pub(crate) route: Route,
-    /// A protocol to offer by ALPN, such as h2; may be given several times
+    /// A protocol to offer by ALPN, such as h2; can be given several times
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) alpn: Vec<String>,
     /// Use this identity, whatever is remembered
@@ -461,22 +461,22 @@ pub(crate) struct Tunnel {
 
 #[derive(Debug, Args)]
 pub(crate) struct Credential {
-    /// Who takes it: kubectl, as its exec plugin; git or curl, as options that name a file in the runtime directory
+    /// The program: kubectl, as its exec plugin; git or curl, as options that name a file in the runtime directory
     #[arg(required_unless_present = "forget")]
     pub(crate) program: Option<CredentialProgram>,
-    /// The server; kubectl tells it, where it is set up with provideClusterInfo
+    /// The server; kubectl names it if it is set up with provideClusterInfo
     #[arg(value_name = "HOST[:PORT]")]
     pub(crate) destination: Option<String>,
-    /// Verify the server by the CA certificates in this PEM file instead of the system's
+    /// Verify the server with the CA certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
-    /// Connect to this address instead, to see what the server asks for
+    /// Connect to this address instead to see what the server asks for
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) connect: Option<String>,
     /// Give this identity, whatever is remembered
     #[arg(long = "as", value_name = "ID")]
     pub(crate) identity: Option<String>,
-    /// Remove all files with private keys that were made for git and curl
+    /// Remove all files with private keys that were written for git and curl
     #[arg(long, conflicts_with = "program")]
     pub(crate) forget: bool,
 }
@@ -490,30 +490,30 @@ pub(crate) enum CredentialProgram {
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// Which shell's
+    /// The shell
     pub(crate) shell: Shell,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// Where to write them: cardcase.1, and one for each command
+    /// The directory for cardcase.1 and a page for each command
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
-    /// A PEM or DER file with CA certificates, or the fingerprint of an authority in the store
+    /// A PEM or DER file with CA certificates, or the fingerprint of a CA certificate in the store
     #[arg(value_name = "FILE|ID")]
     pub(crate) what: String,
-    /// Let an authority in the store verify no servers any more
+    /// Stop trusting a CA certificate in the store
     #[arg(long)]
     pub(crate) remove: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// Only what concerns this host
+    /// Only connections to this host
     pub(crate) host: Option<String>,
 }
 
@@ -522,11 +522,11 @@ pub(crate) struct Password {
     /// Read the new primary password from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
-    /// Let the desktop's keyring keep the primary password as it is
+    /// Store the current primary password in the desktop's keyring
     #[cfg(feature = "keyring")]
     #[arg(long, conflicts_with_all = ["new_password_file", "no_keyring"])]
     pub(crate) keyring: bool,
-    /// Take the primary password out of the desktop's keyring
+    /// Remove the primary password from the desktop's keyring
     #[cfg(feature = "keyring")]
     #[arg(long, conflicts_with = "new_password_file")]
     pub(crate) no_keyring: bool,
@@ -534,15 +534,15 @@ pub(crate) struct Password {
 
 #[derive(Debug, Args)]
 pub(crate) struct Unlock {
-    /// For how long, such as 30m, 8h or 1d; never beyond logout
+    /// How long to stay unlocked, such as 30m, 8h or 1d; at most until logout
     #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = lifetime)]
     pub(crate) lifetime: Duration,
-    /// Only print whether it is unlocked, and until when
+    /// Only print whether the store is unlocked, and until when
     #[arg(long, conflicts_with = "lifetime")]
     pub(crate) status: bool,
 }
 
-/// The longest time to be unlocked for: nobody means more than that.
+/// The longest time to stay unlocked. Nobody needs more.
 const MAX_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
 
 fn lifetime(text: &str) -> Result<Duration, String> {
@@ -550,7 +550,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     if (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime) {
         Ok(lifetime)
     } else {
-        Err("it is between a second and a year".to_owned())
+        Err("it must be between a second and a year".to_owned())
     }
 }
 

@@ -36,7 +36,7 @@ impl Input {
 
     fn take_stdin(&self) -> Result<io::StdinLock<'static>, Failure> {
         if self.stdin_taken.replace(true) {
-            return Err(Failure::usage("stdin ('-') can be read only once: give one of them as a file"));
+            return Err(Failure::usage("stdin ('-') can be read only once: use a file for the other input"));
         }
         Ok(io::stdin().lock())
     }

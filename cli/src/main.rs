@@ -59,14 +59,16 @@ fn main() -> ExitCode {
     let may_ask_here = !common.batch && common.chooser().is_none();
     let app = App::new(common);
     if let Err(error) = private {
-        say::warn(format_args!("a crash, or another process of yours, could show the memory of this one: {error}"));
+        say::warn(format_args!(
+            "a core dump or another of your processes could read the memory of this process: {error}"
+        ));
     }
     let done = run(&app, command);
     app.tell_damage();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if may_ask_here && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
-            report(&failure.hint("run it in the foreground of its terminal: in the background nobody is asked"))
+            report(&failure.hint("run it in the foreground: a process in the background cannot ask"))
         }
         Err(failure) => report(&failure),
     }

@@ -34,11 +34,12 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::answer::decision::{Answer, Lifetime};
 use crate::answer::refusal::Refusal;
 use crate::answer::settings::Mode;
-use crate::certificate::authority::Authorities;
+use crate::certificate::authority::{Authorities, Authority};
 use crate::clock::Timestamp;
 use crate::request::{CertificateRequest, Destination};
 use crate::select::matching::Considered;
@@ -53,16 +54,22 @@ pub struct Question<'a> {
     pub request: &'a CertificateRequest,
     /// The identities that fit, best first; never empty.
     pub candidates: &'a [Considered],
-    /// The authorities of the store, to show a candidate's chain.
-    pub authorities: &'a Authorities,
     /// In firefox mode the chooser says how long the answer holds; in chrome mode that is not asked.
     pub mode: Mode,
     /// The identity that is remembered for the destination, when it no longer fits.
     pub unfit: Option<&'a Considered>,
     /// What was sent and refused, the last one last, when another answer is wanted.
     pub refused: &'a [Refused],
-    /// The time it is.
+    /// The current time.
     pub now: Timestamp,
+    pub(super) authorities: &'a Authorities,
+}
+
+impl Question<'_> {
+    /// The CA certificates above an identity that the store has, its issuer first, up to a self-issued one where it is known.
+    pub fn chain(&self, considered: &Considered) -> Vec<Arc<Authority>> {
+        self.authorities.chain(considered.identity.certificate(), None).authorities
+    }
 }
 
 /// An answer that the server did not take.

@@ -1,9 +1,12 @@
 //! The trusted authorities as a program takes them for verifying servers: before it connects, and before anybody looks whether the
 //! terms that they belong to are authentic.
 
+use std::sync::Arc;
+
 use super::authentic::{Terms, read_anew};
 use super::{Store, read_authorities};
 use crate::certificate::Certificate;
+use crate::certificate::authority::Authority;
 use crate::error::Error;
 use crate::vault::Authenticated;
 
@@ -32,6 +35,26 @@ impl TrustAnchors {
 }
 
 impl Store {
+    /// The CA certificates above this one that the store has, its issuer first, up to a self-issued one where it is known.
+    ///
+    /// # Errors
+    /// Those of [reading](crate::manage#errors).
+    pub fn chain(&self, certificate: &Certificate) -> Result<Vec<Arc<Authority>>, Error> {
+        Ok(self.authorities()?.chain(certificate, None).authorities)
+    }
+
+    /// [`Self::chain`] of each of these certificates.
+    ///
+    /// # Errors
+    /// Those of [reading](crate::manage#errors).
+    pub fn chains<'a>(
+        &self,
+        certificates: impl IntoIterator<Item = &'a Certificate>,
+    ) -> Result<Vec<Vec<Arc<Authority>>>, Error> {
+        let authorities = self.authorities()?;
+        Ok(certificates.into_iter().map(|certificate| authorities.chain(certificate, None).authorities).collect())
+    }
+
     /// The authorities that verify servers. Where the vault is open, or an agent has it, they are looked at at once; else when a
     /// key is used, if the selector knows of them. Asks nobody.
     ///

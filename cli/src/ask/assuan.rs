@@ -1,5 +1,5 @@
-//! A program that is spoken to over its stdin and stdout as GnuPG's are: the Assuan protocol, as far as pinentry needs it.
-//! Nothing it does makes this process wait longer than it wants to, or keep more than it wants to.
+//! A program that speaks GnuPG's Assuan protocol on its stdin and stdout, as far as pinentry needs it. Time and memory
+//! are limited, whatever the program does.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -14,40 +14,40 @@ use zeroize::Zeroizing;
 
 use crate::ui::text::plain;
 
-/// Bytes of a line without its end, as Assuan has it.
+/// The longest line in Assuan, in bytes without its end.
 const MAX_LINE: usize = 1000;
 
-/// Bytes that may come in reply to one command.
+/// The longest reply to one command, in bytes.
 const MAX_REPLY: usize = 16 << 10;
 
-/// How long the program may take to end when nothing more is wanted of it.
+/// How long the program may take to exit after its input was closed.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The program that runs, for whoever has to leave in the middle of it.
+/// The program that runs now, for the signal handler.
 static RUNNING: Mutex<Option<Pid>> = Mutex::new(None);
 
-/// A conversation with a program. It is ended when this is dropped.
+/// A conversation with a program, which is ended when this is dropped.
 pub(crate) struct Conversation {
     program: Child,
-    /// `None` when nothing more is wanted of it.
+    /// `None` once the conversation is over.
     to: Option<ChildStdin>,
     from: ChildStdout,
-    /// What was read beyond the last line.
+    /// Bytes that were read after the last line.
     ahead: Zeroizing<Vec<u8>>,
 }
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The program says so.
+pub(crate) enum ConversationError {
+    /// The program refused it.
     Refused { code: u32, why: String },
     /// The program cannot be started or spoken to.
     Io(io::Error),
-    /// It says what has no place in the protocol.
+    /// It does not keep to the protocol.
     Nonsense,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ConversationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { code, why } => write!(f, "refuses: {why} (error {code})"),
@@ -61,7 +61,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for ConversationError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -69,10 +69,10 @@ impl From<io::Error> for Trouble {
 
 impl Conversation {
     /// Starts a program, and waits until it is ready.
-    pub(crate) fn start(program: &OsStr, limit: Duration) -> Result<Self, Trouble> {
+    pub(crate) fn start(program: &OsStr, limit: Duration) -> Result<Self, ConversationError> {
         let mut program = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(to), Some(from)) = (program.stdin.take(), program.stdout.take()) else {
-            return Err(Trouble::Nonsense);
+            return Err(ConversationError::Nonsense);
         };
         if let Ok(mut running) = RUNNING.lock() {
             *running = Some(Pid::from_child(&program));
@@ -83,29 +83,29 @@ impl Conversation {
         Ok(conversation)
     }
 
-    /// Gives a command, and the data that come in reply.
+    /// Sends a command, and returns the data in the reply.
     pub(crate) fn request(
         &mut self,
         command: &str,
         parameter: &str,
         limit: Duration,
-    ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-        let to = self.to.as_mut().ok_or(Trouble::Nonsense)?;
+    ) -> Result<Zeroizing<Vec<u8>>, ConversationError> {
+        let to = self.to.as_mut().ok_or(ConversationError::Nonsense)?;
         to.write_all(line(command, parameter).as_bytes())?;
         self.reply(limit)
     }
 
     /// Reads up to the line that ends a reply.
-    fn reply(&mut self, limit: Duration) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    fn reply(&mut self, limit: Duration) -> Result<Zeroizing<Vec<u8>>, ConversationError> {
         let until = Instant::now() + limit;
-        // Never grown, which would leave a copy behind
+        // With all its capacity from the start: growing would leave a copy behind
         let mut data = Zeroizing::new(Vec::with_capacity(MAX_REPLY));
         let mut taken = 0;
         loop {
             let line = self.line(until)?;
             taken += line.len() + 1;
             if taken > MAX_REPLY {
-                return Err(Trouble::Nonsense);
+                return Err(ConversationError::Nonsense);
             }
             let mut parts = line.splitn(2, |&byte| byte == b' ');
             let (keyword, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -113,15 +113,15 @@ impl Conversation {
                 b"OK" => return Ok(data),
                 b"ERR" => return Err(refusal(rest)),
                 b"D" => decode(rest, &mut data)?,
-                // Status, which pinentry gives of its own accord, and comments
+                // Status lines, which pinentry may send at any time, and comments
                 b"S" => {}
                 _ if keyword.first() == Some(&b'#') => {}
-                _ => return Err(Trouble::Nonsense),
+                _ => return Err(ConversationError::Nonsense),
             }
         }
     }
 
-    fn line(&mut self, until: Instant) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    fn line(&mut self, until: Instant) -> Result<Zeroizing<Vec<u8>>, ConversationError> {
         loop {
             if let Some(end) = self.ahead.iter().position(|&byte| byte == b'\n') {
                 let mut line: Zeroizing<Vec<u8>> = Zeroizing::new(self.ahead.drain(..=end).collect());
@@ -130,7 +130,7 @@ impl Conversation {
                 return Ok(line);
             }
             if self.ahead.len() > MAX_LINE + 1 {
-                return Err(Trouble::Nonsense);
+                return Err(ConversationError::Nonsense);
             }
             self.read(until)?;
         }
@@ -155,11 +155,11 @@ impl Conversation {
     }
 }
 
-/// Ends the program: it is told by the end of its input, and killed when it does not understand.
+/// Closes the program's input, and kills it if it does not exit.
 impl Drop for Conversation {
     fn drop(&mut self) {
         self.to = None;
-        // From here on its number may become another's
+        // After it is waited for, another process may get its number
         if let Ok(mut running) = RUNNING.lock() {
             *running = None;
         }
@@ -175,14 +175,14 @@ impl Drop for Conversation {
     }
 }
 
-/// Ends a program that runs, because this process is about to leave.
+/// Ends the program that runs now, before this process ends.
 pub(crate) fn stop() {
     if let Some(running) = RUNNING.lock().ok().and_then(|mut running| running.take()) {
         let _ = kill_process(running, Signal::TERM);
     }
 }
 
-/// A command with its parameter, cut to what a line holds.
+/// A command with its parameter, cut to the longest line.
 fn line(command: &str, parameter: &str) -> String {
     let mut line = command.to_owned();
     for c in parameter.chars() {
@@ -191,7 +191,7 @@ fn line(command: &str, parameter: &str) -> String {
             '%' => "%25",
             '\r' => "%0D",
             '\n' => "%0A",
-            // At the end of a line it would continue it
+            // At the end of a line it would continue the line
             '\\' => "%5C",
             c => c.encode_utf8(&mut bytes),
         };
@@ -205,21 +205,21 @@ fn line(command: &str, parameter: &str) -> String {
 }
 
 /// `CODE description`
-fn refusal(text: &[u8]) -> Trouble {
+fn refusal(text: &[u8]) -> ConversationError {
     let text = String::from_utf8_lossy(text);
     let (code, why) = text.split_once(' ').unwrap_or((&text, "no reason given"));
     match code.parse() {
-        Ok(code) => Trouble::Refused { code, why: plain(why) },
-        Err(_) => Trouble::Nonsense,
+        Ok(code) => ConversationError::Refused { code, why: plain(why) },
+        Err(_) => ConversationError::Nonsense,
     }
 }
 
-fn decode(coded: &[u8], data: &mut Vec<u8>) -> Result<(), Trouble> {
+fn decode(coded: &[u8], data: &mut Vec<u8>) -> Result<(), ConversationError> {
     let mut rest = coded;
     while let Some((&byte, after)) = rest.split_first() {
         let (byte, after) = match byte {
             b'%' => {
-                let (&[high, low], after) = after.split_first_chunk().ok_or(Trouble::Nonsense)?;
+                let (&[high, low], after) = after.split_first_chunk().ok_or(ConversationError::Nonsense)?;
                 (hex(high)? << 4 | hex(low)?, after)
             }
             byte => (byte, after),
@@ -230,9 +230,9 @@ fn decode(coded: &[u8], data: &mut Vec<u8>) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn hex(digit: u8) -> Result<u8, Trouble> {
-    let value = char::from(digit).to_digit(16).ok_or(Trouble::Nonsense)?;
-    u8::try_from(value).map_err(|_| Trouble::Nonsense)
+fn hex(digit: u8) -> Result<u8, ConversationError> {
+    let value = char::from(digit).to_digit(16).ok_or(ConversationError::Nonsense)?;
+    u8::try_from(value).map_err(|_| ConversationError::Nonsense)
 }
 
 #[cfg(test)]
@@ -243,19 +243,19 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    /// Talks to a program that runs this in a shell.
-    fn start(script: &str) -> Result<Conversation, Trouble> {
+    /// Starts a conversation with a shell script.
+    fn start(script: &str) -> Result<Conversation, ConversationError> {
         let directory = tempfile::tempdir().unwrap();
         let program = executable(directory.path(), "pinentry", &format!("#!/bin/sh\n{script}\n"));
         Conversation::start(program.as_os_str(), SOON)
     }
 
-    fn asked(script: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    fn asked(script: &str) -> Result<Zeroizing<Vec<u8>>, ConversationError> {
         start(script)?.request("GETPIN", "", Duration::from_millis(300))
     }
 
     #[test]
-    fn data_are_decoded_and_put_together() {
+    fn data_lines_are_decoded_and_joined() {
         for (said, data) in [
             ("D a%25b%0ac", "a%b\nc"),
             ("D  with  spaces ", " with  spaces "),
@@ -271,9 +271,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_is_told_from_what_refuses() {
+    fn a_refusal_is_distinguished_from_what_is_no_reply() {
         let refused = asked("echo OK; read ask; echo ERR 83886179 cancelled; read end");
-        assert!(matches!(refused, Err(Trouble::Refused { code: 83_886_179, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ConversationError::Refused { code: 83_886_179, .. })), "{refused:?}");
         for nonsense in [
             "echo hello",
             "echo OK; read ask; echo ERR zero",
@@ -284,15 +284,18 @@ mod tests {
             "echo OK; read ask; yes '# on and on'",
         ] {
             let answer = asked(nonsense);
-            assert!(matches!(answer, Err(Trouble::Nonsense)), "{nonsense}: {answer:?}");
+            assert!(matches!(answer, Err(ConversationError::Nonsense)), "{nonsense}: {answer:?}");
         }
     }
 
     #[test]
-    fn it_waits_for_no_one_for_ever() {
+    fn waiting_has_a_limit() {
         let start = Instant::now();
         let mut answer = asked("echo OK; trap '' TERM; while :; do sleep 1; done");
-        assert!(matches!(&answer, Err(Trouble::Io(error)) if error.kind() == ErrorKind::TimedOut), "{answer:?}");
+        assert!(
+            matches!(&answer, Err(ConversationError::Io(error)) if error.kind() == ErrorKind::TimedOut),
+            "{answer:?}"
+        );
         assert!(start.elapsed() < SOON / 2);
         for ended in ["exit 3", "echo OK; exit 0", "echo OK; read ask; printf 'D half'"] {
             answer = asked(ended);

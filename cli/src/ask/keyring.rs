@@ -1,4 +1,4 @@
-//! What `cardcase password` does to the desktop's keyring.
+//! The desktop's keyring, for `cardcase password`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,28 +12,28 @@ use zeroize::Zeroizing;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 
-/// Puts the primary password there, once it has opened the store.
+/// Stores the primary password in the keyring, after it has unlocked the store.
 pub(crate) fn keep(store: &Store, asking: &dyn Unlocker) -> Result<(), Failure> {
     if store.vault().protection() == Protection::None {
-        let failure = Failure::new(Code::Failed, "the store has no primary password that a keyring could keep");
+        let failure = Failure::new(Code::Failed, "the store has no primary password for the keyring to keep");
         return Err(failure.hint("cardcase password"));
     }
-    let heard = Hearing { unlocker: asking, last: Mutex::default() };
-    store.unlock_fully(&heard)?;
-    let password = heard.last.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(Error::VaultLocked)?;
+    let recorder = Recorder { unlocker: asking, last: Mutex::default() };
+    store.unlock_fully(&recorder)?;
+    let password = recorder.last.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(Error::VaultLocked)?;
     keyring(store).keep(&password)?;
-    say::note("the keyring keeps the primary password of this store");
+    say::note("the keyring now keeps the primary password of this store");
     Ok(())
 }
 
-/// Takes it out again.
+/// Removes the primary password from the keyring.
 pub(crate) fn forget(store: &Store) -> Result<(), Failure> {
     keyring(store).forget()?;
-    say::note("the keyring keeps no password of this store");
+    say::note("the keyring no longer keeps a password of this store");
     Ok(())
 }
 
-/// After a change of the password: what the keyring keeps, if it does, changes with it.
+/// Updates the keyring after the primary password was changed, if the keyring has the old one.
 pub(crate) fn follow(store: &Store, new: Option<&str>) {
     let keyring = keyring(store);
     // Without a keyring there is nothing to change
@@ -51,13 +51,13 @@ fn keyring(store: &Store) -> Keyring {
     Keyring::of_store(store.path())
 }
 
-/// Listens to what another unlocker gives.
-struct Hearing<'a> {
+/// Remembers the last password that another unlocker returned.
+struct Recorder<'a> {
     unlocker: &'a dyn Unlocker,
     last: Mutex<Option<Zeroizing<String>>>,
 }
 
-impl Unlocker for Hearing<'_> {
+impl Unlocker for Recorder<'_> {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
         let password = self.unlocker.primary_password(attempt)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.clone());

@@ -1,4 +1,4 @@
-//! A new primary password: asked for, and said to be weak where it is. What it has to be like is nobody's rule.
+//! A new primary password. A weak one is warned about, and accepted.
 
 use cardcase::Error;
 use cardcase::Store;
@@ -10,30 +10,30 @@ use crate::ask::password_prompt::PasswordPrompt;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 
-/// Tries at typing the same twice.
+/// How many times a person may try to type the same password twice.
 const TRIES: u32 = 3;
 
-/// What is asked for.
+/// The prompt.
 const PROMPT: &str = "New primary password (empty for none)";
 
-/// Asks for a new primary password, twice; an empty one is none. Where `none_changes_nothing`, one that is empty need not be
-/// repeated.
+/// Asks for a new primary password, twice; an empty one means none. With `none_changes_nothing`, an empty one is not asked
+/// for again.
 pub(crate) fn ask(prompt: &PasswordPrompt, none_changes_nothing: bool) -> Result<Zeroizing<String>, Failure> {
     for attempt in 1..=TRIES {
-        let new = prompt.ask(PROMPT, (attempt > 1).then_some("The two differ"))?;
-        if (new.is_empty() && none_changes_nothing) || prompt.ask("The same again", None)? == new {
+        let new = prompt.ask(PROMPT, (attempt > 1).then_some("The passwords differ"))?;
+        if (new.is_empty() && none_changes_nothing) || prompt.ask("Repeat it", None)? == new {
             return Ok(new);
         }
     }
-    Err(Failure::new(Code::Failed, "the two differ; nothing was changed"))
+    Err(Failure::new(Code::Failed, "the passwords differ; nothing was changed"))
 }
 
-/// Sets the new primary password of a store that was unlocked before it was asked for; `None` removes it.
+/// Sets the new primary password of a store that is unlocked already; `None` removes it.
 pub(crate) fn set(store: &Store, new: Option<&str>) -> Result<(), Error> {
     store.set_primary_password(new, &Unlocked)
 }
 
-/// Whoever asks after the store was unlocked finds another password than was given.
+/// Fails: if the store has to be unlocked again, another process has changed the password meanwhile.
 struct Unlocked;
 
 impl Unlocker for Unlocked {
@@ -42,7 +42,7 @@ impl Unlocker for Unlocked {
     }
 }
 
-/// Says so when a password is weak. It is taken all the same.
+/// Warns when a password is weak.
 pub(crate) fn warn_if_weak(password: &str) {
     let estimate = zxcvbn(password, &["cardcase"]);
     if estimate.score() < Score::Three {
@@ -50,25 +50,25 @@ pub(crate) fn warn_if_weak(password: &str) {
         let why = estimate.feedback().and_then(|feedback| feedback.warning());
         let why = why.map(|why| format!(" ({})", why.to_string().trim_end_matches('.'))).unwrap_or_default();
         say::warn(format_args!(
-            "the new primary password is weak: {guesses} guesses find it{why}; several random words are better"
+            "the new primary password is weak: {guesses} guesses are enough to find it{why}; several random words are better"
         ));
     }
 }
 
-/// A power of ten, as people say it.
+/// A power of ten in words.
 fn in_words(log10: f64) -> &'static str {
     const WORDS: [&str; 9] = [
         "a few",
-        "some ten",
-        "some hundred",
-        "some thousand",
+        "about ten",
+        "about a hundred",
+        "about a thousand",
         "ten thousand",
         "a hundred thousand",
         "a million",
         "ten million",
         "a hundred million",
     ];
-    WORDS.get(log10.round() as usize).copied().unwrap_or("a thousand million")
+    WORDS.get(log10.round() as usize).copied().unwrap_or("a billion")
 }
 
 #[cfg(test)]
@@ -76,9 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guesses_are_said_in_words() {
-        for (log10, words) in [(0.0, "a few"), (2.9, "some thousand"), (5.6, "a million"), (11.0, "a thousand million")]
-        {
+    fn guesses_are_shown_in_words() {
+        for (log10, words) in [(0.0, "a few"), (2.9, "about a thousand"), (5.6, "a million"), (11.0, "a billion")] {
             assert_eq!(in_words(log10), words);
         }
     }

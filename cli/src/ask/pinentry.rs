@@ -1,8 +1,8 @@
-//! Passwords asked for by the program that `$PINENTRY_PROGRAM` names, as GnuPG does. It may open a window, so that no terminal
+//! Asks for passwords with the program that `$PINENTRY_PROGRAM` names, as GnuPG does. It may open a window, so no terminal
 //! is needed.
 //!
-//! The crate `pinentry` waits for such a program without end, reads lines of any length, and panics where a text is longer
-//! than a line, as paths can be; hence `assuan`.
+//! The crate `pinentry` waits for the program without a limit, reads lines of any length, and panics where a text, such as
+//! a path, is longer than a line; hence [`assuan`](crate::ask::assuan).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use cardcase::Error;
 use cardcase::Unlocker;
 use zeroize::Zeroizing;
 
-use crate::ask::assuan::{Conversation, Trouble};
+use crate::ask::assuan::{Conversation, ConversationError};
 use crate::ask::terminal;
 use crate::ask::tty::Tty;
 use crate::ui::text::plain;
 
-/// How long the program may take over anything but the person's answer.
+/// How long the program may take for anything but the person's answer.
 const REPLY: Duration = Duration::from_secs(10);
 
-/// How long the person may take.
+/// How long the person may take to answer.
 const ANSWER: Duration = Duration::from_secs(300);
 
-/// Where libgpg-error's codes say what happened; above it they say who reports it.
+/// The bits of libgpg-error's codes that say what happened. The bits above say which component reports it.
 const WHAT: u32 = 0xffff;
 
 /// "Operation cancelled", and "Operation fully cancelled".
@@ -36,21 +36,21 @@ pub(crate) struct Pinentry {
 }
 
 impl Pinentry {
-    /// The program that `$PINENTRY_PROGRAM` names, if it does, to ask about this store.
+    /// The program that `$PINENTRY_PROGRAM` names, if it is set.
     pub(crate) fn from_environment(store: &Path) -> Option<Self> {
         let program = std::env::var_os("PINENTRY_PROGRAM").filter(|program| !program.is_empty())?;
         Some(Self { program, store: store.to_owned() })
     }
 
-    /// Asks for a password; `error` is what was wrong with the last one.
+    /// Asks for a password; `error` is what was wrong with the previous one.
     ///
     /// # Errors
-    /// [`Error::Declined`] when the person cancels, [`Error::CannotAsk`] when the program does not do its work.
+    /// [`Error::Declined`] when the person cancels, [`Error::CannotAsk`] when the program fails.
     pub(crate) fn ask(&self, prompt: &str, error: Option<&str>) -> Result<Zeroizing<String>, Error> {
         let _lent = terminal::lend();
-        let answer = self.converse(prompt, error).map_err(|trouble| match trouble {
-            Trouble::Refused { code, .. } if CANCELLED.contains(&(code & WHAT)) => Error::Declined,
-            trouble => self.cannot(&trouble.to_string()),
+        let answer = self.converse(prompt, error).map_err(|error| match error {
+            ConversationError::Refused { code, .. } if CANCELLED.contains(&(code & WHAT)) => Error::Declined,
+            error => self.cannot(&error.to_string()),
         })?;
         match std::str::from_utf8(&answer) {
             Ok(password) => Ok(Zeroizing::new(password.to_owned())),
@@ -58,14 +58,14 @@ impl Pinentry {
         }
     }
 
-    fn converse(&self, prompt: &str, error: Option<&str>) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    fn converse(&self, prompt: &str, error: Option<&str>) -> Result<Zeroizing<Vec<u8>>, ConversationError> {
         let mut conversation = Conversation::start(&self.program, REPLY)?;
-        // A program need not know every option, nor have a title
+        // Not every program supports all options, or a title
         let mut unimportant = |command: &str, value: &str| match conversation.request(command, value, REPLY) {
-            Err(Trouble::Refused { .. }) | Ok(_) => Ok(()),
-            Err(trouble) => Err(trouble),
+            Err(ConversationError::Refused { .. }) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
         };
-        for (command, value) in surroundings() {
+        for (command, value) in terminal_options() {
             unimportant(command, &value)?;
         }
         unimportant("SETTIMEOUT ", &ANSWER.as_secs().to_string())?;
@@ -87,13 +87,13 @@ impl Pinentry {
 
 impl Unlocker for Pinentry {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
-        let error = (attempt > 1).then(|| format!("That was wrong (try {attempt} of 3)"));
+        let error = (attempt > 1).then(|| format!("Wrong password (attempt {attempt} of 3)"));
         self.ask("Primary password", error.as_deref())
     }
 }
 
-/// Where the program finds the person: it may be one that draws on the terminal.
-fn surroundings() -> Vec<(&'static str, String)> {
+/// Options for a program that draws on the terminal.
+fn terminal_options() -> Vec<(&'static str, String)> {
     let variable = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let language = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(variable);
     let options =

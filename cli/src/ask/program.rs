@@ -1,4 +1,5 @@
-//! A program as chooser: the question as JSON on its stdin, the answer as JSON on its stdout. docs/chooser.md has both.
+//! A program as chooser. It reads the question as JSON on stdin, and writes the answer as JSON to stdout; docs/chooser.md
+//! describes both.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use cardcase::Chooser;
 use cardcase::Destination;
-use cardcase::Identity;
 use cardcase::ask::{Considered, Question, Refused, Reply};
 use cardcase::manage::{Lifetime, Mode};
 use serde::{Deserialize, Serialize};
@@ -21,19 +21,19 @@ use crate::ui::json::{DestinationJson, IdentityJson, scheme_names};
 use crate::ui::say;
 use cardcase::manage::version_name;
 
-/// Bytes an answer may have; a real one has some hundred.
+/// The longest answer, in bytes; a typical one has a few hundred.
 const MAX_ANSWER: u64 = 64 << 10;
 
-/// How long a person may think. Others wait for the answer, so it is not for ever.
+/// How long a person may take to answer. Other processes wait for the answer, so there is a limit.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
-/// Between two looks at whether the program is still there, and how long its output may stay open after it.
+/// How often to check whether the program has ended, and how long its output may stay open after its end.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// The version of what is asked and answered. It changes when a program that reads this one would be wrong.
+/// The version of question and answer. It changes when a program that knows only this version would misread them.
 const VERSION: u32 = 1;
 
-/// Asks a program, which has no arguments: as with `SSH_ASKPASS`, no shell reads its name.
+/// Asks a program. As with `SSH_ASKPASS`, no shell reads its name, so it takes no arguments.
 pub(crate) struct ProgramChooser {
     program: PathBuf,
     patience: Duration,
@@ -44,50 +44,50 @@ impl ProgramChooser {
         Self { program, patience: PATIENCE }
     }
 
-    fn ask(&self, question: &Question<'_>) -> Result<Reply, Trouble> {
-        let asked = serde_json::to_vec(&QuestionJson::new(question)).map_err(Trouble::Question)?;
+    fn ask(&self, question: &Question<'_>) -> Result<Reply, AnswerError> {
+        let asked = serde_json::to_vec(&QuestionJson::new(question)).map_err(AnswerError::Question)?;
         read_answer(&self.run(asked)?, question)
     }
 
-    /// Runs the program, and gives what it wrote.
-    fn run(&self, asked: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+    /// Runs the program, and returns what it wrote.
+    fn run(&self, asked: Vec<u8>) -> Result<Vec<u8>, AnswerError> {
         let started = Command::new(&self.program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = started.map_err(Trouble::Start)?;
+        let mut child = started.map_err(AnswerError::Start)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // Whoever answers without reading the question may
+            // A program may answer without reading the question
             thread::spawn(move || drop(stdin.write_all(&asked)));
         }
         let output = child.stdout.take().map(read_all);
         let child = Arc::new(Mutex::new(child));
         let running = child.clone();
         let _end = Cleanup::new(move || end(&running));
-        let output = output.ok_or(Trouble::Silent)?;
+        let output = output.ok_or(AnswerError::Silent)?;
         self.wait(&child, &output)
     }
 
-    fn wait(&self, child: &Mutex<Child>, output: &Receiver<io::Result<Vec<u8>>>) -> Result<Vec<u8>, Trouble> {
+    fn wait(&self, child: &Mutex<Child>, output: &Receiver<io::Result<Vec<u8>>>) -> Result<Vec<u8>, AnswerError> {
         let deadline = Instant::now() + self.patience;
         let mut written = None;
         loop {
-            let ended = lock(child).try_wait().map_err(Trouble::Output)?;
+            let ended = lock(child).try_wait().map_err(AnswerError::Output)?;
             match (ended, written.take()) {
-                (Some(status), _) if !status.success() => return Err(Trouble::Ended(status)),
+                (Some(status), _) if !status.success() => return Err(AnswerError::Ended(status)),
                 (Some(_), Some(bytes)) => return Ok(bytes),
                 (Some(_), None) => {
-                    return output.recv_timeout(A_MOMENT).map_err(|_| Trouble::Open)?.map_err(Trouble::Output);
+                    return output.recv_timeout(A_MOMENT).map_err(|_| AnswerError::Open)?.map_err(AnswerError::Output);
                 }
                 (None, Some(bytes)) => {
                     written = Some(bytes);
                     thread::sleep(A_MOMENT / 10);
                 }
                 (None, None) => match output.recv_timeout(A_MOMENT) {
-                    Ok(bytes) => written = Some(bytes.map_err(Trouble::Output)?),
+                    Ok(bytes) => written = Some(bytes.map_err(AnswerError::Output)?),
                     Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return Err(Trouble::Silent),
+                    Err(RecvTimeoutError::Disconnected) => return Err(AnswerError::Silent),
                 },
             }
             if Instant::now() > deadline {
-                return Err(Trouble::Late(self.patience));
+                return Err(AnswerError::Late(self.patience));
             }
         }
     }
@@ -95,18 +95,18 @@ impl ProgramChooser {
 
 impl Chooser for ProgramChooser {
     fn waiting(&self, destination: &Destination) {
-        say::line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
+        say::line(&format!("cardcase: another cardcase is asking about {destination}; waiting for the answer"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
-        self.ask(question).unwrap_or_else(|trouble| {
-            say::warn(format_args!("the chooser {}: {trouble}", self.program.display()));
+        self.ask(question).unwrap_or_else(|error| {
+            say::warn(format_args!("the chooser {}: {error}", self.program.display()));
             Reply::Failed
         })
     }
 }
 
-/// Kills the program, by its own number, unless it has ended.
+/// Kills the program itself, unless it has ended; not its children.
 fn end(child: &Mutex<Child>) {
     let mut child = lock(child);
     let _ = child.kill();
@@ -117,7 +117,7 @@ fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads to the end, or to the limit, on a thread of its own.
+/// Reads to the end or the limit, on a thread of its own.
 fn read_all(mut from: ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -133,7 +133,7 @@ fn read_all(mut from: ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
 
 /// Why there is no answer.
 #[derive(Debug)]
-enum Trouble {
+enum AnswerError {
     Question(serde_json::Error),
     Start(io::Error),
     Output(io::Error),
@@ -146,18 +146,18 @@ enum Trouble {
     NoLifetime,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Question(error) => write!(f, "the question cannot be put as JSON: {error}"),
+            Self::Question(error) => write!(f, "the question cannot be written as JSON: {error}"),
             Self::Start(error) => write!(f, "it cannot be started: {error}"),
             Self::Output(error) => write!(f, "its answer cannot be read: {error}"),
             Self::Ended(status) => write!(f, "it failed, with {status}"),
-            Self::Late(patience) => write!(f, "it did not answer within {} s, and was ended", patience.as_secs()),
-            Self::Open => f.write_str("it ended and left its output to a program that goes on"),
+            Self::Late(patience) => write!(f, "it did not answer within {} s, and was killed", patience.as_secs()),
+            Self::Open => f.write_str("it ended, but another program still holds its output open"),
             Self::Silent => f.write_str("it wrote no answer"),
             Self::Answer(error) => write!(f, "its answer is not the JSON of docs/chooser.md: {error}"),
-            Self::NotOffered(fingerprint) => write!(f, "it chose {fingerprint:?}, which is none of the candidates"),
+            Self::NotOffered(fingerprint) => write!(f, "it chose {fingerprint:?}, which is not a candidate"),
             Self::NoLifetime => {
                 f.write_str("its answer lacks the \"lifetime\": \"once\", \"session\" or \"permanent\"")
             }
@@ -210,13 +210,15 @@ struct RefusedJson {
 impl QuestionJson {
     fn new(question: &Question<'_>) -> Self {
         let request = question.request;
-        let identity = |identity: &Identity| IdentityJson::new(identity, question.authorities, question.now);
+        let identity = |considered: &Considered| {
+            IdentityJson::new(&considered.identity, &question.chain(considered), question.now)
+        };
         let candidate = |candidate: &Considered| CandidateJson {
-            identity: identity(&candidate.identity),
+            identity: identity(candidate),
             warnings: candidate.warnings.iter().map(ToString::to_string).collect(),
         };
         let unfit = |unfit: &Considered| UnfitJson {
-            identity: identity(&unfit.identity),
+            identity: identity(unfit),
             reasons: unfit.reasons.iter().map(ToString::to_string).collect(),
             text: unfit.to_string(),
         };
@@ -243,7 +245,7 @@ impl QuestionJson {
     }
 }
 
-/// How long an answer may be remembered; none where that is not asked.
+/// How long an answer may be remembered; empty where that is not asked.
 fn lifetimes(mode: Mode) -> &'static [Lifetime] {
     match mode {
         Mode::Firefox => &[Lifetime::Once, Lifetime::Session, Lifetime::Permanent],
@@ -267,21 +269,21 @@ enum LifetimeJson {
     Permanent,
 }
 
-/// What an answer means; only what was offered is taken, and how long it holds must be said where that is asked.
-fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, Trouble> {
+/// Reads an answer. Only an identity that was offered is accepted, and a lifetime is required where it is asked for.
+fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, AnswerError> {
     if written.trim_ascii().is_empty() {
-        return Err(Trouble::Silent);
+        return Err(AnswerError::Silent);
     }
     let lifetime = |said: Option<LifetimeJson>| match (question.mode, said) {
         (Mode::Chrome, _) | (_, Some(LifetimeJson::Permanent)) => Ok(Lifetime::Permanent),
         (_, Some(LifetimeJson::Session)) => Ok(Lifetime::Session),
         (_, Some(LifetimeJson::Once)) => Ok(Lifetime::Once),
-        (_, None) => Err(Trouble::NoLifetime),
+        (_, None) => Err(AnswerError::NoLifetime),
     };
-    Ok(match serde_json::from_slice(written).map_err(Trouble::Answer)? {
+    Ok(match serde_json::from_slice(written).map_err(AnswerError::Answer)? {
         AnswerJson::Identity { fingerprint, lifetime: said } => {
             let is_it = |candidate: &Considered| candidate.identity.fingerprint().to_string() == fingerprint;
-            let index = question.candidates.iter().position(is_it).ok_or(Trouble::NotOffered(fingerprint))?;
+            let index = question.candidates.iter().position(is_it).ok_or(AnswerError::NotOffered(fingerprint))?;
             Reply::Identity { index, lifetime: lifetime(said)? }
         }
         AnswerJson::None { lifetime: said } => Reply::None { lifetime: lifetime(said)? },
@@ -294,15 +296,15 @@ mod tests {
     use super::*;
     use crate::executable::executable;
 
-    /// A person who has gone home must not hold back all others for ever.
+    /// Otherwise a person who never answers would block all other processes.
     #[test]
-    fn who_does_not_answer_is_ended() {
+    fn a_program_that_does_not_answer_is_killed() {
         let directory = tempfile::tempdir().unwrap();
         let program = executable(directory.path(), "thinks", "#!/bin/sh\nexec sleep 600\n");
         let chooser = ProgramChooser { program, patience: Duration::from_millis(300) };
         let start = Instant::now();
-        let trouble = chooser.run(Vec::new()).unwrap_err();
-        assert!(matches!(trouble, Trouble::Late(_)), "{trouble}");
-        assert!(start.elapsed() < Duration::from_secs(60), "it was waited for");
+        let error = chooser.run(Vec::new()).unwrap_err();
+        assert!(matches!(error, AnswerError::Late(_)), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(60), "it was not killed");
     }
 }

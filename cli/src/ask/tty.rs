@@ -1,7 +1,7 @@
-//! The terminal of this process, wherever its streams go: passwords are asked for there.
+//! Asks for passwords on the terminal of this process, even where its streams are redirected.
 //!
-//! dialoguer would show what is typed between its prompt and the moment it turns the echo off, throw it away then, take
-//! the end of input (Ctrl-D) for an empty password, and leave a copy in a buffer.
+//! dialoguer would show what is typed between its prompt and the moment it turns the echo off, and then discard it; it
+//! would take the end of input (Ctrl-D) for an empty password, and leave a copy of the password in a buffer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,17 +9,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use rustix::termios::{LocalModes, OptionalActions, isatty, tcgetattr, tcsetattr, ttyname};
 use zeroize::Zeroizing;
 
-/// Bytes a password may have; a terminal gives lines that are no longer.
+/// The longest password, in bytes: a terminal returns no longer lines.
 const MAX_PASSWORD: usize = 4096;
 
-/// Where to read, and where to write.
+/// A terminal to read from and write to.
 pub(crate) struct Tty {
     input: File,
     output: File,
 }
 
 impl Tty {
-    /// The controlling terminal; where there is none that may be used, the one behind stdin and stderr.
+    /// The controlling terminal, else the one that stdin and stderr are connected to.
     pub(crate) fn open() -> Option<Self> {
         if let Ok(input) = OpenOptions::new().read(true).write(true).open("/dev/tty") {
             return Some(Self { output: input.try_clone().ok()?, input });
@@ -31,15 +31,15 @@ impl Tty {
         })?
     }
 
-    /// What it is called, for another program that is to draw on it.
+    /// The path of the terminal, for another program that draws on it.
     pub(crate) fn name() -> Option<String> {
         let named = ttyname(io::stderr(), Vec::new()).or_else(|_| ttyname(io::stdin(), Vec::new()));
         let named = named.ok().and_then(|name| name.into_string().ok());
         named.or_else(|| Self::open().map(|_| "/dev/tty".to_owned()))
     }
 
-    /// Asks for a line that is not shown. The echo is off before the prompt is on the screen; whoever calls puts the
-    /// settings back.
+    /// Asks for a line that is not shown. The echo is off before the prompt is on the screen. The caller restores the
+    /// settings.
     ///
     /// # Errors
     /// `UnexpectedEof` at the end of input, `InvalidData` when it is not UTF-8.
@@ -59,11 +59,11 @@ impl Tty {
     }
 
     fn line(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
-        // Never grown, which would leave a copy behind
+        // With all its capacity from the start: growing would leave a copy behind
         let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD));
         let mut byte = Zeroizing::new(0);
         loop {
-            // Interrupted, it reads on; at the end of input it fails with `UnexpectedEof`
+            // Goes on after an interruption, and fails with `UnexpectedEof` at the end of input
             self.input.read_exact(std::slice::from_mut(&mut *byte))?;
             match *byte {
                 b'\n' => return Ok(line),

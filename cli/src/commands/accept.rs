@@ -8,7 +8,7 @@ use crate::ui::say;
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let Accepted { settings, rules, trusted, decisions, .. } = app.unlocked_store()?.accept_terms()?;
-    say::note("taken for yours as they are:");
+    say::note("accepted as they are:");
     say::note(format_args!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));
     let on = |on: bool| if on { "on" } else { "off" };
     say::note(format_args!(

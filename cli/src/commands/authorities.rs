@@ -20,12 +20,12 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             .iter()
             .map(|ca| CertificateJson { trusted: Some(ca.trusted), ..CertificateJson::new(&ca.certificate) })
             .collect();
-        // Whoever reads JSON would take a part for the whole
+        // A script would mistake a part for the whole
         app.check_all_shown("authorities")?;
         return print_json(&AuthoritiesJson { authorities });
     }
     if authorities.is_empty() {
-        say::note("no authorities; 'cardcase trust CA.pem' adds one, and 'cardcase import' those of a file");
+        say::note("the store has no CA certificates; to add one: cardcase trust CA.pem");
         return app.check_all_shown("authorities");
     }
     let rows = authorities.iter().map(|ca| {
@@ -38,6 +38,6 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             certificate.fingerprint().short(),
         ]
     });
-    print_table(&["SUBJECT", "KIND", "VERIFIES SERVERS", "EXPIRES", "SHA-256"], rows)?;
+    print_table(&["SUBJECT", "KIND", "TRUSTED", "EXPIRES", "SHA-256"], rows)?;
     app.check_all_shown("authorities")
 }

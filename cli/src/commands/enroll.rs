@@ -10,10 +10,10 @@ use crate::ui::notices;
 use crate::ui::progress;
 use crate::ui::say;
 
-/// The key is kept before the request is written: a request whose key is lost would be signed for nothing.
+/// Stores the key before it writes the request: the CA would sign a request without a key for nothing.
 pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
     new_file::check(&args.output, args.force)?;
-    let new = progress::during("making a key", || NewEnrollment::generate(&args.subject, args.key.into()))?;
+    let new = progress::during("generating a key", || NewEnrollment::generate(&args.subject, args.key.into()))?;
     let request = new.to_pem()?;
     let store = app.store()?;
     app.offer_protection()?;
@@ -24,7 +24,7 @@ pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
         return Err(failure);
     }
     say::note(format_args!(
-        "the key ({}) waits for the certificate of {}; when it has come: cardcase import CERTIFICATE",
+        "created a key ({}) for {}; when the CA has issued the certificate: cardcase import CERTIFICATE",
         enrollment.key(),
         enrollment.subject(),
     ));

@@ -23,10 +23,10 @@ use crate::ui::stdout::print;
 use crate::ui::table::table;
 use crate::ui::text::{days_from, plain};
 
-/// Authorities of a request that people are shown.
+/// How many authorities of a request are shown as text.
 const SHOWN: usize = 20;
 
-/// Commands of one kind that people are told.
+/// How many commands of one kind are suggested.
 const SUGGESTED: usize = 5;
 
 #[derive(Serialize)]
@@ -58,13 +58,13 @@ struct AnswerJson {
     rule: Option<String>,
 }
 
-/// A server, what it asked for, and what would answer it.
+/// A server, its request, and what would answer it.
 struct Explained<'a> {
     destination: &'a Destination,
     seen: Seen,
-    /// `None` when nothing was requested.
+    /// `None` when the server did not ask for a certificate.
     explanation: Option<Explanation>,
-    /// `--mode`, where it was given, for the commands that are suggested.
+    /// `--mode`, if it was given, for the suggested commands.
     mode_flag: String,
     now: Timestamp,
 }
@@ -84,7 +84,7 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     if app.common.json { print_json(&explained.json()) } else { print(&explained.text()) }
 }
 
-/// `HOST[:PORT]`, or more of a URL: rules may look at the path.
+/// Parses `HOST[:PORT]`, or a longer URL: rules may look at the path.
 fn target(text: &str) -> Result<Target, Failure> {
     let text = text.strip_prefix("https://").unwrap_or(text);
     Ok(match text.split_once('/') {
@@ -143,7 +143,10 @@ impl Explained<'_> {
         };
         let mut out = format!("{destination} asks for a client certificate{version}.\n");
         out.push_str(&authorities(request));
-        out.push_str(&format!("It takes signatures by {}.\n\n", scheme_names(&request.schemes).join(", ")));
+        out.push_str(&format!(
+            "It accepts these signature schemes: {}.\n\n",
+            scheme_names(&request.schemes).join(", ")
+        ));
         if self.identities().is_empty() {
             out.push_str("The store has no identities: cardcase import FILE.p12\n");
         } else {
@@ -175,12 +178,12 @@ impl Explained<'_> {
         let Some(explanation) = &self.explanation else { return String::new() };
         let Some(selection) = &explanation.selection else { return why_asked(explanation) };
         let goes = match &selection.answer {
-            Answer::Identity(identity) => format!("{} goes out", identity.name()),
-            Answer::None => "no certificate goes out".to_owned(),
+            Answer::Identity(identity) => format!("{} is sent", identity.name()),
+            Answer::None => "no certificate is sent".to_owned(),
         };
         match (selection.source, &selection.rule) {
             (Source::Decision, _) => format!("Remembered: {goes}."),
-            (Source::NoCandidate, _) => "No identity fits: none goes out.".to_owned(),
+            (Source::NoCandidate, _) => "No identity fits: no certificate is sent.".to_owned(),
             (_, Some(rule)) => format!("By {rule}, {goes}."),
             _ => format!("{goes}."),
         }
@@ -208,7 +211,7 @@ impl Explained<'_> {
         commands
     }
 
-    /// Commands for identities that the server would take, and that only a rule or a demand for TLS 1.3 keeps back.
+    /// Commands for identities that the server would accept, and that only a rule or a demand for TLS 1.3 holds back.
     fn allowing(&self) -> Vec<String> {
         let is_ours = |reason: &Reason| matches!(reason, Reason::DeniedByRule | Reason::RequiresTls13);
         let kept_back: Vec<&Considered> =
@@ -216,15 +219,18 @@ impl Explained<'_> {
         let (by_rule, by_itself): (Vec<&Considered>, Vec<&Considered>) =
             kept_back.into_iter().partition(|considered| considered.rule.is_some());
         let rules =
-            (!by_rule.is_empty()).then(|| "to see the rules that keep identities back: cardcase rules".to_owned());
+            (!by_rule.is_empty()).then(|| "to see the rules that hold identities back: cardcase rules".to_owned());
         let own = by_itself.into_iter().take(SUGGESTED).map(|considered| {
             let id = considered.identity.fingerprint().short();
-            format!("to send {} where others can read it: cardcase min-tls {id} 1.2", considered.identity.name())
+            format!(
+                "to send {} below TLS 1.3, where others can read it: cardcase min-tls {id} 1.2",
+                considered.identity.name()
+            )
         });
         rules.into_iter().chain(own).collect()
     }
 
-    /// Commands for identities that may fit once their chains are complete.
+    /// Commands for identities that may fit when their chains are complete.
     fn completing(&self) -> Vec<String> {
         let lacking =
             self.identities().iter().filter(|considered| considered.reasons.contains(&Reason::IssuerNotRequested));
@@ -249,9 +255,9 @@ fn why_asked(explanation: &Explanation) -> String {
 
 fn authorities(request: &CertificateRequest) -> String {
     if request.authorities.is_empty() {
-        return "It takes certificates of any issuer.\n".to_owned();
+        return "It accepts certificates from any issuer.\n".to_owned();
     }
-    let mut out = "It takes certificates issued under:\n".to_owned();
+    let mut out = "It accepts certificates issued by:\n".to_owned();
     for authority in request.authorities.iter().take(SHOWN) {
         out.push_str(&format!("  {}\n", plain(&authority.to_string())));
     }
@@ -261,14 +267,14 @@ fn authorities(request: &CertificateRequest) -> String {
     out
 }
 
-/// Why an identity does not fit, or what should be known of it; and what is missing, where that may be the cause.
+/// Why an identity does not fit, or warnings; and the missing issuer, where that may be the cause.
 fn notes(considered: &Considered) -> Vec<String> {
     let mut notes: Vec<String> = considered.reasons.iter().map(|reason| reason.text().to_owned()).collect();
     notes.extend(considered.warnings.iter().map(|warning| warning.text().to_owned()));
     if let Some(missing) = &considered.missing_issuer
         && (considered.reasons.contains(&Reason::IssuerNotRequested) || considered.is_candidate())
     {
-        notes.push(format!("the store lacks the certificate of {missing}"));
+        notes.push(format!("the certificate of {missing} is not in the store"));
     }
     if let Some(rule) = &considered.rule {
         notes.push(rule.clone());

@@ -25,7 +25,7 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let file = store.export(&identity, &password, protection, &*unlocker)?;
     new_file::write(&args.output, &file, args.force)?;
     if args.output != Path::new("-") {
-        say::note(format_args!("{} is in {}, with its private key", identity.name(), args.output.display()));
+        say::note(format_args!("wrote {} with its private key to {}", identity.name(), args.output.display()));
     }
     Ok(())
 }
@@ -37,7 +37,7 @@ fn check_output(path: &Path, force: bool) -> Result<(), Failure> {
     new_file::check(path, force)
 }
 
-/// The new file's password. Empty only when somebody says so: in a file, or asked twice.
+/// The new file's password. An empty one has to be in a file, or to be confirmed.
 fn password(app: &App, args: &Export) -> Result<Zeroizing<String>, Failure> {
     if let Some(file) = &args.password_file {
         return app.input.read_password(file);
@@ -47,10 +47,10 @@ fn password(app: &App, args: &Export) -> Result<Zeroizing<String>, Failure> {
         return Err(failure.hint("give it in a file: --password-file FILE"));
     }
     let password = terminal::password(&format!("New password of {}", args.output.display()))?;
-    if terminal::password("The same again")? != password {
-        return Err(Failure::new(Code::Failed, "the two differ; nothing was written"));
+    if terminal::password("Repeat it")? != password {
+        return Err(Failure::new(Code::Failed, "the passwords differ; nothing was written"));
     }
-    if password.is_empty() && !terminal::confirm("Write the private key with no password to protect it?")? {
+    if password.is_empty() && !terminal::confirm("Write the private key without a password?")? {
         return Err(Failure::new(Code::Interrupted, "aborted: nothing was written"));
     }
     Ok(password)

@@ -1,6 +1,7 @@
 //! `cardcase import`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cardcase::Error;
 use cardcase::Identity;
@@ -27,10 +28,10 @@ use crate::ui::stdout::print;
 use crate::ui::text::{days_from, plain};
 use crate::ui::text::{quoted, word};
 
-/// Tries at a file's password before giving up.
+/// How many times a person may try to type a file's password.
 const TRIES: u32 = 3;
 
-/// Derivations in a file, several ways to write the password counted.
+/// How many derivations a file needs, counting the ways to encode the password.
 const DERIVATIONS: u64 = 20;
 
 #[derive(Serialize)]
@@ -46,7 +47,7 @@ struct AuthorityJson {
     subject: String,
 }
 
-/// Reads every file before it stores the first: one that cannot be read leaves the store as it is.
+/// Reads every file before it stores the first, so that a file that cannot be read leaves the store unchanged.
 pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     let store = app.store()?;
     let password = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
@@ -83,19 +84,20 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
         done
     };
 
-    let authorities = store.authorities()?;
     let now = app.now();
     if app.common.json {
-        let json = |identities: &[std::sync::Arc<Identity>]| {
-            identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect()
+        let json = |identities: &[Arc<Identity>]| -> Result<Vec<IdentityJson>, Failure> {
+            let chains = store.chains(identities.iter().map(|identity| identity.certificate()))?;
+            let identities = identities.iter().zip(&chains);
+            Ok(identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect())
         };
         let ca = |ca: &cardcase::manage::Certificate| AuthorityJson {
             fingerprint: ca.fingerprint().to_string(),
             subject: ca.subject().to_string(),
         };
         print_json(&ImportJson {
-            imported: json(&done.imported),
-            already_present: json(&done.already_present),
+            imported: json(&done.imported)?,
+            already_present: json(&done.already_present)?,
             authorities: done.authorities.iter().map(ca).collect(),
         })?;
         notices::protection(store);
@@ -122,8 +124,8 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the vault where something is to be written that takes it: a private key, or what is taken over. Nobody is asked for
-/// the primary password for CA certificates, or for what is there already.
+/// Unlocks the store if a private key or a renewal is to be written. CA certificates, and identities that are in the store
+/// already, need no primary password.
 fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool) -> Result<(), Error> {
     let mut takes_it = false;
     for new in files.iter().flat_map(|file| &file.identities) {
@@ -134,23 +136,23 @@ fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool)
     }
     match (takes_it, renew) {
         (false, _) => Ok(()),
-        // A demand for TLS 1.3 that is taken over binds the new key anew, which an agent does not do
+        // A demand for TLS 1.3 that is taken over seals the key again, which an agent cannot do
         (true, true) => store.unlock_fully(unlocker),
         (true, false) => store.unlock(unlocker),
     }
 }
 
-/// Says how an identity takes over from those that it renews.
+/// Hints at how an identity replaces those that it renews.
 fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
     for old in store.renewed_by(new)? {
         let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));
         let what = match old.requires_tls13() && !new.requires_tls13() {
             _ if is_remembered => "is remembered",
-            true => "goes out in TLS 1.3 only",
+            true => "is sent in TLS 1.3 only",
             false => continue,
         };
         let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
-        say::hint(format_args!("it renews one that {what}; to let it take over: cardcase renew {old} {new}"));
+        say::hint(format_args!("it renews an identity that {what}; to use it instead: cardcase renew {old} {new}"));
     }
     Ok(())
 }
@@ -229,7 +231,7 @@ fn ask(
     open: &dyn Fn(&str) -> Result<Contents, Error>,
 ) -> Result<Contents, Failure> {
     if !app.can_ask() {
-        let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
+        let failure = Failure::new(Code::NobodyToAsk, "it needs a password, and nobody can be asked for it");
         return Err(failure.hint(format_args!("{} --password-file FILE", again(args))));
     }
     let mut prompt = format!("Password of {}", path.display());

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use cardcase::Destination;
+use cardcase::Identity;
 use cardcase::manage::Enrollment;
 use cardcase::manage::Fingerprint;
 use cardcase::manage::Protection;
@@ -21,7 +22,7 @@ use crate::ui::text::{days_from, expires_soon};
 #[derive(Serialize)]
 struct ListJson {
     identities: Vec<IdentityJson>,
-    /// Keys that wait for their certificate; left out where there are none.
+    /// Keys that wait for their certificate; omitted where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enrollments: Vec<EnrollmentJson>,
     /// Whether there is a primary password.
@@ -58,22 +59,23 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         identities.retain(|identity| known.contains(&identity.fingerprint()));
         if identities.is_empty() {
             let failure =
-                Failure::new(Code::NothingFits, format_args!("no identity is remembered for, or was used at, {text}"));
+                Failure::new(Code::NothingFits, format_args!("no identity is remembered for {text} or was used there"));
             return Err(failure.hint(format_args!("to see which fit: cardcase explain {text}")));
         }
     }
     if app.common.json {
-        let authorities = store.authorities()?;
-        let identities = identities.iter().map(|identity| IdentityJson::new(identity, &authorities, now)).collect();
+        let chains = store.chains(identities.iter().map(Identity::certificate))?;
+        let identities = identities.iter().zip(&chains);
+        let identities = identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect();
         let protected = store.vault().protection() == Protection::Password;
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
-        // Whoever reads JSON would take a part for the whole
+        // A script would mistake a part for the whole
         check_all_shown(app)?;
         return print_json(&ListJson { identities, enrollments, protected });
     }
     enrollments.iter().for_each(|enrollment| note_waiting(enrollment));
     if identities.is_empty() {
-        say::note("no identities; 'cardcase import FILE.p12' stores those of a file");
+        say::note("the store has no identities; to add some: cardcase import FILE.p12");
         return check_all_shown(app);
     }
     notices::protection(store);
@@ -108,7 +110,7 @@ fn check_all_shown(app: &App) -> Result<(), Failure> {
 
 fn note_waiting(enrollment: &Enrollment) {
     say::note(format_args!(
-        "waits for its certificate: {} ({}, made {}, request {})",
+        "waiting for its certificate: {} ({}, created {}, request {})",
         enrollment.subject(),
         enrollment.key(),
         enrollment.made_at().date(),
@@ -116,7 +118,7 @@ fn note_waiting(enrollment: &Enrollment) {
     ));
 }
 
-/// The identities that a decision or the history has at this host; at this port only, where one is given.
+/// The identities in decisions and in the history for this host, or for this port only if one is given.
 fn known_at(app: &App, text: &str) -> Result<HashSet<Fingerprint>, Failure> {
     let (_, port) = split_port(text)?;
     let destination: Destination = text.parse()?;

@@ -7,7 +7,7 @@ use crate::ui::say;
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
     say::note(match app.store()?.end_agent()? {
         true => "locked",
-        false => "it was not unlocked",
+        false => "the store was not unlocked",
     });
     Ok(())
 }

@@ -10,8 +10,8 @@ pub(crate) fn run(app: &App, args: &MinTls) -> Result<(), Failure> {
     let identity = store.find_identity(&args.id)?;
     app.fully_unlocked_store()?.require_tls13(&identity, args.version == MinVersion::Tls13)?;
     say::note(&match args.version {
-        MinVersion::Tls13 => format!("{} goes out in TLS 1.3 only from now on", identity.name()),
-        MinVersion::Tls12 => format!("{} goes out in every version of TLS from now on", identity.name()),
+        MinVersion::Tls13 => format!("{} is now sent in TLS 1.3 only", identity.name()),
+        MinVersion::Tls12 => format!("{} is now sent in every version of TLS", identity.name()),
     });
     Ok(())
 }

@@ -22,16 +22,16 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
             .map(|decision| decision.scope.to_string())
             .collect();
         if !hosts.is_empty() {
-            say::note(format_args!("what is remembered for {} goes with {:?}", hosts.join(", "), identity.name));
+            say::note(format_args!("removing {:?} also removes the decisions for {}", identity.name, hosts.join(", ")));
         }
     }
     if !args.yes {
         if !app.can_ask() {
-            let failure = Failure::new(Code::NobodyToAsk, "removing has to be confirmed, and nobody can be asked");
-            return Err(failure.hint("if it is meant: cardcase remove --yes ID"));
+            let failure = Failure::new(Code::NobodyToAsk, "removing must be confirmed, and nobody can be asked");
+            return Err(failure.hint("to remove without confirmation: cardcase remove --yes ID"));
         }
         let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name)).collect();
-        if !terminal::confirm(&format!("Remove {} with the private key?", names.join(", ")))? {
+        if !terminal::confirm(&format!("Remove {} and the private key?", names.join(", ")))? {
             return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
         }
     }
@@ -42,7 +42,8 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     fingerprints.into_iter().try_for_each(|fingerprint| key_file::remove(&directory, fingerprint))
 }
 
-/// An identity, without its certificate: one that is damaged can be removed too. Or else a key that waits for one.
+/// Finds an identity without reading its certificate, so that a damaged one can be removed, or a key that waits for its
+/// certificate.
 fn find(store: &Store, id: &str) -> Result<Stored, Error> {
     match store.find_stored(id) {
         Err(Error::UnknownIdentity { .. }) => store.find_enrollment(id),

@@ -27,15 +27,15 @@ pub(crate) fn run(app: &App, args: &Rules) -> Result<(), Failure> {
     }
 }
 
-/// What can be listed is, and then the command fails where that is not everything.
+/// Lists what can be read, and then fails if that is not everything.
 fn list(app: &App) -> Result<(), Failure> {
     let (policy, is_whole) = app.survey_policies()?;
     let incomplete = || {
-        let failure = Failure::new(Code::Failed, "the administrator's rules are not all among these");
+        let failure = Failure::new(Code::Failed, "some of the administrator's rules cannot be read");
         if is_whole { Ok(()) } else { Err(failure.hint(BROKEN_POLICY)) }
     };
     for skipped in &policy.skipped {
-        say::warn(format_args!("passed over: {skipped}"));
+        say::warn(format_args!("skipped: {skipped}"));
     }
     let all = app.all_rules(&policy)?;
     if app.common.json {
@@ -49,7 +49,7 @@ fn list(app: &App) -> Result<(), Failure> {
 
 fn print_rules(all: &[Ruled]) -> Result<(), Failure> {
     if all.is_empty() {
-        say::note("no rules; 'cardcase rules add PATTERN' makes one, 'cardcase rules import FILE' takes Chrome's");
+        say::note("there are no rules; to add one: cardcase rules add PATTERN");
         return Ok(());
     }
     let rows = all.iter().map(|ruled| {
@@ -82,24 +82,21 @@ fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
 
 fn tell(added: &[Added], rules: &[Rule]) {
     for (added, rule) in added.iter().zip(rules) {
-        let before = if added.is_new { "" } else { ", which was there before" };
+        let before = if added.is_new { "" } else { ", which was already there" };
         say::note(format_args!("rule {}{before}: {rule}", added.number));
         if rule.pattern().matches_nothing() {
-            say::warn(format_args!(
-                "rule {} matches nothing: certificates are asked for over https only",
-                added.number
-            ));
+            say::warn(format_args!("rule {} matches nothing: only https servers ask for certificates", added.number));
         }
     }
 }
 
-/// The JSON of the rule that the arguments describe.
+/// The rule that the arguments describe, as JSON.
 fn entry(args: &AddRule) -> Result<String, Failure> {
     if args.pattern.trim_start().starts_with('{') {
         let alone = args.filter.is_none() && args.issuer.is_empty() && args.subject.is_empty();
         return match alone && !args.deny && !args.tls13 {
             true => Ok(args.pattern.clone()),
-            false => Err(Failure::usage("a whole entry stands alone: put the rest into it")),
+            false => Err(Failure::usage("a whole entry takes no other arguments: put them into the entry")),
         };
     }
     let pattern: Pattern = args.pattern.parse()?;
@@ -132,8 +129,11 @@ fn filter(issuer: &[String], subject: &[String]) -> Result<Value, Failure> {
 fn principal_filter(constraints: &[String]) -> Result<Value, Failure> {
     let mut principal = Map::new();
     for constraint in constraints {
-        let wrong =
-            || Failure::usage(format_args!("{constraint:?}: it has the form CN=, L=, O= or OU=, and each once"));
+        let wrong = || {
+            Failure::usage(format_args!(
+                "{constraint:?} must have the form CN=..., L=..., O=... or OU=..., each only once"
+            ))
+        };
         let (name, value) = constraint.split_once('=').ok_or_else(wrong)?;
         let known = ["CN", "L", "O", "OU"].contains(&name) && !value.is_empty();
         if !known || principal.insert(name.to_owned(), value.into()).is_some() {
@@ -155,7 +155,7 @@ fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     let bytes = app.input.read(&args.file, Policy::MAX_SIZE as u64)?;
     let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).of_file(&args.file))?;
     for skipped in &policy.skipped {
-        say::warn(format_args!("passed over: {skipped}"));
+        say::warn(format_args!("skipped: {skipped}"));
     }
     let (added, changes_prompt) = app.unlocked_store()?.import_policy(&policy, app.now())?;
     tell(&added, &policy.rules);

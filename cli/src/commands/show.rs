@@ -1,8 +1,10 @@
 //! `cardcase show`
 
 use cardcase::Identity;
+use cardcase::ask::Reason;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
+use cardcase::manage::KeyKind;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
 use cardcase::manage::{is_valid_at, reasons};
@@ -32,10 +34,9 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     let store = app.store()?;
     let now = app.now();
     let identity = store.find_identity(&args.id)?;
-    let authorities = store.authorities()?;
-    let chain = authorities.chain(identity.certificate(), None);
+    let chain = store.chain(identity.certificate())?;
     let certificates: Vec<&Certificate> =
-        std::iter::once(identity.certificate()).chain(chain.authorities.iter().map(|ca| &ca.certificate)).collect();
+        std::iter::once(identity.certificate()).chain(chain.iter().map(|ca| &ca.certificate)).collect();
     if args.pem {
         let mut text = String::new();
         for certificate in &certificates {
@@ -47,12 +48,12 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
     let mut uses = store.history(None)?;
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
-    // A rule for all identities names none
+    // A rule for all identities names none of them
     let mut rules = app.all_rules(&app.survey_policies()?.0)?;
     rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {
-            identity: IdentityJson::new(&identity, &authorities, now),
+            identity: IdentityJson::new(&identity, &chain, now),
             chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
             decisions: decisions.iter().map(DecisionJson::new).collect(),
             rules: rules.iter().map(RuleJson::new).collect(),
@@ -64,9 +65,8 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     for (depth, certificate) in certificates.iter().enumerate().skip(1) {
         lines.push(fact(if depth == 1 { "Chain" } else { "" }, &certificate.subject().to_string()));
     }
-    if !chain.complete {
-        let missing = certificates.last().map(|top| top.issuer().to_string()).unwrap_or_default();
-        lines.push(fact("Missing", &format!("{missing} ('cardcase import FILE' stores its certificate)")));
+    if let Some(top) = certificates.last().filter(|top| !top.is_self_issued()) {
+        lines.push(fact("Missing", &format!("{} (to add its certificate: cardcase import FILE)", top.issuer())));
     }
     if identity.requires_tls13() {
         lines.push(fact("Sent in", "TLS 1.3 only"));
@@ -105,10 +105,21 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
         fact("SHA-256", &certificate.fingerprint().to_string()),
     ];
-    // What no server can change; asking with every scheme there is leaves out what depends on the server
-    let hopeless = reasons(certificate, None, certificate.key().schemes());
-    facts.extend(hopeless.into_iter().map(|reason| fact("Unusable", reason.text())));
+    // With all schemes of the key, only the reasons are left that do not depend on the server
+    let reasons = reasons(certificate, None, certificate.key().schemes());
+    facts.extend(reasons.into_iter().map(|reason| fact("Unusable", &unusable(reason, certificate.key()))));
     facts
+}
+
+/// Why no server can accept an identity.
+fn unusable(reason: Reason, key: &KeyKind) -> String {
+    match (reason, key) {
+        (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
+            "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
+        }
+        (Reason::NoCommonSignatureScheme, key) => format!("cannot be used for TLS: keys of the kind {key} cannot sign"),
+        _ => reason.text().to_owned(),
+    }
 }
 
 fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {

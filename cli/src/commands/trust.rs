@@ -19,13 +19,13 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     let path = Path::new(&args.what);
     let certificates = match store.find_authority(&args.what) {
         Ok(authority) => vec![authority.certificate],
-        // What is neither in the store nor a file is more likely a file that is not there
+        // If it is neither in the store nor a file, it is more likely a missing file
         Err(Error::UnknownAuthority { .. }) => authorities_of(app, path)?,
         Err(error) => return Err(error.into()),
     };
     app.unlocked_store()?.trust(&certificates, app.now())?;
     for certificate in &certificates {
-        say::note(format_args!("{} verifies servers from now on", certificate.subject()));
+        say::note(format_args!("{} is now trusted to verify servers", certificate.subject()));
     }
     Ok(())
 }
@@ -35,13 +35,13 @@ fn distrust(app: &App, id: &str) -> Result<(), Failure> {
     let certificate = match store.find_authority(id) {
         Err(Error::RowDamaged(damage)) => {
             store.remove_damaged_authority(&damage)?;
-            say::note(format_args!("the damaged row {} of the authorities is removed", damage.row));
+            say::note(format_args!("removed the damaged row {} of the authorities", damage.row));
             return Ok(());
         }
         found => found?.certificate,
     };
     store.distrust(certificate.fingerprint())?;
-    say::note(format_args!("{} verifies no servers any more", certificate.subject()));
+    say::note(format_args!("{} is no longer trusted to verify servers", certificate.subject()));
     Ok(())
 }
 

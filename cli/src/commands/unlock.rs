@@ -16,10 +16,10 @@ use crate::ui::json::print_json;
 use crate::ui::say;
 use crate::ui::stdout::print;
 
-/// How long one agent may take to follow another.
+/// How long a new agent may take to replace another one.
 const SUCCESSION: Duration = Duration::from_secs(5);
 
-/// Between two looks for it.
+/// How often to check for it.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
@@ -34,13 +34,13 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
     }
     store.unlock_fully(&*app.unlocker()?)?;
     agent::start(&store.grant(args.lifetime)?)?.lines().for_each(say::warn);
-    let agent =
-        serving(store)?.ok_or_else(|| agent::failed("was ended as soon as it was there").hint("cardcase unlock"))?;
+    let agent = serving(store)?
+        .ok_or_else(|| agent::failed("was stopped as soon as it had started").hint("cardcase unlock"))?;
     say::note(format_args!("unlocked until {}; to lock it: cardcase lock", agent.until));
     Ok(())
 }
 
-/// The agent that serves: this one, or, once it is there, that of somebody who unlocks at the same moment and was later.
+/// Waits for an agent that serves: this one, or that of another process that unlocked at the same moment, and later.
 fn serving(store: &Store) -> Result<Option<Status>, Failure> {
     let end = Instant::now() + SUCCESSION;
     loop {

@@ -20,7 +20,7 @@ use crate::ui::text::{days_from, expires_soon};
 /// Keeps account of the answers of a selector.
 pub(crate) struct Account {
     selector: Arc<Selector>,
-    /// `--mode`, where it was given, for the commands that are suggested.
+    /// `--mode`, if it was given, for the suggested commands.
     mode_flag: String,
     /// Identities whose expiry was told.
     told: Mutex<HashSet<Fingerprint>>,

@@ -1,4 +1,5 @@
-//! How a command fails: what is printed, and the exit code.
+//! How a command fails: the exit code, the message, and the hints. This is the only place that composes a hint for an error of
+//! the library.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,10 +24,11 @@ pub(crate) enum Code {
     Interrupted = 130,
 }
 
-/// What follows from a file of the administrator's that cannot be used.
-pub(crate) const BROKEN_POLICY: &str = "the administrator's rules; nothing is selected until it is repaired";
+/// What a file of the administrator's that cannot be read leads to.
+pub(crate) const BROKEN_POLICY: &str =
+    "it has rules of the administrator; no certificate is selected until it is repaired";
 
-/// A failure: told in one place only, `main`; or by a command that goes on, such as `tunnel`.
+/// A failure. `main` prints it, or a command that goes on, such as `tunnel`.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
@@ -45,14 +47,14 @@ impl Failure {
         self
     }
 
-    /// The same, about this file.
+    /// Puts the name of a file in front of the message.
     pub(crate) fn of_file(mut self, path: &Path) -> Self {
         let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
         self.message = format!("{name}: {}", self.message);
         self
     }
 
-    /// Says it to a person.
+    /// Prints it to stderr.
     pub(crate) fn tell(&self) {
         say::error(&self.message);
         self.hints.iter().for_each(say::hint);
@@ -114,61 +116,63 @@ fn code(error: &Error) -> Code {
 fn hint(error: &Error) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(match error {
         Error::Io { path, .. } => {
-            return Some(format!("see whether it is there, and yours to use: ls -ld {}", quoted(path)).into());
+            return Some(format!("check that it exists and that you may use it: ls -ld {}", quoted(path)).into());
         }
         Error::PolicyFile { .. } => BROKEN_POLICY,
-        Error::Policy { .. } => "it takes a managed policy of Chrome; a rule of your own: cardcase rules add PATTERN",
+        Error::Policy { .. } => {
+            "give a managed policy of Chrome; to add a rule of your own: cardcase rules add PATTERN"
+        }
         Error::RowDamaged(damage) => return Some(repair(damage).into()),
         Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
-            "restore its file from a backup, or begin another: --store FILE"
+            "restore the file from a backup, or use another store: --store FILE"
         }
         Error::UnknownIdentity { .. } | Error::Renamed { .. } => "cardcase list",
         Error::UnknownAuthority { .. } => "cardcase authorities",
         Error::UnknownDecision { .. } => "cardcase decisions",
         Error::UnknownRule { .. } | Error::Denied { .. } => "cardcase rules",
-        Error::NotARenewal { .. } => "if it is meant all the same: cardcase remember HOST ID",
+        Error::NotARenewal { .. } => "to use it anyway: cardcase remember HOST ID",
         Error::Ambiguous { .. } => "give more digits of the fingerprint",
-        Error::NobodyToAsk { .. } => "decide beforehand: cardcase remember HOST ID",
-        Error::ChooserFailed { .. } => "mend that program, or decide beforehand: cardcase remember HOST ID",
-        Error::PasswordChanged => "if it is still to be changed: cardcase password",
+        Error::NobodyToAsk { .. } => "decide in advance: cardcase remember HOST ID",
+        Error::ChooserFailed { .. } => "fix that program, or decide in advance: cardcase remember HOST ID",
+        Error::PasswordChanged => "to change it again: cardcase password",
         Error::VaultLocked | Error::CannotAsk { .. } => {
-            "unlock it beforehand (cardcase unlock), or give the password in a file: --primary-password-file FILE"
+            "unlock the store first (cardcase unlock), or give the password in a file: --primary-password-file FILE"
         }
         Error::AgentKeepsKeys => "run it in a terminal, or give the password in a file: --primary-password-file FILE",
-        Error::Agent { .. } => "cardcase lock, then: cardcase unlock",
+        Error::Agent { .. } => "restart the agent: cardcase lock; cardcase unlock",
         Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
-            "import the identity again from its file, after: cardcase remove ID"
+            "import the identity again from its file, after you removed it: cardcase remove ID"
         }
         Error::NotAuthentic { .. } => {
-            "look at it (cardcase decisions, config, rules, authorities), mend what is not yours, then: cardcase accept"
+            "check it (cardcase decisions, config, rules, authorities), undo what you did not set, then: cardcase accept"
         }
-        Error::Subject { .. } => "write it as RFC 4514 does: --subject 'CN=Alice Example,O=Example Ltd,C=DE'",
+        Error::Subject { .. } => "write it in the form of RFC 4514: --subject 'CN=Alice Example,O=Example Ltd,C=DE'",
         Error::CertificateWithoutKey { .. } => "export it again together with its private key",
         Error::KeyWithoutCertificate { .. } => "export it again together with its certificate",
         Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
-        Error::NewerStore { .. } => "use the newer cardcase, or another store: --store FILE",
+        Error::NewerStore { .. } => "update cardcase, or use another store: --store FILE",
         Error::StoreBusy { .. } => "try again when the other process is done",
-        Error::NotYours { .. } => "name a file of your own, and not a link to it: --store FILE",
-        Error::StoreFull { .. } => "make room and try again: nothing was changed; df shows what is full",
-        Error::StoreReadOnly { .. } => "let yourself write there (chmod u+w), or name another store: --store FILE",
+        Error::NotYours { .. } => "use a file that you own, not a link to it: --store FILE",
+        Error::StoreFull { .. } => "nothing was changed; free some space (df shows what is full), then try again",
+        Error::StoreReadOnly { .. } => "make it writable (chmod u+w), or use another store: --store FILE",
         Error::Store { source, .. } if source.is::<std::io::Error>() => {
-            "name a place where you may write: --store FILE"
+            "use a place that you can write to: --store FILE"
         }
         Error::Store { .. } => {
-            "see whether the disk, a quota or a limit on file sizes is at its end: df, quota, ulimit -f"
+            "check whether the disk, a quota or a limit on file sizes is exhausted: df, quota, ulimit -f"
         }
-        Error::AskedInResponse { .. } => "firefox mode lets it: --mode firefox",
-        Error::NotAStore { .. } => "name another file: --store FILE",
+        Error::AskedInResponse { .. } => "firefox mode allows it: --mode firefox",
+        Error::NotAStore { .. } => "use another file: --store FILE",
         _ => return None,
     }))
 }
 
-/// What to do about a row that cannot be read.
+/// The hint for a row that cannot be read.
 pub(crate) fn repair(damage: &Damage) -> String {
     let id = damage.id.get(..16).unwrap_or(&damage.id);
     match damage.table {
-        "identities" => format!("to be rid of it: cardcase remove {id}; then import it again from its file"),
-        "enrollments" => format!("to be rid of it: cardcase remove {id}; then: cardcase enroll"),
-        _ => format!("import or trust it again from its file; or, to be rid of it: cardcase trust --remove {id}"),
+        "identities" => format!("to remove it: cardcase remove {id}; then import it again from its file"),
+        "enrollments" => format!("to remove it: cardcase remove {id}; then: cardcase enroll"),
+        _ => format!("import or trust it again from its file; or remove it: cardcase trust --remove {id}"),
     }
 }

@@ -1,11 +1,13 @@
 //! JSON, as docs/cli.md describes it.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
 use cardcase::Identity;
 use cardcase::manage;
-use cardcase::manage::Authorities;
+use cardcase::manage::Authority;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Timestamp;
@@ -43,7 +45,8 @@ pub(crate) struct IdentityJson {
 }
 
 impl IdentityJson {
-    pub(crate) fn new(identity: &Identity, authorities: &Authorities, now: Timestamp) -> Self {
+    /// `chain` is what the store has above the identity.
+    pub(crate) fn new(identity: &Identity, chain: &[Arc<Authority>], now: Timestamp) -> Self {
         let certificate = identity.certificate();
         Self {
             fingerprint: certificate.fingerprint().to_string(),
@@ -55,7 +58,7 @@ impl IdentityJson {
             not_after: certificate.not_after().to_string(),
             expired: certificate.not_after() < now,
             key: certificate.key().to_string(),
-            chain_length: 1 + authorities.chain(certificate, None).authorities.len(),
+            chain_length: 1 + chain.len(),
             key_usage: certificate.key_usage().unwrap_or_default(),
             extended_key_usage: certificate.extended_key_usage().unwrap_or_default().to_vec(),
             emails: certificate.emails().to_vec(),
@@ -63,7 +66,7 @@ impl IdentityJson {
     }
 }
 
-/// Where a certificate would go.
+/// The destination of a certificate.
 #[derive(Serialize)]
 pub(crate) struct DestinationJson {
     host: String,
@@ -76,7 +79,7 @@ impl DestinationJson {
     }
 }
 
-/// The names of IANA's TLS SignatureScheme registry.
+/// The names in IANA's TLS SignatureScheme registry.
 pub(crate) fn scheme_names(schemes: &[SignatureScheme]) -> Vec<String> {
     let name = |scheme: &SignatureScheme| match *scheme {
         SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256".to_owned(),
@@ -185,7 +188,7 @@ impl UseJson {
 /// A rule as `rules --json` and `show --json` have it.
 #[derive(Serialize)]
 pub(crate) struct RuleJson {
-    /// In the store; none in a file of the administrator's.
+    /// Its number in the store; `None` for a rule in a file of the administrator's.
     number: Option<i64>,
     file: Option<String>,
     /// As an entry of AutoSelectCertificateForUrls.
@@ -198,7 +201,7 @@ impl RuleJson {
             Origin::Store(number) => (Some(*number), None),
             Origin::File { path, .. } => (None, Some(path.display().to_string())),
         };
-        // What a rule prints is JSON
+        // A rule is always valid JSON
         Self { number, file, rule: serde_json::from_str(&ruled.rule.to_json()).unwrap_or_default() }
     }
 }

@@ -23,11 +23,11 @@ pub(crate) fn renewal(renewal: &Renewal) {
         [] => say::note(format_args!("nothing is remembered for {old}")),
         scopes => {
             let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-            say::note(format_args!("{:?} answers in place of {old}: {}", new.name(), scopes.join(", ")));
+            say::note(format_args!("{:?} is now used instead of {old}: {}", new.name(), scopes.join(", ")));
         }
     }
     if *restricted {
-        say::note(format_args!("{:?} goes out in TLS 1.3 only from now on, as {old} does", new.name()));
+        say::note(format_args!("{:?} is now sent in TLS 1.3 only, like {old}", new.name()));
     }
 }
 
@@ -40,7 +40,7 @@ impl DamageTold {
     pub(crate) fn tell(&self, store: &Store) {
         let damage = store.damage();
         for damaged in damage.iter().skip(self.0.swap(damage.len(), Ordering::Relaxed)) {
-            say::warn(format_args!("{damaged}; it is passed over"));
+            say::warn(format_args!("{damaged}; it was skipped"));
             say::hint(repair(damaged));
         }
     }

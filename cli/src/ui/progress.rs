@@ -1,4 +1,4 @@
-//! What shows a person that work goes on: a spinner on stderr, and for how long already.
+//! A spinner on stderr, with the time that the work has taken.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How long work may take before a person wants to know why.
+/// How long work may take before the spinner appears.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Between two pictures of the spinner.
+/// The time between two frames of the spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// As wide as the screen. The cursor goes back to where it began: from the last column, the `^C` of who has enough would
-/// go to a line of its own, and the spinner would stay above it.
+/// As wide as the screen. The cursor goes back to the first column: from the last one, a `^C` would go to a new line, and
+/// the spinner would stay above it.
 const TEMPLATE: &str = "{spinner} {elapsed}  {wide_msg}\x1b[G";
 
-/// What is on the screen, for whoever has to leave in the middle of it.
+/// The spinner on the screen, for the signal handler.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Works, and when that takes long, says why; nothing stays on the screen. Only a terminal is shown anything, and it is
-/// with `--batch` too, since nothing is asked.
+/// Does some work, and shows why when that takes long; nothing stays on the screen. Only a terminal is shown anything, also
+/// with `--batch`, since nothing is asked.
 pub(crate) fn during<T>(why: &str, work: impl FnOnce() -> T) -> T {
     let (done, wait) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -35,7 +35,7 @@ pub(crate) fn during<T>(why: &str, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Takes the spinner off the screen, for good.
+/// Removes the spinner from the screen for good.
 pub(crate) fn clear() {
     if let Some(bar) = shown().take() {
         bar.finish_and_clear();

@@ -260,7 +260,7 @@ fn a_store_of_a_newer_version_is_left_as_it_is() {
     drop(database);
     let before = std::fs::read(scene.machine.store()).unwrap();
     for command in ["list", "remember localhost none", "remove alice --yes"] {
-        let outcome = scene.machine.run(command).expect(1).says(&["newer"]);
+        let outcome = scene.machine.run(command).expect(1).says(&["update cardcase"]);
         assert_names(&outcome, scene.machine.store());
     }
     assert_eq!(std::fs::read(scene.machine.store()).unwrap(), before);
@@ -397,5 +397,5 @@ fn a_store_that_cannot_be_made_says_where_to_look() {
     let file = ca::write(machine.dir(), "no directory", "txt", "");
     let store = file.join("cardcase.db");
     let run = machine.command(["--store", store.to_str().unwrap(), "list"]).run();
-    run.expect(1).says(&[store.to_str().unwrap(), "hint: name a place where you may write: --store FILE"]);
+    run.expect(1).says(&[store.to_str().unwrap(), "hint: use a place that you can write to: --store FILE"]);
 }

@@ -69,7 +69,7 @@ fn the_certificate_completes_an_identity_that_goes_out() {
             assert!(shown.contains(text), "{kind}: no {text:?} in\n{shown}");
         }
         assert_eq!(waiting(machine), ["CN=alice,O=Staff"], "{kind}");
-        machine.run("list").expect(0).says(&["waits for its certificate: CN=alice,O=Staff", kind]);
+        machine.run("list").expect(0).says(&["waiting for its certificate: CN=alice,O=Staff", kind]);
 
         let certificate = certify(machine.dir(), &request, &scene.staff);
         let imported = machine.command(["import", certificate.to_str().unwrap()]).run().expect(0).text();
@@ -124,7 +124,7 @@ fn a_request_that_cannot_be_written_leaves_no_key() {
     let there = ca::write(machine.dir(), "there", "csr", "mine");
     let directory = machine.dir().join("nowhere").join("request.csr");
     for (path, says) in
-        [(&there, "it is there already"), (&directory, "No such file"), (&machine.dir().to_owned(), "regular file")]
+        [(&there, "it already exists"), (&directory, "No such file"), (&machine.dir().to_owned(), "regular file")]
     {
         let words = ["enroll", "--subject", "CN=alice", "-o", path.to_str().unwrap()];
         machine.command(words).run().expect(1).says(&[says]);
@@ -221,7 +221,7 @@ fn a_damaged_request_is_passed_over_and_can_be_removed() {
     enroll(&machine, "CN=bob");
     machine.database().execute("UPDATE enrollments SET request = substr(request, 3) WHERE id = 1", []).unwrap();
     assert_eq!(machine.run("list --json").expect(1).stdout, b"");
-    let words = ["enrollments, row 1", "passed over", "cardcase remove", "waits for its certificate: CN=bob"];
+    let words = ["enrollments, row 1", "skipped", "cardcase remove", "waiting for its certificate: CN=bob"];
     let told = machine.run("list").expect(1).says(&words).stderr;
     let id = removable(&told);
     machine.run(&format!("remove {id} --yes")).expect(0);

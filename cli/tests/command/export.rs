@@ -263,12 +263,12 @@ fn no_empty_password_unless_somebody_says_so() {
     assert!(!file.exists());
     for (answers, code) in [(&["", "", "n"][..], 130), (&["one", "two"], 1), (&["", "", "y"], 0)] {
         let mut terminal = Terminal::open(&scene.machine, arguments.map(str::to_owned).to_vec());
-        for (answer, prompt) in answers.iter().zip(["New password", "same again", "no password"]) {
+        for (answer, prompt) in answers.iter().zip(["New password", "Repeat it", "without a password"]) {
             terminal.wait_for(prompt);
             // The prompt is there before the terminal is set to read a password: what comes between may be lost
             terminal.stays_for(Duration::from_millis(300));
             terminal.send(answer);
-            if prompt != "no password" {
+            if prompt != "without a password" {
                 terminal.send("\r");
             }
         }

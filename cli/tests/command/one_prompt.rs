@@ -255,7 +255,7 @@ fn fetch(scene: &Scene, url: &str) -> String {
 }
 
 /// What stands below a question while another cardcase waits to ask on the same terminal.
-const ANOTHER_ASKS: &str = "waits while another cardcase asks on this terminal";
+const ANOTHER_ASKS: &str = "another cardcase is asking on this terminal; waiting";
 
 /// Drawn anew, the menu leaves nothing of itself behind.
 #[track_caller]

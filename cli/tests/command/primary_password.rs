@@ -15,7 +15,7 @@ use crate::support::terminal::{Terminal, key};
 const PASSWORD: &str = "correct horse 50% ä";
 
 const OFFER: &str = "New primary password (empty for none)";
-const AGAIN: &str = "The same again";
+const AGAIN: &str = "Repeat it";
 const NOT_PROTECTED: &str = "not protected by a password";
 
 /// What takes the primary password, and needs nothing else.
@@ -278,7 +278,7 @@ fn the_first_import_at_a_terminal_offers_a_primary_password() {
     terminal.send("password1\r");
     terminal.wait_for(AGAIN);
     terminal.send("password2\r");
-    terminal.wait_for(&format!("The two differ. {OFFER}"));
+    terminal.wait_for(&format!("The passwords differ. {OFFER}"));
     terminal.send("password1\r");
     terminal.wait_until("the repetition", |screen| screen.matches(AGAIN).count() == 2);
     terminal.send("password1\r");
@@ -397,6 +397,6 @@ fn a_pinentry_gives_a_new_password_too() {
     let machine = Cardcase::new();
     let pinentry = Pinentry::replying(machine.dir(), &["D first\nOK", "D other\nOK", "D first\nOK", "D first\nOK"]);
     machine.command(["password"]).env("PINENTRY_PROGRAM", &pinentry.program).run().expect(0);
-    assert!(pinentry.told().iter().any(|line| line == "SETERROR The two differ"), "{:#?}", pinentry.told());
+    assert!(pinentry.told().iter().any(|line| line == "SETERROR The passwords differ"), "{:#?}", pinentry.told());
     set_from(&machine, "first", "").expect(0);
 }

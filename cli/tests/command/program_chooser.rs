@@ -156,19 +156,15 @@ fn nothing_comes_of_an_answer_that_is_none() {
         ("says it twice", format!("echo '{good}{good}'"), "not the JSON"),
         ("says something else", r#"echo '{"answer":"yes"}'"#.to_owned(), "not the JSON"),
         ("adds what is not known", good.replace("{\"", r#"echo '{"port":1,""#) + "'", "not the JSON"),
-        (
-            "names another",
-            good.replace(&alice, &"0".repeat(64)).replace("{\"", r#"echo '{""#) + "'",
-            "none of the candidates",
-        ),
+        ("names another", good.replace(&alice, &"0".repeat(64)).replace("{\"", r#"echo '{""#) + "'", "not a candidate"),
         (
             "names it by a prefix",
             good.replace(&alice, &alice[..16]).replace("{\"", r#"echo '{""#) + "'",
-            "none of the candidates",
+            "not a candidate",
         ),
         ("does not say for how long", format!(r#"echo '{{"answer":"identity","fingerprint":"{alice}"}}'"#), "lifetime"),
         ("never ends", "yes".to_owned(), "more than 65536 bytes"),
-        ("leaves it open", format!("sleep 5 & echo '{good}'"), "left its output"),
+        ("leaves it open", format!("sleep 5 & echo '{good}'"), "still holds its output open"),
     ];
     for (what, then, why) in cases {
         let (server, chooser) = (question.server(), chooser(&question, &then));

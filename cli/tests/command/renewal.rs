@@ -78,7 +78,7 @@ fn what_was_imported_before_takes_over_too() {
     let line = ["import", file.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
     scene.machine.command(line).run().expect(0);
     scene.machine.command(line).run().expect(0).says(&["cardcase renew", &old.fingerprint()[..8]]);
-    scene.machine.command(line).arg("--renew").run().expect(0).says(&["alice", "answers in place of", "localhost"]);
+    scene.machine.command(line).arg("--renew").run().expect(0).says(&["alice", "is now used instead of", "localhost"]);
     assert_eq!(remembered(&scene), expected(&new));
 }
 
@@ -97,7 +97,7 @@ fn a_renewed_identity_stays_in_tls_1_3() {
             scene.machine.import(&new);
             scene.machine.run(&format!("renew {} {}", old.fingerprint(), new.fingerprint())).expect(0)
         };
-        renewed.says(&["goes out in TLS 1.3 only"]);
+        renewed.says(&["is now sent in TLS 1.3 only"]);
         assert_eq!(scene.machine.json(&format!("show {}", new.fingerprint()))["requires_tls13"], true);
         let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
         scene.fetch(&server.url(), &[]).expect(0);

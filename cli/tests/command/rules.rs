@@ -206,7 +206,7 @@ fn a_policy_of_chrome_is_imported_as_it_is() {
     let server = office.server();
     let content = chrome_policy(r#"{"ISSUER":{"CN":"Staff Issuing"},"SUBJECT":{"CN":"bob"}}"#);
     let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
-    office.rules(&["import", file.to_str().unwrap()]).expect(0).says(&["passed over: entry 2"]);
+    office.rules(&["import", file.to_str().unwrap()]).expect(0).says(&["skipped: entry 2"]);
     assert_eq!(office.scene.machine.json("config")["prompt_on_multiple"], true);
     office.fetch(&server, "/", 0);
     assert_eq!(server.chains(), [office.bob.sent_chain()]);
@@ -250,7 +250,12 @@ fn a_misspelled_denial_of_the_administrators_fails_closed() {
     for key in ["Deny", "denny"] {
         let entry = json!({ "pattern": "https://localhost", "filter": {}, key: true }).to_string();
         office.policy("a.json", &json!({ "AutoSelectCertificateForUrls": [entry] }).to_string());
-        office.fetch(&server, "/", 1).says(&["a.json", "entry 1", key, "nothing is selected until it is repaired"]);
+        office.fetch(&server, "/", 1).says(&[
+            "a.json",
+            "entry 1",
+            key,
+            "no certificate is selected until it is repaired",
+        ]);
     }
     server.assert_nothing_came("a misspelled policy");
 }
@@ -262,7 +267,7 @@ fn a_filter_that_lost_what_it_looks_at_is_passed_over() {
     let content = chrome_policy(r#"{"SUBJCET":{"CN":"bob"}}"#);
     office.policy("office.json", &content);
     office.fetch(&server, "/", 4);
-    office.rules(&[]).expect(0).says(&["passed over", "entry 1", "SUBJCET"]);
+    office.rules(&[]).expect(0).says(&["skipped", "entry 1", "SUBJCET"]);
     let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
     office.rules(&["import", file.to_str().unwrap()]).expect(0).says(&["entry 1", "SUBJCET", "no rule was added"]);
     assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
@@ -274,7 +279,8 @@ fn one_broken_file_of_the_administrators_hides_no_rule() {
     office.add("https://localhost", &["--subject", "CN=alice"]);
     office.policy("a.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
     office.policy("b.json", "{");
-    let listed = office.rules(&[]).expect(1).says(&["b.json", "nothing is selected until it is repaired"]).text();
+    let listed =
+        office.rules(&[]).expect(1).says(&["b.json", "no certificate is selected until it is repaired"]).text();
     for words in ["CN=alice", "CN=bob"] {
         assert!(listed.contains(words), "{listed}");
     }
@@ -362,11 +368,11 @@ fn what_an_import_changes_and_what_not_is_said() {
     let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
     let import = || office.rules(&["import", file.to_str().unwrap()]).expect(0);
     import().says(&["rule 1:", "prompt-on-multiple is on now"]);
-    let again = import().says(&["rule 1, which was there before", "no rule was added"]);
+    let again = import().says(&["rule 1, which was already there", "no rule was added"]);
     assert!(!again.stderr.contains("prompt-on-multiple"), "{}", again.stderr);
     office.rules(&["add", "https://localhost", "--subject", "CN=bob"]).expect(0).says(&["rule 1, which was there"]);
     // What is there already uses up no number
-    office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "https only"]);
+    office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "only https"]);
     office.rules(&["remove", "2", "1", "2"]).expect(0);
     assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
 }

@@ -536,7 +536,7 @@ fn what_was_put_there_can_be_taken_away() {
     stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
     stage.owner("rules remove 2").expect(0);
     let authority = stage.scene.server_root.fingerprint();
-    stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["verifies no servers"]);
+    stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["no longer trusted"]);
     // What is left is not the owner's by that
     stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
     stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "select-automatically: on"]);

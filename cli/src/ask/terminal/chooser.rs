@@ -27,11 +27,11 @@ impl Chooser for TerminalChooser {
     }
 
     fn waiting(&self, destination: &Destination) {
-        // A question on this terminal is seen anyway, and a line would be drawn across it
+        // The question is on this terminal, and a line would be drawn across it
         if is_taken() {
             return;
         }
-        say::line(&format!("cardcase: waiting for the answer given to another cardcase about {destination}"));
+        say::line(&format!("cardcase: another cardcase is asking about {destination}; waiting for the answer"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
@@ -62,7 +62,7 @@ impl Chooser for TerminalChooser {
     }
 }
 
-/// How long to remember the answer; `None` is back to the list. Chrome mode does not ask.
+/// Asks how long to remember the answer; `None` goes back to the list. Chrome mode does not ask.
 fn lifetime(question: &Question<'_>, picked: Option<&String>) -> Result<Option<Lifetime>, Reply> {
     if question.mode == Mode::Chrome {
         return Ok(Some(Lifetime::Permanent));
@@ -86,7 +86,7 @@ fn header(question: &Question<'_>) -> Vec<String> {
     }
     lines.push(asked_for(&question.request.authorities));
     if question.request.is_visible() {
-        lines.push("Below TLS 1.3 whoever listens on the network can see which one you send.".to_owned());
+        lines.push("Below TLS 1.3, anyone on the network can see which certificate you send.".to_owned());
     }
     if let Some(unfit) = question.unfit {
         lines.push(format!("The remembered certificate no longer fits: {}.", plain(&unfit.to_string())));
@@ -94,17 +94,17 @@ fn header(question: &Question<'_>) -> Vec<String> {
     lines
 }
 
-/// The authorities a server named, by organisation and name, shortened.
+/// The authorities that the server named, by name and organisation, shortened.
 fn asked_for(authorities: &[Name]) -> String {
     if authorities.is_empty() {
-        return "It takes certificates of any issuer.".to_owned();
+        return "It accepts certificates from any issuer.".to_owned();
     }
     let shown: Vec<String> = authorities.iter().take(AUTHORITIES_SHOWN).map(authority).collect();
     let more = match authorities.len().saturating_sub(AUTHORITIES_SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("Issuers it names: {}{more}.", shown.join("; "))
+    format!("It accepts certificates issued by: {}{more}.", shown.join("; "))
 }
 
 fn authority(name: &Name) -> String {
@@ -114,7 +114,7 @@ fn authority(name: &Name) -> String {
     truncate_str(&plain(&full), 60, "…").into_owned()
 }
 
-/// One line of the list: name, issuer, validity, and what is odd about it.
+/// One row of the list: name, issuer, validity, and warnings.
 fn row(candidate: &Considered, question: &Question<'_>) -> String {
     let certificate = candidate.identity.certificate();
     let expiry = days_from(question.now, certificate.not_after());
@@ -142,7 +142,7 @@ fn was_refused(candidate: &Considered, question: &Question<'_>) -> bool {
     question.refused.iter().any(|refused| refused.answer.fingerprint() == fingerprint)
 }
 
-/// Everything about a candidate that tells it from another.
+/// Everything that distinguishes a candidate from the others.
 fn details(candidate: &Considered, question: &Question<'_>) -> Vec<String> {
     let certificate = candidate.identity.certificate();
     let emails = match certificate.emails() {
@@ -170,7 +170,7 @@ fn details(candidate: &Considered, question: &Question<'_>) -> Vec<String> {
     lines
 }
 
-/// What a certificate says it is for: key usages, then extended ones.
+/// Key usages of a certificate, then its extended key usages.
 fn usages(certificate: &Certificate) -> String {
     let listed = |usages: Option<Vec<&str>>| usages.map_or("any".to_owned(), |usages| usages.join(", "));
     let extended = certificate.extended_key_usage().map(|usages| usages.iter().map(String::as_str).collect());

@@ -44,7 +44,7 @@ impl AskLock {
         {
             std::thread::sleep(A_MOMENT);
             if is_locked(terminal) {
-                note_below("cardcase: waits while another cardcase asks on this terminal");
+                note_below("cardcase: another cardcase is asking on this terminal; waiting");
                 // Where locking fails, the question is asked without
                 let _ = terminal.lock();
                 let _ = Term::stderr().clear_to_end_of_screen();

@@ -15,7 +15,7 @@ pub(super) enum Picked {
     Nothing(Reply),
 }
 
-/// Lets the person pick one of `rows`. Nothing is picked by Enter alone: a row has to be moved to first.
+/// Lets the person pick one of `rows`. Enter alone picks nothing: the person has to move to a row first.
 pub(super) fn menu(header: &[String], rows: &[String], details: &dyn Fn(usize) -> Vec<String>) -> Picked {
     let _settings = SettingsGuard::save_and_set_raw();
     let mut menu = Menu { term: Term::stderr(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
@@ -33,11 +33,11 @@ struct Menu<'a> {
     header: &'a [String],
     rows: &'a [String],
     details: &'a dyn Fn(usize) -> Vec<String>,
-    /// What was typed; only rows that contain it are shown.
+    /// What was typed. Only rows that contain it are shown.
     filter: String,
-    /// Which of the shown rows is marked.
+    /// Which of the shown rows is marked, if any.
     at: Option<usize>,
-    /// Lines on the screen.
+    /// How many lines are on the screen.
     drawn: usize,
 }
 
@@ -66,7 +66,7 @@ impl Menu<'_> {
                 Key::Home => self.at = Some(0),
                 Key::End => self.at = Some(last),
                 Key::Escape | Key::CtrlC => return Ok(Picked::Nothing(Reply::Abort)),
-                // Ctrl-D: the end of what is typed
+                // Ctrl-D, the end of input
                 Key::Char('\u{4}') => return Ok(Picked::Nothing(Reply::Nobody)),
                 Key::Backspace => {
                     self.narrow(|filter| filter.truncate(filter.char_indices().last().map_or(0, |(at, _)| at)))
@@ -77,7 +77,7 @@ impl Menu<'_> {
         }
     }
 
-    /// Another filter shows other rows, so none of them is marked.
+    /// Changes the filter. That shows other rows, so none of them stays marked.
     fn narrow(&mut self, change: impl Fn(&mut String)) {
         change(&mut self.filter);
         self.at = None;
@@ -89,10 +89,10 @@ impl Menu<'_> {
         self.rows.iter().enumerate().filter(|(_, row)| fits(row)).map(|(index, _)| index).collect()
     }
 
-    /// Rows that fit between the header and the details.
+    /// How many rows fit between the header and the details.
     fn page(&self) -> usize {
         let (height, _) = self.term.size();
-        // Seven lines of details, the help, an empty line above each, and the line the cursor stands on
+        // Seven lines of details, the help, an empty line above each, and the line of the cursor
         let taken = self.header.len() + if (self.details)(0).is_empty() { 4 } else { 11 };
         usize::from(height).saturating_sub(taken).max(1)
     }
@@ -123,7 +123,7 @@ impl Menu<'_> {
         self.clear()?;
         lines.truncate(usize::from(height).saturating_sub(1));
         for line in &lines {
-            // The last column stays free: a terminal may wrap at it
+            // The last column stays free, since a terminal may wrap there
             let width = usize::from(width).saturating_sub(1);
             let cut = if measure_text_width(line) > width { truncate_str(line, width, "…") } else { line.into() };
             self.term.write_line(&cut)?;
@@ -145,7 +145,7 @@ impl Menu<'_> {
 
     fn clear(&mut self) -> io::Result<()> {
         self.term.clear_last_lines(std::mem::take(&mut self.drawn))?;
-        // Somebody who waits may have said so below
+        // Another process may have written below that it waits
         self.term.clear_to_end_of_screen()
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let _lock = AskLock::acquire().ok_or_else(nobody_there)?;
     let _settings = SettingsGuard::save();
     tty.password(&plain(prompt)).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => Failure::new(Code::Failed, "the password that was typed is not UTF-8, or too long"),
+        ErrorKind::InvalidData => Failure::new(Code::Failed, "the password is not UTF-8, or too long"),
         kind => nobody(kind),
     })
 }
@@ -58,5 +58,5 @@ fn nobody(error: ErrorKind) -> Failure {
 }
 
 fn nobody_there() -> Failure {
-    Failure::new(Code::NobodyToAsk, "an answer was needed, and nobody can be asked")
+    Failure::new(Code::NobodyToAsk, "an answer is needed, and nobody can be asked")
 }
