@@ -14,7 +14,7 @@ use super::log::Log;
 use super::program;
 use super::scene::Scene;
 
-/// Python, and a data model to be read.
+/// Python needs time to start and to read the data model.
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// A running jetconf.
@@ -26,7 +26,7 @@ pub struct Restconf {
 }
 
 impl Restconf {
-    /// Of the scene's staff, and of nobody without a certificate.
+    /// For the scene's staff. It refuses clients without a certificate.
     pub fn start(scene: &Scene) -> Restconf {
         let dir = tempfile::tempdir().unwrap();
         let ours = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/restconf"));
@@ -59,7 +59,7 @@ impl Restconf {
         format!("https://{}{path}", self.destination())
     }
 
-    /// The user of every request so far. jetconf says so before it answers.
+    /// The user of every request so far. jetconf writes the line before it answers.
     pub fn users(&self) -> Vec<String> {
         let lines = self.log.lines();
         lines.iter().filter_map(|line| user(line)).map(str::to_owned).collect()
@@ -72,7 +72,7 @@ impl Restconf {
 
 impl Drop for Restconf {
     fn drop(&mut self) {
-        // It may have ended by itself
+        // It may have ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -81,7 +81,7 @@ impl Drop for Restconf {
     }
 }
 
-/// jetconf looks for YANG modules in one directory.
+/// Copies the YANG modules into one directory, as jetconf needs them.
 fn gather(ietf: &Path, ours: &Path, into: &Path) {
     const IETF: [&str; 5] = ["datastores", "inet-types", "netconf-acm", "yang-library", "yang-types"];
     std::fs::create_dir(into).unwrap();
@@ -92,7 +92,7 @@ fn gather(ietf: &Path, ours: &Path, into: &Path) {
     std::fs::copy(ours.join("device.yang"), into.join("device.yang")).unwrap();
 }
 
-/// JSON is YAML.
+/// In JSON, which is valid YAML.
 fn configuration(scene: &Scene, dir: &Path, modules: &Path) -> String {
     json!({
         "GLOBAL": {

@@ -1,4 +1,4 @@
-//! A running `cardcase tunnel`, and curl behind it.
+//! A running `cardcase tunnel`, and curl as its client.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -24,7 +24,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// To a destination on this machine, without ever asking at a terminal.
+    /// To a destination on this machine, without a terminal.
     pub fn start(scene: &Scene, destination: &str, more: &[&str]) -> Tunnel {
         Tunnel::start_with(scene, destination, more, &[])
     }
@@ -77,7 +77,7 @@ impl Tunnel {
         assert!(!output.status.success() && output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 
-    /// Waits until it has said this.
+    /// Waits until it has written this.
     #[track_caller]
     pub fn says(&self, text: &str) {
         let found = self.log.wait_for(LIMIT, |line| line.contains(text).then_some(()));
@@ -88,18 +88,18 @@ impl Tunnel {
         self.log.lines().join("\n")
     }
 
-    /// Its exit code after this signal.
+    /// Sends this signal and returns the exit code.
     pub fn end(&mut self, signal: Signal) -> Option<i32> {
         let child = self.child.take().unwrap();
         kill_process(Pid::from_child(&child), signal).unwrap();
-        wait(child, LIMIT).expect("it goes on").code()
+        wait(child, LIMIT).expect("the tunnel does not end").code()
     }
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself
+            // It may have ended already
             let _ = child.kill();
             let _ = child.wait();
         }

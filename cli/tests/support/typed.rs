@@ -1,4 +1,4 @@
-//! An HTTP server made of `openssl s_server` and a keyboard, on which a test types.
+//! `openssl s_server` with a keyboard on which a test types.
 
 use std::io::Write;
 use std::path::Path;
@@ -54,7 +54,7 @@ impl Typed {
         found.unwrap_or_else(|said| panic!("no {seen} in:\n{said}"));
     }
 
-    /// As a line of its own, even where it comes right after another.
+    /// Types, and waits so that the server reads it separately from the next line.
     pub fn type_now(&mut self, line: &str) {
         self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
         std::thread::sleep(Duration::from_millis(300));
@@ -63,7 +63,7 @@ impl Typed {
 
 impl Drop for Typed {
     fn drop(&mut self) {
-        // It may have ended by itself
+        // It may have ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

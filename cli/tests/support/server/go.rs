@@ -1,4 +1,4 @@
-//! The server in `server.go`, compiled once for all tests of a run.
+//! The server in `server.go`, compiled once for each test program.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -29,8 +29,8 @@ fn compiled() -> &'static PathBuf {
     PROGRAM.get_or_init(compile)
 }
 
-/// Every process compiles into a directory of its own and then moves the program to its place, so
-/// that tests side by side never run half a file; Go's cache makes the second time quick.
+/// Compiles into a new directory and then renames the program, so that tests in parallel never run an
+/// incomplete file. Go's cache makes the second time quick.
 fn compile() -> PathBuf {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let built = directory.path().join("server");
