@@ -119,7 +119,17 @@ impl Authority {
     }
 
     pub fn intermediate(&self, name: &str) -> Authority {
-        let params = authority_params(name);
+        self.certify(authority_params(name))
+    }
+
+    /// An intermediate with this subject.
+    pub fn intermediate_named(&self, subject: DistinguishedName) -> Authority {
+        let mut params = authority_params("");
+        params.distinguished_name = subject;
+        self.certify(params)
+    }
+
+    fn certify(&self, params: CertificateParams) -> Authority {
         let key = Key::P256.generate();
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
         let mut chain = vec![certificate.clone()];

@@ -51,11 +51,8 @@ impl Stage {
     /// With the file of the README.
     fn with_alice() -> Stage {
         let machine = Cardcase::new();
-        let mut name = DistinguishedName::new();
-        name.push(DnType::CommonName, "Example Root");
-        name.push(DnType::OrganizationName, "Example Ltd");
-        let root = Authority::root_named(name);
-        let alice = root.intermediate("Example Issuing CA").client("Alice Example").issue();
+        let root = Authority::root_named(named("Example Root"));
+        let alice = root.intermediate_named(named("Example Issuing CA")).client("Alice Example").issue();
         let stage = {
             let file = root.file(machine.dir());
             Stage::new(machine, file)
@@ -79,7 +76,7 @@ impl Stage {
         write("wrong", "not the password");
         write("empty.pem", "");
         let rule =
-            r#"{\"pattern\":\"https://[*.]example.com\",\"filter\":{\"ISSUER\":{\"CN\":\"Fixture Issuing CA\"}}}"#;
+            r#"{\"pattern\":\"https://[*.]example.com\",\"filter\":{\"ISSUER\":{\"CN\":\"Example Issuing CA\"}}}"#;
         let policy =
             format!(r#"{{"AutoSelectCertificateForUrls": ["{rule}"], "PromptOnMultipleMatchingCertificates": true}}"#);
         write("certificates.json", &policy);
@@ -159,6 +156,13 @@ exec {command} "$@"
         terminal.kill();
         screen
     }
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "Example Ltd");
+    name.push(DnType::CommonName, common_name);
+    name
 }
 
 fn repository() -> PathBuf {
