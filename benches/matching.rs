@@ -10,22 +10,17 @@
 #[path = "../tests/library/pki.rs"]
 mod pki;
 
-use std::collections::HashSet;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cardcase::Store;
 use cardcase::ask::CertificateRequest;
-use cardcase::ask::Considered;
-use cardcase::manage::Certificate;
-use cardcase::manage::Import;
-use cardcase::manage::Matcher;
+use cardcase::{Identity, Selector};
 use criterion::Criterion;
 use rcgen::{KeyPair, SerialNumber};
 use rustls::SignatureScheme;
 
-use pki::{Ca, Home, Leaf, NOW, params};
+use pki::{Ca, Home, Leaf, NOW, import, params};
 
 const ISSUERS: usize = 1000;
 
@@ -41,16 +36,16 @@ fn main() {
     for per_issuer in [1, 10, 100] {
         let identities = per_issuer * ISSUERS;
         let home = filled(&root, &issuers, per_issuer);
-        let store = home.open();
+        let selector = Selector::new(home.open()).with_clock(|| NOW);
         group.bench_function(format!("warm, {per_issuer} of {identities}"), |bencher| {
             let request = request(&issuers[7]);
-            bencher.iter(|| assert_eq!(black_box(candidates(&store, &request)).len(), per_issuer));
+            bencher.iter(|| assert_eq!(black_box(candidates(&selector, &request)).len(), per_issuer));
         });
         let mut requests = issuers.iter().map(request).cycle();
         group.bench_function(format!("other issuer, {per_issuer} of {identities}"), |bencher| {
             bencher.iter_batched_ref(
                 || requests.next().unwrap(),
-                |request| assert_eq!(black_box(candidates(&store, request)).len(), per_issuer),
+                |request| assert_eq!(black_box(candidates(&selector, request)).len(), per_issuer),
                 criterion::BatchSize::SmallInput,
             );
         });
@@ -63,18 +58,15 @@ fn main() {
 }
 
 fn first(home: &Home, request: &CertificateRequest) -> Duration {
-    let store = home.open();
+    let selector = Selector::new(home.open()).with_clock(|| NOW);
     let start = Instant::now();
-    black_box(candidates(&store, request));
+    black_box(candidates(&selector, request));
     start.elapsed()
 }
 
 /// What the selector does with a request.
-fn candidates(store: &Arc<Store>, request: &CertificateRequest) -> Vec<Considered> {
-    let authorities = store.authorities().unwrap();
-    let matcher = Matcher::new(request, &authorities, NOW);
-    let identities = store.identities_under(matcher.requested().unwrap()).unwrap();
-    matcher.candidates(identities, &HashSet::new())
+fn candidates(selector: &Selector, request: &CertificateRequest) -> Vec<Arc<Identity>> {
+    selector.select_client_certificates(request, None).unwrap()
 }
 
 fn request(issuer: &Ca) -> CertificateRequest {
@@ -86,17 +78,15 @@ fn filled(root: &Ca, issuers: &[Ca], per_issuer: usize) -> Home {
     let home = Home::new();
     let store = home.open();
     let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let mut authorities: Vec<Certificate> = issuers.iter().map(|issuer| issuer.certificate.clone()).collect();
-    authorities.push(root.certificate.clone());
-    store.import(vec![Import::new(Vec::new(), authorities)], None, NOW).unwrap();
+    let authorities = issuers.iter().chain([root]).map(|ca| &ca.certificate);
+    store.import(vec![import([], authorities)], None, NOW).unwrap();
     // Import by import, so that a hundred thousand of them are never in memory at once
     for (number, batch) in issuers.chunks(100).enumerate() {
         let leaves = batch.iter().enumerate().flat_map(|(place, issuer)| {
             let key = &key;
             (0..per_issuer).map(move |nth| leaf(issuer, key, (number * 100 + place) * per_issuer + nth))
         });
-        let identities = leaves.map(|leaf| leaf.named(None)).collect();
-        store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
+        store.import(vec![import(&leaves.collect::<Vec<_>>(), [])], None, NOW).unwrap();
     }
     home
 }

@@ -8,10 +8,9 @@
 //! use std::{io::Write, net::TcpStream, sync::Arc};
 //! use cardcase::{Destination, Selector, Store};
 //! use cardcase::connect::blocking::Connector;
-//! use cardcase::manage::Session;
 //!
 //! fn open(config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
-//!     let store = Store::open(Store::default_path()?, Session::login())?;
+//!     let store = Store::open_default()?;
 //!     let connector = Connector::new(Arc::new(Selector::new(Arc::new(store))), config);
 //!     let destination: Destination = "intranet.example.com".parse()?;
 //!     let mut connection = connector.connect(&destination, || TcpStream::connect("intranet.example.com:443"))?;
@@ -33,7 +32,7 @@
 //! | `ureq` | `connect::ureq` | a connector for ureq 3 |
 //! | `openssl` | `connect::openssl` | the system's OpenSSL, for servers that ask in the middle of a connection |
 //! | `keyring` | `keyring` | the desktop's keyring keeps the primary password |
-//! | `cli` (default) | | the command `cardcase`; a library does without: `default-features = false` |
+//! | `files` (default) | [`file`] | reading and writing PKCS#12, PEM and DER, with every old cipher |
 //!
 //! # The four calls
 //!
@@ -101,6 +100,13 @@ mod select;
 
 pub mod connect;
 
+// The tests inside the crate make certificates as those outside do, which call it by its name
+#[cfg(test)]
+extern crate self as cardcase;
+#[cfg(test)]
+#[path = "../tests/library/pki.rs"]
+mod pki;
+
 pub use certificate::identity::Identity;
 pub use error::Error;
 pub use request::{Destination, Target};
@@ -112,7 +118,7 @@ pub use vault::Unlocker;
 /// What a dialog is asked, and what it answers.
 pub mod ask {
     pub use crate::answer::refusal::Refusal;
-    pub use crate::request::{CertificateRequest, CertificateType, Credentials};
+    pub use crate::request::CertificateRequest;
     pub use crate::select::chooser::{Question, Refused, Reply};
     pub use crate::select::matching::{Considered, Reason, Warning};
 }
@@ -125,19 +131,15 @@ pub mod manage {
     pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
     pub use crate::answer::settings::{Mode, Settings};
     pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
-    pub use crate::certificate::enrollment::{Enrollment, NewEnrollment, NewKey};
-    pub use crate::certificate::identity::{Import, NewIdentity, PrivateKey};
+    pub use crate::certificate::enrollment::Enrollment;
+    pub use crate::certificate::import::Import;
     pub use crate::certificate::name::{Name, NameKey, is_unprintable};
-    pub use crate::certificate::rsa_pss::{Digests, RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
     pub use crate::error::{Damage, Source};
     pub use crate::request::split_port;
-    pub use crate::select::matching::{Matcher, is_valid_at, reasons};
     pub use crate::session::Session;
-    pub use crate::store::renewal::Renewal;
-    pub use crate::store::rules::Added;
-    pub use crate::store::{Accepted, Imported, Stored};
+    pub use crate::store::{Added, Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::{Keyring, KeyringUnlocker};

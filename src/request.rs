@@ -4,15 +4,16 @@
 //!
 //! ```
 //! use cardcase::{Destination, Target};
-//! use cardcase::ask::{CertificateRequest, CertificateType, Credentials};
+//! use cardcase::ask::CertificateRequest;
+//! use rustls::SignatureScheme;
 //!
 //! let destination: Destination = "WWW.Example.com.".parse()?;
 //! assert_eq!(destination.to_string(), "www.example.com:443");
-//! let target = Target::new(destination).with_path("/admin").with_credentials(Credentials::Omit);
+//! let target = Target::new(destination).with_path("/admin").without_credentials();
 //! assert_eq!(target.path(), Some("/admin"));
 //!
-//! // A request that nobody sent: what would do for a server that takes ECDSA, of any CA?
-//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! // What a server asks for that accepts ECDSA, from any CA
+//! let request = CertificateRequest::new(&[], &[SignatureScheme::ECDSA_NISTP256_SHA256]);
 //! assert!(!request.is_visible());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -184,27 +185,6 @@ fn unfit(name: &str) -> Option<String> {
     Some(format!("{strange:?} cannot be in the name of a host"))
 }
 
-/// Whether a request carries credentials, a client certificate among them: the credentials mode of the Fetch standard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Credentials {
-    /// It does, where the server asks.
-    #[default]
-    Include,
-    /// No certificate is sent and none asked about, whatever is remembered.
-    Omit,
-}
-
-impl Credentials {
-    /// The same, except that a CORS-preflight request always omits: an OPTIONS request with `Origin` and
-    /// `Access-Control-Request-Method` (Fetch standard, section 4.8).
-    #[must_use]
-    pub fn unless_preflight(self, method: &str, has_header: impl Fn(&str) -> bool) -> Self {
-        let preflight = method == "OPTIONS" && has_header("origin") && has_header("access-control-request-method");
-        if preflight { Self::Omit } else { self }
-    }
-}
-
 /// What one request is for: its destination, its path where that is known, and whether it carries credentials.
 ///
 /// Decisions are keyed by the destination alone; rules may also look at the path.
@@ -212,13 +192,13 @@ impl Credentials {
 pub struct Target {
     destination: Destination,
     path: Option<String>,
-    credentials: Credentials,
+    with_credentials: bool,
 }
 
 impl Target {
     /// A request to this destination, for a path that is not known.
     pub fn new(destination: Destination) -> Self {
-        Self { destination, path: None, credentials: Credentials::Include }
+        Self { destination, path: None, with_credentials: true }
     }
 
     /// For this path of a URL, as it goes over the wire.
@@ -233,10 +213,11 @@ impl Target {
         Self { path: None, ..self }
     }
 
-    /// With or without credentials.
+    /// For a request that carries no credentials: no certificate is sent and the chooser is not asked, whatever is
+    /// remembered. It is the credentials mode `omit` of the Fetch standard.
     #[must_use]
-    pub fn with_credentials(self, credentials: Credentials) -> Self {
-        Self { credentials, ..self }
+    pub fn without_credentials(self) -> Self {
+        Self { with_credentials: false, ..self }
     }
 
     /// Where it goes.
@@ -249,9 +230,15 @@ impl Target {
         self.path.as_deref()
     }
 
-    /// Whether it carries credentials.
-    pub fn credentials(&self) -> Credentials {
-        self.credentials
+    /// Whether the request carries credentials, such as a client certificate.
+    pub fn carries_credentials(&self) -> bool {
+        self.with_credentials
+    }
+
+    /// Whether a request with this method and these headers is a CORS-preflight request, which never carries credentials
+    /// (Fetch standard, section 4.8): `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
+    pub fn is_preflight(method: &str, has_header: impl Fn(&str) -> bool) -> bool {
+        method == "OPTIONS" && has_header("origin") && has_header("access-control-request-method")
     }
 }
 
@@ -270,39 +257,6 @@ impl From<&Destination> for Target {
 impl From<&Target> for Target {
     fn from(target: &Target) -> Self {
         target.clone()
-    }
-}
-
-/// A kind of client certificate, as TLS 1.2 and the platformKeys interface of Chrome name it: by the signature its key
-/// makes (RFC 5246 section 7.4.4, RFC 8422 section 5.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CertificateType {
-    /// rsa_sign.
-    RsaSign,
-    /// ecdsa_sign, which stands for Ed25519 too.
-    EcdsaSign,
-}
-
-impl CertificateType {
-    fn schemes(self) -> &'static [SignatureScheme] {
-        use SignatureScheme as S;
-        match self {
-            Self::RsaSign => &[
-                S::RSA_PSS_SHA256,
-                S::RSA_PSS_SHA384,
-                S::RSA_PSS_SHA512,
-                S::RSA_PKCS1_SHA256,
-                S::RSA_PKCS1_SHA384,
-                S::RSA_PKCS1_SHA512,
-                rsa_pss::RSA_PSS_PSS_SHA256,
-                rsa_pss::RSA_PSS_PSS_SHA384,
-                rsa_pss::RSA_PSS_PSS_SHA512,
-            ],
-            Self::EcdsaSign => {
-                &[S::ECDSA_NISTP256_SHA256, S::ECDSA_NISTP384_SHA384, S::ECDSA_NISTP521_SHA512, S::ED25519]
-            }
-        }
     }
 }
 
@@ -328,20 +282,63 @@ impl CertificateRequest {
         }
     }
 
-    /// A request nobody sent: for certificates of these types, under these authorities (any, where none is named).
-    pub fn of_types(types: &[CertificateType], authorities: Vec<Name>) -> Self {
-        let schemes = types.iter().flat_map(|kind| kind.schemes()).copied().collect();
-        Self { authorities, schemes, version: None }
-    }
-
     /// The same request, in a connection of this version of TLS.
     #[must_use]
     pub fn with_version(self, version: Option<ProtocolVersion>) -> Self {
         Self { version, ..self }
     }
 
-    /// Whether the certificate would be visible to whoever listens.
+    /// Whether others on the network would see the certificate: the version is known and below TLS 1.3.
     pub fn is_visible(&self) -> bool {
         self.version.is_some_and(|version| version != ProtocolVersion::TLSv1_3)
     }
+
+    /// The names of the signature schemes in IANA's TLS SignatureScheme registry; hexadecimal where it has none.
+    pub fn scheme_names(&self) -> Vec<String> {
+        self.schemes.iter().copied().map(scheme_name).collect()
+    }
+
+    /// Whether both name the same authorities and schemes, in the same order. A resolver of rustls knows no more of a
+    /// request; use `==` where the version counts too.
+    pub(crate) fn names_the_same(&self, other: &Self) -> bool {
+        self.authorities == other.authorities && self.schemes == other.schemes
+    }
+
+    /// Bytes that are equal for requests that one answer of a person serves: they name the same authorities and schemes, in
+    /// any order, and show the certificate to others or not.
+    pub(crate) fn question(&self) -> Vec<u8> {
+        let mut authorities: Vec<&[u8]> = self.authorities.iter().map(Name::der).collect();
+        authorities.sort_unstable();
+        let mut schemes: Vec<u16> = self.schemes.iter().map(|scheme| u16::from(*scheme)).collect();
+        schemes.sort_unstable();
+        let mut bytes = vec![u8::from(self.is_visible())];
+        bytes.extend((authorities.len() as u64).to_be_bytes());
+        for authority in authorities {
+            bytes.extend((authority.len() as u64).to_be_bytes());
+            bytes.extend(authority);
+        }
+        bytes.extend(schemes.into_iter().flat_map(u16::to_be_bytes));
+        bytes
+    }
+}
+
+/// The name of a scheme in IANA's TLS SignatureScheme registry. rustls names some as TLS 1.2 does, and others not at all.
+fn scheme_name(scheme: SignatureScheme) -> String {
+    let name = match scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256",
+        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384",
+        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512",
+        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256",
+        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384",
+        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512",
+        rsa_pss::RSA_PSS_PSS_SHA256 => "rsa_pss_pss_sha256",
+        rsa_pss::RSA_PSS_PSS_SHA384 => "rsa_pss_pss_sha384",
+        rsa_pss::RSA_PSS_PSS_SHA512 => "rsa_pss_pss_sha512",
+        SignatureScheme::ECDSA_SHA1_Legacy => "ecdsa_sha1",
+        other => match other.as_str() {
+            Some(name) => return name.to_ascii_lowercase(),
+            None => return format!("0x{:04x}", u16::from(other)),
+        },
+    };
+    name.to_owned()
 }

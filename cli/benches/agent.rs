@@ -150,7 +150,8 @@ impl Machine {
 
     /// Where the command's agent is.
     fn store(&self) -> Store {
-        Store::open(self.home.store_file(), Session::in_directory(self.home.path().join("cardcase"))).unwrap()
+        Store::open_in_session(self.home.store_file(), Session::in_directory(self.home.path().join("cardcase")))
+            .unwrap()
     }
 
     /// Answers for the server, with the data key here or with the agent.

@@ -9,7 +9,6 @@ use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::manage::Mode;
-use cardcase::manage::Protection;
 use cardcase::manage::Ruled;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
@@ -25,8 +24,9 @@ use crate::ask::program::ProgramChooser;
 use crate::ask::terminal;
 use crate::cli::Common;
 use crate::input::Input;
-use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::DamageTold;
+use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 
 /// One run of the command.
@@ -60,7 +60,7 @@ impl App {
             Some(path) => path.clone(),
             None => Store::default_path()?,
         };
-        let store = Arc::new(Store::open(path, Session::login())?);
+        let store = Arc::new(Store::open(path)?);
         if let Some(kind) = store.network_file_system() {
             say::warn(format_args!(
                 "the store {} is on {kind}, where two commands at the same time can damage it; keep it on a local disk: \
@@ -201,7 +201,7 @@ impl App {
     pub(crate) fn offer_protection(&self) -> Result<(), Failure> {
         let store = self.store()?;
         let is_person = self.can_ask() && !self.common.json && self.common.primary_password_file.is_none();
-        if !is_person || store.vault().protection() == Protection::Password {
+        if !is_person || store.has_primary_password() {
             return Ok(());
         }
         if !store.identities()?.is_empty() || !store.enrollments()?.is_empty() {

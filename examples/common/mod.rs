@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use cardcase::Selector;
 use cardcase::Store;
-use cardcase::manage::Session;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Selects from the user's store what `cardcase remember` or a rule says. A program with a window brings its own
 /// `Chooser`, by `with_chooser`.
 pub(crate) fn selector() -> Result<Arc<Selector>, Box<dyn Error + Send + Sync>> {
-    let store = Store::open(Store::default_path()?, Session::login())?;
+    let store = Store::open_default()?;
     Ok(Arc::new(Selector::new(Arc::new(store))))
 }
 

@@ -7,14 +7,14 @@
 //! # let (_home, store) = alice::store()?;
 //! use cardcase::manage::{Lifetime, Mode, Outcome};
 //! use cardcase::Destination;
-//! use cardcase::ask::{CertificateRequest, CertificateType};
+//! use cardcase::ask::CertificateRequest;
 //! use cardcase::Selector;
 //! use cardcase::manage::Timestamp;
 //!
 //! let intranet: Destination = "intranet.example.com".parse()?;
 //! store.remember(&Mode::Firefox.scope(&intranet), None, Lifetime::Permanent, Timestamp::now())?;
 //! let selector = Selector::new(store);
-//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let request = CertificateRequest::new(&[], &[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]);
 //! let prepared = selector.select(&intranet, &request)?;
 //! if let Some(selection) = prepared.selection() {
 //!     selector.record(&intranet, selection, Outcome::Accepted, None, Some("TLSv1.3".to_owned()))?;

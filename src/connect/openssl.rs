@@ -23,11 +23,10 @@
 //! use cardcase::connect::openssl::{Connector, SslConnector, SslMethod};
 //! use cardcase::Destination;
 //! use cardcase::Selector;
-//! use cardcase::manage::Session;
 //! use cardcase::Store;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = Store::open(Store::default_path()?, Session::login())?;
+//! let store = Store::open_default()?;
 //! let selector = Arc::new(Selector::new(Arc::new(store)));
 //! let connector = Connector::new(selector, SslConnector::builder(SslMethod::tls_client())?)?;
 //! let tcp = TcpStream::connect("intranet.example:443")?;

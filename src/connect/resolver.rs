@@ -184,9 +184,7 @@ impl Resolver {
 
     /// Whether what was prepared answers this request, as far as `resolve` is told of it.
     fn is_for(&self, request: &CertificateRequest) -> bool {
-        let same =
-            |only: &CertificateRequest| only.authorities == request.authorities && only.schemes == request.schemes;
-        self.prepared.request.as_ref().is_none_or(same)
+        self.prepared.request.as_ref().is_none_or(|only| only.names_the_same(request))
     }
 
     fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {

@@ -11,7 +11,7 @@
 //! use cardcase::ask::{Question, Reply};
 //! use cardcase::manage::Lifetime;
 //! use cardcase::Destination;
-//! use cardcase::ask::{CertificateRequest, CertificateType};
+//! use cardcase::ask::CertificateRequest;
 //! use cardcase::Selector;
 //!
 //! struct Dialog;
@@ -27,7 +27,7 @@
 //! }
 //!
 //! let selector = Selector::new(store).with_chooser(Arc::new(Dialog));
-//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let request = CertificateRequest::new(&[], &[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]);
 //! let prepared = selector.select("intranet.example.com".parse::<Destination>()?, &request)?;
 //! assert_eq!(prepared.certificates()[0].subject().common_name(), "Alice Example");
 //! # Ok::<(), Box<dyn std::error::Error>>(())

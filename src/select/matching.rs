@@ -1,26 +1,4 @@
 //! Matching: which identities fit a certificate request, in what order, and why the others do not. Pure.
-//!
-//! # Example
-//!
-//! ```
-//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
-//! # let (_home, store) = alice::store()?;
-//! use cardcase::ask::Reason;
-//! use cardcase::manage::Matcher;
-//! use cardcase::ask::CertificateRequest;
-//! use cardcase::manage::Timestamp;
-//! use rustls::SignatureScheme;
-//!
-//! let authorities = store.authorities()?;
-//! let alice = store.find_identity("Alice Example's card")?;
-//! let reasons = |scheme| {
-//!     let request = CertificateRequest::new(&[], &[scheme]);
-//!     Matcher::new(&request, &authorities, Timestamp::now()).reasons(&alice)
-//! };
-//! assert_eq!(reasons(SignatureScheme::ECDSA_NISTP256_SHA256), []);
-//! assert_eq!(reasons(SignatureScheme::RSA_PSS_SHA256), [Reason::NoCommonSignatureScheme]);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -33,7 +11,7 @@ use crate::answer::rules::{InForce, Ruled};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
-use crate::certificate::{Certificate, Fingerprint};
+use crate::certificate::{Certificate, Fingerprint, KeyKind};
 use crate::clock::Timestamp;
 use crate::request::CertificateRequest;
 
@@ -167,7 +145,7 @@ impl fmt::Display for Considered {
 
 /// One request, made ready to be compared with many identities.
 #[derive(Debug)]
-pub struct Matcher<'a> {
+pub(crate) struct Matcher<'a> {
     request: &'a CertificateRequest,
     authorities: &'a Authorities,
     requested: Option<Requested>,
@@ -177,24 +155,24 @@ pub struct Matcher<'a> {
 
 impl<'a> Matcher<'a> {
     /// Prepares a request against the authorities of a store.
-    pub fn new(request: &'a CertificateRequest, authorities: &'a Authorities, now: Timestamp) -> Self {
+    pub(crate) fn new(request: &'a CertificateRequest, authorities: &'a Authorities, now: Timestamp) -> Self {
         let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
         Self { request, authorities, requested, in_force: None, now }
     }
 
     /// Under these rules.
     #[must_use]
-    pub fn under(self, in_force: InForce<'a>) -> Self {
+    pub(crate) fn under(self, in_force: InForce<'a>) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
 
     /// The names to look identities up by; `None` when the server takes any.
-    pub fn requested(&self) -> Option<&Requested> {
+    pub(crate) fn requested(&self) -> Option<&Requested> {
         self.requested.as_ref()
     }
 
     /// Every reason why this identity is no candidate; none when it is one.
-    pub fn reasons(&self, identity: &Identity) -> Vec<Reason> {
+    pub(crate) fn reasons(&self, identity: &Identity) -> Vec<Reason> {
         let mut reasons = reasons(identity.certificate(), self.requested.as_ref(), &self.request.schemes);
         if self.request.is_visible() && (identity.requires_tls13() || self.demands_tls13(identity).is_some()) {
             reasons.push(Reason::RequiresTls13);
@@ -206,27 +184,27 @@ impl<'a> Matcher<'a> {
     }
 
     /// The rule that forbids sending this identity.
-    pub fn denied(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn denied(&self, identity: &Identity) -> Option<&Ruled> {
         self.in_force.as_ref()?.denied(identity.certificate())
     }
 
     /// The rule by which this identity goes out in TLS 1.3 only.
-    pub fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
         self.in_force.as_ref()?.demands_tls13(identity.certificate())
     }
 
     /// The rule that selects this identity without asking.
-    pub fn selects(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn selects(&self, identity: &Identity) -> Option<&Ruled> {
         self.in_force.as_ref()?.selects(identity.certificate())
     }
 
     /// Whether the validity of this certificate is neither over nor still to come.
-    pub fn is_valid_now(&self, certificate: &Certificate) -> bool {
-        is_valid_at(certificate, self.now)
+    pub(crate) fn is_valid_now(&self, certificate: &Certificate) -> bool {
+        certificate.is_valid_at(self.now)
     }
 
     /// Compares an identity with the request.
-    pub fn consider(&self, identity: Arc<Identity>) -> Considered {
+    pub(crate) fn consider(&self, identity: Arc<Identity>) -> Considered {
         let (reasons, chain) = (self.reasons(&identity), self.chain(identity.certificate()));
         self.consider_with(identity, reasons, &chain)
     }
@@ -245,7 +223,8 @@ impl<'a> Matcher<'a> {
     }
 
     /// What should be known before this certificate is sent.
-    pub fn warnings(&self, certificate: &Certificate) -> Vec<Warning> {
+    #[cfg(test)]
+    fn warnings(&self, certificate: &Certificate) -> Vec<Warning> {
         self.warnings_with(certificate, &self.chain(certificate))
     }
 
@@ -267,7 +246,7 @@ impl<'a> Matcher<'a> {
 
     /// The candidates among `identities`, best first: those valid now, among them those used at this host before, then
     /// Chrome's order (latest expiry, latest start, shortest chain).
-    pub fn candidates(
+    pub(crate) fn candidates(
         &self,
         identities: impl IntoIterator<Item = Arc<Identity>>,
         used_before: &HashSet<Fingerprint>,
@@ -301,7 +280,11 @@ impl<'a> Matcher<'a> {
 }
 
 /// Every reason why this certificate does not answer a request for `requested` (`None`: any issuer) and `schemes`.
-pub fn reasons(certificate: &Certificate, requested: Option<&Requested>, schemes: &[SignatureScheme]) -> Vec<Reason> {
+pub(crate) fn reasons(
+    certificate: &Certificate,
+    requested: Option<&Requested>,
+    schemes: &[SignatureScheme],
+) -> Vec<Reason> {
     let checks = [
         (requested.is_none_or(|requested| requested.leads_from(certificate)), Reason::IssuerNotRequested),
         (common_scheme(certificate, schemes).is_some(), Reason::NoCommonSignatureScheme),
@@ -311,12 +294,27 @@ pub fn reasons(certificate: &Certificate, requested: Option<&Requested>, schemes
     checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
 }
 
-/// Whether `at` lies in the validity of this certificate.
-pub fn is_valid_at(certificate: &Certificate, at: Timestamp) -> bool {
-    (certificate.not_before()..=certificate.not_after()).contains(&at)
+impl Certificate {
+    /// Why this certificate cannot answer any server, one clause each for a person; empty when it can answer some.
+    pub fn why_unusable(&self) -> Vec<String> {
+        let text = |reason: Reason| match (reason, self.key()) {
+            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits)) if *bits < 2048 => {
+                "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
+            }
+            (Reason::NoCommonSignatureScheme, key) => {
+                format!("cannot be used for TLS: keys of the kind {key} cannot sign")
+            }
+            (reason, _) => reason.text().to_owned(),
+        };
+        // With all schemes of the key, only the reasons are left that do not depend on the server
+        reasons(self, None, self.schemes()).into_iter().map(text).collect()
+    }
 }
 
 /// The scheme this certificate's key would sign with, its own preference first.
 pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
-    certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
+    certificate.schemes().iter().find(|scheme| offered.contains(scheme)).copied()
 }
+
+#[cfg(test)]
+mod tests;

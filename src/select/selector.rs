@@ -7,14 +7,14 @@
 //! # let (_home, store) = alice::store()?;
 //! use cardcase::manage::{Lifetime, Mode};
 //! use cardcase::Destination;
-//! use cardcase::ask::{CertificateRequest, CertificateType};
+//! use cardcase::ask::CertificateRequest;
 //! use cardcase::Selector;
 //! use cardcase::connect::Source;
 //! use cardcase::Error;
 //! use cardcase::manage::Timestamp;
 //!
 //! let intranet: Destination = "intranet.example.com".parse()?;
-//! let request = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+//! let request = CertificateRequest::new(&[], &[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]);
 //! let selector = Selector::new(store);
 //! assert!(matches!(selector.select(&intranet, &request), Err(Error::NobodyToAsk { .. })));
 //!
@@ -46,15 +46,13 @@ use crate::answer::rules::Rules;
 use crate::answer::settings::Mode;
 use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
-use crate::certificate::name::Name;
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
-use crate::request::{CertificateRequest, CertificateType, Credentials, Destination, Target};
+use crate::request::{CertificateRequest, Destination, Target};
 use crate::select::asking::{QuestionId, Said, Turn};
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
-use crate::select::matching::{Considered, Matcher, is_valid_at};
-use crate::store::decisions::{Remembered, Remembering};
-use crate::store::{Found, Store, TrustAnchors};
+use crate::select::matching::{Considered, Matcher};
+use crate::store::{Found, Remembered, Remembering, Store, TrustAnchors};
 use crate::vault::{Authenticated, SealedKey};
 use crate::vault::{NoUnlocker, Unlocker};
 
@@ -176,7 +174,7 @@ impl Selector {
         let in_force = look.rules.in_force(target.destination(), target.path());
         let usable = look.remembered.answer.as_ref().filter(|(answer, _)| match answer {
             Answer::Identity(identity) => {
-                is_valid_at(identity.certificate(), now) && in_force.denied(identity.certificate()).is_none()
+                identity.certificate().is_valid_at(now) && in_force.denied(identity.certificate()).is_none()
             }
             Answer::None => true,
         });
@@ -362,28 +360,25 @@ impl Selector {
         Ok(now.is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
     }
 
-    /// The identities with keys of certain types under certain authorities (any, where none is named), best first, as
-    /// Chrome's `platformKeys.selectClientCertificates` gives them. Where `interactive` names who asks, the chooser picks
-    /// one of them or none; nothing is stored and nothing sent.
+    /// The identities that fit a request, best first, as Chrome's `platformKeys.selectClientCertificates` gives them. With
+    /// `interactive`, the destination that asks, the chooser picks one of them or none. Stores nothing and sends nothing.
     ///
     /// # Errors
     /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of [reading](crate::manage#errors).
     pub fn select_client_certificates(
         &self,
-        types: &[CertificateType],
-        authorities: Vec<Name>,
+        request: &CertificateRequest,
         interactive: Option<&Destination>,
     ) -> Result<Vec<Arc<Identity>>, Error> {
-        let request = CertificateRequest::of_types(types, authorities);
         let known = self.store.authorities()?;
-        let matcher = Matcher::new(&request, &known, self.now());
+        let matcher = Matcher::new(request, &known, self.now());
         let candidates = self.candidates(&matcher, interactive)?.fit;
         let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
             return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
         };
         let question = Question {
             destination,
-            request: &request,
+            request,
             candidates: &candidates,
             authorities: &known,
             mode: self.mode()?,
@@ -514,7 +509,7 @@ impl Selector {
         if !request.is_visible() {
             return Ok(false);
         }
-        let of_any_version = CertificateRequest { version: None, ..request.clone() };
+        let of_any_version = request.clone().with_version(None);
         let candidates = self.candidates(&self.matcher(look, target, &of_any_version), None)?.fit;
         let matcher = self.matcher(look, target, request);
         Ok(candidates.iter().any(|candidate| !matcher.reasons(&candidate.identity).is_empty()))
@@ -658,7 +653,7 @@ fn unanswered(destination: &Destination) -> Error {
 
 /// What answers every request of a server, whatever is remembered: credentials are omitted, or a rule denies every identity.
 fn unconditional(target: &Target, rules: &Rules) -> Option<Selection> {
-    if target.credentials() == Credentials::Omit {
+    if !target.carries_credentials() {
         return Some(Selection::new(Answer::None, Source::Omitted));
     }
     let in_force = rules.in_force(target.destination(), target.path());
@@ -693,15 +688,7 @@ fn question_id(mut hash: Sha256, target: &Target, request: &CertificateRequest, 
     };
     add(target.destination().to_string().as_bytes());
     add(target.path().unwrap_or_default().as_bytes());
-    let mut authorities: Vec<&[u8]> = request.authorities.iter().map(Name::der).collect();
-    authorities.sort_unstable();
-    authorities.into_iter().for_each(add);
-    let mut schemes: Vec<u16> = request.schemes.iter().map(|scheme| u16::from(*scheme)).collect();
-    schemes.sort_unstable();
-    for scheme in schemes {
-        hash.update(scheme.to_be_bytes());
-    }
-    hash.update([u8::from(request.is_visible())]);
+    add(&request.question());
     for refused in refused {
         hash.update(refused.answer.fingerprint().map_or([0; 32], |identity| *identity.as_bytes()));
     }

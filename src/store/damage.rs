@@ -1,9 +1,11 @@
-//! Rows that cannot be read. They are no reason to do without the others: they are passed over, and noted.
+//! Rows that cannot be read. The other rows are still used: a damaged row is skipped and noted.
 
+use data_encoding::HEXLOWER;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
-use super::{as_rusqlite, is_of_a_column};
+use super::sql::{as_rusqlite, is_about_a_column};
+use crate::certificate::Certificate;
 use crate::error::{Damage, Error};
 
 /// The table of the identities.
@@ -12,28 +14,23 @@ pub(super) const IDENTITIES: &str = "identities";
 /// The table of the authorities.
 pub(super) const AUTHORITIES: &str = "authorities";
 
-/// The table of the keys that wait for their certificate.
+/// The table of the keys that wait for their certificates.
 pub(super) const ENROLLMENTS: &str = "enrollments";
-
-/// What is wrong with the certificate of a row.
-pub(super) fn wrong(detail: impl Into<String>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(2, Type::Blob, detail.into().into())
-}
 
 /// Reads a row that begins with its number and its fingerprint.
 ///
 /// # Errors
-/// [`Error::RowDamaged`] when a column of it holds what it never should.
+/// [`Error::RowDamaged`] when a column holds a value that cardcase never writes there.
 pub(super) fn read_row<T>(
     row: &Row<'_>,
     table: &'static str,
     read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     read(row).or_else(|error| {
-        if !is_of_a_column(&error) {
+        if !is_about_a_column(&error) {
             return Err(error);
         }
-        let id = row.get::<_, Vec<u8>>(1)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = HEXLOWER.encode(&row.get::<_, Vec<u8>>(1)?);
         let detail = match error {
             rusqlite::Error::FromSqlConversionFailure(_, _, why) => why.to_string(),
             error => error.to_string(),
@@ -42,14 +39,32 @@ pub(super) fn read_row<T>(
     })
 }
 
-/// What was read by [`read_row`]; `None` when the row is damaged, which is put aside.
-fn readable<T>(read: rusqlite::Result<T>, aside: &mut Vec<Damage>) -> rusqlite::Result<Option<T>> {
+/// The certificate of a row that begins with id, fingerprint and certificate. Rows are found by their fingerprints, so a
+/// certificate that was moved to another row must not be read there.
+pub(super) fn read_certificate(row: &Row<'_>) -> rusqlite::Result<Certificate> {
+    let wrong = |detail: String| rusqlite::Error::FromSqlConversionFailure(2, Type::Blob, detail.into());
+    let certificate = Certificate::from_der(row.get::<_, Vec<u8>>(2)?).map_err(|error| wrong(error.to_string()))?;
+    if certificate.fingerprint().as_bytes() != &row.get::<_, [u8; 32]>(1)? {
+        return Err(wrong("its certificate has another fingerprint than the row says".to_owned()));
+    }
+    Ok(certificate)
+}
+
+/// The rows that can be read. The others are added to `damaged`.
+pub(super) fn all_readable<T>(
+    rows: impl Iterator<Item = rusqlite::Result<T>>,
+    damaged: &mut Vec<Damage>,
+) -> rusqlite::Result<Vec<T>> {
+    rows.filter_map(|row| readable(row, damaged).transpose()).collect()
+}
+
+fn readable<T>(read: rusqlite::Result<T>, damaged: &mut Vec<Damage>) -> rusqlite::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(rusqlite::Error::ToSqlConversionFailure(error)) => match error.downcast::<Error>() {
             Ok(error) => match *error {
                 Error::RowDamaged(damage) => {
-                    aside.push(damage);
+                    damaged.push(damage);
                     Ok(None)
                 }
                 error => Err(as_rusqlite(error)),
@@ -58,12 +73,4 @@ fn readable<T>(read: rusqlite::Result<T>, aside: &mut Vec<Damage>) -> rusqlite::
         },
         Err(error) => Err(error),
     }
-}
-
-/// Those of many that can be read.
-pub(super) fn all_readable<T>(
-    rows: impl Iterator<Item = rusqlite::Result<T>>,
-    aside: &mut Vec<Damage>,
-) -> rusqlite::Result<Vec<T>> {
-    rows.filter_map(|row| readable(row, aside).transpose()).collect()
 }

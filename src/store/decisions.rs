@@ -1,66 +1,45 @@
 //! The table of the decisions.
 
-use std::sync::Arc;
-
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::settings::read_settings;
+use super::handle::Store;
+use super::integrity::DecisionRow;
+use super::keys::{chosen_key, known_key};
+use super::sql::as_rusqlite;
 use crate::answer::decision::{Answer, Decision, Lifetime, Scope};
-use crate::answer::rules::Rules;
-use crate::answer::settings::{Mode, Settings};
 use crate::certificate::Fingerprint;
-use crate::certificate::authority::Authorities;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::request::Destination;
-use crate::store::{
-    Cache, DecisionRow, Store, Terms, as_rusqlite, cached_authorities, cached_identity, chosen_key, identity_of_key,
-    known_key, read_decision, terms,
-};
-use crate::vault::{Authenticated, KeyRow, SealedKey};
+use crate::vault::SealedKey;
 
-/// What is remembered for a destination, with everything that answering takes, all of one moment.
-pub(crate) struct Remembered {
-    /// The settings in force.
-    pub(crate) settings: Settings,
-    /// The answer, with what using the identity takes.
-    pub(crate) answer: Option<(Answer, Option<Remembering>)>,
-    /// Every authority.
-    pub(crate) authorities: Arc<Authorities>,
-    /// The rules of the store.
-    pub(crate) rules: Arc<Rules>,
-    /// What has to be authentic before any key is used.
-    pub(crate) terms: Terms,
-}
-
-/// A remembered identity's key, and the decision as far as it has to be authentic before that key is used.
-#[derive(Clone)]
-pub(crate) struct Remembering {
-    pub(crate) key: SealedKey,
-    pub(crate) decision: Authenticated,
-}
-
-const COLUMNS: &str =
+/// For [`parse_decision`].
+const DECISION: &str =
     "SELECT d.host, d.port, i.fingerprint, d.session IS NOT NULL, d.decided_at, d.last_used_at, d.last_outcome
     FROM decisions d LEFT JOIN identities i ON i.id = d.identity
     WHERE (d.session IS NULL OR d.session = :session)";
 
-/// Of a permanent decision and one for the session, the latter answers.
-const SESSION_FIRST: &str = "ORDER BY d.session IS NULL LIMIT 1";
+/// A decision for the session takes precedence over a permanent one.
+pub(super) const SESSION_FIRST: &str = "ORDER BY d.session IS NULL LIMIT 1";
 
-/// Seconds after which a decision for a session is erased: half a year.
-const SESSION_AT_MOST: i64 = 183 * 86_400;
+/// The decision in a scope that gave a certain answer, for the session or permanently. An identity that was removed has no id,
+/// which is not the same as the NULL of a decision for no certificate.
+const ANSWERED: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2
+    AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (identity IS NULL) = (?3 IS NULL)
+    AND (session IS NULL OR session = ?4)";
+
+/// Seconds after which a session decision is deleted: half a year.
+const MAX_SESSION: i64 = 183 * 86_400;
 
 impl Store {
     /// What is remembered in this scope.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](Self#errors).
     pub fn decision(&self, scope: &Scope) -> Result<Option<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
             let mut query = db.prepare_cached(&format!(
-                "{COLUMNS} AND d.host = :host AND coalesce(d.port, 0) = :port {SESSION_FIRST}"
+                "{DECISION} AND d.host = :host AND coalesce(d.port, 0) = :port {SESSION_FIRST}"
             ))?;
             query
                 .query_row(
@@ -71,54 +50,26 @@ impl Store {
         })
     }
 
-    /// What is remembered for a destination, ready to be sent; in this mode, or in the store's own. The way of every
-    /// connection, so one look into the store.
-    pub(crate) fn remembered(&self, destination: &Destination, mode: Option<Mode>) -> Result<Remembered, Error> {
-        let session = self.session().token()?;
-        self.cached(|db, cache| {
-            let stored = read_settings(db)?;
-            let settings = Settings { mode: mode.unwrap_or(stored.mode), ..stored };
-            let scope = settings.mode.scope(destination);
-            let mut query = db.prepare_cached(&format!(
-                "SELECT d.host, d.port, d.identity, i.fingerprint, d.session, d.decided_at, d.mac, d.id,
-                    i.name, i.requires_tls13, i.private_key
-                 FROM decisions d LEFT JOIN identities i ON i.id = d.identity
-                 WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2 AND (d.session IS NULL OR d.session = ?3) {SESSION_FIRST}"
-            ))?;
-            let mut rows = query.query(params![scope.host, scope.port.unwrap_or(0), session])?;
-            let answer = match rows.next()? {
-                None => None,
-                Some(row) => {
-                    check_scope(row, &scope, session.as_deref())?;
-                    Some(parse_answer(db, cache, row)?)
-                }
-            };
-            let authorities = cached_authorities(db, cache)?;
-            let (terms, rules) = terms(db, cache)?;
-            Ok(Remembered { settings, answer, authorities, rules, terms })
-        })
-    }
-
-    /// Everything remembered, in every scope, by host and port.
+    /// Everything that is remembered permanently or for this session, by host and port.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](Self#errors).
     pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
         let session = self.session().token()?;
         self.with(|db| {
             let mut query =
-                db.prepare_cached(&format!("{COLUMNS} ORDER BY d.host, coalesce(d.port, 0), d.session IS NULL"))?;
+                db.prepare_cached(&format!("{DECISION} ORDER BY d.host, coalesce(d.port, 0), d.session IS NULL"))?;
             query.query_map(named_params! { ":session": session }, parse_decision)?.collect()
         })
     }
 
-    /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing. An identity is
-    /// remembered with an authentication code, which takes an open vault. What a person chose by its name is for
+    /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing. A decision for an
+    /// identity receives an authentication code, so the vault must be open. If a person chose the identity by its name, use
     /// [`Self::remember_chosen`].
     ///
     /// # Errors
-    /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity was removed meanwhile; [`Error::SealedKey`] when its
-    /// row is not as cardcase wrote it, and those of [writing](crate::manage#errors).
+    /// [`Error::VaultLocked`]; [`Error::UnknownIdentity`] when the identity has been removed; [`Error::SealedKey`] when its row is
+    /// not as cardcase wrote it; and those of [writing](Self#errors).
     pub fn remember(
         &self,
         scope: &Scope,
@@ -129,10 +80,10 @@ impl Store {
         self.remember_key(scope, lifetime, now, |db| identity.map(|identity| known_key(db, identity)).transpose())
     }
 
-    /// Remembers what a person chose, as they saw it: under the name that it had then.
+    /// Remembers what a person chose, under the name that the person saw.
     ///
     /// # Errors
-    /// [`Error::Renamed`] when the identity has another name by now, and those of [`Self::remember`].
+    /// [`Error::Renamed`] when the identity has another name now, and those of [`Self::remember`].
     pub fn remember_chosen(
         &self,
         scope: &Scope,
@@ -170,7 +121,7 @@ impl Store {
                     let row =
                         DecisionRow { host, port: scope.port, identity, fingerprint, session, decided_at: now.0 };
                     let vault = self.current_vault(db)?;
-                    // The name that the owner saw may have been put there
+                    // Somebody may have put the name that the owner saw into the row
                     vault.check_key(key).map_err(as_rusqlite)?;
                     Some(vault.authenticate(&row.message()).map_err(as_rusqlite)?)
                 }
@@ -184,26 +135,71 @@ impl Store {
         })
     }
 
-    /// Forgets what is remembered in this scope; whether there was anything.
+    /// Forgets what is remembered in this scope. Returns whether there was anything.
     ///
     /// # Errors
-    /// Those of [writing](crate::manage#errors).
+    /// Those of [writing](Self#errors).
     pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
         let session = self.session().token()?;
         self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
     }
 
-    /// Forgets everything, in every scope and every session; how much that was.
+    /// Forgets everything, in every scope and every session. Returns the number of decisions.
     ///
     /// # Errors
-    /// Those of [writing](crate::manage#errors).
+    /// Those of [writing](Self#errors).
     pub fn forget_all(&self) -> Result<usize, Error> {
         self.transact(|db| db.execute("DELETE FROM decisions", []))
     }
 }
 
-/// Forgets what counts in this scope and session. What another session decided, on another machine or without the same
-/// runtime directory, is not ours to forget.
+/// The decisions for a session of one store's own end with that store.
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(token) = self.session().own_token() {
+            // If this fails, they are deleted after half a year; nobody else has the token
+            let _ = self.with(|db| db.execute("DELETE FROM decisions WHERE session = ?1", [token]));
+        }
+    }
+}
+
+/// The decision of a scope that gave this answer in a session or permanently.
+pub(super) struct Answered<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) identity: Option<Fingerprint>,
+    pub(super) session: Option<&'a str>,
+}
+
+impl Answered<'_> {
+    /// Forgets it. A decision made since then for another identity stays.
+    pub(super) fn forget(&self, db: &Connection) -> rusqlite::Result<()> {
+        let Self { scope, identity, session } = self;
+        let mut forget = db.prepare_cached(&format!("DELETE FROM decisions {ANSWERED}"))?;
+        let identity = identity.as_ref().map(Fingerprint::as_bytes);
+        forget.execute(params![scope.host, scope.port.unwrap_or(0), identity, session]).map(drop)
+    }
+
+    /// Writes when it was last used, and the outcome.
+    pub(super) fn mark(&self, db: &Connection, at: Timestamp, outcome: &str) -> rusqlite::Result<()> {
+        let Self { scope, identity, session } = self;
+        let mut mark =
+            db.prepare_cached(&format!("UPDATE decisions SET last_used_at = ?5, last_outcome = ?6 {ANSWERED}"))?;
+        let identity = identity.as_ref().map(Fingerprint::as_bytes);
+        mark.execute(params![scope.host, scope.port.unwrap_or(0), identity, session, at.0, outcome]).map(drop)
+    }
+}
+
+/// Moves the decisions for one identity to another. Returns their scopes.
+pub(super) fn move_decisions(db: &Connection, from: i64, to: i64) -> rusqlite::Result<Vec<Scope>> {
+    let mut update = db.prepare_cached(
+        "UPDATE decisions SET identity = ?2, last_outcome = NULL WHERE identity = ?1 RETURNING host, port",
+    )?;
+    let rows = update.query_map([from, to], |row| Ok(Scope { host: row.get(0)?, port: row.get(1)? }))?;
+    rows.collect()
+}
+
+/// Deletes what counts in this scope and session. A decision of another session stays: that session may be on another machine,
+/// or may have another runtime directory.
 fn forget_scope(db: &Connection, scope: &Scope, session: Option<&str>) -> rusqlite::Result<usize> {
     let mut delete = db.prepare_cached(
         "DELETE FROM decisions WHERE host = ?1 AND coalesce(port, 0) = ?2 AND (session IS NULL OR session = ?3)",
@@ -211,31 +207,10 @@ fn forget_scope(db: &Connection, scope: &Scope, session: Option<&str>) -> rusqli
     delete.execute(params![scope.host, scope.port.unwrap_or(0), session])
 }
 
-/// A session that is over cannot be told from one elsewhere, but none lasts so long.
+/// A session that has ended looks the same as one on another machine, but none lasts this long.
 fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND decided_at < ?1")?;
-    delete.execute([now.0.saturating_sub(SESSION_AT_MOST)]).map(drop)
-}
-
-/// Whether the row that was found is the one asked for: its code is made over what it says, and an index of the file may lie.
-fn check_scope(row: &Row<'_>, scope: &Scope, session: Option<&str>) -> rusqlite::Result<()> {
-    let (found, of_session) = (Scope { host: row.get(0)?, port: row.get(1)? }, row.get::<_, Option<String>>(4)?);
-    if found == *scope && (of_session.is_none() || of_session.as_deref() == session) {
-        return Ok(());
-    }
-    Err(as_rusqlite(Error::StoreDamaged { detail: format!("the decision for {found} was found for {scope}") }))
-}
-
-fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::Result<(Answer, Option<Remembering>)> {
-    let Some(id) = row.get(2)? else { return Ok((Answer::None, None)) };
-    let (_, decision) = read_decision(row)?;
-    // First of all: it says which row is damaged
-    cached_identity(db, cache, id)?;
-    let fingerprint = Fingerprint::from_bytes(row.get(3)?);
-    let key_row = KeyRow { id, fingerprint, name: row.get(8)?, requires_tls13: row.get(9)? };
-    let key = SealedKey { row: key_row, sealed: row.get(10)? };
-    let identity = identity_of_key(db, cache, &key.row)?;
-    Ok((Answer::Identity(identity), Some(Remembering { key, decision })))
+    delete.execute([now.0.saturating_sub(MAX_SESSION)]).map(drop)
 }
 
 fn parse_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {

@@ -1,4 +1,4 @@
-//! The private keys that wait for their certificate.
+//! The table of the enrollments: private keys that wait for their certificates.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,80 +6,84 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, params};
 
 use super::damage::{ENROLLMENTS, all_readable};
-use super::{Store, Stored, as_rusqlite, next_id, only};
-use crate::certificate::enrollment::{Enrollment, NewEnrollment};
-use crate::certificate::identity::{Identity, PrivateKey};
+use super::handle::Store;
+use super::sql::{as_rusqlite, next_id, only};
+use crate::certificate::enrollment::Enrollment;
+use crate::certificate::identity::Identity;
+use crate::certificate::private_key::PrivateKey;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
 use crate::vault::{KeyRow, SealedKey, Vault};
 
-/// For [`sealed_key`] and [`parse`].
+/// For [`parse_key`] and [`parse_enrollment`].
 const ENROLLMENT: &str = "SELECT id, request, private_key, made_at FROM enrollments";
 
 impl Store {
-    /// Keeps a private key until its certificate is imported: [`Self::add_known_keys`] finds it then, and [`Self::import`] ends
-    /// the enrollment.
+    /// Stores a private key until its certificate is imported: [`Self::add_known_keys`] then finds the key, and
+    /// [`Self::import`] ends the enrollment.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of [writing](crate::manage#errors).
-    pub fn enroll(&self, new: &NewEnrollment, now: Timestamp) -> Result<Enrollment, Error> {
-        let damaged = |detail| Error::KeyNotMade { detail };
-        let enrollment = Enrollment::from_request(new.request.clone(), now).map_err(damaged)?;
-        self.transact_open(|db, vault| {
-            let row = key_row(next_id(db, ENROLLMENTS)?, &new.request);
-            let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
+    /// [`Error::VaultLocked`], and those of [writing](Self#errors); [`Error::KeyNotMade`] when the enrollment comes from a
+    /// store, and so has no private key.
+    pub fn enroll(&self, new: &Enrollment) -> Result<(), Error> {
+        let stored = || Error::KeyNotMade { detail: "the enrollment is in a store already".to_owned() };
+        let key = new.private_key().ok_or_else(stored)?;
+        self.transact_with_vault(|db, vault| {
+            let row = key_row(next_id(db, ENROLLMENTS)?, new.request());
+            let sealed = vault.seal(&row, key).map_err(as_rusqlite)?;
             db.execute(
                 "INSERT INTO enrollments (id, request, private_key, made_at) VALUES (?1, ?2, ?3, ?4)",
-                params![row.id, new.request, sealed, now.0],
+                params![row.id, new.request(), sealed, new.made_at().0],
             )
         })?;
-        Ok(enrollment)
+        Ok(())
     }
 
-    /// Every enrollment, the oldest first. One whose row is damaged is passed over, and noted in [`Self::damage`].
+    /// Every enrollment, the oldest first. One whose row is damaged is skipped and noted in [`Self::damage`].
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](Self#errors).
     pub fn enrollments(&self) -> Result<Vec<Enrollment>, Error> {
-        let read = self.reading(|db, aside| {
+        let read = self.reading(|db, damaged| {
             let mut query = db.prepare_cached(&format!("{ENROLLMENT} ORDER BY id"))?;
-            all_readable(query.query_map([], parse)?, aside)
+            all_readable(query.query_map([], parse_enrollment)?, damaged)
         });
         Ok(read?.0)
     }
 
-    /// The enrollment a person means, by a prefix of the SHA-256 of its request, which may be damaged; enough to remove it.
+    /// The enrollment that a person means by a prefix of the SHA-256 of its request, which may be damaged: that SHA-256, and the
+    /// subject.
     ///
     /// # Errors
-    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of [reading](crate::manage#errors).
-    pub fn find_enrollment(&self, id: &str) -> Result<Stored, Error> {
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of [reading](Self#errors).
+    pub(super) fn find_enrollment(&self, id: &str) -> Result<(Fingerprint, String), Error> {
         let unknown = || Error::UnknownIdentity { id: id.to_owned() };
         let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;
         let requests: Vec<Vec<u8>> = self.with(|db| {
             let mut query = db.prepare_cached("SELECT request FROM enrollments")?;
             query.query_map([], |row| row.get(0))?.collect()
         })?;
-        let is_meant = |request: &&Vec<u8>| Fingerprint::of(request).to_string().starts_with(prefix.digits());
+        let is_meant = |request: &&Vec<u8>| Fingerprint::from_der(request).to_string().starts_with(prefix.digits());
         let request = only(requests.iter().filter(is_meant), id, unknown)?;
-        Ok(Stored { fingerprint: Fingerprint::of(request), name: subject_of(request) })
+        Ok((Fingerprint::from_der(request), subject_of(request)))
     }
 
     /// The sealed keys of the enrollments for these public keys.
     pub(super) fn enrolled_keys(&self, public_keys: &HashSet<Vec<u8>>) -> Result<Vec<SealedKey>, Error> {
-        let read = self.reading(|db, aside| {
+        let read = self.reading(|db, damaged| {
             let mut query = db.prepare_cached(ENROLLMENT)?;
-            all_readable(query.query_map([], |row| Ok((parse(row)?, sealed_key(row)?)))?, aside)
+            all_readable(query.query_map([], |row| Ok((parse_enrollment(row)?, parse_key(row)?)))?, damaged)
         });
         let wanted = read?.0.into_iter().filter(|(found, _)| public_keys.contains(found.public_key()));
         Ok(wanted.map(|(_, key)| key).collect())
     }
 }
 
-/// Ends the enrollments whose certificates have come.
+/// Removes the enrollments whose certificates these identities have.
 pub(super) fn complete(db: &Connection, identities: &[Arc<Identity>]) -> rusqlite::Result<()> {
     let public_keys: HashSet<&[u8]> = identities.iter().map(|identity| identity.certificate().public_key()).collect();
-    remove_those(db, |request| {
+    remove_where(db, |request| {
         let parsed = Enrollment::from_request(request.to_vec(), Timestamp(0));
         parsed.is_ok_and(|enrollment| public_keys.contains(enrollment.public_key()))
     })
@@ -88,7 +92,7 @@ pub(super) fn complete(db: &Connection, identities: &[Arc<Identity>]) -> rusqlit
 /// Opens the key of an enrollment.
 ///
 /// # Errors
-/// [`Error::RowDamaged`] when it does not open in its row: it has no name by which a person would find it.
+/// [`Error::RowDamaged`] when it does not open in its row: it has no name by which a person could find it.
 pub(super) fn open(vault: &Vault, key: &SealedKey) -> Result<PrivateKey, Error> {
     vault.open(key).map_err(|error| match error {
         Error::SealedKey { .. } => Error::RowDamaged(Damage {
@@ -101,16 +105,17 @@ pub(super) fn open(vault: &Vault, key: &SealedKey) -> Result<PrivateKey, Error> 
     })
 }
 
+/// The sealed key of every enrollment.
 pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
-    db.prepare(ENROLLMENT)?.query_map([], sealed_key)?.collect()
+    db.prepare(ENROLLMENT)?.query_map([], parse_key)?.collect()
 }
 
-/// Removes those whose requests have these fingerprints.
+/// Removes the enrollments whose requests have these fingerprints.
 pub(super) fn remove(db: &Connection, fingerprints: &[Fingerprint]) -> rusqlite::Result<()> {
-    remove_those(db, |request| fingerprints.contains(&Fingerprint::of(request)))
+    remove_where(db, |request| fingerprints.contains(&Fingerprint::from_der(request)))
 }
 
-fn remove_those(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::Result<()> {
+fn remove_where(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::Result<()> {
     let mut query = db.prepare_cached("SELECT id, request FROM enrollments")?;
     let rows: Vec<(i64, Vec<u8>)> =
         query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
@@ -120,12 +125,12 @@ fn remove_those(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::
     Ok(())
 }
 
-/// What the key is bound to. No certificate has the fingerprint of a request, so it opens in no identity's row.
+/// What the key is bound to. No certificate has the fingerprint of a request, so the key opens in no identity's row.
 fn key_row(id: i64, request: &[u8]) -> KeyRow {
-    KeyRow { id, fingerprint: Fingerprint::of(request), name: "an enrollment".to_owned(), requires_tls13: false }
+    KeyRow { id, fingerprint: Fingerprint::from_der(request), name: "an enrollment".to_owned(), requires_tls13: false }
 }
 
-fn sealed_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
+fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     let request: Vec<u8> = row.get(1)?;
     Ok(SealedKey { row: key_row(row.get(0)?, &request), sealed: row.get(2)? })
 }
@@ -135,9 +140,9 @@ fn subject_of(request: &[u8]) -> String {
     parsed.map_or("an enrollment".to_owned(), |enrollment| enrollment.subject().to_string())
 }
 
-fn parse(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
+fn parse_enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
     let (number, request): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-    let id = Fingerprint::of(&request).to_string();
+    let id = Fingerprint::from_der(&request).to_string();
     let damaged = |detail| as_rusqlite(Error::RowDamaged(Damage { table: ENROLLMENTS, row: number, id, detail }));
     Enrollment::from_request(request, Timestamp(row.get(3)?)).map_err(damaged)
 }

@@ -1,4 +1,4 @@
-//! The file of a store: made for its owner alone, and used only where it is its owner's.
+//! The file of a store: only its owner can read it, and it is used only if it belongs to the user.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, Metadata, OpenOptions, Permissions};
@@ -8,25 +8,26 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// What SQLite puts beside the file and takes what it finds there for: a journal is played back into the store.
+/// What SQLite puts beside the file, and trusts when it finds it: it plays a journal back into the store.
 const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
-/// The file exists and is its owner's alone before SQLite writes a byte into it. Gives its canonical path.
+/// Makes sure that the file exists and that only its owner can read it before SQLite writes a byte into it. Returns its
+/// canonical path.
 ///
 /// # Errors
-/// [`Error::Store`]; [`Error::NotYours`] for what another user could have put there.
+/// [`Error::Store`]; [`Error::NotYours`] for a file that another user could have put there.
 pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
     let failed = |source: io::Error| Error::Store { path: path.to_owned(), source: Box::new(source) };
     let created = create(path);
-    // What is there already, be it in a read-only place, will do
+    // An existing file is fine, even in a read-only place
     let found = path.symlink_metadata().map_err(|missing| failed(created.err().unwrap_or(missing)))?;
-    check_is_ours(path, &found)?;
+    check_owner(path, &found)?;
     let path = path.canonicalize().map_err(failed)?;
     for suffix in BESIDE {
         let beside = with_suffix(&path, suffix);
-        // Another process may just have made it, or removed it
+        // Another process may create or remove it at any time
         if let Ok(found) = beside.symlink_metadata() {
-            check_is_ours(&beside, &found)?;
+            check_owner(&beside, &found)?;
         }
     }
     restrict(&path).map_err(failed)?;
@@ -38,12 +39,13 @@ fn create(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    // The umask may have taken something away from the owner too
+    // The umask may deny the owner something too
     file.set_permissions(Permissions::from_mode(0o600))
 }
 
-/// A regular file of the user who runs this process, and not a link to one: what is checked is what is opened.
-fn check_is_ours(path: &Path, found: &Metadata) -> Result<(), Error> {
+/// Checks that it is a regular file of the user who runs this process, and not a link: the file that is checked is the file that
+/// is opened.
+fn check_owner(path: &Path, found: &Metadata) -> Result<(), Error> {
     let owner = rustix::process::geteuid().as_raw();
     let reason = if found.is_symlink() {
         "it is a symbolic link".to_owned()

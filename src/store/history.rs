@@ -1,71 +1,44 @@
-//! The table of the uses.
+//! The table of the history.
 
 use std::collections::HashSet;
 
-use rusqlite::{named_params, params};
+use rusqlite::{Connection, named_params};
 
+use super::decisions::Answered;
+use super::handle::Store;
 use crate::answer::decision::{Outcome, Scope};
 use crate::answer::history::Use;
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::Destination;
-use crate::store::Store;
 
-/// Entries kept; the oldest go first.
-const KEPT: i64 = 10_000;
-
-/// The decision of a scope that gave a certain answer in a session or for ever. An identity that was removed has no id, and
-/// that is not the NULL of a decision for none.
-const ANSWERED: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2
-    AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (identity IS NULL) = (?3 IS NULL)
-    AND (session IS NULL OR session = ?4)";
+/// Entries kept; the oldest are deleted first.
+const MAX_USES: i64 = 10_000;
 
 impl Store {
-    /// Records a use, and marks the decision of the scope that was `decided` in, if a decision answered, as used with this
-    /// outcome. With `forget_refused` that decision is forgotten when it was refused; one made meanwhile for something else
-    /// stays.
+    /// Records a use. If a decision in the scope `decided` gave the answer, marks it as used with this outcome; or forgets
+    /// it, with `forget_refused`, when the server refused the answer. A decision made since then for another identity stays.
     ///
     /// # Errors
-    /// Those of [writing](crate::manage#errors).
-    pub fn record(&self, used: &Use, decided: Option<&Scope>, forget_refused: bool) -> Result<(), Error> {
+    /// Those of [writing](Self#errors).
+    pub(crate) fn record(&self, used: &Use, decided: Option<&Scope>, forget_refused: bool) -> Result<(), Error> {
         let session = self.session().token()?;
-        let outcome = used.outcome.to_string();
         self.transact(|db| {
-            let mut insert = db.prepare_cached(
-                "INSERT INTO uses (at, host, port, identity, source, outcome, alert, tls_version)
-                 VALUES (:at, :host, :port, :identity, :source, :outcome, :alert, :tls_version)",
-            )?;
-            insert.execute(named_params! {
-                ":at": used.at.0,
-                ":host": used.host,
-                ":port": used.port,
-                ":identity": used.identity.as_ref().map(Fingerprint::as_bytes),
-                ":source": used.source,
-                ":outcome": outcome,
-                ":alert": used.alert,
-                ":tls_version": used.tls_version,
-            })?;
-            db.prepare_cached("DELETE FROM uses WHERE id <= ?1")?.execute([db.last_insert_rowid() - KEPT])?;
+            insert_use(db, used)?;
             let Some(scope) = decided else { return Ok(()) };
-            let (host, port) = (&scope.host, scope.port.unwrap_or(0));
-            let identity = used.identity.as_ref().map(Fingerprint::as_bytes);
-            if forget_refused && used.outcome == Outcome::Refused {
-                let mut forget = db.prepare_cached(&format!("DELETE FROM decisions {ANSWERED}"))?;
-                forget.execute(params![host, port, identity, session])?;
-            } else {
-                let update = format!("UPDATE decisions SET last_used_at = ?5, last_outcome = ?6 {ANSWERED}");
-                let mut mark = db.prepare_cached(&update)?;
-                mark.execute(params![host, port, identity, session, used.at.0, outcome])?;
+            let decision = Answered { scope, identity: used.identity, session: session.as_deref() };
+            match forget_refused && used.outcome == Outcome::Refused {
+                true => decision.forget(db),
+                false => decision.mark(db, used.at, &used.outcome.to_string()),
             }
-            Ok(())
         })
     }
 
-    /// What was recorded, the newest first; of one host when it is given.
+    /// The history, the newest entry first; of one host, if it is given. The last 10,000 entries are kept.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](Self#errors).
     pub fn history(&self, host: Option<&str>) -> Result<Vec<Use>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(
@@ -88,11 +61,8 @@ impl Store {
         })
     }
 
-    /// The identities that this host was sent and did not refuse.
-    ///
-    /// # Errors
-    /// Those of [reading](crate::manage#errors).
-    pub fn used_before(&self, destination: &Destination) -> Result<HashSet<Fingerprint>, Error> {
+    /// The identities that were sent to this host and not refused.
+    pub(crate) fn used_before(&self, destination: &Destination) -> Result<HashSet<Fingerprint>, Error> {
         self.with(|db| {
             let mut query = db.prepare_cached(
                 "SELECT DISTINCT identity FROM uses WHERE host = ?1 AND identity IS NOT NULL AND outcome != 'refused'",
@@ -101,4 +71,23 @@ impl Store {
             rows.collect()
         })
     }
+}
+
+fn insert_use(db: &Connection, used: &Use) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO uses (at, host, port, identity, source, outcome, alert, tls_version)
+         VALUES (:at, :host, :port, :identity, :source, :outcome, :alert, :tls_version)",
+    )?;
+    insert.execute(named_params! {
+        ":at": used.at.0,
+        ":host": used.host,
+        ":port": used.port,
+        ":identity": used.identity.as_ref().map(Fingerprint::as_bytes),
+        ":source": used.source,
+        ":outcome": used.outcome.to_string(),
+        ":alert": used.alert,
+        ":tls_version": used.tls_version,
+    })?;
+    let mut delete = db.prepare_cached("DELETE FROM uses WHERE id <= ?1")?;
+    delete.execute([db.last_insert_rowid() - MAX_USES]).map(drop)
 }

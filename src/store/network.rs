@@ -1,9 +1,9 @@
-//! File systems that another machine may write to as well: SQLite's locks do not hold there as they do on a local disk, and
-//! two processes that both believe to be alone damage the store.
+//! File systems that another machine may write to as well. The locks of SQLite are not reliable there: when each of two processes
+//! believes it is alone, they damage the store.
 
 use std::path::Path;
 
-/// The magic numbers of statfs(2), and what is behind them.
+/// The magic numbers of statfs(2), and the names of the file systems.
 const FILE_SYSTEMS: [(u32, &str); 12] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),
@@ -16,14 +16,14 @@ const FILE_SYSTEMS: [(u32, &str); 12] = [
     (0x00c3_6400, "Ceph"),
     (0x0bd0_0bd3, "Lustre"),
     (0x4750_4653, "GPFS"),
-    // sshfs and its like; what is behind it the system does not say here
+    // sshfs and others; the system does not tell which
     (0x6573_5546, "FUSE"),
 ];
 
-/// The name of the file system a file is on, where that is one over a network.
+/// The name of the file system that a file is on, if it is a network file system.
 #[cfg(target_os = "linux")]
 pub(super) fn file_system_of(path: &Path) -> Option<&'static str> {
-    // The number has 32 bits, its type on each architecture another width
+    // The number has 32 bits; the width of its type depends on the architecture
     rustix::fs::statfs(path).ok().and_then(|found| named(found.f_type as u32))
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_systems_over_a_network_are_told_from_local_ones() {
+    fn network_file_systems_are_distinguished_from_local_ones() {
         for (magic, name) in
             [(0x6969, "NFS"), (0xff53_4d42, "SMB (CIFS)"), (0xfe53_4d42, "SMB 2"), (0x6573_5546, "FUSE")]
         {
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_number_is_that_of_the_system() {
+    fn the_magic_number_comes_from_the_system() {
         let magic = |path: &str| rustix::fs::statfs(path).unwrap().f_type as u32;
         assert_eq!(magic("/proc"), 0x9fa0);
         assert_eq!(file_system_of(Path::new("/proc")), None);

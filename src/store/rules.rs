@@ -5,34 +5,36 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::handle::Store;
 use super::settings::{read_settings, write_settings};
-use super::{Store, as_rusqlite, read_rules};
-use crate::answer::rules::{Policy, Rule, Rules};
+use super::sql::as_rusqlite;
+use crate::answer::rules::{Origin, Policy, Rule, Ruled, Rules};
 use crate::answer::settings::Settings;
 use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// Rules a store may hold.
-const MOST: i64 = 10_000;
+const MAX_RULES: i64 = 10_000;
 
 impl Store {
     /// The rules of the store, by number.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors); [`Error::StoreDamaged`] when a row holds no rule.
+    /// Those of [reading](Self#errors); [`Error::StoreDamaged`] when a row holds no rule.
     pub fn rules(&self) -> Result<Arc<Rules>, Error> {
         self.with(read_rules).map(Arc::new)
     }
 
-    /// Adds rules, all of them or none. One that is there already stays as it is.
+    /// Adds rules, all or none. A rule that the store already has stays as it is.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::TooManyRules`], and those of [writing](crate::manage#errors).
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::TooManyRules`], and those of [writing](Self#errors).
     pub fn add_rules(&self, rules: &[Rule], now: Timestamp) -> Result<Vec<Added>, Error> {
         self.change_terms(|db| insert_rules(db, rules, now))
     }
 
-    /// Adds the rules of a file and sets what it sets, all of it or nothing; whether that changed `prompt_on_multiple`.
+    /// Adds the rules of a policy and sets `prompt_on_multiple` if the policy does, all or nothing. Returns the rules, and
+    /// whether `prompt_on_multiple` has changed.
     ///
     /// # Errors
     /// Those of [`Self::add_rules`].
@@ -49,11 +51,11 @@ impl Store {
         })
     }
 
-    /// Removes rules by their numbers, all of them or none, and gives them back as JSON. A number that is given twice counts
-    /// once. That can be done whether or not the terms are authentic.
+    /// Removes rules by their numbers, all or none, and returns them as JSON. A number that is given twice counts once. This
+    /// succeeds even when the rules are not authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::UnknownRule`], and those of [writing](crate::manage#errors).
+    /// [`Error::VaultLocked`], [`Error::UnknownRule`], and those of [writing](Self#errors).
     pub fn remove_rules(&self, numbers: &[i64]) -> Result<Vec<String>, Error> {
         self.restrict_terms(|db| {
             let mut delete = db.prepare_cached("DELETE FROM rules WHERE id = ?1 RETURNING rule")?;
@@ -77,8 +79,19 @@ pub struct Added {
     pub is_new: bool,
 }
 
+/// The rules, by number.
+pub(super) fn read_rules(db: &Connection) -> rusqlite::Result<Rules> {
+    let mut query = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
+    let rows = query.query_map([], |row| {
+        let (number, json): (i64, String) = (row.get(0)?, row.get(1)?);
+        let damaged = |error| as_rusqlite(Error::StoreDamaged { detail: format!("rules, row {number}: {error}") });
+        Ok(Ruled { rule: Rule::parse(&json).map_err(damaged)?, origin: Origin::Store(number) })
+    })?;
+    Ok(Rules::new(rows.collect::<rusqlite::Result<Vec<_>>>()?))
+}
+
 fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<Added>> {
-    // Looked for first: what INSERT OR IGNORE leaves out uses up a number all the same
+    // Look for each first: INSERT OR IGNORE uses up a number even when it inserts nothing
     let mut known = db.prepare_cached("SELECT id FROM rules WHERE rule = ?1")?;
     let mut insert = db.prepare_cached("INSERT INTO rules (rule, added_at) VALUES (?1, ?2) RETURNING id")?;
     let mut added = Vec::new();
@@ -91,8 +104,8 @@ fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Re
         });
     }
     let count: i64 = db.query_row("SELECT count(*) FROM rules", [], |row| row.get(0))?;
-    if count > MOST {
-        return Err(as_rusqlite(Error::TooManyRules { most: MOST }));
+    if count > MAX_RULES {
+        return Err(as_rusqlite(Error::TooManyRules { most: MAX_RULES }));
     }
     Ok(added)
 }

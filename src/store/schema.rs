@@ -1,53 +1,100 @@
-//! The schema of the store: nothing but what the migrations make. A trigger that somebody put there would write, in the
-//! middle of the owner's own transaction, what that transaction then makes authentic.
+//! The schema of the store: its versions, the migrations between them, and the check that nobody else changed it. A
+//! trigger that somebody else added would write within the owner's own transactions, which then authenticate what it wrote.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::OnceLock;
 
-use rusqlite::Connection;
-use rusqlite_migration::Migrations;
+use rusqlite::{Connection, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
 
-use super::{MIGRATIONS, as_rusqlite};
+use super::sql::{as_rusqlite, store_error};
 use crate::error::Error;
+
+/// The schema of this cardcase.
+pub(super) static SCHEMA: Schema = Schema::new(&MIGRATIONS);
+
+static MIGRATIONS: [M<'static>; 1] = [M::up(include_str!("../../migrations/0001_store.sql"))];
+
+/// What migrations make. The version of a store is the number of the migrations it has seen: add new ones at the end, and
+/// never edit one that has been released.
+pub(super) struct Schema {
+    migrations: &'static [M<'static>],
+    objects: OnceLock<BTreeSet<Object>>,
+}
 
 /// Type, name, table and SQL of an object of the schema.
 type Object = (String, String, String, Option<String>);
 
-/// Whether the schema is what the migrations make.
-///
-/// # Errors
-/// [`Error::StoreDamaged`] with what is there besides, or is missing.
-pub(super) fn check_schema(db: &Connection) -> rusqlite::Result<()> {
-    let (found, made) = (read_schema(db)?, made_by_migrations()?);
-    match found.symmetric_difference(made).next() {
-        None => Ok(()),
-        Some(foreign) => Err(as_rusqlite(Error::StoreDamaged { detail: described(foreign, found.contains(foreign)) })),
+impl Schema {
+    pub(super) const fn new(migrations: &'static [M<'static>]) -> Self {
+        Self { migrations, objects: OnceLock::new() }
+    }
+
+    /// Checks the version of a store: a newer cardcase may have changed it, also since it was opened.
+    ///
+    /// # Errors
+    /// [`Error::NewerStore`].
+    pub(super) fn check_version(&self, db: &Connection, path: &Path) -> rusqlite::Result<()> {
+        let known = i64::try_from(self.migrations.len()).unwrap_or(i64::MAX);
+        match db.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+            found if found > known => Err(as_rusqlite(Error::NewerStore { path: path.to_owned(), found, known })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings a store to the newest version.
+    pub(super) fn migrate(&self, connection: &mut Connection, path: &Path) -> Result<(), Error> {
+        let migrations = Migrations::from_slice(self.migrations);
+        connection.set_transaction_behavior(TransactionBehavior::Immediate);
+        let Err(error) = migrations.to_latest(connection) else {
+            return Ok(());
+        };
+        // Another process may have migrated the store after this one read its version
+        if migrations.pending_migrations(connection).is_ok_and(|pending| pending == 0) {
+            return Ok(());
+        }
+        match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => Err(store_error(path, err)),
+            other => Err(Error::Store { path: path.to_owned(), source: Box::new(other) }),
+        }
+    }
+
+    /// Checks that the schema is exactly the one that the migrations make.
+    ///
+    /// # Errors
+    /// [`Error::StoreDamaged`], which names an object that is missing or foreign.
+    pub(super) fn check(&self, db: &Connection) -> rusqlite::Result<()> {
+        let (found, made) = (read_objects(db)?, self.objects()?);
+        match found.symmetric_difference(made).next() {
+            None => Ok(()),
+            Some(other) => Err(as_rusqlite(Error::StoreDamaged { detail: described(other, found.contains(other)) })),
+        }
+    }
+
+    fn objects(&self) -> rusqlite::Result<&BTreeSet<Object>> {
+        if let Some(objects) = self.objects.get() {
+            return Ok(objects);
+        }
+        let mut pattern = Connection::open_in_memory()?;
+        Migrations::from_slice(self.migrations).to_latest(&mut pattern).map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => err,
+            other => rusqlite::Error::ToSqlConversionFailure(Box::new(other)),
+        })?;
+        let objects = read_objects(&pattern)?;
+        Ok(self.objects.get_or_init(|| objects))
     }
 }
 
 fn described((kind, name, table, _): &Object, is_there: bool) -> String {
     match is_there {
-        true => format!("it was not cardcase that made the {kind} {name:?} on the table {table:?}"),
-        false => format!("the {kind} {name:?} on the table {table:?} is missing, or not as cardcase made it"),
+        true => format!("the {kind} {name:?} on the table {table:?} was not made by cardcase"),
+        false => format!("the {kind} {name:?} on the table {table:?} is missing, or is not as cardcase made it"),
     }
 }
 
-fn made_by_migrations() -> rusqlite::Result<&'static BTreeSet<Object>> {
-    static MADE: OnceLock<BTreeSet<Object>> = OnceLock::new();
-    if let Some(made) = MADE.get() {
-        return Ok(made);
-    }
-    let mut pattern = Connection::open_in_memory()?;
-    Migrations::from_slice(&MIGRATIONS).to_latest(&mut pattern).map_err(|error| match error {
-        rusqlite_migration::Error::RusqliteError { err, .. } => err,
-        other => rusqlite::Error::ToSqlConversionFailure(Box::new(other)),
-    })?;
-    let made = read_schema(&pattern)?;
-    Ok(MADE.get_or_init(|| made))
-}
-
-/// All but the statistics that `ANALYZE` leaves, which cannot write.
-fn read_schema(db: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
+/// Every object except the statistics that `ANALYZE` leaves, which cannot write.
+fn read_objects(db: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
     let mut query = db.prepare_cached(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE NOT (type = 'table' AND name GLOB 'sqlite_stat[0-9]')",
     )?;

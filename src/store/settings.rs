@@ -2,26 +2,27 @@
 
 use rusqlite::{Connection, params};
 
-use super::{Store, change_terms, restrict_terms};
+use super::handle::Store;
+use super::integrity::{change_terms, restrict_terms};
 use crate::answer::settings::{Mode, Settings};
 use crate::error::Error;
 
 impl Store {
-    /// What the store is set to.
+    /// The settings.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](Self#errors).
     pub fn settings(&self) -> Result<Settings, Error> {
         self.with(read_settings)
     }
 
-    /// Changes settings, as they are by now in the file. What only makes a person be asked more often can be set whether or
-    /// not the terms are authentic.
+    /// Changes the settings that the file has now. A change after which a person is asked more often, never less, succeeds even
+    /// when the settings are not authentic.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](crate::manage#errors).
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](Self#errors).
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
-        self.transact_open(|db, vault| {
+        self.transact_with_vault(|db, vault| {
             let before = read_settings(db)?;
             let mut settings = before;
             change(&mut settings);
@@ -34,7 +35,7 @@ impl Store {
     }
 }
 
-pub(crate) fn write_settings(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
+pub(super) fn write_settings(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
     db.execute(
         "UPDATE settings SET mode = ?1, select_automatically = ?2, use_single_candidate = ?3, prompt_on_multiple = ?4",
         params![
@@ -47,7 +48,7 @@ pub(crate) fn write_settings(db: &Connection, settings: &Settings) -> rusqlite::
     .map(drop)
 }
 
-pub(crate) fn read_settings(db: &Connection) -> rusqlite::Result<Settings> {
+pub(super) fn read_settings(db: &Connection) -> rusqlite::Result<Settings> {
     let mut query = db.prepare_cached(
         "SELECT mode = 'chrome', select_automatically, use_single_candidate, prompt_on_multiple FROM settings",
     )?;

@@ -92,7 +92,7 @@ fn the_agent_gives_nothing_away() {
     let store = scene.home.open();
     let identity = store.identity(scene.a.fingerprint()).unwrap().unwrap();
     store.unlock(&Nobody).unwrap();
-    assert!(!store.vault().is_locked());
+    assert!(!store.is_locked());
     let is_locked = |result: Result<(), Error>| assert!(matches!(result, Err(Error::VaultLocked)), "{result:?}");
     let is_kept = |result: Result<(), Error>| assert!(matches!(result, Err(Error::AgentKeepsKeys)), "{result:?}");
     is_kept(store.private_key(&identity, &Nobody).map(drop));

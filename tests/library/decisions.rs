@@ -81,7 +81,7 @@ fn lifetimes_end_when_they_say() {
 fn what_another_session_decided_is_neither_seen_nor_erased_before_half_a_year() {
     let (home, elsewhere) = (Home::new(), tempfile::tempdir().unwrap());
     let here = home.open();
-    let there = Store::open(here.path(), Session::in_directory(elsewhere.path().join("session"))).unwrap();
+    let there = Store::open_in_session(here.path(), Session::in_directory(elsewhere.path().join("session"))).unwrap();
     let scope = scope(Mode::Firefox, "a.example");
     here.remember(&scope, None, Lifetime::Session, NOW).unwrap();
     there.remember(&scope, None, Lifetime::Session, NOW).unwrap();
@@ -101,7 +101,7 @@ fn a_decision_for_the_session_answers_before_a_permanent_one_of_another() {
     let leaf = Ca::root("Root").leaf("a");
     let store = home.with([&leaf], []);
     let elsewhere = tempfile::tempdir().unwrap();
-    let there = Store::open(store.path(), Session::in_directory(elsewhere.path().join("session"))).unwrap();
+    let there = Store::open_in_session(store.path(), Session::in_directory(elsewhere.path().join("session"))).unwrap();
     let scope = scope(Mode::Firefox, "a.example");
     store.remember(&scope, Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
     there.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();

@@ -16,10 +16,8 @@ mod certificate;
 #[cfg(feature = "tokio")]
 mod connector;
 mod decisions;
-mod identity;
 #[cfg(feature = "tokio")]
 mod impostor;
-mod matching;
 mod names;
 #[cfg(feature = "tokio")]
 mod refusal;

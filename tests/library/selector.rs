@@ -6,9 +6,9 @@ use cardcase::Chooser;
 use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
+use cardcase::ask::CertificateRequest;
 use cardcase::ask::Reason;
 use cardcase::ask::Refusal;
-use cardcase::ask::{CertificateRequest, CertificateType, Credentials};
 use cardcase::ask::{Question, Refused, Reply};
 use cardcase::connect::{Selection, Source};
 use cardcase::manage::Fingerprint;
@@ -38,7 +38,7 @@ fn at(text: &str) -> Destination {
 }
 
 fn omitting(text: &str) -> Target {
-    Target::new(at(text)).with_credentials(Credentials::Omit)
+    Target::new(at(text)).without_credentials()
 }
 
 fn selector(store: Arc<Store>, chooser: &Arc<Script>) -> Selector {
@@ -525,7 +525,7 @@ fn a_session_of_ones_own_ends_with_its_store() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     drop(home.with([&leaf], []));
     let scope = Mode::Firefox.scope(&at("a.example"));
-    let open = || Store::open(home.store_file(), Session::own().unwrap()).unwrap();
+    let open = || Store::open_in_session(home.store_file(), Session::own().unwrap()).unwrap();
     let own = open();
     own.remember(&scope, Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
     assert!(own.decision(&scope).unwrap().is_some());
@@ -538,27 +538,31 @@ fn a_session_of_ones_own_ends_with_its_store() {
 
 #[test]
 fn client_certificates_are_given_as_platform_keys_does() {
-    use CertificateType::{EcdsaSign, RsaSign};
+    const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+    const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
     let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
     let (a, b) = (one.leaf("a"), two.leaf("b"));
     let reply = Reply::Identity { index: 0, lifetime: Lifetime::Permanent };
     let chooser = Script::new([reply, Reply::None { lifetime: Lifetime::Permanent }, Reply::Nobody]);
     let selector = selector(home.with([&a, &b], []), &chooser);
-    let given = |types: &[CertificateType], authorities: &[&Ca]| {
-        let authorities = authorities.iter().map(|ca| ca.name()).collect();
-        let identities = selector.select_client_certificates(types, authorities, None).unwrap();
+    let asking = |schemes: &[SignatureScheme], authorities: &[&Ca]| {
+        let names: Vec<Name> = authorities.iter().map(|ca| ca.name()).collect();
+        CertificateRequest::new(&names.iter().map(Name::der).collect::<Vec<_>>(), schemes)
+    };
+    let given = |schemes: &[SignatureScheme], authorities: &[&Ca]| {
+        let identities = selector.select_client_certificates(&asking(schemes, authorities), None).unwrap();
         let mut given: Vec<String> = identities.iter().map(|identity| identity.name().to_owned()).collect();
         given.sort();
         given
     };
-    assert_eq!(given(&[EcdsaSign], &[]), ["a", "b"]);
-    assert_eq!(given(&[EcdsaSign, RsaSign], &[&two]), ["b"]);
-    assert_eq!(given(&[RsaSign], &[]), [""; 0]);
+    assert_eq!(given(&[ECDSA], &[]), ["a", "b"]);
+    assert_eq!(given(&[ECDSA, RSA], &[&two]), ["b"]);
+    assert_eq!(given(&[RSA], &[]), [""; 0]);
     assert_eq!(given(&[], &[]), [""; 0]);
     assert_eq!(chooser.asked().len(), 0);
 
     let asker = at("extension.example");
-    let pick = || selector.select_client_certificates(&[EcdsaSign], vec![two.name()], Some(&asker));
+    let pick = || selector.select_client_certificates(&asking(&[ECDSA], &[&two]), Some(&asker));
     assert_eq!(pick().unwrap()[0].fingerprint(), b.fingerprint());
     assert_eq!(pick().unwrap().len(), 0);
     assert!(matches!(pick(), Err(Error::NobodyToAsk { .. })));
@@ -567,18 +571,17 @@ fn client_certificates_are_given_as_platform_keys_does() {
 }
 
 #[test]
-fn a_preflight_carries_no_credentials() {
+fn a_preflight_is_known_by_its_method_and_its_headers() {
     let preflight = ["origin", "access-control-request-method"];
-    let cases: [(&str, &[&str], Credentials); 4] = [
-        ("OPTIONS", &preflight, Credentials::Omit),
-        ("OPTIONS", &preflight[..1], Credentials::Include),
-        ("OPTIONS", &[], Credentials::Include),
-        ("GET", &preflight, Credentials::Include),
+    let cases: [(&str, &[&str], bool); 4] = [
+        ("OPTIONS", &preflight, true),
+        ("OPTIONS", &preflight[..1], false),
+        ("OPTIONS", &[], false),
+        ("GET", &preflight, false),
     ];
     for (method, headers, expected) in cases {
         let has = |name: &str| headers.contains(&name);
-        assert_eq!(Credentials::Include.unless_preflight(method, has), expected, "{method} {headers:?}");
-        assert_eq!(Credentials::Omit.unless_preflight(method, has), Credentials::Omit);
+        assert_eq!(Target::is_preflight(method, has), expected, "{method} {headers:?}");
     }
 }
 

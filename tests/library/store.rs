@@ -33,10 +33,13 @@ fn a_new_store_is_its_owners_alone_whatever_the_umask() {
     if let Some(directory) = std::env::var_os("CARDCASE_TEST_UMASK") {
         rustix::process::umask(rustix::fs::Mode::empty());
         let home = Path::new(&directory);
-        Store::open(home.join("data/cardcase.db"), cardcase::manage::Session::in_directory(home.join("session")))
-            .unwrap()
-            .import(vec![import([&Ca::root("Root").leaf("a")], [])], None, NOW)
-            .unwrap();
+        Store::open_in_session(
+            home.join("data/cardcase.db"),
+            cardcase::manage::Session::in_directory(home.join("session")),
+        )
+        .unwrap()
+        .import(vec![import([&Ca::root("Root").leaf("a")], [])], None, NOW)
+        .unwrap();
         return;
     }
     let test = "store::a_new_store_is_its_owners_alone_whatever_the_umask";
@@ -57,7 +60,7 @@ fn what_was_imported_is_there_after_reopening() {
     let store = home.open();
     let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
     assert_eq!((identity.name(), identity.certificate()), ("Person", &leaf.certificate));
-    assert_eq!(store.private_key(&identity, &Nobody).unwrap().pkcs8(), leaf.pkcs8);
+    assert_eq!(*store.private_key(&identity, &Nobody).unwrap(), leaf.pkcs8);
     let [authority] = &store.list_authorities().unwrap()[..] else { panic!("one authority") };
     assert_eq!((&authority.certificate, authority.trusted), (&root.certificate, false));
 }
@@ -89,8 +92,9 @@ fn names_are_made_unique() {
     ];
     let store = home.open();
     for (given, expected) in cases {
-        let identities = vec![ca.leaf("Person").named(given)];
-        let imported = store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
+        let mut import = Import::default();
+        ca.leaf("Person").add_to(&mut import, given);
+        let imported = store.import(vec![import], None, NOW).unwrap();
         assert_eq!(imported.imported[0].name(), expected);
     }
     assert_eq!(names(&store).len(), cases.len());
@@ -115,8 +119,9 @@ fn none_is_never_an_identity() {
     let ca = Ca::root("Root");
     let store = home.open();
     for name in ["none", "None", "NONE"] {
-        let identities = vec![ca.leaf("a").named(Some(name))];
-        store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
+        let mut named = Import::default();
+        ca.leaf("a").add_to(&mut named, Some(name));
+        store.import(vec![named], None, NOW).unwrap();
         let refused = store.import(vec![import([&ca.leaf("a")], [])], Some(name), NOW);
         assert!(matches!(refused, Err(Error::Name { .. })));
     }
@@ -218,7 +223,7 @@ fn authorities_are_found_by_prefix_and_become_trusted() {
 /// What a file that is no store of ours is called, and that it is left as it was.
 fn assert_left_alone(home: &Home, is_named: impl Fn(&Error) -> bool) {
     let before = fs::read(home.store_file()).unwrap();
-    let error = Store::open(home.store_file(), home.session()).unwrap_err();
+    let error = Store::open_in_session(home.store_file(), home.session()).unwrap_err();
     assert!(is_named(&error), "{error:?}");
     assert!(error.to_string().contains("cardcase.db"), "{error}");
     assert_eq!(fs::read(home.store_file()).unwrap(), before);
@@ -412,7 +417,7 @@ fn a_store_is_made_once_by_many_at_once() {
         stores[0].import(vec![import([&leaf], [])], None, NOW).unwrap();
         for store in &stores {
             let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
-            assert_eq!(store.private_key(&identity, &Nobody).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
+            assert_eq!(*store.private_key(&identity, &Nobody).unwrap(), leaf.pkcs8, "one vault for all");
         }
     }
 }

@@ -6,7 +6,6 @@ use cardcase::Error;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::manage::Keyring;
-use cardcase::manage::Protection;
 use zeroize::Zeroizing;
 
 use crate::ui::failure::{Code, Failure};
@@ -14,7 +13,7 @@ use crate::ui::say;
 
 /// Stores the primary password in the keyring, after it has unlocked the store.
 pub(crate) fn keep(store: &Store, asking: &dyn Unlocker) -> Result<(), Failure> {
-    if store.vault().protection() == Protection::None {
+    if !store.has_primary_password() {
         let failure = Failure::new(Code::Failed, "the store has no primary password for the keyring to keep");
         return Err(failure.hint("cardcase password"));
     }

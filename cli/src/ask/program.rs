@@ -17,7 +17,7 @@ use cardcase::manage::{Lifetime, Mode};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::Cleanup;
-use crate::ui::json::{DestinationJson, IdentityJson, scheme_names};
+use crate::ui::json::{DestinationJson, IdentityJson};
 use crate::ui::say;
 use cardcase::manage::version_name;
 
@@ -95,7 +95,7 @@ impl ProgramChooser {
 
 impl Chooser for ProgramChooser {
     fn waiting(&self, destination: &Destination) {
-        say::line(&format!("cardcase: another cardcase is asking about {destination}; waiting for the answer"));
+        say::note(format_args!("another cardcase is asking about {destination}; waiting for the answer"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
@@ -233,7 +233,7 @@ impl QuestionJson {
             mode: question.mode.to_string(),
             request: RequestJson {
                 authorities: request.authorities.iter().map(ToString::to_string).collect(),
-                signature_schemes: scheme_names(&request.schemes),
+                signature_schemes: request.scheme_names(),
                 tls_version: request.version.map(version_name),
             },
             visible: request.is_visible(),

@@ -40,7 +40,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             decision.lifetime.to_string(),
             decision.decided_at.date(),
             decision.last_used_at.map_or("never".to_owned(), |at| at.date()),
-            decision.last_outcome.map_or("tentative".to_owned(), |outcome| outcome.to_string()),
+            decision.last_outcome.map_or("not known yet".to_owned(), |outcome| outcome.to_string()),
         ]);
     }
     print_table(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"], rows)

@@ -17,7 +17,7 @@ use crate::cli::Explain;
 use crate::http::probe::{Seen, look};
 use crate::http::verify;
 use crate::ui::failure::Failure;
-use crate::ui::json::{DestinationJson, print_json, scheme_names};
+use crate::ui::json::{DestinationJson, print_json};
 use crate::ui::say;
 use crate::ui::stdout::print;
 use crate::ui::table::table;
@@ -125,7 +125,7 @@ impl Explained<'_> {
             requested: request.is_some(),
             authorities: request
                 .map_or(Vec::new(), |request| request.authorities.iter().map(ToString::to_string).collect()),
-            signature_schemes: request.map_or(Vec::new(), |request| scheme_names(&request.schemes)),
+            signature_schemes: request.map_or(Vec::new(), CertificateRequest::scheme_names),
             identities: self.identities().iter().map(identity).collect(),
             answer: AnswerJson {
                 source,
@@ -144,8 +144,10 @@ impl Explained<'_> {
         let mut out = format!("{destination} asks for a client certificate{version}.\n");
         out.push_str(&authorities(request));
         out.push_str(&format!(
-            "It accepts these signature schemes: {}.\n\n",
-            scheme_names(&request.schemes).join(", ")
+            "It accepts these signature schemes: {}.
+
+",
+            request.scheme_names().join(", ")
         ));
         if self.identities().is_empty() {
             out.push_str("The store has no identities: cardcase import FILE.p12\n");

@@ -6,7 +6,6 @@ use cardcase::Destination;
 use cardcase::Identity;
 use cardcase::manage::Enrollment;
 use cardcase::manage::Fingerprint;
-use cardcase::manage::Protection;
 use cardcase::manage::split_port;
 use serde::Serialize;
 
@@ -67,7 +66,7 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         let chains = store.chains(identities.iter().map(Identity::certificate))?;
         let identities = identities.iter().zip(&chains);
         let identities = identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect();
-        let protected = store.vault().protection() == Protection::Password;
+        let protected = store.has_primary_password();
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
         // A script would mistake a part for the whole
         check_all_shown(app)?;

@@ -1,7 +1,5 @@
 //! `cardcase password`
 
-use cardcase::manage::Protection;
-
 use crate::app::App;
 #[cfg(feature = "keyring")]
 use crate::ask::keyring;
@@ -26,7 +24,7 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
                 Failure::new(Code::NobodyToAsk, "the new password is needed, and nobody can be asked for it")
                     .hint("cardcase password --new-password-file FILE")
             })?;
-            new_password::ask(&prompt, store.vault().protection() == Protection::None)?
+            new_password::ask(&prompt, !store.has_primary_password())?
         }
     };
     let new = Some(new.as_str()).filter(|password| !password.is_empty());

@@ -1,8 +1,6 @@
 //! `cardcase remove`
 
-use cardcase::Error;
-use cardcase::Store;
-use cardcase::manage::Stored;
+use cardcase::manage::Fingerprint;
 
 use crate::app::App;
 use crate::ask::terminal;
@@ -13,16 +11,17 @@ use crate::ui::say;
 
 pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     let store = app.store()?;
-    let identities: Vec<Stored> = args.ids.iter().map(|id| find(store, id)).collect::<Result<_, _>>()?;
+    let found: Vec<(Fingerprint, String)> =
+        args.ids.iter().map(|id| store.find_removable(id)).collect::<Result<_, _>>()?;
     let decisions = store.decisions()?;
-    for identity in &identities {
+    for (fingerprint, name) in &found {
         let hosts: Vec<String> = decisions
             .iter()
-            .filter(|decision| decision.identity == Some(identity.fingerprint))
+            .filter(|decision| decision.identity == Some(*fingerprint))
             .map(|decision| decision.scope.to_string())
             .collect();
         if !hosts.is_empty() {
-            say::note(format_args!("removing {:?} also removes the decisions for {}", identity.name, hosts.join(", ")));
+            say::note(format_args!("removing {:?} also removes the decisions for {}", name, hosts.join(", ")));
         }
     }
     if !args.yes {
@@ -30,23 +29,14 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
             let failure = Failure::new(Code::NobodyToAsk, "removing must be confirmed, and nobody can be asked");
             return Err(failure.hint("to remove without confirmation: cardcase remove --yes ID"));
         }
-        let names: Vec<String> = identities.iter().map(|identity| format!("{:?}", identity.name)).collect();
+        let names: Vec<String> = found.iter().map(|(_, name)| format!("{name:?}")).collect();
         if !terminal::confirm(&format!("Remove {} and the private key?", names.join(", ")))? {
             return Err(Failure::new(Code::Failed, "not confirmed; nothing was removed"));
         }
     }
-    let fingerprints: Vec<_> = identities.iter().map(|identity| identity.fingerprint).collect();
+    let fingerprints: Vec<_> = found.iter().map(|(fingerprint, _)| *fingerprint).collect();
     store.remove(&fingerprints)?;
     // Without a runtime directory there are no files
     let Ok(directory) = app.runtime_directory() else { return Ok(()) };
     fingerprints.into_iter().try_for_each(|fingerprint| key_file::remove(&directory, fingerprint))
-}
-
-/// Finds an identity without reading its certificate, so that a damaged one can be removed, or a key that waits for its
-/// certificate.
-fn find(store: &Store, id: &str) -> Result<Stored, Error> {
-    match store.find_stored(id) {
-        Err(Error::UnknownIdentity { .. }) => store.find_enrollment(id),
-        found => found,
-    }
 }

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::cli::{AddRule, ImportRules, RemoveRule, Rules, RulesCommand};
-use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{RuleJson, print_json};
+use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 use crate::ui::table::print_table;
 
@@ -61,7 +62,7 @@ fn print_rules(all: &[Ruled]) -> Result<(), Failure> {
             if ruled.rule.filter().is_empty() { "all".to_owned() } else { ruled.rule.filter().to_string() };
         vec![place, ruled.rule.pattern().to_string(), does(&ruled.rule).to_owned(), identities]
     });
-    print_table(&["N", "PATTERN", "DOES", "IDENTITIES"], rows)
+    print_table(&["N", "PATTERN", "ACTION", "IDENTITIES"], rows)
 }
 
 fn does(rule: &Rule) -> &'static str {
@@ -153,7 +154,7 @@ fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     let bytes = app.input.read(&args.file, Policy::MAX_SIZE as u64)?;
-    let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).of_file(&args.file))?;
+    let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).in_file(&args.file))?;
     for skipped in &policy.skipped {
         say::warn(format_args!("skipped: {skipped}"));
     }

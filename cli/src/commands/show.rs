@@ -1,13 +1,10 @@
 //! `cardcase show`
 
 use cardcase::Identity;
-use cardcase::ask::Reason;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
-use cardcase::manage::KeyKind;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
-use cardcase::manage::{is_valid_at, reasons};
 use serde::Serialize;
 
 use crate::app::App;
@@ -91,7 +88,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         certificate.not_before(),
         certificate.not_after(),
         days_from(now, certificate.not_after()),
-        if is_valid_at(certificate, now) { "" } else { "; NOT VALID NOW" },
+        if certificate.is_valid_at(now) { "" } else { "; NOT VALID NOW" },
     );
     let mut facts = vec![
         fact("Name", identity.name()),
@@ -105,21 +102,8 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
         fact("SHA-256", &certificate.fingerprint().to_string()),
     ];
-    // With all schemes of the key, only the reasons are left that do not depend on the server
-    let reasons = reasons(certificate, None, certificate.key().schemes());
-    facts.extend(reasons.into_iter().map(|reason| fact("Unusable", &unusable(reason, certificate.key()))));
+    facts.extend(certificate.why_unusable().iter().map(|why| fact("Unusable", why)));
     facts
-}
-
-/// Why no server can accept an identity.
-fn unusable(reason: Reason, key: &KeyKind) -> String {
-    match (reason, key) {
-        (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
-            "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
-        }
-        (Reason::NoCommonSignatureScheme, key) => format!("cannot be used for TLS: keys of the kind {key} cannot sign"),
-        _ => reason.text().to_owned(),
-    }
 }
 
 fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {

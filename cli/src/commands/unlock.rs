@@ -4,7 +4,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cardcase::Store;
-use cardcase::manage::Protection;
 use cardcase::manage::agent::Status;
 use serde::Serialize;
 
@@ -27,7 +26,7 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
     if args.status {
         return show(app, store.agent()?.filter(|agent| agent.serves));
     }
-    if store.vault().protection() == Protection::None {
+    if !store.has_primary_password() {
         say::note("the store is not protected by a password, so it is never locked");
         say::hint("to protect it: cardcase password");
         return Ok(());

@@ -6,14 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
 use cardcase::Identity;
-use cardcase::manage;
 use cardcase::manage::Authority;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
 use cardcase::manage::{Origin, Ruled};
-use rustls::SignatureScheme;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -77,27 +75,6 @@ impl DestinationJson {
     pub(crate) fn new(destination: &Destination) -> Self {
         Self { host: destination.host().to_owned(), port: destination.port() }
     }
-}
-
-/// The names in IANA's TLS SignatureScheme registry.
-pub(crate) fn scheme_names(schemes: &[SignatureScheme]) -> Vec<String> {
-    let name = |scheme: &SignatureScheme| match *scheme {
-        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256".to_owned(),
-        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384".to_owned(),
-        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512".to_owned(),
-        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256".to_owned(),
-        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384".to_owned(),
-        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512".to_owned(),
-        manage::RSA_PSS_PSS_SHA256 => "rsa_pss_pss_sha256".to_owned(),
-        manage::RSA_PSS_PSS_SHA384 => "rsa_pss_pss_sha384".to_owned(),
-        manage::RSA_PSS_PSS_SHA512 => "rsa_pss_pss_sha512".to_owned(),
-        SignatureScheme::ECDSA_SHA1_Legacy => "ecdsa_sha1".to_owned(),
-        other => match (other.as_str(), u16::from(other)) {
-            (Some(name), _) => name.to_ascii_lowercase(),
-            (None, number) => format!("0x{number:04x}"),
-        },
-    };
-    schemes.iter().map(name).collect()
 }
 
 /// A certificate of a chain, or an authority.

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cardcase::Store;
-use cardcase::manage::{Protection, Renewal};
+use cardcase::manage::Renewal;
 
-use crate::ui::failure::repair;
+use crate::ui::remedy::repair;
 use crate::ui::say;
 
 /// Says so when the private keys are not protected by a password.
 pub(crate) fn protection(store: &Store) {
-    if store.vault().protection() == Protection::None {
+    if !store.has_primary_password() {
         say::note("the private keys are not protected by a password; to set one: cardcase password");
     }
 }

@@ -32,6 +32,6 @@ fn labelled(label: console::StyledObject<&str>, message: impl Display) {
 }
 
 /// Prints a line as it is. A closed stderr is not an error: nobody reads it.
-pub(crate) fn line(text: &str) {
+fn line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

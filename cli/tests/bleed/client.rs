@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use cardcase::Store;
-use cardcase::ask::Credentials;
 use cardcase::connect::tokio::{Connection, Connector};
 use cardcase::manage::Fingerprint;
 use cardcase::manage::{Mode, Outcome};
@@ -37,7 +36,7 @@ pub struct Errand {
     pub to: Destination,
     /// Who may arrive.
     pub allowed: Vec<Who>,
-    pub credentials: Credentials,
+    pub credentials: bool,
     /// Whom the program names itself.
     pub given: Option<Fingerprint>,
     /// Over a kept connection if there is one, which is kept then for the next.
@@ -49,7 +48,7 @@ pub struct Errand {
 impl Errand {
     pub fn plain(to: &Destination, allowed: &[Who]) -> Self {
         let (to, allowed) = (to.clone(), allowed.to_vec());
-        Self { to, allowed, credentials: Credentials::Include, given: None, pooled: false, through: None }
+        Self { to, allowed, credentials: true, given: None, pooled: false, through: None }
     }
 }
 
@@ -105,7 +104,8 @@ impl Client {
 
     pub async fn run(&self, ledger: &Ledger, errand: Errand) {
         let path = ledger.path(&errand.allowed, None);
-        let target = Target::new(errand.to.clone()).with_path("/").with_credentials(errand.credentials);
+        let target = Target::new(errand.to.clone()).with_path("/");
+        let target = if errand.credentials { target } else { target.without_credentials() };
         let kept = if errand.pooled && errand.given.is_none() { self.kept(&target).await } else { None };
         let is_new = kept.is_none();
         let mut line = match kept {

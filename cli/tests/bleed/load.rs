@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cardcase::Destination;
-use cardcase::ask::Credentials;
 use cardcase::manage::{Lifetime, Mode};
 
 use crate::client::{Client, Errand};
@@ -41,8 +40,7 @@ async fn burst(world: &Arc<World>, client: usize, to: &Destination, dice: &mut D
     let mut errands = Vec::new();
     for _ in 0..=dice.roll(6) {
         let mut errand = any_errand(world, to, who, dice);
-        errand.through =
-            through.then(|| (proxy.clone(), at_proxy.unwrap())).filter(|_| errand.credentials == Credentials::Include);
+        errand.through = through.then(|| (proxy.clone(), at_proxy.unwrap())).filter(|_| errand.credentials);
         errands.push(errand);
     }
     if dice.roll(3) == 0 {
@@ -60,7 +58,7 @@ fn any_errand(world: &World, to: &Destination, who: Who, dice: &mut Dice) -> Err
     match dice.roll(12) {
         0 => {
             count(&world.ledger.done.omitted);
-            Errand { credentials: Credentials::Omit, allowed: vec![None], ..plain }
+            Errand { credentials: false, allowed: vec![None], ..plain }
         }
         1 => match world.anyone(dice) {
             given @ Some(_) => {

@@ -254,7 +254,7 @@ fn a_misspelled_denial_of_the_administrators_fails_closed() {
             "a.json",
             "entry 1",
             key,
-            "no certificate is selected until it is repaired",
+            "no certificate is selected until the administrator's rules can be read",
         ]);
     }
     server.assert_nothing_came("a misspelled policy");
@@ -279,8 +279,11 @@ fn one_broken_file_of_the_administrators_hides_no_rule() {
     office.add("https://localhost", &["--subject", "CN=alice"]);
     office.policy("a.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
     office.policy("b.json", "{");
-    let listed =
-        office.rules(&[]).expect(1).says(&["b.json", "no certificate is selected until it is repaired"]).text();
+    let listed = office
+        .rules(&[])
+        .expect(1)
+        .says(&["b.json", "no certificate is selected until the administrator's rules can be read"])
+        .text();
     for words in ["CN=alice", "CN=bob"] {
         assert!(listed.contains(words), "{listed}");
     }
@@ -370,7 +373,10 @@ fn what_an_import_changes_and_what_not_is_said() {
     import().says(&["rule 1:", "prompt-on-multiple is on now"]);
     let again = import().says(&["rule 1, which was already there", "no rule was added"]);
     assert!(!again.stderr.contains("prompt-on-multiple"), "{}", again.stderr);
-    office.rules(&["add", "https://localhost", "--subject", "CN=bob"]).expect(0).says(&["rule 1, which was there"]);
+    office
+        .rules(&["add", "https://localhost", "--subject", "CN=bob"])
+        .expect(0)
+        .says(&["rule 1, which was already there"]);
     // What is there already uses up no number
     office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "only https"]);
     office.rules(&["remove", "2", "1", "2"]).expect(0);

@@ -354,7 +354,7 @@ fn what_a_trigger_adds_is_not_made_authentic() {
 fn a_trigger_that_comes_later_stops_every_change() {
     let scene = Scene::new();
     scene.hire("alice");
-    let store = Store::open(scene.machine.store(), Session::own().unwrap()).unwrap();
+    let store = Store::open_in_session(scene.machine.store(), Session::own().unwrap()).unwrap();
     let insert = format!("INSERT OR IGNORE INTO rules (rule, added_at) VALUES ('{EVIL_RULE}', 0)");
     scene
         .machine

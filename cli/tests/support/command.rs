@@ -63,7 +63,7 @@ impl Cardcase {
     /// The selector of a program on this machine that uses the library. It opens the store itself.
     pub fn selector(&self) -> Selector {
         let session = Session::in_directory(self.runtime().join("cardcase"));
-        let store = Store::open(self.store(), session).unwrap();
+        let store = Store::open_in_session(self.store(), session).unwrap();
         Selector::new(Arc::new(store)).with_policy_directory(self.policies())
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use url::Url;
 
 use crate::error::Error;
@@ -292,14 +293,18 @@ fn unescape(path: &str) -> String {
             None => (escape.bytes().next().unwrap_or_default(), 1),
         };
         rest = escape.get(length..).unwrap_or_default();
-        if is_plain_in_path(byte) { out.push(char::from(byte)) } else { out.push_str(&format!("%{byte:02X}")) }
+        if is_plain_in_path(byte) {
+            out.push(char::from(byte))
+        } else {
+            out.push('%');
+            out.push_str(&HEXUPPER.encode(&[byte]))
+        }
     }
     out + rest
 }
 
 fn hexadecimal_byte(digits: &str) -> Option<u8> {
-    // Rust takes a sign too
-    u8::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    HEXUPPER_PERMISSIVE.decode(digits.as_bytes()).ok()?.first().copied()
 }
 
 /// The characters of a path (RFC 3986 section 3.3) but for `*`, which means something in a pattern.

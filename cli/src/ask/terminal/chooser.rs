@@ -31,7 +31,7 @@ impl Chooser for TerminalChooser {
         if is_taken() {
             return;
         }
-        say::line(&format!("cardcase: another cardcase is asking about {destination}; waiting for the answer"));
+        say::note(format_args!("another cardcase is asking about {destination}; waiting for the answer"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {

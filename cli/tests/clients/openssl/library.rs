@@ -10,7 +10,7 @@ use cardcase::Chooser;
 use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Unlocker;
-use cardcase::ask::{CertificateRequest, CertificateType};
+use cardcase::ask::CertificateRequest;
 use cardcase::ask::{Question, Reply};
 use cardcase::connect::Source;
 use cardcase::connect::openssl::{Connector, SslConnector, SslMethod, Stream, tokio as over_tokio};
@@ -384,7 +384,7 @@ fn what_was_chosen_for_one_request_is_not_sent_for_the_next_on_the_same_connecti
         let script = Script::new(&["alice"]);
         let connector = asking(&scene, &script, Mode::Firefox);
         let (destination, tcp) = dialled(&apache.destination());
-        let asked = CertificateRequest::of_types(&[CertificateType::EcdsaSign], Vec::new());
+        let asked = CertificateRequest::new(&[], &[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]);
         let chosen = connector.selector().select(&destination, &asked).unwrap();
         assert_eq!(chosen.selection().map(|selection| selection.source), Some(Source::Ask));
         let mut stream = connector.connect_prepared(chosen, tcp).unwrap();

@@ -1,19 +1,19 @@
+//! Certificates made on the spot, compared with requests.
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cardcase::Identity;
-use cardcase::ask::CertificateRequest;
-use cardcase::ask::{Reason, Warning};
-use cardcase::manage as matching;
-use cardcase::manage::Certificate;
-use cardcase::manage::Matcher;
-use cardcase::manage::Name;
-use cardcase::manage::Timestamp;
-use cardcase::manage::{Authorities, Authority};
 use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use rustls::{ProtocolVersion, SignatureScheme as Scheme};
 
+use super::{Matcher, Reason, Warning};
+use crate::certificate::Certificate;
+use crate::certificate::authority::{Authorities, Authority};
+use crate::certificate::identity::Identity;
+use crate::certificate::name::Name;
+use crate::clock::Timestamp;
 use crate::pki::{Ca, DAY, Home, Leaf, NOW, ca_params, params, valid};
+use crate::request::CertificateRequest;
 
 const ECDSA: [Scheme; 3] =
     [Scheme::ECDSA_NISTP256_SHA256, Scheme::ECDSA_NISTP384_SHA384, Scheme::ECDSA_NISTP521_SHA512];
@@ -30,7 +30,7 @@ fn known(certificates: &[&Certificate]) -> Authorities {
 
 fn reasons(certificate: &Certificate, authorities: &[Name], schemes: &[Scheme]) -> Vec<Reason> {
     let (request, known) = (request(authorities, schemes), known(&[]));
-    matching::reasons(certificate, Matcher::new(&request, &known, NOW).requested(), schemes)
+    super::reasons(certificate, Matcher::new(&request, &known, NOW).requested(), schemes)
 }
 
 fn with_usages(mut params: CertificateParams, usages: &[Ku], extended: &[Eku]) -> CertificateParams {

@@ -1,0 +1,180 @@
+//! The table of the authorities.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, params};
+
+use super::cache::Cache;
+use super::damage::{AUTHORITIES, all_readable, read_certificate, read_row};
+use super::handle::Store;
+use super::integrity::{Terms, read_terms_anew};
+use super::sql::only;
+use crate::certificate::authority::{Authorities, Authority};
+use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
+use crate::clock::Timestamp;
+use crate::error::{Damage, Error};
+use crate::vault::Authenticated;
+
+impl Store {
+    /// Every authority, arranged for look-up. One whose row is damaged is skipped and noted in [`Self::damage`].
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
+        self.cached(cached_authorities)
+    }
+
+    /// The CA certificates above this one that the store has: its issuer first, up to a self-issued one if the store has it.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn chain(&self, certificate: &Certificate) -> Result<Vec<Arc<Authority>>, Error> {
+        Ok(self.authorities()?.chain(certificate, None).authorities)
+    }
+
+    /// [`Self::chain`] of each of these certificates.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn chains<'a>(
+        &self,
+        certificates: impl IntoIterator<Item = &'a Certificate>,
+    ) -> Result<Vec<Vec<Arc<Authority>>>, Error> {
+        let authorities = self.authorities()?;
+        Ok(certificates.into_iter().map(|certificate| authorities.chain(certificate, None).authorities).collect())
+    }
+
+    /// Every authority, in the order they were added. One whose row is damaged is skipped and noted in [`Self::damage`].
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
+        Ok(self.reading(read_authorities)?.0)
+    }
+
+    /// The authority that a person means by a prefix of its fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::UnknownAuthority`], [`Error::Ambiguous`], [`Error::RowDamaged`].
+    pub fn find_authority(&self, id: &str) -> Result<Authority, Error> {
+        let unknown = || Error::UnknownAuthority { id: id.to_owned() };
+        let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;
+        let (all, damaged) = self.reading(read_authorities)?;
+        if let Some(damage) = damaged.into_iter().find(|damage| damage.id.starts_with(prefix.digits())) {
+            return Err(Error::RowDamaged(damage));
+        }
+        let is_meant = |ca: &Authority| ca.certificate.fingerprint().to_string().starts_with(prefix.digits());
+        only(all.into_iter().filter(is_meant), id, unknown)
+    }
+
+    /// Stores CA certificates as trusted, all or none. Those that the store already has become trusted.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](Self#errors).
+    pub fn trust(&self, certificates: &[Certificate], now: Timestamp) -> Result<(), Error> {
+        self.change_terms(|db| {
+            for certificate in certificates {
+                insert_authority(db, certificate, now)?;
+                let fingerprint = certificate.fingerprint();
+                db.execute("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Stops trusting an authority, which still completes chains. This succeeds even when the trusted authorities are not
+    /// authentic.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], and those of [writing](Self#errors).
+    pub fn distrust(&self, authority: Fingerprint) -> Result<(), Error> {
+        self.restrict_terms(|db| {
+            db.execute("UPDATE authorities SET trusted = 0 WHERE fingerprint = ?1", [authority.as_bytes()]).map(drop)
+        })
+    }
+
+    /// Removes the row of an authority that cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`], and those of [writing](Self#errors).
+    pub fn remove_damaged_authority(&self, damage: &Damage) -> Result<(), Error> {
+        self.restrict_terms(|db| {
+            let mut damaged = Vec::new();
+            read_authorities(db, &mut damaged)?;
+            let mut delete = db.prepare_cached("DELETE FROM authorities WHERE id = ?1")?;
+            damaged.iter().filter(|found| *found == damage).try_for_each(|found| delete.execute([found.row]).map(drop))
+        })
+    }
+
+    /// The trusted authorities. If the vault is open, here or in an agent, their code is checked at once; if not, a selector
+    /// that knows of them checks it when a key is used. Asks nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], and those of [reading](Self#errors).
+    pub(crate) fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
+        let ((anchors, vault), _) = self.reading(|db, damaged| {
+            let moment = db.unchecked_transaction()?;
+            let trusted = read_authorities(db, damaged)?.into_iter().filter(|authority| authority.trusted);
+            let certificates = trusted.map(|authority| authority.certificate).collect();
+            let read = (TrustAnchors { certificates, terms: read_terms_anew(db)? }, self.current_vault(db)?);
+            moment.commit()?;
+            Ok(read)
+        })?;
+        match vault.check(&anchors.terms) {
+            Err(error @ Error::NotAuthentic { .. }) if !anchors.certificates.is_empty() => Err(error),
+            // Without any it does not matter; and while the vault is locked it cannot be known
+            _ => Ok(anchors),
+        }
+    }
+}
+
+/// The trusted authorities of a store at one moment. A program that verifies servers with them gives them to
+/// [`Selector::with_trusted_authorities`], so that no key is used for a server that only an authority of somebody else vouches for.
+///
+/// [`Selector::with_trusted_authorities`]: crate::Selector::with_trusted_authorities
+#[derive(Clone, Debug)]
+pub(crate) struct TrustAnchors {
+    certificates: Vec<Certificate>,
+    terms: Authenticated,
+}
+
+impl TrustAnchors {
+    /// The CA certificates.
+    pub(crate) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// What must be authentic besides the terms of `now` before a key is used. Nothing, if those still trust all of these
+    /// authorities: the data key may have changed, and then the earlier terms no longer check.
+    pub(crate) fn condition(&self, now: &Terms) -> Option<&Authenticated> {
+        let are_trusted = self.certificates.iter().all(|certificate| now.trusted.contains(&certificate.fingerprint()));
+        (!are_trusted).then_some(&self.terms)
+    }
+}
+
+pub(super) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Authorities>> {
+    if let Some(authorities) = &cache.authorities {
+        return Ok(authorities.clone());
+    }
+    let authorities = Arc::new(Authorities::new(read_authorities(db, &mut cache.damaged)?));
+    cache.authorities = Some(authorities.clone());
+    Ok(authorities)
+}
+
+fn read_authorities(db: &Connection, damaged: &mut Vec<Damage>) -> rusqlite::Result<Vec<Authority>> {
+    let mut query = db.prepare_cached("SELECT id, fingerprint, certificate, trusted FROM authorities ORDER BY id")?;
+    let parse = |row: &Row<'_>| {
+        read_row(row, AUTHORITIES, |row| Ok(Authority { certificate: read_certificate(row)?, trusted: row.get(3)? }))
+    };
+    all_readable(query.query_map([], parse)?, damaged)
+}
+
+/// Returns whether the certificate is new, or replaces a damaged one.
+pub(super) fn insert_authority(db: &Connection, certificate: &Certificate, now: Timestamp) -> rusqlite::Result<bool> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO authorities (fingerprint, certificate, added_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (fingerprint) DO UPDATE SET certificate = excluded.certificate WHERE certificate != excluded.certificate",
+    )?;
+    let added = insert.execute(params![certificate.fingerprint().as_bytes(), certificate.der(), now.0])?;
+    Ok(added == 1)
+}

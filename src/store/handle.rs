@@ -1,0 +1,207 @@
+//! An open store: its connection, what it keeps in memory, and the transactions that every table uses.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::cache::Cache;
+use super::network;
+use super::schema::Schema;
+use super::sql::store_error;
+use super::vault::{read_vault, vault_damaged};
+use crate::error::{Damage, Error};
+use crate::session::Session;
+use crate::vault::Vault;
+
+/// Damaged rows of a table that are noted; repair these to see the rest.
+const MAX_NOTED: usize = 64;
+
+/// A store: the SQLite database with the identities, the authorities and everything else. Threads share it; other
+/// processes may use the same file at the same time.
+///
+/// # Errors
+///
+/// Functions that *read* fail with [`Error::Store`], with [`Error::StoreBusy`] when another process writes for longer than
+/// 20 seconds, and with [`Error::StoreDamaged`]. Functions that *write* also fail with [`Error::StoreFull`] and
+/// [`Error::StoreReadOnly`], and with [`Error::NewerStore`] when a newer cardcase has migrated the store since it was opened.
+/// After an error the store is unchanged.
+///
+/// # Example
+///
+/// ```
+/// use cardcase::Store;
+/// use cardcase::file;
+/// use cardcase::manage::Timestamp;
+///
+/// # let home = tempfile::tempdir()?;
+/// # let path = home.path().join("cardcase.db");
+/// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
+/// let store = Store::open(path)?;
+/// let done = store.import(vec![file::read(bytes, "cardcase")?], None, Timestamp::now())?;
+/// assert_eq!(done.imported[0].name(), "Alice Example's card");
+/// assert_eq!(store.identities()?.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Store {
+    path: PathBuf,
+    session: Session,
+    schema: &'static Schema,
+    connection: Mutex<Connection>,
+    cache: Mutex<Cache>,
+    vault: Mutex<Arc<Vault>>,
+    damage: Mutex<Vec<Damage>>,
+}
+
+impl Store {
+    pub(super) fn new(
+        path: PathBuf,
+        session: Session,
+        schema: &'static Schema,
+        connection: Connection,
+        vault: Vault,
+    ) -> Self {
+        Self {
+            path,
+            session,
+            schema,
+            connection: Mutex::new(connection),
+            cache: Mutex::default(),
+            vault: Mutex::new(Arc::new(vault)),
+            damage: Mutex::default(),
+        }
+    }
+
+    /// The canonical path of its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The kind of network file system that the file is on, if it is on one. File locks may not work there between
+    /// processes, and two processes can damage the store.
+    pub fn network_file_system(&self) -> Option<&'static str> {
+        network::file_system_of(&self.path)
+    }
+
+    /// The login session that session decisions belong to.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The damaged rows that were skipped so far, in the order they were found; at most 64 of each table.
+    pub fn damage(&self) -> Vec<Damage> {
+        locked(&self.damage).clone()
+    }
+
+    /// What seals the private keys and makes the authentication codes.
+    pub(crate) fn vault(&self) -> Arc<Vault> {
+        locked(&self.vault).clone()
+    }
+
+    pub(super) fn set_vault(&self, vault: Vault) {
+        *locked(&self.vault) = Arc::new(vault);
+    }
+
+    /// The vault as the file has it now; another process may have changed it.
+    pub(super) fn current_vault(&self, db: &Connection) -> rusqlite::Result<Arc<Vault>> {
+        let kept = read_vault(db)?.ok_or_else(|| vault_damaged("its row is missing"))?;
+        let mut vault = locked(&self.vault);
+        if vault.kept() != &kept {
+            *vault = Arc::new(Vault::new(kept));
+        }
+        Ok(vault.clone())
+    }
+
+    /// Runs statements, each on its own.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        work(&locked(&self.connection)).map_err(|error| store_error(&self.path, error))
+    }
+
+    /// Reads rows. `read` adds damaged ones to the list it is given; they are noted and returned.
+    pub(super) fn reading<T>(
+        &self,
+        read: impl FnOnce(&Connection, &mut Vec<Damage>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Vec<Damage>), Error> {
+        let mut damaged = Vec::new();
+        let read = self.with(|db| read(db, &mut damaged))?;
+        self.note(&damaged);
+        Ok((read, damaged))
+    }
+
+    /// Reads with the cache, which is emptied first if identities, authorities, rules or enrollments have changed. One
+    /// transaction: everything comes from the same moment, and the file is locked once, which costs more than most queries.
+    pub(super) fn cached<T>(
+        &self,
+        work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.with(|db| {
+            let moment = db.unchecked_transaction()?;
+            let mut query = db.prepare_cached("SELECT generation FROM settings")?;
+            let generation = query.query_row([], |row| row.get(0))?;
+            let mut cache = locked(&self.cache);
+            if cache.generation != generation {
+                *cache = Cache { generation, ..Cache::default() };
+                // If the keys were sealed anew, the vault has another data key
+                self.current_vault(db)?;
+            } else {
+                cache.trim();
+            }
+            let done = work(db, &mut cache)?;
+            self.note(&std::mem::take(&mut cache.damaged));
+            moment.commit()?;
+            Ok(done)
+        })
+    }
+
+    /// Runs statements that write, all or none.
+    ///
+    /// # Errors
+    /// [`Error::NewerStore`] when a newer cardcase has changed the schema, [`Error::StoreDamaged`] when somebody else has, and
+    /// those of `work`.
+    pub(super) fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let mut connection = locked(&self.connection);
+        let run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            self.schema.check_version(&transaction, &self.path)?;
+            self.schema.check(&transaction)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        run().map_err(|error| store_error(&self.path, error))
+    }
+
+    /// [`Self::transact`] with the vault as the file has it: another process may have set a primary password, which brings a
+    /// new data key.
+    pub(super) fn transact_with_vault<T>(
+        &self,
+        work: impl FnOnce(&Connection, &Vault) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.transact(|db| {
+            let vault = self.current_vault(db)?;
+            work(db, &vault)
+        })
+    }
+
+    fn note(&self, damaged: &[Damage]) {
+        let mut known = locked(&self.damage);
+        for damage in damaged {
+            let noted = known.iter().filter(|noted| noted.table == damage.table).count();
+            if noted < MAX_NOTED && !known.contains(damage) {
+                known.push(damage.clone());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.path.display())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under these locks leaves nothing half done: a transaction that did not commit is rolled back
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

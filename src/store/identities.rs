@@ -1,0 +1,421 @@
+//! The table of the identities.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use super::authorities::cached_authorities;
+use super::cache::Cache;
+use super::damage::{IDENTITIES, all_readable, read_certificate, read_row};
+use super::enrollments;
+use super::handle::Store;
+use super::keys::{chosen_key, key_of_row, rewrite_key};
+use super::sql::{as_rusqlite, next_id, only};
+use zeroize::Zeroizing;
+
+use crate::certificate::authority::Requested;
+use crate::certificate::identity::Identity;
+use crate::certificate::import::NewIdentity;
+use crate::certificate::name::{NameKey, is_unprintable};
+use crate::certificate::{Fingerprint, FingerprintPrefix};
+use crate::clock::Timestamp;
+use crate::error::{Damage, Error};
+#[cfg(feature = "files")]
+use crate::file::pkcs12;
+use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
+
+/// Characters a name may have.
+const MAX_NAME: usize = 200;
+
+/// For [`parse_identity`].
+const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13 FROM identities";
+
+/// Identities, and the damaged rows among them.
+pub(crate) struct Found {
+    pub(crate) identities: Vec<Arc<Identity>>,
+    pub(crate) damaged: Vec<Damage>,
+}
+
+impl Store {
+    /// Every identity, by name, read from the file and not from memory. One whose row is damaged is skipped and noted in
+    /// [`Self::damage`].
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn identities(&self) -> Result<Vec<Identity>, Error> {
+        Ok(self.every_identity()?.0)
+    }
+
+    fn every_identity(&self) -> Result<(Vec<Identity>, Vec<Damage>), Error> {
+        self.reading(|db, damaged| {
+            let mut query = db.prepare_cached(&format!("{IDENTITY} ORDER BY name COLLATE NOCASE, id"))?;
+            all_readable(query.query_map([], parse_identity)?, damaged)
+        })
+    }
+
+    /// The identities whose issuers fit a request, found by index; or, without one, every identity.
+    pub(crate) fn found(&self, requested: Option<&Requested>) -> Result<Found, Error> {
+        match requested {
+            Some(requested) => self.found_under(requested),
+            None => {
+                let (identities, damaged) = self.every_identity()?;
+                Ok(Found { identities: identities.into_iter().map(Arc::new).collect(), damaged })
+            }
+        }
+    }
+
+    /// The identities whose issuers fit a request, found by index. One whose row is damaged is skipped and noted in
+    /// [`Self::damage`].
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
+        Ok(self.found_under(requested)?.identities)
+    }
+
+    fn found_under(&self, requested: &Requested) -> Result<Found, Error> {
+        let issuers = key_list(requested.issuers());
+        let names = key_list(requested.names());
+        self.cached(|db, cache| {
+            let mut query = db.prepare_cached(
+                "SELECT id FROM identities WHERE issuer_key IN rarray(?1)
+                 UNION SELECT id FROM identities WHERE subject_key IN rarray(?2)",
+            )?;
+            let ids: Vec<i64> = query.query_map([issuers, names], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let mut damaged = Vec::new();
+            let identities = all_readable(ids.into_iter().map(|id| cached_identity(db, cache, id)), &mut damaged)?;
+            cache.damaged.extend_from_slice(&damaged);
+            Ok(Found { identities, damaged })
+        })
+    }
+
+    /// The identity that a person means by its name, or by a prefix of its fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`]; [`Error::Ambiguous`], also when the name of one identity is a prefix of the fingerprint of
+    /// another; and [`Error::RowDamaged`].
+    pub fn find_identity(&self, id: &str) -> Result<Identity, Error> {
+        let (fingerprint, _) = self.find_row(id)?;
+        let identity = self.with(|db| identity_with(db, fingerprint))?;
+        identity.ok_or_else(|| Error::UnknownIdentity { id: id.to_owned() })
+    }
+
+    /// What a person means to remove: an identity, by its name or a prefix of its fingerprint, or else an enrollment, by a
+    /// prefix of the SHA-256 of its request. Returns the fingerprint for [`Self::remove`], and the name or the subject. The row
+    /// may be damaged.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIdentity`], [`Error::Ambiguous`], and those of [reading](Self#errors).
+    pub fn find_removable(&self, id: &str) -> Result<(Fingerprint, String), Error> {
+        match self.find_row(id) {
+            Err(Error::UnknownIdentity { .. }) => self.find_enrollment(id),
+            found => found,
+        }
+    }
+
+    /// The fingerprint and the name of an identity. Its certificate is not read, and may be damaged.
+    fn find_row(&self, id: &str) -> Result<(Fingerprint, String), Error> {
+        let range = FingerprintPrefix::parse(id).map(|prefix| fingerprint_range(&prefix));
+        let (first, last) = range.unzip();
+        let found = self.with(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT fingerprint, CAST(name AS BLOB) FROM identities WHERE name = ?1 OR fingerprint BETWEEN ?2 AND ?3 LIMIT 2",
+            )?;
+            let rows = query.query_map(params![id, first, last], |row| {
+                let name = String::from_utf8_lossy(&row.get::<_, Vec<u8>>(1)?).into_owned();
+                Ok((Fingerprint::from_bytes(row.get(0)?), name))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        only(found.into_iter(), id, || Error::UnknownIdentity { id: id.to_owned() })
+    }
+
+    /// The identity with exactly this fingerprint.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn identity(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Identity>>, Error> {
+        self.cached(|db, cache| match identity_id(db, fingerprint)? {
+            Some(id) => cached_identity(db, cache, id).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    /// An identity with its sealed private key, both from the same moment; `None` when it has been removed.
+    pub(crate) fn identity_with_key(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<(Arc<Identity>, SealedKey)>, Error> {
+        self.cached(|db, cache| {
+            let Some(id) = identity_id(db, fingerprint)? else { return Ok(None) };
+            let key = key_of_row(db, id)?;
+            Ok(Some((identity_of_key(db, cache, &key.row)?, key)))
+        })
+    }
+
+    /// The private key of an identity, unencrypted, as the DER of a PrivateKeyInfo (PKCS#8, RFC 5958): for handing it to another
+    /// program, not for handshakes. `unlocker` unlocks the vault first.
+    ///
+    /// # Errors
+    /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] or
+    /// [`Error::Renamed`] when the identity has been removed or renamed; [`Error::KeyMismatch`] and [`Error::UnusableKey`] when
+    /// the key does not fit its certificate.
+    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.unlock_fully(unlocker)?;
+        let sealed = self.with(|db| chosen_key(db, identity))?;
+        let key = self.vault().open(&sealed)?;
+        key.check_fits(identity.certificate())?;
+        Ok(key.into_pkcs8())
+    }
+
+    /// Writes an identity as a PKCS#12 file, with the CA certificates above it that the store has: AES-256-CBC, PBKDF2 and a MAC
+    /// with HMAC-SHA-256, 150,000 rounds each. `unlocker` unlocks the vault first.
+    ///
+    /// # Errors
+    /// Those of [`Self::private_key`]; [`file::Error::Writing`](crate::file::Error::Writing).
+    #[cfg(feature = "files")]
+    pub fn export(&self, identity: &Identity, password: &str, unlocker: &dyn Unlocker) -> Result<Vec<u8>, Error> {
+        self.export_with(identity, password, pkcs12::Protection::Aes256, unlocker)
+    }
+
+    /// [`Self::export`] for programs that cannot read such a file, such as Windows before 10, older versions of macOS, and
+    /// Java 8: three-key 3DES and a MAC with SHA-1, 50,000 rounds each.
+    ///
+    /// # Errors
+    /// Those of [`Self::export`].
+    #[cfg(feature = "files")]
+    pub fn export_legacy(
+        &self,
+        identity: &Identity,
+        password: &str,
+        unlocker: &dyn Unlocker,
+    ) -> Result<Vec<u8>, Error> {
+        self.export_with(identity, password, pkcs12::Protection::Legacy, unlocker)
+    }
+
+    #[cfg(feature = "files")]
+    fn export_with(
+        &self,
+        identity: &Identity,
+        password: &str,
+        protection: pkcs12::Protection,
+        unlocker: &dyn Unlocker,
+    ) -> Result<Vec<u8>, Error> {
+        let key = self.private_key(identity, unlocker)?;
+        let chain = self.cached(cached_authorities)?.chain(identity.certificate(), None);
+        let chain: Vec<&[u8]> = chain.authorities.iter().map(|authority| authority.certificate.der()).collect();
+        let entry = pkcs12::Entry {
+            pkcs8: &key,
+            certificate: identity.certificate().der(),
+            chain: &chain,
+            friendly_name: identity.name(),
+        };
+        Ok(pkcs12::write(&entry, password, protection)?)
+    }
+
+    /// Restricts an identity to TLS 1.3, or allows every version again.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`]; [`Error::UnknownIdentity`] or [`Error::Renamed`] when the identity
+    /// has been removed or renamed; and those of [writing](Self#errors).
+    pub fn require_tls13(&self, identity: &Identity, required: bool) -> Result<(), Error> {
+        self.transact_with_vault(|db, vault| {
+            let key = chosen_key(db, identity)?;
+            rewrite_key(db, vault, &key, KeyRow { requires_tls13: required, ..key.row.clone() })
+        })
+    }
+
+    /// Renames an identity. Its private key is bound to the name, so the vault must be open.
+    ///
+    /// # Errors
+    /// [`Error::Name`] when another identity has the name, or it is not allowed; [`Error::VaultLocked`] before
+    /// [`Self::unlock_fully`]; [`Error::UnknownIdentity`] or [`Error::Renamed`] when the identity has been removed or renamed; and
+    /// those of [writing](Self#errors).
+    pub fn rename(&self, identity: &Identity, name: &str) -> Result<(), Error> {
+        check_name(name, 1)?;
+        self.transact_with_vault(|db, vault| {
+            let key = chosen_key(db, identity)?;
+            if key.row.name != name && !is_free(db, name)? {
+                return Err(as_rusqlite(taken(name)));
+            }
+            rewrite_key(db, vault, &key, KeyRow { name: name.to_owned(), ..key.row.clone() })
+        })
+    }
+
+    /// Removes identities with the decisions for them, and enrollments, by their fingerprints; all or none.
+    ///
+    /// # Errors
+    /// Those of [writing](Self#errors).
+    pub fn remove(&self, fingerprints: &[Fingerprint]) -> Result<(), Error> {
+        self.transact(|db| {
+            for fingerprint in fingerprints {
+                db.execute("DELETE FROM identities WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
+            }
+            enrollments::remove(db, fingerprints)
+        })
+    }
+}
+
+pub(super) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> rusqlite::Result<Arc<Identity>> {
+    if let Some(identity) = cache.identities.get(&id) {
+        return Ok(identity.clone());
+    }
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE id = ?1"))?;
+    let identity = Arc::new(query.query_row([id], parse_identity)?);
+    cache.identities.insert(id, identity.clone());
+    Ok(identity)
+}
+
+/// The identity in the row that a key was just read from. The cache may hold what somebody put into the row, together with the
+/// generation that hides the change; the key opens only for the row as it is now.
+pub(super) fn identity_of_key(db: &Connection, cache: &mut Cache, row: &KeyRow) -> rusqlite::Result<Arc<Identity>> {
+    let identity = cached_identity(db, cache, row.id)?;
+    let is_current = identity.fingerprint() == row.fingerprint
+        && identity.name() == row.name
+        && identity.requires_tls13() == row.requires_tls13;
+    if is_current {
+        return Ok(identity);
+    }
+    cache.identities.remove(&row.id);
+    cached_identity(db, cache, row.id)
+}
+
+/// The identities with this subject that can be read.
+pub(super) fn identities_with_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
+    all_readable(query.query_map([subject.as_bytes()], parse_identity)?, &mut Vec::new())
+}
+
+fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
+    let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
+    query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
+}
+
+fn identity_with(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<Identity>> {
+    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint = ?1"))?;
+    query.query_row([fingerprint.as_bytes()], parse_identity).optional()
+}
+
+fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
+    read_row(row, IDENTITIES, |row| Ok(Identity::new(row.get(3)?, read_certificate(row)?, row.get(4)?)))
+}
+
+/// Returns the identity as it is stored, and whether it is new.
+pub(super) fn insert_identity(
+    db: &Connection,
+    vault: &Vault,
+    new: &NewIdentity,
+    name: Option<&str>,
+    now: Timestamp,
+) -> rusqlite::Result<(Arc<Identity>, bool)> {
+    let certificate = &new.certificate;
+    if let Some(identity) = identity_with(db, certificate.fingerprint())? {
+        return Ok((Arc::new(identity), false));
+    }
+    let name = match name {
+        None => free_name(db, &default_name(new))?,
+        Some(given) if is_free(db, given)? => given.to_owned(),
+        Some(given) => return Err(as_rusqlite(taken(given))),
+    };
+    let row =
+        KeyRow { id: next_id(db, IDENTITIES)?, fingerprint: certificate.fingerprint(), name, requires_tls13: false };
+    let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
+         VALUES (:id, :fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at)",
+    )?;
+    insert.execute(named_params! {
+        ":id": row.id,
+        ":fingerprint": certificate.fingerprint().as_bytes(),
+        ":name": row.name,
+        ":certificate": certificate.der(),
+        ":private_key": sealed,
+        ":subject_key": certificate.subject_key().as_bytes(),
+        ":issuer_key": certificate.issuer_key().as_bytes(),
+        ":added_at": now.0,
+    })?;
+    Ok((Arc::new(Identity::new(row.name, certificate.clone(), false)), true))
+}
+
+fn default_name(new: &NewIdentity) -> String {
+    let given = new.friendly_name.as_deref().map(clean_name).filter(|name| !name.is_empty());
+    given.unwrap_or_else(|| match clean_name(&new.certificate.subject().common_name()) {
+        name if name.is_empty() => new.certificate.fingerprint().short(),
+        name => name,
+    })
+}
+
+/// One line of printable characters, of limited length.
+fn clean_name(name: &str) -> String {
+    let printable: String = name.chars().filter(|&c| !is_unprintable(c)).take(MAX_NAME).collect();
+    printable.trim().to_owned()
+}
+
+/// Checks that a person may give this name to the only one of `identities` identities.
+pub(super) fn check_name(name: &str, identities: usize) -> Result<(), Error> {
+    let refused = |reason: &str| Err(Error::Name { name: name.to_owned(), reason: reason.to_owned() });
+    match name {
+        _ if identities != 1 => refused(&format!("it is for one identity, and there are {identities}")),
+        _ if name != clean_name(name) || is_reserved(name) => {
+            refused("it is empty, too long, reserved, or has unprintable characters")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::Name { name: name.to_owned(), reason: "another identity has it".to_owned() }
+}
+
+/// `remember HOST none` means no identity.
+fn is_reserved(name: &str) -> bool {
+    name.is_empty() || name.eq_ignore_ascii_case("none")
+}
+
+fn is_free(db: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let mut taken = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM identities WHERE name = ?1)")?;
+    taken.query_row([name], |row| row.get::<_, bool>(0)).map(|taken| !taken)
+}
+
+/// `name`, or `name (2)` and so on: the first that is free.
+fn free_name(db: &Connection, name: &str) -> rusqlite::Result<String> {
+    if !is_reserved(name) && is_free(db, name)? {
+        return Ok(name.to_owned());
+    }
+    // Doubling, then halving, finds the first free number without trying each
+    let numbered = |number: u64| format!("{name} ({number})");
+    let mut high = 2;
+    while !is_free(db, &numbered(high))? {
+        high *= 2;
+    }
+    let mut low = high / 2;
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if is_free(db, &numbered(middle))? { high = middle } else { low = middle }
+    }
+    Ok(numbered(high))
+}
+
+fn key_list<'a>(keys: impl Iterator<Item = &'a NameKey>) -> Rc<Vec<Value>> {
+    let distinct: HashSet<&NameKey> = keys.collect();
+    Rc::new(distinct.into_iter().map(|key| Value::Blob(key.as_bytes().to_vec())).collect())
+}
+
+/// The first and the last fingerprint that begin with these digits.
+fn fingerprint_range(prefix: &FingerprintPrefix) -> (Vec<u8>, Vec<u8>) {
+    let padded = |fill: char| {
+        let digits: Vec<u8> = prefix
+            .digits()
+            .chars()
+            .chain(std::iter::repeat(fill))
+            .take(64)
+            .filter_map(|c| c.to_digit(16))
+            .map(|d| d as u8)
+            .collect();
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()
+    };
+    (padded('0'), padded('f'))
+}

@@ -1,0 +1,66 @@
+//! The sealed private keys in the rows of the identities.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::damage::{IDENTITIES, read_row};
+use super::sql::as_rusqlite;
+use crate::certificate::Fingerprint;
+use crate::certificate::identity::Identity;
+use crate::error::Error;
+use crate::vault::{KeyRow, SealedKey, Vault};
+
+/// For [`parse_key`].
+pub(super) const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key FROM identities";
+
+pub(super) fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
+    read_row(row, IDENTITIES, |row| {
+        Ok(SealedKey {
+            row: KeyRow {
+                id: row.get(0)?,
+                fingerprint: Fingerprint::from_bytes(row.get(1)?),
+                name: row.get(2)?,
+                requires_tls13: row.get(3)?,
+            },
+            sealed: row.get(4)?,
+        })
+    })
+}
+
+/// The sealed key of an identity, by the number of its row.
+pub(super) fn key_of_row(db: &Connection, id: i64) -> rusqlite::Result<SealedKey> {
+    db.prepare_cached(&format!("{SEALED_KEY} WHERE id = ?1"))?.query_row([id], parse_key)
+}
+
+/// The sealed key of every identity.
+pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
+    db.prepare(SEALED_KEY)?.query_map([], parse_key)?.collect()
+}
+
+/// The sealed key of an identity.
+///
+/// # Errors
+/// [`Error::UnknownIdentity`] when the identity has been removed.
+pub(super) fn known_key(db: &Connection, identity: Fingerprint) -> rusqlite::Result<SealedKey> {
+    let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
+    let key = query.query_row([identity.as_bytes()], parse_key).optional()?;
+    key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))
+}
+
+/// The sealed key of an identity that a person chose by what they saw. Somebody who swaps names in the file can make a person
+/// choose the wrong identity; but its key then opens only under the name that it had before.
+///
+/// # Errors
+/// [`Error::Renamed`], and those of [`known_key`].
+pub(super) fn chosen_key(db: &Connection, identity: &Identity) -> rusqlite::Result<SealedKey> {
+    let key = known_key(db, identity.fingerprint())?;
+    key.check_chosen(identity).map_err(as_rusqlite)?;
+    Ok(key)
+}
+
+/// Binds a private key to another name or TLS version, and writes these to its row.
+pub(super) fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
+    let sealed = vault.open(key).and_then(|opened| vault.seal(&row, &opened)).map_err(as_rusqlite)?;
+    let mut update =
+        db.prepare_cached("UPDATE identities SET name = ?1, requires_tls13 = ?2, private_key = ?3 WHERE id = ?4")?;
+    update.execute(params![row.name, row.requires_tls13, sealed, row.id]).map(drop)
+}

@@ -1,0 +1,221 @@
+//! Opening and creating a store.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use directories::ProjectDirs;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::file;
+use super::handle::Store;
+use super::integrity::authenticate_terms;
+use super::schema::{SCHEMA, Schema};
+use super::sql::{MAX_VALUE, as_rusqlite, store_error};
+use super::vault::{read_vault, write_vault};
+use crate::error::Error;
+use crate::session::Session;
+use crate::vault::Vault;
+
+/// "card", in the header of the database file.
+const APPLICATION_ID: i64 = 0x6361_7264;
+
+/// How long to wait for another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Store {
+    /// The default path of the store: `cardcase.db` in the user's data directory.
+    ///
+    /// # Errors
+    /// [`Error::NoDataDirectory`].
+    pub fn default_path() -> Result<PathBuf, Error> {
+        let dirs = ProjectDirs::from("", "", "cardcase").ok_or(Error::NoDataDirectory)?;
+        Ok(dirs.data_dir().join("cardcase.db"))
+    }
+
+    /// Opens the user's store, at [`Self::default_path`].
+    ///
+    /// # Errors
+    /// [`Error::NoDataDirectory`], and those of [`Self::open`].
+    pub fn open_default() -> Result<Self, Error> {
+        Self::open(Self::default_path()?)
+    }
+
+    /// Opens a store in the login session of the user. If there is no file, creates one that only the user can read.
+    ///
+    /// # Errors
+    /// [`Error::NotYours`], [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Store`],
+    /// [`Error::StoreBusy`], [`Error::StoreFull`], [`Error::StoreReadOnly`], [`Error::StoreDamaged`], [`Error::VaultDamaged`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::open_in_session(path, Session::login())
+    }
+
+    /// Opens a store in this session.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_in_session(path: impl Into<PathBuf>, session: Session) -> Result<Self, Error> {
+        open(&path.into(), session, &SCHEMA)
+    }
+}
+
+fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store, Error> {
+    // Canonical: processes that share the file share a lock by its name
+    let path = file::prepare(path)?;
+    let failed = |error| store_error(&path, error);
+    // Not the default of SQLite, which would create a missing file readable for everybody, and read "file:..." as a URI
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+    check_is_store(&connection, &path, schema)?;
+    configure(&connection).map_err(failed)?;
+    schema.migrate(&mut connection, &path)?;
+    schema.check(&connection).map_err(failed)?;
+    let vault = load_vault(&mut connection, schema).map_err(failed)?;
+    let store = Store::new(path, session, schema, connection, vault);
+    store.expect_agent();
+    Ok(store)
+}
+
+/// Checks that the file is empty, or a store of a known version. No other file is changed.
+fn check_is_store(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), Error> {
+    let failed = |error| store_error(path, error);
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    // One moment: another process may be creating the store
+    let _moment = connection.unchecked_transaction().map_err(failed)?;
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    if number("PRAGMA application_id")? == APPLICATION_ID {
+        return schema.check_version(connection, path).map_err(failed);
+    }
+    if number("SELECT count(*) FROM sqlite_schema")? == 0 {
+        return Ok(());
+    }
+    Err(Error::NotAStore { path: path.to_owned(), detail: "it is the SQLite database of another program".to_owned() })
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    rusqlite::vtab::array::load_module(connection)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    // FULL does not wait until the removal of the journal is on the disk: a power failure could then undo a change that was
+    // reported as done
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
+    // SQLite would write what does not fit in its memory to a temporary file
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// The vault of the file. A new store gets one, and the code of its terms.
+fn load_vault(connection: &mut Connection, schema: &Schema) -> rusqlite::Result<Vault> {
+    if let Some(kept) = read_vault(connection)? {
+        return Ok(Vault::new(kept));
+    }
+    // When two processes create one store, the second finds the vault of the first
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    schema.check(&transaction)?;
+    let vault = match read_vault(&transaction)? {
+        Some(kept) => Vault::new(kept),
+        None => {
+            let created = Vault::create().map_err(as_rusqlite)?;
+            write_vault(&transaction, created.kept())?;
+            authenticate_terms(&transaction, &created)?;
+            created
+        }
+    };
+    transaction.commit()?;
+    Ok(vault)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rusqlite_migration::M;
+
+    use super::*;
+    use crate::answer::decision::{Lifetime, Scope};
+    use crate::clock::Timestamp;
+
+    const FIRST: &str = include_str!("../../migrations/0001_store.sql");
+
+    /// Leaves one row for each time it is applied.
+    const SECOND: &str = "CREATE TABLE IF NOT EXISTS made_up (id INTEGER PRIMARY KEY) STRICT;
+        INSERT INTO made_up DEFAULT VALUES;";
+
+    /// The schema of a cardcase that does not exist yet.
+    static NEXT: Schema = Schema::new(&MIGRATIONS);
+
+    static MIGRATIONS: [M<'static>; 2] = [M::up(FIRST), M::up(SECOND)];
+
+    struct Home(tempfile::TempDir);
+
+    impl Home {
+        /// With a store of version 1 that remembers something.
+        fn new() -> Self {
+            let home = Self(tempfile::tempdir().unwrap());
+            home.open(&SCHEMA).unwrap().remember(&scope(), None, Lifetime::Permanent, Timestamp(0)).unwrap();
+            assert_eq!(home.number("PRAGMA user_version"), 1);
+            home
+        }
+
+        fn open(&self, schema: &'static Schema) -> Result<Store, Error> {
+            let session = Session::in_directory(self.0.path().join("session"));
+            super::open(&self.0.path().join("cardcase.db"), session, schema)
+        }
+
+        fn number(&self, query: &str) -> i64 {
+            let database = Connection::open(self.0.path().join("cardcase.db")).unwrap();
+            database.query_row(query, [], |row| row.get(0)).unwrap()
+        }
+    }
+
+    fn scope() -> Scope {
+        Scope { host: "a.example".to_owned(), port: None }
+    }
+
+    #[test]
+    fn the_next_migration_is_applied_once_and_keeps_what_is_stored() {
+        let home = Home::new();
+        for _ in 0..2 {
+            let store = home.open(&NEXT).unwrap();
+            assert!(store.decision(&scope()).unwrap().is_some());
+            store.forget(&Scope { host: "b.example".to_owned(), port: None }).unwrap();
+            assert_eq!(home.number("PRAGMA user_version"), 2);
+            assert_eq!(home.number("SELECT count(*) FROM made_up"), 1);
+        }
+    }
+
+    #[test]
+    fn connections_that_open_a_store_at_once_migrate_it_once() {
+        for _ in 0..4 {
+            let home = Home::new();
+            thread::scope(|threads| {
+                let opened: Vec<_> = (0..8).map(|_| threads.spawn(|| home.open(&NEXT).map(drop))).collect();
+                opened.into_iter().for_each(|opened| opened.join().unwrap().unwrap());
+            });
+            assert_eq!(home.number("SELECT count(*) FROM made_up"), 1);
+        }
+    }
+
+    #[test]
+    fn a_store_of_a_newer_version_is_refused() {
+        let home = Home::new();
+        let before = home.open(&SCHEMA).unwrap();
+        drop(home.open(&NEXT).unwrap());
+        let is_refused = |error: &Error| matches!(error, Error::NewerStore { found: 2, known: 1, .. });
+        assert!(is_refused(&home.open(&SCHEMA).unwrap_err()));
+        assert!(is_refused(&before.forget_all().unwrap_err()));
+        assert_eq!(home.number("SELECT count(*) FROM decisions"), 1);
+    }
+
+    #[test]
+    fn a_failed_migration_leaves_the_store_as_it_was() {
+        static MIGRATIONS: [M<'static>; 2] = [M::up(FIRST), M::up("CREATE TABLE made_up (id); SELECT nonsense;")];
+        static BROKEN: Schema = Schema::new(&MIGRATIONS);
+        let home = Home::new();
+        assert!(matches!(home.open(&BROKEN), Err(Error::Store { .. })));
+        assert_eq!(home.number("PRAGMA user_version"), 1);
+        assert!(home.open(&SCHEMA).unwrap().decision(&scope()).unwrap().is_some());
+    }
+}

@@ -1,0 +1,170 @@
+//! Locking and unlocking: the primary password, and the agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use super::damage::{ENROLLMENTS, IDENTITIES};
+use super::enrollments;
+use super::handle::Store;
+use super::integrity::{authenticate_decisions, authenticate_terms, check_decisions, check_terms};
+use super::keys;
+use super::sql::as_rusqlite;
+use super::vault::{read_vault, write_vault};
+use crate::certificate::private_key::PrivateKey;
+use crate::error::Error;
+use crate::vault::agent::{Client, Grant, Place, Status};
+use crate::vault::{Protection, SealedKey, Unlocker, Vault};
+
+impl Store {
+    /// Whether a primary password protects the private keys.
+    pub fn has_primary_password(&self) -> bool {
+        self.vault().protection() == Protection::Password
+    }
+
+    /// Whether private keys cannot be used until somebody types the primary password.
+    pub fn is_locked(&self) -> bool {
+        self.vault().is_locked()
+    }
+
+    /// Unlocks the vault, if it is locked: by the agent of the store if one runs ([`crate::manage::agent`]), or else by
+    /// `unlocker`. If another process has changed the password, the vault is locked again.
+    ///
+    /// # Errors
+    /// [`Error::WrongPrimaryPassword`] after the last attempt, the errors of the unlocker, [`Error::Agent`], and those of
+    /// [reading](Self#errors).
+    pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        let vault = self.with(|db| self.current_vault(db))?;
+        if vault.is_open_here() {
+            return Ok(());
+        }
+        match self.agent_of(&vault) {
+            Some(agent) if agent.is_there()? => {
+                vault.hold_elsewhere(Arc::new(agent));
+                Ok(())
+            }
+            _ => vault.unlock(unlocker),
+        }
+    }
+
+    /// Unlocks the vault in this process, even if an agent would sign: for functions that need private keys in the clear, or
+    /// the data key itself.
+    ///
+    /// # Errors
+    /// Those of [`Self::unlock`], and [`Error::AgentKeepsKeys`] when an agent runs and the unlocker cannot ask anybody.
+    pub fn unlock_fully(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        let vault = self.with(|db| self.current_vault(db))?;
+        // "Unlock the store first" would be wrong advice for a person who has done so
+        let is_kept = || self.agent_of(&vault).is_some_and(|agent| agent.is_there().unwrap_or(false));
+        vault.unlock(unlocker).map_err(|error| match error {
+            Error::VaultLocked if is_kept() => Error::AgentKeepsKeys,
+            error => error,
+        })
+    }
+
+    /// Sets, changes or (with `None`) removes the primary password. `unlocker` unlocks the vault first. An agent that serves
+    /// under the old password ends.
+    ///
+    /// A store without a password gets a new data key with its first one, and every private key is sealed anew: the old data
+    /// key was in the clear in the file, and in every copy of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::unlock`] and of [writing](Self#errors); [`Error::PasswordChanged`] when another process has changed the
+    /// password at the same time; [`Error::SealedKey`] when a private key does not open; and [`Error::NotAuthentic`].
+    pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        self.unlock_fully(unlocker)?;
+        let old = self.vault();
+        let new = match (old.protection(), password) {
+            (Protection::None, Some(password)) => Vault::create()?.rewrapped(Some(password))?,
+            (_, password) => old.rewrapped(password)?,
+        };
+        self.transact(|db| match read_vault(db)? {
+            Some(kept) if kept == *old.kept() => replace_vault(db, &old, &new),
+            _ => Err(as_rusqlite(Error::PasswordChanged)),
+        })?;
+        self.set_vault(new);
+        // It refuses to work for the new vault in any case
+        let _ = self.end_agent();
+        Ok(())
+    }
+
+    /// What another process needs to be the agent of this store for that long: to be given to [`crate::manage::agent::Server::start`]
+    /// over a pipe, and to nobody else, for the data key is in it.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], and where no primary password protects the store; [`Error::Io`]
+    /// when the runtime directory is not the user's alone.
+    pub fn grant(&self, lifetime: Duration) -> Result<Grant, Error> {
+        let vault = self.vault();
+        let digest = vault.digest().ok_or(Error::VaultLocked)?;
+        let place = Place::new(self.session().directory()?, self.path())?;
+        Grant::new(&place, &*vault.data_key()?, digest, lifetime)
+    }
+
+    /// The status of the agent of this store, if one runs.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] when it does not answer.
+    pub fn agent(&self) -> Result<Option<Status>, Error> {
+        let digest = self.with(|db| self.current_vault(db))?.digest();
+        match self.agent_place() {
+            None => Ok(None),
+            Some(place) => Client::new(&place, digest.unwrap_or_default()).status(),
+        }
+    }
+
+    /// Ends the agent of this store. Returns whether one ran. Afterwards the agent is gone, and the data key with it.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] when it neither ends nor can be killed.
+    pub fn end_agent(&self) -> Result<bool, Error> {
+        self.agent_place().map_or(Ok(false), |place| Client::new(&place, [0; 32]).end())
+    }
+
+    /// If there seems to be an agent, lets it sign from the start. If it is gone, the first use shows that.
+    pub(super) fn expect_agent(&self) {
+        let vault = self.vault();
+        if let Some(agent) = self.agent_of(&vault).filter(Client::may_be_there) {
+            vault.hold_elsewhere(Arc::new(agent));
+        }
+    }
+
+    fn agent_of(&self, vault: &Vault) -> Option<Client> {
+        Some(Client::new(&self.agent_place()?, vault.digest()?))
+    }
+
+    fn agent_place(&self) -> Option<Place> {
+        Place::new(self.session().existing_directory()?, self.path()).ok()
+    }
+}
+
+/// Writes the row of the vault. If the data key is another one, seals every private key and makes every code anew.
+fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<()> {
+    write_vault(db, new.kept())?;
+    if old.shares_data_key(new) {
+        return Ok(());
+    }
+    check_decisions(db, old, None)?;
+    check_terms(db, old)?;
+    reseal(db, IDENTITIES, keys::every_key(db)?, new, |key| old.open(key))?;
+    reseal(db, ENROLLMENTS, enrollments::every_key(db)?, new, |key| enrollments::open(old, key))?;
+    authenticate_decisions(db, new, None)?;
+    authenticate_terms(db, new)
+}
+
+/// Seals the private keys of a table anew.
+fn reseal(
+    db: &Connection,
+    table: &str,
+    keys: Vec<SealedKey>,
+    new: &Vault,
+    open: impl Fn(&SealedKey) -> Result<PrivateKey, Error>,
+) -> rusqlite::Result<()> {
+    let mut update = db.prepare(&format!("UPDATE {table} SET private_key = ?1 WHERE id = ?2"))?;
+    for key in keys {
+        let resealed = open(&key).and_then(|opened| new.seal(&key.row, &opened)).map_err(as_rusqlite)?;
+        update.execute(params![resealed, key.row.id])?;
+    }
+    Ok(())
+}
