@@ -316,8 +316,8 @@ pub enum Error {
         /// The text.
         text: String,
     },
-    /// A text is no rule, or no pattern of one. [`rules`](crate::manage) has the form.
-    #[error("{text:?} is no rule: {reason}")]
+    /// A text is not a rule, or not a part of one. [`Rule`](crate::manage::Rule) describes the form.
+    #[error("{text:?} is not a rule: {reason}")]
     Rule {
         /// The text.
         text: String,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::SignatureScheme;
 
-use crate::answer::rules::{InForce, Ruled};
+use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
@@ -149,7 +149,7 @@ pub(crate) struct Matcher<'a> {
     request: &'a CertificateRequest,
     authorities: &'a Authorities,
     requested: Option<Requested>,
-    in_force: Option<InForce<'a>>,
+    in_force: Option<InForce>,
     now: Timestamp,
 }
 
@@ -162,7 +162,7 @@ impl<'a> Matcher<'a> {
 
     /// Under these rules.
     #[must_use]
-    pub(crate) fn under(self, in_force: InForce<'a>) -> Self {
+    pub(crate) fn under(self, in_force: InForce) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
 
@@ -184,17 +184,17 @@ impl<'a> Matcher<'a> {
     }
 
     /// The rule that forbids sending this identity.
-    pub(crate) fn denied(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn denied(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.denied(identity.certificate())
     }
 
     /// The rule by which this identity goes out in TLS 1.3 only.
-    pub(crate) fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn demands_tls13(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.demands_tls13(identity.certificate())
     }
 
     /// The rule that selects this identity without asking.
-    pub(crate) fn selects(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn selects(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.selects(identity.certificate())
     }
 
@@ -216,7 +216,7 @@ impl<'a> Matcher<'a> {
         Considered {
             warnings: if reasons.is_empty() { self.warnings_with(certificate, chain) } else { Vec::new() },
             missing_issuer: (!chain.complete).then(|| top.issuer().clone()),
-            rule: rule.map(|ruled| ruled.origin.to_string()),
+            rule: rule.map(Rule::origin),
             reasons,
             identity,
         }

@@ -38,10 +38,11 @@ use sha2::{Digest, Sha256};
 
 use self::compared::Compared;
 pub(crate) use self::selection::GuardedKey;
-pub use self::selection::{Explanation, Prepared, Selection, Source, Standing};
+pub use self::selection::{Explanation, Prepared, Selection, Source};
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
-use crate::answer::policy::{PolicyFiles, SystemPolicy};
+use crate::answer::policy::Policy;
+use crate::answer::policy::directory::PolicyFiles;
 use crate::answer::rules::Rules;
 use crate::answer::settings::Mode;
 use crate::certificate::Certificate;
@@ -140,7 +141,7 @@ impl Selector {
 
     /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
     /// people: nothing is selected while one of them is broken.
-    pub fn survey_policies(&self) -> (SystemPolicy, Vec<Error>) {
+    pub fn survey_policies(&self) -> (Policy, Vec<Error>) {
         self.policies.survey()
     }
 
@@ -212,6 +213,7 @@ impl Selector {
     }
 
     /// Like [`Self::select`], but never asks: `None` where only the chooser can answer.
+    #[cfg(feature = "tokio")]
     pub(crate) fn select_known(
         &self,
         target: &Target,
@@ -328,16 +330,6 @@ impl Selector {
         let identities = self.store.identities()?.into_iter();
         let identities = identities.map(|identity| compared.matcher.consider(Arc::new(identity))).collect();
         compared.explained(identities)
-    }
-
-    /// Whether an open connection may carry one more request: whether it would be opened with the same answer now. What was
-    /// chosen for once holds for one request only.
-    ///
-    /// # Errors
-    /// Those of [reading](crate::manage#errors).
-    pub fn stands(&self, standing: &Standing, target: impl Into<Target>) -> Result<bool, Error> {
-        let answered = standing.answered.as_ref().map(|(request, answer)| (request, answer));
-        self.may_reuse(&standing.destination, answered, &target.into())
     }
 
     /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer
@@ -668,7 +660,7 @@ fn check_not_denied(target: &Target, rules: &Rules, answer: &Answer) -> Result<(
         Some(ruled) => Err(Error::Denied {
             name: identity.name().to_owned(),
             destination: target.destination().to_string(),
-            rule: ruled.origin.to_string(),
+            rule: ruled.origin(),
         }),
     }
 }

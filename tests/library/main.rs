@@ -22,7 +22,6 @@ mod names;
 #[cfg(feature = "tokio")]
 mod refusal;
 mod resolver;
-mod rules;
 mod secrets;
 mod selector;
 mod store;

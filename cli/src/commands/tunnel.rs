@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cardcase::connect::tokio::Connector;
-use cardcase::{Destination, Identity, Target};
+use cardcase::{Destination, Identity};
 use serde::Serialize;
 
 use crate::app::App;
@@ -126,11 +126,11 @@ impl Tunnel {
             }
             None => self.connector.connect(&self.destination, dial).await,
         };
-        let target = Target::new(self.destination.clone());
         match connected {
-            Ok(connection) => self.relay(near, Asked::on(target, &connection), connection.stream).await,
+            Ok(connection) => self.relay(near, Asked::on(connection.opened), connection.stream).await,
             Err(error) => {
-                let failed = move |outcomes: &Outcomes| outcomes.failure(outcomes.unconnected(target, error));
+                let destination = self.destination.clone();
+                let failed = move |outcomes: &Outcomes| outcomes.failure(outcomes.unconnected(&destination, error));
                 Err(self.outcomes.blocking(failed).await?)
             }
         }

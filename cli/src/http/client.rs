@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cardcase::ask::{Refusal, Refused};
 use cardcase::connect::tokio::Connector;
-use cardcase::connect::{Selection, Source};
+use cardcase::connect::{Connection, Selection, Source};
 use cardcase::manage::Answer;
 use cardcase::raw::{Prepared, failure};
 use cardcase::{Destination, Identity, Target};
@@ -179,7 +179,7 @@ impl<'a> Client<'a> {
             self.outcomes.accepted(asked);
         }
         if let Some(open) = &response.requests.open {
-            open.finish();
+            open.finished();
         }
         response.refused.map_or(Ok(()), Err)
     }
@@ -252,7 +252,7 @@ impl<'a> Client<'a> {
             progress.sent_again = true;
             return Ok(None);
         }
-        let refusal = Refusal::of_page(response.head.status.as_u16(), &page);
+        let refusal = Refusal::from_response(response.head.status.as_u16(), &response.start);
         if let Some(asked) = response.requests.asked.take() {
             match refusal {
                 Some(refusal) => {
@@ -299,12 +299,12 @@ impl<'a> Client<'a> {
             Source::Rule => asked.selection.answer != Answer::None,
             _ => false,
         };
-        let Some(request) = asked.request.clone().filter(|_| may_choose && self.app.can_choose()) else {
+        let Some(request) = asked.opened.request().filter(|_| may_choose && self.app.can_choose()) else {
             return Ok(false);
         };
         let refused = progress.refused.entry(asked.destination().clone()).or_default();
         refused.push(Refused::new(asked.selection.answer.clone(), refusal));
-        let (target, before) = (asked.target.clone(), refused.clone());
+        let (target, before) = (asked.opened.target().clone(), refused.clone());
         let selected =
             self.outcomes.blocking(move |outcomes| outcomes.selector().select_again(target, &request, &before));
         match selected.await? {
@@ -381,7 +381,7 @@ impl<'a> Client<'a> {
         dialer.proxy_answer().into_iter().for_each(|chosen| progress.keep(chosen));
         let opened = opened?;
         if let Some(chosen) = opened.requests.asked.as_ref().and_then(Asked::chosen) {
-            progress.keep(chosen.clone());
+            progress.keep(chosen);
         }
         Ok(opened)
     }
@@ -394,17 +394,18 @@ impl<'a> Client<'a> {
         };
         let connection = match connected {
             Ok(connection) => connection,
-            Err(error) => return Err(self.outcomes.unconnected(target, error)),
+            Err(error) => return Err(self.outcomes.unconnected(target.destination(), error)),
         };
-        let asked = Asked::on(target, &connection);
+        let Connection { stream, opened, .. } = connection;
+        let asked = Asked::on(opened.clone());
         if let Some(asked) = &asked {
             self.outcomes.announce(asked);
         }
         Ok(Open {
-            is_http2: connection.alpn.as_deref() == Some(H2),
+            is_http2: opened.alpn() == Some(H2),
             is_forwarded: false,
-            version: connection.version,
-            stream: Box::new(connection.stream),
+            version: opened.version(),
+            stream: Box::new(stream),
             requests: Requests::of_handshake(asked),
         })
     }
@@ -434,7 +435,7 @@ impl<'a> Client<'a> {
         error: &(dyn StdError + 'static),
     ) -> Unanswered {
         if let Some((error, open)) = failure(error).zip(requests.open.as_ref()) {
-            return self.outcomes.undecided(open.target().destination(), error).into();
+            return self.outcomes.undecided(open.destination(), error).into();
         }
         let failure = with_causes(url, error);
         if requests.open.is_none()

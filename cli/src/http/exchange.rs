@@ -1,6 +1,6 @@
 //! One HTTP exchange over one connection.
 
-use cardcase::Target;
+use cardcase::connect::Opened;
 use cardcase::raw::Prepared;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -29,24 +29,13 @@ pub(crate) async fn send(
     }
 }
 
-/// A connection on which the server may ask at any time.
-pub(crate) trait OpenToRequests {
-    fn target(&self) -> &Target;
-
-    /// What the server asked for so far, and the answers that it got, in order.
-    fn asked(&self) -> Vec<Asked>;
-
-    /// Ends the exchange: the response was read to its end.
-    fn finish(&self);
-}
-
 /// The certificate requests of one connection.
 #[derive(Default)]
 pub(crate) struct Requests {
     /// The last one that is not yet recorded as accepted or refused.
     pub(crate) asked: Option<Asked>,
     /// Where more may come.
-    pub(crate) open: Option<Box<dyn OpenToRequests>>,
+    pub(crate) open: Option<Opened>,
     /// How many of them were announced.
     seen: usize,
 }
@@ -59,7 +48,7 @@ impl Requests {
 
     /// On a connection whose server may ask at any time.
     #[cfg(feature = "openssl")]
-    pub(crate) fn at_any_time(open: Box<dyn OpenToRequests>) -> Self {
+    pub(crate) fn at_any_time(open: Opened) -> Self {
         Self { open: Some(open), ..Self::default() }
     }
 
@@ -68,7 +57,7 @@ impl Requests {
     pub(crate) fn catch_up(&mut self, outcomes: &Outcomes) -> bool {
         let Some(open) = &self.open else { return false };
         let before = self.seen;
-        for asked in open.asked().into_iter().skip(before) {
+        for asked in open.answers().into_iter().skip(before).filter_map(Asked::on) {
             if let Some(accepted) = self.asked.take() {
                 outcomes.accepted(&accepted);
             }
@@ -81,12 +70,11 @@ impl Requests {
 
     /// The last answer, if a person chose it on a connection that may have ended before they did.
     pub(crate) fn chosen_too_late(&self) -> Option<Prepared> {
-        self.open.as_ref()?.asked().pop()?.chosen().cloned()
+        Asked::on(self.open.clone()?)?.chosen()
     }
 
     /// Whether the last request came in the middle of the connection.
     pub(crate) fn were_mid_connection(&self) -> bool {
-        let last = self.open.as_ref().and_then(|open| open.asked().pop());
-        last.is_some_and(|asked| asked.mid_connection)
+        self.open.as_ref().is_some_and(Opened::is_mid_connection)
     }
 }

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use ::openssl::error::ErrorStack;
 use ::openssl::x509::X509;
 use ::openssl::x509::store::X509StoreBuilder;
-use cardcase::connect::LateAlert;
-use cardcase::connect::openssl::tokio::Connection;
-use cardcase::connect::openssl::{self, Answered, Answers, ConnectError, HttpPosition, SslConnector, SslMethod};
+use cardcase::connect::Connection;
+use cardcase::connect::openssl::{self, SslConnector, SslMethod};
 use cardcase::raw::Prepared;
 use cardcase::{Selector, Target};
 use rustls::ProtocolVersion;
@@ -17,8 +16,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
 use crate::http::dial::TIMEOUT;
-use crate::http::exchange::{OpenToRequests, Requests};
-use crate::http::outcome::{Asked, Ended, Outcomes};
+use crate::http::exchange::Requests;
+use crate::http::outcome::{Ended, Outcomes};
 use crate::http::stream::BoxStream;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
@@ -27,14 +26,14 @@ use crate::ui::failure::{Code, Failure};
 const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
 
 /// Makes connections.
-pub(crate) struct Connector(openssl::tokio::Connector);
+pub(crate) struct Connector(openssl::Connector);
 
 impl Connector {
     /// A connector that verifies servers as [`verify::config`] does.
     pub(crate) fn new(app: &App, selector: Arc<Selector>, cacert: Option<&Path>) -> Result<Self, Failure> {
         let roots = verify::roots(app, cacert)?;
         let connector = connector(selector, &roots).map_err(|error| Failure::new(Code::Failed, error))?;
-        Ok(Self(openssl::tokio::Connector::new(connector).with_handshake_timeout(TIMEOUT)))
+        Ok(Self(connector.with_handshake_timeout(TIMEOUT)))
     }
 
     pub(crate) async fn connect<F>(
@@ -48,54 +47,15 @@ impl Connector {
         F: Future<Output = io::Result<BoxStream>>,
     {
         let connected = match prepared {
-            Some(prepared) => self.0.connect_prepared(prepared, dial).await,
-            None => self.0.connect(target, dial).await,
+            Some(prepared) => self.0.connect_prepared_async(prepared, dial).await,
+            None => self.0.connect_async(target, dial).await,
         };
         match connected {
-            Ok(Connection { stream, answers, position, version, .. }) => {
-                let open = OpenConnection { target: target.clone(), answers, position };
-                Ok((Box::new(stream), version, Requests::at_any_time(Box::new(open))))
+            Ok(Connection { stream, opened, .. }) => {
+                Ok((Box::new(stream), opened.version(), Requests::at_any_time(opened)))
             }
-            Err(ConnectError { source, answered, .. }) => {
-                let asked = answered.map(|answered| asked(target, *answered));
-                Err(outcomes.handshake_failed(target.destination(), asked, source))
-            }
+            Err(error) => Err(outcomes.unconnected(target.destination(), error)),
         }
-    }
-}
-
-/// Keeps the answers on a connection for as long as it lasts.
-struct OpenConnection {
-    target: Target,
-    answers: Answers,
-    position: HttpPosition,
-}
-
-impl OpenToRequests for OpenConnection {
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        self.answers.all().into_iter().map(|answered| asked(&self.target, answered)).collect()
-    }
-
-    fn finish(&self) {
-        self.position.finished();
-    }
-}
-
-fn asked(target: &Target, answered: Answered) -> Asked {
-    let again = Some(answered.again());
-    let Answered { selection, request, mid_connection, .. } = answered;
-    Asked {
-        target: target.clone(),
-        selection,
-        version: request.version,
-        request: Some(request),
-        alert: LateAlert::default(),
-        mid_connection,
-        again,
     }
 }
 

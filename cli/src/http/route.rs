@@ -132,14 +132,16 @@ impl Dialer {
         let connection = match connected {
             Ok(connection) => connection,
             Err(error) => {
-                return Err(outcomes.blocking(move |outcomes| outcomes.unconnected(target, error)).await?);
+                return Err(outcomes
+                    .blocking(move |outcomes| outcomes.unconnected(target.destination(), error))
+                    .await?);
             }
         };
-        let asked = Asked::on(target, &connection);
+        let asked = Asked::on(connection.opened);
         if let Some(asked) = &asked {
             outcomes.announce(asked);
             if let Some(chosen) = asked.chosen() {
-                *self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(chosen.clone());
+                *self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(chosen);
             }
         }
         Ok((Box::new(connection.stream), asked))
