@@ -1,7 +1,7 @@
 //! Open questions: of all tasks that wait for the answer to one, a single one waits on a thread.
 //!
 //! Otherwise a few hundred of them would take every thread that tokio has for blocking, and connections that nobody has to
-//! be asked about would wait for a person too. [`crate::select::asking`] does the same among processes.
+//! be asked about would wait for a person too. [`crate::select::ask_lock`] does the same among processes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
