@@ -32,16 +32,16 @@
 //! | `ureq` | `connect::ureq` | a connector for ureq 3 |
 //! | `openssl` | `connect::openssl` | the system's OpenSSL, for servers that ask in the middle of a connection |
 //! | `keyring` | `keyring` | the desktop's keyring keeps the primary password |
-//! | `cli` (default) | | the command `cardcase`; a library does without: `default-features = false` |
+//! | `files` (default) | [`file`] | reading and writing PKCS#12, PEM and DER, with every old cipher |
 //!
 //! # The four calls
 //!
 //! A program that makes its TLS connections itself does what the connectors do. A handshake ends with an error while
 //! nothing is decided, and
 //!
-//! 1. [`connect::needs`] finds in that error what the server asks for;
-//! 2. [`connect::refusal`] finds that a server did not take what it was sent;
-//! 3. [`connect::grant`] decides, on a thread that may block: it asks the person, or unlocks the vault;
+//! 1. [`raw::needs`] finds in that error what the server asks for;
+//! 2. [`raw::refusal`] finds that a server did not take what it was sent;
+//! 3. [`raw::grant`] decides, on a thread that may block: it asks the person, or unlocks the vault;
 //! 4. the program connects again, with a new [`resolver::Resolver`] of what that gave.
 //!
 //! [`connect`] has the whole sequence.
@@ -127,32 +127,31 @@ pub mod ask {
 pub mod manage {
     pub use crate::answer::decision::{Answer, Decision, Lifetime, Outcome, Scope};
     pub use crate::answer::history::{Use, version_name};
-    pub use crate::answer::policy::SystemPolicy;
-    pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
+    pub use crate::answer::policy::Policy;
+    pub use crate::answer::rules::Rule;
     pub use crate::answer::settings::{Mode, Settings};
     pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
-    pub use crate::certificate::enrollment::{Enrollment, NewEnrollment, NewKey};
-    pub use crate::certificate::identity::{Import, NewIdentity, PrivateKey};
+    pub use crate::certificate::enrollment::Enrollment;
+    pub use crate::certificate::import::Import;
     pub use crate::certificate::name::{Name, NameKey, is_unprintable};
-    pub use crate::certificate::rsa_pss::Digests;
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
     pub use crate::error::{Damage, Source};
     pub use crate::request::split_port;
     pub use crate::session::Session;
-    pub use crate::store::{Added, Imported, Renewal};
+    pub use crate::store::{Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
-    pub use crate::vault::keyring::{Keyring, KeyringUnlocker};
-    pub use crate::vault::{Protection, Vault};
+    pub use crate::vault::keyring::Keyring;
 }
 
 /// The four calls: for programs that make their TLS connections themselves.
 pub mod raw {
     pub use crate::answer::refusal::alert_name;
+    pub use crate::connect::drive::server_name;
     pub use crate::connect::guarded::Guarded;
-    pub use crate::connect::refusal::{alert, refusal};
-    pub use crate::connect::resolver::{Needs, Resolver, failure, invalid_certificate, needs};
-    pub use crate::connect::{grant, server_name};
-    pub use crate::select::selector::{Prepared, Standing};
+    pub use crate::connect::needs::{Needs, grant, needs};
+    pub use crate::connect::refusal::{alert, failure, invalid_certificate, refusal};
+    pub use crate::connect::resolver::Resolver;
+    pub use crate::select::selector::Prepared;
 }

@@ -19,6 +19,7 @@
 //! | `unlocking` | primary password and agent |
 //! | `identities` | its table |
 //! | `import`, `renewal` | changes to several tables |
+//! | `export` | identities as files |
 //! | `look` | everything that answering a server takes, from one moment |
 //! | `open` | opening and creating a store |
 //!
@@ -30,6 +31,8 @@ mod cache;
 mod damage;
 mod decisions;
 mod enrollments;
+#[cfg(feature = "files")]
+mod export;
 mod file;
 mod handle;
 mod history;
@@ -54,4 +57,3 @@ pub(crate) use identities::Found;
 pub use import::Imported;
 pub(crate) use look::{Remembered, Remembering};
 pub use renewal::Renewal;
-pub use rules::Added;

@@ -8,13 +8,13 @@ use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
+#[cfg(feature = "keyring")]
+use cardcase::manage::Keyring;
 use cardcase::manage::Mode;
-use cardcase::manage::Ruled;
+use cardcase::manage::Rule;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
-use cardcase::manage::{Certificate, SystemPolicy};
-#[cfg(feature = "keyring")]
-use cardcase::manage::{Keyring, KeyringUnlocker};
+use cardcase::manage::{Certificate, Policy};
 use zeroize::Zeroizing;
 
 use crate::ask::new_password;
@@ -24,8 +24,9 @@ use crate::ask::program::ProgramChooser;
 use crate::ask::terminal;
 use crate::cli::Common;
 use crate::input::Input;
-use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::DamageTold;
+use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 
 /// One run of the command.
@@ -152,7 +153,7 @@ impl App {
     }
 
     /// What can be read of the administrator's files, and whether that is all of them. Warns of those that cannot be read.
-    pub(crate) fn survey_policies(&self) -> Result<(SystemPolicy, bool), Failure> {
+    pub(crate) fn survey_policies(&self) -> Result<(Policy, bool), Failure> {
         let (policy, broken) = self.ruled_selector()?.survey_policies();
         for error in &broken {
             say::warn(format_args!("{error}; {BROKEN_POLICY}"));
@@ -161,8 +162,8 @@ impl App {
     }
 
     /// The rules of the store, then those of the administrator.
-    pub(crate) fn all_rules(&self, policy: &SystemPolicy) -> Result<Vec<Ruled>, Failure> {
-        Ok(self.store()?.rules()?.all().iter().chain(&policy.rules).cloned().collect())
+    pub(crate) fn all_rules(&self, policy: &Policy) -> Result<Vec<Rule>, Failure> {
+        Ok([self.store()?.rules()?, policy.rules.clone()].concat())
     }
 
     /// Gets the primary password from the desktop's keyring, where that is allowed, or from [`Self::asking_unlocker`].
@@ -171,8 +172,7 @@ impl App {
         // A locked keyring asks for its own password
         #[cfg(feature = "keyring")]
         if !self.common.batch && self.common.primary_password_file.is_none() {
-            let keyring = Keyring::of_store(self.store()?.path());
-            return Ok(Arc::new(KeyringUnlocker::new(keyring, asking)));
+            return Ok(Keyring::for_store(self.store()?.path()).unlocker(asking));
         }
         Ok(asking)
     }

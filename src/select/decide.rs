@@ -1,7 +1,7 @@
 //! Whether a request can be answered without asking, and by what. Pure: everything it needs comes as arguments.
 
 use crate::answer::decision::Answer;
-use crate::answer::rules::Ruled;
+use crate::answer::rules::Rule;
 use crate::error::{Damage, Error};
 use crate::request::CertificateRequest;
 use crate::select::chooser::Refused;
@@ -126,7 +126,7 @@ fn selected_by_rules<'c>(
     look: &Look<'_>,
     matcher: &'c Matcher<'_>,
     fit: &'c [Considered],
-) -> impl Iterator<Item = (&'c Considered, &'c Ruled)> {
+) -> impl Iterator<Item = (&'c Considered, &'c Rule)> {
     valid(look, fit).filter_map(|candidate| Some((candidate, matcher.selects(&candidate.identity)?)))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::answer::decision::Answer;
-use crate::answer::policy::PolicyFiles;
+use crate::answer::policy::directory::PolicyFiles;
 use crate::answer::rules::{InForce, Rules};
 use crate::answer::settings::Settings;
 use crate::certificate::Certificate;
@@ -66,7 +66,7 @@ pub(super) struct Look<'a> {
     pub(super) remembered: Option<&'a Answer>,
     pub(super) authorities: &'a Authorities,
     /// The rules for this target.
-    pub(super) in_force: InForce<'a>,
+    pub(super) in_force: InForce,
     pub(super) now: Timestamp,
 }
 
@@ -89,10 +89,10 @@ impl Look<'_> {
         let Answer::Identity(identity) = answer else { return Ok(()) };
         match self.in_force.denied(identity.certificate()) {
             None => Ok(()),
-            Some(ruled) => Err(Error::Denied {
+            Some(rule) => Err(Error::Denied {
                 name: identity.name().to_owned(),
                 destination: self.target.destination().to_string(),
-                rule: ruled.origin.to_string(),
+                rule: rule.origin(),
             }),
         }
     }

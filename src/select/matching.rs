@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::SignatureScheme;
 
-use crate::answer::rules::{InForce, Ruled};
+use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
@@ -149,7 +149,7 @@ pub(super) struct Matcher<'a> {
     request: &'a CertificateRequest,
     authorities: &'a Authorities,
     requested: Option<Requested>,
-    in_force: Option<&'a InForce<'a>>,
+    in_force: Option<&'a InForce>,
     now: Timestamp,
 }
 
@@ -161,7 +161,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// The same under these rules.
-    pub(super) fn under(self, in_force: &'a InForce<'a>) -> Self {
+    pub(super) fn under(self, in_force: &'a InForce) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
 
@@ -183,17 +183,17 @@ impl<'a> Matcher<'a> {
     }
 
     /// The rule that forbids sending this identity.
-    pub(super) fn denied(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(super) fn denied(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force?.denied(identity.certificate())
     }
 
     /// The rule by which this identity may be sent in TLS 1.3 only.
-    pub(super) fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(super) fn demands_tls13(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force?.demands_tls13(identity.certificate())
     }
 
     /// The rule that selects this identity without asking.
-    pub(super) fn selects(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(super) fn selects(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force?.selects(identity.certificate())
     }
 
@@ -215,7 +215,7 @@ impl<'a> Matcher<'a> {
         Considered {
             warnings: if reasons.is_empty() { self.warnings_with(certificate, chain) } else { Vec::new() },
             missing_issuer: (!chain.complete).then(|| top.issuer().clone()),
-            rule: rule.map(|ruled| ruled.origin.to_string()),
+            rule: rule.map(Rule::origin),
             reasons,
             identity,
         }
@@ -297,7 +297,7 @@ impl Certificate {
     /// Why this certificate cannot answer any server, one clause each for a person; empty when it can answer some.
     pub fn why_unusable(&self) -> Vec<String> {
         let text = |reason: Reason| match (reason, self.key()) {
-            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
+            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits)) if *bits < 2048 => {
                 "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
             }
             (Reason::NoCommonSignatureScheme, key) => {
@@ -306,13 +306,13 @@ impl Certificate {
             (reason, _) => reason.text().to_owned(),
         };
         // With all schemes of the key, only the reasons are left that do not depend on the server
-        reasons(self, None, self.key().schemes()).into_iter().map(text).collect()
+        reasons(self, None, self.schemes()).into_iter().map(text).collect()
     }
 }
 
 /// The scheme this certificate's key would sign with, its own preference first.
 pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
-    certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
+    certificate.schemes().iter().find(|scheme| offered.contains(scheme)).copied()
 }
 
 #[cfg(test)]

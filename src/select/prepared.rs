@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use rustls::sign::SigningKey;
+use zeroize::Zeroizing;
 
 use crate::answer::decision::Answer;
 use crate::answer::rules::Rules;
 use crate::answer::settings::Settings;
 use crate::certificate::Certificate;
 use crate::certificate::authority::Authorities;
-use crate::certificate::identity::PrivateKey;
+use crate::certificate::private_key::PrivateKey;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
@@ -120,13 +121,13 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::SealedKey`], [`Error::KeyMismatch`], [`Error::UnusableKey`].
-    pub fn private_key(&self) -> Result<Option<PrivateKey>, Error> {
+    pub fn private_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let (Some(Answer::Identity(identity)), Some(key)) =
             (self.selection().map(|selected| &selected.answer), &self.key)
         else {
             return Ok(None);
         };
-        key.private_key(identity.certificate()).map(Some)
+        Ok(Some(key.private_key(identity.certificate())?.into_pkcs8()))
     }
 
     /// What is sent of the selected identity: its certificate, then the intermediates above it; empty when no identity is
@@ -176,25 +177,5 @@ impl Prepared {
         let same_terms = settings == settings_now && Arc::ptr_eq(rules, rules_now);
         let is_kept = self.request.is_some() && !self.only_this_version;
         is_kept && now.selection.is_none() && self.target == now.target && same_terms && is_valid
-    }
-}
-
-/// What a connection was opened with.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    pub(super) destination: Destination,
-    /// What the server asked for and what it was answered, if it asked.
-    pub(super) answered: Option<(CertificateRequest, Answer)>,
-}
-
-impl Standing {
-    /// Of a connection to this destination whose server asked for `answered.0` and was answered with `answered.1`.
-    pub fn new(destination: Destination, answered: Option<(CertificateRequest, Answer)>) -> Self {
-        Self { destination, answered }
-    }
-
-    /// Where the connection goes.
-    pub fn destination(&self) -> &Destination {
-        &self.destination
     }
 }

@@ -34,7 +34,8 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
-use crate::answer::policy::{PolicyFiles, SystemPolicy};
+use crate::answer::policy::Policy;
+use crate::answer::policy::directory::PolicyFiles;
 use crate::answer::settings::Mode;
 use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
@@ -48,7 +49,7 @@ use crate::select::decide::{Candidates, Open, Verdict, decide, unconditional};
 use crate::select::look::{Look, Moment};
 use crate::select::matching::{Matcher, put_used_first};
 pub(crate) use crate::select::prepared::GuardedKey;
-pub use crate::select::prepared::{Prepared, Standing};
+pub use crate::select::prepared::Prepared;
 pub use crate::select::selection::{Selection, Source};
 use crate::store::{Found, Remembering, Store, TrustAnchors};
 use crate::vault::{Authenticated, NoUnlocker, SealedKey, Unlocker};
@@ -137,7 +138,7 @@ impl Selector {
 
     /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
     /// people: nothing is selected while one of them is broken.
-    pub fn survey_policies(&self) -> (SystemPolicy, Vec<Error>) {
+    pub fn survey_policies(&self) -> (Policy, Vec<Error>) {
         self.policies.survey()
     }
 
@@ -321,16 +322,6 @@ impl Selector {
         let identities = self.store.identities()?.into_iter();
         let identities = identities.map(|identity| matcher.consider(Arc::new(identity))).collect();
         Ok(Explanation { selection, unfit, ambiguous_rule, identities })
-    }
-
-    /// Whether an open connection may carry one more request: whether it would be opened with the same answer now. What was
-    /// chosen for once holds for one request only.
-    ///
-    /// # Errors
-    /// Those of [reading](crate::manage#errors).
-    pub fn stands(&self, standing: &Standing, target: impl Into<Target>) -> Result<bool, Error> {
-        let answered = standing.answered.as_ref().map(|(request, answer)| (request, answer));
-        self.may_reuse(&standing.destination, answered, &target.into())
     }
 
     /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer

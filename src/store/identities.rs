@@ -6,21 +6,22 @@ use std::sync::Arc;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use zeroize::Zeroizing;
 
-use super::authorities::cached_authorities;
 use super::cache::Cache;
 use super::damage::{IDENTITIES, all_readable, read_certificate, read_row};
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
 use super::sql::{as_rusqlite, next_id, only};
+
 use crate::certificate::authority::Requested;
-use crate::certificate::identity::{Identity, NewIdentity, PrivateKey};
+use crate::certificate::identity::Identity;
+use crate::certificate::import::NewIdentity;
 use crate::certificate::name::{NameKey, is_unprintable};
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
-use crate::file::pkcs12;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 
 /// Characters a name may have.
@@ -152,43 +153,19 @@ impl Store {
         })
     }
 
-    /// The private key of an identity, in the clear: for handing it to another program, not for handshakes. `unlocker` unlocks
-    /// the vault first.
+    /// The private key of an identity, unencrypted, as the DER of a PrivateKeyInfo (PKCS#8, RFC 5958): for handing it to another
+    /// program, not for handshakes. `unlocker` unlocks the vault first.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] or
     /// [`Error::Renamed`] when the identity has been removed or renamed; [`Error::KeyMismatch`] and [`Error::UnusableKey`] when
     /// the key does not fit its certificate.
-    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
+    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.unlock_fully(unlocker)?;
         let sealed = self.with(|db| chosen_key(db, identity))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
-        Ok(key)
-    }
-
-    /// An identity as a PKCS#12 file, with the CA certificates above it that the store has. `unlocker` unlocks the vault
-    /// first.
-    ///
-    /// # Errors
-    /// Those of [`Self::private_key`], and of writing PKCS#12.
-    pub fn export(
-        &self,
-        identity: &Identity,
-        password: &str,
-        protection: pkcs12::Protection,
-        unlocker: &dyn Unlocker,
-    ) -> Result<Vec<u8>, Error> {
-        let key = self.private_key(identity, unlocker)?;
-        let chain = self.cached(cached_authorities)?.chain(identity.certificate(), None);
-        let chain: Vec<&[u8]> = chain.authorities.iter().map(|authority| authority.certificate.der()).collect();
-        let entry = pkcs12::Entry {
-            pkcs8: key.pkcs8(),
-            certificate: identity.certificate().der(),
-            chain: &chain,
-            friendly_name: identity.name(),
-        };
-        Ok(pkcs12::write(&entry, password, protection)?)
+        Ok(key.into_pkcs8())
     }
 
     /// Restricts an identity to TLS 1.3, or allows every version again.

@@ -1,4 +1,4 @@
-//! Where `fetch` puts a response: stdout or a file.
+//! Writing a response to stdout or to a file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,17 +9,20 @@ use hyper::header::HeaderMap;
 
 use crate::ui::failure::{Code, Failure};
 
-/// Where the body goes.
-pub(crate) enum Sink {
-    Stdout { gone: bool },
+/// Where a response is written.
+pub(crate) enum Output {
+    Stdout {
+        /// Whether its reader has closed it.
+        closed: bool,
+    },
     File(File, PathBuf),
 }
 
-impl Sink {
+impl Output {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         match path {
-            None => Ok(Self::Stdout { gone: false }),
-            Some(path) if path == Path::new("-") => Ok(Self::Stdout { gone: false }),
+            None => Ok(Self::Stdout { closed: false }),
+            Some(path) if path == Path::new("-") => Ok(Self::Stdout { closed: false }),
             Some(path) => {
                 let file = File::create(path).map_err(|error| Failure::io(path, &error))?;
                 Ok(Self::File(file, path.to_owned()))
@@ -27,19 +30,19 @@ impl Sink {
         }
     }
 
-    /// Whether whoever reads stdout has gone: it had enough.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Stdout { gone: true })
+    /// Whether the reader of stdout has closed it: it does not need the rest.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self, Self::Stdout { closed: true })
     }
 
-    /// Writes, unless the reader has gone.
+    /// Writes, unless the reader has closed stdout.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match self {
             Self::File(file, path) => file.write_all(bytes).map_err(|error| Failure::io(path, &error)),
-            Self::Stdout { gone: true } => Ok(()),
-            Self::Stdout { gone } => match io::stdout().lock().write_all(bytes) {
+            Self::Stdout { closed: true } => Ok(()),
+            Self::Stdout { closed } => match io::stdout().lock().write_all(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    *gone = true;
+                    *closed = true;
                     Ok(())
                 }
                 written => written.map_err(|error| Failure::new(Code::Failed, format_args!("stdout: {error}"))),
@@ -50,7 +53,7 @@ impl Sink {
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         match self {
             Self::File(file, path) => file.flush().map_err(|error| Failure::io(path, &error)),
-            Self::Stdout { gone: true } => Ok(()),
+            Self::Stdout { closed: true } => Ok(()),
             Self::Stdout { .. } => match io::stdout().lock().flush() {
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                     Err(Failure::new(Code::Failed, format_args!("stdout: {error}")))
@@ -61,7 +64,7 @@ impl Sink {
     }
 }
 
-/// Status line and headers, as HTTP/1.1 has them.
+/// The status line and the headers, in the form of HTTP/1.1.
 pub(crate) fn head_bytes(version: hyper::Version, status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let mut bytes = format!("{version:?} {}", status.as_u16()).into_bytes();
     if let Some(reason) = status.canonical_reason() {

@@ -1,4 +1,4 @@
-//! What `fetch` sends: method, headers and body, and what is left of them after a redirect.
+//! The request that `fetch` sends: method, headers and body, and what remains of them after a redirect.
 
 use std::collections::HashSet;
 use std::error::Error as StdError;
@@ -15,10 +15,10 @@ use crate::app::App;
 use crate::cli::Fetch;
 use crate::ui::failure::Failure;
 
-/// Bytes a request body may have.
+/// The largest request body, in bytes.
 const MAX_BODY: u64 = 1 << 30;
 
-/// What is sent: everything of a request but its URL.
+/// A request without its URL.
 pub(crate) struct Message {
     method: Method,
     headers: HeaderMap,
@@ -41,7 +41,7 @@ impl Message {
                 }
             }
         };
-        // The first of a name takes the place of what would be sent, further ones go beside it
+        // The first header of a name replaces the default one; further ones are added
         let mut given = HashSet::new();
         for line in &args.headers {
             let (name, value) = parse_header(line)?;
@@ -54,14 +54,14 @@ impl Message {
         }
         let method = match args.method.as_deref() {
             Some(method) => Method::from_bytes(method.as_bytes())
-                .map_err(|_| Failure::usage(format_args!("--request {method}: that is no method")))?,
+                .map_err(|_| Failure::usage(format_args!("--request {method}: not a valid method")))?,
             None if args.data.is_some() => Method::POST,
             None => Method::GET,
         };
         Ok(Self { method, headers, body })
     }
 
-    /// Whether it carries credentials: where they are wanted, and unless it is a CORS-preflight request.
+    /// Whether a client certificate may be sent with it: if one is wanted, and it is not a CORS-preflight request.
     pub(crate) fn carries_credentials(&self, wanted: bool) -> bool {
         wanted && !Target::is_preflight(self.method.as_str(), |name| self.headers.contains_key(name))
     }
@@ -71,8 +71,8 @@ impl Message {
         self.method.is_idempotent()
     }
 
-    /// What is left of it after a redirect (RFC 9110 section 15.4): 303, and 301 and 302 of a POST, become a GET.
-    /// Credentials in headers do not go to another host or port.
+    /// Changes it for a redirect (RFC 9110 section 15.4): 303, and 301 or 302 after a POST, make it a GET. Credentials in
+    /// headers do not go to another host or port.
     pub(crate) fn redirected(&mut self, status: StatusCode, same_origin: bool) {
         let becomes_get = match status {
             StatusCode::SEE_OTHER => self.method != Method::HEAD,
@@ -91,8 +91,8 @@ impl Message {
         }
     }
 
-    /// The request for a URL. HTTP/2 takes the authority from the URI; HTTP/1.1 has it in Host, and the whole URI in its
-    /// first line only towards a proxy that forwards (RFC 9112 section 3.2).
+    /// The request for a URL. HTTP/2 has the authority in the URI; HTTP/1.1 has it in Host, and the whole URI in the request
+    /// line only for a proxy that forwards the request (RFC 9112 section 3.2).
     pub(crate) fn request(&self, url: &Url, http2: bool, forwarded: bool) -> Result<Request<Full<Bytes>>, Failure> {
         let failed = |error: &dyn StdError| Failure::usage(format_args!("{url}: {error}"));
         let target = match url.query() {
@@ -119,7 +119,7 @@ impl Message {
 
 /// `Name: value`; the value may be empty.
 fn parse_header(line: &str) -> Result<(HeaderName, HeaderValue), Failure> {
-    let wrong = || Failure::usage(format_args!("--header {line}: it has the form 'Name: value'"));
+    let wrong = || Failure::usage(format_args!("--header {line}: expected 'Name: value'"));
     let (name, value) = line.split_once(':').ok_or_else(wrong)?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
     Ok((name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?))

@@ -1,5 +1,5 @@
-//! Servers that want to ask for a certificate in the middle of a connection, as Apache does for a directory. rustls does not let
-//! them; OpenSSL does.
+//! Servers that ask for a certificate in the middle of a connection, as Apache does for a directory. rustls does not support this;
+//! OpenSSL does.
 
 use std::error::Error as StdError;
 
@@ -7,26 +7,26 @@ use cardcase::raw::alert;
 use hyper::StatusCode;
 use rustls::{AlertDescription, HandshakeType, ProtocolVersion};
 
-use crate::http::openssl;
 use crate::ui::failure::Failure;
+use crate::ui::remedy;
 
-/// In which way a server wants to ask.
+/// How a server tries to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Late {
+pub(crate) enum MidConnection {
     /// By renegotiating TLS 1.2.
     Renegotiation,
     /// By post-handshake authentication in TLS 1.3.
     PostHandshake,
-    /// In one of these ways, over HTTP/1.1 alone.
+    /// In one of these ways, which exist over HTTP/1.1 only.
     OverHttp11,
 }
 
-/// What Apache writes into the page with which it refuses a client that offers no post-handshake authentication.
+/// Apache's error page for a client that does not offer post-handshake authentication contains this.
 const APACHE_PAGE: &str = "Cannot perform Post-Handshake Authentication";
 
-impl Late {
-    /// Of what ended a connection after its handshake.
-    pub(crate) fn of_error(error: &(dyn StdError + 'static), version: Option<ProtocolVersion>) -> Option<Self> {
+impl MidConnection {
+    /// Recognises it by the error that ended a connection after its handshake.
+    pub(crate) fn from_error(error: &(dyn StdError + 'static), version: Option<ProtocolVersion>) -> Option<Self> {
         if version == Some(ProtocolVersion::TLSv1_2) && alert(error) == Some(AlertDescription::HandshakeFailure) {
             return Some(Self::Renegotiation);
         }
@@ -45,41 +45,43 @@ impl Late {
         None
     }
 
-    /// Of a page, by what its body begins with.
-    pub(crate) fn of_page(status: StatusCode, body: &str) -> Option<Self> {
+    /// Recognises it by the start of an error page.
+    pub(crate) fn from_page(status: StatusCode, body: &str) -> Option<Self> {
         (status == StatusCode::FORBIDDEN && body.contains(APACHE_PAGE)).then_some(Self::PostHandshake)
     }
 
-    /// Whether the server says by it that it did nothing of what was requested.
+    /// Whether the server says in this way that it did not process the request.
     pub(crate) fn is_unprocessed(self) -> bool {
         matches!(self, Self::PostHandshake | Self::OverHttp11)
     }
 
-    /// What the server wants, one clause for a person.
+    /// What the server does, as one clause for a person.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
-            Self::Renegotiation => "it wants to ask for a certificate only now, by renegotiating TLS 1.2",
-            Self::PostHandshake => "it wants to ask for a certificate only now, after the handshake of TLS 1.3",
-            Self::OverHttp11 => "it wants HTTP/1.1, probably to ask for a certificate only now",
+            Self::Renegotiation => {
+                "it asks for a certificate in the middle of the connection, by renegotiation in TLS 1.2"
+            }
+            Self::PostHandshake => {
+                "it asks for a certificate in the middle of the connection, after the handshake in TLS 1.3"
+            }
+            Self::OverHttp11 => {
+                "it requires HTTP/1.1, probably to ask for a certificate in the middle of the connection"
+            }
         }
     }
 
-    /// What to do about it.
+    /// What the server does, why it fails, and what to do.
     pub(crate) fn hint(self) -> String {
-        let next = match openssl::BUILT_IN {
-            true => "with --tls openssl it can",
-            false => "a cardcase built with `cargo install cardcase --features openssl` lets it",
-        };
-        format!("{}, which rustls does not let it; {next}", self.meaning())
+        format!("{}, which rustls does not support; {}", self.meaning(), remedy::ask_mid_connection())
     }
 
-    /// The failure, with what is behind it.
+    /// Adds this to the failure that it caused.
     pub(crate) fn explain(self, failure: Failure) -> Failure {
         failure.hint(self.hint())
     }
 }
 
-/// I/O errors hide what they wrap from `source()`.
+/// An I/O error does not give what it wraps as its `source()`.
 fn rustls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     wrapped.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref())
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_wants_to_ask_later_is_known_by_how_it_fails() {
+    fn a_server_that_asks_mid_connection_is_recognised_by_how_it_fails() {
         let failed = |error: rustls::Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
         let handshake_failure = || failed(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure));
         let request = failed(rustls::Error::InappropriateHandshakeMessage {
@@ -98,14 +100,14 @@ mod tests {
             got_type: HandshakeType::CertificateRequest,
         });
         let (tls12, tls13) = (Some(ProtocolVersion::TLSv1_2), Some(ProtocolVersion::TLSv1_3));
-        assert_eq!(Late::of_error(&handshake_failure(), tls12), Some(Late::Renegotiation));
-        assert_eq!(Late::of_error(&handshake_failure(), tls13), None);
-        assert_eq!(Late::of_error(&request, tls13), Some(Late::PostHandshake));
+        assert_eq!(MidConnection::from_error(&handshake_failure(), tls12), Some(MidConnection::Renegotiation));
+        assert_eq!(MidConnection::from_error(&handshake_failure(), tls13), None);
+        assert_eq!(MidConnection::from_error(&request, tls13), Some(MidConnection::PostHandshake));
         let http11 = h2::Error::from(h2::Reason::HTTP_1_1_REQUIRED);
-        assert_eq!(Late::of_error(&http11, tls13), Some(Late::OverHttp11));
-        assert_eq!(Late::of_error(&h2::Error::from(h2::Reason::CANCEL), tls13), None);
+        assert_eq!(MidConnection::from_error(&http11, tls13), Some(MidConnection::OverHttp11));
+        assert_eq!(MidConnection::from_error(&h2::Error::from(h2::Reason::CANCEL), tls13), None);
         let page = "Reason: Cannot perform Post-Handshake Authentication.<br />";
-        assert_eq!(Late::of_page(StatusCode::FORBIDDEN, page), Some(Late::PostHandshake));
-        assert_eq!(Late::of_page(StatusCode::FORBIDDEN, "no"), None);
+        assert_eq!(MidConnection::from_page(StatusCode::FORBIDDEN, page), Some(MidConnection::PostHandshake));
+        assert_eq!(MidConnection::from_page(StatusCode::FORBIDDEN, "no"), None);
     }
 }

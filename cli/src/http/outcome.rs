@@ -1,136 +1,240 @@
-//! What a person is told of an answer, and what stands in the history, for connections that carry anything.
+//! What became of an answer to a certificate request: what a person is told, and what the history records.
 
 use std::collections::HashSet;
+use std::error::Error as StdError;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cardcase::Destination;
-use cardcase::Identity;
-use cardcase::Selector;
 use cardcase::ask::Refusal;
-use cardcase::connect::{Selection, Source};
-use cardcase::manage::Fingerprint;
-use cardcase::manage::version_name;
-use cardcase::manage::{Answer, Mode, Outcome};
-use rustls::ProtocolVersion;
+use cardcase::connect::{self, Opened, Selection, Source};
+use cardcase::manage::{Answer, Fingerprint, Outcome};
+use cardcase::raw::{Prepared, alert, failure, refusal};
+use cardcase::{Destination, Identity, Selector};
+use rustls::AlertDescription;
 
+use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::remedy::Remedies;
 use crate::ui::say;
 use crate::ui::text::{days_from, expires_soon};
 
-/// Keeps account of the answers of a selector.
-pub(crate) struct Account {
-    selector: Arc<Selector>,
-    /// `--mode`, if it was given, for the suggested commands.
-    mode_flag: String,
-    /// Identities whose expiry was told.
-    told: Mutex<HashSet<Fingerprint>>,
+/// A certificate request on one connection, and the answer that was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) selection: Selection,
+    /// The connection, as far as this request is concerned.
+    pub(crate) opened: Opened,
 }
 
-impl Account {
-    pub(crate) fn new(selector: Arc<Selector>, mode_flag: String) -> Self {
-        Self { selector, mode_flag, told: Mutex::default() }
+impl Asked {
+    /// What the server asked for, if it did.
+    pub(crate) fn on(opened: Opened) -> Option<Self> {
+        Some(Self { selection: opened.selection()?, opened })
     }
 
-    /// Says what nobody decided just now, and what will not do for long.
-    pub(crate) fn tell(&self, destination: &Destination, selection: &Selection) {
-        match selection {
+    pub(crate) fn destination(&self) -> &Destination {
+        self.opened.destination()
+    }
+
+    /// The answer for another connection of the same request, if a person chose it on this one. Nobody is asked again then.
+    pub(crate) fn chosen(&self) -> Option<Prepared> {
+        self.opened.again().filter(|_| self.selection.source == Source::Ask)
+    }
+}
+
+/// Why there is no connection, or why it ended before the response.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The server refused its answer. This is not recorded yet: [`Outcomes::refused`].
+    Refused(Box<Asked>, Refusal),
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(asked, refusal) => write!(f, "{}: {refusal}", asked.destination()),
+            Self::Failed(failure) => f.write_str(&failure.message),
+        }
+    }
+}
+
+/// To pass through I/O errors: [`Outcomes::unconnected`] takes it out again.
+impl StdError for Ended {}
+
+/// Tells a person about the answers of a selector, and records what servers made of them.
+pub(crate) struct Outcomes {
+    selector: Arc<Selector>,
+    remedies: Remedies,
+    /// Identities whose expiry was already announced.
+    expiring: Mutex<HashSet<Fingerprint>>,
+}
+
+impl Outcomes {
+    pub(crate) fn new(selector: Arc<Selector>, mode_flag: String) -> Self {
+        Self { remedies: Remedies::new(selector.clone(), mode_flag), selector, expiring: Mutex::default() }
+    }
+
+    pub(crate) fn selector(&self) -> &Arc<Selector> {
+        &self.selector
+    }
+
+    /// Runs on a thread that may block what records in the store, so that other connections go on meanwhile.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let outcomes = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&outcomes)).await;
+        done.map_err(|error| Failure::new(Code::Failed, error))
+    }
+
+    /// Says what a person did not decide just now, and which identity expires soon.
+    pub(crate) fn announce(&self, asked: &Asked) {
+        let destination = asked.destination();
+        match &asked.selection {
             Selection { source: Source::NoCandidate, .. } => {
                 say::warn(format_args!(
                     "{destination} asks for a client certificate, and no identity fits; none was sent"
                 ));
-                say::hint(self.explain(destination));
+                say::hint(self.remedies.explain(destination));
             }
             Selection { source: Source::Rule, rule: Some(rule), answer: Answer::None, .. } => {
                 say::warn(format_args!(
                     "{destination} asks for a client certificate, and {rule} denies it; none was sent"
                 ));
             }
-            Selection { answer: Answer::Identity(identity), .. } => self.tell_expiry(identity),
+            Selection { answer: Answer::Identity(identity), .. } => self.announce_expiry(identity),
             _ => {}
         }
     }
 
-    fn tell_expiry(&self, identity: &Identity) {
+    fn announce_expiry(&self, identity: &Identity) {
         let (now, until) = (self.selector.now(), identity.certificate().not_after());
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if expires_soon(now, until) && told.insert(identity.fingerprint()) {
+        let mut announced = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
+        if expires_soon(now, until) && announced.insert(identity.fingerprint()) {
             say::warn(format_args!("{:?} expires {}", identity.name(), days_from(now, until)));
         }
     }
 
-    /// Nothing was decided, and nothing sent.
+    /// The failure of a selection: nothing was sent.
     pub(crate) fn undecided(&self, destination: &Destination, error: &cardcase::Error) -> Failure {
         let mut failure = Failure::from(error);
         if let cardcase::Error::NobodyToAsk { .. } = error {
-            let remember = format!("cardcase remember {} ID{}", self.scope(destination), self.mode_flag);
-            failure.hints = vec![self.explain(destination), remember];
+            failure.hints = self.remedies.nobody_to_ask(destination);
         }
         failure
     }
 
-    /// The failure that says who refused what, and what to do.
-    pub(crate) fn refusal(&self, destination: &Destination, selection: &Selection, why: Refusal) -> Failure {
-        let (code, message) = match (&selection.answer, selection.source) {
-            (Answer::Identity(identity), _) => {
-                (Code::Refused, format!("{destination} refused the identity {:?}: {why}", identity.name()))
-            }
-            (Answer::None, Source::NoCandidate) => {
-                (Code::NothingFits, format!("{destination} wants a client certificate, and no identity fits: {why}"))
-            }
-            (Answer::None, _) => (Code::Refused, format!("{destination} refused, as no certificate was sent: {why}")),
+    /// Why there is no TLS connection.
+    pub(crate) fn unconnected(&self, destination: &Destination, error: connect::Error) -> Ended {
+        let (error, opened) = match error {
+            connect::Error::Selection(error) => return self.undecided(destination, &error).into(),
+            connect::Error::Dial(error) => (error, None),
+            connect::Error::Handshake { source, opened } => (source, Some(opened)),
+            other => return verify::unreachable(destination, &other).into(),
         };
-        self.mending(destination, selection, Failure::new(code, message).hint(self.explain(destination)))
+        let error = match error.downcast::<Ended>() {
+            Ok(undialled) => return undialled,
+            Err(error) => error,
+        };
+        if let Some(error) = failure(&error) {
+            return self.undecided(destination, error).into();
+        }
+        let asked = opened.and_then(Asked::on);
+        if let Some(asked) = &asked {
+            self.announce(asked);
+        }
+        self.broken(asked, &error, verify::failed(destination, &error))
     }
 
-    /// The failure of a connection that ended without a word after a server was answered: some refuse in no other way, the JDK's
-    /// and asyncio's among them.
-    pub(crate) fn cut_short(&self, destination: &Destination, selection: &Selection, failure: Failure) -> Failure {
-        let sent = match &selection.answer {
+    /// Why a connection ended before the response: because of this error, of which `failure` tells a person.
+    pub(crate) fn broken(&self, asked: Option<Asked>, error: &(dyn StdError + 'static), failure: Failure) -> Ended {
+        let Some(asked) = asked else { return failure.into() };
+        match self.end(&asked, Some(error)) {
+            Err(refusal) => Ended::Refused(Box::new(asked), refusal),
+            Ok(Some(_)) => failure.into(),
+            Ok(None) => self.cut_short(&asked, failure).into(),
+        }
+    }
+
+    /// What the server made of its answer when it ended the connection: a refusal, or an alert that means something else, or
+    /// nothing that can be known. The latter two are recorded as unknown.
+    pub(crate) fn end(
+        &self,
+        asked: &Asked,
+        error: Option<&(dyn StdError + 'static)>,
+    ) -> Result<Option<AlertDescription>, Refusal> {
+        if let Some(refusal) = asked.opened.refusal().or_else(|| error.and_then(refusal)) {
+            return Err(refusal);
+        }
+        let said = asked.opened.alert().or_else(|| error.and_then(alert));
+        self.record(asked, Outcome::Unknown, said);
+        Ok(said)
+    }
+
+    /// The failure of a connection that ended without an alert after the server got its answer: some servers refuse in this
+    /// way, the JDK's and asyncio's among them.
+    fn cut_short(&self, asked: &Asked, failure: Failure) -> Failure {
+        let sent = match &asked.selection.answer {
             Answer::Identity(identity) => format!("was sent {:?}", identity.name()),
             Answer::None => "was sent none".to_owned(),
         };
-        let explain = self.explain(destination);
-        let asked = format!(
-            "{destination} asks for a client certificate and {sent}; if it hangs up because of that: {explain}"
-        );
-        self.mending(destination, selection, failure.hint(asked))
+        self.with_remedy(asked, failure.hint(self.remedies.check_answer(asked.destination(), &sent)))
     }
 
-    /// Adds how to answer otherwise.
-    fn mending(&self, destination: &Destination, selection: &Selection, failure: Failure) -> Failure {
-        match selection.source {
-            Source::Decision | Source::Ask => {
-                let (scope, mode) = (self.scope(destination), &self.mode_flag);
-                failure.hint(format_args!("to choose another: cardcase forget {scope}{mode}"))
+    /// Records that the server accepted its answer.
+    pub(crate) fn accepted(&self, asked: &Asked) {
+        self.record(asked, Outcome::Accepted, None);
+    }
+
+    /// Records a refusal, and gives the failure that says who refused what, and what to do.
+    pub(crate) fn refused(&self, asked: &Asked, refusal: Refusal) -> Failure {
+        let alert = match refusal {
+            Refusal::Alert(alert) => Some(alert),
+            _ => None,
+        };
+        self.record(asked, Outcome::Refused, alert);
+        let destination = asked.destination();
+        let (code, message) = match (&asked.selection.answer, asked.selection.source) {
+            (Answer::Identity(identity), _) => {
+                (Code::Refused, format!("{destination} refused the identity {:?}: {refusal}", identity.name()))
             }
-            Source::Rule => failure.hint("to see what answered: cardcase rules"),
-            _ => failure,
+            (Answer::None, Source::NoCandidate) => (
+                Code::NothingFits,
+                format!("{destination} wants a client certificate, and no identity fits: {refusal}"),
+            ),
+            (Answer::None, _) => {
+                (Code::Refused, format!("{destination} refused, because no certificate was sent: {refusal}"))
+            }
+        };
+        self.with_remedy(asked, Failure::new(code, message).hint(self.remedies.explain(destination)))
+    }
+
+    /// The failure that [`Ended`] is. A refusal is recorded.
+    pub(crate) fn failure(&self, ended: Ended) -> Failure {
+        match ended {
+            Ended::Refused(asked, refusal) => self.refused(&asked, refusal),
+            Ended::Failed(failure) => failure,
         }
     }
 
-    fn explain(&self, destination: &Destination) -> String {
-        format!("cardcase explain {destination}{}", self.mode_flag)
-    }
-
-    /// What a decision for this destination is remembered under, as it is typed.
-    fn scope(&self, destination: &Destination) -> String {
-        match self.selector.mode() {
-            Ok(Mode::Chrome) => destination.to_string(),
-            _ => destination.host().to_owned(),
+    fn with_remedy(&self, asked: &Asked, failure: Failure) -> Failure {
+        match self.remedies.change_answer(asked.destination(), &asked.selection) {
+            Some(remedy) => failure.hint(remedy),
+            None => failure,
         }
     }
 
-    /// History that cannot be written is no reason to fail what went well.
-    pub(crate) fn record(
-        &self,
-        destination: &Destination,
-        selection: &Selection,
-        version: Option<ProtocolVersion>,
-        outcome: Outcome,
-        alert: Option<String>,
-    ) {
-        let written = self.selector.record(destination, selection, outcome, alert, version.map(version_name));
-        if let Err(error) = written {
+    /// A history that cannot be written does not make a request fail.
+    fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<AlertDescription>) {
+        if let Err(error) = asked.opened.record(&self.selector, outcome, alert) {
             say::warn(format_args!("this use is not in the history: {error}"));
         }
     }

@@ -1,36 +1,34 @@
-//! The server's side: verifying it, and saying why it cannot be.
+//! Verifying servers, and saying why one cannot be verified.
 
 use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 
-use cardcase::Destination;
+use cardcase::file;
 use cardcase::manage::Certificate;
+use cardcase::{Destination, Error};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::app::App;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::remedy::TRUST_AUTHORITY;
 
-/// Bytes a file of CA certificates may have.
-const MAX_FILE: u64 = 16 << 20;
-
-/// A TLS configuration without client certificates, which verifies servers by the system's roots or those of `cacert`,
-/// and by the trusted authorities of the store.
+/// A TLS configuration without client certificates. It verifies servers by the authorities in `cacert`, or else by the
+/// system's, and by the trusted authorities of the store.
 pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, Failure> {
     let given = match cacert {
         Some(path) => Some(read_certificates(app, path)?),
         None => None,
     };
     config_with(app, given.as_deref()).map_err(|failure| match cacert {
-        Some(path) => failure.of_file(path),
+        Some(path) => failure.in_file(path),
         None => failure,
     })
 }
 
-/// The same with these certificates instead of a file's.
+/// Like [`config`], with these certificates instead of a file of them.
 pub(crate) fn config_with(app: &App, authorities: Option<&[Certificate]>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     match authorities {
@@ -39,7 +37,7 @@ pub(crate) fn config_with(app: &App, authorities: Option<&[Certificate]>) -> Res
                 roots.add(der(certificate)).map_err(|error| Failure::new(Code::Failed, error))?;
             }
         }
-        // What the system trusts and webpki cannot read is of no use here, and no reason to fail
+        // A certificate of the system that webpki cannot read cannot verify a server, but must not stop the others
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     roots.add_parsable_certificates(trusted(app)?);
@@ -49,7 +47,7 @@ pub(crate) fn config_with(app: &App, authorities: Option<&[Certificate]>) -> Res
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The CA certificates that servers are verified by, for another TLS library.
+/// The CA certificates that verify servers, for OpenSSL.
 #[cfg(feature = "openssl")]
 pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let mut roots = match cacert {
@@ -69,33 +67,29 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
     CertificateDer::from(certificate.der().to_vec())
 }
 
-/// The certificates of a file, PEM or DER.
+/// The certificates of a file of any kind that `import` reads.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
-    parse_certificates(&app.input.read(path, MAX_FILE)?).map_err(|failure| failure.of_file(path))
+    let bytes = app.input.read(path, file::MAX_SIZE as u64)?;
+    parse_certificates(&bytes).map_err(|failure| failure.in_file(path))
 }
 
 /// The certificates in the bytes of a file.
 pub(crate) fn parse_certificates(bytes: &[u8]) -> Result<Vec<Certificate>, Failure> {
-    let failed = |error: &dyn StdError| Failure::new(Code::Failed, error);
-    let ders: Vec<CertificateDer<'static>> = if bytes.first() == Some(&0x30) {
-        vec![CertificateDer::from(bytes.to_vec())]
-    } else {
-        CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|error| failed(&error))?
-    };
-    if ders.is_empty() {
-        let none = Failure::new(Code::Failed, "there is no certificate in it");
-        return Err(none.hint("it has to be a PEM file ('-----BEGIN CERTIFICATE-----') or one DER certificate"));
+    let certificates = file::read_certificates(bytes, "").map_err(Error::File)?;
+    if certificates.is_empty() {
+        let none = Failure::new(Code::Failed, "it contains no certificate");
+        return Err(none.hint("give a PEM file ('-----BEGIN CERTIFICATE-----'), or another file that `import` reads"));
     }
-    ders.iter().map(|der| Certificate::from_der(der.to_vec()).map_err(|error| failed(&error))).collect()
+    Ok(certificates)
 }
 
-/// Why a TLS connection failed, when it is about the server's own certificate.
+/// The failure of a TLS connection whose server cannot be verified; `None` when it failed for another reason.
 pub(crate) fn unverified(destination: &Destination, error: &(dyn StdError + 'static)) -> Option<Failure> {
     let certificate = cardcase::raw::invalid_certificate(error)?;
     let told = |why: &str| Failure::new(Code::Failed, format_args!("{destination} cannot be verified: {why}"));
     Some(match certificate {
         CertificateError::UnknownIssuer => {
-            told("its certificate was issued by an unknown authority").hint("if you know the CA: cardcase trust CA.pem")
+            told("its certificate was issued by an unknown authority").hint(TRUST_AUTHORITY)
         }
         CertificateError::NotValidForName => told("its certificate is for another name"),
         CertificateError::NotValidForNameContext { presented, .. } => {
@@ -109,12 +103,12 @@ pub(crate) fn unverified(destination: &Destination, error: &(dyn StdError + 'sta
     })
 }
 
-/// The failure of a handshake nobody refused.
+/// The failure of a handshake that no server refused.
 pub(crate) fn failed(destination: &Destination, error: &(dyn StdError + 'static)) -> Failure {
     unverified(destination, error).unwrap_or_else(|| unreachable(destination, error))
 }
 
-/// The failure of a connection nobody refused.
+/// The failure of a connection to a server, in the words of the error.
 pub(crate) fn unreachable(destination: &Destination, error: &dyn StdError) -> Failure {
     Failure::new(Code::Failed, format_args!("{destination}: {error}"))
 }

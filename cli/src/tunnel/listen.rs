@@ -13,7 +13,7 @@ use rustix::process::{geteuid, umask};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::cleanup::Cleanup;
-use crate::http::dial::BoxStream;
+use crate::http::stream::BoxStream;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 

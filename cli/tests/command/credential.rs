@@ -280,7 +280,7 @@ fn kubectl_gets_an_exec_credential() {
     kubectl(&scene, &server, by_name).run().expect(0);
     // Without provideClusterInfo the host is named
     let without = |info: &mut Value| info["spec"] = json!({"interactive": false});
-    kubectl(&scene, &server, without).run().expect(1).says(&["tells no server", "provideClusterInfo"]);
+    kubectl(&scene, &server, without).run().expect(1).says(&["names no server", "provideClusterInfo"]);
     let authority = scene.server_root_file.to_str().unwrap();
     kubectl(&scene, &server, without).args([&server.destination(), "--cacert", authority]).run().expect(0);
 }
@@ -326,7 +326,7 @@ fn setting_kubectl_up_shows_no_key_and_says_what_it_means() {
         assert!(text.contains(part), "{text}");
     }
     assert!(!text.contains("PRIVATE KEY"));
-    outcome.says(&["warning", "private key", "out of the store"]);
+    outcome.says(&["warning", "private key", "from the store"]);
 }
 
 /// The key passes the checks that a signature does.

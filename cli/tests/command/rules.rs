@@ -253,7 +253,7 @@ fn a_misspelled_denial_of_the_administrators_fails_closed() {
             "a.json",
             "entry 1",
             key,
-            "no certificate is selected until it is repaired",
+            "no certificate is selected until the administrator's rules can be read",
         ]);
     }
     server.assert_nothing_came("a misspelled policy");
@@ -278,8 +278,11 @@ fn one_broken_file_of_the_administrators_hides_no_rule() {
     office.add("https://localhost", &["--subject", "CN=alice"]);
     office.policy("a.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
     office.policy("b.json", "{");
-    let listed =
-        office.rules(&[]).expect(1).says(&["b.json", "no certificate is selected until it is repaired"]).text();
+    let listed = office
+        .rules(&[])
+        .expect(1)
+        .says(&["b.json", "no certificate is selected until the administrator's rules can be read"])
+        .text();
     for words in ["CN=alice", "CN=bob"] {
         assert!(listed.contains(words), "{listed}");
     }
@@ -394,7 +397,7 @@ fn an_import_that_fails_changes_nothing() {
 #[test]
 fn what_is_wrong_with_a_pattern_is_said_once() {
     let said = Office::new().rules(&["add", "*.example.com"]).expect(2).says(&["[*.]example.com"]).stderr;
-    assert_eq!(said.matches("is no rule").count(), 1, "{said}");
+    assert_eq!(said.matches("is not a rule").count(), 1, "{said}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rustls::{AlertDescription, ProtocolVersion, SignatureScheme};
 use super::{Candidates, Open, Verdict, decide};
 use crate::answer::decision::Answer;
 use crate::answer::refusal::Refusal;
-use crate::answer::rules::{Origin, Rule, Ruled, Rules};
+use crate::answer::rules::{Rule, Rules};
 use crate::answer::settings::Settings;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
@@ -70,11 +70,8 @@ impl People {
 impl Case {
     /// What is decided, and whether the identities were looked at.
     fn decide(&self) -> (Result<Verdict, Error>, bool) {
-        let rule = |(index, json): (usize, &&str)| Ruled {
-            rule: Rule::parse(json).unwrap(),
-            origin: Origin::Store(index as i64 + 1),
-        };
-        let rules = Rules::new(self.rules.iter().enumerate().map(rule).collect());
+        let rule = |(number, json): (i64, &&str)| Arc::new(Rule::parse(json).unwrap().numbered(number));
+        let rules = Rules::new((1..).zip(self.rules).map(rule).collect());
         let authorities = Authorities::new(std::iter::empty::<Authority>());
         let look = Look {
             target: &self.target,

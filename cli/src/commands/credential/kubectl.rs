@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Credential, select};
+use super::selected::{Credential, select};
 use crate::app::App;
 use crate::cli;
 use crate::http::verify;
@@ -17,15 +17,15 @@ use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 use crate::ui::stdout::print;
 
-/// Where kubectl says what it wants.
+/// The environment variable with which kubectl says what it wants.
 const VARIABLE: &str = "KUBERNETES_EXEC_INFO";
 
 const KIND: &str = "ExecCredential";
 
-/// The versions whose fields are the same, the one to set up first.
+/// The supported versions, whose fields are the same. The first one is used to set up.
 const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 
-/// Seconds after which a client that keeps running asks again, so that what is decided meanwhile counts.
+/// Seconds after which a running client asks again, so that changed decisions apply.
 const KEPT: i64 = 60 * 60;
 
 #[derive(Deserialize)]
@@ -94,13 +94,13 @@ pub(super) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
     let connect = args.connect.as_deref().or(way.connect.as_deref());
     let credential = select(app, args, &config, (&way.destination, connect))?;
     if credential.requires_tls13 {
-        let why = format!("{:?} goes out in TLS 1.3 only, which kubectl cannot be told", credential.name);
-        return Err(Failure::new(Code::NothingFits, why).hint("through a tunnel it can: cardcase tunnel HOST"));
+        let why = format!("{:?} is sent in TLS 1.3 only, and kubectl has no option for that", credential.name);
+        return Err(Failure::new(Code::NothingFits, why).hint("use a tunnel: cardcase tunnel HOST"));
     }
     give(app, &info.api_version, &credential)
 }
 
-/// The server that gets the certificate, and where it is reached.
+/// The server that gets the certificate, and the address to connect to.
 struct Way {
     destination: Destination,
     connect: Option<String>,
@@ -109,20 +109,20 @@ struct Way {
 impl Way {
     fn new(named: Option<Destination>, cluster: Option<&Cluster>) -> Result<Self, String> {
         let Some(cluster) = cluster else {
-            let destination = named.ok_or("it tells no server: name it as HOST, or set provideClusterInfo")?;
+            let destination = named.ok_or("it names no server: give HOST, or set provideClusterInfo")?;
             return Ok(Self { destination, connect: None });
         };
         if let Some(proxy) = cluster.proxy_url.as_ref().filter(|url| !url.is_empty()) {
-            return Err(format!("the server is behind the proxy {proxy}, and no proxy is supported here"));
+            return Err(format!("the server is behind the proxy {proxy}, and proxies are not supported here"));
         }
         let url = Url::parse(&cluster.server).map_err(|error| format!("{}: {error}", cluster.server))?;
         let (Some(host), Some(port), "https") = (url.host_str(), url.port_or_known_default(), url.scheme()) else {
-            return Err(format!("{}: it is no https URL", cluster.server));
+            return Err(format!("{}: it is not an https URL", cluster.server));
         };
         let address = Destination::new(host, port).map_err(|error| error.to_string())?;
         let (destination, connect) = match cluster.tls_server_name.as_deref().filter(|name| !name.is_empty()) {
             None => (address, None),
-            // The server is verified by that name, so it is the one that a decision is about
+            // The server is verified by that name, so decisions are for that name
             Some(name) => (Destination::new(name, port).map_err(|error| error.to_string())?, Some(address.to_string())),
         };
         match named {
@@ -132,7 +132,7 @@ impl Way {
     }
 }
 
-/// Nothing is said: kubectl shows its user at every call what a plugin says.
+/// Prints nothing else: kubectl shows its user all output of a plugin at every call.
 fn give(app: &App, version: &str, credential: &Credential) -> Result<(), Failure> {
     let (certificates, key) = (credential.certificates_pem()?, credential.key_pem()?);
     let not_after = credential.certificates.first().map(|leaf| leaf.not_after());
@@ -152,11 +152,11 @@ fn give(app: &App, version: &str, credential: &Credential) -> Result<(), Failure
     print(&text)
 }
 
-/// Called by a person: what to write into the kubeconfig. No key is shown.
+/// Called by a person: prints what to write into the kubeconfig. It shows no key.
 fn set_up(args: &cli::Credential) -> Result<(), Failure> {
     say::warn(
-        "kubectl takes the private key out of the store at each call, unencrypted, and keeps it in its memory; nothing is \
-         written to a file, and nothing is said then",
+        "kubectl gets the unencrypted private key from the store at each call, and keeps it in its memory; the key is not \
+         written to a file, and no warning is shown",
     );
     say::note(
         "add this to the kubeconfig, and name the user in a context: kubectl config set-context --current --user=cardcase",

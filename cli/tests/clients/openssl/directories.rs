@@ -247,7 +247,7 @@ fn rustls_where_it_is_asked_for_says_what_it_cannot_do() {
     for (tls, code) in [(Tls::V1_2, 1), (Tls::V1_3, 0)] {
         let apache = Apache::start(&scene, tls);
         let outcome = scene.fetch(&apache.url("/require/page"), &["--tls", "rustls"]).expect(code);
-        outcome.says(&["to ask for a certificate only now", "--tls openssl"]);
+        outcome.says(&["asks for a certificate in the middle of the connection", "--tls openssl"]);
     }
 }
 

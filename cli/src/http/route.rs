@@ -1,0 +1,154 @@
+//! The way to a destination: directly, to the address that `--connect-to` names, or through a proxy, which may ask for a
+//! certificate itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cardcase::connect::tokio::Connector;
+use cardcase::raw::Prepared;
+use cardcase::{Destination, Selector, Target};
+use rustls::ClientConfig;
+
+use crate::cli;
+use crate::http::dial::{Detour, TIMEOUT, detour, tcp};
+use crate::http::outcome::{Asked, Ended, Outcomes};
+use crate::http::proxy::{Proxy, tunnel};
+use crate::http::stream::BoxStream;
+use crate::http::verify;
+use crate::ui::failure::Failure;
+
+/// HTTP/2's name in ALPN (RFC 9113).
+pub(crate) const H2: &[u8] = b"h2";
+/// HTTP/1.1's name in ALPN (RFC 7301).
+pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Makes TLS connections that offer these protocols by ALPN.
+pub(crate) fn connector(selector: Arc<Selector>, config: &ClientConfig, alpn: &[&[u8]]) -> Connector {
+    let mut config = config.clone();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Connector::new(selector, config).with_handshake_timeout(TIMEOUT)
+}
+
+/// How destinations are reached.
+pub(crate) struct Route {
+    detours: Vec<Detour>,
+    proxy: Option<Proxy>,
+    /// For a proxy that speaks TLS. All of them speak HTTP/1.1.
+    to_proxy: Connector,
+    outcomes: Arc<Outcomes>,
+}
+
+/// A connection to a destination, or to the proxy that forwards requests to it.
+pub(crate) struct Dialled {
+    pub(crate) stream: BoxStream,
+    /// Whether it leads to a proxy.
+    pub(crate) is_proxy: bool,
+    /// What the proxy asked for, and the answer that it got.
+    pub(crate) proxy_asked: Option<Asked>,
+}
+
+impl Route {
+    pub(crate) fn new(args: &cli::Route, config: &ClientConfig, outcomes: Arc<Outcomes>) -> Result<Self, Failure> {
+        Ok(Self {
+            detours: args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?,
+            proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
+            to_proxy: connector(outcomes.selector().clone(), config, &[HTTP_1_1]),
+            outcomes,
+        })
+    }
+
+    /// The proxy that connections go through.
+    pub(crate) fn proxy(&self) -> Option<&Destination> {
+        self.proxy.as_ref().map(|proxy| &proxy.destination)
+    }
+}
+
+/// Dials for one request. A connector may dial several times for it.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    route: Arc<Route>,
+    credentials: bool,
+    /// What a person chose for the proxy: they are not asked again when this request needs another connection.
+    proxy_answer: Arc<Mutex<Option<Prepared>>>,
+}
+
+impl Dialer {
+    pub(crate) fn new(route: Arc<Route>, credentials: bool, proxy_answer: Option<Prepared>) -> Self {
+        Self { route, credentials, proxy_answer: Arc::new(Mutex::new(proxy_answer)) }
+    }
+
+    /// What a person chose for the proxy so far.
+    pub(crate) fn proxy_answer(&self) -> Option<Prepared> {
+        self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A request to this destination, with or without credentials.
+    pub(crate) fn target(&self, destination: &Destination) -> Target {
+        let target = Target::new(destination.clone());
+        if self.credentials { target } else { target.without_credentials() }
+    }
+
+    /// Connects to a destination, or to the proxy.
+    pub(crate) async fn dial(&self, destination: &Destination) -> Result<Dialled, Ended> {
+        let Some(proxy) = &self.route.proxy else {
+            let stream = open(destination, detour(destination, &self.route.detours)).await?;
+            return Ok(Dialled { stream, is_proxy: false, proxy_asked: None });
+        };
+        let (stream, proxy_asked) = match proxy.tls {
+            true => self.connect_to_proxy(&proxy.destination).await?,
+            false => (open(&proxy.destination, None).await?, None),
+        };
+        Ok(Dialled { stream, is_proxy: true, proxy_asked })
+    }
+
+    /// Connects to a destination, by a tunnel if there is a proxy.
+    pub(crate) async fn dial_through(&self, destination: &Destination) -> Result<BoxStream, Ended> {
+        let Dialled { stream, proxy_asked: asked, .. } = self.dial(destination).await?;
+        let Some(proxy) = self.route.proxy() else { return Ok(stream) };
+        let authority = match detour(destination, &self.route.detours) {
+            Some((host, port)) => Destination::new(&host, port).map_err(Failure::from)?.to_string(),
+            None => destination.to_string(),
+        };
+        let (tunnel, proxy) = (tunnel(stream, &authority).await, proxy.clone());
+        let recorded = self.route.outcomes.blocking(move |outcomes| match tunnel {
+            Ok(tunnel) => {
+                if let Some(asked) = &asked {
+                    outcomes.accepted(asked);
+                }
+                Ok(tunnel)
+            }
+            Err(error) => Err(outcomes.broken(asked, &error, verify::unreachable(&proxy, &error))),
+        });
+        recorded.await?
+    }
+
+    async fn connect_to_proxy(&self, proxy: &Destination) -> Result<(BoxStream, Option<Asked>), Ended> {
+        let Route { to_proxy, outcomes, .. } = &*self.route;
+        let target = self.target(proxy);
+        let dial = || tcp(proxy, None);
+        let connected = match self.proxy_answer() {
+            Some(chosen) => to_proxy.connect_prepared(chosen, dial).await,
+            None => to_proxy.connect(&target, dial).await,
+        };
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(error) => {
+                return Err(outcomes
+                    .blocking(move |outcomes| outcomes.unconnected(target.destination(), error))
+                    .await?);
+            }
+        };
+        let asked = Asked::on(connection.opened);
+        if let Some(asked) = &asked {
+            outcomes.announce(asked);
+            if let Some(chosen) = asked.chosen() {
+                *self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(chosen);
+            }
+        }
+        Ok((Box::new(connection.stream), asked))
+    }
+}
+
+async fn open(destination: &Destination, detour: Option<(String, u16)>) -> Result<BoxStream, Failure> {
+    let stream = tcp(destination, detour).await.map_err(|error| verify::unreachable(destination, &error))?;
+    Ok(Box::new(stream))
+}
