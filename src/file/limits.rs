@@ -29,13 +29,7 @@ impl Default for Limits {
     #[cfg(fuzzing)]
     fn default() -> Self {
         // So that fuzzing tries the parsers and not the key derivations
-        Self {
-            file_size: 1 << 20,
-            entries: 1 << 16,
-            iterations: 16,
-            total_iterations: 1000,
-            scrypt_memory: 1 << 16,
-        }
+        Self { file_size: 1 << 20, entries: 1 << 16, iterations: 16, total_iterations: 1000, scrypt_memory: 1 << 16 }
     }
 
     #[cfg(not(fuzzing))]
