@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::openssl::places::{FIRST, Halves, SECOND};
 use crate::support::apache::Apache;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
 use crate::support::typed::Typed;
@@ -215,7 +215,7 @@ fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
     scene.hire("alice");
     let dir = scene.machine.dir();
     let (certificate, key) = (dir.join("rsa.pem"), dir.join("rsa.key"));
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]);
     command.args(["-addext", "subjectAltName=DNS:localhost", "-out"]).arg(&certificate).arg("-keyout").arg(&key);
     assert!(command.output().unwrap().status.success());
