@@ -37,7 +37,7 @@ fn passed_on(backend: &Backend) -> Vec<Vec<String>> {
 
 /// Whatever the client puts into the header itself: a front that is not asked for it would pass on whom anybody pretends to be.
 #[test]
-fn the_backend_sees_the_chosen_certificate_alone() {
+fn the_backend_sees_only_the_chosen_certificate() {
     let world = World::new();
     let clients: [Pretend; 2] = [fetch, reqwest];
     let pretended = BASE64_STANDARD.encode(world.scene.staff_root.der());

@@ -59,9 +59,9 @@ fn it_answers_as_decided() {
 
 /// Of a server that speaks no HTTP/2.
 #[test]
-fn it_tells_a_refusal() {
+fn it_reports_a_refusal() {
     for tls in BOTH_VERSIONS {
-        scenarios::tells_a_refusal(http1, tls);
+        scenarios::reports_a_refusal(http1, tls);
     }
 }
 
@@ -161,7 +161,7 @@ impl Service<Uri> for Held {
 
 /// A pool hands a request whatever connection is free first, such as one that was opened meanwhile.
 #[test]
-fn what_was_chosen_for_one_request_is_not_taken_over_by_another_that_waits_for_a_connection() {
+fn a_choice_for_one_request_is_not_used_by_another_that_waits_for_a_connection() {
     for alpn in ["http/1.1", "h2"] {
         let world = World::new();
         let server = world.http(Tls::V1_3, Ask::Optional);

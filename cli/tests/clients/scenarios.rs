@@ -94,7 +94,7 @@ pub fn requests_share_a_connection(make: Make) {
 }
 
 /// A server that takes nobody: the client says so, in a way that a program can read.
-pub fn tells_a_refusal(make: Make, tls: Tls) {
+pub fn reports_a_refusal(make: Make, tls: Tls) {
     let world = World::new();
     let mut client = make(&world);
     let server = world.refusing(tls);

@@ -385,7 +385,7 @@ fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
         assert!(!terminal.text().contains(SEND_NONE), "{more:?}: asked\n{}", terminal.text());
     }
     let arguments = refusal.scene.fetch_arguments(&server.url());
-    refusal.scene.machine.command(arguments).detached().run().expect(5);
+    refusal.scene.machine.command(arguments).run().expect(5);
     assert_eq!(server.chains(), vec![refusal.alice.sent_chain(); 3]);
 }
 

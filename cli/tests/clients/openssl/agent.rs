@@ -26,7 +26,7 @@ fn agent(question: &Question) -> Value {
 }
 
 #[test]
-fn while_an_agent_runs_openssl_takes_the_password_and_nothing_else_changes() {
+fn while_an_agent_runs_openssl_asks_for_the_password_and_nothing_else_changes() {
     let question = Question::new();
     let (scene, machine) = (&question.scene, &question.scene.machine);
     let password = machine.password_file(PRIMARY);

@@ -79,7 +79,7 @@ fn a_person_chooses_for_a_directory_and_it_is_remembered() {
 }
 
 #[test]
-fn what_a_directory_refuses_is_told_and_another_may_be_chosen() {
+fn a_refusal_of_a_directory_is_reported_and_another_identity_may_be_chosen() {
     let question = Question::new();
     question.scene.bring(question.scene.employee("outdated").validity(Validity::Expired).issue());
     for tls in BOTH_VERSIONS {
@@ -102,7 +102,7 @@ fn what_a_directory_refuses_is_told_and_another_may_be_chosen() {
 
 /// Servers do not wait for people as long as people think.
 #[test]
-fn the_answer_outlives_a_connection_that_was_lost_over_it() {
+fn the_answer_is_kept_when_the_connection_is_lost_meanwhile() {
     let question = Question::new();
     for tls in BOTH_VERSIONS {
         let apache = Apache::start_with(&question.scene, tls, "Timeout 1\n");
@@ -117,7 +117,7 @@ fn the_answer_outlives_a_connection_that_was_lost_over_it() {
 }
 
 #[test]
-fn the_answer_outlives_a_first_handshake_that_was_lost_over_it() {
+fn the_answer_is_kept_when_the_first_handshake_is_lost_meanwhile() {
     let question = Question::new();
     for tls in BOTH_VERSIONS {
         let apache = Apache::start_with(&question.scene, tls, "SSLVerifyClient require\nTimeout 1\n");
@@ -132,7 +132,7 @@ fn the_answer_outlives_a_first_handshake_that_was_lost_over_it() {
 
 /// What was said for once answers one request of the server, also of two for one page.
 #[test]
-fn once_is_asked_again_by_a_renegotiation() {
+fn a_choice_for_once_is_asked_again_by_a_renegotiation() {
     let question = Question::new();
     let apache = Apache::start_with(&question.scene, Tls::V1_2, "SSLVerifyClient optional\n");
     let mut terminal = in_terminal(&question, &apache.url("/require/page"), &["--tls", "openssl"]);
@@ -161,7 +161,7 @@ fn names_at_last(apache: &Apache, path: &str) -> Vec<String> {
 
 /// A request goes on over another library, or another connection, with what was said for once; a renegotiation asks anew.
 #[test]
-fn once_is_not_asked_again_because_the_library_changes() {
+fn a_choice_for_once_is_kept_when_the_library_changes() {
     let question = Question::new();
     let apache = Apache::start_with(&question.scene, Tls::V1_2, "SSLVerifyClient optional\n");
     let mut terminal = in_terminal(&question, &apache.url("/require/page"), &[]);
@@ -185,7 +185,7 @@ fn once_is_not_asked_again_because_the_library_changes() {
 
 /// Through a proxy every connection to the server is one more to the proxy, whose question is answered then.
 #[test]
-fn once_at_a_proxy_is_not_asked_again_for_the_same_request() {
+fn a_choice_for_once_at_a_proxy_is_kept_for_the_same_request() {
     let question = Question::new();
     for tls in BOTH_VERSIONS {
         let proxy = question.scene.server(Kind::Python).tls(tls).ask(Ask::Optional).start();
@@ -216,7 +216,7 @@ fn sent(question: &Question) -> Vec<Option<&'static str>> {
 }
 
 #[test]
-fn what_may_have_been_done_is_not_done_again() {
+fn a_request_that_may_have_been_processed_is_not_sent_again() {
     let scene = Scene::new();
     scene.hire("alice");
     let post = ["-d", "x"];
@@ -241,7 +241,7 @@ fn what_may_have_been_done_is_not_done_again() {
 }
 
 #[test]
-fn rustls_where_it_is_asked_for_says_what_it_cannot_do() {
+fn rustls_says_what_it_cannot_do_when_it_is_required() {
     let scene = Scene::new();
     scene.hire("alice");
     for (tls, code) in [(Tls::V1_2, 1), (Tls::V1_3, 0)] {

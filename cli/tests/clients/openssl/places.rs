@@ -101,7 +101,7 @@ fn within_the_body_a_server_asks_in_firefox_mode_alone() {
 
 /// In TLS 1.3 `s_server` asks as often as it is told to.
 #[test]
-fn once_is_asked_again_by_every_request_after_the_handshake() {
+fn a_choice_for_once_is_asked_again_by_every_request_after_the_handshake() {
     let question = Question::new();
     // OpenSSL has a place for each kind of key, and would choose among them
     question.scene.bring(question.scene.employee("rachel").key(Key::Rsa2048).issue());
