@@ -227,7 +227,7 @@ fn a_request_that_may_have_been_processed_is_not_sent_again() {
         // Apache says that it did nothing in TLS 1.3 alone
         let outcome = scene.fetch(&url, &post);
         match tls {
-            Tls::V1_2 => drop(outcome.expect(1).says(&["renegotiating", "--tls openssl"])),
+            Tls::V1_2 => drop(outcome.expect(1).says(&["renegotiation", "--tls openssl"])),
             Tls::V1_3 => drop(outcome.expect(0)),
         }
         scene.fetch(&url, &[&post[..], &OPENSSL].concat()).expect(0);
