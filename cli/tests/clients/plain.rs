@@ -34,7 +34,7 @@ fn blocking(world: &World) -> Client {
     })
 }
 
-/// By the four calls alone.
+/// With the four calls only.
 fn by_hand(world: &World) -> Client {
     let (selector, base) = (world.selector.clone(), world.config(&[]));
     Box::new(move |to| {
@@ -119,7 +119,7 @@ fn they_unlock() {
     }
 }
 
-/// In TLS 1.3 a handshake that is done says nothing of whether the server accepts.
+/// In TLS 1.3 a finished handshake does not say whether the server accepts.
 #[test]
 fn a_success_is_recorded_once_and_only_after_the_server_sent_something() {
     for tls in BOTH_VERSIONS {
@@ -154,7 +154,7 @@ fn a_success_is_recorded_once_and_only_after_the_server_sent_something() {
     }
 }
 
-/// A destination has one resolver and sessions, a path rules of its own.
+/// A destination has one resolver and its sessions; a path has its own rules.
 #[test]
 fn a_rule_for_a_path_selects_nothing_for_another_path() {
     let world = World::new();

@@ -53,7 +53,7 @@ fn each_redirect_gets_the_identity_decided_for_its_destination() {
     assert_eq!((from.came(), to.came()), (vec![Some(world.alice.to_string())], vec![Some(world.bob.to_string())]));
 }
 
-/// Where TLS 1.2 is allowed, it would show the certificate to whoever listens.
+/// Where TLS 1.2 is allowed, the certificate would be visible on the network.
 #[test]
 fn an_identity_that_requires_tls_1_3_is_not_used_where_less_is_allowed() {
     let world = World::new();

@@ -34,7 +34,7 @@ fn requests_share_a_connection() {
     scenarios::requests_share_a_connection(ureq);
 }
 
-/// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
+/// The proxy, which speaks TLS, and the server behind it each see the identity that was decided for them.
 #[test]
 fn a_proxy_has_an_identity_of_its_own() {
     for tls in BOTH_VERSIONS {

@@ -1,4 +1,4 @@
-//! OpenSSL signs by itself, and the agent gives no keys away: the password opens the key here, and the agent stays what it was.
+//! OpenSSL signs by itself, and the agent gives no keys away: the password opens the key in this process, and the agent is not affected.
 
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,7 @@ use crate::support::scene::Scene;
 use crate::support::screen::{ONCE, PERMANENT, SEND_NONE, choose};
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
 
-/// Without a flag: what rustls cannot do is found out, and done by OpenSSL.
+/// Without a flag: the command finds out what rustls cannot do, and uses OpenSSL.
 #[test]
 fn apache_asks_for_a_directory() {
     let scene = Scene::new();
@@ -100,7 +100,7 @@ fn a_refusal_of_a_directory_is_reported_and_another_identity_may_be_chosen() {
     }
 }
 
-/// Servers do not wait for people as long as people think.
+/// Servers wait for people only for so long.
 #[test]
 fn the_answer_is_kept_when_the_connection_is_lost_meanwhile() {
     let question = Question::new();
@@ -130,7 +130,7 @@ fn the_answer_is_kept_when_the_first_handshake_is_lost_meanwhile() {
     }
 }
 
-/// What was said for once answers one request of the server, also of two for one page.
+/// A choice for once answers one request of the server, even if two are made for one page.
 #[test]
 fn a_choice_for_once_is_asked_again_by_a_renegotiation() {
     let question = Question::new();
@@ -159,7 +159,7 @@ fn names_at_last(apache: &Apache, path: &str) -> Vec<String> {
     }
 }
 
-/// A request goes on over another library, or another connection, with what was said for once; a renegotiation asks anew.
+/// A choice for once is kept when the request needs another library or another connection; a renegotiation asks again.
 #[test]
 fn a_choice_for_once_is_kept_when_the_library_changes() {
     let question = Question::new();
@@ -183,7 +183,7 @@ fn a_choice_for_once_is_kept_when_the_library_changes() {
     assert_ends(&mut terminal, 0);
 }
 
-/// Through a proxy every connection to the server is one more to the proxy, whose question is answered then.
+/// With a proxy, every connection to the server is another connection to the proxy, whose question was already answered.
 #[test]
 fn a_choice_for_once_at_a_proxy_is_kept_for_the_same_request() {
     let question = Question::new();

@@ -49,7 +49,7 @@ fn a_refusal_is_reported_as_with_rustls() {
     }
 }
 
-/// Nobody is asked on behalf of a stranger.
+/// Nobody is asked for a server that cannot be verified.
 #[test]
 fn a_server_that_cannot_be_verified_asks_nobody() {
     let question = Question::new();

@@ -1,4 +1,4 @@
-//! The library by itself, in this process: what it takes is given back, as valgrind and AddressSanitizer see too.
+//! The library by itself, in this process; valgrind and AddressSanitizer check that it frees what it allocates.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -208,7 +208,7 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     assert_eq!(typist.0.load(Ordering::SeqCst), 2);
 }
 
-/// Where keys are exchanged by RSA, whoever has a server's certificate can ask in its name.
+/// With RSA key exchange, anybody who has a server's certificate can ask in its name.
 #[test]
 fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
     let scene = Scene::new();
@@ -231,7 +231,7 @@ fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
     assert_eq!(script.asked(), 0);
 }
 
-/// A rule about one path says nothing of another request on the same connection.
+/// A rule for one path does not apply to another request on the same connection.
 #[test]
 fn a_kept_connection_does_not_keep_the_first_path() {
     for tls in BOTH_VERSIONS {
@@ -275,7 +275,7 @@ fn a_kept_connection_does_not_keep_the_first_path() {
     }
 }
 
-/// After a response Firefox asks, and Chrome takes no notice.
+/// After a response Firefox asks, and Chrome ignores the request.
 #[test]
 fn after_the_body_a_server_asks_in_firefox_mode_alone() {
     let scene = Scene::new();
@@ -356,7 +356,7 @@ async fn longest_gap() {
     }
 }
 
-/// What was prepared before may be kept for any time.
+/// A `Prepared` may be kept for any time.
 #[test]
 fn a_prepared_decision_is_looked_up_again_when_connecting() {
     for tls in BOTH_VERSIONS {
@@ -375,7 +375,7 @@ fn a_prepared_decision_is_looked_up_again_when_connecting() {
     }
 }
 
-/// On a connection that asked nothing for that request.
+/// The server did not ask on that connection for the first request.
 #[test]
 fn a_choice_for_one_request_is_not_sent_for_the_next_on_the_same_connection() {
     for tls in BOTH_VERSIONS {
