@@ -115,7 +115,9 @@ fn a_chain_that_is_missing_is_an_unknown_ca() {
     scene.machine.import_file(&alone);
     for tls in BOTH_VERSIONS {
         let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
-        fetch_as(&scene, &server.url(), Some(&lost)).expect(5).says(&["unknown_ca", "intermediate certificate is missing"]);
+        fetch_as(&scene, &server.url(), Some(&lost))
+            .expect(5)
+            .says(&["unknown_ca", "intermediate certificate is missing"]);
         assert_eq!(server.chains(), [[lost.fingerprint()]], "{tls:?}");
         assert_recorded(&scene, Some(&lost), Some("unknown_ca"), &format!("{tls:?}"));
     }
