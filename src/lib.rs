@@ -130,13 +130,13 @@ pub mod manage {
     pub use crate::answer::policy::Policy;
     pub use crate::answer::rules::Rule;
     pub use crate::answer::settings::{Mode, Settings};
-    pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
+    pub use crate::certificate::authority::Authority;
     pub use crate::certificate::enrollment::Enrollment;
     pub use crate::certificate::import::Import;
-    pub use crate::certificate::name::{Name, NameKey, is_unprintable};
+    pub use crate::certificate::name::{Name, is_unprintable};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
-    pub use crate::error::{Damage, Source};
+    pub use crate::error::Damage;
     pub use crate::request::split_port;
     pub use crate::session::Session;
     pub use crate::store::{Imported, Renewal};

@@ -11,7 +11,6 @@ mod verdict;
 
 #[cfg(feature = "tokio")]
 mod agent;
-mod authority;
 mod certificate;
 #[cfg(feature = "tokio")]
 mod connector;

@@ -61,7 +61,7 @@ fn what_was_imported_is_there_after_reopening() {
     let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
     assert_eq!((identity.name(), identity.certificate()), ("Person", &leaf.certificate));
     assert_eq!(*store.private_key(&identity, &Nobody).unwrap(), leaf.pkcs8);
-    let [authority] = &store.list_authorities().unwrap()[..] else { panic!("one authority") };
+    let [authority] = &store.authorities().unwrap()[..] else { panic!("one authority") };
     assert_eq!((&authority.certificate, authority.trusted), (&root.certificate, false));
 }
 
@@ -210,8 +210,8 @@ fn authorities_are_found_by_prefix_and_become_trusted() {
     let digits = root.certificate.fingerprint().to_string();
     assert!(!store.find_authority(&digits[..8]).unwrap().trusted);
     store.trust(&[root.certificate.clone(), other.certificate.clone()], NOW).unwrap();
-    assert!(store.list_authorities().unwrap().iter().all(|authority| authority.trusted));
-    assert_eq!(store.list_authorities().unwrap().len(), 2);
+    assert!(store.authorities().unwrap().iter().all(|authority| authority.trusted));
+    assert_eq!(store.authorities().unwrap().len(), 2);
     assert_eq!(store.find_authority(&digits).unwrap().certificate, root.certificate);
     for id in ["Root", "0", "zzzz"] {
         assert!(matches!(store.find_authority(id), Err(Error::UnknownAuthority { .. })), "{id}");
@@ -296,8 +296,7 @@ fn a_damaged_row_is_named_and_nothing_panics() {
     );
     assert_eq!(store.damage(), []);
     assert_eq!(names(&store), [""; 0]);
-    assert_eq!(store.list_authorities().unwrap(), []);
-    store.authorities().unwrap();
+    assert_eq!(store.authorities().unwrap(), []);
     let tables: Vec<&str> = store.damage().iter().map(|damage| damage.table).collect();
     assert_eq!(tables, ["identities", "authorities"], "each once");
 }
@@ -316,49 +315,6 @@ fn removing_an_identity_takes_its_decisions_along() {
     let hosts: Vec<String> = store.decisions().unwrap().into_iter().map(|decision| decision.scope.host).collect();
     assert_eq!(hosts, ["c.example", "d.example"]);
     assert_eq!(names(&store), ["stays"]);
-}
-
-#[test]
-fn two_stores_on_one_file_see_each_others_changes() {
-    let home = Home::new();
-    let root = Ca::root("Root");
-    let issuer = root.intermediate("Issuer");
-    let (one, two) = (home.open(), home.open());
-    let leaf = issuer.leaf("Person");
-    // Each fills its cache before the other writes
-    let under_root = |store: &Store| {
-        let requested = store.authorities().unwrap().requested(&[root.name()]);
-        store.identities_under(&requested).unwrap().iter().map(|found| found.name().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
-    one.import(vec![import([&leaf], [])], None, NOW).unwrap();
-    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
-    two.import(vec![import([], [&issuer.certificate])], None, NOW).unwrap();
-    for store in [&one, &two] {
-        assert_eq!(under_root(store), ["Person"]);
-        assert!(store.identity(leaf.fingerprint()).unwrap().is_some());
-    }
-    home.database().execute("UPDATE identities SET name = 'Renamed'", []).unwrap();
-    assert_eq!((under_root(&one), under_root(&two)), (vec!["Renamed".to_owned()], vec!["Renamed".to_owned()]));
-    one.remove(&[leaf.fingerprint()]).unwrap();
-    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
-    assert_eq!(two.identity(leaf.fingerprint()).unwrap(), None);
-}
-
-#[test]
-fn what_was_parsed_stays_while_only_decisions_and_history_are_written() {
-    let home = Home::new();
-    let root = Ca::root("Root");
-    let leaf = root.leaf("Person");
-    let (store, other) = (home.with([&leaf], [&root.certificate]), home.open());
-    let before = store.authorities().unwrap();
-    for writer in [&store, &other] {
-        writer.remember(&scope("a.example"), Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
-        writer.forget_all().unwrap();
-        assert!(Arc::ptr_eq(&before, &store.authorities().unwrap()));
-    }
-    other.trust(std::slice::from_ref(&root.certificate), NOW).unwrap();
-    assert!(!Arc::ptr_eq(&before, &store.authorities().unwrap()));
 }
 
 #[test]

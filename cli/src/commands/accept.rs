@@ -9,7 +9,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
     store.accept_terms()?;
     let settings = store.settings()?;
     let rules = store.rules()?.len();
-    let trusted = store.list_authorities()?.iter().filter(|authority| authority.trusted).count();
+    let trusted = store.authorities()?.iter().filter(|authority| authority.trusted).count();
     let decisions = store.decisions()?.iter().filter(|decision| decision.identity.is_some()).count();
     say::note("accepted as they are:");
     say::note(format_args!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));

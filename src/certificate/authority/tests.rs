@@ -1,8 +1,9 @@
-use cardcase::manage::Certificate;
-use cardcase::manage::Name;
-use cardcase::manage::Timestamp;
-use cardcase::manage::{Authorities, Authority};
+//! Chains and requested names, over certificates made on the spot.
 
+use super::{Authorities, Authority};
+use crate::certificate::Certificate;
+use crate::certificate::name::Name;
+use crate::clock::Timestamp;
 use crate::pki::{Ca, DAY, NOW, ca_params, valid};
 
 fn authorities(certificates: &[&Certificate]) -> Authorities {
