@@ -191,6 +191,7 @@ fn is_where_it_may_mount(test: &str) -> bool {
         return false;
     }
     let program = std::env::current_exe().unwrap();
+    let test = format!("disk::{test}");
     let output = unshare(&[program.as_os_str(), "--exact".as_ref(), "--nocapture".as_ref(), test.as_ref()]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");

@@ -144,7 +144,7 @@ fn a_denied_identity_is_no_candidate_and_the_others_are() {
 
 /// `fetch` knows the path of each request, and connects for each.
 #[test]
-fn what_a_rule_selects_for_a_path_goes_out_for_no_other() {
+fn a_rule_for_a_path_selects_nothing_for_another_path() {
     let office = Office::new();
     let server = office.scene.server(Kind::Go).ask(Ask::Optional).start();
     office.add("https://localhost/admin", &["--subject", "CN=bob"]);
