@@ -1,5 +1,5 @@
 //! Every kind of certificate against every kind of certificate request, as `explain --json` tells it: the cells of
-//! docs/browsers.md. What is expected stands here, beside each identity, and is not computed from its certificate.
+//! docs/browsers.md. The expected result is written beside each identity; it is not computed from the certificate.
 
 use std::path::Path;
 
