@@ -1,7 +1,7 @@
 //! tonic over connections that answer certificate requests from the store.
 //!
 //! `cargo run --example tonic --features hyper HOST:PORT` asks a server for its health (grpc.health.v1).
-// The tests take the recipe alone
+// The tests use only the recipe
 #![allow(dead_code)]
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use tonic_health::pb::health_client::HealthClient;
 #[path = "common/mod.rs"]
 mod common;
 
-/// The channel to one server, and a new one when what was decided for it has changed.
+/// The channel to one server; a new one when the decision for the server has changed.
 pub(crate) struct Channels {
     endpoint: Endpoint,
     connector: Connector,
@@ -26,15 +26,15 @@ pub(crate) struct Channels {
 impl Channels {
     /// To `HOST:PORT`. The connector's configuration names `h2` (ALPN).
     pub(crate) fn new(connector: Arc<TlsConnector>, to: &str) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        // tonic takes https for its own affair; to the server it says https all the same
+        // With https, tonic would speak TLS by itself; the server is told https all the same
         let endpoint = Endpoint::from_shared(format!("http://{to}"))?.origin(format!("https://{to}").parse()?);
         Ok(Self { endpoint, connector: Connector::new(connector).always_tls(), channel: None })
     }
 
-    /// Take it anew for every call.
+    /// Call this for every request.
     pub(crate) async fn channel(&mut self) -> Result<Channel, Box<dyn Error + Send + Sync>> {
         if let Some(channel) = &self.channel
-            && self.connector.stands().await?
+            && self.connector.may_be_reused().await?
         {
             return Ok(channel.clone());
         }
@@ -44,16 +44,16 @@ impl Channels {
         Ok(channel)
     }
 
-    /// What a call failed with; the server's refusal, where it was one.
+    /// The error of a call; the alert of the server, if there was one.
     pub(crate) fn explain(&self, error: impl Error + Send + Sync + 'static) -> Box<dyn Error + Send + Sync> {
-        match self.connector.late_alert().and_then(|alert| alert.get()) {
+        match self.connector.ended().and_then(|opened| opened.alert()) {
             Some(alert) => rustls::Error::AlertReceived(alert).into(),
             None => error.into(),
         }
     }
 }
 
-/// A call.
+/// Makes a call.
 pub(crate) async fn check(channels: &mut Channels) -> Result<i32, Box<dyn Error + Send + Sync>> {
     let mut client = HealthClient::new(channels.channel().await?);
     let health = client.check(HealthCheckRequest::default()).await;

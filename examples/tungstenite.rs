@@ -1,7 +1,7 @@
 //! tokio-tungstenite over a connection that answers certificate requests from the store.
 //!
 //! `cargo run --example tungstenite --features tokio wss://HOST:PORT/`
-// The tests take the recipe alone
+// The tests use only the recipe
 #![allow(dead_code)]
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 #[path = "common/mod.rs"]
 mod common;
 
-/// Opens a WebSocket. The connector's configuration names no protocol (ALPN), or `http/1.1` alone.
+/// Opens a WebSocket. The connector's configuration names no protocol (ALPN), or only `http/1.1`.
 pub(crate) async fn open(
     connector: &Connector,
     url: &str,

@@ -55,62 +55,64 @@
 //! }
 //! ```
 //!
-//! Whoever keeps the connection for another request asks [`Selector::stands`] of [`Resolver::standing`] first.
+//! A program that keeps the connection for another request asks [`Opened::may_be_reused`] of [`Resolver::opened`] first.
 //!
 //! [`Resolver`]: crate::raw::Resolver
-//! [`Resolver::standing`]: crate::raw::Resolver::standing
+//! [`Resolver::opened`]: crate::raw::Resolver::opened
+//! [`grant`]: crate::raw::grant
+//! [`needs`]: crate::raw::needs
+//! [`refusal`]: crate::raw::refusal
+
+// Each uses only those above it. The empty lines keep rustfmt from sorting them by name
+
+pub(crate) mod refusal;
+
+pub(crate) mod needs;
+
+#[cfg(feature = "openssl")]
+mod http_position;
+
+mod opened;
+
+mod error;
+
+pub(crate) mod guarded;
+
+pub(crate) mod resolver;
+
+pub(crate) mod drive;
+
+mod stream;
+
+mod unlocking;
+
+#[cfg(feature = "tokio")]
+mod joint;
 
 #[cfg(feature = "tokio")]
 mod asking;
+
 pub mod blocking;
-mod connection;
-pub(crate) mod guarded;
-#[cfg(feature = "hyper")]
-pub mod hyper;
-#[cfg(feature = "openssl")]
-pub mod openssl;
-#[cfg(feature = "tokio")]
-mod question;
-pub(crate) mod refusal;
-#[cfg(feature = "reqwest")]
-pub mod reqwest;
-pub(crate) mod resolver;
+
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod unlocking;
+
+#[cfg(feature = "openssl")]
+pub mod openssl;
+
+#[cfg(feature = "hyper")]
+pub mod hyper;
+
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+
 #[cfg(feature = "ureq")]
 pub mod ureq;
 
-pub use self::connection::{ConnectError, Connection, LateAlert, Patient, Watched};
+pub use self::error::Error;
+pub use self::opened::{Connection, Opened};
+pub use self::stream::Stream;
 pub use crate::select::selector::{Explanation, Selection, Source};
-use rustls::pki_types::ServerName;
-
-use crate::connect::resolver::Needs;
-use crate::error::Error;
-use crate::request::Destination;
-use crate::select::selector::{Prepared, Selector};
-
-/// Provides what a handshake that began with `before` needed: lets the selector answer the server's request, or unlocks the
-/// vault and looks the identity up again. Blocks while a person answers, so do not call it on a thread of an asynchronous
-/// executor.
-///
-/// # Errors
-/// Those of [`Selector::select`], [`Selector::unlock`] and [`Selector::refresh`].
-pub fn grant(selector: &Selector, before: &Prepared, needs: &Needs) -> Result<Prepared, Error> {
-    match needs {
-        Needs::Select(request) => selector.select(before.target(), request),
-        Needs::Unlock => selector.unlock().and_then(|()| selector.refresh(before)),
-    }
-}
-
-/// The name to verify the server by; an address without its zone, which no certificate holds.
-///
-/// # Errors
-/// [`Error::Destination`] when a certificate cannot hold such a name.
-pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, Error> {
-    ServerName::try_from(destination.host_without_zone().to_owned())
-        .map_err(|error| Error::Destination { text: destination.to_string(), reason: error.to_string() })
-}
 
 /// The examples of the documents, compiled.
 #[cfg(all(doctest, feature = "hyper", feature = "openssl", feature = "reqwest", feature = "ureq"))]

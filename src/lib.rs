@@ -39,9 +39,9 @@
 //! A program that makes its TLS connections itself does what the connectors do. A handshake ends with an error while
 //! nothing is decided, and
 //!
-//! 1. [`connect::needs`] finds in that error what the server asks for;
-//! 2. [`connect::refusal`] finds that a server did not take what it was sent;
-//! 3. [`connect::grant`] decides, on a thread that may block: it asks the person, or unlocks the vault;
+//! 1. [`raw::needs`] finds in that error what the server asks for;
+//! 2. [`raw::refusal`] finds that a server did not take what it was sent;
+//! 3. [`raw::grant`] decides, on a thread that may block: it asks the person, or unlocks the vault;
 //! 4. the program connects again, with a new [`resolver::Resolver`] of what that gave.
 //!
 //! [`connect`] has the whole sequence.
@@ -150,9 +150,10 @@ pub mod manage {
 /// The four calls: for programs that make their TLS connections themselves.
 pub mod raw {
     pub use crate::answer::refusal::alert_name;
+    pub use crate::connect::drive::server_name;
     pub use crate::connect::guarded::Guarded;
-    pub use crate::connect::refusal::{alert, refusal};
-    pub use crate::connect::resolver::{Needs, Resolver, failure, invalid_certificate, needs};
-    pub use crate::connect::{grant, server_name};
-    pub use crate::select::selector::{Prepared, Standing};
+    pub use crate::connect::needs::{Needs, grant, needs};
+    pub use crate::connect::refusal::{alert, failure, invalid_certificate, refusal};
+    pub use crate::connect::resolver::Resolver;
+    pub use crate::select::selector::Prepared;
 }

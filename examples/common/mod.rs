@@ -1,14 +1,13 @@
-//! What the examples begin with: the user's store, asking nobody, and the system's roots.
+//! What the examples have in common: the user's store, without anybody to ask, and the system's roots.
 
 use std::error::Error;
 use std::sync::Arc;
 
-use cardcase::Selector;
-use cardcase::Store;
+use cardcase::{Selector, Store};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Selects from the user's store what `cardcase remember` or a rule says. A program with a window brings its own
-/// `Chooser`, by `with_chooser`.
+/// Selects from the user's store, as `cardcase remember` or a rule says. A program with a window adds its own `Chooser` with
+/// `with_chooser`.
 pub(crate) fn selector() -> Result<Arc<Selector>, Box<dyn Error + Send + Sync>> {
     let store = Store::open_default()?;
     Ok(Arc::new(Selector::new(Arc::new(store))))

@@ -1,7 +1,7 @@
-//! Refusals: how a server says that it does not take the identity it was sent, or that it misses one.
+//! Refusals: how a server says that it does not accept the identity it was sent, or that it requires one.
 //!
-//! In TLS 1.2 an alert ends the handshake. In TLS 1.3 the client has finished by then, so the alert comes with the first
-//! read. nginx sends no alert but a page with status 400. None of it means a refusal where the server did not ask for a
+//! In TLS 1.2 an alert ends the handshake. In TLS 1.3 the client has finished the handshake by then, so the alert comes with
+//! the first read. nginx sends no alert but a page with status 400. None of this is a refusal if the server did not ask for a
 //! certificate ([`crate::raw::Resolver::was_asked`], [`crate::raw::Guarded::was_asked`]).
 //!
 //! # Example
@@ -11,7 +11,7 @@
 //! use cardcase::raw::refusal;
 //! use rustls::AlertDescription;
 //!
-//! // As a read gives it, however deep the alert is wrapped
+//! // The error of a read, however deep the alert is wrapped
 //! let error = std::io::Error::other(rustls::Error::AlertReceived(AlertDescription::UnknownCA));
 //! let refused = refusal(&error);
 //! assert_eq!(refused, Some(Refusal::Alert(AlertDescription::UnknownCA)));
@@ -22,7 +22,10 @@ use std::fmt;
 
 use rustls::AlertDescription;
 
-/// What nginx writes into the page with which it refuses a certificate, or the lack of one.
+/// The status with which nginx refuses a certificate, or the lack of one: Bad Request.
+const NGINX_STATUS: u16 = 400;
+
+/// What nginx writes into the page with which it does so.
 const NGINX_PAGES: [&str; 2] = ["No required SSL certificate was sent", "The SSL certificate error"];
 
 /// The way in which a server refused.
@@ -31,14 +34,14 @@ const NGINX_PAGES: [&str; 2] = ["No required SSL certificate was sent", "The SSL
 pub enum Refusal {
     /// By a TLS alert (RFC 8446 section 6.2).
     Alert(AlertDescription),
-    /// By an HTTP page of its own, as nginx does.
+    /// By an HTTP page, as nginx does.
     Page,
 }
 
 impl Refusal {
-    /// Of an alert; `None` when it does not refuse a certificate. handshake_failure does: it is how TLS 1.2 servers say
-    /// that they miss one.
-    pub fn of_alert(alert: AlertDescription) -> Option<Self> {
+    /// The refusal that an alert means; `None` when it means none. handshake_failure does: TLS 1.2 servers send it when they
+    /// miss a certificate.
+    pub fn from_alert(alert: AlertDescription) -> Option<Self> {
         use AlertDescription as A;
         let refuses = matches!(
             alert,
@@ -56,10 +59,15 @@ impl Refusal {
         refuses.then_some(Self::Alert(alert))
     }
 
-    /// Of an HTTP response, by its status and what its body begins with.
-    pub fn of_page(status: u16, body: &str) -> Option<Self> {
-        let refuses = status == 400 && NGINX_PAGES.iter().any(|words| body.contains(words));
-        refuses.then_some(Self::Page)
+    /// Whether an HTTP response with this status may be a refusal. Its body tells ([`Self::from_response`]).
+    pub fn may_come_with(status: u16) -> bool {
+        status == NGINX_STATUS
+    }
+
+    /// The refusal that an HTTP response means, by its status and the beginning of its body.
+    pub fn from_response(status: u16, body: &[u8]) -> Option<Self> {
+        let refuses = NGINX_PAGES.iter().any(|words| body.windows(words.len()).any(|part| part == words.as_bytes()));
+        (Self::may_come_with(status) && refuses).then_some(Self::Page)
     }
 
     /// The name of the alert as RFC 8446 section 6 has it: `unknown_ca`.
@@ -70,7 +78,7 @@ impl Refusal {
         }
     }
 
-    /// What it usually means, one clause for a person.
+    /// What it usually means, in one clause for a person.
     pub fn meaning(self) -> &'static str {
         use AlertDescription as A;
         let Self::Alert(alert) = self else { return "its page says so" };
@@ -131,10 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_pages_of_nginx_refuse() {
-        let page = "<center>No required SSL certificate was sent</center>";
-        assert_eq!(Refusal::of_page(400, page), Some(Refusal::Page));
-        assert_eq!(Refusal::of_page(403, page), None);
-        assert_eq!(Refusal::of_page(400, "Bad Request"), None);
+    fn only_pages_of_nginx_refuse() {
+        let page = b"<center>No required SSL certificate was sent</center>";
+        assert_eq!(Refusal::from_response(400, page), Some(Refusal::Page));
+        assert_eq!(Refusal::from_response(403, page), None);
+        assert_eq!(Refusal::from_response(400, b"Bad Request"), None);
     }
 }

@@ -1,46 +1,47 @@
 //! Asking over tokio: how a selector answers the connections of one connector, whichever TLS library makes them.
 //!
-//! Nobody is asked, nothing unlocked and nothing read on an executor's thread; nor do those who wait for a person take the
-//! threads for blocking from each other.
+//! Asking a person, unlocking the vault and reading the store never happen on a thread of the executor. Tasks that wait for a
+//! person do not use up the threads for blocking work.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
 
-use super::connection::ConnectError;
-use super::question::{Part, Question, Questions};
-use super::unlocking::Unlock;
-use crate::error::Error;
+use crate::connect::error::Error;
+use crate::connect::joint::{JointQuestion, JointQuestions, Part};
+use crate::connect::unlocking::Unlock;
+use crate::error;
 use crate::request::{CertificateRequest, Target};
 use crate::select::selector::{Prepared, Selector};
 
-/// Questions for whose answers threads wait at once, in the whole process: some of those that a runtime has for blocking,
-/// which are 512 unless it is told otherwise.
+/// How many threads may wait for answers of people at once, in the whole process: some of those that a runtime has for blocking
+/// work, which are 512 by default.
 static SELECTING: Semaphore = Semaphore::const_new(128);
 
-/// Has a selector answer on tokio's blocking threads.
+/// Lets a selector answer on tokio's blocking threads.
 #[derive(Debug)]
 pub(super) struct Asking {
     selector: Arc<Selector>,
-    questions: Questions,
-    /// Of all who need the vault one asks for its password.
+    questions: JointQuestions,
+    /// Only one of the tasks that need the vault asks for its password.
     unlocking: Arc<Mutex<()>>,
 }
 
 impl Asking {
     pub(super) fn new(selector: Arc<Selector>) -> Self {
-        Self { selector, questions: Questions::default(), unlocking: Arc::default() }
+        Self { selector, questions: JointQuestions::default(), unlocking: Arc::default() }
     }
 
-    /// Who answers.
+    /// The selector that answers.
     pub(super) fn selector(&self) -> &Arc<Selector> {
         &self.selector
     }
 
-    /// Has the selector answer a request, or takes over what it answers another task that asked the same.
-    pub(super) async fn select(&self, target: &Target, request: &CertificateRequest) -> Result<Prepared, ConnectError> {
+    /// Lets the selector answer a request, or takes over its answer to another task that asks the same.
+    pub(super) async fn select(&self, target: &Target, request: &CertificateRequest) -> Result<Prepared, Error> {
         loop {
             let mut waiting = match self.questions.join(target, request) {
                 Part::Waits(waiting) => waiting,
@@ -48,11 +49,11 @@ impl Asking {
                     let answer = match self.unasked(target, request).await {
                         Ok(None) => return self.ask(target, request, question).await,
                         Ok(Some(prepared)) => Ok(prepared),
-                        Err(ConnectError::Selection(error)) => Err(error),
+                        Err(Error::Selection(error)) => Err(error),
                         Err(error) => return Err(error),
                     };
                     question.close(&answer);
-                    return answer.map_err(ConnectError::Selection);
+                    return answer.map_err(Error::Selection);
                 }
             };
             if waiting.is_asked().await {
@@ -64,13 +65,13 @@ impl Asking {
                 self.blocking(wait).await?;
             }
             if let Some(answer) = waiting.answer().await {
-                return answer.map_err(ConnectError::Selection);
+                return answer.map_err(Error::Selection);
             }
         }
     }
 
-    /// What nobody has to be asked for waits for nobody, however many are asked.
-    async fn unasked(&self, target: &Target, request: &CertificateRequest) -> Result<Option<Prepared>, ConnectError> {
+    /// An answer that needs no person does not wait for one, however many people are being asked.
+    async fn unasked(&self, target: &Target, request: &CertificateRequest) -> Result<Option<Prepared>, Error> {
         let (target, request) = (target.clone(), request.clone());
         self.blocking(move |selector| selector.select_known(&target, &request)).await
     }
@@ -79,9 +80,9 @@ impl Asking {
         &self,
         target: &Target,
         request: &CertificateRequest,
-        question: Question,
-    ) -> Result<Prepared, ConnectError> {
-        let permit = SELECTING.acquire().await.map_err(|error| ConnectError::unsent(io::Error::other(error)))?;
+        question: JointQuestion,
+    ) -> Result<Prepared, Error> {
+        let permit = SELECTING.acquire().await.map_err(|error| Error::shut_down(error))?;
         let (target, request) = (target.clone(), request.clone());
         let answered = self.blocking(move |selector| {
             let _permit = permit;
@@ -92,8 +93,8 @@ impl Asking {
         answered.await
     }
 
-    /// Unlocks the vault, and looks again. Whoever comes while it is being unlocked finds it open.
-    pub(super) async fn unlock(&self, before: &Prepared, unlock: Unlock) -> Result<Prepared, ConnectError> {
+    /// Unlocks the vault and looks the identity up again. A task that comes meanwhile waits, and finds the vault unlocked.
+    pub(super) async fn unlock(&self, before: &Prepared, unlock: Unlock) -> Result<Prepared, Error> {
         let turn = self.unlocking.clone().lock_owned().await;
         let before = before.clone();
         let unlocked = self.blocking(move |selector| {
@@ -104,15 +105,22 @@ impl Asking {
         unlocked.await
     }
 
-    /// Runs what may block where it may.
+    /// Runs what may block on a thread where it may.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Selector) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, ConnectError> {
+        work: impl FnOnce(&Selector) -> Result<T, error::Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let selector = self.selector.clone();
         match spawn_blocking(move || work(&selector)).await {
-            Ok(done) => done.map_err(ConnectError::Selection),
-            Err(error) => Err(ConnectError::unsent(io::Error::other(error))),
+            Ok(done) => done.map_err(Error::Selection),
+            Err(error) => Err(Error::shut_down(error)),
         }
     }
+}
+
+/// Limits how long something may take.
+pub(super) async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> io::Result<T> {
+    let Some(limit) = limit else { return Ok(work.await) };
+    let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {limit:?}"));
+    ::tokio::time::timeout(limit, work).await.map_err(timed_out)
 }

@@ -3,15 +3,15 @@
 //! Apache with `SSLVerifyClient` for a directory asks once it has read the request: in TLS 1.2 by renegotiation (RFC 5246
 //! section 7.4.1.1), in TLS 1.3 by post-handshake authentication (RFC 8446 section 4.6.2). OpenSSL does both. Its certificate callback
 //! suspends the connection, in the first handshake or in the middle of reading; the selector answers, on the thread that
-//! reads or writes (over tokio on one that may block), and the connection goes on.
+//! reads or writes (over tokio, on a thread that may block), and the connection goes on.
 //!
-//! The server was verified before anybody is asked. No session is ever resumed on another connection, so none carries an
-//! identity that was not decided for it. A private key is handed to OpenSSL in the clear once the answer is an identity, and taken
-//! back, and wiped, when the handshake is over.
+//! The server is verified before anybody is asked. No session is ever resumed on another connection, so none carries an
+//! identity that was not decided for it. OpenSSL gets the private key in the clear once the answer is an identity; the key is
+//! taken back and wiped when the handshake is over.
 //!
-//! Failures are told as rustls tells them, inside an [`io::Error`]: [`crate::raw::refusal`] finds a refusal,
-//! [`crate::raw::invalid_certificate`] a server that cannot be verified, and [`crate::raw::failure`] an error of
-//! this library, such as [`Error::NobodyToAsk`].
+//! An [`io::Error`] of a stream holds the errors that rustls would give: [`crate::raw::refusal`] finds a refusal,
+//! [`crate::raw::invalid_certificate`] a server that cannot be verified, and [`crate::raw::failure`] an error of this library,
+//! such as [`Error::NobodyToAsk`](crate::Error::NobodyToAsk).
 //!
 //! # Example
 //!
@@ -21,16 +21,14 @@
 //! use std::sync::Arc;
 //!
 //! use cardcase::connect::openssl::{Connector, SslConnector, SslMethod};
-//! use cardcase::Destination;
-//! use cardcase::Selector;
-//! use cardcase::Store;
+//! use cardcase::{Destination, Selector, Store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Store::open_default()?;
 //! let selector = Arc::new(Selector::new(Arc::new(store)));
 //! let connector = Connector::new(selector, SslConnector::builder(SslMethod::tls_client())?)?;
 //! let tcp = TcpStream::connect("intranet.example:443")?;
-//! let mut stream = connector.connect(Destination::new("intranet.example", 443)?, tcp)?;
+//! let mut stream = connector.connect(Destination::new("intranet.example", 443)?, tcp)?.stream;
 //! stream.write_all(b"GET /staff/ HTTP/1.1\r\nHost: intranet.example\r\nConnection: close\r\n\r\n")?;
 //! let mut response = Vec::new();
 //! stream.read_to_end(&mut response)?;
@@ -39,40 +37,53 @@
 //! ```
 
 mod answer;
-mod callback;
-mod http_position;
-mod session;
 #[cfg(feature = "tokio")]
-pub mod tokio;
+mod asynchronous;
+mod below;
+mod callback;
+mod session;
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 
 use ::openssl::error::ErrorStack;
 use ::openssl::ssl::{Ssl, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use ::openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
-use rustls::ProtocolVersion;
 
-use self::answer::Answering;
-pub use self::answer::{Answered, Answers};
-pub use self::http_position::HttpPosition;
+use self::answer::{Answering, io_error};
+#[cfg(feature = "tokio")]
+use self::asynchronous::Asynchronous;
+use self::below::Below;
 use self::session::{Halt, Session};
-use super::unlocking::Unlocking;
-use crate::error::Error;
+#[cfg(feature = "tokio")]
+use crate::connect::asking::Asking;
+use crate::connect::drive::Start;
+use crate::connect::error::Error;
+use crate::connect::opened::{Connection, Open, Opened};
+use crate::connect::unlocking::Unlocking;
 use crate::request::{Destination, Target};
 use crate::select::selector::{Prepared, Selector};
 pub use ::openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
 
-/// Makes TLS connections that answer certificate requests from a store.
+/// Makes TLS connections that answer certificate requests from a store: over blocking streams, and with the feature `tokio`
+/// over streams of tokio. Threads and tasks may share it.
 pub struct Connector {
     selector: Arc<Selector>,
     connector: SslConnector,
     unlocking: Arc<Unlocking>,
+    #[cfg(feature = "tokio")]
+    asking: Arc<Asking>,
+    #[cfg(feature = "tokio")]
+    timeout: Option<Duration>,
 }
 
 impl Connector {
-    /// A connector that takes everything but the client certificate from `base`: roots, versions from TLS 1.2 on, ALPN. A
-    /// verifier of its own has to leave X509_V_OK behind for servers that it accepts.
+    /// A connector that takes everything but the client certificate from `base`: roots, versions from TLS 1.2 on, ALPN. HTTP/2
+    /// does not let a server ask in the middle of a connection, so offer HTTP/1.1 alone. A verify callback of `base` has to leave
+    /// X509_V_OK behind for servers that it accepts.
     ///
     /// # Errors
     /// Those of OpenSSL.
@@ -82,65 +93,88 @@ impl Connector {
         }
         base.set_session_cache_mode(SslSessionCacheMode::OFF);
         base.set_options(SslOptions::NO_TICKET);
-        // What is sent is what was selected; OpenSSL would complete it from the roots
+        // Only what was selected is sent; OpenSSL would complete the chain from the roots
         base.set_mode(SslMode::NO_AUTO_CHAIN);
-        // As with rustls: whatever CA is trusted is the end of the way
+        // As with rustls: a chain may end at any CA that is trusted
         base.verify_param_mut().set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
         callback::install(&mut base);
-        Ok(Self { selector, connector: base.build(), unlocking: Arc::default() })
+        Ok(Self {
+            #[cfg(feature = "tokio")]
+            asking: Arc::new(Asking::new(selector.clone())),
+            #[cfg(feature = "tokio")]
+            timeout: None,
+            selector,
+            connector: base.build(),
+            unlocking: Arc::default(),
+        })
     }
 
-    /// Who answers.
+    /// Limits how long a server may take for each half of a TLS handshake over tokio; without a limit it may take forever. The
+    /// time a person takes to choose does not count. The timer of the runtime must be enabled. Over blocking streams, set
+    /// timeouts on the streams instead.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn with_handshake_timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
+    /// The selector that answers.
     pub fn selector(&self) -> &Arc<Selector> {
         &self.selector
     }
 
-    /// Connects over a stream to the destination of a target. Blocks, also for as long as somebody is asked.
+    /// Connects to the destination of a target over a blocking stream. Blocks, also while a person chooses.
     ///
     /// # Errors
-    /// [`ConnectError`].
-    pub fn connect<S: Read + Write>(&self, target: impl Into<Target>, stream: S) -> Result<Stream<S>, ConnectError> {
-        self.connect_by(target.into(), None, stream)
-    }
-
-    /// Like [`Self::connect`], answering the first request with what was prepared otherwise, or all of them with an identity that
-    /// was given for once. It goes where that was prepared for.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub fn connect_prepared<S: Read + Write>(&self, prepared: Prepared, stream: S) -> Result<Stream<S>, ConnectError> {
-        self.connect_by(prepared.target().clone(), Some(prepared), stream)
-    }
-
-    fn connect_by<S: Read + Write>(
+    /// [`Error`].
+    pub fn connect<S: Read + Write>(
         &self,
-        target: Target,
-        given: Option<Prepared>,
+        target: impl Into<Target>,
         stream: S,
-    ) -> Result<Stream<S>, ConnectError> {
-        let (session, answering) = self.session(target, given, stream).map_err(ConnectError::unsent)?;
-        let mut stream = Stream { session, answering };
+    ) -> Result<Connection<Stream<S>>, Error> {
+        self.connect_from(Start::Target(target.into()), stream)
+    }
+
+    /// Like [`connect`](Self::connect), but answers the first request with what was prepared before, or all of them with an
+    /// identity that was given for once. It connects to the destination that was prepared for.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn connect_prepared<S: Read + Write>(
+        &self,
+        prepared: Prepared,
+        stream: S,
+    ) -> Result<Connection<Stream<S>>, Error> {
+        self.connect_from(Start::Prepared(prepared), stream)
+    }
+
+    fn connect_from<S: Read + Write>(&self, start: Start, stream: S) -> Result<Connection<Stream<S>>, Error> {
+        let mut stream = self.stream(start, Below::blocking(stream))?;
+        let opened = stream.open.0.clone();
         match stream.run(Session::connect) {
-            Ok(()) => Ok(stream),
-            Err(Halt::Failed(source) | Halt::WouldBlock(source)) => {
-                Err(ConnectError { source, answered: stream.session.answers().last().map(Box::new) })
-            }
-            Err(Halt::Closed | Halt::Asked(_)) => Err(ConnectError::unsent(io::ErrorKind::UnexpectedEof.into())),
+            Ok(()) => Ok(Connection { stream, opened }),
+            Err(ended) => Err(ended.into_error(opened)),
         }
     }
 
-    /// A connection that has not begun, and what answers on it.
-    fn session<S: Read + Write>(
-        &self,
-        target: Target,
-        given: Option<Prepared>,
-        stream: S,
-    ) -> io::Result<(Session<S>, Answering)> {
-        let ssl = self.ssl(target.destination())?;
-        let position = HttpPosition::default();
-        let session = Session::new(ssl, stream, Answers::default(), position.clone())?;
+    /// A connection whose handshake has not begun.
+    fn stream<S>(&self, start: Start, below: Below<S>) -> Result<Stream<S>, Error> {
+        let (target, given) = match start {
+            Start::Target(target) => (target, None),
+            Start::Prepared(prepared) => (prepared.target().clone(), Some(prepared)),
+        };
+        let opened = Opened::new(target, None);
+        let session = self.ssl(opened.destination()).map_err(io::Error::from);
+        let session = session.and_then(|ssl| Session::new(ssl, below, opened.clone()));
+        let session = session.map_err(|source| Error::Handshake { source, opened: opened.clone() })?;
         let (selector, unlocking) = (self.selector.clone(), self.unlocking.clone());
-        Ok((session, Answering { selector, unlocking, target, given, position }))
+        Ok(Stream {
+            session,
+            answering: Answering { selector, unlocking, given, opened: opened.clone() },
+            open: Open(opened),
+            #[cfg(feature = "tokio")]
+            asynchronous: Asynchronous::new(self.asking.clone()),
+        })
     }
 
     fn ssl(&self, destination: &Destination) -> Result<Ssl, ErrorStack> {
@@ -151,130 +185,112 @@ impl Connector {
     }
 }
 
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").field("selector", &self.selector).finish_non_exhaustive()
     }
 }
 
-/// Why there is no connection. [`Self::failure`] is an error of this library; [`refusal`](crate::raw::refusal) of
-/// `source` tells whether the server refused what it was sent, [`invalid_certificate`](crate::raw::invalid_certificate)
-/// whether it cannot be verified.
-#[derive(Debug, thiserror::Error)]
-#[error("{source}")]
-#[non_exhaustive]
-pub struct ConnectError {
-    /// What went wrong.
-    pub source: io::Error,
-    /// What the server was answered, if it asked.
-    pub answered: Option<Box<Answered>>,
-}
-
-impl ConnectError {
-    fn unsent(source: io::Error) -> Self {
-        Self { source, answered: None }
-    }
-
-    /// The error of this library that it is, if it is one: nothing was sent.
-    pub fn failure(&self) -> Option<&Error> {
-        crate::connect::resolver::failure(&self.source)
-    }
-}
-
-/// A connection that blocks: to read from, and to write to. Either may ask somebody, when the server asks.
+/// A TLS session by OpenSSL over a stream `S`: [`Read`] and [`Write`] over a blocking stream, `AsyncRead` and `AsyncWrite` over
+/// one of tokio. When the server asks for a certificate, reading and writing wait until a person has answered. Over tokio, one
+/// task at a time drives it, as any stream that reads in order to write.
 pub struct Stream<S> {
     session: Session<S>,
     answering: Answering,
+    open: Open,
+    #[cfg(feature = "tokio")]
+    asynchronous: Asynchronous,
+}
+
+/// Why an operation on a stream did not succeed.
+enum Ended {
+    /// The server has closed the connection as it should.
+    Closed,
+    /// The connection failed.
+    Failed(io::Error),
+    /// The request of the server was not answered, and the connection ended.
+    Unanswered(Error),
+}
+
+impl Ended {
+    /// Of a handshake.
+    fn into_error(self, opened: Opened) -> Error {
+        match self {
+            Self::Closed => Error::Handshake { source: io::ErrorKind::UnexpectedEof.into(), opened },
+            Self::Failed(source) => Error::Handshake { source, opened },
+            Self::Unanswered(error) => error,
+        }
+    }
+
+    /// Of reading or writing.
+    fn into_io<T: Default>(self) -> io::Result<T> {
+        match self {
+            Self::Closed => Ok(T::default()),
+            Self::Failed(error) => Err(error),
+            Self::Unanswered(Error::Selection(error)) => Err(io_error(error)),
+            Self::Unanswered(error) => Err(io::Error::other(error)),
+        }
+    }
+}
+
+impl<S> Stream<S> {
+    /// The caller's stream.
+    pub fn get_ref(&self) -> &S {
+        self.session.below().get_ref()
+    }
 }
 
 impl<S: Read + Write> Stream<S> {
-    /// What was answered on this connection. More may come as long as it lasts.
-    pub fn answers(&self) -> Answers {
-        self.session.answers().clone()
-    }
-
-    /// The HTTP/1.1 position on it, for whoever keeps it for another.
-    pub fn position(&self) -> HttpPosition {
-        self.session.position().clone()
-    }
-
-    /// The version of TLS.
-    pub fn version(&self) -> Option<ProtocolVersion> {
-        self.session.version()
-    }
-
-    /// The protocol agreed on by ALPN (RFC 7301).
-    pub fn alpn(&self) -> Option<&[u8]> {
-        self.session.alpn()
-    }
-
-    /// The stream below.
-    pub fn get_ref(&self) -> &S {
-        self.session.stream()
-    }
-
-    /// Tells the server that nothing more is written.
+    /// Tells the server that nothing more will be written.
     ///
     /// # Errors
-    /// Those of [writing](crate::manage#errors).
+    /// Those of [writing](std::io::Write).
     pub fn shut_down(&mut self) -> io::Result<()> {
-        self.io(Session::shut_down)
+        self.run(Session::shut_down).or_else(Ended::into_io)
     }
 
-    /// Repeats what a request interrupts, once that is answered.
-    fn run<T>(&mut self, mut work: impl FnMut(&mut Session<S>) -> Result<T, Halt>) -> Result<T, Halt> {
+    /// Performs an operation, and repeats it once a request that interrupted it is answered.
+    fn run<T>(&mut self, mut work: impl FnMut(&mut Session<S>) -> Result<T, Halt>) -> Result<T, Ended> {
         loop {
             let request = match work(&mut self.session) {
+                Ok(done) => return Ok(done),
                 Err(Halt::Asked(request)) => request,
                 Err(Halt::WouldBlock(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
-                done => return done,
+                Err(Halt::Failed(error) | Halt::WouldBlock(error)) => return Err(Ended::Failed(error)),
+                Err(Halt::Closed) => return Err(Ended::Closed),
             };
             match self.answering.answer(request, self.session.is_established()) {
-                Ok(outcome) => {
-                    self.session.go_on(outcome);
+                Ok(continuation) => {
+                    self.session.go_on(continuation);
                     self.answering.answered();
                 }
                 Err(error) => {
                     self.session.give_up();
-                    return Err(Halt::Failed(answer::io_error(error)));
+                    return Err(Ended::Unanswered(error.into()));
                 }
             }
-        }
-    }
-
-    fn io<T: Default>(&mut self, work: impl FnMut(&mut Session<S>) -> Result<T, Halt>) -> io::Result<T> {
-        match self.run(work) {
-            Ok(done) => Ok(done),
-            Err(Halt::Closed) => Ok(T::default()),
-            Err(Halt::Failed(error) | Halt::WouldBlock(error)) => Err(error),
-            Err(Halt::Asked(_)) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
 
 impl<S: Read + Write> Read for Stream<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.io(|session| session.read(buffer))
+        self.run(|session| session.read(buffer)).or_else(Ended::into_io)
     }
 }
 
 impl<S: Read + Write> Write for Stream<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.io(|session| session.write(bytes))
+        self.run(|session| session.write(bytes)).or_else(Ended::into_io)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.session.stream_mut().flush()
+        self.session.below_mut().flush_below()
     }
 }
 
-impl<S> std::fmt::Debug for Stream<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").finish_non_exhaustive()
+impl<S> fmt::Debug for Stream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("opened", &self.open.0).finish_non_exhaustive()
     }
-}
-
-/// Whether an error of a stream means that the other side has gone.
-fn is_gone(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
 }

@@ -1,50 +1,74 @@
-//! Finding in an error what a server said by an alert.
+//! What an error says about a connection: the alert and the refusal of the server, why the server is not trusted, and what
+//! failed on our side.
 
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError, OtherError};
 
 use crate::answer::refusal::Refusal;
+use crate::error::Error;
 
-/// Finds the refusal in an error of rustls or of anything wrapped around it: I/O, an HTTP library, another client.
+/// Finds the refusal of a server in an error of rustls, or in any error around it: of I/O, of an HTTP library, of a client.
 #[must_use]
 pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
-    alert(error).and_then(Refusal::of_alert)
+    alert(error).and_then(Refusal::from_alert)
 }
 
-/// The alert the other side sent, in an error of rustls or of anything wrapped around it.
+/// Finds the alert that the other side sent, in an error of rustls or in any error around it.
 #[must_use]
 pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
-    find(error, &|rustls| match rustls {
-        rustls::Error::AlertReceived(alert) => Some(alert),
+    find(error, |rustls| match rustls {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
         _ => None,
     })
-    .copied()
 }
 
-/// Looks through a chain of errors for a rustls one. I/O errors and ureq's hide what they wrap from `source()`.
-pub(crate) fn find<'a, T: ?Sized>(
+/// Finds an error of this library that ended a handshake, such as a private key that does not belong to its certificate.
+#[must_use]
+pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    chain(error).find_map(|error| match error.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::Other(OtherError(other))) => other.downcast_ref(),
+        _ => error.downcast_ref(),
+    })
+}
+
+/// Finds why the server's own certificate was not accepted, in an error of rustls or in any error around it.
+#[must_use]
+pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
+    find(error, |rustls| match rustls {
+        rustls::Error::InvalidCertificate(error) => Some(error),
+        _ => None,
+    })
+}
+
+/// The status of a response of HTTP/1, from its first bytes.
+#[cfg(feature = "ureq")]
+pub(crate) fn http1_status(response: &[u8]) -> Option<u16> {
+    let status = response.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    std::str::from_utf8(status).ok()?.parse().ok()
+}
+
+/// Looks for an error of rustls in an error and all its causes.
+pub(crate) fn find<'a, T>(
     error: &'a (dyn StdError + 'static),
-    look: &dyn Fn(&'a rustls::Error) -> Option<&'a T>,
-) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref().and_then(look) {
-            return Some(found);
-        }
+    look: impl Fn(&'a rustls::Error) -> Option<T>,
+) -> Option<T> {
+    chain(error).find_map(|error| error.downcast_ref().and_then(&look))
+}
+
+/// An error and all its causes. `source()` does not show what errors of I/O and of ureq wrap.
+pub(crate) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| {
         #[cfg(feature = "ureq")]
         if let Some(ureq::Error::Io(inner)) = error.downcast_ref() {
-            next = Some(inner);
-            continue;
+            return Some(inner as &(dyn StdError + 'static));
         }
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner),
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
             None => error.source(),
-        };
-    }
-    None
+        }
+    })
 }
 
 #[cfg(test)]
@@ -59,9 +83,18 @@ mod tests {
         };
         let unknown_ca = wrap(AlertDescription::UnknownCA);
         assert_eq!(refusal(&unknown_ca), Some(Refusal::Alert(AlertDescription::UnknownCA)));
-        assert!(crate::connect::resolver::needs(&unknown_ca).is_none());
+        assert!(crate::connect::needs::needs(&unknown_ca).is_none());
         let internal = wrap(AlertDescription::InternalError);
         assert_eq!((alert(&internal), refusal(&internal)), (Some(AlertDescription::InternalError), None));
         assert_eq!(refusal(&io::Error::from(io::ErrorKind::BrokenPipe)), None);
+    }
+
+    #[test]
+    #[cfg(feature = "ureq")]
+    fn the_status_of_a_response_is_read_from_its_first_line() {
+        assert_eq!(http1_status(b"HTTP/1.1 400 Bad Request\r\n"), Some(400));
+        assert_eq!(http1_status(b"HTTP/1.0 200"), Some(200));
+        assert_eq!(http1_status(b"<html>"), None);
+        assert_eq!(http1_status(b"HTTP/1.1"), None);
     }
 }

@@ -31,11 +31,14 @@ use ::reqwest::redirect::Policy;
 use ::reqwest::{Client as One, ClientBuilder, Method, Request, Response, StatusCode, Url};
 use rustls::ClientConfig;
 
-use super::connection::{ATTEMPTS, ConnectError, Kept, record_refusal, record_success};
-use super::tokio::Connector;
-use crate::connect::refusal::refusal;
-use crate::connect::resolver::{Resolver, needs};
-use crate::error::Error;
+use crate::answer::decision::Outcome;
+use crate::answer::refusal::Refusal;
+use crate::connect::drive::{Drive, Ready, Start};
+use crate::connect::error::Error;
+use crate::connect::refusal::alert;
+use crate::connect::resolver::Resolver;
+use crate::connect::tokio::Connector;
+use crate::error;
 use crate::request::{Destination, Target};
 use crate::select::matching::Reason;
 use crate::select::selector::Selector;
@@ -44,7 +47,7 @@ use crate::select::selector::Selector;
 const REDIRECTS: usize = 10;
 
 /// Destinations whose clients are kept.
-const KEPT: usize = 256;
+const MAX_DESTINATIONS: usize = 256;
 
 /// Sends requests of reqwest, and answers certificate requests from a store.
 pub struct Client {
@@ -63,34 +66,6 @@ struct Known {
     client: One,
     /// Whether it is recorded that the answer was accepted.
     recorded: Arc<AtomicBool>,
-}
-
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The request failed. [`refusal`] tells whether the server refused the identity: then remember another for it.
-    #[error(transparent)]
-    Request(#[from] ::reqwest::Error),
-    /// The selection failed, and nothing was sent; each of its variants says what to do.
-    #[error(transparent)]
-    Selection(#[from] ConnectError),
-    /// The answer to the server's certificate request is decided by now, but the request, whose body is a stream, is spent.
-    /// Make it anew.
-    #[error("what to send to {destination} is decided now; send the request again")]
-    SendAgain {
-        /// Where the certificate was asked for.
-        destination: Destination,
-    },
-    /// Redirects have no end. The servers are at fault.
-    #[error("more than {REDIRECTS} redirects")]
-    TooManyRedirects,
-}
-
-impl From<Error> for RequestError {
-    fn from(error: Error) -> Self {
-        Self::Selection(error.into())
-    }
 }
 
 impl Client {
@@ -120,16 +95,17 @@ impl Client {
     /// Gets a URL.
     ///
     /// # Errors
-    /// [`RequestError`].
-    pub async fn get(&self, url: impl ::reqwest::IntoUrl) -> Result<Response, RequestError> {
-        self.execute(Request::new(Method::GET, url.into_url()?)).await
+    /// [`Error`].
+    pub async fn get(&self, url: impl ::reqwest::IntoUrl) -> Result<Response, Error> {
+        self.execute(Request::new(Method::GET, url.into_url().map_err(failed)?)).await
     }
 
-    /// Sends a request, and follows its redirects.
+    /// Sends a request, and follows its redirects. The response carries the [`Opened`](crate::connect::Opened) of its
+    /// destination in its extensions.
     ///
     /// # Errors
-    /// [`RequestError`].
-    pub async fn execute(&self, mut request: Request) -> Result<Response, RequestError> {
+    /// [`Error`].
+    pub async fn execute(&self, mut request: Request) -> Result<Response, Error> {
         for _ in 0..=REDIRECTS {
             let again = request.try_clone();
             let response = self.send(request).await?;
@@ -138,88 +114,82 @@ impl Client {
                 None => return Ok(response),
             }
         }
-        Err(RequestError::TooManyRedirects)
+        Err(Error::TooManyRedirects { limit: REDIRECTS })
     }
 
     /// Sends a request to its destination and nowhere else.
-    async fn send(&self, mut request: Request) -> Result<Response, RequestError> {
+    async fn send(&self, mut request: Request) -> Result<Response, Error> {
         if request.url().scheme() != "https" {
-            return Ok(self.plain()?.execute(request).await?);
+            return self.plain().map_err(failed)?.execute(request).await.map_err(failed);
         }
         let destination = destination(request.url())?;
         let target = Target::new(destination.clone());
-        let mut prepared = None;
-        for attempt in 1..=ATTEMPTS {
-            let kept = self.connector.ready(&target, prepared.take()).await?;
-            let known = self.client(&target, &kept).await?;
+        let mut drive = Drive::new(Start::Target(target.clone()))?;
+        loop {
+            let ready = self.connector.ready(drive.look_up()).await?;
+            let known = self.client(&target, &ready).await?;
             let again = request.try_clone();
             let error = match known.client.execute(request).await {
-                Ok(response) => {
-                    self.note_success(&target, &known, &response).await?;
-                    return Ok(response);
-                }
+                Ok(response) => return self.accepted(&known, response).await,
                 Err(error) => error,
             };
-            let Some(needs) = needs(&error) else {
-                self.note_refusal(&target, &known, &error).await?;
-                return Err(error.into());
+            let Some(needs) = drive.failed(&error)? else { return Err(self.refused(&known, error).await?) };
+            drive.again(self.connector.grant(&ready.prepared, needs).await?);
+            request = again.ok_or(Error::SendAgain { destination: destination.clone() })?;
+        }
+    }
+
+    /// Records that the server accepted what it was sent, once for a client: reqwest shows nobody its connections.
+    async fn accepted(&self, known: &Known, mut response: Response) -> Result<Response, Error> {
+        let opened = known.resolver.opened();
+        let is_accepted = opened.selection().is_some() && !Refusal::may_come_with(response.status().as_u16());
+        if is_accepted && !known.recorded.swap(true, Ordering::AcqRel) {
+            let opened = opened.clone();
+            let record = move |selector: &Selector| {
+                let _ = opened.record(selector, Outcome::Accepted, None);
+                Ok(())
             };
-            // Nobody is asked for what will not be used
-            if attempt == ATTEMPTS {
-                break;
-            }
-            prepared = Some(self.connector.grant(&kept.prepared, needs).await?);
-            request = again.ok_or(RequestError::SendAgain { destination: destination.clone() })?;
+            self.connector.blocking(record).await?;
         }
-        Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }.into())
+        response.extensions_mut().insert(opened);
+        Ok(response)
     }
 
-    /// Once for a client: nobody sees its connections.
-    async fn note_success(&self, to: &Target, by: &Known, response: &Response) -> Result<(), RequestError> {
-        let Known { resolver, recorded, .. } = by;
-        let sent = resolver.prepared().selection().filter(|_| resolver.was_asked()).cloned();
-        // nginx refuses by a page with this status
-        let accepts = sent.is_some() && response.status() != StatusCode::BAD_REQUEST;
-        if !accepts || recorded.swap(true, Ordering::AcqRel) {
-            return Ok(());
+    /// The error, after a refusal was recorded.
+    async fn refused(&self, known: &Known, error: ::reqwest::Error) -> Result<Error, Error> {
+        let opened = known.resolver.opened();
+        let alert = alert(&error).filter(|alert| Refusal::from_alert(*alert).is_some());
+        if opened.selection().is_some() && alert.is_some() {
+            // If the server accepts something after that, it is recorded again
+            known.recorded.store(false, Ordering::Release);
+            let opened = opened.clone();
+            let record = move |selector: &Selector| {
+                let _ = opened.record(selector, Outcome::Refused, alert);
+                Ok(())
+            };
+            self.connector.blocking(record).await?;
         }
-        let record = move |selector: &Selector, to: &Target| {
-            record_success(selector, to.destination(), sent.as_ref(), None);
-            Ok(())
-        };
-        Ok(self.connector.blocking(to, record).await?)
+        Ok(Error::Request { source: error.into(), opened: Some(opened) })
     }
 
-    async fn note_refusal(&self, to: &Target, by: &Known, error: &::reqwest::Error) -> Result<(), RequestError> {
-        let Known { resolver, recorded, .. } = by;
-        let sent = resolver.prepared().selection().filter(|_| resolver.was_asked()).cloned();
-        let Some(refusal) = refusal(error).filter(|_| sent.is_some()) else { return Ok(()) };
-        // What is accepted after that is news again
-        recorded.store(false, Ordering::Release);
-        let record = move |selector: &Selector, to: &Target| {
-            record_refusal(selector, to.destination(), sent.as_ref(), Some(refusal), None);
-            Ok(())
-        };
-        Ok(self.connector.blocking(to, record).await?)
-    }
-
-    /// The client of this resolver, as long as its connections stand; else a new one.
-    async fn client(&self, target: &Target, kept: &Kept) -> Result<Known, RequestError> {
+    /// The client of this resolver, as long as its connections may be reused; else a new one.
+    async fn client(&self, target: &Target, ready: &Ready) -> Result<Known, Error> {
         let known = self
             .locked()
             .get(target.destination())
-            .filter(|known| Arc::ptr_eq(&known.resolver, &kept.resolver))
+            .filter(|known| Arc::ptr_eq(&known.resolver, &ready.resolver))
             .cloned();
         if let Some(known) = known {
-            let standing = known.resolver.standing();
-            if self.connector.blocking(target, move |selector, to| selector.stands(&standing, to)).await? {
+            let (opened, target) = (known.resolver.opened(), target.clone());
+            if self.connector.blocking(move |selector| opened.may_be_reused(selector, &target)).await? {
                 return Ok(known);
             }
         }
-        let client = self.build((self.builder)().tls_backend_preconfigured(self.config(kept)?))?;
-        let known = Known { resolver: kept.resolver.clone(), client, recorded: Arc::default() };
+        let builder = (self.builder)().tls_backend_preconfigured(self.config(ready)?);
+        let client = self.build(builder).map_err(failed)?;
+        let known = Known { resolver: ready.resolver.clone(), client, recorded: Arc::default() };
         let mut clients = self.locked();
-        if clients.len() >= KEPT {
+        if clients.len() >= MAX_DESTINATIONS {
             clients.clear();
         }
         clients.insert(target.destination().clone(), known.clone());
@@ -227,12 +197,12 @@ impl Client {
     }
 
     /// In TLS 1.2 rustls writes the certificate before it asks for the signature, and here nothing keeps it back.
-    fn config(&self, kept: &Kept) -> Result<ClientConfig, Error> {
-        match (kept.resolver.prepared().demands_tls13(), &self.tls13) {
-            (None, _) => Ok(ClientConfig::clone(&kept.config)),
-            (Some(_), Some(base)) => Ok(kept.resolver.config(base)),
+    fn config(&self, ready: &Ready) -> Result<ClientConfig, error::Error> {
+        match (ready.resolver.prepared().demands_tls13(), &self.tls13) {
+            (None, _) => Ok(ClientConfig::clone(&ready.config)),
+            (Some(_), Some(base)) => Ok(ready.resolver.config(base)),
             (Some(name), None) => {
-                Err(Error::DoesNotFit { name: name.to_owned(), reason: Reason::RequiresTls13.text() })
+                Err(error::Error::DoesNotFit { name: name.to_owned(), reason: Reason::RequiresTls13.text() })
             }
         }
     }
@@ -259,7 +229,11 @@ impl fmt::Debug for Client {
     }
 }
 
-fn destination(url: &Url) -> Result<Destination, Error> {
+fn failed(error: ::reqwest::Error) -> Error {
+    Error::Request { source: error.into(), opened: None }
+}
+
+fn destination(url: &Url) -> Result<Destination, error::Error> {
     Destination::new(
         url.host_str().unwrap_or_default(),
         url.port_or_known_default().unwrap_or(Destination::DEFAULT_PORT),

@@ -43,68 +43,22 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{CertificateError, ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme};
+use rustls::{ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme};
 
 use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
 use crate::connect::guarded::{Guarded, Trace};
-use crate::connect::refusal::find;
+use crate::connect::needs::Needs;
+use crate::connect::opened::{Answered, Opened};
+use crate::connect::refusal::failure;
 use crate::error::Error;
 use crate::request::CertificateRequest;
 use crate::select::matching::{Reason, common_scheme, reasons};
-use crate::select::selector::{GuardedKey, Prepared, Source, Standing};
+use crate::select::selector::{GuardedKey, Prepared, Source};
 
 /// Sessions kept for resumption by one [`Resolver::config`].
 const SESSIONS: usize = 8;
-
-/// What has to happen before the handshake can go on: found by [`needs`] in the error that ended it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Needs {
-    /// The server, which was verified, asks for a certificate, and nothing is decided.
-    Select(CertificateRequest),
-    /// The identity is decided, and its private key is needed: the vault must be unlocked.
-    Unlock,
-}
-
-impl fmt::Display for Needs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Select(_) => "the server asks for a client certificate, and none is decided yet",
-            Self::Unlock => "the vault must be unlocked to use the private key",
-        })
-    }
-}
-
-impl StdError for Needs {}
-
-/// Finds what a handshake needed when it ended, in an error of rustls or of anything wrapped around it.
-#[must_use]
-pub fn needs<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Needs> {
-    find(error, &|rustls| match rustls {
-        rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
-        _ => None,
-    })
-}
-
-/// Finds an error of this library that ended a handshake, such as a private key that is not its certificate's.
-#[must_use]
-pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
-    find(error, &|rustls| match rustls {
-        rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
-        _ => None,
-    })
-}
-
-/// Why the server's own certificate was not accepted, in an error of rustls or of anything wrapped around it.
-#[must_use]
-pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
-    find(error, &|rustls| match rustls {
-        rustls::Error::InvalidCertificate(error) => Some(error),
-        _ => None,
-    })
-}
 
 /// Answers the certificate requests of one destination, out of memory alone.
 pub struct Resolver {
@@ -176,10 +130,21 @@ impl Resolver {
         self.needs.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// For whoever keeps a connection of this resolver: what its server asked for last, and what it was answered.
-    pub fn standing(&self) -> Standing {
-        let answer = self.prepared.selection.as_ref().map(|selection| selection.answer.clone());
-        Standing::new(self.prepared.destination().clone(), self.request().zip(answer))
+    /// What is known about the connections of this resolver: what the server asked for last, and what it was answered. A program
+    /// that keeps such a connection asks [`Opened::may_be_reused`] before each further request.
+    pub fn opened(&self) -> Opened {
+        let opened = Opened::new(self.prepared.target().clone(), Some(self.prepared.clone()));
+        if self.was_asked() {
+            self.note_answer(&opened, self.prepared.clone(), None);
+        }
+        opened
+    }
+
+    /// Notes what was answered on a connection that was begun with `prepared`, whose server asked.
+    pub(super) fn note_answer(&self, opened: &Opened, prepared: Prepared, version: Option<ProtocolVersion>) {
+        let Some(selection) = self.prepared.selection().cloned() else { return };
+        let request = self.request().map(|request| CertificateRequest { version, ..request });
+        opened.note_answer(Answered { selection, request, prepared, mid_connection: false });
     }
 
     /// Whether what was prepared answers this request, as far as `resolve` is told of it.

@@ -1,4 +1,4 @@
-//! Unlocking for whoever blocks: of all threads that need the vault one asks for its password.
+//! Unlocking on threads that block: only one of the threads that need the vault asks for its password.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,14 +8,14 @@ use crate::select::selector::{Prepared, Selector};
 /// How a selector unlocks the vault: [`Selector::unlock`], or [`Selector::unlock_fully`].
 pub(super) type Unlock = fn(&Selector) -> Result<(), Error>;
 
-/// Who needs the vault waits here for its turn.
+/// Lets one thread at a time unlock the vault.
 #[derive(Debug, Default)]
 pub(super) struct Unlocking(Mutex<()>);
 
 impl Unlocking {
-    /// Unlocks the vault, and looks again. Whoever comes while it is being unlocked finds it open.
+    /// Unlocks the vault and looks the identity up again. A thread that comes meanwhile waits, and finds the vault unlocked.
     pub(super) fn unlock(&self, selector: &Selector, before: &Prepared, unlock: Unlock) -> Result<Prepared, Error> {
-        let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         unlock(selector)?;
         selector.refresh(before)
     }

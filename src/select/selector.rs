@@ -38,7 +38,7 @@ use sha2::{Digest, Sha256};
 
 use self::compared::Compared;
 pub(crate) use self::selection::GuardedKey;
-pub use self::selection::{Explanation, Prepared, Selection, Source, Standing};
+pub use self::selection::{Explanation, Prepared, Selection, Source};
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
 use crate::answer::policy::{PolicyFiles, SystemPolicy};
@@ -328,16 +328,6 @@ impl Selector {
         let identities = self.store.identities()?.into_iter();
         let identities = identities.map(|identity| compared.matcher.consider(Arc::new(identity))).collect();
         compared.explained(identities)
-    }
-
-    /// Whether an open connection may carry one more request: whether it would be opened with the same answer now. What was
-    /// chosen for once holds for one request only.
-    ///
-    /// # Errors
-    /// Those of [reading](crate::manage#errors).
-    pub fn stands(&self, standing: &Standing, target: impl Into<Target>) -> Result<bool, Error> {
-        let answered = standing.answered.as_ref().map(|(request, answer)| (request, answer));
-        self.may_reuse(&standing.destination, answered, &target.into())
     }
 
     /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer

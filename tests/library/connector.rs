@@ -10,8 +10,8 @@ use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::ask::{Question, Reply};
-use cardcase::connect::Source;
-use cardcase::connect::tokio::{ConnectError, Connection, Connector};
+use cardcase::connect::tokio::Connector;
+use cardcase::connect::{self, Connection, Source, Stream};
 use cardcase::manage::Certificate;
 use cardcase::manage::Outcome;
 use cardcase::manage::Rule;
@@ -64,7 +64,7 @@ impl Scene {
     }
 
     /// Connects and reads a byte, behind which the session tickets of TLS 1.3 have arrived.
-    pub(crate) async fn connect(&mut self, host: &str) -> Result<Connection<DuplexStream>, ConnectError> {
+    pub(crate) async fn connect(&mut self, host: &str) -> Result<Connection<Stream<DuplexStream>>, connect::Error> {
         let destination = Destination::new(host, 443).unwrap();
         let dial = || {
             self.dialled += 1;
@@ -117,7 +117,7 @@ fn asked_once_it_connects_again_with_the_answer_and_does_not_ask_any_more() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let connection = scene.connect(HOST).await.unwrap();
-        let selection = connection.selection.unwrap();
+        let selection = connection.opened.selection().unwrap();
         assert_eq!((selection.source, scene.dialled(), scene.chooser.asked().len()), (Source::Ask, 2, 1));
         let chosen = selection.answer.fingerprint();
         let sent = if chosen == Some(scene.a.fingerprint()) { leaf(&scene.a) } else { leaf(&scene.b) };
@@ -125,7 +125,7 @@ fn asked_once_it_connects_again_with_the_answer_and_does_not_ask_any_more() {
 
         let again = scene.connect(HOST).await.unwrap();
         assert_eq!((scene.dialled(), scene.chooser.asked().len()), (1, 0));
-        assert_eq!((again.version, &scene.seen()[0].1), (Some(version.version), &sent));
+        assert_eq!((again.opened.version(), &scene.seen()[0].1), (Some(version.version), &sent));
     });
 }
 
@@ -139,7 +139,7 @@ fn what_a_rule_selects_costs_one_connection_more_only_the_first_time() {
         scene.store.add_rules(&[rule("a")], NOW).unwrap();
         for dialled in [2, 1] {
             let connection = scene.connect(HOST).await.unwrap();
-            assert_eq!((scene.dialled(), connection.selection.unwrap().source), (dialled, Source::Rule));
+            assert_eq!((scene.dialled(), connection.opened.selection().unwrap().source), (dialled, Source::Rule));
         }
         // Another process changes the rules, and the next connection is decided afresh
         let other = scene.home.open();
@@ -173,7 +173,7 @@ fn no_session_is_resumed_with_another_identity_than_the_one_decided_now() {
             let connection = scene.connect(HOST).await.unwrap();
             assert_eq!(scene.seen(), [(kind, sent.clone())], "{what}");
             // What became of it is written down, and that is no reason to give up the session
-            let (selector, selection) = (scene.connector.selector(), connection.selection);
+            let (selector, selection) = (scene.connector.selector(), connection.opened.selection());
             if let Some(selection) = selection {
                 let destination = Destination::new(HOST, 443).unwrap();
                 selector.record(&destination, &selection, Outcome::Accepted, None, None).unwrap();
@@ -191,7 +191,7 @@ fn forgetting_ends_the_session_too() {
         scene.seen();
         scene.store.forget_all().unwrap();
         let error = scene.connect(HOST).await.unwrap_err();
-        assert!(matches!(error, ConnectError::Selection(Error::Aborted { .. })), "{error}");
+        assert!(matches!(error, connect::Error::Selection(Error::Aborted { .. })), "{error}");
         assert_eq!((scene.seen(), scene.chooser.asked().len()), (vec![], 1));
     });
 }
@@ -202,7 +202,7 @@ fn whoever_declines_has_no_connection_and_the_server_saw_nothing() {
         for reply in [Reply::Abort, Reply::Nobody] {
             let mut scene = Scene::new(version, &[reply]);
             let error = scene.connect(HOST).await.unwrap_err();
-            assert!(matches!(error, ConnectError::Selection(_)), "{error}");
+            assert!(matches!(error, connect::Error::Selection(_)), "{error}");
             assert_eq!((scene.dialled(), scene.seen()), (1, vec![]));
             assert_eq!(scene.store.decisions().unwrap(), []);
         }
@@ -214,7 +214,7 @@ fn nobody_is_asked_on_behalf_of_a_server_of_another_name() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let error = scene.connect("other.example").await.unwrap_err();
-        assert!(matches!(error, ConnectError::Handshake { .. }), "{error}");
+        assert!(matches!(error, connect::Error::Handshake { .. }), "{error}");
         assert_eq!((scene.chooser.asked().len(), scene.dialled(), scene.seen()), (0, 1, vec![]));
     });
 }
@@ -227,7 +227,7 @@ fn a_server_that_does_not_ask_costs_one_connection_and_no_question() {
         scene.server = Arc::new(server(&servers, HOST, WebPkiClientVerifier::no_client_auth()));
         scene.connector = Connector::new(selector(&scene.store, &scene.chooser), client(&servers, version));
         let connection = scene.connect(HOST).await.unwrap();
-        assert_eq!((connection.selection, scene.dialled(), scene.chooser.asked().len()), (None, 1, 0));
+        assert_eq!((connection.opened.selection(), scene.dialled(), scene.chooser.asked().len()), (None, 1, 0));
     });
 }
 
@@ -259,12 +259,12 @@ fn through_a_tls_session_with_a_proxy_it_knows_what_it_was_asked() {
             connected.map(|connection| Box::pin(connection.stream)).map_err(io::Error::other)
         };
         let connection = scene.connector.connect(&at, tunnel).await.unwrap();
-        let sent = connection.selection.and_then(|selection| selection.answer.fingerprint());
+        let sent = connection.opened.selection().and_then(|selection| selection.answer.fingerprint());
         assert_eq!(sent, Some(scene.a.fingerprint()));
-        let stands = || scene.connector.selector().stands(&connection.standing, &at).unwrap();
-        assert!(stands());
+        let may_be_reused = || connection.opened.may_be_reused(scene.connector.selector(), &at).unwrap();
+        assert!(may_be_reused());
         scene.remember(None);
-        assert!(!stands());
+        assert!(!may_be_reused());
     });
 }
 
@@ -335,7 +335,7 @@ fn nobody_is_asked_for_an_answer_that_will_not_be_tried() {
             ready(Ok(near))
         };
         let error = connector.connect(&Destination::new(HOST, 443).unwrap(), dial).await.unwrap_err();
-        assert!(matches!(error, ConnectError::Selection(Error::RequestKeepsChanging { .. })), "{error}");
+        assert!(matches!(error, connect::Error::Selection(Error::RequestKeepsChanging { .. })), "{error}");
         assert_eq!(chooser.asked().len(), dialled - 1);
     });
 }
@@ -391,7 +391,7 @@ fn however_many_wait_for_a_person_others_go_on() {
                     tokio::spawn(serve(server.clone(), far, seen.clone()));
                     ready(Ok(near))
                 };
-                connector.connect(&to, dial).await.map(|connection| connection.selection.unwrap())
+                connector.connect(&to, dial).await.map(|connection| connection.opened.selection().unwrap())
             })
         };
         let undecided = Destination::new(HOST, 443).unwrap();
@@ -421,7 +421,7 @@ fn an_error_of_the_dial_is_passed_on() {
         let destination = Destination::new(HOST, 443).unwrap();
         let refused = || ready(Err::<DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()));
         match scene.connector.connect(&destination, refused).await {
-            Err(ConnectError::Handshake { source, sent: None, .. }) => {
+            Err(connect::Error::Dial(source)) => {
                 assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
             }
             other => panic!("{other:?}"),

@@ -1,12 +1,12 @@
-//! Someone in the middle, without the server's key, who asks for a certificate and then "refuses". Both could be taken for
-//! the server's doing: in TLS 1.3 a request and an alert need no certificate before them.
+//! An impostor between client and server, without the server's key, asks for a certificate and then "refuses" it. Both could be
+//! mistaken for the server's own messages: in TLS 1.3 a request and an alert need no certificate before them.
 
 use std::sync::{Arc, Mutex};
 
 use cardcase::Destination;
 use cardcase::Selector;
 use cardcase::ask::Reply;
-use cardcase::connect::tokio::{ConnectError, Connector};
+use cardcase::connect::tokio::Connector;
 use cardcase::manage::{Lifetime, Mode};
 use cardcase::raw::refusal;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
@@ -128,8 +128,8 @@ fn whoever_is_not_verified_refuses_nothing() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(connector.connect(&destination, dial)).unwrap_err();
         assert!(refusal(&error).is_some(), "the alert arrived: {error}");
-        let ConnectError::Handshake { sent, request, .. } = &error else { panic!("{error}") };
-        assert_eq!((sent, request), (&None, &None), "nothing was sent that could be refused");
+        let opened = error.opened().unwrap();
+        assert_eq!((opened.selection(), opened.request()), (None, None), "nothing was sent that could be refused");
         assert_eq!(chooser.asked().len(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! A refusal is found in whatever error it ends up in: of the connector, of a first read, of hyper in both versions of HTTP.
+//! A refusal is found in any error that holds it: of the connector, of the first read, of hyper in both versions of HTTP.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 use cardcase::Destination;
 use cardcase::Selector;
 use cardcase::ask::Refusal;
-use cardcase::connect::tokio::{ConnectError, Connection, Connector};
+use cardcase::connect::tokio::Connector;
+use cardcase::connect::{self, Connection, Stream};
 use cardcase::manage::{Lifetime, Mode};
 use cardcase::raw::refusal;
 use http_body_util::Empty;
@@ -21,7 +22,7 @@ use crate::pki::{Ca, Home, NOW};
 use crate::tls::{HOST, VERSIONS, client, server};
 use crate::verdict::{VERDICTS, Verdict};
 
-/// A connector that is decided, and a server that refuses.
+/// A connector with a remembered decision, and a server that refuses.
 struct Scene {
     connector: Connector,
     server: Arc<ServerConfig>,
@@ -42,7 +43,7 @@ impl Scene {
         Self { connector: Connector::new(Arc::new(selector), base.clone()), server, base, _home: home }
     }
 
-    async fn connect(&self) -> Result<Connection<DuplexStream>, ConnectError> {
+    async fn connect(&self) -> Result<Connection<Stream<DuplexStream>>, connect::Error> {
         let dial = || {
             let (near, far) = duplex(1 << 16);
             tokio::spawn(refuse(self.server.clone(), far));
@@ -83,17 +84,17 @@ fn in_tls_1_2_it_is_in_the_error_of_the_connector() {
 fn in_tls_1_3_it_is_in_the_error_of_the_first_read() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
-        let (error, late) = run(async {
+        let (error, opened) = run(async {
             let mut connection = scene.connect().await.unwrap();
             let error = connection.stream.read_u8().await.unwrap_err();
-            (error, connection.alert)
+            (error, connection.opened)
         });
         assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");
-        assert_eq!(named(late.refusal()).as_deref(), Some(alert));
+        assert_eq!(named(opened.refusal()).as_deref(), Some(alert));
     }
 }
 
-/// A client that drives tokio-rustls itself, with nothing but a resolver of ours.
+/// A client that drives tokio-rustls itself, with only a resolver of this library.
 #[test]
 fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
     for (alert, verdict) in VERDICTS {
@@ -114,7 +115,7 @@ fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
 }
 
 #[test]
-fn none_that_was_sent_is_refused_like_one() {
+fn a_missing_certificate_is_refused_like_one_that_was_sent() {
     for version in VERSIONS {
         let scene = Scene::new(version, CertificateError::BadEncoding, false);
         let error: Box<dyn std::error::Error> = run(async {
@@ -133,7 +134,7 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 #[test]
-fn it_is_in_the_error_of_hyper_and_for_http_2_with_the_connection() {
+fn it_is_in_the_error_of_hyper_and_for_http_2_in_what_is_known_of_the_connection() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         run(async {
@@ -145,11 +146,11 @@ fn it_is_in_the_error_of_hyper_and_for_http_2_with_the_connection() {
             assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "HTTP/1.1: {error:?}");
 
             let connection = scene.connect().await.unwrap();
-            let (io, late) = (TokioIo::new(connection.stream), connection.alert);
+            let (io, opened) = (TokioIo::new(connection.stream), connection.opened);
             let (mut sender, driver) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
             tokio::spawn(driver);
             let error = sender.send_request(request()).await.unwrap_err();
-            assert_eq!(named(late.refusal()).as_deref(), Some(alert), "HTTP/2: {error:?}");
+            assert_eq!(named(opened.refusal()).as_deref(), Some(alert), "HTTP/2: {error:?}");
         });
     }
 }

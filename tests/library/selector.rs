@@ -18,8 +18,8 @@ use cardcase::manage::Rule;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
 use cardcase::manage::{Answer, Lifetime, Mode};
+use cardcase::raw::Prepared;
 use cardcase::raw::Resolver;
-use cardcase::raw::{Prepared, Standing};
 use cardcase::{Destination, Target};
 use rustls::client::ResolvesClientCert;
 use rustls::{ProtocolVersion, SignatureScheme};
@@ -485,7 +485,7 @@ fn a_refused_decision_is_kept_in_firefox_mode_and_forgotten_in_chrome_mode_unles
 }
 
 #[test]
-fn a_connection_stands_as_long_as_it_would_be_opened_with_the_same_answer() {
+fn a_connection_may_be_reused_while_it_would_be_opened_with_the_same_answer() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (a, b) = (ca.leaf("a"), ca.leaf("b"));
     let store = home.with([&a, &b], []);
@@ -493,31 +493,46 @@ fn a_connection_stands_as_long_as_it_would_be_opened_with_the_same_answer() {
     let other = home.open();
     let destination = at("a.example");
     let scope = Mode::Firefox.scope(&destination);
-    let opened = |answer| Standing::new(destination.clone(), Some((request(&[]), answer)));
-    let as_a = opened(Answer::Identity(Arc::new(store.find_identity("a").unwrap())));
-    let (as_none, unasked) = (opened(Answer::None), Standing::new(destination.clone(), None));
-    let stands = |target: &Target| [&as_a, &as_none, &unasked].map(|it| selector.stands(it, target).unwrap());
     let target = Target::from(&destination);
     let remember = |identity| other.remember(&scope, identity, Lifetime::Permanent, NOW).unwrap();
+    let opened = |identity| {
+        remember(identity);
+        let resolver = Resolver::new(selector.prepare(&destination).unwrap());
+        let unasked = resolver.opened();
+        resolver.resolve(&[], &request(&[]).schemes);
+        (resolver.opened(), unasked)
+    };
+    let ((as_a, unasked), (as_none, _)) = (opened(Some(a.fingerprint())), opened(None));
+    assert!(other.forget(&scope).unwrap());
+    let may_be_reused =
+        |target: &Target| [&as_a, &as_none, &unasked].map(|opened| opened.may_be_reused(&selector, target).unwrap());
 
-    assert_eq!(stands(&target), [false, false, true], "nothing is remembered: what was for once was for one request");
+    assert_eq!(
+        may_be_reused(&target),
+        [false, false, true],
+        "nothing is remembered: what was for once was for one request"
+    );
     remember(Some(a.fingerprint()));
-    assert_eq!(stands(&target), [true, false, true]);
-    assert_eq!(stands(&at("a.example:8443").into()), [false, false, false], "it is a connection to another port");
-    assert_eq!(stands(&omitting("a.example")), [false, true, true]);
+    assert_eq!(may_be_reused(&target), [true, false, true]);
+    assert_eq!(
+        may_be_reused(&at("a.example:8443").into()),
+        [false, false, false],
+        "it is a connection to another port"
+    );
+    assert_eq!(may_be_reused(&omitting("a.example")), [false, true, true]);
     remember(Some(b.fingerprint()));
-    assert_eq!(stands(&target), [false, false, true], "by another process");
+    assert_eq!(may_be_reused(&target), [false, false, true], "by another process");
     remember(None);
-    assert_eq!(stands(&target), [false, true, true]);
+    assert_eq!(may_be_reused(&target), [false, true, true]);
     remember(Some(a.fingerprint()));
     other.change_settings(|settings| settings.mode = Mode::Chrome).unwrap();
-    assert_eq!(stands(&target), [false, false, true], "the mode changed");
+    assert_eq!(may_be_reused(&target), [false, false, true], "the mode changed");
     other.change_settings(|settings| settings.mode = Mode::Firefox).unwrap();
     other.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{},"deny":true}"#).unwrap()], NOW).unwrap();
-    assert_eq!(stands(&target), [false, true, true], "denied meanwhile");
+    assert_eq!(may_be_reused(&target), [false, true, true], "denied meanwhile");
     other.remove_rules(&[1]).unwrap();
     other.remove(&[a.fingerprint()]).unwrap();
-    assert_eq!(stands(&target), [false, false, true], "the identity was removed");
+    assert_eq!(may_be_reused(&target), [false, false, true], "the identity was removed");
 }
 
 #[test]

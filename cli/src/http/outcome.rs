@@ -3,16 +3,14 @@
 use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cardcase::ask::{CertificateRequest, Refusal};
-use cardcase::connect::tokio::ConnectError;
-use cardcase::connect::{Connection, LateAlert, Selection, Source};
-use cardcase::manage::{Answer, Fingerprint, Outcome, version_name};
-use cardcase::raw::{Prepared, alert, alert_name, failure, refusal};
-use cardcase::{Destination, Identity, Selector, Target};
-use rustls::{AlertDescription, ProtocolVersion};
+use cardcase::ask::Refusal;
+use cardcase::connect::{self, Opened, Selection, Source};
+use cardcase::manage::{Answer, Fingerprint, Outcome};
+use cardcase::raw::{Prepared, alert, failure, refusal};
+use cardcase::{Destination, Identity, Selector};
+use rustls::AlertDescription;
 
 use crate::http::remedy::Remedies;
 use crate::http::verify;
@@ -23,40 +21,23 @@ use crate::ui::text::{days_from, expires_soon};
 /// A certificate request on one connection, and the answer that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    pub(crate) target: Target,
+    pub(crate) opened: Opened,
     pub(crate) selection: Selection,
-    pub(crate) request: Option<CertificateRequest>,
-    pub(crate) version: Option<ProtocolVersion>,
-    /// The alert that ends the connection later, if one does.
-    pub(crate) alert: LateAlert,
-    /// Whether the server asked in the middle of the connection.
-    pub(crate) mid_connection: bool,
-    /// The same answer for another connection of the same request, on which nobody is asked again.
-    pub(crate) again: Option<Prepared>,
 }
 
 impl Asked {
-    /// What the server asked for in the handshake of a connection, if it did.
-    pub(crate) fn on<S>(target: Target, connection: &Connection<S>) -> Option<Self> {
-        let selection = connection.selection.clone()?;
-        Some(Self {
-            target,
-            selection,
-            request: connection.request.clone(),
-            version: connection.version,
-            alert: connection.alert.clone(),
-            mid_connection: false,
-            again: Some(connection.again()),
-        })
+    /// The last request on a connection; `None` when its server did not ask.
+    pub(crate) fn from_opened(opened: Opened) -> Option<Self> {
+        Some(Self { selection: opened.selection()?, opened })
     }
 
     pub(crate) fn destination(&self) -> &Destination {
-        self.target.destination()
+        self.opened.destination()
     }
 
     /// The answer for another connection of the same request, if a person chose it on this one.
-    pub(crate) fn chosen(&self) -> Option<&Prepared> {
-        self.again.as_ref().filter(|_| self.selection.source == Source::Ask)
+    pub(crate) fn chosen(&self) -> Option<Prepared> {
+        self.opened.again().filter(|_| self.selection.source == Source::Ask)
     }
 }
 
@@ -83,7 +64,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// To pass through I/O errors: [`Outcomes::handshake_failed`] takes it out again.
+/// To pass through the error of a connector: [`Outcomes::unconnected`] takes it out again.
 impl StdError for Ended {}
 
 /// Tells a person about the answers of a selector, and records what servers made of them.
@@ -150,39 +131,26 @@ impl Outcomes {
         failure
     }
 
-    /// Why there is no TLS connection.
-    pub(crate) fn unconnected(&self, target: Target, error: ConnectError) -> Ended {
+    /// Why a connector gave no connection to a destination.
+    pub(crate) fn unconnected(&self, destination: &Destination, error: connect::Error) -> Ended {
         match error {
-            ConnectError::Selection(error) => self.undecided(target.destination(), &error).into(),
-            ConnectError::Handshake { source, sent, request, version } => {
-                let asked = sent.map(|selection| Asked {
-                    target: target.clone(),
-                    selection,
-                    request,
-                    version,
-                    alert: LateAlert::default(),
-                    mid_connection: false,
-                    again: None,
-                });
-                self.handshake_failed(target.destination(), asked, source)
+            connect::Error::Selection(error) => self.undecided(destination, &error).into(),
+            connect::Error::Dial(error) => match error.downcast::<Ended>() {
+                Ok(ended) => ended,
+                Err(error) => verify::unreachable(destination, &error).into(),
+            },
+            connect::Error::Handshake { source, opened } => {
+                if let Some(error) = failure(&source) {
+                    return self.undecided(destination, error).into();
+                }
+                let asked = Asked::from_opened(opened);
+                if let Some(asked) = &asked {
+                    self.announce(asked);
+                }
+                self.broken(asked, &source, verify::failed(destination, &source))
             }
-            other => verify::unreachable(target.destination(), &other).into(),
+            other => verify::failed(destination, &other).into(),
         }
-    }
-
-    /// Why a handshake failed in which the server got this answer, if it asked.
-    pub(crate) fn handshake_failed(&self, destination: &Destination, asked: Option<Asked>, error: io::Error) -> Ended {
-        let error = match error.downcast::<Ended>() {
-            Ok(undialled) => return undialled,
-            Err(error) => error,
-        };
-        if let Some(error) = failure(&error) {
-            return self.undecided(destination, error).into();
-        }
-        if let Some(asked) = &asked {
-            self.announce(asked);
-        }
-        self.broken(asked, &error, verify::failed(destination, &error))
     }
 
     /// Why a connection ended before the response: because of this error, of which `failure` tells a person.
@@ -202,11 +170,11 @@ impl Outcomes {
         asked: &Asked,
         error: Option<&(dyn StdError + 'static)>,
     ) -> Result<Option<AlertDescription>, Refusal> {
-        if let Some(refusal) = asked.alert.refusal().or_else(|| error.and_then(refusal)) {
+        if let Some(refusal) = asked.opened.refusal().or_else(|| error.and_then(refusal)) {
             return Err(refusal);
         }
-        let said = asked.alert.get().or_else(|| error.and_then(alert));
-        self.record(asked, Outcome::Unknown, said.map(alert_name));
+        let said = asked.opened.alert().or_else(|| error.and_then(alert));
+        self.record(asked, Outcome::Unknown, said);
         Ok(said)
     }
 
@@ -227,7 +195,11 @@ impl Outcomes {
 
     /// Records a refusal, and gives the failure that says who refused what, and what to do.
     pub(crate) fn refused(&self, asked: &Asked, refusal: Refusal) -> Failure {
-        self.record(asked, Outcome::Refused, refusal.alert_name());
+        let alert = match refusal {
+            Refusal::Alert(alert) => Some(alert),
+            _ => None,
+        };
+        self.record(asked, Outcome::Refused, alert);
         let destination = asked.destination();
         let (code, message) = match (&asked.selection.answer, asked.selection.source) {
             (Answer::Identity(identity), _) => {
@@ -260,9 +232,8 @@ impl Outcomes {
     }
 
     /// A history that cannot be written does not make a request fail.
-    fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<String>) {
-        let version = asked.version.map(version_name);
-        if let Err(error) = self.selector.record(asked.destination(), &asked.selection, outcome, alert, version) {
+    fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<AlertDescription>) {
+        if let Err(error) = asked.opened.record(&self.selector, outcome, alert) {
             say::warn(format_args!("this use is not in the history: {error}"));
         }
     }

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use cardcase::Store;
-use cardcase::connect::tokio::{Connection, Connector};
+use cardcase::connect::tokio::Connector;
+use cardcase::connect::{Connection, Opened, Stream as TlsStream};
 use cardcase::manage::Fingerprint;
 use cardcase::manage::{Mode, Outcome};
-use cardcase::raw::Standing;
 use cardcase::{Destination, Target};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -64,7 +64,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Line {
     sender: Sender,
-    standing: Standing,
+    opened: Opened,
 }
 
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Client {
     async fn kept(&self, target: &Target) -> Option<Line> {
         loop {
             let mut line = self.kept.lock().unwrap().get_mut(target.destination())?.pop()?;
-            if !self.connector.selector().stands(&line.standing, target).unwrap() || !line.is_open().await {
+            if !line.opened.may_be_reused(self.connector.selector(), target).unwrap() || !line.is_open().await {
                 continue;
             }
             // Many requests share an HTTP/2 connection; over HTTP/1.1 they come one after the other
@@ -151,16 +151,14 @@ impl Client {
             None => self.connector.connect(target, dial).await,
         };
         let connection = connected.unwrap_or_else(|error| panic!("{errand:?}: {error}"));
-        self.record(ledger, &errand.to, &connection);
+        self.record(ledger, &errand.to, &connection.opened);
         Line::new(connection).await
     }
 
     /// Writes down some of the uses.
-    fn record(&self, ledger: &Ledger, to: &Destination, connection: &Connection<BoxStream>) {
-        let Some(selection) = connection.selection.as_ref().filter(|_| ledger.connections().is_multiple_of(16)) else {
-            return;
-        };
-        self.connector.selector().record(to, selection, Outcome::Accepted, None, None).unwrap();
+    fn record(&self, ledger: &Ledger, to: &Destination, opened: &Opened) {
+        let Some(selection) = opened.selection().filter(|_| ledger.connections().is_multiple_of(16)) else { return };
+        self.connector.selector().record(to, &selection, Outcome::Accepted, None, None).unwrap();
     }
 
     async fn dial(&self, ledger: &Ledger, errand: &Errand) -> io::Result<BoxStream> {
@@ -195,9 +193,9 @@ pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
 }
 
 impl Line {
-    async fn new(connection: Connection<BoxStream>) -> Self {
-        let (io, standing) = (TokioIo::new(connection.stream), connection.standing);
-        let sender = if connection.alpn.as_deref() == Some(b"h2") {
+    async fn new(connection: Connection<TlsStream<BoxStream>>) -> Self {
+        let (io, opened) = (TokioIo::new(connection.stream), connection.opened);
+        let sender = if opened.alpn() == Some(b"h2") {
             let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
             tokio::spawn(driver);
             Sender::Http2(sender)
@@ -206,7 +204,7 @@ impl Line {
             tokio::spawn(driver);
             Sender::Http1(sender)
         };
-        Self { sender, standing }
+        Self { sender, opened }
     }
 
     /// Whether a request can go out over it.
@@ -220,9 +218,7 @@ impl Line {
     fn shared(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(_) => None,
-            Sender::Http2(sender) => {
-                Some(Self { sender: Sender::Http2(sender.clone()), standing: self.standing.clone() })
-            }
+            Sender::Http2(sender) => Some(Self { sender: Sender::Http2(sender.clone()), opened: self.opened.clone() }),
         }
     }
 

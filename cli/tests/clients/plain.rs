@@ -131,12 +131,12 @@ fn a_success_is_recorded_once_and_not_before_the_server_said_something() {
 
         let connector = blocking::Connector::new(world.selector.clone(), world.config(&[]));
         let mut open = connector.connect(&destination, || TcpStream::connect(server.destination())).unwrap();
-        open.record_success(&world.selector);
+        open.opened.record_success(&world.selector);
         assert_eq!(uses(), 0, "{tls:?}");
         open.stream.write_all(REQUEST).unwrap();
         open.stream.read_exact(&mut [0]).unwrap();
-        open.record_success(&world.selector);
-        open.record_success(&world.selector);
+        open.opened.record_success(&world.selector);
+        open.opened.record_success(&world.selector);
         assert_eq!(uses(), 1, "{tls:?}");
 
         let connector = asynchronous::Connector::new(world.selector.clone(), world.config(&[]));
@@ -144,10 +144,10 @@ fn a_success_is_recorded_once_and_not_before_the_server_said_something() {
             let dial = || tokio::net::TcpStream::connect(server.destination());
             let mut open = connector.connect(&destination, dial).await?;
             open.stream.write_all(REQUEST).await?;
-            open.record_success(&world.selector);
+            open.opened.record_success(&world.selector);
             let before = uses();
             open.stream.read_u8().await?;
-            open.record_success(&world.selector);
+            open.opened.record_success(&world.selector);
             Ok([before, uses()])
         });
         assert_eq!(recorded.unwrap(), [1, 2], "{tls:?}");
@@ -172,20 +172,20 @@ fn what_a_rule_selects_for_a_path_goes_out_for_no_other() {
     connector.connect(to("/admin"), dial).unwrap_err();
     world.person.will_pick("alice");
     let open = connector.connect(to("/other"), || TcpStream::connect(server.destination())).unwrap();
-    assert_eq!(open.selection.and_then(|selection| selection.answer.fingerprint()), Some(world.alice));
+    assert_eq!(open.opened.selection().and_then(|selection| selection.answer.fingerprint()), Some(world.alice));
     assert_eq!(world.person.asked(), [server.destination()]);
 
     // By what is remembered a connection for any path is opened, and stays one for its own
     for path in ["/other", "/admin", "/other"] {
         let open = connector.connect(to(path), || TcpStream::connect(server.destination())).unwrap();
-        assert_eq!(open.again().target(), &to(path));
+        assert_eq!(open.opened.again().unwrap().target(), &to(path));
     }
     let connector = asynchronous::Connector::new(world.selector.clone(), world.config(&[]));
     Ticking::new()
         .run(async {
             for path in ["/other", "/admin", "/other"] {
                 let dial = || tokio::net::TcpStream::connect(server.destination());
-                assert_eq!(connector.connect(to(path), dial).await?.again().target(), &to(path));
+                assert_eq!(connector.connect(to(path), dial).await?.opened.again().unwrap().target(), &to(path));
             }
             Ok(())
         })
@@ -200,10 +200,10 @@ fn a_refusal_is_recorded_once() {
     let destination: Destination = server.destination().parse().unwrap();
     let connector = blocking::Connector::new(world.selector.clone(), world.config(&[]));
     let mut open = connector.connect(&destination, || TcpStream::connect(server.destination())).unwrap();
-    open.record_refusal(&world.selector);
+    open.opened.record_refusal(&world.selector);
     open.stream.read_exact(&mut [0]).unwrap_err();
-    open.record_refusal(&world.selector);
-    open.record_refusal(&world.selector);
-    open.record_success(&world.selector);
+    open.opened.record_refusal(&world.selector);
+    open.opened.record_refusal(&world.selector);
+    open.opened.record_success(&world.selector);
     assert_eq!(world.scene.machine.json("history")["uses"].as_array().unwrap().len(), 1);
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use cardcase::Destination;
-use cardcase::raw::Standing;
+use cardcase::connect::Opened;
 use quinn::{Connection, Endpoint};
 
 use crate::inside::{self, Inside};
@@ -26,17 +26,18 @@ fn quinn(world: &World) -> Client {
     ticking(world, Ticking::new())
 }
 
-/// Keeps its connections for as long as they stand.
+/// Keeps its connections while they may be reused.
 fn ticking(world: &World, ticking: Ticking) -> Client {
     let (selector, base) = (world.selector.clone(), world.config(&[ALPN]));
     let endpoint = ticking.run(async { Ok(Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?) }).unwrap();
-    let mut kept: HashMap<String, (Connection, Standing)> = HashMap::new();
+    let mut kept: HashMap<String, (Connection, Opened)> = HashMap::new();
     Box::new(move |to| {
         ticking.run(async {
             let destination: Destination = to.parse()?;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, destination.port()));
-            let stands = |(_, standing): &(Connection, Standing)| selector.stands(standing, &destination).unwrap();
-            if !kept.get(to).is_some_and(stands) {
+            let may_be_reused =
+                |(_, opened): &(Connection, Opened)| opened.may_be_reused(&selector, &destination).unwrap();
+            if !kept.get(to).is_some_and(may_be_reused) {
                 let new = recipe::connect(&endpoint, &selector, &base, &destination, address).await?;
                 kept.insert(to.to_owned(), new);
             }

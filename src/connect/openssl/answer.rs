@@ -1,6 +1,6 @@
 //! What answers a request for a certificate: asked for on a thread that may block.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use der::{Decode, Encode};
 use openssl::error::ErrorStack;
@@ -10,17 +10,19 @@ use pkcs8::PrivateKeyInfoRef;
 use rustls::OtherError;
 use zeroize::Zeroizing;
 
-use super::callback::{Material, Reply};
-use super::http_position::{HttpPosition, Treatment};
+use super::callback::{CertificateMessage, Material};
 use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::{Identity, PrivateKey};
+use crate::connect::drive::LookUp;
+use crate::connect::http_position::Treatment;
+use crate::connect::opened::{Answered, Opened};
 use crate::connect::unlocking::Unlocking;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Target};
 use crate::select::matching::{Reason, reasons};
-use crate::select::selector::{Prepared, Selection, Selector, Source, Standing};
+use crate::select::selector::{Prepared, Selection, Selector, Source};
 
 /// Selections tried for one request, as another may come to be needed while the vault is unlocked.
 const ATTEMPTS: usize = 3;
@@ -28,60 +30,14 @@ const ATTEMPTS: usize = 3;
 /// What is done for one request at most: every selection, and unlocking after it.
 pub(super) const STEPS: usize = 2 * ATTEMPTS;
 
-/// A request of the server, and what it was answered.
-#[derive(Clone, Debug)]
-pub struct Answered {
-    /// What was sent and why.
-    pub selection: Selection,
-    /// What the server asked for, and in which version of TLS.
-    pub request: CertificateRequest,
-    /// Whether the server asked in the middle of the connection: by renegotiation, or after the handshake.
-    pub mid_connection: bool,
-    pub(super) prepared: Prepared,
-}
-
-/// All that was answered on one connection. Clones are the same log, which outlives the connection.
-#[derive(Clone, Debug, Default)]
-pub struct Answers(Arc<Mutex<Vec<Answered>>>);
-
-impl Answers {
-    /// What was answered last; `None` when the server never asked.
-    pub fn last(&self) -> Option<Answered> {
-        self.all().pop()
-    }
-
-    /// Every answer, in order: a server may ask several times.
-    pub fn all(&self) -> Vec<Answered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn note(&self, answered: Answered) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(answered);
-    }
-}
-
-impl Answered {
-    /// For whoever keeps the connection for another request: [`Selector::stands`].
-    pub fn standing(&self) -> Standing {
-        let answered = (self.request.clone(), self.selection.answer.clone());
-        Standing::new(self.prepared.destination().clone(), Some(answered))
-    }
-
-    /// The same answer for another connection, where the one it was given on was lost meanwhile.
-    pub fn again(&self) -> Prepared {
-        self.prepared.clone()
-    }
-}
-
 /// Answers the requests of one connection.
 #[derive(Clone)]
 pub(super) struct Answering {
     pub(super) selector: Arc<Selector>,
     pub(super) unlocking: Arc<Unlocking>,
-    pub(super) target: Target,
-    /// What answers the first request, or where it was given for once, all of them.
+    /// What answers the first request, or all of them where it was given for once.
     pub(super) given: Option<Prepared>,
-    pub(super) position: HttpPosition,
+    pub(super) opened: Opened,
 }
 
 /// A request that is being answered.
@@ -99,12 +55,12 @@ pub(super) enum Step {
     Select,
     /// The key of what was selected has to be had in the clear.
     Unlock(Box<Prepared>),
-    Done(Outcome),
+    Done(Continuation),
 }
 
 /// What a connection goes on with.
-pub(super) enum Outcome {
-    Answer(Box<Answered>, Reply),
+pub(super) enum Continuation {
+    Answer(Box<Answered>, CertificateMessage),
     /// Nothing more is read from it.
     End,
 }
@@ -113,8 +69,8 @@ impl Answering {
     /// A request that is to be answered. What a connection is kept for goes to a path that nobody named: rules about that of the
     /// first exchange say nothing of it, nor does what was chosen for that once.
     pub(super) fn pending(&self, request: CertificateRequest, mid_connection: bool) -> Pending {
-        let (mut answering, mut target) = (self.clone(), self.target.clone());
-        if self.position.is_another() {
+        let (mut answering, mut target) = (self.clone(), self.opened.target().clone());
+        if self.opened.position().is_another() {
             answering.answered();
             target = target.without_path();
         }
@@ -125,7 +81,7 @@ impl Answering {
     ///
     /// # Errors
     /// Those of [`Selector::select`], and of the identity that is to be sent. Nothing may be sent then.
-    pub(super) fn answer(&self, request: CertificateRequest, mid_connection: bool) -> Result<Outcome, Error> {
+    pub(super) fn answer(&self, request: CertificateRequest, mid_connection: bool) -> Result<Continuation, Error> {
         let pending = self.pending(request, mid_connection);
         let mut step = pending.begin()?;
         for _ in 0..STEPS {
@@ -134,7 +90,7 @@ impl Answering {
                 Step::Unlock(before) => {
                     pending.unlocked(self.unlocking.unlock(&self.selector, &before, Selector::unlock_fully)?)?
                 }
-                Step::Done(outcome) => return Ok(outcome),
+                Step::Done(continuation) => return Ok(continuation),
             };
         }
         pending.end(step)
@@ -151,22 +107,18 @@ impl Answering {
 impl Pending {
     /// The first step. Reads the store.
     pub(super) fn begin(&self) -> Result<Step, Error> {
-        let Answering { selector, given, position, .. } = &self.answering;
+        let Answering { selector, given, opened, .. } = &self.answering;
         if self.mid_connection {
-            match position.treatment(selector.mode()?) {
+            match opened.position().treatment(selector.mode()?) {
                 Treatment::Answer => {}
                 Treatment::Fail => {
                     return Err(Error::AskedInResponse { destination: self.target.destination().to_string() });
                 }
-                Treatment::End => return Ok(Step::Done(Outcome::End)),
+                Treatment::End => return Ok(Step::Done(Continuation::End)),
             }
         }
         match given {
-            // It may have been decided long ago
-            Some(before) if before.selection().is_some_and(Selection::is_looked_up) => {
-                self.unlocked(selector.refresh(before)?)
-            }
-            Some(given) => self.unlocked(given.clone()),
+            Some(given) => self.unlocked(LookUp::from_prepared(given.clone()).run(selector)?),
             None => Ok(Step::Select),
         }
     }
@@ -185,19 +137,24 @@ impl Pending {
         if prepared.key.as_ref().is_some_and(|key| !key.is_open_here()) {
             return Ok(Step::Unlock(Box::new(prepared)));
         }
-        let reply = match &selection.answer {
-            Answer::Identity(identity) => Reply::Identity(material(&prepared, &selection, identity, &self.request)?),
-            Answer::None => Reply::Nothing,
+        let message = match &selection.answer {
+            Answer::Identity(identity) => {
+                CertificateMessage::Identity(material(&prepared, &selection, identity, &self.request)?)
+            }
+            Answer::None => CertificateMessage::Empty,
         };
         let (request, mid_connection) = (self.request.clone(), self.mid_connection);
-        Ok(Step::Done(Outcome::Answer(Box::new(Answered { selection, request, mid_connection, prepared }), reply)))
+        Ok(Step::Done(Continuation::Answer(
+            Box::new(Answered { selection, request: Some(request), prepared, mid_connection }),
+            message,
+        )))
     }
 
     /// What came of it after all steps.
-    pub(super) fn end(&self, step: Step) -> Result<Outcome, Error> {
+    pub(super) fn end(&self, step: Step) -> Result<Continuation, Error> {
         let destination = self.target.destination();
         match step {
-            Step::Done(outcome) => Ok(outcome),
+            Step::Done(continuation) => Ok(continuation),
             _ => Err(Error::RequestKeepsChanging { destination: destination.to_string(), attempts: ATTEMPTS }),
         }
     }

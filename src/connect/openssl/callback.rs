@@ -59,10 +59,9 @@ pub(super) struct Material {
     pub(super) key: PKey<Private>,
 }
 
-/// What a suspended connection goes on with.
-pub(super) enum Reply {
-    /// An empty Certificate message.
-    Nothing,
+/// The Certificate message with which a suspended connection goes on.
+pub(super) enum CertificateMessage {
+    Empty,
     Identity(Material),
 }
 
@@ -75,7 +74,7 @@ struct Known {
     /// What suspended it.
     asked: Option<CertificateRequest>,
     /// What it goes on with; taken by the request it answers, so that the next one suspends anew.
-    reply: Option<Reply>,
+    reply: Option<CertificateMessage>,
     /// Whether the first handshake is over.
     established: bool,
     /// Why it cannot go on.
@@ -94,7 +93,7 @@ impl State {
     }
 
     /// What a suspended connection goes on with, at the next call of OpenSSL.
-    pub(super) fn reply(&self, reply: Reply) {
+    pub(super) fn reply(&self, reply: CertificateMessage) {
         let mut known = self.known();
         (known.asked, known.reply) = (None, Some(reply));
     }
@@ -232,10 +231,10 @@ fn negotiated_cipher(ssl: &SslRef) -> Option<&SslCipherRef> {
     }
 }
 
-fn use_reply(ssl: &mut SslRef, reply: Reply) -> Result<(), Failure> {
+fn use_reply(ssl: &mut SslRef, reply: CertificateMessage) -> Result<(), Failure> {
     // There is one place for each kind of key: what was sent before may stand in another
     forget(ssl);
-    let Reply::Identity(Material { certificate, chain, key }) = reply else { return Ok(()) };
+    let CertificateMessage::Identity(Material { certificate, chain, key }) = reply else { return Ok(()) };
     ssl.set_certificate(&certificate)?;
     ssl.set_private_key(&key)?;
     for authority in chain {

@@ -1,16 +1,17 @@
 //! One TLS connection by OpenSSL, which stops where somebody has to answer, and goes on afterwards.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 
 use openssl::ssl::{self, ErrorCode, Ssl, SslRef, SslStream};
 use openssl::x509::X509VerifyResult;
 use rustls::{AlertDescription, CertificateError, OtherError, ProtocolVersion};
 
-use super::answer::{Answers, Outcome};
-use super::callback::{self, Reply, State};
-use super::http_position::HttpPosition;
+use super::answer::Continuation;
+use super::below::Below;
+use super::callback::{self, CertificateMessage, State};
 use crate::answer::decision::Answer;
+use crate::connect::opened::Opened;
 use crate::request::CertificateRequest;
 
 /// What OpenSSL adds to the number of an alert that it received (openssl/sslerr.h, SSL_AD_REASON_OFFSET).
@@ -32,10 +33,9 @@ pub(super) enum Halt {
 
 /// A connection with what it was answered.
 pub(super) struct Session<S> {
-    tls: SslStream<Patient<S>>,
+    tls: SslStream<Below<S>>,
     state: State,
-    answers: Answers,
-    position: HttpPosition,
+    opened: Opened,
     established: bool,
     /// The server was answered since the last handshake was over, with an identity or without.
     replied: Option<bool>,
@@ -50,17 +50,19 @@ enum End {
     Failed,
 }
 
-impl<S: Read + Write> Session<S> {
-    pub(super) fn new(mut ssl: Ssl, stream: S, answers: Answers, position: HttpPosition) -> io::Result<Self> {
+impl<S> Session<S> {
+    pub(super) fn new(mut ssl: Ssl, below: Below<S>, opened: Opened) -> io::Result<Self> {
         let state = callback::attach(&mut ssl)?;
-        let tls = SslStream::new(ssl, Patient { stream, unsent: None })?;
-        Ok(Self { tls, state, answers, position, established: false, replied: None, end: None })
+        let tls = SslStream::new(ssl, below)?;
+        Ok(Self { tls, state, opened, established: false, replied: None, end: None })
     }
 
     pub(super) fn connect(&mut self) -> Result<(), Halt> {
         self.run(SslStream::connect)?;
         self.state.establish();
         self.established = true;
+        let ssl = self.tls.ssl();
+        self.opened.negotiated(version(ssl), ssl.selected_alpn_protocol());
         Ok(())
     }
 
@@ -69,7 +71,7 @@ impl<S: Read + Write> Session<S> {
             return Ok(0);
         }
         let length = self.run(|tls| tls.ssl_read(buffer))?;
-        self.position.read(buffer.get(..length).unwrap_or_default());
+        self.opened.position().read(buffer.get(..length).unwrap_or_default());
         Ok(length)
     }
 
@@ -78,7 +80,7 @@ impl<S: Read + Write> Session<S> {
             return Ok(0);
         }
         let length = self.run(|tls| tls.ssl_write(bytes))?;
-        self.position.written();
+        self.opened.position().written();
         Ok(length)
     }
 
@@ -97,14 +99,14 @@ impl<S: Read + Write> Session<S> {
     }
 
     /// Goes on with what a request was answered.
-    pub(super) fn go_on(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Answer(answered, reply) => {
-                self.replied = Some(matches!(reply, Reply::Identity(_)));
-                self.state.reply(reply);
-                self.answers.note(*answered);
+    pub(super) fn go_on(&mut self, continuation: Continuation) {
+        match continuation {
+            Continuation::Answer(answered, message) => {
+                self.replied = Some(matches!(message, CertificateMessage::Identity(_)));
+                self.state.reply(message);
+                self.opened.note_answer(*answered);
             }
-            Outcome::End => self.end = Some(End::Closed),
+            Continuation::End => self.end = Some(End::Closed),
         }
     }
 
@@ -118,35 +120,15 @@ impl<S: Read + Write> Session<S> {
         self.established
     }
 
-    pub(super) fn answers(&self) -> &Answers {
-        &self.answers
+    pub(super) fn below(&self) -> &Below<S> {
+        self.tls.get_ref()
     }
 
-    pub(super) fn position(&self) -> &HttpPosition {
-        &self.position
+    pub(super) fn below_mut(&mut self) -> &mut Below<S> {
+        self.tls.get_mut()
     }
 
-    pub(super) fn version(&self) -> Option<ProtocolVersion> {
-        match self.tls.ssl().version2()? {
-            ssl::SslVersion::TLS1_3 => Some(ProtocolVersion::TLSv1_3),
-            ssl::SslVersion::TLS1_2 => Some(ProtocolVersion::TLSv1_2),
-            _ => None,
-        }
-    }
-
-    pub(super) fn alpn(&self) -> Option<&[u8]> {
-        self.tls.ssl().selected_alpn_protocol()
-    }
-
-    pub(super) fn stream(&self) -> &S {
-        &self.tls.get_ref().stream
-    }
-
-    pub(super) fn stream_mut(&mut self) -> &mut S {
-        &mut self.tls.get_mut().stream
-    }
-
-    fn run<T>(&mut self, work: impl FnOnce(&mut SslStream<Patient<S>>) -> Result<T, ssl::Error>) -> Result<T, Halt> {
+    fn run<T>(&mut self, work: impl FnOnce(&mut SslStream<Below<S>>) -> Result<T, ssl::Error>) -> Result<T, Halt> {
         match self.end {
             Some(End::Closed) => return Err(Halt::Closed),
             Some(End::Failed) => return Err(Halt::Failed(io::ErrorKind::NotConnected.into())),
@@ -172,7 +154,7 @@ impl<S: Read + Write> Session<S> {
         callback::forget(self.tls.ssl());
         if identity && !signed {
             self.give_up();
-            return Err(Halt::Failed(unsigned(&self.answers)));
+            return Err(Halt::Failed(unsigned(&self.opened)));
         }
         Ok(())
     }
@@ -189,7 +171,7 @@ impl<S: Read + Write> Session<S> {
                 Halt::WouldBlock(error.into_io_error().unwrap_or_else(|_| io::ErrorKind::Interrupted.into()))
             }
             _ => {
-                let unsent = self.tls.get_ref().unsent;
+                let unsent = self.tls.get_ref().unsent();
                 let failed = self.state.failure().map(io::Error::other);
                 let failed = failed.unwrap_or_else(|| failure(error, self.tls.ssl()));
                 self.give_up();
@@ -202,8 +184,16 @@ impl<S: Read + Write> Session<S> {
     }
 }
 
-fn unsigned(answers: &Answers) -> io::Error {
-    let sent = answers.last().map(|answered| answered.selection.answer);
+fn version(ssl: &SslRef) -> Option<ProtocolVersion> {
+    match ssl.version2()? {
+        ssl::SslVersion::TLS1_3 => Some(ProtocolVersion::TLSv1_3),
+        ssl::SslVersion::TLS1_2 => Some(ProtocolVersion::TLSv1_2),
+        _ => None,
+    }
+}
+
+fn unsigned(opened: &Opened) -> io::Error {
+    let sent = opened.selection().map(|selection| selection.answer);
     let name = match &sent {
         Some(Answer::Identity(identity)) => identity.name(),
         _ => "",
@@ -211,7 +201,7 @@ fn unsigned(answers: &Answers) -> io::Error {
     io::Error::other(format!("OpenSSL makes no signature with {name:?} that the server takes, and sent no certificate"))
 }
 
-/// What went wrong, in the errors of rustls where it has them: [`crate::connect::refusal`] and [`crate::connect::resolver`] find them.
+/// What went wrong, in the errors of rustls where it has them: [`crate::connect::refusal`] finds them.
 fn failure(error: ssl::Error, ssl: &SslRef) -> io::Error {
     let error = match error.into_io_error() {
         Ok(io) => return io,
@@ -244,42 +234,5 @@ fn invalid(result: X509VerifyResult) -> CertificateError {
         // Of a host name, an address
         62 | 64 => CertificateError::NotValidForName,
         _ => CertificateError::Other(OtherError(Arc::new(io::Error::other(result.error_string())))),
-    }
-}
-
-/// A stream on which the server's last word is heard.
-///
-/// A server that refuses sends its alert and hangs up, perhaps before all is written that the client has to say. So a write
-/// that fails since the server has gone is taken for written: the alert is read next, or the end.
-struct Patient<S> {
-    stream: S,
-    unsent: Option<io::ErrorKind>,
-}
-
-impl<S: Read> Read for Patient<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
-    }
-}
-
-impl<S: Write> Write for Patient<S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.unsent.is_some() {
-            return Ok(bytes.len());
-        }
-        match self.stream.write(bytes) {
-            Err(error) if super::is_gone(error.kind()) => {
-                self.unsent = Some(error.kind());
-                Ok(bytes.len())
-            }
-            done => done,
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self.stream.flush() {
-            Err(error) if super::is_gone(error.kind()) => Ok(()),
-            done => done,
-        }
     }
 }

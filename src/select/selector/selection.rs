@@ -256,24 +256,3 @@ impl Prepared {
         is_kept && now.selection.is_none() && self.target == now.target && same_terms && is_valid
     }
 }
-
-/// What a connection was opened with. Whoever keeps connections asks [`super::Selector::stands`] before each further request
-/// over one of them.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    pub(super) destination: Destination,
-    /// What the server asked for and what it was answered, if it asked.
-    pub(super) answered: Option<(CertificateRequest, Answer)>,
-}
-
-impl Standing {
-    /// Of a connection to this destination whose server asked for `answered.0` and was answered with `answered.1`.
-    pub fn new(destination: Destination, answered: Option<(CertificateRequest, Answer)>) -> Self {
-        Self { destination, answered }
-    }
-
-    /// Where the connection goes.
-    pub fn destination(&self) -> &Destination {
-        &self.destination
-    }
-}

@@ -1,4 +1,4 @@
-//! Many at once over tokio: of all who wait for a person few take a thread, and everything else goes on.
+//! Many connections at once over tokio: few of those that wait for a person take a thread, and everything else goes on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cardcase::Chooser;
 use cardcase::ask::{Question, Reply};
 use cardcase::connect::Source;
-use cardcase::connect::openssl::tokio::Connector;
+use cardcase::connect::openssl::Connector;
 use cardcase::manage::{Answer, Lifetime, Mode};
 use cardcase::{Destination, Target};
 use tokio::runtime::{Builder, Runtime};
@@ -19,16 +19,16 @@ use crate::support::server::{Ask, BOTH_VERSIONS, Kind};
 
 const WAITING: usize = 300;
 
-/// Fewer threads than wait, and a few more than may wait at once.
+/// Fewer threads than connections that wait, and a few more than may wait at once.
 const THREADS: usize = 140;
 
 /// How long an executor may stand still.
 const STALL: Duration = Duration::from_millis(20);
 
-/// More than anything takes that does not wait for a person.
+/// More time than anything takes that does not wait for a person.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Thinks until it is told to answer.
+/// A person who thinks until told to answer.
 struct Thinking {
     lifetime: Lifetime,
     waiting: AtomicUsize,
@@ -48,7 +48,7 @@ impl Thinking {
         self.told.notify_all();
     }
 
-    /// Until so many wait besides the one that asks.
+    /// Returns once this many wait besides the one that asks.
     async fn until_wait(&self, count: usize) {
         let all_wait = async {
             while self.waiting.load(Ordering::SeqCst) < count {
@@ -82,8 +82,8 @@ fn connect(connector: &Arc<Connector>, target: Target) -> JoinHandle<(Source, Op
     tokio::spawn(async move {
         let port = target.destination().port();
         let dial = || tokio::net::TcpStream::connect(("127.0.0.1", port));
-        let connection = connector.connect(target.clone(), dial).await.unwrap();
-        let selection = connection.answers.last().unwrap().selection;
+        let connection = connector.connect_async(target.clone(), dial).await.unwrap();
+        let selection = connection.opened.selection().unwrap();
         let name = match selection.answer {
             Answer::Identity(identity) => Some(identity.name().to_owned()),
             Answer::None => None,
@@ -92,8 +92,8 @@ fn connect(connector: &Arc<Connector>, target: Target) -> JoinHandle<(Source, Op
     })
 }
 
-/// By how much the runtime is late at most, in the quietest of some stretches: the machine has other things to do as well, but
-/// a thread that waits for the person is late every time.
+/// How late the runtime is at most, in the quietest of some periods: the machine is busy with other work too, but a thread that
+/// waits for the person would be late every time.
 async fn stall() -> Duration {
     const TICK: Duration = Duration::from_millis(1);
     let mut shortest = Duration::MAX;
@@ -109,11 +109,11 @@ async fn stall() -> Duration {
     shortest
 }
 
-/// One question, and as many questions as there are tasks.
+/// With one question, and with as many questions as there are tasks.
 #[test]
-fn three_hundred_at_once_are_one_prompt_and_hold_up_nobody() {
+fn three_hundred_connections_share_one_prompt_and_hold_up_nothing() {
     type Page = fn(usize) -> String;
-    // Whatever rules may say about paths, those are questions of their own
+    // Rules may differ for other paths, so those are questions of their own
     let cases: [(&str, Page, Lifetime, usize); 2] = [
         ("one question", |_| "/".to_owned(), Lifetime::Once, WAITING - 1),
         ("many questions", |each| format!("/{each}"), Lifetime::Permanent, 128 - 1),
@@ -127,9 +127,9 @@ fn three_hundred_at_once_are_one_prompt_and_hold_up_nobody() {
             let thinking = Thinking::new(lifetime);
             let selector = scene.machine.selector().with_chooser(thinking.clone()).with_mode(Mode::Chrome);
             scene.machine.run(&format!("remember {} bob --mode chrome", decided.destination())).expect(0);
-            // In chrome mode nothing is for once
+            // In chrome mode every choice is remembered
             let selector = if lifetime == Lifetime::Once { selector.with_mode(Mode::Firefox) } else { selector };
-            let connector = Arc::new(Connector::new(library::connector(&scene, selector)));
+            let connector = Arc::new(library::connector(&scene, selector));
             let target = |at: &str| Target::new(at.parse::<Destination>().unwrap());
             runtime().block_on(async {
                 let tasks: Vec<_> = (0..WAITING)

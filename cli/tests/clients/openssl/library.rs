@@ -13,8 +13,8 @@ use cardcase::Selector;
 use cardcase::Unlocker;
 use cardcase::ask::CertificateRequest;
 use cardcase::ask::{Question, Reply};
-use cardcase::connect::Source;
-use cardcase::connect::openssl::{Connector, SslConnector, SslMethod, Stream, tokio as over_tokio};
+use cardcase::connect::openssl::{Connector, SslConnector, SslMethod, Stream};
+use cardcase::connect::{Connection, Source};
 use cardcase::manage::{Lifetime, Mode};
 use cardcase::raw::failure;
 use cardcase::{Destination, Target};
@@ -91,7 +91,7 @@ fn dialled(destination: &str) -> (Destination, TcpStream) {
     (destination, tcp)
 }
 
-fn connect(connector: &Connector, destination: &str) -> Stream<TcpStream> {
+fn connect(connector: &Connector, destination: &str) -> Connection<Stream<TcpStream>> {
     let (destination, tcp) = dialled(destination);
     connector.connect(destination, tcp).unwrap()
 }
@@ -100,10 +100,10 @@ fn request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
-fn get(stream: &mut Stream<TcpStream>, path: &str) -> std::io::Result<String> {
-    stream.write_all(request(path).as_bytes())?;
+fn get(connection: &mut Connection<Stream<TcpStream>>, path: &str) -> std::io::Result<String> {
+    connection.stream.write_all(request(path).as_bytes())?;
     let mut response = String::new();
-    stream.read_to_string(&mut response)?;
+    connection.stream.read_to_string(&mut response)?;
     Ok(response)
 }
 
@@ -116,11 +116,12 @@ fn a_blocking_client_answers_in_the_first_handshake() {
         let script = Script::new(&["alice", "bob"]);
         let connector = asking(&scene, &script, Mode::Firefox);
         for _ in 0..2 {
-            let mut stream = connect(&connector, &server.destination());
-            assert!(get(&mut stream, "/").unwrap().starts_with("HTTP/1.1 200"), "{tls:?}");
-            let answered = stream.answers().last().unwrap();
-            assert_eq!((answered.mid_connection, answered.request.version), (false, stream.version()), "{tls:?}");
-            stream.shut_down().unwrap();
+            let mut connection = connect(&connector, &server.destination());
+            assert!(get(&mut connection, "/").unwrap().starts_with("HTTP/1.1 200"), "{tls:?}");
+            let opened = &connection.opened;
+            assert!(!opened.is_mid_connection() && opened.selection().is_some(), "{tls:?}");
+            assert_eq!(opened.request().unwrap().version, opened.version(), "{tls:?}");
+            connection.stream.shut_down().unwrap();
         }
         // No session took the one along where the other was chosen
         assert_eq!(server.chains(), [alice.sent_chain(), bob.sent_chain()], "{tls:?}");
@@ -136,10 +137,10 @@ fn a_blocking_client_answers_in_the_middle() {
         let apache = Apache::start(&scene, tls);
         let script = Script::new(&["bob"]);
         let connector = asking(&scene, &script, Mode::Chrome);
-        let mut stream = connect(&connector, &apache.destination());
-        assert!(stream.answers().all().is_empty(), "{tls:?}");
-        assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"), "{tls:?}");
-        assert!(stream.answers().last().unwrap().mid_connection, "{tls:?}");
+        let mut connection = connect(&connector, &apache.destination());
+        assert!(connection.opened.answers().is_empty(), "{tls:?}");
+        assert!(get(&mut connection, "/require/page").unwrap().ends_with("this is require\n"), "{tls:?}");
+        assert!(connection.opened.is_mid_connection(), "{tls:?}");
         assert_eq!(apache.served(1)[0].3, "bob", "{tls:?}");
         scene.machine.run("forget --all --mode chrome").expect(0);
     }
@@ -156,14 +157,14 @@ fn whoever_aborts_sends_nothing_and_is_not_asked_again() {
         let (destination, tcp) = dialled(&server.destination());
         let error = connector.connect(destination, tcp).unwrap_err();
         assert!(matches!(error.failure(), Some(Error::Aborted { .. })), "{error}");
-        assert!(error.answered.is_none());
+        assert!(error.opened().is_none());
 
         let apache = Apache::start(&scene, tls);
-        let mut stream = connect(&connector, &apache.destination());
-        let error = get(&mut stream, "/require/page").unwrap_err();
+        let mut connection = connect(&connector, &apache.destination());
+        let error = get(&mut connection, "/require/page").unwrap_err();
         assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{error}");
-        assert!(stream.read(&mut [0]).is_err());
-        assert!(stream.write(&[0]).is_err());
+        assert!(connection.stream.read(&mut [0]).is_err());
+        assert!(connection.stream.write(&[0]).is_err());
         assert_eq!(script.asked(), 2, "{tls:?}");
         assert!(server.chains().is_empty() && server.requests().is_empty(), "{tls:?}");
     }
@@ -189,13 +190,13 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     std::thread::scope(|threads| {
         for _ in 0..6 {
             threads.spawn(|| {
-                let mut stream = connect(&connector, &apache.destination());
-                assert!(get(&mut stream, "/require/page").unwrap().ends_with("this is require\n"));
+                let mut connection = connect(&connector, &apache.destination());
+                assert!(get(&mut connection, "/require/page").unwrap().ends_with("this is require\n"));
             });
         }
     });
     assert_eq!(typist.0.load(Ordering::SeqCst), 1);
-    let connector = over_tokio::Connector::new(Arc::into_inner(unlocking()).unwrap());
+    let connector = unlocking();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let get = async || {
@@ -242,7 +243,8 @@ fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
             let connector = asking(&scene, &script, Mode::Firefox);
             scene.machine.run(&format!("rules add https://localhost{path} --subject CN=alice")).expect(0);
             let (destination, tcp) = dialled(&apache.destination());
-            let mut stream = connector.connect(Target::new(destination.clone()).with_path(first), tcp).unwrap();
+            let target = Target::new(destination.clone()).with_path(first);
+            let Connection { mut stream, opened, .. } = connector.connect(target, tcp).unwrap();
             let mut page = |path: &str| -> std::io::Result<()> {
                 stream.write_all(request(path).replace("close", "keep-alive").as_bytes())?;
                 let mut response = Vec::new();
@@ -251,7 +253,7 @@ fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
                     stream.read_exact(&mut byte)?;
                     response.push(byte[0]);
                 }
-                stream.position().finished();
+                opened.finished();
                 Ok(())
             };
             page(first).unwrap();
@@ -260,15 +262,14 @@ fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
                 assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
                 assert_eq!(script.asked(), 1, "{tls:?}");
             } else {
-                let answered = stream.answers().last().unwrap();
-                assert_eq!((answered.selection.source, script.asked()), (Source::Rule, 0), "{tls:?}");
-                // Whoever keeps it asks before what is another path
-                let stands = |path| {
+                assert_eq!((opened.selection().unwrap().source, script.asked()), (Source::Rule, 0), "{tls:?}");
+                // A client that keeps the connection asks before it requests another path
+                let may_be_reused = |path| {
                     let target = Target::new(destination.clone()).with_path(path);
-                    connector.selector().stands(&answered.standing(), target).unwrap()
+                    opened.may_be_reused(connector.selector(), target).unwrap()
                 };
-                assert_eq!(["/require/more", "/open/page"].map(stands), [true, false], "{tls:?}");
-                assert!(!connector.selector().stands(&answered.standing(), &destination).unwrap());
+                assert_eq!(["/require/more", "/open/page"].map(may_be_reused), [true, false], "{tls:?}");
+                assert!(!opened.may_be_reused(connector.selector(), &destination).unwrap());
             }
         }
     }
@@ -284,13 +285,13 @@ fn after_the_body_a_server_asks_in_firefox_mode_alone() {
             let mut halves = Halves::start(&scene, tls);
             let script = Script::new(&["alice"]);
             let connector = asking(&scene, &script, mode);
-            let mut stream = connect(&connector, &halves.destination());
+            let Connection { mut stream, opened, .. } = connect(&connector, &halves.destination());
             stream.write_all(request("/").as_bytes()).unwrap();
             halves.server.type_after("GET / HTTP/1.1", FIRST);
             halves.server.type_now(SECOND);
             let mut response = vec![0; FIRST.len() + SECOND.len()];
             stream.read_exact(&mut response).unwrap();
-            stream.position().finished();
+            opened.finished();
             halves.ask();
             if mode == Mode::Chrome {
                 assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{tls:?}");
@@ -310,10 +311,10 @@ fn after_the_body_a_server_asks_in_firefox_mode_alone() {
 }
 
 /// The response to a request for the page that asks, over a connection of its own.
-async fn require_page(connector: &over_tokio::Connector, apache: &Apache) -> String {
+async fn require_page(connector: &Connector, apache: &Apache) -> String {
     let destination: Destination = apache.destination().parse().unwrap();
     let dial = || tokio::net::TcpStream::connect(("127.0.0.1", destination.port()));
-    let mut connection = connector.connect(&destination, dial).await.unwrap();
+    let mut connection = connector.connect_async(&destination, dial).await.unwrap();
     connection.stream.write_all(request("/require/page").as_bytes()).await.unwrap();
     let mut response = String::new();
     connection.stream.read_to_string(&mut response).await.unwrap();
@@ -329,7 +330,7 @@ fn over_tokio_nobody_waits_for_a_person_but_the_connection() {
     for tls in BOTH_VERSIONS {
         let apache = Apache::start_with(&scene, tls, "SSLVerifyClient optional_no_ca\n");
         let script = Script::slow(&["alice", "alice"], Duration::from_secs(1));
-        let connector = over_tokio::Connector::new(asking(&scene, &script, Mode::Firefox));
+        let connector = asking(&scene, &script, Mode::Firefox);
         let connector = connector.with_handshake_timeout(Duration::from_secs(20));
         let longest = runtime.block_on(async {
             let ticking = tokio::spawn(longest_gap());
@@ -368,8 +369,8 @@ fn what_was_decided_before_it_connects_is_looked_up_again() {
         let prepared = connector.selector().prepare(&destination).unwrap();
         assert!(prepared.selection().is_some());
         scene.machine.run("remember localhost bob").expect(0);
-        let mut stream = connector.connect_prepared(prepared, tcp).unwrap();
-        get(&mut stream, "/").unwrap();
+        let mut connection = connector.connect_prepared(prepared, tcp).unwrap();
+        get(&mut connection, "/").unwrap();
         assert_eq!(server.chains()[0][0], bob.fingerprint(), "{tls:?}");
     }
 }
@@ -387,17 +388,17 @@ fn what_was_chosen_for_one_request_is_not_sent_for_the_next_on_the_same_connecti
         let asked = CertificateRequest::new(&[], &[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]);
         let chosen = connector.selector().select(&destination, &asked).unwrap();
         assert_eq!(chosen.selection().map(|selection| selection.source), Some(Source::Ask));
-        let mut stream = connector.connect_prepared(chosen, tcp).unwrap();
-        stream.write_all(request("/open/page").replace("close", "keep-alive").as_bytes()).unwrap();
+        let mut connection = connector.connect_prepared(chosen, tcp).unwrap();
+        connection.stream.write_all(request("/open/page").replace("close", "keep-alive").as_bytes()).unwrap();
         let mut response = Vec::new();
         while !response.ends_with(b"this is open\n") {
             let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
+            connection.stream.read_exact(&mut byte).unwrap();
             response.push(byte[0]);
         }
-        stream.position().finished();
-        let error = get(&mut stream, "/require/page").unwrap_err();
+        connection.opened.finished();
+        let error = get(&mut connection, "/require/page").unwrap_err();
         assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
-        assert_eq!((script.asked(), stream.answers().all().len()), (2, 0), "{tls:?}");
+        assert_eq!((script.asked(), connection.opened.answers().len()), (2, 0), "{tls:?}");
     }
 }

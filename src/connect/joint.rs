@@ -1,7 +1,7 @@
-//! Open questions: of all tasks that wait for the answer to one, a single one waits on a thread.
+//! Questions that several tasks have in common: only one of the tasks that wait for an answer waits on a thread.
 //!
-//! Otherwise a few hundred of them would take every thread that tokio has for blocking, and connections that nobody has to
-//! be asked about would wait for a person too. [`crate::select::asking`] does the same among processes.
+//! Otherwise a few hundred tasks would take every thread that tokio has for blocking work, and connections that need no
+//! person would wait for one too. [`crate::select::asking`] does the same among processes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -11,24 +11,24 @@ use crate::error::Error;
 use crate::request::{CertificateRequest, Target};
 use crate::select::selector::Prepared;
 
-/// How far the answer to a question is.
+/// The state of a question.
 #[derive(Clone, Debug)]
 enum Stage {
-    /// It may turn out that nobody has to be asked.
+    /// It is not known yet whether a person has to be asked.
     Open,
     /// A person is being asked.
     Asking,
     /// The answer, for all who wait.
     Answered(Box<Prepared>),
-    /// The person does not want to answer any of them.
+    /// The person aborted, for all who wait.
     Aborted(String),
-    /// Whoever is next looks for the answer.
+    /// There is no answer; the next task looks for one.
     Failed,
 }
 
-/// The questions that are open.
+/// The open questions of a connector.
 #[derive(Debug, Default)]
-pub(super) struct Questions(Arc<Mutex<Vec<Open>>>);
+pub(super) struct JointQuestions(Arc<Mutex<Vec<Open>>>);
 
 #[derive(Debug)]
 struct Open {
@@ -37,19 +37,19 @@ struct Open {
     stage: Weak<Sender<Stage>>,
 }
 
-/// What a task has to do with a question.
+/// The part of a task in a question.
 pub(super) enum Part {
-    /// It looks for the answer.
-    Asks(Question),
-    /// Another does.
+    /// It has to find the answer.
+    Asks(JointQuestion),
+    /// Another task does.
     Waits(Waiting),
 }
 
-impl Questions {
-    /// The part of one more task that has this question.
+impl JointQuestions {
+    /// Adds a task that has this question, and returns its part.
     pub(super) fn join(&self, target: &Target, request: &CertificateRequest) -> Part {
         let mut open = locked(&self.0);
-        // Whoever gave up without an answer has let go of it
+        // A task that gave up has dropped its question
         open.retain(|question| question.stage.strong_count() > 0);
         let same = open.iter().find(|question| question.target == *target && question.request == *request);
         if let Some(stage) = same.and_then(|question| question.stage.upgrade()) {
@@ -57,23 +57,23 @@ impl Questions {
         }
         let stage = Arc::new(channel(Stage::Open).0);
         open.push(Open { target: target.clone(), request: request.clone(), stage: Arc::downgrade(&stage) });
-        Part::Asks(Question { open: self.0.clone(), stage })
+        Part::Asks(JointQuestion { open: self.0.clone(), stage })
     }
 }
 
-/// A question to be answered.
-pub(super) struct Question {
+/// A question that this task has to answer.
+pub(super) struct JointQuestion {
     open: Arc<Mutex<Vec<Open>>>,
     stage: Arc<Sender<Stage>>,
 }
 
-impl Question {
+impl JointQuestion {
     /// Tells those who wait that a person is being asked.
     pub(super) fn asks(&self) {
         self.stage.send_replace(Stage::Asking);
     }
 
-    /// Tells those who wait what came of it. Whoever comes later has a question of their own.
+    /// Tells those who wait the answer. A task that comes later opens a new question.
     pub(super) fn close(self, answer: &Result<Prepared, Error>) {
         locked(&self.open).retain(|question| !std::ptr::eq(question.stage.as_ptr(), Arc::as_ptr(&self.stage)));
         self.stage.send_replace(match answer {
@@ -84,17 +84,17 @@ impl Question {
     }
 }
 
-/// A question that another task has answered.
+/// A question that another task answers.
 pub(super) struct Waiting(Receiver<Stage>);
 
 impl Waiting {
-    /// Waits until a person is being asked; not for long if nobody is.
+    /// Waits until a person is being asked, or it is clear that none is. Returns whether one is.
     pub(super) async fn is_asked(&mut self) -> bool {
         let stage = self.0.wait_for(|stage| !matches!(stage, Stage::Open)).await;
         stage.is_ok_and(|stage| matches!(*stage, Stage::Asking))
     }
 
-    /// Waits for the answer; `None` when none came that does for others.
+    /// Waits for the answer; `None` when there is none that holds for this task.
     pub(super) async fn answer(&mut self) -> Option<Result<Prepared, Error>> {
         let stage = self.0.wait_for(|stage| !matches!(stage, Stage::Open | Stage::Asking)).await.ok()?.clone();
         match stage {
@@ -114,15 +114,15 @@ mod tests {
     use super::*;
     use crate::request::Destination;
 
-    fn question(questions: &Questions, port: u16) -> Part {
+    fn question(questions: &JointQuestions, port: u16) -> Part {
         let target = Target::new(Destination::new("a.example", port).unwrap());
         questions.join(&target, &CertificateRequest::new(&[], &[]))
     }
 
     #[test]
-    fn one_asks_and_whoever_comes_after_the_answer_asks_again() {
+    fn one_task_asks_and_a_task_that_comes_after_the_answer_asks_again() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let questions = Questions::default();
+        let questions = JointQuestions::default();
         let Part::Asks(first) = question(&questions, 1) else { panic!("nobody else asks") };
         let Part::Asks(other) = question(&questions, 2) else { panic!("it is another question") };
         let Part::Waits(mut waiting) = question(&questions, 1) else { panic!("asked twice") };
@@ -137,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gives_up_leaves_the_question_to_the_next() {
+    fn a_task_that_gives_up_leaves_the_question_to_the_next() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let questions = Questions::default();
+        let questions = JointQuestions::default();
         let Part::Asks(first) = question(&questions, 1) else { panic!("nobody else asks") };
         let Part::Waits(mut waiting) = question(&questions, 1) else { panic!("asked twice") };
         drop(first);

@@ -1,4 +1,4 @@
-//! Where in an HTTP/1.1 position a connection is: the browsers differ in where they let a server ask.
+//! Where in an HTTP/1.1 exchange a connection is: browsers differ in where they let a server ask.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,15 +7,15 @@ use crate::answer::settings::Mode;
 /// What becomes of a request for a certificate that comes in the middle of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
-    /// It is answered.
+    /// The request is answered.
     Answer,
     /// The connection fails.
     Fail,
-    /// The connection is at its end.
+    /// The connection ends, as if the server had closed it.
     End,
 }
 
-/// Where an position is.
+/// A part of an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Part {
     /// Before the end of the headers of the response, or before any request.
@@ -27,15 +27,15 @@ enum Part {
     After,
 }
 
-/// The HTTP/1.1 position that a connection carries. It sees by itself where the headers of a response end; where the body
-/// ends, only whoever reads it knows, and tells by [`HttpPosition::finished`]. Clones are the same position.
+/// Where a connection is in its HTTP/1.1 exchange. It recognises the end of the headers of a response. Where the body ends only
+/// its reader knows, and says so with [`HttpPosition::finished`]. Clones share one position.
 #[derive(Clone, Debug, Default)]
-pub struct HttpPosition(Arc<Mutex<Progress>>);
+pub(super) struct HttpPosition(Arc<Mutex<Progress>>);
 
 #[derive(Debug, Default)]
 struct Progress {
     part: Part,
-    /// Whether another position on the same connection went before.
+    /// Whether another exchange on the same connection came before.
     is_another: bool,
     /// The line being read, as far as it matters.
     line: Vec<u8>,
@@ -44,12 +44,12 @@ struct Progress {
     in_headers: bool,
 }
 
-/// As much of a line as is looked at: `HTTP/1.1 100`.
+/// How much of a line is looked at: `HTTP/1.1 100`.
 const STATUS: usize = 12;
 
 impl HttpPosition {
     /// The body of the response was read to its end. What is written next is another request.
-    pub fn finished(&self) {
+    pub(super) fn finished(&self) {
         self.with(|progress| progress.part = Part::After);
     }
 
@@ -61,7 +61,7 @@ impl HttpPosition {
         });
     }
 
-    /// Whether it is not the one that the connection was opened for.
+    /// Whether this is not the exchange that the connection was opened for.
     pub(super) fn is_another(&self) -> bool {
         self.with(|progress| progress.is_another)
     }
@@ -70,8 +70,8 @@ impl HttpPosition {
         self.with(|progress| bytes.iter().for_each(|byte| progress.take(*byte)));
     }
 
-    /// As the browsers do: Firefox asks wherever a request comes; Chrome before the end of the headers, fails in the body,
-    /// and takes no notice after it.
+    /// What becomes of a request for a certificate now, as in the browsers: Firefox always asks; Chrome asks before the end of
+    /// the headers, fails in the body, and ends the connection after it.
     pub(super) fn treatment(&self, mode: Mode) -> Treatment {
         match (mode, self.with(|progress| progress.part)) {
             (Mode::Firefox, _) | (Mode::Chrome, Part::Head) => Treatment::Answer,
@@ -104,7 +104,7 @@ impl Progress {
             (false, true) => {}
             (false, false) => {
                 self.in_headers = true;
-                // 101 is the last of its connection
+                // After 101 the connection no longer speaks HTTP
                 self.interim = line.get(9..).is_some_and(|code| code.starts_with(b"1") && code != b"101");
             }
             (true, false) => {}
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_headers_end_where_they_end_however_they_come() {
+    fn the_end_of_the_headers_is_found_in_pieces_of_any_size() {
         use Treatment::{Answer, Fail};
         let cases: [(&[u8], Treatment); 6] = [
             (b"", Answer),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn another_request_begins_anew() {
+    fn another_request_starts_a_new_exchange() {
         let position = HttpPosition::default();
         position.read(b"HTTP/1.1 200 OK\r\n\r\nbody");
         position.written();

@@ -1,0 +1,221 @@
+//! The handshakes of one call, without I/O: what every connector does between dialling, the TLS handshake and the selector.
+//!
+//! A connector dials, [looks up](Drive::look_up) what is decided, makes an [`Attempt`] at a handshake, and asks
+//! [what it needs](Drive::failed) when that failed. It gets that from the selector, and connects [again](Drive::again).
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
+
+use crate::answer::decision::Answer;
+use crate::clock::Timestamp;
+use crate::connect::error::Error;
+use crate::connect::guarded::{Guarded, Trace};
+use crate::connect::needs::{Needs, needs};
+use crate::connect::opened::Opened;
+use crate::connect::refusal::{alert, invalid_certificate};
+use crate::connect::resolver::Resolver;
+use crate::error;
+use crate::request::{Destination, Target};
+use crate::select::selector::{Prepared, Selection, Selector};
+
+/// Connections made for one call: the first, one after asking, one after unlocking, and one more for a server that asks for
+/// something else meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// Destinations whose sessions are kept for resumption.
+const MAX_DESTINATIONS: usize = 256;
+
+/// The name to verify the server by; an address without its zone, which no certificate holds.
+///
+/// # Errors
+/// [`Error::Destination`](error::Error::Destination) when a certificate cannot hold such a name.
+pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, error::Error> {
+    ServerName::try_from(destination.host_without_zone().to_owned())
+        .map_err(|error| error::Error::Destination { text: destination.to_string(), reason: error.to_string() })
+}
+
+/// What a call begins with.
+#[derive(Clone, Debug)]
+pub(super) enum Start {
+    /// A target, for which the store is looked up.
+    Target(Target),
+    /// What was prepared before.
+    Prepared(Prepared),
+}
+
+impl Start {
+    pub(super) fn target(&self) -> &Target {
+        match self {
+            Self::Target(target) => target,
+            Self::Prepared(prepared) => prepared.target(),
+        }
+    }
+}
+
+/// The handshakes of one call.
+pub(super) struct Drive {
+    target: Target,
+    name: ServerName<'static>,
+    /// Handshakes begun so far.
+    attempts: usize,
+    next: LookUp,
+}
+
+/// How to get what the next handshake begins with.
+#[derive(Clone, Debug)]
+pub(super) enum LookUp {
+    /// It is looked up in the store.
+    Prepare(Target),
+    /// It was found in the store before, and may have changed.
+    Refresh(Prepared),
+    /// It was chosen or given for this call.
+    Given(Prepared),
+}
+
+impl LookUp {
+    /// For what was prepared some time ago.
+    pub(super) fn from_prepared(prepared: Prepared) -> Self {
+        match prepared.selection().is_some_and(Selection::is_looked_up) {
+            true => Self::Refresh(prepared),
+            false => Self::Given(prepared),
+        }
+    }
+
+    /// Reads the store.
+    ///
+    /// # Errors
+    /// Those of [`Selector::prepare`] and [`Selector::refresh`].
+    pub(super) fn run(self, selector: &Selector) -> Result<Prepared, error::Error> {
+        match self {
+            Self::Prepare(target) => selector.prepare(target),
+            Self::Refresh(before) => selector.refresh(&before),
+            Self::Given(prepared) => Ok(prepared),
+        }
+    }
+}
+
+impl Drive {
+    /// # Errors
+    /// [`Error::Selection`] when no certificate can hold the name of the destination.
+    pub(super) fn new(start: Start) -> Result<Self, Error> {
+        let target = start.target().clone();
+        let name = server_name(target.destination())?;
+        let next = match start {
+            Start::Target(target) => LookUp::Prepare(target),
+            Start::Prepared(prepared) => LookUp::from_prepared(prepared),
+        };
+        Ok(Self { target, name, attempts: 0, next })
+    }
+
+    /// How to get what the next handshake begins with. To be done after dialling, which may take long.
+    pub(super) fn look_up(&mut self) -> LookUp {
+        self.attempts += 1;
+        std::mem::replace(&mut self.next, LookUp::Prepare(self.target.clone()))
+    }
+
+    /// A handshake with what was looked up, over what was dialled.
+    pub(super) fn attempt<S>(&self, ready: Ready, dialled: S) -> (Attempt, Guarded<S>) {
+        let guarded = ready.resolver.guard(dialled);
+        (Attempt { trace: guarded.trace(), name: self.name.clone(), ready }, guarded)
+    }
+
+    /// What a handshake that failed with this error needs; `None` when it failed for another reason.
+    ///
+    /// # Errors
+    /// [`Error::Selection`] when there is no attempt left: nobody is asked for what will not be used.
+    pub(super) fn failed<'a>(&self, error: &'a (dyn StdError + 'static)) -> Result<Option<&'a Needs>, Error> {
+        match needs(error) {
+            Some(_) if self.attempts >= ATTEMPTS => {
+                let destination = self.target.destination().to_string();
+                Err(error::Error::RequestKeepsChanging { destination, attempts: ATTEMPTS }.into())
+            }
+            needs => Ok(needs),
+        }
+    }
+
+    /// Goes on with what a handshake needed.
+    pub(super) fn again(&mut self, granted: Prepared) {
+        self.next = LookUp::from_prepared(granted);
+    }
+}
+
+/// One handshake over rustls.
+pub(super) struct Attempt {
+    /// What it was begun with.
+    pub(super) ready: Ready,
+    /// The name to verify the server by.
+    pub(super) name: ServerName<'static>,
+    trace: Arc<Trace>,
+}
+
+impl Attempt {
+    /// The connection of a session whose handshake is done.
+    pub(super) fn succeeded(self, tls: &ClientConnection) -> Opened {
+        let Ready { resolver, prepared, .. } = self.ready;
+        // A resumed session stands for the identity that began it, without another request
+        let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed) && resolver.was_asked();
+        let version = tls.protocol_version();
+        let opened = Opened::new(prepared.target().clone(), Some(prepared.clone()));
+        opened.negotiated(version, tls.alpn_protocol());
+        if resumed || self.trace.was_asked() {
+            resolver.note_answer(&opened, prepared, version);
+        }
+        opened
+    }
+
+    /// The error of a handshake that failed for another reason than that it needs something.
+    pub(super) fn failed(self, source: io::Error) -> Error {
+        let Self { ready: Ready { resolver, prepared, .. }, trace, .. } = self;
+        let opened = Opened::new(prepared.target().clone(), Some(prepared.clone()));
+        let is_sent = resolver.prepared().selection().is_some_and(|selection| match selection.answer {
+            Answer::Identity(_) => trace.signed().is_some(),
+            Answer::None => trace.was_answered() && invalid_certificate(&source).is_none(),
+        });
+        if is_sent {
+            // A server that answers our answer within the handshake speaks TLS 1.2: in 1.3 the handshake is over by then
+            let version = trace.signed().or(alert(&source).map(|_| ProtocolVersion::TLSv1_2));
+            opened.negotiated(version, None);
+            resolver.note_answer(&opened, prepared, version);
+        }
+        Error::Handshake { source, opened }
+    }
+}
+
+/// The resolvers of a connector, one per destination.
+#[derive(Debug, Default)]
+pub(super) struct Resolvers(Mutex<HashMap<Destination, Ready>>);
+
+/// What a handshake begins with: a resolver, and the configuration that holds its sessions.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) config: Arc<ClientConfig>,
+    /// For the path of this connection, which may differ from that of the resolver.
+    pub(super) prepared: Prepared,
+}
+
+impl Resolvers {
+    /// The resolver used before, as long as it serves what was prepared now; else a new one, with no sessions to resume.
+    pub(super) fn ready(&self, prepared: Prepared, base: &ClientConfig, now: Timestamp) -> Ready {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let serves = |kept: &&Ready| kept.resolver.prepared().serves(&prepared, now);
+        if let Some(same) = kept.get(prepared.destination()).filter(serves) {
+            let Ready { resolver, config, prepared: same } = same.clone();
+            return Ready { resolver, config, prepared: same.toward(prepared.target().clone()) };
+        }
+        if kept.len() >= MAX_DESTINATIONS {
+            kept.clear();
+        }
+        let destination = prepared.destination().clone();
+        let resolver = Resolver::new(prepared.clone());
+        let config = Arc::new(resolver.config(base));
+        let new = Ready { resolver, config, prepared };
+        kept.insert(destination, new.clone());
+        new
+    }
+}

@@ -1,0 +1,112 @@
+//! Why there is no connection, or no response: the same for every connector.
+
+use std::error::Error as StdError;
+use std::io;
+
+use rustls::{AlertDescription, CertificateError};
+
+use crate::answer::decision::Outcome;
+use crate::answer::refusal::Refusal;
+use crate::connect::opened::Opened;
+use crate::connect::refusal::{alert, chain, failure, invalid_certificate};
+use crate::error;
+use crate::request::Destination;
+use crate::select::selector::Selector;
+
+/// Why a connector gave no connection, or a client no response.
+///
+/// Its methods look at all causes: whether the server [refused](Self::refusal) what it was sent, whether this library
+/// [failed](Self::failure), whether the server [cannot be verified](Self::invalid_certificate), and what was
+/// [sent and asked](Self::opened).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Dialling failed, so nothing was sent. Check the address, the network and the proxy. The error is the one that the
+    /// dialling function returned.
+    #[error("{0}")]
+    Dial(#[source] io::Error),
+    /// The TLS handshake failed. When the server refused the identity, choose another with
+    /// [`Selector::select_again`]; when it cannot be verified, check the roots of the configuration.
+    #[error("{source}")]
+    Handshake {
+        /// What went wrong.
+        source: io::Error,
+        /// What the server asked for, and what it was sent: nothing, unless the server was verified.
+        opened: Opened,
+    },
+    /// The selection failed, so nothing was sent. Each variant of the error inside says what to do.
+    #[error("{0}")]
+    Selection(#[from] error::Error),
+    /// The request failed on an open connection, or the HTTP library could not send it. When the server refused the identity,
+    /// choose another with [`Selector::select_again`]; else treat it as any error of that library.
+    #[error("{source}")]
+    Request {
+        /// What went wrong: the alert of the server, or the error of the HTTP library.
+        source: Box<dyn StdError + Send + Sync>,
+        /// The connection, where it is known which one it was.
+        opened: Option<Opened>,
+    },
+    /// The answer to the server's certificate request is decided now, but the body of the HTTP request, a stream, is consumed.
+    /// Send the request again.
+    #[error("what to send to {destination} is decided now; send the request again")]
+    SendAgain {
+        /// The server that asked for a certificate.
+        destination: Destination,
+    },
+    /// The servers redirect without end. The fault is theirs.
+    #[error("more than {limit} redirects")]
+    TooManyRedirects {
+        /// The redirects that were followed.
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// The connection that failed: what the server asked for and what it was sent. `None` where there was no connection yet, or
+    /// where the HTTP library does not say which one it was.
+    pub fn opened(&self) -> Option<&Opened> {
+        match self {
+            Self::Handshake { opened, .. } => Some(opened),
+            Self::Request { source, opened } => opened
+                .as_ref()
+                .or_else(|| chain(&**source).find_map(|error| error.downcast_ref::<Self>()).and_then(Self::opened)),
+            _ => None,
+        }
+    }
+
+    /// The alert by which the server ended the connection.
+    pub fn alert(&self) -> Option<AlertDescription> {
+        self.opened().and_then(Opened::alert).or_else(|| alert(self))
+    }
+
+    /// How the server refused what it was sent, if it did.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.alert().and_then(Refusal::from_alert)
+    }
+
+    /// The error of this library behind it, which says what to do; then nothing was sent.
+    pub fn failure(&self) -> Option<&error::Error> {
+        failure(self)
+    }
+
+    /// Why the server's own certificate was not accepted.
+    pub fn invalid_certificate(&self) -> Option<&CertificateError> {
+        invalid_certificate(self)
+    }
+
+    /// Records that the server refused what it was sent, if it did so in the handshake. In chrome mode a remembered answer is
+    /// forgotten by that, so that the next request asks. Writes to the store; an error of that is ignored.
+    pub fn record_refusal(&self, selector: &Selector) {
+        if let Self::Handshake { source, opened } = self
+            && let Some(alert) = alert(source).filter(|alert| Refusal::from_alert(*alert).is_some())
+        {
+            let _ = opened.record(selector, Outcome::Refused, Some(alert));
+        }
+    }
+
+    /// An error of a runtime that is shutting down, before anything was sent.
+    #[cfg(feature = "tokio")]
+    pub(super) fn shut_down(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Dial(io::Error::other(error))
+    }
+}

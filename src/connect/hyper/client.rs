@@ -1,0 +1,249 @@
+//! A client whose connections do not outlive what was decided.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use ::hyper::body::{Body, Incoming};
+use ::hyper::http::Extensions;
+use ::hyper::rt::{Read, Write};
+use ::hyper::{Request, Response, Uri};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use tower_service::Service;
+
+use super::connector::{BoxError, Connector, H2, destination};
+use super::stream::Stream;
+use crate::answer::refusal::Refusal;
+use crate::connect::drive::Start;
+use crate::connect::error::Error;
+use crate::connect::opened::Opened;
+use crate::connect::refusal::chain;
+use crate::connect::tokio::Connector as TlsConnector;
+use crate::request::Target;
+use crate::select::selector::{Prepared, Selector};
+
+/// Destinations whose pools are kept.
+const MAX_DESTINATIONS: usize = 256;
+
+/// A client of hyper-util, by HTTP/1.1 and HTTP/2, whose connections do not outlive what was decided. It follows no
+/// redirects. [The module](super) says what requests, responses and errors carry.
+pub struct Client<B, H = HttpConnector> {
+    connector: Connector<H>,
+    pools: Mutex<HashMap<String, Pool<H, B>>>,
+}
+
+/// The connections to one destination, and the connector that opened them.
+struct Pool<H, B> {
+    connector: Connector<H>,
+    client: legacy::Client<ClientConnector<H>, B>,
+}
+
+impl<B: Body + Unpin + Send + 'static> Client<B>
+where
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    /// A client that takes everything but the client certificate from `base`: roots and versions. Without protocols (ALPN) in
+    /// `base` it offers HTTP/2 and HTTP/1.1.
+    pub fn new(selector: Arc<Selector>, mut base: ClientConfig) -> Self {
+        if base.alpn_protocols.is_empty() {
+            base.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+        }
+        Self::with_connector(Connector::new(Arc::new(TlsConnector::new(selector, base))))
+    }
+}
+
+impl<B, H> Client<B, H>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Read + Write + Connection + Unpin + Send + 'static,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    /// A client over this connector.
+    pub fn with_connector(connector: Connector<H>) -> Self {
+        Self { connector, pools: Mutex::default() }
+    }
+
+    /// Sends a request with an absolute URI, over a connection that would be opened with the same answer now. If the request
+    /// carries a [`Target`] or a [`Prepared`] in its extensions, it gets a connection of its own.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn request(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error> {
+        let pool = match self.start(&mut request)? {
+            Some(start) => Pool::single(self.connector.renewed().starting_with(start)),
+            None => self.pool(request.uri()).await?,
+        };
+        let connections = pool.connector.connections();
+        let before = connections.ended();
+        let error = match pool.client.request(request).await {
+            Ok(response) => {
+                if !Refusal::may_come_with(response.status().as_u16()) {
+                    pool.connector.record_successes().await;
+                }
+                return Ok(response);
+            }
+            Err(error) => error,
+        };
+        let mut ended = connections.ended();
+        // This request did not end those
+        ended.retain(|one| !before.iter().any(|old| old.is_same(one)));
+        let opened = opened_of(&error).or_else(|| ended.last().cloned());
+        if !ended.is_empty() {
+            self.forget(&pool.connector);
+            self.record_refusals(ended).await;
+        }
+        Err(match (opened.as_ref().and_then(Opened::alert), not_connected(error)) {
+            (_, Ok(error)) => error,
+            (Some(alert), Err(_)) => Error::Request { source: rustls::Error::AlertReceived(alert).into(), opened },
+            (None, Err(source)) => Error::Request { source: source.into(), opened },
+        })
+    }
+
+    /// What the connection of a request begins with, if the request says that.
+    fn start(&self, request: &mut Request<B>) -> Result<Option<Start>, Error> {
+        let (target, prepared) =
+            (request.extensions_mut().remove::<Target>(), request.extensions_mut().remove::<Prepared>());
+        let start = match (prepared, target) {
+            (Some(prepared), _) => Start::Prepared(prepared),
+            (None, Some(target)) => Start::Target(target),
+            (None, None) => return Ok(None),
+        };
+        let uri = request.uri();
+        let prepared_for = start.target().destination();
+        if self.connector.speaks_tls(uri) && *prepared_for != destination(uri)? {
+            let source = format!("the request is for {uri}, but what it carries is for {prepared_for}").into();
+            return Err(Error::Request { source, opened: None });
+        }
+        Ok(Some(start))
+    }
+
+    /// The pool of a destination, as long as its connections may be reused; else a new one.
+    async fn pool(&self, uri: &Uri) -> Result<Pool<H, B>, Error> {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let destination = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
+        let before = self.locked().get(&destination).cloned();
+        if let Some(pool) = before
+            && pool.connector.connections().may_be_reused(self.connector.selector()).await?
+        {
+            return Ok(pool);
+        }
+        let pool = Pool::new(self.connector.renewed());
+        let mut pools = self.locked();
+        if pools.len() >= MAX_DESTINATIONS {
+            pools.clear();
+        }
+        pools.insert(destination, pool.clone());
+        Ok(pool)
+    }
+
+    async fn record_refusals(&self, ended: Vec<Opened>) {
+        if !self.connector.writes_history() {
+            return;
+        }
+        let selector = self.connector.selector().clone();
+        let record = move || ended.iter().for_each(|opened| opened.record_refusal(&selector));
+        // A runtime that is being shut down writes nothing
+        let _ = ::tokio::task::spawn_blocking(record).await;
+    }
+
+    fn forget(&self, connector: &Connector<H>) {
+        self.locked().retain(|_, pool| !pool.connector.connections().is_same(connector.connections()));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Pool<H, B>>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B, H> Pool<H, B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Read + Write + Connection + Unpin + Send + 'static,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    fn new(connector: Connector<H>) -> Self {
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(ClientConnector(connector.clone()));
+        Self { connector, client }
+    }
+
+    /// For one request.
+    fn single(connector: Connector<H>) -> Self {
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(ClientConnector(connector.clone()));
+        Self { connector, client }
+    }
+}
+
+impl<H: Clone, B> Clone for Pool<H, B> {
+    fn clone(&self) -> Self {
+        Self { connector: self.connector.clone(), client: self.client.clone() }
+    }
+}
+
+impl<B, H: fmt::Debug> fmt::Debug for Client<B, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("connector", &self.connector).finish_non_exhaustive()
+    }
+}
+
+/// The connection that an error occurred on, where hyper-util knows it.
+fn opened_of(error: &legacy::Error) -> Option<Opened> {
+    let mut extras = Extensions::new();
+    error.connect_info()?.get_extras(&mut extras);
+    extras.remove()
+}
+
+/// The error of the connector that an error of hyper-util is about; else the error itself.
+fn not_connected(error: legacy::Error) -> Result<Error, legacy::Error> {
+    let connector_error = chain(&error).find_map(|error| error.downcast_ref::<Shared>()).map(|shared| shared.0.clone());
+    let Some(shared) = connector_error else { return Err(error) };
+    drop(error);
+    // hyper-util had the only other reference
+    Ok(Arc::into_inner(shared).unwrap_or_else(|| Error::shut_down("the error of the connector is in use")))
+}
+
+/// The connector as hyper-util uses it for a client.
+#[derive(Clone)]
+struct ClientConnector<H>(Connector<H>);
+
+/// The error of a connector, of which hyper-util lends only a reference.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Shared(Arc<Error>);
+
+impl<H> Service<Uri> for ClientConnector<H>
+where
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Read + Write + Unpin + Send,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    type Response = Stream<H::Response>;
+    type Error = Shared;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Shared>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Shared>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.clone().connect(uri);
+        Box::pin(async { connecting.await.map_err(|error| Shared(Arc::new(error))) })
+    }
+}

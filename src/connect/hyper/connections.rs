@@ -1,0 +1,125 @@
+//! The connections of one pool.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::connect::opened::Opened;
+use crate::error::Error;
+use crate::select::selector::Selector;
+
+/// Connections of one pool that are tracked at most; a client begins a new pool then.
+const MAX_OPEN: usize = 1024;
+
+/// Connections of one pool that were ended by alerts: the last ones are kept.
+const MAX_ENDED: usize = 16;
+
+/// The connections that were opened through one connector.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections(Arc<Mutex<Vec<Opened>>>);
+
+impl Connections {
+    pub(super) fn add(&self, opened: Opened) {
+        self.locked().push(opened);
+    }
+
+    /// Whether this is the same list.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether every open connection would be opened with the same answers now. Reads the store, on tokio's blocking threads.
+    ///
+    /// # Errors
+    /// Those of [reading](crate::manage#errors).
+    pub(super) async fn may_be_reused(&self, selector: &Arc<Selector>) -> Result<bool, Error> {
+        let (selector, open) = (selector.clone(), self.open());
+        if open.is_empty() {
+            return Ok(true);
+        }
+        let may_be_reused = move || {
+            if open.len() > MAX_OPEN {
+                return Ok(false);
+            }
+            for opened in &open {
+                if !opened.may_be_reused(&selector, opened.destination())? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        // A runtime that is being shut down serves no more requests
+        ::tokio::task::spawn_blocking(may_be_reused).await.unwrap_or(Ok(false))
+    }
+
+    /// Those whose servers accepted what they were sent, each once.
+    pub(super) fn take_successes(&self) -> Vec<Opened> {
+        let accepted = |one: &&Opened| one.selection().is_some() && one.alert().is_none() && one.take_success();
+        self.locked().iter().filter(accepted).cloned().collect()
+    }
+
+    /// Those that alerts ended.
+    pub(super) fn ended(&self) -> Vec<Opened> {
+        self.locked().iter().filter(|one| one.alert().is_some()).cloned().collect()
+    }
+
+    /// Forgets those that alerts have ended so far.
+    pub(super) fn forget_ended(&self) {
+        self.locked().retain(|one| one.alert().is_none());
+    }
+
+    /// Those that are open. Of the others, the last that alerts ended are kept: a request may be about to look for them.
+    fn open(&self) -> Vec<Opened> {
+        let mut all = self.locked();
+        let mut too_many = all.iter().filter(|one| one.alert().is_some()).count().saturating_sub(MAX_ENDED);
+        all.retain(|one| match one.alert() {
+            Some(_) if too_many > 0 => {
+                too_many -= 1;
+                false
+            }
+            Some(_) => true,
+            None => one.is_open(),
+        });
+        all.iter().filter(|one| one.alert().is_none()).cloned().collect()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Opened>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::connect::opened::Open;
+    use crate::request::Destination;
+
+    fn add(connections: &Connections) -> Open {
+        let opened = Opened::new(Destination::new("a.example", 443).unwrap().into(), None);
+        connections.add(opened.clone());
+        Open(opened)
+    }
+
+    fn end(open: &Open) {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::AccessDenied);
+        open.0.note_alert(&io::Error::other(alert));
+    }
+
+    #[test]
+    fn closed_connections_are_forgotten_and_those_ended_by_an_alert_are_kept_for_a_while() {
+        let connections = Connections::default();
+        let (one, other) = (add(&connections), add(&connections));
+        assert_eq!(connections.open().len(), 2);
+        drop(one);
+        assert_eq!((connections.open().len(), connections.locked().len()), (1, 1));
+        end(&other);
+        drop(other);
+        assert_eq!((connections.open().len(), connections.ended().len()), (0, 1));
+        for _ in 0..2 * MAX_ENDED {
+            end(&add(&connections));
+        }
+        assert_eq!((connections.open().len(), connections.ended().len()), (0, MAX_ENDED));
+        connections.forget_ended();
+        assert!(connections.locked().is_empty());
+    }
+}
