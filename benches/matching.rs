@@ -15,14 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cardcase::ask::CertificateRequest;
-use cardcase::manage::Certificate;
-use cardcase::manage::Import;
 use cardcase::{Identity, Selector};
 use criterion::Criterion;
 use rcgen::{KeyPair, SerialNumber};
 use rustls::SignatureScheme;
 
-use pki::{Ca, Home, Leaf, NOW, params};
+use pki::{Ca, Home, Leaf, NOW, import, params};
 
 const ISSUERS: usize = 1000;
 
@@ -80,17 +78,15 @@ fn filled(root: &Ca, issuers: &[Ca], per_issuer: usize) -> Home {
     let home = Home::new();
     let store = home.open();
     let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let mut authorities: Vec<Certificate> = issuers.iter().map(|issuer| issuer.certificate.clone()).collect();
-    authorities.push(root.certificate.clone());
-    store.import(vec![Import::new(Vec::new(), authorities)], None, NOW).unwrap();
+    let authorities = issuers.iter().chain([root]).map(|ca| &ca.certificate);
+    store.import(vec![import([], authorities)], None, NOW).unwrap();
     // Import by import, so that a hundred thousand of them are never in memory at once
     for (number, batch) in issuers.chunks(100).enumerate() {
         let leaves = batch.iter().enumerate().flat_map(|(place, issuer)| {
             let key = &key;
             (0..per_issuer).map(move |nth| leaf(issuer, key, (number * 100 + place) * per_issuer + nth))
         });
-        let identities = leaves.map(|leaf| leaf.named(None)).collect();
-        store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
+        store.import(vec![import(&leaves.collect::<Vec<_>>(), [])], None, NOW).unwrap();
     }
     home
 }

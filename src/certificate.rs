@@ -1,11 +1,17 @@
-//! What a certificate is: its name and its key, the identity it makes with its private key, and the authorities above it.
+//! What a certificate is: its name and its key, the identity it forms with its private key, and the authorities above it.
 
 pub(crate) mod authority;
 pub(crate) mod enrollment;
+mod fingerprint;
 pub(crate) mod identity;
+pub(crate) mod import;
+mod key_kind;
 pub(crate) mod name;
+pub(crate) mod private_key;
 pub(crate) mod rsa_pss;
 mod x509;
 
-pub(crate) use x509::FingerprintPrefix;
-pub use x509::{Certificate, Fingerprint, KeyKind};
+pub use fingerprint::Fingerprint;
+pub(crate) use fingerprint::FingerprintPrefix;
+pub use key_kind::KeyKind;
+pub use x509::Certificate;

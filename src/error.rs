@@ -23,7 +23,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::file::{pem, pkcs12};
+pub(crate) mod file;
 
 /// Where an error came from, kept for `source()`.
 pub type Source = Box<dyn StdError + Send + Sync>;
@@ -54,32 +54,35 @@ impl fmt::Display for Damage {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A PKCS#12 file cannot be read. Each of its variants says what to do.
+    /// A file of certificates and keys cannot be read or written. Each variant of the inner error says what to do.
     #[error(transparent)]
-    Pkcs12(#[from] pkcs12::Error),
-    /// A PEM or DER file cannot be read. Each of its variants says what to do.
-    #[error(transparent)]
-    Pem(#[from] pem::Error),
-    /// A certificate is not DER as RFC 5280 has it. Get another copy of it.
+    File(#[from] file::Error),
+    /// A certificate is not valid DER (RFC 5280). Get another copy of it.
     #[error("a certificate is damaged: {detail}")]
     Certificate {
-        /// Where it stops making sense.
+        /// The parser's message.
         detail: String,
     },
-    /// A file holds neither certificate nor key. Name another file.
+    /// A file holds neither a certificate nor a key. Name another file.
     #[error("the file holds no certificate and no key")]
     EmptyFile,
-    /// A private key belongs to none of the certificates beside it. Export it again, together with its certificate.
+    /// A private key belongs to none of the certificates that are imported with it. Export it again, together with its
+    /// certificate.
     #[error("the private key {} belongs to no certificate in the file", .name.as_deref().map_or("in it".to_owned(), |name| format!("{name:?}")))]
     KeyWithoutCertificate {
         /// The friendlyName of the key.
         name: Option<String>,
+        /// Position of its file among those brought together with [`Import::extend`](crate::manage::Import::extend), from 0.
+        file: usize,
     },
-    /// A certificate that is no CA has no private key beside it. Export it again, together with its private key.
+    /// A certificate that is not a CA certificate is imported without its private key. Export it again, together with its
+    /// private key.
     #[error("the certificate of {subject} has no private key in the file")]
     CertificateWithoutKey {
         /// Its subject, as RFC 4514 text.
         subject: String,
+        /// Position of its file among those brought together with [`Import::extend`](crate::manage::Import::extend), from 0.
+        file: usize,
     },
     /// What a certificate is to be requested for is no distinguished name. Write it as RFC 4514 does.
     #[error("{subject:?} is no subject: {reason}")]
@@ -313,8 +316,8 @@ pub enum Error {
         /// The text.
         text: String,
     },
-    /// A text is no rule, or no pattern of one. [`rules`](crate::manage) has the form.
-    #[error("{text:?} is no rule: {reason}")]
+    /// A text is not a rule, or not a part of one. [`Rule`](crate::manage::Rule) describes the form.
+    #[error("{text:?} is not a rule: {reason}")]
     Rule {
         /// The text.
         text: String,

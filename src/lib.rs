@@ -32,7 +32,7 @@
 //! | `ureq` | `connect::ureq` | a connector for ureq 3 |
 //! | `openssl` | `connect::openssl` | the system's OpenSSL, for servers that ask in the middle of a connection |
 //! | `keyring` | `keyring` | the desktop's keyring keeps the primary password |
-//! | `cli` (default) | | the command `cardcase`; a library does without: `default-features = false` |
+//! | `files` (default) | [`file`] | reading and writing PKCS#12, PEM and DER, with every old cipher |
 //!
 //! # The four calls
 //!
@@ -127,20 +127,19 @@ pub mod ask {
 pub mod manage {
     pub use crate::answer::decision::{Answer, Decision, Lifetime, Outcome, Scope};
     pub use crate::answer::history::{Use, version_name};
-    pub use crate::answer::policy::SystemPolicy;
-    pub use crate::answer::rules::{Filter, InForce, Origin, Pattern, Policy, Rule, Ruled, Rules, Skipped};
+    pub use crate::answer::policy::Policy;
+    pub use crate::answer::rules::Rule;
     pub use crate::answer::settings::{Mode, Settings};
     pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
-    pub use crate::certificate::enrollment::{Enrollment, NewEnrollment, NewKey};
-    pub use crate::certificate::identity::{Import, NewIdentity, PrivateKey};
+    pub use crate::certificate::enrollment::Enrollment;
+    pub use crate::certificate::import::Import;
     pub use crate::certificate::name::{Name, NameKey, is_unprintable};
-    pub use crate::certificate::rsa_pss::Digests;
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
     pub use crate::error::{Damage, Source};
     pub use crate::request::split_port;
     pub use crate::session::Session;
-    pub use crate::store::{Added, Imported, Renewal};
+    pub use crate::store::{Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::{Keyring, KeyringUnlocker};

@@ -21,9 +21,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use directories::ProjectDirs;
 
-use crate::certificate::name::hexadecimal;
 use crate::error::Error;
 
 /// The directory that goes away at logout, or a session of a program's own.
@@ -101,7 +101,7 @@ impl Session {
         let mut random = [0; 16];
         let failed = |error| Error::Io { path: self.token_file(), source: io::Error::other(error) };
         getrandom::fill(&mut random).map_err(failed)?;
-        Ok(hexadecimal(&random))
+        Ok(HEXLOWER.encode(&random))
     }
 
     /// The directory, made now if it is not there: for what must not outlive the session, and that nobody else may enter. The

@@ -54,4 +54,3 @@ pub(crate) use identities::Found;
 pub use import::Imported;
 pub(crate) use look::{Remembered, Remembering};
 pub use renewal::Renewal;
-pub use rules::Added;

@@ -46,7 +46,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::certificate::Certificate;
-use crate::certificate::identity::PrivateKey;
+use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 pub(crate) use data_key::{DataKey, KeyRow, Message, SealedKey};
 use held::HeldKey;

@@ -3,7 +3,7 @@
 //!
 //! Of one file, for files by openssl, by keytool, and by openssl with 600,000 rounds:
 //! - `derivations`: the floor: that of the MAC and those of the two ciphers, by the same crates.
-//! - `read`: [`pkcs12::read`].
+//! - `read`: [`file::read`].
 //! - `import`: besides, pairing and [`Store::import`], into an empty store on disk.
 //! - `cardcase`, `openssl`, `pk12util`: whole processes that import or print the file, the first and the last into a
 //!   database on disk that is there and empty.
@@ -26,8 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cardcase::Store;
-use cardcase::file::pkcs12;
-use cardcase::file::pkcs12::{Contents, Limits};
+use cardcase::file;
 use cardcase::manage::Import;
 use criterion::{BatchSize, Criterion};
 use sha2::{Digest, Sha256};
@@ -106,13 +105,12 @@ impl File {
         }
     }
 
-    fn read(&self) -> Contents {
-        pkcs12::read(&self.bytes, PASSWORD, &Limits::default()).unwrap()
+    fn read(&self) -> Import {
+        file::read(&self.bytes, PASSWORD).unwrap()
     }
 
     fn import(&self, place: &Place) {
-        let import = Import::from_contents(self.read()).unwrap();
-        let imported = place.store.import(vec![import], None, NOW).unwrap();
+        let imported = place.store.import(vec![self.read()], None, NOW).unwrap();
         assert_eq!(imported.imported.len(), 1);
     }
 }
@@ -198,7 +196,7 @@ impl Room {
         let path = self.path("many.p12");
         std::fs::write(&path, writer::p12(&self.leaves(), PASSWORD)).unwrap();
         let bytes = std::fs::read(&path).unwrap();
-        tell("read, in one file", timed(|| drop(pkcs12::read(&bytes, PASSWORD, &Limits::default()).unwrap())));
+        tell("read, in one file", timed(|| drop(file::read(&bytes, PASSWORD).unwrap())));
         for _ in 0..3 {
             tell("cardcase, in one file", timed(|| Place::new(self).cardcase(&[&path])));
         }

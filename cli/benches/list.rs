@@ -8,11 +8,10 @@ mod pki;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use cardcase::manage::Import;
 use criterion::Criterion;
 use rcgen::{KeyPair, SerialNumber};
 
-use pki::{Ca, Home, Leaf, NOW, params};
+use pki::{Ca, Home, Leaf, params};
 
 const IDENTITIES: u64 = 10_000;
 
@@ -67,9 +66,8 @@ fn filled() -> Home {
         params.serial_number = Some(SerialNumber::from(number));
         Leaf { certificate: issuer.sign(params, &key), pkcs8: key.serialize_der() }
     });
-    let identities = leaves.map(|leaf| leaf.named(None)).collect();
-    let mut authorities: Vec<_> = issuers.iter().map(|issuer| issuer.certificate.clone()).collect();
-    authorities.push(root.certificate.clone());
-    home.open().import(vec![Import::new(identities, authorities)], None, NOW).unwrap();
+    let leaves: Vec<Leaf> = leaves.collect();
+    let authorities = issuers.iter().chain([&root]).map(|ca| &ca.certificate);
+    home.with(&leaves, authorities);
     home
 }

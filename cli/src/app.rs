@@ -9,10 +9,10 @@ use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::manage::Mode;
-use cardcase::manage::Ruled;
+use cardcase::manage::Rule;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
-use cardcase::manage::{Certificate, SystemPolicy};
+use cardcase::manage::{Certificate, Policy};
 #[cfg(feature = "keyring")]
 use cardcase::manage::{Keyring, KeyringUnlocker};
 use zeroize::Zeroizing;
@@ -24,8 +24,9 @@ use crate::ask::program::ProgramChooser;
 use crate::ask::terminal;
 use crate::cli::Common;
 use crate::input::Input;
-use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::DamageTold;
+use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 
 /// One run of the command.
@@ -152,7 +153,7 @@ impl App {
     }
 
     /// What can be read of the administrator's files, and whether that is all of them. Warns of those that cannot be read.
-    pub(crate) fn survey_policies(&self) -> Result<(SystemPolicy, bool), Failure> {
+    pub(crate) fn survey_policies(&self) -> Result<(Policy, bool), Failure> {
         let (policy, broken) = self.ruled_selector()?.survey_policies();
         for error in &broken {
             say::warn(format_args!("{error}; {BROKEN_POLICY}"));
@@ -161,8 +162,8 @@ impl App {
     }
 
     /// The rules of the store, then those of the administrator.
-    pub(crate) fn all_rules(&self, policy: &SystemPolicy) -> Result<Vec<Ruled>, Failure> {
-        Ok(self.store()?.rules()?.all().iter().chain(&policy.rules).cloned().collect())
+    pub(crate) fn all_rules(&self, policy: &Policy) -> Result<Vec<Rule>, Failure> {
+        Ok([self.store()?.rules()?, policy.rules.clone()].concat())
     }
 
     /// Gets the primary password from the desktop's keyring, where that is allowed, or from [`Self::asking_unlocker`].

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cardcase::manage::KeyKind;
 use cardcase::manage::Mode;
-use cardcase::manage::NewKey;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser, OsStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
@@ -208,13 +208,13 @@ pub(crate) enum KeyToMake {
     Ed25519,
 }
 
-impl From<KeyToMake> for NewKey {
+impl From<KeyToMake> for KeyKind {
     fn from(key: KeyToMake) -> Self {
         match key {
             KeyToMake::EcP256 => Self::EcP256,
             KeyToMake::EcP384 => Self::EcP384,
-            KeyToMake::Rsa2048 => Self::Rsa2048,
-            KeyToMake::Rsa4096 => Self::Rsa4096,
+            KeyToMake::Rsa2048 => Self::Rsa(2048),
+            KeyToMake::Rsa4096 => Self::Rsa(4096),
             KeyToMake::Ed25519 => Self::Ed25519,
         }
     }

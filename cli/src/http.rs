@@ -8,8 +8,6 @@ pub(crate) mod location;
 
 pub(crate) mod message;
 
-pub(crate) mod remedy;
-
 pub(crate) mod verify;
 
 pub(crate) mod outcome;

@@ -14,7 +14,7 @@ pub(crate) fn check(path: &Path, force: bool) -> Result<(), Failure> {
     }
     match path.symlink_metadata() {
         Ok(found) if !found.is_file() => {
-            Err(Failure::new(Code::Failed, "it exists and is not a regular file").of_file(path))
+            Err(Failure::new(Code::Failed, "it exists and is not a regular file").in_file(path))
         }
         Ok(_) if !force => Err(exists(path)),
         _ => Ok(()),
@@ -40,5 +40,5 @@ pub(crate) fn write(path: &Path, content: &[u8], force: bool) -> Result<(), Fail
 }
 
 fn exists(path: &Path) -> Failure {
-    Failure::new(Code::Failed, "it already exists").of_file(path).hint("overwrite it with --force, or use another name")
+    Failure::new(Code::Failed, "it already exists").in_file(path).hint("overwrite it with --force, or use another name")
 }

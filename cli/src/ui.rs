@@ -6,6 +6,8 @@ pub(crate) mod progress;
 
 pub(crate) mod say;
 
+pub(crate) mod remedy;
+
 pub(crate) mod failure;
 
 pub(crate) mod stdout;

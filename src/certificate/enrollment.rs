@@ -1,31 +1,18 @@
 //! Enrollments: private keys that were made here and wait for their certificate, with the request for it (RFC 2986).
-//!
-//! # Example
-//!
-//! ```
-//! use cardcase::manage::Timestamp;
-//! use cardcase::manage::{NewEnrollment, NewKey};
-//!
-//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
-//! # let (_home, store) = alice::store()?;
-//! let new = NewEnrollment::generate("CN=Alice Example, O=Example Ltd", NewKey::EcP256)?;
-//! store.enroll(&new, Timestamp::now())?;
-//! println!("{}", new.to_pem()?); // for the CA; `Store::add_known_keys` finds the key when its certificate comes
-//! assert_eq!(store.enrollments()?[0].subject().to_string(), "CN=Alice Example,O=Example Ltd");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
     Ed25519KeyPair, RsaKeyPair,
 };
+use data_encoding::BASE64;
 use der::asn1::{AnyRef, BitString, Ia5StringRef, ObjectIdentifier, PrintableStringRef, SetOfVec, Utf8StringRef};
-use der::{Any, Decode, Encode, EncodePem, Tag, Tagged};
+use der::{Any, Decode, Encode, Tag, Tagged};
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
 use x509_cert::attr::{Attribute, AttributeTypeAndValue};
@@ -38,50 +25,60 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-use crate::certificate::identity::PrivateKey;
 use crate::certificate::name::Name;
+use crate::certificate::private_key::PrivateKey;
 use crate::certificate::{Fingerprint, KeyKind};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
-/// A kind of key that can be made here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NewKey {
-    /// secp256r1
-    EcP256,
-    /// secp384r1
-    EcP384,
-    /// RSA with a modulus of 2048 bits
-    Rsa2048,
-    /// RSA with a modulus of 4096 bits, which takes a moment to make
-    Rsa4096,
-    /// Ed25519 (RFC 8410)
-    Ed25519,
-}
-
-/// A private key in the store that waits for its certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A private key that was made here, and the request for its certificate.
+///
+/// # Example
+///
+/// ```
+/// use cardcase::manage::{Enrollment, KeyKind, Timestamp};
+///
+/// # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+/// # let (_home, store) = alice::store()?;
+/// let new = Enrollment::generate("CN=Alice Example, O=Example Ltd", &KeyKind::EcP256, Timestamp::now())?;
+/// store.enroll(&new)?;
+/// println!("{}", new.to_pem()); // for the CA; `Store::add_known_keys` finds the key when its certificate comes
+/// assert_eq!(store.enrollments()?[0].subject().to_string(), "CN=Alice Example,O=Example Ltd");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
 pub struct Enrollment {
     request: Vec<u8>,
     subject: Name,
     key: KeyKind,
     public_key: Vec<u8>,
     made_at: Timestamp,
-}
-
-/// A private key and the request for its certificate, on their way into a store.
-#[derive(Debug)]
-pub struct NewEnrollment {
-    pub(crate) request: Vec<u8>,
-    pub(crate) key: PrivateKey,
+    /// Only until it is stored.
+    private_key: Option<PrivateKey>,
 }
 
 impl Enrollment {
-    /// Reads the request.
+    /// Makes a key, and the request for a certificate that its owner can sign in with: with digitalSignature and clientAuth
+    /// (RFC 5280 sections 4.2.1.3 and 4.2.1.12), which the CA may follow or not. [`Store::enroll`](crate::Store::enroll)
+    /// stores both.
+    ///
+    /// `subject` is a distinguished name as in RFC 4514: `CN=Alice Example,O=Example Ltd`; blanks after a comma are ignored.
+    /// `kind` is [`KeyKind::EcP256`], [`KeyKind::EcP384`], [`KeyKind::Ed25519`], or [`KeyKind::Rsa`] with 2048 or 4096 bits,
+    /// which take a moment.
     ///
     /// # Errors
-    /// What of it does not parse.
+    /// [`Error::Subject`] when it is not a distinguished name, [`Error::KeyNotMade`].
+    pub fn generate(subject: &str, kind: &KeyKind, now: Timestamp) -> Result<Self, Error> {
+        let subject = parse_subject(subject)?;
+        let not_made = |error: &dyn fmt::Display| Error::KeyNotMade { detail: error.to_string() };
+        let key = generate(kind)?;
+        let signing = key.load().map_err(|error| not_made(&error))?;
+        let request = signed_request(subject, &*signing).map_err(|error| not_made(&error))?;
+        let enrollment = Self::from_request(request, now).map_err(|error| not_made(&error))?;
+        Ok(Self { private_key: Some(key), ..enrollment })
+    }
+
+    /// Parses the request of a stored enrollment. The error is the parser's message.
     pub(crate) fn from_request(request: Vec<u8>, made_at: Timestamp) -> Result<Self, String> {
         let (rest, parsed) = X509CertificationRequest::from_der(&request).map_err(|error| error.to_string())?;
         if !rest.is_empty() {
@@ -90,14 +87,15 @@ impl Enrollment {
         let info = &parsed.certification_request_info;
         Ok(Self {
             subject: Name::from_der(info.subject.as_raw()),
-            key: KeyKind::of(&info.subject_pki),
+            key: KeyKind::from_spki(&info.subject_pki),
             public_key: info.subject_pki.subject_public_key.data.to_vec(),
             made_at,
+            private_key: None,
             request,
         })
     }
 
-    /// Whom the certificate is to name.
+    /// The subject of the requested certificate.
     pub fn subject(&self) -> &Name {
         &self.subject
     }
@@ -107,7 +105,7 @@ impl Enrollment {
         &self.key
     }
 
-    /// The bits of the subjectPublicKey, by which its certificate is known when it comes.
+    /// The bits of the subjectPublicKey, by which the certificate is recognised when it comes.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
     }
@@ -117,55 +115,56 @@ impl Enrollment {
         self.made_at
     }
 
-    /// SHA-256 of the request, which names the enrollment as that of its certificate names an identity.
+    /// SHA-256 of the request. It identifies the enrollment, as that of a certificate identifies an identity.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.request)
+        Fingerprint::from_der(&self.request)
+    }
+
+    /// The request in the form that a CA accepts: PEM, `CERTIFICATE REQUEST` (RFC 7468 section 7).
+    pub fn to_pem(&self) -> String {
+        let mut pem = "-----BEGIN CERTIFICATE REQUEST-----\n".to_owned();
+        // 48 bytes make a line of 64 characters
+        for line in self.request.chunks(48) {
+            BASE64.encode_append(line, &mut pem);
+            pem.push('\n');
+        }
+        pem + "-----END CERTIFICATE REQUEST-----\n"
+    }
+
+    pub(crate) fn request(&self) -> &[u8] {
+        &self.request
+    }
+
+    /// The private key, unless it is in the store already.
+    pub(crate) fn private_key(&self) -> Option<&PrivateKey> {
+        self.private_key.as_ref()
     }
 }
 
-impl NewEnrollment {
-    /// Makes a key, and the request for a certificate that lets its owner sign in: with digitalSignature and clientAuth
-    /// (RFC 5280 sections 4.2.1.3 and 4.2.1.12), which the CA may heed or not.
-    ///
-    /// `subject` is a distinguished name as RFC 4514 writes it, `CN=Alice Example,O=Example Ltd`; blanks behind a comma do not
-    /// count.
-    ///
-    /// # Errors
-    /// [`Error::Subject`] when it is none, [`Error::KeyNotMade`].
-    pub fn generate(subject: &str, kind: NewKey) -> Result<Self, Error> {
-        let subject = parse_subject(subject)?;
-        let not_made = |error: &dyn fmt::Display| Error::KeyNotMade { detail: error.to_string() };
-        let key = generate(kind).map_err(|error| not_made(&error))?;
-        let signing = key.load().map_err(|error| not_made(&error))?;
-        let request = signed_request(subject, &*signing).map_err(|error| not_made(&error))?;
-        Ok(Self { request, key })
-    }
-
-    /// The request as a CA takes it: PEM, `CERTIFICATE REQUEST` (RFC 7468 section 7).
-    ///
-    /// # Errors
-    /// [`Error::KeyNotMade`] never in practice: it was encoded here.
-    pub fn to_pem(&self) -> Result<String, Error> {
-        let not_made = |error: der::Error| Error::KeyNotMade { detail: error.to_string() };
-        CertReq::from_der(&self.request).and_then(|request| request.to_pem(der::pem::LineEnding::LF)).map_err(not_made)
-    }
-}
-
-/// The key as PrivateKeyInfo of version 1, which every reader of an exported file knows.
-fn generate(kind: NewKey) -> Result<PrivateKey, aws_lc_rs::error::Unspecified> {
-    let curve = |curve: &'static EcdsaSigningAlgorithm| EcdsaKeyPair::generate(curve)?.to_pkcs8v1();
-    let copied = |der: &[u8]| PrivateKey::from_pkcs8(Zeroizing::new(der.to_vec()));
-    let rsa = |size: KeySize| -> Result<PrivateKey, aws_lc_rs::error::Unspecified> {
-        let der: Pkcs8V1Der<'_> = RsaKeyPair::generate(size)?.as_der()?;
-        Ok(copied(der.as_ref()))
+/// Makes a key as a PrivateKeyInfo of version 1, which every program that reads an exported file supports.
+fn generate(kind: &KeyKind) -> Result<PrivateKey, Error> {
+    let made = match kind {
+        KeyKind::EcP256 => generate_ec(&ECDSA_P256_SHA256_ASN1_SIGNING),
+        KeyKind::EcP384 => generate_ec(&ECDSA_P384_SHA384_ASN1_SIGNING),
+        KeyKind::Ed25519 => Ed25519KeyPair::generate().and_then(|key| Ok(copied(key.to_pkcs8v1()?.as_ref()))),
+        KeyKind::Rsa(2048) => generate_rsa(KeySize::Rsa2048),
+        KeyKind::Rsa(4096) => generate_rsa(KeySize::Rsa4096),
+        other => return Err(Error::KeyNotMade { detail: format!("{other} is not supported") }),
     };
-    match kind {
-        NewKey::EcP256 => Ok(copied(curve(&ECDSA_P256_SHA256_ASN1_SIGNING)?.as_ref())),
-        NewKey::EcP384 => Ok(copied(curve(&ECDSA_P384_SHA384_ASN1_SIGNING)?.as_ref())),
-        NewKey::Ed25519 => Ok(copied(Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref())),
-        NewKey::Rsa2048 => rsa(KeySize::Rsa2048),
-        NewKey::Rsa4096 => rsa(KeySize::Rsa4096),
-    }
+    made.map_err(|error| Error::KeyNotMade { detail: error.to_string() })
+}
+
+fn generate_ec(curve: &'static EcdsaSigningAlgorithm) -> Result<PrivateKey, Unspecified> {
+    Ok(copied(EcdsaKeyPair::generate(curve)?.to_pkcs8v1()?.as_ref()))
+}
+
+fn generate_rsa(size: KeySize) -> Result<PrivateKey, Unspecified> {
+    let der: Pkcs8V1Der<'_> = RsaKeyPair::generate(size)?.as_der()?;
+    Ok(copied(der.as_ref()))
+}
+
+fn copied(der: &[u8]) -> PrivateKey {
+    PrivateKey::from_pkcs8(Zeroizing::new(der.to_vec()))
 }
 
 fn signed_request(subject: ParsedName, key: &dyn SigningKey) -> Result<Vec<u8>, Box<dyn std::error::Error>> {

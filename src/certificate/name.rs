@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use data_encoding::{HEXLOWER, HEXUPPER};
 use sha2::{Digest, Sha256};
 use x509_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::prelude::{FromDer, X509Name};
@@ -110,7 +111,7 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(rdns) = self.rdns() else {
-            return write!(f, "#{}", hexadecimal(&self.der));
+            return write!(f, "#{}", HEXLOWER.encode(&self.der));
         };
         for (i, rdn) in rdns.iter().rev().enumerate() {
             for (j, attribute) in rdn.iter().enumerate() {
@@ -191,9 +192,9 @@ impl fmt::Display for Attribute<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.short_name(), self.text()) {
             (Some(short), Some(text)) => write!(f, "{short}={}", escape(&text)),
-            (Some(short), None) => write!(f, "{short}=#{}", hexadecimal(self.value.data)),
+            (Some(short), None) => write!(f, "{short}=#{}", HEXLOWER.encode(self.value.data)),
             (None, Some(text)) => write!(f, "{}={}", self.oid.to_id_string(), escape(&text)),
-            (None, None) => write!(f, "{}=#{}", self.oid.to_id_string(), hexadecimal(self.value.data)),
+            (None, None) => write!(f, "{}=#{}", self.oid.to_id_string(), HEXLOWER.encode(self.value.data)),
         }
     }
 }
@@ -226,7 +227,8 @@ fn escape(text: &str) -> String {
             out.push(c);
         } else if is_unprintable(c) {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                out.push_str(&format!("\\{byte:02X}"));
+                out.push('\\');
+                out.push_str(&HEXUPPER.encode(&[byte]));
             }
         } else {
             out.push(c);
@@ -240,10 +242,6 @@ pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// RFC 4514 section 3, RFC 4519, and the names OpenSSL and NSS give the rest.

@@ -34,8 +34,7 @@ pub(crate) const RSA_PSS_PSS_SHA512: SignatureScheme = SignatureScheme::Unknown(
 
 /// The digests that the parameters of a public key leave to it (RFC 4055 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Digests {
+pub(crate) enum Digests {
     /// Without parameters a key signs with each of them.
     All,
     /// SHA-256 only.
@@ -50,7 +49,7 @@ pub enum Digests {
 
 impl Digests {
     /// The schemes with these digests, in the order of preference that rustls has for RSA.
-    pub fn schemes(self) -> &'static [SignatureScheme] {
+    pub(crate) fn schemes(self) -> &'static [SignatureScheme] {
         match self {
             Self::All => &[RSA_PSS_PSS_SHA512, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA256],
             Self::Sha256 => &[RSA_PSS_PSS_SHA256],
@@ -61,16 +60,16 @@ impl Digests {
     }
 
     /// What these parameters of an id-RSASSA-PSS key allow; what does not parse allows nothing.
-    pub(crate) fn of(parameters: Option<&Any<'_>>) -> Self {
+    pub(crate) fn from_parameters(parameters: Option<&Any<'_>>) -> Self {
         match parameters.map(RsaSsaPssParams::try_from) {
             None => Self::All,
-            Some(Ok(parameters)) => Self::of_parameters(&parameters),
+            Some(Ok(parameters)) => Self::from_parsed(&parameters),
             Some(Err(_)) => Self::None,
         }
     }
 
     /// TLS has the digest in the mask too, and a salt as long as the digest; the parameters tell how long it is at least.
-    fn of_parameters(parameters: &RsaSsaPssParams<'_>) -> Self {
+    fn from_parsed(parameters: &RsaSsaPssParams<'_>) -> Self {
         let digest = parameters.hash_algorithm_oid();
         let (allowed, salt) = match digest.to_id_string().as_str() {
             "2.16.840.1.101.3.4.2.1" => (Self::Sha256, 32),
@@ -178,12 +177,12 @@ mod tests {
     fn assert_allow(parts: &[Vec<u8>], expected: Digests) {
         let der = tlv(0x30, &parts.concat());
         let (_, parameters) = Any::from_der(&der).unwrap();
-        assert_eq!(Digests::of(Some(&parameters)), expected);
+        assert_eq!(Digests::from_parameters(Some(&parameters)), expected);
     }
 
     #[test]
     fn absent_parameters_allow_every_digest() {
-        assert_eq!(Digests::of(None), Digests::All);
+        assert_eq!(Digests::from_parameters(None), Digests::All);
         let schemes = Digests::All.schemes().iter().map(|&scheme| u16::from(scheme)).collect::<Vec<_>>();
         assert_eq!(schemes, [0x080b, 0x080a, 0x0809]);
     }
@@ -212,6 +211,6 @@ mod tests {
         assert_allow(&[digest(), mask(SHA256), number(0xa2, 33)], Digests::None);
         assert_allow(&[digest(), mask(SHA256), number(0xa3, 2)], Digests::None);
         let (_, null) = Any::from_der(&[5, 0]).unwrap();
-        assert_eq!(Digests::of(Some(&null)), Digests::None);
+        assert_eq!(Digests::from_parameters(Some(&null)), Digests::None);
     }
 }

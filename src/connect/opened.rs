@@ -180,10 +180,11 @@ impl Opened {
         Ok(true)
     }
 
-    /// Tells a connection of OpenSSL that the body of an HTTP/1.1 response was read to its end; what is written next is another
-    /// request. In chrome mode that decides whether the server may still ask.
-    #[cfg(feature = "openssl")]
+    /// Tells the connection that the body of an HTTP/1.1 response was read to its end; what is written next is another request.
+    /// In chrome mode that decides whether the server may still ask. Over rustls this does nothing: there the server asks in the
+    /// handshake only.
     pub fn finished(&self) {
+        #[cfg(feature = "openssl")]
         self.shared.position.finished();
     }
 

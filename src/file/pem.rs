@@ -1,53 +1,48 @@
-//! Certificates and keys in PEM (RFC 7468) and DER files: bytes and a password to the same plain [`Contents`] that
-//! PKCS#12 files give.
+//! Certificates and keys in PEM (RFC 7468) and DER files.
 //!
 //! [`read`] decides by content. PEM text may hold any mix of certificates, PKCS#8, PKCS#1 and SEC 1 keys, encrypted in
-//! either of OpenSSL's ways, and PKCS#7; text around the blocks is passed over, but for the friendlyName in it. A DER
-//! file holds one of these. `docs/pkcs12.md` has the table.
-//!
-//! # Example
-//!
-//! ```
-//! use cardcase::file::pem;
-//! use cardcase::file::pkcs12::Limits;
-//!
-//! # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/server/localhost.pem"));
-//! // A certificate and the intermediate above it
-//! let contents = pem::read(file, "", &Limits::default())?;
-//! assert_eq!(contents.certificates.len(), 2);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! either of OpenSSL's ways, and PKCS#7; text between the blocks is ignored, except for a friendlyName. A DER file holds one
+//! of these. `docs/pkcs12.md` has the table.
 
 use std::borrow::Cow;
 
 use base64::Engine;
 
+use crate::error::file::Error;
+use crate::file::contents::{CertificateBag, Contents, KeyBag};
+use crate::file::limits::Limits;
 use crate::file::pkcs12;
-use crate::file::pkcs12::{CertificateBag, Contents, KeyBag, Limits};
+use crate::file::pkcs12::Recognised;
 use block::{BASE64, Block};
 use structure::Item;
 
 mod block;
-mod error;
 mod structure;
 mod traditional;
 
-pub use error::Error;
-
-/// Reads a PEM or DER file.
-///
-/// What needs no password is read with any. All encrypted keys of a file have the same.
-///
-/// # Errors
-/// [`Error`] says what is wrong. Only what [`Error::is_password`] says so of is worth another try.
-pub fn read(input: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
-    limits.check_file_size(input.len())?;
+/// Reads a PEM or DER file, whose size is within the limits.
+pub(super) fn read(input: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
     let mut reading = Reading::new(limits);
     match block::blocks(input)? {
         blocks if blocks.is_empty() => reading.file(&binary(input))?,
         blocks => blocks.into_iter().try_for_each(|block| reading.block(block, password))?,
     }
     reading.finish(password)
+}
+
+/// Reads only the certificates of a PEM or DER file. Private keys are not looked at, so they need no password.
+pub(super) fn read_certificates(input: &[u8], limits: &Limits) -> Result<Contents, Error> {
+    let mut reading = Reading::new(limits);
+    match block::blocks(input)? {
+        blocks if blocks.is_empty() => reading.file(&binary(input))?,
+        blocks => {
+            let mut others = blocks.into_iter().filter(|block| !block.is_private_key());
+            others.try_for_each(|block| reading.block(block, ""))?;
+        }
+    }
+    reading.locked.clear();
+    reading.contents.keys.clear();
+    reading.finish("")
 }
 
 /// Bare base64 decoded, everything else as it is.
@@ -82,7 +77,7 @@ impl<'a> Reading<'a> {
         let (item, used) = structure::item(bytes).map_err(|error| not_der(bytes, error))?;
         let trailing = bytes.get(used..).unwrap_or_default();
         if !trailing.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
-            return Err(Error::Trailing { count: trailing.len() });
+            return Err(Error::TrailingBytes { count: trailing.len() });
         }
         self.add(item, None)
     }
@@ -106,13 +101,11 @@ impl<'a> Reading<'a> {
         let Contents { certificates, keys, .. } = &mut self.contents;
         self.limits.check_entries(certificates.len() + keys.len() + self.locked.len() + 1)?;
         match item {
-            Item::Certificate(der) => {
-                certificates.push(CertificateBag { friendly_name, ..CertificateBag::of_der(der) })
-            }
+            Item::Certificate(der) => certificates.push(CertificateBag { der, friendly_name, local_key_id: None }),
             Item::Certificates(set) => {
                 structure::certificates(&set).try_for_each(|der| self.add(Item::Certificate(der), None))?;
             }
-            Item::Key(pkcs8) => keys.push(KeyBag { friendly_name, ..KeyBag::of_pkcs8(pkcs8) }),
+            Item::Key(pkcs8) => keys.push(KeyBag { pkcs8, friendly_name, local_key_id: None }),
             Item::EncryptedKey(der) => {
                 self.locked.push(der);
                 self.names.push(friendly_name);
@@ -127,16 +120,16 @@ impl<'a> Reading<'a> {
     fn finish(mut self, password: &str) -> Result<Contents, Error> {
         if !self.locked.is_empty() {
             let keys = pkcs12::open_keys(&self.locked, password, self.limits).map_err(|error| match error {
-                pkcs12::Error::ContentPassword => Error::SeveralPasswords,
-                error => error.into(),
+                Error::ContentPassword => Error::SeveralPasswords,
+                error => error,
             })?;
             let keys = keys.into_iter().zip(self.names);
-            let named = keys.map(|(pkcs8, friendly_name)| KeyBag { friendly_name, ..KeyBag::of_pkcs8(pkcs8) });
+            let named = keys.map(|(pkcs8, friendly_name)| KeyBag { pkcs8, friendly_name, local_key_id: None });
             self.contents.keys.extend(named);
         }
         match self.other {
             Some(found) if self.contents.certificates.is_empty() && self.contents.keys.is_empty() => {
-                Err(Error::OfNoUse { found })
+                Err(Error::NothingUseful { found })
             }
             _ => Ok(self.contents),
         }
@@ -144,9 +137,12 @@ impl<'a> Reading<'a> {
 }
 
 /// Why a file is not DER: it is something else, or was cut short, or damaged.
-fn not_der(bytes: &[u8], error: pkcs12::Error) -> Error {
+fn not_der(bytes: &[u8], error: Error) -> Error {
     if bytes.first() == Some(&0x30) {
-        return error.into();
+        return error;
     }
-    Error::NotPem { found: pkcs12::looks_like(bytes) }
+    match pkcs12::recognise(bytes) {
+        Recognised::Other(found) => Error::Unrecognised { found },
+        Recognised::Pkcs12(_) => error,
+    }
 }

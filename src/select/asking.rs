@@ -157,7 +157,7 @@ mod tests {
             let (same, other) = (wait(QUESTION), wait([8; 32]));
             waiting.recv().unwrap();
             waiting.recv().unwrap();
-            let said = Said::Identity(Fingerprint::of(b"leaf"));
+            let said = Said::Identity(Fingerprint::from_der(b"leaf"));
             first.tell(said);
             drop(first);
             assert_eq!(same.join().unwrap(), Some(said));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::SignatureScheme;
 
-use crate::answer::rules::{InForce, Ruled};
+use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
@@ -149,7 +149,7 @@ pub(crate) struct Matcher<'a> {
     request: &'a CertificateRequest,
     authorities: &'a Authorities,
     requested: Option<Requested>,
-    in_force: Option<InForce<'a>>,
+    in_force: Option<InForce>,
     now: Timestamp,
 }
 
@@ -162,7 +162,7 @@ impl<'a> Matcher<'a> {
 
     /// Under these rules.
     #[must_use]
-    pub(crate) fn under(self, in_force: InForce<'a>) -> Self {
+    pub(crate) fn under(self, in_force: InForce) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
 
@@ -184,17 +184,17 @@ impl<'a> Matcher<'a> {
     }
 
     /// The rule that forbids sending this identity.
-    pub(crate) fn denied(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn denied(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.denied(identity.certificate())
     }
 
     /// The rule by which this identity goes out in TLS 1.3 only.
-    pub(crate) fn demands_tls13(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn demands_tls13(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.demands_tls13(identity.certificate())
     }
 
     /// The rule that selects this identity without asking.
-    pub(crate) fn selects(&self, identity: &Identity) -> Option<&Ruled> {
+    pub(crate) fn selects(&self, identity: &Identity) -> Option<&Rule> {
         self.in_force.as_ref()?.selects(identity.certificate())
     }
 
@@ -216,7 +216,7 @@ impl<'a> Matcher<'a> {
         Considered {
             warnings: if reasons.is_empty() { self.warnings_with(certificate, chain) } else { Vec::new() },
             missing_issuer: (!chain.complete).then(|| top.issuer().clone()),
-            rule: rule.map(|ruled| ruled.origin.to_string()),
+            rule: rule.map(Rule::origin),
             reasons,
             identity,
         }
@@ -298,7 +298,7 @@ impl Certificate {
     /// Why this certificate cannot answer any server, one clause each for a person; empty when it can answer some.
     pub fn why_unusable(&self) -> Vec<String> {
         let text = |reason: Reason| match (reason, self.key()) {
-            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits, _)) if *bits < 2048 => {
+            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits)) if *bits < 2048 => {
                 "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
             }
             (Reason::NoCommonSignatureScheme, key) => {
@@ -307,13 +307,13 @@ impl Certificate {
             (reason, _) => reason.text().to_owned(),
         };
         // With all schemes of the key, only the reasons are left that do not depend on the server
-        reasons(self, None, self.key().schemes()).into_iter().map(text).collect()
+        reasons(self, None, self.schemes()).into_iter().map(text).collect()
     }
 }
 
 /// The scheme this certificate's key would sign with, its own preference first.
 pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
-    certificate.key().schemes().iter().find(|scheme| offered.contains(scheme)).copied()
+    certificate.schemes().iter().find(|scheme| offered.contains(scheme)).copied()
 }
 
 #[cfg(test)]

@@ -41,7 +41,8 @@ pub(crate) use self::selection::GuardedKey;
 pub use self::selection::{Explanation, Prepared, Selection, Source};
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
-use crate::answer::policy::{PolicyFiles, SystemPolicy};
+use crate::answer::policy::Policy;
+use crate::answer::policy::directory::PolicyFiles;
 use crate::answer::rules::Rules;
 use crate::answer::settings::Mode;
 use crate::certificate::Certificate;
@@ -140,7 +141,7 @@ impl Selector {
 
     /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
     /// people: nothing is selected while one of them is broken.
-    pub fn survey_policies(&self) -> (SystemPolicy, Vec<Error>) {
+    pub fn survey_policies(&self) -> (Policy, Vec<Error>) {
         self.policies.survey()
     }
 
@@ -658,7 +659,7 @@ fn check_not_denied(target: &Target, rules: &Rules, answer: &Answer) -> Result<(
         Some(ruled) => Err(Error::Denied {
             name: identity.name().to_owned(),
             destination: target.destination().to_string(),
-            rule: ruled.origin.to_string(),
+            rule: ruled.origin(),
         }),
     }
 }

@@ -1,11 +1,11 @@
 //! Rows that cannot be read. The other rows are still used: a damaged row is skipped and noted.
 
+use data_encoding::HEXLOWER;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
 use super::sql::{as_rusqlite, is_about_a_column};
 use crate::certificate::Certificate;
-use crate::certificate::name::hexadecimal;
 use crate::error::{Damage, Error};
 
 /// The table of the identities.
@@ -30,7 +30,7 @@ pub(super) fn read_row<T>(
         if !is_about_a_column(&error) {
             return Err(error);
         }
-        let id = hexadecimal(&row.get::<_, Vec<u8>>(1)?);
+        let id = HEXLOWER.encode(&row.get::<_, Vec<u8>>(1)?);
         let detail = match error {
             rusqlite::Error::FromSqlConversionFailure(_, _, why) => why.to_string(),
             error => error.to_string(),

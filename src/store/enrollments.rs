@@ -8,8 +8,9 @@ use rusqlite::{Connection, Row, params};
 use super::damage::{ENROLLMENTS, all_readable};
 use super::handle::Store;
 use super::sql::{as_rusqlite, next_id, only};
-use crate::certificate::enrollment::{Enrollment, NewEnrollment};
-use crate::certificate::identity::{Identity, PrivateKey};
+use crate::certificate::enrollment::Enrollment;
+use crate::certificate::identity::Identity;
+use crate::certificate::private_key::PrivateKey;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
@@ -23,19 +24,20 @@ impl Store {
     /// [`Self::import`] ends the enrollment.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`], and those of [writing](Self#errors).
-    pub fn enroll(&self, new: &NewEnrollment, now: Timestamp) -> Result<Enrollment, Error> {
-        let damaged = |detail| Error::KeyNotMade { detail };
-        let enrollment = Enrollment::from_request(new.request.clone(), now).map_err(damaged)?;
+    /// [`Error::VaultLocked`], and those of [writing](Self#errors); [`Error::KeyNotMade`] when the enrollment comes from a
+    /// store, and so has no private key.
+    pub fn enroll(&self, new: &Enrollment) -> Result<(), Error> {
+        let stored = || Error::KeyNotMade { detail: "the enrollment is in a store already".to_owned() };
+        let key = new.private_key().ok_or_else(stored)?;
         self.transact_with_vault(|db, vault| {
-            let row = key_row(next_id(db, ENROLLMENTS)?, &new.request);
-            let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
+            let row = key_row(next_id(db, ENROLLMENTS)?, new.request());
+            let sealed = vault.seal(&row, key).map_err(as_rusqlite)?;
             db.execute(
                 "INSERT INTO enrollments (id, request, private_key, made_at) VALUES (?1, ?2, ?3, ?4)",
-                params![row.id, new.request, sealed, now.0],
+                params![row.id, new.request(), sealed, new.made_at().0],
             )
         })?;
-        Ok(enrollment)
+        Ok(())
     }
 
     /// Every enrollment, the oldest first. One whose row is damaged is skipped and noted in [`Self::damage`].
@@ -62,9 +64,9 @@ impl Store {
             let mut query = db.prepare_cached("SELECT request FROM enrollments")?;
             query.query_map([], |row| row.get(0))?.collect()
         })?;
-        let is_meant = |request: &&Vec<u8>| Fingerprint::of(request).to_string().starts_with(prefix.digits());
+        let is_meant = |request: &&Vec<u8>| Fingerprint::from_der(request).to_string().starts_with(prefix.digits());
         let request = only(requests.iter().filter(is_meant), id, unknown)?;
-        Ok((Fingerprint::of(request), subject_of(request)))
+        Ok((Fingerprint::from_der(request), subject_of(request)))
     }
 
     /// The sealed keys of the enrollments for these public keys.
@@ -110,7 +112,7 @@ pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
 
 /// Removes the enrollments whose requests have these fingerprints.
 pub(super) fn remove(db: &Connection, fingerprints: &[Fingerprint]) -> rusqlite::Result<()> {
-    remove_where(db, |request| fingerprints.contains(&Fingerprint::of(request)))
+    remove_where(db, |request| fingerprints.contains(&Fingerprint::from_der(request)))
 }
 
 fn remove_where(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::Result<()> {
@@ -125,7 +127,7 @@ fn remove_where(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::
 
 /// What the key is bound to. No certificate has the fingerprint of a request, so the key opens in no identity's row.
 fn key_row(id: i64, request: &[u8]) -> KeyRow {
-    KeyRow { id, fingerprint: Fingerprint::of(request), name: "an enrollment".to_owned(), requires_tls13: false }
+    KeyRow { id, fingerprint: Fingerprint::from_der(request), name: "an enrollment".to_owned(), requires_tls13: false }
 }
 
 fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
@@ -140,7 +142,7 @@ fn subject_of(request: &[u8]) -> String {
 
 fn parse_enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
     let (number, request): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-    let id = Fingerprint::of(&request).to_string();
+    let id = Fingerprint::from_der(&request).to_string();
     let damaged = |detail| as_rusqlite(Error::RowDamaged(Damage { table: ENROLLMENTS, row: number, id, detail }));
     Enrollment::from_request(request, Timestamp(row.get(3)?)).map_err(damaged)
 }

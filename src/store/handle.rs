@@ -32,15 +32,14 @@ const MAX_NOTED: usize = 64;
 ///
 /// ```
 /// use cardcase::Store;
-/// use cardcase::file::pkcs12;
-/// use cardcase::manage::{Import, Timestamp};
+/// use cardcase::file;
+/// use cardcase::manage::Timestamp;
 ///
 /// # let home = tempfile::tempdir()?;
 /// # let path = home.path().join("cardcase.db");
-/// # let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
+/// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
 /// let store = Store::open(path)?;
-/// let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
-/// let done = store.import(vec![Import::from_contents(contents)?], None, Timestamp::now())?;
+/// let done = store.import(vec![file::read(bytes, "cardcase")?], None, Timestamp::now())?;
 /// assert_eq!(done.imported[0].name(), "Alice Example's card");
 /// assert_eq!(store.identities()?.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -14,12 +14,16 @@ use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
 use super::sql::{as_rusqlite, next_id, only};
+use zeroize::Zeroizing;
+
 use crate::certificate::authority::Requested;
-use crate::certificate::identity::{Identity, NewIdentity, PrivateKey};
+use crate::certificate::identity::Identity;
+use crate::certificate::import::NewIdentity;
 use crate::certificate::name::{NameKey, is_unprintable};
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
+#[cfg(feature = "files")]
 use crate::file::pkcs12;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 
@@ -152,27 +156,48 @@ impl Store {
         })
     }
 
-    /// The private key of an identity, in the clear: for handing it to another program, not for handshakes. `unlocker` unlocks
-    /// the vault first.
+    /// The private key of an identity, unencrypted, as the DER of a PrivateKeyInfo (PKCS#8, RFC 5958): for handing it to another
+    /// program, not for handshakes. `unlocker` unlocks the vault first.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::SealedKey`]; [`Error::UnknownIdentity`] or
     /// [`Error::Renamed`] when the identity has been removed or renamed; [`Error::KeyMismatch`] and [`Error::UnusableKey`] when
     /// the key does not fit its certificate.
-    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<PrivateKey, Error> {
+    pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.unlock_fully(unlocker)?;
         let sealed = self.with(|db| chosen_key(db, identity))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
-        Ok(key)
+        Ok(key.into_pkcs8())
     }
 
-    /// An identity as a PKCS#12 file, with the CA certificates above it that the store has. `unlocker` unlocks the vault
-    /// first.
+    /// Writes an identity as a PKCS#12 file, with the CA certificates above it that the store has: AES-256-CBC, PBKDF2 and a MAC
+    /// with HMAC-SHA-256, 150,000 rounds each. `unlocker` unlocks the vault first.
     ///
     /// # Errors
-    /// Those of [`Self::private_key`], and of writing PKCS#12.
-    pub fn export(
+    /// Those of [`Self::private_key`]; [`file::Error::Writing`](crate::file::Error::Writing).
+    #[cfg(feature = "files")]
+    pub fn export(&self, identity: &Identity, password: &str, unlocker: &dyn Unlocker) -> Result<Vec<u8>, Error> {
+        self.export_with(identity, password, pkcs12::Protection::Aes256, unlocker)
+    }
+
+    /// [`Self::export`] for programs that cannot read such a file, such as Windows before 10, older versions of macOS, and
+    /// Java 8: three-key 3DES and a MAC with SHA-1, 50,000 rounds each.
+    ///
+    /// # Errors
+    /// Those of [`Self::export`].
+    #[cfg(feature = "files")]
+    pub fn export_legacy(
+        &self,
+        identity: &Identity,
+        password: &str,
+        unlocker: &dyn Unlocker,
+    ) -> Result<Vec<u8>, Error> {
+        self.export_with(identity, password, pkcs12::Protection::Legacy, unlocker)
+    }
+
+    #[cfg(feature = "files")]
+    fn export_with(
         &self,
         identity: &Identity,
         password: &str,
@@ -183,7 +208,7 @@ impl Store {
         let chain = self.cached(cached_authorities)?.chain(identity.certificate(), None);
         let chain: Vec<&[u8]> = chain.authorities.iter().map(|authority| authority.certificate.der()).collect();
         let entry = pkcs12::Entry {
-            pkcs8: key.pkcs8(),
+            pkcs8: &key,
             certificate: identity.certificate().der(),
             chain: &chain,
             friendly_name: identity.name(),

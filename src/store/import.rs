@@ -10,10 +10,10 @@ use super::enrollments;
 use super::handle::Store;
 use super::identities::{check_name, insert_identity};
 use crate::certificate::Certificate;
-use crate::certificate::identity::{Identity, Import};
+use crate::certificate::identity::Identity;
+use crate::certificate::import::Import;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::file::pkcs12::{Contents, KeyBag};
 use crate::vault::{Unlocker, Vault};
 
 /// What an import did.
@@ -29,14 +29,14 @@ pub struct Imported {
 }
 
 impl Store {
-    /// Stores everything that files brought, or nothing. What the store already has stays as it is.
+    /// Stores everything that files hold, or nothing. What the store already has stays as it is.
     ///
     /// If there is exactly one identity, `name` names it. If not, the name of each identity is its friendlyName or its common
     /// name, with a number when it is taken.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] while the vault is locked, also because another process has changed the primary password;
-    /// [`Error::Name`]; and those of [writing](Self#errors).
+    /// [`Error::Name`]; those of [`Import::pair`], and of [writing](Self#errors).
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
     }
@@ -44,24 +44,25 @@ impl Store {
     /// Runs `then` in the same transaction.
     pub(super) fn import_and_then<T>(
         &self,
-        files: Vec<Import>,
+        mut files: Vec<Import>,
         name: Option<&str>,
         now: Timestamp,
         then: impl FnOnce(&Connection, &Vault, &mut Imported) -> rusqlite::Result<T>,
     ) -> Result<(Imported, T), Error> {
+        files.iter_mut().try_for_each(Import::pair)?;
         if let Some(name) = name {
-            check_name(name, files.iter().map(|import| import.identities.len()).sum())?;
+            check_name(name, files.iter().map(|import| import.identities().count()).sum())?;
         }
         self.transact_with_vault(|db, vault| {
             let mut imported = Imported::default();
-            for new in files.iter().flat_map(|import| &import.identities) {
+            for new in files.iter().flat_map(Import::new_identities) {
                 match insert_identity(db, vault, new, name, now)? {
                     (identity, true) => imported.imported.push(identity),
                     (identity, false) => imported.already_present.push(identity),
                 }
             }
             enrollments::complete(db, &imported.imported)?;
-            for authority in files.iter().flat_map(|import| &import.authorities) {
+            for authority in files.iter().flat_map(Import::authorities) {
                 if insert_authority(db, authority, now)? {
                     imported.authorities.push(authority.clone());
                 }
@@ -71,15 +72,15 @@ impl Store {
         })
     }
 
-    /// Adds to the contents of a file the private keys that the store has for its certificates: a certificate may have been
+    /// Adds to an import the private keys that the store has for its certificates: a certificate may have been
     /// renewed with the same key, or issued for an enrollment ([`Self::enroll`]). Returns whether there were any.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::SealedKey`] when the key of an identity does not
     /// open, [`Error::RowDamaged`] when that of an enrollment does not.
-    pub fn add_known_keys(&self, contents: &mut Contents, unlocker: &dyn Unlocker) -> Result<bool, Error> {
-        let certificates = contents.certificates.iter().filter_map(|bag| Certificate::from_der(bag.der.clone()).ok());
-        let mut wanted: HashSet<Vec<u8>> = certificates.map(|certificate| certificate.public_key().to_vec()).collect();
+    pub fn add_known_keys(&self, import: &mut Import, unlocker: &dyn Unlocker) -> Result<bool, Error> {
+        let mut wanted: HashSet<Vec<u8>> =
+            import.certificates().map(|certificate| certificate.public_key().to_vec()).collect();
         let enrolled = self.enrolled_keys(&wanted)?;
         let mut sealed = Vec::new();
         for identity in self.identities()? {
@@ -97,7 +98,7 @@ impl Store {
         let vault = self.vault();
         let opened = enrolled.iter().map(|key| enrollments::open(&vault, key));
         for key in opened.chain(sealed.iter().map(|key| vault.open(key))) {
-            contents.keys.push(KeyBag::of_pkcs8(key?.into_pkcs8()));
+            import.add_key(key?);
         }
         Ok(true)
     }

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::handle::Store;
 use super::settings::{read_settings, write_settings};
 use super::sql::as_rusqlite;
-use crate::answer::rules::{Origin, Policy, Rule, Ruled, Rules};
+use crate::answer::policy::Policy;
+use crate::answer::rules::{Rule, Rules};
 use crate::answer::settings::Settings;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -21,24 +22,25 @@ impl Store {
     ///
     /// # Errors
     /// Those of [reading](Self#errors); [`Error::StoreDamaged`] when a row holds no rule.
-    pub fn rules(&self) -> Result<Arc<Rules>, Error> {
-        self.with(read_rules).map(Arc::new)
+    pub fn rules(&self) -> Result<Vec<Rule>, Error> {
+        Ok(self.with(read_rules)?.all().iter().map(|rule| (**rule).clone()).collect())
     }
 
-    /// Adds rules, all or none. A rule that the store already has stays as it is.
+    /// Adds rules, all or none. Returns each rule with its number, and whether it is new: a rule that the store already has
+    /// stays as it is.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::TooManyRules`], and those of [writing](Self#errors).
-    pub fn add_rules(&self, rules: &[Rule], now: Timestamp) -> Result<Vec<Added>, Error> {
+    pub fn add_rules(&self, rules: &[Rule], now: Timestamp) -> Result<Vec<(Rule, bool)>, Error> {
         self.change_terms(|db| insert_rules(db, rules, now))
     }
 
-    /// Adds the rules of a policy and sets `prompt_on_multiple` if the policy does, all or nothing. Returns the rules, and
-    /// whether `prompt_on_multiple` has changed.
+    /// Adds the rules of a policy as [`Self::add_rules`] does, and sets `prompt_on_multiple` if the policy sets it; all or
+    /// nothing. Returns also whether `prompt_on_multiple` has changed.
     ///
     /// # Errors
     /// Those of [`Self::add_rules`].
-    pub fn import_policy(&self, policy: &Policy, now: Timestamp) -> Result<(Vec<Added>, bool), Error> {
+    pub fn import_policy(&self, policy: &Policy, now: Timestamp) -> Result<(Vec<(Rule, bool)>, bool), Error> {
         self.change_terms(|db| {
             let added = insert_rules(db, &policy.rules, now)?;
             let before = read_settings(db)?;
@@ -69,28 +71,18 @@ impl Store {
     }
 }
 
-/// A rule that was added, or was there before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Added {
-    /// Its number.
-    pub number: i64,
-    /// Whether it was not there before.
-    pub is_new: bool,
-}
-
 /// The rules, by number.
 pub(super) fn read_rules(db: &Connection) -> rusqlite::Result<Rules> {
     let mut query = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
     let rows = query.query_map([], |row| {
         let (number, json): (i64, String) = (row.get(0)?, row.get(1)?);
         let damaged = |error| as_rusqlite(Error::StoreDamaged { detail: format!("rules, row {number}: {error}") });
-        Ok(Ruled { rule: Rule::parse(&json).map_err(damaged)?, origin: Origin::Store(number) })
+        Ok(Arc::new(Rule::parse(&json).map_err(damaged)?.numbered(number)))
     })?;
     Ok(Rules::new(rows.collect::<rusqlite::Result<Vec<_>>>()?))
 }
 
-fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<Added>> {
+fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<(Rule, bool)>> {
     // Look for each first: INSERT OR IGNORE uses up a number even when it inserts nothing
     let mut known = db.prepare_cached("SELECT id FROM rules WHERE rule = ?1")?;
     let mut insert = db.prepare_cached("INSERT INTO rules (rule, added_at) VALUES (?1, ?2) RETURNING id")?;
@@ -99,8 +91,11 @@ fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Re
         let json = rule.to_json();
         let number = known.query_row([&json], |row| row.get(0)).optional()?;
         added.push(match number {
-            Some(number) => Added { number, is_new: false },
-            None => Added { number: insert.query_row(params![json, now.0], |row| row.get(0))?, is_new: true },
+            Some(number) => (rule.clone().numbered(number), false),
+            None => {
+                let number = insert.query_row(params![json, now.0], |row| row.get(0))?;
+                (rule.clone().numbered(number), true)
+            }
         });
     }
     let count: i64 = db.query_row("SELECT count(*) FROM rules", [], |row| row.get(0))?;

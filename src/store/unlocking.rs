@@ -12,7 +12,7 @@ use super::integrity::{authenticate_decisions, authenticate_terms, check_decisio
 use super::keys;
 use super::sql::as_rusqlite;
 use super::vault::{read_vault, write_vault};
-use crate::certificate::identity::PrivateKey;
+use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 use crate::vault::agent::{Client, Grant, Place, Status};
 use crate::vault::{Protection, SealedKey, Unlocker, Vault};

@@ -49,7 +49,7 @@ impl HeldKey {
 
 impl SigningKey for HeldKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let scheme = self.0.certificate.key().schemes().iter().find(|scheme| offered.contains(scheme))?;
+        let scheme = self.0.certificate.schemes().iter().find(|scheme| offered.contains(scheme))?;
         Some(Box::new(HeldSigner { key: self.clone(), scheme: *scheme }))
     }
 

@@ -185,7 +185,7 @@ mod tests {
         Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters)
             .hash_password_into(b"password", b"somesalt", &mut key)
             .unwrap();
-        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = data_encoding::HEXLOWER.encode(&key[..]);
         assert_eq!(hex, "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7");
     }
 }

@@ -16,14 +16,12 @@ mod certificate;
 #[cfg(feature = "tokio")]
 mod connector;
 mod decisions;
-mod identity;
 #[cfg(feature = "tokio")]
 mod impostor;
 mod names;
 #[cfg(feature = "tokio")]
 mod refusal;
 mod resolver;
-mod rules;
 mod secrets;
 mod selector;
 mod store;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cardcase::Store;
+use cardcase::manage::Import;
 use cardcase::manage::Name;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
 use cardcase::manage::{Certificate, Fingerprint};
-use cardcase::manage::{Import, NewIdentity, PrivateKey};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SignatureAlgorithm,
@@ -129,18 +129,21 @@ impl Leaf {
         self.certificate.fingerprint()
     }
 
-    pub fn named(&self, friendly_name: Option<&str>) -> NewIdentity {
-        let key = PrivateKey::from_pkcs8(Zeroizing::new(self.pkcs8.clone()));
-        NewIdentity::new(self.certificate.clone(), key, friendly_name.map(str::to_owned)).unwrap()
+    pub fn add_to(&self, import: &mut Import, friendly_name: Option<&str>) {
+        let pkcs8 = Zeroizing::new(self.pkcs8.clone());
+        import.add_identity(self.certificate.clone(), pkcs8, friendly_name).unwrap();
     }
 }
 
-/// What a file with these would bring.
+/// An import of these.
 pub fn import<'a>(
     leaves: impl IntoIterator<Item = &'a Leaf>,
     authorities: impl IntoIterator<Item = &'a Certificate>,
 ) -> Import {
-    Import::new(leaves.into_iter().map(|leaf| leaf.named(None)).collect(), authorities.into_iter().cloned().collect())
+    let mut import = Import::default();
+    leaves.into_iter().for_each(|leaf| leaf.add_to(&mut import, None));
+    authorities.into_iter().for_each(|authority| import.add_authority(authority.clone()));
+    import
 }
 
 /// A directory with a store file and a login session, gone when dropped.

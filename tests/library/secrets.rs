@@ -4,10 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use cardcase::Selector;
-use cardcase::file::pem;
-use cardcase::file::pkcs12;
-use cardcase::file::pkcs12::{Contents, KeyBag, Limits};
-use zeroize::Zeroizing;
+use cardcase::file;
 
 use crate::people::{PASSWORD, Typist};
 use crate::pki::{Ca, Home, import};
@@ -27,24 +24,18 @@ fn debug_output_shows_no_secret() {
         format!("{:?}", leaf.pkcs8).replace(' ', "").contains(&printed(key)[0]),
         "it is looked for in the wrong way"
     );
-    let bag = KeyBag::of_pkcs8(Zeroizing::new(leaf.pkcs8.clone()));
-    let mut contents = Contents::default();
-    contents.keys.push(bag.clone());
-    let entry =
-        pkcs12::Entry { pkcs8: &leaf.pkcs8, certificate: leaf.certificate.der(), chain: &[], friendly_name: "alice" };
     let brought = import([&leaf], []);
     let home = Home::new();
     let store = home.with([&leaf], []);
     store.set_primary_password(Some(PASSWORD), &Typist).unwrap();
     let identity = store.identities().unwrap()[0].clone();
-    let opened = store.private_key(&identity, &Typist).unwrap();
     let selector = Selector::new(store.clone()).with_unlocker(Arc::new(Typist));
     // What damaged keys and wrong passwords are refused with
-    let file = pkcs12::write(&entry, PASSWORD, pkcs12::Protection::Aes256).unwrap();
-    let wrong = pkcs12::read(&file, "hopeless", &Limits::default()).unwrap_err();
-    let damaged = pem::read(&leaf.pkcs8[..leaf.pkcs8.len() - 1], PASSWORD, &Limits::default()).unwrap_err();
-    let shown: [&dyn Debug; 10] =
-        [&bag, &contents, &entry, &brought, &store, &identity, &opened, &selector, &wrong, &damaged];
+    let file = store.export(&identity, PASSWORD, &Typist).unwrap();
+    let read = file::read(&file, PASSWORD).unwrap();
+    let wrong = file::read(&file, "hopeless").unwrap_err();
+    let damaged = file::read(&leaf.pkcs8[..leaf.pkcs8.len() - 1], PASSWORD).unwrap_err();
+    let shown: [&dyn Debug; 7] = [&brought, &read, &store, &identity, &selector, &wrong, &damaged];
     for (which, debug) in shown.into_iter().enumerate() {
         let text = format!("{debug:?} {debug:#?}").replace([' ', '\n'], "").replace(",]", "]");
         let secrets = [printed(key).to_vec(), vec![PASSWORD.replace(' ', ""), "hopeless".to_owned()]].concat();

@@ -60,7 +60,7 @@ fn what_was_imported_is_there_after_reopening() {
     let store = home.open();
     let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
     assert_eq!((identity.name(), identity.certificate()), ("Person", &leaf.certificate));
-    assert_eq!(store.private_key(&identity, &Nobody).unwrap().pkcs8(), leaf.pkcs8);
+    assert_eq!(*store.private_key(&identity, &Nobody).unwrap(), leaf.pkcs8);
     let [authority] = &store.list_authorities().unwrap()[..] else { panic!("one authority") };
     assert_eq!((&authority.certificate, authority.trusted), (&root.certificate, false));
 }
@@ -92,8 +92,9 @@ fn names_are_made_unique() {
     ];
     let store = home.open();
     for (given, expected) in cases {
-        let identities = vec![ca.leaf("Person").named(given)];
-        let imported = store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
+        let mut import = Import::default();
+        ca.leaf("Person").add_to(&mut import, given);
+        let imported = store.import(vec![import], None, NOW).unwrap();
         assert_eq!(imported.imported[0].name(), expected);
     }
     assert_eq!(names(&store).len(), cases.len());
@@ -118,8 +119,9 @@ fn none_is_never_an_identity() {
     let ca = Ca::root("Root");
     let store = home.open();
     for name in ["none", "None", "NONE"] {
-        let identities = vec![ca.leaf("a").named(Some(name))];
-        store.import(vec![Import::new(identities, Vec::new())], None, NOW).unwrap();
+        let mut named = Import::default();
+        ca.leaf("a").add_to(&mut named, Some(name));
+        store.import(vec![named], None, NOW).unwrap();
         let refused = store.import(vec![import([&ca.leaf("a")], [])], Some(name), NOW);
         assert!(matches!(refused, Err(Error::Name { .. })));
     }
@@ -415,7 +417,7 @@ fn a_store_is_made_once_by_many_at_once() {
         stores[0].import(vec![import([&leaf], [])], None, NOW).unwrap();
         for store in &stores {
             let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
-            assert_eq!(store.private_key(&identity, &Nobody).unwrap().pkcs8(), leaf.pkcs8, "one vault for all");
+            assert_eq!(*store.private_key(&identity, &Nobody).unwrap(), leaf.pkcs8, "one vault for all");
         }
     }
 }

@@ -1,15 +1,25 @@
 // Included by the examples in the documentation: the store that they begin with.
 
-/// A store, in a directory that goes with the first of the two, with Alice's identity and the CA certificates above it.
+/// A store with Alice's identity and the CA certificates above it, in a directory that is removed when the first value is
+/// dropped.
 pub fn store() -> Result<(tempfile::TempDir, std::sync::Arc<cardcase::Store>), Box<dyn std::error::Error>> {
     use cardcase::Store;
-    use cardcase::file::pkcs12;
-    use cardcase::manage::{Import, Session, Timestamp};
+    use cardcase::manage::{Certificate, Import, Session, Timestamp};
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/alice/", $name)).to_vec()
+        };
+    }
+    let mut import = Import::default();
+    let certificate = Certificate::from_der(fixture!("certificate.der"))?;
+    import.add_identity(certificate, fixture!("key.der").into(), Some("Alice Example's card"))?;
+    import.add_authority(Certificate::from_der(fixture!("issuing.der"))?);
+    import.add_authority(Certificate::from_der(fixture!("root.der"))?);
 
     let home = tempfile::tempdir()?;
-    let store = Store::open_in_session(home.path().join("cardcase.db"), Session::in_directory(home.path().join("session")))?;
-    let file = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
-    let contents = pkcs12::read(file, "cardcase", &pkcs12::Limits::default())?;
-    store.import(vec![Import::from_contents(contents)?], None, Timestamp::now())?;
+    let session = Session::in_directory(home.path().join("session"));
+    let store = Store::open_in_session(home.path().join("cardcase.db"), session)?;
+    store.import(vec![import], None, Timestamp::now())?;
     Ok((home, store.into()))
 }

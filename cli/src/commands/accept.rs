@@ -8,7 +8,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let store = app.unlocked_store()?;
     store.accept_terms()?;
     let settings = store.settings()?;
-    let rules = store.rules()?.all().len();
+    let rules = store.rules()?.len();
     let trusted = store.list_authorities()?.iter().filter(|authority| authority.trusted).count();
     let decisions = store.decisions()?.iter().filter(|decision| decision.identity.is_some()).count();
     say::note("accepted as they are:");

@@ -1,6 +1,5 @@
 //! `cardcase config`
 
-use cardcase::manage::SystemPolicy;
 use cardcase::manage::{Mode, Settings};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -22,14 +21,14 @@ pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
 
 fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
     let mut settings = app.store()?.settings()?;
-    let (SystemPolicy { prompt_on_multiple: demanded, .. }, _) = app.survey_policies()?;
-    settings.prompt_on_multiple |= demanded.is_some();
+    let (policy, _) = app.survey_policies()?;
+    settings.prompt_on_multiple |= policy.prompt_on_multiple == Some(true);
     if app.common.json {
         let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));
         let entry = |key: &Setting| (name(*key).replace('-', "_"), value(&settings, *key));
         return print_json(&wanted.map(entry).collect::<Map<String, Value>>());
     }
-    let shown = |key: Setting| match (value(&settings, key), &demanded) {
+    let shown = |key: Setting| match (value(&settings, key), policy.prompting_file()) {
         (_, Some(file)) if key == Setting::PromptOnMultiple => format!("on (by {})", file.display()),
         (Value::Bool(on), _) => if on { "on" } else { "off" }.to_owned(),
         (other, _) => other.as_str().unwrap_or_default().to_owned(),

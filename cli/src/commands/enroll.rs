@@ -1,6 +1,6 @@
 //! `cardcase enroll`
 
-use cardcase::manage::NewEnrollment;
+use cardcase::manage::Enrollment;
 
 use crate::app::App;
 use crate::cli::Enroll;
@@ -13,13 +13,13 @@ use crate::ui::say;
 /// Stores the key before it writes the request: the CA would sign a request without a key for nothing.
 pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
     new_file::check(&args.output, args.force)?;
-    let new = progress::during("generating a key", || NewEnrollment::generate(&args.subject, args.key.into()))?;
-    let request = new.to_pem()?;
+    let generate = || Enrollment::generate(&args.subject, &args.key.into(), app.now());
+    let enrollment = progress::during("generating a key", generate)?;
     let store = app.store()?;
     app.offer_protection()?;
     store.unlock(&*app.unlocker()?)?;
-    let enrollment = store.enroll(&new, app.now())?;
-    if let Err(failure) = new_file::write(&args.output, request.as_bytes(), args.force) {
+    store.enroll(&enrollment)?;
+    if let Err(failure) = new_file::write(&args.output, enrollment.to_pem().as_bytes(), args.force) {
         store.remove(&[enrollment.fingerprint()])?;
         return Err(failure);
     }

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use cardcase::file::pkcs12::Protection;
 use zeroize::Zeroizing;
 
 use crate::app::App;
@@ -21,8 +20,10 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let unlocker = app.unlocker()?;
     store.unlock_fully(&*unlocker)?;
     let password = password(app, args)?;
-    let protection = if args.legacy { Protection::Legacy } else { Protection::Aes256 };
-    let file = store.export(&identity, &password, protection, &*unlocker)?;
+    let file = match args.legacy {
+        true => store.export_legacy(&identity, &password, &*unlocker)?,
+        false => store.export(&identity, &password, &*unlocker)?,
+    };
     new_file::write(&args.output, &file, args.force)?;
     if args.output != Path::new("-") {
         say::note(format_args!("wrote {} with its private key to {}", identity.name(), args.output.display()));

@@ -7,22 +7,19 @@ use cardcase::Error;
 use cardcase::Identity;
 use cardcase::Store;
 use cardcase::Unlocker;
-use cardcase::file::pem;
-use cardcase::file::pkcs12;
-use cardcase::file::pkcs12::{Contents, Limits};
-use cardcase::manage::Certificate;
-use cardcase::manage::Decision;
-use cardcase::manage::Import as Paired;
+use cardcase::file;
+use cardcase::manage::{Decision, Import};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::ask::terminal;
-use crate::cli::Import;
+use crate::cli;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{IdentityJson, print_json};
 use crate::ui::notices;
 use crate::ui::progress;
+use crate::ui::remedy;
 use crate::ui::say;
 use crate::ui::stdout::print;
 use crate::ui::text::{days_from, plain};
@@ -30,9 +27,6 @@ use crate::ui::text::{quoted, word};
 
 /// How many times a person may try to type a file's password.
 const TRIES: u32 = 3;
-
-/// How many derivations a file needs, counting the ways to encode the password.
-const DERIVATIONS: u64 = 20;
 
 #[derive(Serialize)]
 struct ImportJson {
@@ -48,25 +42,28 @@ struct AuthorityJson {
 }
 
 /// Reads every file before it stores the first, so that a file that cannot be read leaves the store unchanged.
-pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
+pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let store = app.store()?;
     let password = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
     let unlocker = app.unlocker()?;
-    let limits = limits(args.max_iterations);
     let mut files = Vec::new();
-    let mut parts = Vec::new();
+    let (mut parts, mut paths) = (Import::default(), Vec::new());
     for path in &args.files {
-        // One byte more, so that the reader is who says what is too large
-        let bytes = app.input.read(path, limits.file_size as u64 + 1)?;
-        match read(app, args, path, &bytes, password.as_ref(), &limits).map_err(|failure| failure.of_file(path))? {
-            Read::Whole(contents) => files.push(pair(store, &*unlocker, &[(path, contents)])?),
-            Read::Part(contents) => parts.push((path.as_path(), contents)),
+        // One byte more, so that the reader can say what is too large
+        let bytes = app.input.read(path, file::MAX_SIZE as u64 + 1)?;
+        let file = read(app, args, path, &bytes, password.as_ref()).map_err(|failure| failure.in_file(path))?;
+        if file.is_pkcs12() {
+            files.push(pair(store, &*unlocker, file, &[path])?);
+        } else {
+            // In PEM and DER, keys and certificates may be in separate files
+            parts.extend(file);
+            paths.push(path.as_path());
         }
     }
-    if !parts.is_empty() {
-        files.push(pair(store, &*unlocker, &parts)?);
+    if !paths.is_empty() {
+        files.push(pair(store, &*unlocker, parts, &paths)?);
     }
-    if files.iter().any(|file| !file.identities.is_empty()) {
+    if files.iter().any(|file| file.identities().next().is_some()) {
         app.offer_protection()?;
     }
     unlock(store, &*unlocker, &files, args.renew)?;
@@ -124,17 +121,17 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Unlocks the store if a private key or a renewal is to be written. CA certificates, and identities that are in the store
-/// already, need no primary password.
-fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Paired], renew: bool) -> Result<(), Error> {
-    let mut takes_it = false;
-    for new in files.iter().flat_map(|file| &file.identities) {
-        takes_it |= match store.identity(new.certificate.fingerprint())? {
+/// Unlocks the vault if something is written that needs it: a private key, or a renewal. Importing CA certificates, or
+/// identities that are in the store already, does not ask for the primary password.
+fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Import], renew: bool) -> Result<(), Error> {
+    let mut is_needed = false;
+    for new in files.iter().flat_map(Import::identities) {
+        is_needed |= match store.identity(new.fingerprint())? {
             None => true,
             Some(known) => renew && !store.renewed_by(&known)?.is_empty(),
         };
     }
-    match (takes_it, renew) {
+    match (is_needed, renew) {
         (false, _) => Ok(()),
         // A demand for TLS 1.3 that is taken over seals the key again, which an agent cannot do
         (true, true) => store.unlock_fully(unlocker),
@@ -157,79 +154,47 @@ fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Res
     Ok(())
 }
 
-/// What a file held, and whether its keys and certificates may be in different files.
-enum Read {
-    /// PKCS#12
-    Whole(Contents),
-    /// PEM or DER
-    Part(Contents),
-}
-
-/// What a file may cost. Who allows more rounds at a time allows more in all: each of a file's derivations has as many.
-fn limits(max_iterations: Option<u64>) -> Limits {
-    let mut limits = Limits::default();
-    if let Some(iterations) = max_iterations {
-        limits.iterations = iterations;
-        limits.total_iterations = limits.total_iterations.max(iterations.saturating_mul(DERIVATIONS));
-    }
-    limits
-}
-
 fn read(
     app: &App,
-    args: &Import,
+    args: &cli::Import,
     path: &Path,
     bytes: &[u8],
     known: Option<&Zeroizing<String>>,
-    limits: &Limits,
-) -> Result<Read, Failure> {
-    let is_pkcs12 = pkcs12::recognise(bytes);
+) -> Result<Import, Failure> {
     let why = format!("many rounds of key derivation for {}", plain(&path.display().to_string()));
-    let open = |password: &str| -> Result<Contents, Error> {
-        progress::during(&why, || {
-            Ok(if is_pkcs12 { pkcs12::read(bytes, password, limits)? } else { pem::read(bytes, password, limits)? })
+    let open = |password: &str| {
+        progress::during(&why, || match args.max_iterations {
+            Some(iterations) => file::read_with_iterations(bytes, password, iterations),
+            None => file::read(bytes, password),
         })
     };
-    let contents = match known {
-        Some(password) => open(password).map_err(|error| unread(args, error))?,
+    let opened = match known {
+        Some(password) => open(password),
         None => match open("") {
-            Err(error) if is_password(&error) => ask(app, args, path, &open)?,
-            opened => opened.map_err(|error| unread(args, error))?,
+            Err(error) if error.is_password() => return ask(app, args, path, &open),
+            opened => opened,
         },
     };
-    Ok(if is_pkcs12 { Read::Whole(contents) } else { Read::Part(contents) })
+    opened.map_err(|error| unread(args, error))
 }
 
-/// Names the flag that allows more rounds, where that is what is missing.
-fn unread(args: &Import, error: Error) -> Failure {
-    let cost = match &error {
-        Error::Pkcs12(pkcs12::Error::TooCostly { what, value, .. })
-        | Error::Pem(pem::Error::Common(pkcs12::Error::TooCostly { what, value, .. })) => Some((*what, *value)),
-        _ => None,
-    };
-    match cost {
-        Some((what, value)) if what.starts_with("rounds") && value < u64::MAX => {
-            Failure::from(&error).hint(format_args!("if you trust the file: {} --max-iterations {value}", again(args)))
-        }
-        _ => error.into(),
+/// The failure of a file that cannot be read.
+fn unread(args: &cli::Import, error: file::Error) -> Failure {
+    let error = Error::File(error);
+    let failure = Failure::from(&error);
+    match remedy::for_import(&error, &again(args)) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
-fn is_password(error: &Error) -> bool {
-    match error {
-        Error::Pkcs12(error) => matches!(error, pkcs12::Error::WrongPassword | pkcs12::Error::ContentPassword),
-        Error::Pem(error) => error.is_password(),
-        _ => false,
-    }
-}
-
-/// Asks for the password of a file that the empty one does not open.
+/// Asks for the password of a file that the empty password does not open.
 fn ask(
     app: &App,
-    args: &Import,
+    args: &cli::Import,
     path: &Path,
-    open: &dyn Fn(&str) -> Result<Contents, Error>,
-) -> Result<Contents, Failure> {
+    open: &dyn Fn(&str) -> Result<Import, file::Error>,
+) -> Result<Import, Failure> {
     if !app.can_ask() {
         let failure = Failure::new(Code::NobodyToAsk, "it needs a password, and nobody can be asked for it");
         return Err(failure.hint(format_args!("{} --password-file FILE", again(args))));
@@ -237,7 +202,7 @@ fn ask(
     let mut prompt = format!("Password of {}", path.display());
     for _ in 1..TRIES {
         match open(&terminal::password(&prompt)?) {
-            Err(error) if is_password(&error) => prompt = format!("Wrong. Password of {}", path.display()),
+            Err(error) if error.is_password() => prompt = format!("Wrong. Password of {}", path.display()),
             opened => return opened.map_err(|error| unread(args, error)),
         }
     }
@@ -245,7 +210,7 @@ fn ask(
 }
 
 /// The command as it was given, to be copied and completed.
-fn again(args: &Import) -> String {
+fn again(args: &cli::Import) -> String {
     let mut command = vec!["cardcase import".to_owned()];
     command.extend(args.files.iter().map(|path| quoted(path)));
     if let Some(name) = &args.name {
@@ -257,63 +222,23 @@ fn again(args: &Import) -> String {
     command.join(" ")
 }
 
-/// Brings the keys and certificates of some files together; a key may also be in the store already.
-fn pair(store: &Store, unlocker: &dyn Unlocker, files: &[(&Path, Contents)]) -> Result<Paired, Failure> {
-    let mut all = Contents::default();
-    for (_, contents) in files {
-        all.extend(contents.clone());
-    }
-    let paired = match Paired::from_contents(all.clone()) {
-        Err(error @ Error::CertificateWithoutKey { .. }) => {
-            if store.add_known_keys(&mut all, unlocker)? {
-                Paired::from_contents(all)
-            } else {
-                Err(error)
-            }
-        }
+/// Pairs the keys and certificates of some files; a key may also be in the store already.
+fn pair(store: &Store, unlocker: &dyn Unlocker, mut import: Import, paths: &[&Path]) -> Result<Import, Failure> {
+    let paired = match import.pair() {
+        Err(Error::CertificateWithoutKey { .. }) if store.add_known_keys(&mut import, unlocker)? => import.pair(),
         paired => paired,
     };
-    paired.map_err(|error| {
-        let hint = match error {
-            Error::CertificateWithoutKey { .. } => {
-                Some("give the file with its private key too: cardcase import FILE KEY")
-            }
-            Error::KeyWithoutCertificate { .. } => {
-                Some("give the file with its certificate too: cardcase import FILE CERTIFICATE")
-            }
-            _ => None,
-        };
-        let mut failure = Failure::from(&error);
-        if let Some(hint) = hint {
-            failure.hints = vec![hint.to_owned()];
-        }
-        failure.of_file(culprit(&error, files))
-    })
+    match paired {
+        Ok(()) => Ok(import),
+        Err(error) => Err(unpaired(&error, paths)),
+    }
 }
 
-/// Which of the files an error is about.
-fn culprit<'a>(error: &Error, files: &'a [(&'a Path, Contents)]) -> &'a Path {
-    let certificate = |bag: &pkcs12::CertificateBag| Certificate::from_der(bag.der.clone());
-    let found = match error {
-        Error::CertificateWithoutKey { subject } => files.iter().find(|(_, contents)| {
-            let mut certificates = contents.certificates.iter().filter_map(|bag| certificate(bag).ok());
-            certificates.any(|certificate| certificate.subject().to_string() == *subject)
-        }),
-        Error::KeyWithoutCertificate { .. } => files.get(first_lonely_key(files)),
-        _ => files.iter().find(|(_, contents)| contents.certificates.iter().any(|bag| certificate(bag).is_err())),
+/// Names the file that an error is about.
+fn unpaired(error: &Error, paths: &[&Path]) -> Failure {
+    let file = match error {
+        Error::CertificateWithoutKey { file, .. } | Error::KeyWithoutCertificate { file, .. } => *file,
+        _ => 0,
     };
-    found.or(files.first()).map_or(Path::new("-"), |(path, _)| path)
-}
-
-/// The place of the first file with a key that no certificate of any file belongs to. There may be thousands of files,
-/// so it is found by halving.
-fn first_lonely_key(files: &[(&Path, Contents)]) -> usize {
-    let mut all = Contents::default();
-    all.certificates.extend(files.iter().flat_map(|(_, contents)| contents.certificates.clone()));
-    let places: Vec<usize> = (0..files.len()).collect();
-    places.partition_point(|&place| {
-        let mut tried = all.clone();
-        tried.keys.extend(files.iter().take(place + 1).flat_map(|(_, contents)| contents.keys.clone()));
-        !matches!(Paired::from_contents(tried), Err(Error::KeyWithoutCertificate { .. }))
-    })
+    Failure::from(error).in_file(paths.get(file).copied().unwrap_or(Path::new("-")))
 }

@@ -1,14 +1,14 @@
 //! `cardcase rules`
 
-use cardcase::manage::Added;
-use cardcase::manage::{Origin, Pattern, Policy, Rule, Ruled};
+use cardcase::manage::{Policy, Rule};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::cli::{AddRule, ImportRules, RemoveRule, Rules, RulesCommand};
-use crate::ui::failure::{BROKEN_POLICY, Code, Failure};
+use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{RuleJson, print_json};
+use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 use crate::ui::table::print_table;
 
@@ -40,26 +40,23 @@ fn list(app: &App) -> Result<(), Failure> {
     let all = app.all_rules(&policy)?;
     if app.common.json {
         incomplete()?;
-        let prompt_on_multiple = app.store()?.settings()?.prompt_on_multiple || policy.prompt_on_multiple.is_some();
+        let prompt_on_multiple = app.store()?.settings()?.prompt_on_multiple || policy.prompt_on_multiple == Some(true);
         return print_json(&RulesJson { rules: all.iter().map(RuleJson::new).collect(), prompt_on_multiple });
     }
     print_rules(&all)?;
     incomplete()
 }
 
-fn print_rules(all: &[Ruled]) -> Result<(), Failure> {
+fn print_rules(all: &[Rule]) -> Result<(), Failure> {
     if all.is_empty() {
         say::note("there are no rules; to add one: cardcase rules add PATTERN");
         return Ok(());
     }
-    let rows = all.iter().map(|ruled| {
-        let place = match &ruled.origin {
-            Origin::Store(number) => number.to_string(),
-            Origin::File { path, .. } => path.display().to_string(),
-        };
-        let identities =
-            if ruled.rule.filter().is_empty() { "all".to_owned() } else { ruled.rule.filter().to_string() };
-        vec![place, ruled.rule.pattern().to_string(), does(&ruled.rule).to_owned(), identities]
+    let rows = all.iter().map(|rule| {
+        let file = || rule.file().map_or(String::new(), |path| path.display().to_string());
+        let origin = rule.number().map_or_else(file, |number| number.to_string());
+        let identities = Some(rule.filter()).filter(|filter| !filter.is_empty()).unwrap_or("all".to_owned());
+        vec![origin, rule.pattern(), does(rule).to_owned(), identities]
     });
     print_table(&["N", "PATTERN", "ACTION", "IDENTITIES"], rows)
 }
@@ -74,46 +71,44 @@ fn does(rule: &Rule) -> &'static str {
 }
 
 fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
-    let rule = Rule::parse_typed(&entry(args)?)?;
-    let added = app.unlocked_store()?.add_rules(std::slice::from_ref(&rule), app.now())?;
-    tell(&added, std::slice::from_ref(&rule));
+    let rule = rule(args)?;
+    tell(&app.unlocked_store()?.add_rules(&[rule], app.now())?);
     Ok(())
 }
 
-fn tell(added: &[Added], rules: &[Rule]) {
-    for (added, rule) in added.iter().zip(rules) {
-        let before = if added.is_new { "" } else { ", which was already there" };
-        say::note(format_args!("rule {}{before}: {rule}", added.number));
-        if rule.pattern().matches_nothing() {
-            say::warn(format_args!("rule {} matches nothing: only https servers ask for certificates", added.number));
+fn tell(added: &[(Rule, bool)]) {
+    for (rule, is_new) in added {
+        let (number, before) =
+            (rule.number().unwrap_or_default(), if *is_new { "" } else { ", which was already there" });
+        say::note(format_args!("rule {number}{before}: {}", rule.to_json()));
+        if rule.matches_nothing() {
+            say::warn(format_args!("rule {number} matches nothing: only https servers ask for certificates"));
         }
     }
 }
 
-/// The rule that the arguments describe, as JSON.
-fn entry(args: &AddRule) -> Result<String, Failure> {
+/// The rule that the arguments describe.
+fn rule(args: &AddRule) -> Result<Rule, Failure> {
     if args.pattern.trim_start().starts_with('{') {
         let alone = args.filter.is_none() && args.issuer.is_empty() && args.subject.is_empty();
         return match alone && !args.deny && !args.tls13 {
-            true => Ok(args.pattern.clone()),
+            true => Ok(Rule::parse_typed(&args.pattern)?),
             false => Err(Failure::usage("a whole entry takes no other arguments: put them into the entry")),
         };
     }
-    let pattern: Pattern = args.pattern.parse()?;
-    let filter = match &args.filter {
+    let rule = Rule::new(&args.pattern)?;
+    let filter: Value = match &args.filter {
         Some(filter) => serde_json::from_str(filter)
             .map_err(|error| Failure::usage(format_args!("the filter is not JSON: {error}")))?,
         None => filter(&args.issuer, &args.subject)?,
     };
-    let mut entry = Map::from_iter([("pattern".to_owned(), pattern.to_string().into()), ("filter".to_owned(), filter)]);
-    if args.deny {
-        entry.insert("deny".to_owned(), true.into());
+    let rule = rule.with_filter(&filter.to_string())?;
+    match (args.deny, args.tls13) {
+        (false, false) => Ok(rule),
+        (true, false) => Ok(rule.with_deny()),
+        (false, true) => Ok(rule.with_min_tls13_only()),
+        (true, true) => Err(Failure::usage("a rule that denies cannot restrict to TLS 1.3")),
     }
-    if args.tls13 {
-        entry.insert("min_tls".to_owned(), "1.3".into());
-        entry.insert("select".to_owned(), false.into());
-    }
-    Ok(Value::Object(entry).to_string())
 }
 
 fn filter(issuer: &[String], subject: &[String]) -> Result<Value, Failure> {
@@ -153,13 +148,13 @@ fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     let bytes = app.input.read(&args.file, Policy::MAX_SIZE as u64)?;
-    let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).of_file(&args.file))?;
+    let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).in_file(&args.file))?;
     for skipped in &policy.skipped {
         say::warn(format_args!("skipped: {skipped}"));
     }
     let (added, changes_prompt) = app.unlocked_store()?.import_policy(&policy, app.now())?;
-    tell(&added, &policy.rules);
-    if !added.iter().any(|added| added.is_new) {
+    tell(&added);
+    if !added.iter().any(|(_, is_new)| *is_new) {
         say::note("no rule was added");
     }
     if changes_prompt {

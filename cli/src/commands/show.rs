@@ -47,7 +47,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
     // A rule for all identities names none of them
     let mut rules = app.all_rules(&app.survey_policies()?.0)?;
-    rules.retain(|ruled| !ruled.rule.filter().is_empty() && ruled.rule.filter().matches(identity.certificate()));
+    rules.retain(|rule| rule.names(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {
             identity: IdentityJson::new(&identity, &chain, now),
@@ -68,8 +68,8 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     if identity.requires_tls13() {
         lines.push(fact("Sent in", "TLS 1.3 only"));
     }
-    for (i, ruled) in rules.iter().enumerate() {
-        lines.push(fact(if i == 0 { "Rules" } else { "" }, &ruled.to_string()));
+    for (i, rule) in rules.iter().enumerate() {
+        lines.push(fact(if i == 0 { "Rules" } else { "" }, &rule.to_string()));
     }
     lines.extend(whereabouts(&decisions, &uses));
     print(&lines.concat())

@@ -50,7 +50,7 @@ fn authorities_of(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
     match certificates.iter().find(|certificate| !certificate.is_ca() && certificate.version() == 3) {
         Some(leaf) => {
             let subject = leaf.subject().to_string();
-            Err(Failure::from(Error::NotAnAuthority { subject }).of_file(path))
+            Err(Failure::from(Error::NotAnAuthority { subject }).in_file(path))
         }
         None => Ok(certificates),
     }

@@ -7,8 +7,8 @@ use cardcase::raw::alert;
 use hyper::StatusCode;
 use rustls::{AlertDescription, HandshakeType, ProtocolVersion};
 
-use crate::http::remedy;
 use crate::ui::failure::Failure;
+use crate::ui::remedy;
 
 /// How a server tries to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use cardcase::raw::{Prepared, alert, failure, refusal};
 use cardcase::{Destination, Identity, Selector};
 use rustls::AlertDescription;
 
-use crate::http::remedy::Remedies;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::remedy::Remedies;
 use crate::ui::say;
 use crate::ui::text::{days_from, expires_soon};
 
@@ -126,7 +126,7 @@ impl Outcomes {
     pub(crate) fn undecided(&self, destination: &Destination, error: &cardcase::Error) -> Failure {
         let mut failure = Failure::from(error);
         if let cardcase::Error::NobodyToAsk { .. } = error {
-            failure.hints = vec![self.remedies.explain(destination), self.remedies.decide(destination)];
+            failure.hints = self.remedies.nobody_to_ask(destination);
         }
         failure
     }

@@ -4,19 +4,16 @@ use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 
-use cardcase::Destination;
+use cardcase::file;
 use cardcase::manage::Certificate;
+use cardcase::{Destination, Error};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::app::App;
-use crate::http::remedy::TRUST_AUTHORITY;
 use crate::ui::failure::{Code, Failure};
-
-/// Bytes a file of CA certificates may have.
-const MAX_FILE: u64 = 16 << 20;
+use crate::ui::remedy::TRUST_AUTHORITY;
 
 /// A TLS configuration without client certificates. It verifies servers by the authorities in `cacert`, or else by the
 /// system's, and by the trusted authorities of the store.
@@ -26,7 +23,7 @@ pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, F
         None => None,
     };
     config_with(app, given.as_deref()).map_err(|failure| match cacert {
-        Some(path) => failure.of_file(path),
+        Some(path) => failure.in_file(path),
         None => failure,
     })
 }
@@ -70,24 +67,20 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
     CertificateDer::from(certificate.der().to_vec())
 }
 
-/// The certificates of a file, PEM or DER.
+/// The certificates of a file of any kind that `import` reads.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
-    parse_certificates(&app.input.read(path, MAX_FILE)?).map_err(|failure| failure.of_file(path))
+    let bytes = app.input.read(path, file::MAX_SIZE as u64)?;
+    parse_certificates(&bytes).map_err(|failure| failure.in_file(path))
 }
 
 /// The certificates in the bytes of a file.
 pub(crate) fn parse_certificates(bytes: &[u8]) -> Result<Vec<Certificate>, Failure> {
-    let failed = |error: &dyn StdError| Failure::new(Code::Failed, error);
-    let ders: Vec<CertificateDer<'static>> = if bytes.first() == Some(&0x30) {
-        vec![CertificateDer::from(bytes.to_vec())]
-    } else {
-        CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|error| failed(&error))?
-    };
-    if ders.is_empty() {
+    let certificates = file::read_certificates(bytes, "").map_err(Error::File)?;
+    if certificates.is_empty() {
         let none = Failure::new(Code::Failed, "it contains no certificate");
-        return Err(none.hint("give a PEM file ('-----BEGIN CERTIFICATE-----') or one DER certificate"));
+        return Err(none.hint("give a PEM file ('-----BEGIN CERTIFICATE-----'), or another file that `import` reads"));
     }
-    ders.iter().map(|der| Certificate::from_der(der.to_vec()).map_err(|error| failed(&error))).collect()
+    Ok(certificates)
 }
 
 /// The failure of a TLS connection whose server cannot be verified; `None` when it failed for another reason.

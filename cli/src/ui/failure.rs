@@ -1,16 +1,12 @@
-//! How a command fails: the exit code, the message, and the hints. This is the only place that composes a hint for an error of
-//! the library.
+//! How a command fails: the exit code, the message, and the hints.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
 use cardcase::Error;
-use cardcase::file::pkcs12;
-use cardcase::manage::Damage;
 
+use crate::ui::remedy;
 use crate::ui::say;
-use crate::ui::text::quoted;
 
 /// The exit codes of docs/cli.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +19,6 @@ pub(crate) enum Code {
     WrongPassword = 6,
     Interrupted = 130,
 }
-
-/// What a file of the administrator's that cannot be read leads to.
-pub(crate) const BROKEN_POLICY: &str = "no certificate is selected until the administrator's rules can be read";
 
 /// A failure. `main` prints it, or a command that goes on, such as `tunnel`.
 #[derive(Debug)]
@@ -47,7 +40,7 @@ impl Failure {
     }
 
     /// Puts the name of a file in front of the message.
-    pub(crate) fn of_file(mut self, path: &Path) -> Self {
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
         let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
         self.message = format!("{name}: {}", self.message);
         self
@@ -64,7 +57,7 @@ impl Failure {
     }
 
     pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
-        Self::new(Code::Failed, error).of_file(path)
+        Self::new(Code::Failed, error).in_file(path)
     }
 }
 
@@ -77,7 +70,7 @@ impl From<Error> for Failure {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let failure = Self::new(code(error), error);
-        match hint(error) {
+        match remedy::for_error(error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
@@ -86,10 +79,8 @@ impl From<&Error> for Failure {
 
 fn code(error: &Error) -> Code {
     match error {
-        Error::Pkcs12(pkcs12::Error::WrongPassword | pkcs12::Error::ContentPassword) | Error::WrongPrimaryPassword => {
-            Code::WrongPassword
-        }
-        Error::Pem(error) if error.is_password() => Code::WrongPassword,
+        Error::File(error) if error.is_password() => Code::WrongPassword,
+        Error::WrongPrimaryPassword => Code::WrongPassword,
         Error::UnknownIdentity { .. }
         | Error::UnknownAuthority { .. }
         | Error::UnknownDecision { .. }
@@ -109,69 +100,5 @@ fn code(error: &Error) -> Code {
         | Error::CannotAsk { .. } => Code::NobodyToAsk,
         Error::Aborted { .. } | Error::Declined => Code::Interrupted,
         _ => Code::Failed,
-    }
-}
-
-fn hint(error: &Error) -> Option<Cow<'static, str>> {
-    Some(Cow::Borrowed(match error {
-        Error::Io { path, .. } => {
-            return Some(format!("check that it exists and that you may use it: ls -ld {}", quoted(path)).into());
-        }
-        Error::PolicyFile { .. } => BROKEN_POLICY,
-        Error::Policy { .. } => {
-            "give a managed policy of Chrome; to add a rule of your own: cardcase rules add PATTERN"
-        }
-        Error::RowDamaged(damage) => return Some(repair(damage).into()),
-        Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
-            "restore the file from a backup, or use another store: --store FILE"
-        }
-        Error::UnknownIdentity { .. } | Error::Renamed { .. } => "cardcase list",
-        Error::UnknownAuthority { .. } => "cardcase authorities",
-        Error::UnknownDecision { .. } => "cardcase decisions",
-        Error::UnknownRule { .. } | Error::Denied { .. } => "cardcase rules",
-        Error::NotARenewal { .. } => "to use it anyway: cardcase remember HOST ID",
-        Error::Ambiguous { .. } => "give more digits of the fingerprint",
-        Error::NobodyToAsk { .. } => "decide in advance: cardcase remember HOST ID",
-        Error::ChooserFailed { .. } => "fix that program, or decide in advance: cardcase remember HOST ID",
-        Error::PasswordChanged => "to change it again: cardcase password",
-        Error::VaultLocked | Error::CannotAsk { .. } => {
-            "unlock the store first (cardcase unlock), or give the password in a file: --primary-password-file FILE"
-        }
-        Error::AgentKeepsKeys => "run it in a terminal, or give the password in a file: --primary-password-file FILE",
-        Error::Agent { .. } => "restart the agent: cardcase lock; cardcase unlock",
-        Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
-            "import the identity again from its file, after you removed it: cardcase remove ID"
-        }
-        Error::NotAuthentic { .. } => {
-            "check it (cardcase decisions, config, rules, authorities), undo what you did not set, then: cardcase accept"
-        }
-        Error::Subject { .. } => "write it in the form of RFC 4514: --subject 'CN=Alice Example,O=Example Ltd,C=DE'",
-        Error::CertificateWithoutKey { .. } => "export it again together with its private key",
-        Error::KeyWithoutCertificate { .. } => "export it again together with its certificate",
-        Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
-        Error::NewerStore { .. } => "update cardcase, or use another store: --store FILE",
-        Error::StoreBusy { .. } => "try again when the other process is done",
-        Error::NotYours { .. } => "use a file that you own, not a link to it: --store FILE",
-        Error::StoreFull { .. } => "nothing was changed; free some space (df shows what is full), then try again",
-        Error::StoreReadOnly { .. } => "make it writable (chmod u+w), or use another store: --store FILE",
-        Error::Store { source, .. } if source.is::<std::io::Error>() => {
-            "use a place that you can write to: --store FILE"
-        }
-        Error::Store { .. } => {
-            "check whether the disk, a quota or a limit on file sizes is exhausted: df, quota, ulimit -f"
-        }
-        Error::AskedInResponse { .. } => "firefox mode allows it: --mode firefox",
-        Error::NotAStore { .. } => "use another file: --store FILE",
-        _ => return None,
-    }))
-}
-
-/// The hint for a row that cannot be read.
-pub(crate) fn repair(damage: &Damage) -> String {
-    let id = damage.id.get(..16).unwrap_or(&damage.id);
-    match damage.table {
-        "identities" => format!("to remove it: cardcase remove {id}; then import it again from its file"),
-        "enrollments" => format!("to remove it: cardcase remove {id}; then: cardcase enroll"),
-        _ => format!("import or trust it again from its file; or remove it: cardcase trust --remove {id}"),
     }
 }

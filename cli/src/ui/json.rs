@@ -9,9 +9,9 @@ use cardcase::Identity;
 use cardcase::manage::Authority;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
+use cardcase::manage::Rule;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
-use cardcase::manage::{Origin, Ruled};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -173,12 +173,9 @@ pub(crate) struct RuleJson {
 }
 
 impl RuleJson {
-    pub(crate) fn new(ruled: &Ruled) -> Self {
-        let (number, file) = match &ruled.origin {
-            Origin::Store(number) => (Some(*number), None),
-            Origin::File { path, .. } => (None, Some(path.display().to_string())),
-        };
+    pub(crate) fn new(rule: &Rule) -> Self {
+        let file = rule.file().map(|path| path.display().to_string());
         // A rule is always valid JSON
-        Self { number, file, rule: serde_json::from_str(&ruled.rule.to_json()).unwrap_or_default() }
+        Self { number: rule.number(), file, rule: serde_json::from_str(&rule.to_json()).unwrap_or_default() }
     }
 }

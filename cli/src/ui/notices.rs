@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cardcase::Store;
 use cardcase::manage::Renewal;
 
-use crate::ui::failure::repair;
+use crate::ui::remedy::repair;
 use crate::ui::say;
 
 /// Says so when the private keys are not protected by a password.

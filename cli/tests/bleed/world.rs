@@ -161,7 +161,7 @@ impl World {
 
     /// Somebody of the staff, or nobody.
     pub fn anyone(&self, dice: &mut Dice) -> Who {
-        self.people.get(dice.roll(self.people.len() + 1)).map(|person| Fingerprint::of(person.der()))
+        self.people.get(dice.roll(self.people.len() + 1)).map(|person| Fingerprint::from_der(person.der()))
     }
 
     /// What a server has to see of somebody: the certificate and the intermediate above it.
@@ -210,7 +210,7 @@ impl World {
         let name = unused(dir, "leaver", "").display().to_string();
         let leaver = self.scene.employee(&name).issue();
         self.scene.machine.import_file(&leaver.pem_file(dir));
-        Fingerprint::of(leaver.der())
+        Fingerprint::from_der(leaver.der())
     }
 }
 

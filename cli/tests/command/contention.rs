@@ -8,9 +8,7 @@ use crate::support::scene::Scene;
 use cardcase::Error;
 use cardcase::Store;
 use cardcase::Unlocker;
-use cardcase::file::pem;
-use cardcase::file::pkcs12::{Limits, Protection};
-use cardcase::manage::Import;
+use cardcase::file;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
 use serde_json::Value;
@@ -148,11 +146,11 @@ fn a_password_that_is_set_meanwhile_loses_no_key() {
 
     let bob = scene.employee("bob").issue();
     let bytes = std::fs::read(bob.pem_file(machine.dir())).unwrap();
-    let import = || Import::from_contents(pem::read(&bytes, "", &Limits::default()).unwrap()).unwrap();
+    let import = || file::read(&bytes, "").unwrap();
     assert!(store.import(vec![import()], None, Timestamp::now()).is_err());
     assert_eq!(fingerprints(&machine.json("list")), BTreeSet::from([alice.clone()]));
     let alice = store.find_identity(&alice).unwrap();
-    let export = |unlocker| store.export(&alice, "x", Protection::Aes256, unlocker).map(drop);
+    let export = |unlocker| store.export(&alice, "x", unlocker).map(drop);
     assert!(matches!(export(&Nobody), Err(Error::VaultLocked)));
     assert!(matches!(export(&Known("wrong")), Err(Error::WrongPrimaryPassword)));
     export(&Known("secret")).unwrap();

@@ -112,7 +112,7 @@ fn answers(
 #[test]
 fn one_prompt_for_fifty_threads_whatever_the_answer() {
     let scene = Scene::new();
-    let alice = Fingerprint::of(scene.hire("alice").der());
+    let alice = Fingerprint::from_der(scene.hire("alice").der());
     let requests = vec![request(&[SignatureScheme::ECDSA_NISTP256_SHA256]); 50];
     for lifetime in [Lifetime::Once, Lifetime::Session, Lifetime::Permanent] {
         for (reply, sent) in [(best(lifetime), Some(alice)), (Reply::None { lifetime }, None)] {
@@ -134,7 +134,7 @@ fn one_prompt_for_fifty_threads_whatever_the_answer() {
 #[test]
 fn two_different_requests_of_one_server_are_two_prompts_one_after_the_other() {
     let scene = Scene::new();
-    let alice = Fingerprint::of(scene.hire("alice").der());
+    let alice = Fingerprint::from_der(scene.hire("alice").der());
     let one = request(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
     let other = request(&[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519]);
     let requests = [vec![one; 10], vec![other; 10]].concat();

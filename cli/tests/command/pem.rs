@@ -2,16 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::support::ca::{self, Issued, Key, P12, PASSWORD};
 use crate::support::command::{Cardcase, Outcome};
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, Server};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use cardcase::file::pem;
-use cardcase::file::pkcs12::Limits;
 use serde_json::json;
 
 /// Runs `openssl` with the words of `line`, then `-in FILE`; returns what it wrote.
@@ -374,88 +369,4 @@ fn more_rounds_than_usual_have_to_be_allowed() {
     import(&p12, "2047").expect(1).says(&["2048 rounds", "--max-iterations 2048"]);
     import(&files, "3000").expect(0);
     import(&p12, "0").expect(2);
-}
-
-/// Small limits, so that a changed number of rounds costs nothing.
-fn small() -> Limits {
-    let mut limits = Limits::default();
-    (limits.iterations, limits.total_iterations, limits.scrypt_memory) = (5000, 20_000, 1 << 20);
-    limits
-}
-
-#[test]
-fn too_many_entries_are_refused() {
-    let scene = Scene::new();
-    let dir = scene.machine.dir();
-    let alice = scene.employee("alice").issue();
-    let (whole, all) = (alice.pem_file(dir), alice.certificate_file(dir));
-    let pkcs7 = openssl(&format!("crl2pkcs7 -nocrl -certfile {}", all.display()), &all);
-    let locked = openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1", &alice.key_file(dir));
-    for (input, entries) in [(std::fs::read(whole).unwrap(), 3), (pkcs7, 2), (locked.repeat(2), 2)] {
-        let mut limits = small();
-        limits.entries = entries;
-        assert!(pem::read(&input, PASSWORD, &limits).is_ok());
-        limits.entries -= 1;
-        let error = pem::read(&input, PASSWORD, &limits).unwrap_err().to_string();
-        assert!(error.contains(&format!("for {entries} certificates, keys")), "{error}");
-    }
-}
-
-/// It is not read as PKCS#12 just to say what it looks like.
-#[test]
-fn pkcs12_in_base64_costs_nothing() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/p12/openssl-iter-1000000.p12");
-    let mut file = std::fs::read(file).unwrap();
-    // Eight million rounds in the MAC, at its end
-    let at = file.len() - 3;
-    assert_eq!(file[at..], 1_000_000_u32.to_be_bytes()[1..]);
-    file[at] |= 0x70;
-    let text = format!("\u{feff}{}", BASE64_STANDARD.encode(file));
-    let start = Instant::now();
-    assert!(matches!(pem::read(text.as_bytes(), PASSWORD, &small()), Err(pem::Error::NotPem { .. })));
-    assert!(start.elapsed() < Duration::from_secs(1));
-}
-
-/// Whatever comes out, it comes out, and what pairs it does not panic either.
-fn survives(input: &[u8]) {
-    match pem::read(input, PASSWORD, &small()) {
-        Ok(contents) => drop(cardcase::manage::Import::from_contents(contents)),
-        // Neither may the wall round a parser be what keeps a panic in
-        Err(error) => assert!(!error.to_string().contains("gave up"), "{error}"),
-    }
-}
-
-#[test]
-fn no_truncation_and_no_changed_byte_panics() {
-    let scene = Scene::new();
-    let dir = scene.machine.dir();
-    let alice = scene.employee("alice").issue();
-    let (key, all) = (alice.key_file(dir), alice.certificate_file(dir));
-    let rsa = scene.employee("rsa").key(Key::Rsa2048).issue().key_file(dir);
-    let inputs = [
-        std::fs::read(alice.pem_file(dir)).unwrap(),
-        openssl("ec -passout pass:cardcase -aes256", &key),
-        openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1", &key),
-        openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1 -v1 PBE-SHA1-3DES", &key),
-        openssl("pkcs8 -topk8 -passout pass:cardcase -scrypt -scrypt_N 2 -scrypt_r 1 -scrypt_p 1", &key),
-        openssl("rsa -traditional", &rsa),
-        openssl("rsa -traditional -outform DER", &rsa),
-        openssl("x509 -trustout -addtrust clientAuth -setalias alias", &all),
-        openssl("ec -outform DER", &key),
-        openssl("pkcs8 -topk8 -passout pass:cardcase -iter 1 -outform DER", &key),
-        openssl(&format!("crl2pkcs7 -nocrl -outform DER -certfile {}", all.display()), &all),
-        alice.der().to_vec(),
-        alice.key_der(),
-    ];
-    for input in inputs {
-        assert!(pem::read(&input, PASSWORD, &small()).is_ok());
-        for at in 0..input.len() {
-            survives(&input[..at]);
-            for change in [1, 0x80, 0xff, input[at], input[at] ^ b'='] {
-                let mut changed = input.clone();
-                changed[at] ^= change;
-                survives(&changed);
-            }
-        }
-    }
 }

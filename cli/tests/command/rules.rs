@@ -397,7 +397,7 @@ fn an_import_that_fails_changes_nothing() {
 #[test]
 fn what_is_wrong_with_a_pattern_is_said_once() {
     let said = Office::new().rules(&["add", "*.example.com"]).expect(2).says(&["[*.]example.com"]).stderr;
-    assert_eq!(said.matches("is no rule").count(), 1, "{said}");
+    assert_eq!(said.matches("is not a rule").count(), 1, "{said}");
 }
 
 #[test]

@@ -1,30 +1,27 @@
-//! Filters: which identities a rule is about, by subject and direct issuer.
+//! Filters: the identities a rule is for, by subject and direct issuer.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::json;
 use crate::certificate::Certificate;
 use crate::certificate::name::Name;
-use crate::error::Error;
 
 /// A filter of Chrome's AutoSelectCertificateForUrls: `{"ISSUER": {"CN", "L", "O", "OU"}, "SUBJECT": {the same}}`.
 ///
-/// Values are compared exactly, in case too; of several O or OU any one may be equal, of several CN or L the first that is not empty
-/// counts.
-/// What is left out or empty is not looked at, so `{}` matches every certificate. As in Chrome, other keys mean nothing; a
-/// rule whose filter holds nothing else is refused all the same, for it would be one for every certificate.
+/// Values are compared exactly, including their case. Of several O or OU, any may be equal; of several CN or L, the first that
+/// is not empty is compared. Missing or empty values are not compared, so `{}` matches every certificate. As in Chrome, other
+/// keys mean nothing; but a rule whose filter has only such keys is refused, because it would match every certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub(crate) struct Filter {
     issuer: Principal,
     subject: Principal,
 }
 
-/// Whose names a filter may look at.
+/// The names that a filter may compare.
 const PRINCIPALS: [&str; 2] = ["ISSUER", "SUBJECT"];
 
-/// What it may look at there.
+/// The attributes that it may compare.
 const ATTRIBUTES: [&str; 4] = ["CN", "L", "O", "OU"];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,31 +33,21 @@ struct Principal {
 }
 
 impl Filter {
-    /// Reads the `"filter"` of an entry of AutoSelectCertificateForUrls.
-    ///
-    /// # Errors
-    /// [`Error::Rule`] when it is no JSON object.
-    pub fn parse(json: &str) -> Result<Self, Error> {
-        let refused = |reason: String| Error::Rule { text: json.to_owned(), reason };
-        let value = json::read(json.as_bytes()).map_err(|error| refused(error.to_string()))?;
-        value.as_object().map(Self::of_value).ok_or_else(|| refused("it is no JSON object".to_owned()))
-    }
-
-    pub(super) fn of_value(filter: &Map<String, Value>) -> Self {
-        let principal = |key: &str| filter.get(key).and_then(Value::as_object).map(Principal::of_value);
+    pub(super) fn from_json(filter: &Map<String, Value>) -> Self {
+        let principal = |key: &str| filter.get(key).and_then(Value::as_object).map(Principal::from_json);
         Self { issuer: principal("ISSUER").unwrap_or_default(), subject: principal("SUBJECT").unwrap_or_default() }
     }
 
-    /// What means nothing in a filter, by its key: a mistake where a person typed it.
+    /// A key of a filter that means nothing, in words: if a person typed it, it is a mistake.
     pub(super) fn meaningless(filter: &Map<String, Value>) -> Option<String> {
         filter.iter().find_map(|(key, value)| match value.as_object() {
             _ if !PRINCIPALS.contains(&key.as_str()) => Some(format!("{key:?} is none of {}", PRINCIPALS.join(", "))),
-            None => Some(format!("{key:?} is no JSON object")),
+            None => Some(format!("{key:?} is not a JSON object")),
             Some(principal) => Principal::meaningless(principal).map(|what| format!("in {key:?}, {what}")),
         })
     }
 
-    pub(super) fn to_value(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let mut filter = Map::new();
         for (key, principal) in self.principals() {
             let constraints = principal.constraints().map(|(key, value)| (key.to_owned(), value.into()));
@@ -70,12 +57,12 @@ impl Filter {
     }
 
     /// Whether it matches every certificate.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.principals().next().is_none()
     }
 
-    /// Whether it matches this one.
-    pub fn matches(&self, certificate: &Certificate) -> bool {
+    /// Whether it matches this certificate.
+    pub(crate) fn matches(&self, certificate: &Certificate) -> bool {
         self.issuer.matches(certificate.issuer()) && self.subject.matches(certificate.subject())
     }
 
@@ -99,7 +86,7 @@ impl fmt::Display for Filter {
 }
 
 impl Principal {
-    fn of_value(principal: &Map<String, Value>) -> Self {
+    fn from_json(principal: &Map<String, Value>) -> Self {
         let value = |key: &str| principal.get(key)?.as_str().filter(|value| !value.is_empty()).map(str::to_owned);
         Self {
             common_name: value("CN"),
@@ -112,7 +99,7 @@ impl Principal {
     fn meaningless(principal: &Map<String, Value>) -> Option<String> {
         principal.iter().find_map(|(key, value)| match value.as_str() {
             _ if !ATTRIBUTES.contains(&key.as_str()) => Some(format!("{key:?} is none of {}", ATTRIBUTES.join(", "))),
-            None => Some(format!("{key:?} is no text")),
+            None => Some(format!("{key:?} is not a text")),
             Some("") => Some(format!("{key:?} is empty")),
             Some(_) => None,
         })

@@ -1,19 +1,19 @@
-//! JSON as Chrome reads policies: with a byte order mark in front and a comma behind the last element, if need be
-//! (`base::JSON_ALLOW_TRAILING_COMMAS`, for the file and for the entries in it alike).
+//! JSON as Chrome reads policies: a byte order mark at the start and a comma after the last element are allowed
+//! (`base::JSON_ALLOW_TRAILING_COMMAS`), in the file and in the entries in it.
 
 use serde_json::Value;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-pub(super) fn read(text: &[u8]) -> serde_json::Result<Value> {
+pub(in crate::answer) fn read(text: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(&without_trailing_commas(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)))
 }
 
-/// A space takes the place of each, so that errors still name the right line and column.
+/// Replaces each with a space, so that errors still name the right line and column.
 fn without_trailing_commas(text: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::with_capacity(text.len());
     let (mut in_string, mut escaped) = (false, false);
-    // Of what is no space: the byte before, and where the comma is if that was one behind an element
+    // Without spaces: the byte before, and the position of the comma if that was one after an element
     let (mut before, mut comma) = (b'[', None);
     for &byte in text {
         if in_string {
@@ -23,8 +23,8 @@ fn without_trailing_commas(text: &[u8]) -> Vec<u8> {
             if let Some(place) = comma.filter(|_| matches!(byte, b']' | b'}')).and_then(|at: usize| out.get_mut(at)) {
                 *place = b' ';
             }
-            let behind_element = !matches!(before, b'[' | b'{' | b',' | b':');
-            comma = (byte == b',' && behind_element).then_some(out.len());
+            let after_element = !matches!(before, b'[' | b'{' | b',' | b':');
+            comma = (byte == b',' && after_element).then_some(out.len());
             in_string = byte == b'"';
             before = byte;
         }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comma_may_stand_behind_the_last_element_only() {
+    fn only_a_comma_after_the_last_element_is_allowed() {
         let cases = [
             ("[1,2,]", Some("[1,2]")),
             ("[[1 , ] ,\n]", Some("[[1]]")),
@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_json_anyway_reads_the_same(text in r#"[\[\]{},:"\\ 1a]{0,12}"#) {
+        fn valid_json_reads_the_same(text in r#"[\[\]{},:"\\ 1a]{0,12}"#) {
             if let Ok(value) = serde_json::from_str::<Value>(&text) {
                 prop_assert_eq!(read(text.as_bytes()).unwrap(), value);
             }

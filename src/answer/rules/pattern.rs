@@ -1,21 +1,20 @@
-//! Patterns: where a rule holds. Those of Chrome's content settings, with a path behind them where one is wanted.
+//! Patterns of URLs: those of Chrome's content settings, optionally followed by a path.
 
 use std::fmt;
 use std::str::FromStr;
 
-use url::Url;
-
+use super::path::{Match, UrlPath};
 use crate::error::Error;
-use crate::request::{Destination, in_brackets};
+use crate::request::{Destination, in_brackets, split_port};
 
 /// A pattern of URLs: `*`, `https://www.example.com`, `https://[*.]example.com:8443`, `[*.]example.com`, `https://*`,
 /// `https://www.example.com/admin`.
 ///
-/// A scheme or a port that is left out, or `*`, is any. `[*.]example.com` is the domain itself and everything below it. A
-/// path (ours; Chrome passes over it) is that path and everything below it, segment by segment; `/*` at its end adds
-/// nothing. As in Chrome, `http` is valid, and matches nothing: certificates travel over https only.
+/// A missing scheme or port, or `*` in its place, matches any. `[*.]example.com` matches the domain and everything below it. A
+/// path (cardcase adds it; Chrome ignores it) matches that path and everything below it, segment by segment; `/*` at its end
+/// adds nothing. As in Chrome, `http` is valid and matches nothing: servers ask for certificates over https only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     scheme: Scheme,
     host: Host,
     port: Option<u16>,
@@ -26,31 +25,20 @@ pub struct Pattern {
 enum Scheme {
     Any,
     Https,
-    /// Valid in Chrome, and never over TLS.
+    /// Valid in Chrome, and matches nothing.
     Http,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Host {
     Any,
-    /// With everything below it.
+    /// This domain and everything below it.
     Domain(String),
     Exact(String),
 }
 
-/// Whether a pattern matches a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Match {
-    /// It does not.
-    No,
-    /// It does if the path is right, which is not known, or if the server reads it so.
-    Perhaps,
-    /// It does.
-    Yes,
-}
-
-/// How exactly a pattern says where it holds; more is more. Chrome's order: by host, then by port, then by scheme. The path,
-/// which Chrome does not know, comes last.
+/// How specific a pattern is; the greater value is the more specific one. Chrome's order: host, then port, then scheme. The
+/// path, which Chrome does not know, comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Specificity {
     exact_host: bool,
@@ -61,9 +49,10 @@ pub(crate) struct Specificity {
 }
 
 impl Pattern {
-    /// Whether it surely matches `https://host:port` and a path. One that ends in a path does not where the path of the URL
-    /// is not known.
-    pub fn matches(&self, destination: &Destination, path: Option<&str>) -> bool {
+    /// Whether it certainly matches `https://host:port` and a path. A pattern with a path does not match a URL whose path is
+    /// unknown.
+    #[cfg(test)]
+    pub(crate) fn matches(&self, destination: &Destination, path: Option<&str>) -> bool {
         self.compare(destination, path.map(UrlPath::new).as_ref()) == Match::Yes
     }
 
@@ -84,12 +73,12 @@ impl Pattern {
         }
     }
 
-    /// Whether it is for `http://` alone, over which no certificate is asked for.
-    pub fn matches_nothing(&self) -> bool {
+    /// Whether it is for `http://` only, where no server asks for a certificate.
+    pub(crate) fn matches_nothing(&self) -> bool {
         self.scheme == Scheme::Http
     }
 
-    /// How exactly it says where it holds.
+    /// How specific it is.
     pub(crate) fn specificity(&self) -> Specificity {
         let labels = |host: &str| host.split('.').count();
         let (exact_host, labels) = match &self.host {
@@ -102,11 +91,11 @@ impl Pattern {
             labels,
             port: self.port.is_some(),
             scheme: self.scheme != Scheme::Any,
-            path: self.path.as_ref().map_or(0, |path| path.written.len()),
+            path: self.path.as_ref().map_or(0, |path| path.as_str().len()),
         }
     }
 
-    /// The host, or the domain with everything below it; `None` for any host.
+    /// The host or the domain; `None` for any host.
     pub(super) fn host(&self) -> Option<&str> {
         match &self.host {
             Host::Any => None,
@@ -138,7 +127,7 @@ impl fmt::Display for Pattern {
         if let Some(port) = self.port {
             write!(f, ":{port}")?;
         }
-        f.write_str(self.path.as_ref().map_or("", |path| &path.written))
+        f.write_str(self.path.as_ref().map_or("", UrlPath::as_str))
     }
 }
 
@@ -149,7 +138,7 @@ fn parse(text: &str) -> Result<Pattern, String> {
         Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
             "https" => (Scheme::Https, rest),
             "http" => (Scheme::Http, rest),
-            _ => return Err(format!("{scheme:?} is no scheme that certificates are sent over; https is")),
+            _ => return Err(format!("{scheme:?} is not a scheme over which certificates are sent; use https")),
         },
     };
     let (authority, path) = match rest.find('/') {
@@ -165,11 +154,11 @@ fn parse_authority(text: &str) -> Result<(Host, Option<u16>), String> {
         Some(domain) => (true, domain),
         None => (false, text),
     };
-    let (host, port) = split_port(rest)?;
+    let (host, port) = split_pattern_port(rest)?;
     let host = match (is_domain, host) {
         (true, "") | (false, "*") => Host::Any,
         (_, host) if host.contains('*') => {
-            return Err("a domain with everything below it is written [*.]example.com".to_owned());
+            return Err("a domain and everything below it is written [*.]example.com".to_owned());
         }
         (true, host) => match normalised(host)? {
             host if is_address(&host) => return Err("an address has nothing below it".to_owned()),
@@ -180,131 +169,47 @@ fn parse_authority(text: &str) -> Result<(Host, Option<u16>), String> {
     Ok((host, port))
 }
 
-/// What stands before the colon, and the port behind it; `None` where there is none or any.
-fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
-    // An IPv6 address has colons of its own
-    let end = match text.starts_with('[') {
-        true => text.find(']').map(|at| at + 1),
-        false => text.find(':'),
-    };
-    let (host, rest) = text.split_at(end.unwrap_or(text.len()));
-    let port = match rest.strip_prefix(':') {
-        None if !rest.is_empty() => return Err(format!("{rest:?} follows the address")),
-        None | Some("" | "*") => None,
-        Some(port) => Some(parse_port(port)?),
-    };
-    Ok((host, port))
-}
-
-fn parse_port(text: &str) -> Result<u16, String> {
-    // Rust takes a sign too
-    let port = text.parse().ok().filter(|&port| port > 0 && text.bytes().all(|byte| byte.is_ascii_digit()));
-    port.ok_or_else(|| format!("{text:?} is not a port (1 to 65535, or *)"))
+/// The host, and the port; `None` for any port.
+fn split_pattern_port(text: &str) -> Result<(&str, Option<u16>), String> {
+    // Both mean any port
+    let without_port = text.strip_suffix(":*").or_else(|| text.strip_suffix(':'));
+    let (host, port) = split_port(without_port.unwrap_or(text)).map_err(reason)?;
+    match port {
+        Some(_) if without_port.is_some() => Err(format!("{text:?} has two ports")),
+        _ if host.contains(':') && !host.starts_with('[') => Err("an IPv6 address is written in brackets".to_owned()),
+        _ => Ok((host, port)),
+    }
 }
 
 fn parse_path(text: &str) -> Result<Option<UrlPath>, String> {
     let above = text.strip_suffix('*').filter(|above| above.ends_with('/')).unwrap_or(text);
     if above.contains('*') {
-        return Err("a path is that path and all below it; * has no meaning in it (%2A is the character)".to_owned());
+        return Err("a path matches everything below it without *; the character * is written %2A".to_owned());
     }
-    Ok(Some(UrlPath::new(above)).filter(|path| path.written != "/"))
+    Ok(Some(UrlPath::new(above)).filter(|path| path.as_str() != "/"))
 }
 
 fn normalised(host: &str) -> Result<String, String> {
-    match Destination::new(host, Destination::DEFAULT_PORT) {
-        Ok(destination) => Ok(destination.host().to_owned()),
-        Err(Error::Destination { reason, .. }) => Err(format!("{host:?} is no host: {reason}")),
-        Err(error) => Err(error.to_string()),
+    let destination = Destination::new(host, Destination::DEFAULT_PORT);
+    let destination = destination.map_err(|error| format!("{host:?} is not a host: {}", reason(error)))?;
+    Ok(destination.host().to_owned())
+}
+
+/// Why a text is not a host or a port.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Destination { reason, .. } => reason,
+        error => error.to_string(),
     }
 }
 
 fn is_address(host: &str) -> bool {
-    // The dots in the zone of an IPv6 address separate no labels
+    // The dots in the zone of an IPv6 address do not separate labels
     host.contains(':') || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 fn is_below(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')) && !is_address(host)
-}
-
-/// The path of a URL, in the ways servers read it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct UrlPath {
-    /// By RFC 3986.
-    written: String,
-    /// By a server for which an escaped slash or a backslash is a slash too, and several slashes are one.
-    lenient: String,
-}
-
-impl UrlPath {
-    pub(super) fn new(path: &str) -> Self {
-        let written = normalised_path(path);
-        let slashes = written.replace("%2F", "/").replace("%5C", "/");
-        let mut merged = String::with_capacity(slashes.len());
-        for c in slashes.chars() {
-            if c != '/' || !merged.ends_with('/') {
-                merged.push(c);
-            }
-        }
-        Self { lenient: normalised_path(&merged), written }
-    }
-
-    /// Whether it is `above`, or below it.
-    fn is_under(&self, above: &Self) -> Match {
-        match (is_under(&self.written, &above.written), is_under(&self.lenient, &above.lenient)) {
-            (true, true) => Match::Yes,
-            (false, false) => Match::No,
-            _ => Match::Perhaps,
-        }
-    }
-}
-
-fn is_under(path: &str, above: &str) -> bool {
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || above.ends_with('/'))
-}
-
-/// The path of a URL in one form, so that no way of writing it dodges a rule: dots worked off, what needs no escape
-/// unescaped, other escapes in upper case, without query and fragment (RFC 3986 section 6.2.2).
-fn normalised_path(path: &str) -> String {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    // Unescaped first: what was an escaped dot is a dot
-    let unescaped = unescape(path);
-    match Url::parse("https://host/").map(|mut url| {
-        url.set_path(&unescaped);
-        url.path().to_owned()
-    }) {
-        Ok(normal) => normal,
-        Err(_) => unescaped,
-    }
-}
-
-/// Leaves escapes only where a character would mean something else, or nothing, without.
-fn unescape(path: &str) -> String {
-    // The URL standard passes over these, and what they separate must not become an escape afterwards
-    let path = path.replace(['\t', '\n', '\r'], "");
-    let mut out = String::with_capacity(path.len());
-    let mut rest = path.as_str();
-    while let Some(at) = rest.find(['%', '*']) {
-        let (before, escape) = rest.split_at(at);
-        out.push_str(before);
-        let (byte, length) = match escape.get(1..3).filter(|_| escape.starts_with('%')).and_then(hexadecimal_byte) {
-            Some(byte) => (byte, 3),
-            None => (escape.bytes().next().unwrap_or_default(), 1),
-        };
-        rest = escape.get(length..).unwrap_or_default();
-        if is_plain_in_path(byte) { out.push(char::from(byte)) } else { out.push_str(&format!("%{byte:02X}")) }
-    }
-    out + rest
-}
-
-fn hexadecimal_byte(digits: &str) -> Option<u8> {
-    // Rust takes a sign too
-    u8::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// The characters of a path (RFC 3986 section 3.3) but for `*`, which means something in a pattern.
-fn is_plain_in_path(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@".contains(&byte)
 }
 
 #[cfg(test)]
@@ -370,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_match_by_segment_however_they_are_written() {
+    fn paths_match_by_segment_in_every_way_to_write_them() {
         let admin = "https://www.example.com/admin";
         let cases = [
             (admin, "/admin", true),
@@ -398,7 +303,7 @@ mod tests {
             let expected = if matches { Match::Yes } else { Match::No };
             assert_eq!(found(pattern, "www.example.com", Some(path)), expected, "{pattern} {path}");
         }
-        // Servers differ in these: what sends certificates does not count on them, what keeps them back does
+        // Servers differ in how they read these: rules that deny apply to them, rules that select do not
         for path in ["/admin%2Fx", "/x%2f..%2fadmin", "/admin/..%2Fx", "//admin", "/%5Cadmin", "/x/%2F../admin"] {
             assert_eq!(found(admin, "www.example.com", Some(path)), Match::Perhaps, "{path}");
         }
@@ -407,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused_with_its_text() {
+    fn a_text_that_is_not_a_pattern_is_refused_with_its_text() {
         for text in [
             "",
             "https://",
@@ -435,13 +340,13 @@ mod tests {
             "https://x/a*",
             " https://x",
         ] {
-            let Err(Error::Rule { text: named, .. }) = text.parse::<Pattern>() else { panic!("{text} was taken") };
+            let Err(Error::Rule { text: named, .. }) = text.parse::<Pattern>() else { panic!("{text} was accepted") };
             assert_eq!(named, text);
         }
     }
 
     #[test]
-    fn the_most_specific_goes_first() {
+    fn patterns_are_ordered_by_how_specific_they_are() {
         let descending = [
             "https://www.example.com:8443/admin/x",
             "https://www.example.com:8443/admin",
@@ -468,7 +373,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_parses_to_the_same(text in "(https://|http://|\\*://)?(\\[\\*\\.\\])?[a-z]{1,5}(\\.[a-z]{1,5}){0,2}(:[1-9][0-9]{0,3})?(/[a-z%.]{0,9}){0,3}") {
+        fn a_displayed_pattern_parses_to_the_same_pattern(text in "(https://|http://|\\*://)?(\\[\\*\\.\\])?[a-z]{1,5}(\\.[a-z]{1,5}){0,2}(:[1-9][0-9]{0,3})?(/[a-z%.]{0,9}){0,3}") {
             let pattern: Pattern = text.parse().unwrap();
             prop_assert_eq!(pattern.to_string().parse::<Pattern>().unwrap(), pattern);
         }
@@ -487,12 +392,6 @@ mod tests {
             let [a, b, c] = texts.map(|text| text.parse::<Pattern>().unwrap().specificity());
             prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
             prop_assert!(!(a <= b && b <= c) || a <= c);
-        }
-
-        #[test]
-        fn normalising_a_path_twice_changes_nothing(path in "(/[a-f%.0-9*\t/]{0,6}){0,5}") {
-            let once = normalised_path(&path);
-            prop_assert_eq!(normalised_path(&once), once);
         }
 
         #[test]

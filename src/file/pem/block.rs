@@ -8,8 +8,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::error::Error;
-use crate::file::pkcs12;
+use crate::error::file::Error;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
@@ -50,14 +49,14 @@ pub(super) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, Error> {
         let first_line = near.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let label = split(first_line, DASHES).and_then(|(label, _)| std::str::from_utf8(label).ok());
         let Some(label) = label else {
-            return Err(unended(&String::from_utf8_lossy(first_line), line));
+            return Err(unterminated(&String::from_utf8_lossy(first_line), line));
         };
         let content = from_label.get(label.len() + DASHES.len()..).unwrap_or_default();
         let Some((body, after)) = split(content, END).filter(|(body, _)| split(body, BEGIN).is_none()) else {
-            return Err(unended(label, line));
+            return Err(unterminated(label, line));
         };
         let Some((_, after)) = split(after, DASHES) else {
-            return Err(unended(label, line));
+            return Err(unterminated(label, line));
         };
         blocks.push(Block { label, line, body, friendly_name: friendly_name(before) });
         let used = rest.len() - after.len();
@@ -67,8 +66,8 @@ pub(super) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, Error> {
     Ok(blocks)
 }
 
-fn unended(label: &str, line: usize) -> Error {
-    Error::Unended { label: label.trim().chars().take(LABEL_LENGTH).collect(), line }
+fn unterminated(label: &str, line: usize) -> Error {
+    Error::UnterminatedBlock { label: label.trim().chars().take(LABEL_LENGTH).collect(), line }
 }
 
 /// What is before the first `mark`, and what is after it.
@@ -112,6 +111,10 @@ impl Block<'_> {
         })
     }
 
+    pub(super) fn is_private_key(&self) -> bool {
+        self.label.ends_with("PRIVATE KEY")
+    }
+
     /// The value of a header before the base64.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.body.split(|byte| *byte == b'\n');
@@ -135,10 +138,10 @@ impl Block<'_> {
     }
 
     /// The error for contents that make no sense.
-    pub(super) fn damaged(&self, error: &pkcs12::Error) -> Error {
+    pub(super) fn damaged(&self, error: &Error) -> Error {
         self.block_error(match error {
-            pkcs12::Error::Truncated { missing, .. } => format!("at least {missing} bytes are missing at its end"),
-            pkcs12::Error::Damaged { what } => (*what).to_owned(),
+            Error::Truncated { missing, .. } => format!("at least {missing} bytes are missing at its end"),
+            Error::Damaged { what } => (*what).to_owned(),
             other => other.to_string(),
         })
     }
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn what_does_not_end_is_named_with_its_line() {
         let cut = |text: &str| match blocks(text.as_bytes()) {
-            Err(Error::Unended { label, line }) => (label, line),
+            Err(Error::UnterminatedBlock { label, line }) => (label, line),
             other => panic!("{text}: {other:?}"),
         };
         let whole = "-----BEGIN A-----\nMAA=\n-----END A-----\n";

@@ -5,8 +5,8 @@ use der::oid::ObjectIdentifier;
 use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber};
 use zeroize::Zeroizing;
 
+use crate::error::file::Error;
 use crate::file::pkcs12;
-use crate::file::pkcs12::Error;
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");

@@ -3,12 +3,12 @@
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit};
+use data_encoding::HEXUPPER_PERMISSIVE;
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
-use super::error::Error;
 use super::structure;
-use crate::file::pkcs12;
+use crate::error::file::{Error, damaged};
 
 type Plaintext = Zeroizing<Vec<u8>>;
 
@@ -18,7 +18,7 @@ type Decrypt = fn(&[u8], &[u8], &[u8]) -> Option<Plaintext>;
 /// Decrypts a private key, and returns it as PKCS#8.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for other ciphers, [`Error::Common`] when the password is wrong.
+/// [`Error::Unsupported`] for other ciphers, [`Error::WrongPassword`] when the password is wrong.
 pub(super) fn open(dek_info: &str, ciphertext: &[u8], password: &str) -> Result<Plaintext, Error> {
     let (cipher, iv) = dek_info.split_once(',').unwrap_or((dek_info, ""));
     let (key_size, block, decrypt): (_, _, Decrypt) = match cipher.trim().to_ascii_uppercase().as_str() {
@@ -38,15 +38,14 @@ pub(super) fn open(dek_info: &str, ciphertext: &[u8], password: &str) -> Result<
         "IDEA-CBC" => (16, 8, cbc::<idea::Idea>),
         other => return Err(unsupported(other)),
     };
-    let damaged = |what| Error::Common(pkcs12::Error::Damaged { what });
-    let iv = hexadecimal(iv.trim()).filter(|iv| iv.len() == block);
+    let iv = HEXUPPER_PERMISSIVE.decode(iv.trim().as_bytes()).ok().filter(|iv| iv.len() == block);
     let iv = iv.ok_or_else(|| damaged("the initialisation vector of an encrypted key"))?;
     if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(block) {
         return Err(damaged("an encrypted key that is not a number of whole blocks"));
     }
     let key = derive(password, &iv, key_size).ok_or_else(|| damaged("the salt of an encrypted key"))?;
     let opened = decrypt(&key, &iv, ciphertext).and_then(|plaintext| structure::private_key(&plaintext));
-    opened.ok_or(Error::Common(pkcs12::Error::WrongPassword))
+    opened.ok_or(Error::WrongPassword)
 }
 
 fn unsupported(cipher: &str) -> Error {
@@ -73,10 +72,4 @@ fn cbc<C: BlockCipherDecrypt + KeyInit>(key: &[u8], iv: &[u8], ciphertext: &[u8]
     let size = decryptor.decrypt_padded::<Pkcs7>(&mut buffer).ok()?.len();
     buffer.truncate(size);
     Some(buffer)
-}
-
-fn hexadecimal(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.chars().map(|digit| digit.to_digit(16).map(|it| it as u8)).collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }

@@ -8,7 +8,6 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::ber::{self, BerError, Elements, Header};
-use super::error::{Error, damaged};
 
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
@@ -34,48 +33,52 @@ enum Shape {
     Other(Option<&'static str>),
 }
 
-/// Whether `input` looks like PKCS#12 at all.
-pub(super) fn recognise(input: &[u8]) -> bool {
-    binary(input).is_ok_and(|bytes| shape(&bytes) == Shape::Pfx)
+/// What a file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::file) enum Recognised<'a> {
+    /// PKCS#12, in its binary form.
+    Pkcs12(Cow<'a, [u8]>),
+    /// Something else: what it looks like, with its article, if known.
+    Other(Option<&'static str>),
 }
 
-/// The bytes of the PKCS#12 structure.
-pub(super) fn binary(input: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+/// Finds out whether a file is PKCS#12: binary, or in PEM or base64 text.
+///
+/// Looks only at the first few elements, so it also recognises a damaged file.
+pub(in crate::file) fn recognise(input: &[u8]) -> Recognised<'_> {
     match shape(input) {
-        Shape::Pfx | Shape::TooShort => return Ok(Cow::Borrowed(input)),
-        Shape::Other(Some(found)) => return Err(Error::NotPkcs12 { found: Some(found) }),
+        Shape::Pfx => return Recognised::Pkcs12(Cow::Borrowed(input)),
+        Shape::TooShort => return Recognised::Other(None),
+        Shape::Other(Some(found)) => return Recognised::Other(Some(found)),
         Shape::Other(None) => {}
     }
-    let Some(text) = std::str::from_utf8(input).ok().map(|text| text.trim_start_matches('\u{feff}').trim()) else {
-        return Err(Error::NotPkcs12 { found: None });
-    };
-    if text.contains(BEGIN) { from_pem(text) } else { from_base64(text) }
+    match std::str::from_utf8(input).map(|text| text.trim_start_matches('\u{feff}').trim()) {
+        Ok(text) if text.contains(BEGIN) => from_pem(text),
+        Ok(text) => from_base64(text),
+        Err(_) => Recognised::Other(None),
+    }
 }
 
-/// The first block that holds PKCS#12; the labels differ from writer to writer.
-fn from_pem(text: &str) -> Result<Cow<'_, [u8]>, Error> {
+/// The first block that holds PKCS#12; writers use different labels.
+fn from_pem(text: &str) -> Recognised<'_> {
     let mut found = None;
     for block in text.split(BEGIN).skip(1) {
         let Some((label, body)) = block.split_once(DASHES) else { continue };
         let body = body.split(END).next().unwrap_or_default();
         match decode(body) {
-            Some(bytes) if shape(&bytes) == Shape::Pfx => return Ok(Cow::Owned(bytes)),
-            _ if matches!(label, "PKCS12" | "PFX" | "P12") => return Err(damaged("what is between its PEM lines")),
+            Some(bytes) if shape(&bytes) == Shape::Pfx => return Recognised::Pkcs12(Cow::Owned(bytes)),
             _ => found = found.or_else(|| pem_name(label)),
         }
     }
-    Err(Error::NotPkcs12 { found: found.or(Some("PEM text")) })
+    Recognised::Other(found.or(Some("PEM text")))
 }
 
-fn from_base64(text: &str) -> Result<Cow<'_, [u8]>, Error> {
-    let not = |found| Err(Error::NotPkcs12 { found });
-    match decode(text) {
-        Some(bytes) => match shape(&bytes) {
-            Shape::Pfx => Ok(Cow::Owned(bytes)),
-            Shape::Other(Some(found)) => not(Some(found)),
-            Shape::Other(None) | Shape::TooShort => not(Some("text")),
-        },
-        None => not(text_name(text)),
+fn from_base64(text: &str) -> Recognised<'_> {
+    match decode(text).map(|bytes| (shape(&bytes), bytes)) {
+        Some((Shape::Pfx, bytes)) => Recognised::Pkcs12(Cow::Owned(bytes)),
+        Some((Shape::Other(Some(found)), _)) => Recognised::Other(Some(found)),
+        Some((Shape::Other(None) | Shape::TooShort, _)) => Recognised::Other(Some("text")),
+        None => Recognised::Other(text_name(text)),
     }
 }
 
@@ -190,15 +193,15 @@ mod tests {
     const PFX: &[u8] = &[0x30, 0x80, 0x02, 0x01, 0x03, 0x30, 0x80, 0x06, 0x09];
 
     fn found(input: &[u8]) -> Option<&'static str> {
-        match binary(input) {
-            Err(Error::NotPkcs12 { found }) => found,
+        match recognise(input) {
+            Recognised::Other(found) => found,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn in_every_wrapping() {
-        assert!(recognise(PFX));
+        assert_eq!(recognise(PFX), Recognised::Pkcs12(PFX.into()));
         let base64 = BASE64.encode(PFX);
         for text in [
             base64.clone(),
@@ -208,7 +211,7 @@ mod tests {
                 "Bag Attributes\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n-----BEGIN WHATEVER-----\nA: b\n\n{base64}\n-----END WHATEVER-----"
             ),
         ] {
-            assert_eq!(*binary(text.as_bytes()).unwrap(), *PFX, "{text}");
+            assert_eq!(recognise(text.as_bytes()), Recognised::Pkcs12(PFX.into()), "{text}");
         }
     }
 
@@ -226,8 +229,7 @@ mod tests {
 
     #[test]
     fn a_beginning_is_not_enough() {
-        assert!(!recognise(&[0x30]));
-        assert!(!recognise(&[0x30, 0x80, 0x02, 0x01, 0x03]));
-        assert!(binary(&[0x30]).is_ok(), "but enough to be cut short");
+        assert_eq!(recognise(&[0x30]), Recognised::Other(None));
+        assert_eq!(recognise(&[0x30, 0x80, 0x02, 0x01, 0x03]), Recognised::Other(None));
     }
 }

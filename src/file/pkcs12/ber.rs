@@ -7,7 +7,7 @@
 
 use zeroize::Zeroizing;
 
-use super::error::Error;
+use crate::error::file::Error;
 
 /// How deep elements may nest. Real files reach about ten between two octet strings.
 const MAX_DEPTH: usize = 32;

@@ -15,13 +15,13 @@ use pkcs8::pkcs5::pbes2;
 use rc4::StreamCipher;
 use zeroize::Zeroizing;
 
-use super::error::{Error, damaged};
 use super::hash::Hash;
 use super::kdf::{self, Derivation, Key, Purpose};
-use super::limits::Limits;
 use super::names;
 use super::password::Form;
 use super::structure::{Algorithm, OldPbe};
+use crate::error::file::{Error, damaged};
+use crate::file::limits::Limits;
 
 const PBES2: &str = "1.2.840.113549.1.5.13";
 

@@ -8,10 +8,10 @@ use hmac::{Hmac, KeyInit, Mac, SimpleHmac};
 use pkcs8::AlgorithmIdentifierRef;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::error::{Error, damaged};
 use super::hash::{Hash, with_hash};
-use super::limits::Limits;
 use super::names;
+use crate::error::file::{Error, damaged};
+use crate::file::limits::Limits;
 
 const PBKDF2: &str = "1.2.840.113549.1.5.12";
 const SCRYPT: &str = "1.3.6.1.4.1.11591.4.11";

@@ -6,10 +6,10 @@
 use zeroize::Zeroizing;
 
 use super::ber::{self, BerError, encode};
-use super::error::Error;
-use super::limits::Limits;
 use super::open::Closed;
 use super::password::Candidates;
+use crate::error::file::Error;
+use crate::file::limits::Limits;
 
 /// 1.2.840.113549.1.7.1
 const DATA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
@@ -20,7 +20,7 @@ const SHROUDED_KEY_BAG: [u8; 11] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1
 ///
 /// # Errors
 /// As [`read`](super::read); [`Error::ContentPassword`] when the password opens some of them only.
-pub(crate) fn open_keys(
+pub(in crate::file) fn open_keys(
     encrypted: &[Vec<u8>],
     password: &str,
     limits: &Limits,
@@ -38,7 +38,7 @@ pub(crate) fn open_keys(
 ///
 /// # Errors
 /// [`Error::Truncated`], [`Error::Damaged`].
-pub(crate) fn to_der(input: &[u8]) -> Result<(Zeroizing<Vec<u8>>, usize), Error> {
+pub(in crate::file) fn to_der(input: &[u8]) -> Result<(Zeroizing<Vec<u8>>, usize), Error> {
     ber::to_der(input).map_err(|error| match error {
         BerError::Truncated(missing) => Error::Truncated { at: input.len(), missing },
         BerError::Malformed(what) => Error::Damaged { what },

@@ -3,13 +3,13 @@
 use der::{Decode, Sequence};
 use pkcs8::AlgorithmIdentifierRef;
 
-use super::error::{Error, damaged};
 use super::hash::Hash;
 use super::kdf::{self, Derivation, Purpose};
-use super::limits::{Budget, Limits};
 use super::names;
 use super::password::{Candidates, Form};
 use super::structure::MacData;
+use crate::error::file::{Error, damaged};
+use crate::file::limits::{Budget, Limits};
 
 const PBMAC1: &str = "1.2.840.113549.1.5.14";
 

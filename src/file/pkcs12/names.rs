@@ -1,11 +1,11 @@
 //! Names for object identifiers, for the errors about algorithms that are not supported.
 
-use super::error::Error;
+use crate::error::file::Error;
 
 /// The error for an algorithm that is not supported, named where possible.
 pub(super) fn unsupported(what: &'static str, oid: String) -> Error {
-    let name = name(&oid);
-    Error::Unsupported { what, oid, name }
+    let name = format!("{} ({oid})", name(&oid).unwrap_or("unknown"));
+    Error::Unsupported { what, name, advice: "export the file again with AES-256 and SHA-256" }
 }
 
 /// The name of what is not supported; what is supported needs none.

@@ -3,13 +3,13 @@
 
 use super::attributes::Attributes;
 use super::cipher::{Plaintext, Scheme};
-use super::error::{Error, damaged};
-use super::limits::{Budget, Limits};
 use super::mac::FileMac;
 use super::names;
 use super::password::Candidates;
 use super::structure::{self, BagValue, Content, Encrypted};
-use super::{CertificateBag, Contents, KeyBag, PassedOver};
+use crate::error::file::{Error, damaged};
+use crate::file::contents::{CertificateBag, Contents, KeyBag, PassedOver};
+use crate::file::limits::{Budget, Limits};
 
 /// How deep SafeContents may nest in bags. Nobody nests more than one or two.
 const MAX_NESTING: usize = 8;

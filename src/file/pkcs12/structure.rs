@@ -13,12 +13,12 @@ use der::oid::ObjectIdentifier;
 use yasna::{ASN1Result, BERReader};
 use zeroize::Zeroizing;
 
-use super::PassedOver;
 use super::attributes::Attributes;
 use super::ber::{self, BerError, Element, Elements};
-use super::error::{Error, damaged};
-use super::limits::Limits;
 use super::names;
+use crate::error::file::{Error, damaged};
+use crate::file::contents::PassedOver;
+use crate::file::limits::Limits;
 
 const SHA1: &str = "1.3.14.3.2.26";
 const KEY_BAG: &str = "1.2.840.113549.1.12.10.1.1";

@@ -14,10 +14,10 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::ber::{self, Elements, encode};
-use super::error::{Error, damaged};
 use super::hash::Hash;
 use super::kdf::{self, Purpose};
 use super::password::{Bytes, Candidates, Form};
+use crate::error::file::{Error, damaged};
 
 /// 1.2.840.113549.1.7.1
 const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
@@ -47,8 +47,7 @@ const NULL: &[u8] = &[5, 0];
 /// Which algorithms protect the file. Certificates, key and MAC have the same number of rounds each: whoever guesses
 /// passwords would try them where it is cheapest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protection {
+pub(crate) enum Protection {
     /// AES-256-CBC, PBKDF2 with HMAC-SHA-256, MAC with HMAC-SHA-256. 150,000 rounds: .NET refuses files with
     /// uncommonly many in all (KB5025823), and OpenSSL has only 2048. docs/pkcs12.md has the reasons.
     #[default]
@@ -69,16 +68,15 @@ impl Protection {
 
 /// What goes into a file.
 #[derive(Clone, Copy)]
-#[expect(clippy::exhaustive_structs, reason = "the caller makes it of what a file needs, all of it")]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// DER of PrivateKeyInfo or OneAsymmetricKey (RFC 5958), not encrypted.
-    pub pkcs8: &'a [u8],
+    pub(crate) pkcs8: &'a [u8],
     /// DER of the key's certificate.
-    pub certificate: &'a [u8],
+    pub(crate) certificate: &'a [u8],
     /// DER of the CA certificates above it, in order.
-    pub chain: &'a [&'a [u8]],
+    pub(crate) chain: &'a [&'a [u8]],
     /// What a person calls it.
-    pub friendly_name: &'a str,
+    pub(crate) friendly_name: &'a str,
 }
 
 /// Shows nothing of the key.
@@ -92,7 +90,7 @@ impl std::fmt::Debug for Entry<'_> {
 ///
 /// # Errors
 /// [`Error::Damaged`] when the key is no PKCS#8, [`Error::Writing`] when there is no randomness.
-pub fn write(entry: &Entry<'_>, password: &str, protection: Protection) -> Result<Vec<u8>, Error> {
+pub(crate) fn write(entry: &Entry<'_>, password: &str, protection: Protection) -> Result<Vec<u8>, Error> {
     let attributes = attributes(entry);
     let leaf = certificate_bag(entry.certificate, &attributes);
     let above = entry.chain.iter().map(|certificate| certificate_bag(certificate, &[]));

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::selection::{Explanation, Selection, Source};
 use super::{Candidates, Look, Selector};
 use crate::answer::decision::Answer;
-use crate::answer::rules::Ruled;
+use crate::answer::rules::Rule;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination};
 use crate::select::asking::Said;
@@ -74,7 +74,7 @@ impl Compared<'_> {
     }
 
     /// The candidates that rules select, each with the rule.
-    fn selected<'c>(&self, candidates: &'c [Considered]) -> impl Iterator<Item = (&'c Considered, &Ruled)> {
+    fn selected<'c>(&self, candidates: &'c [Considered]) -> impl Iterator<Item = (&'c Considered, &Rule)> {
         self.valid(candidates).filter_map(|candidate| Some((candidate, self.matcher.selects(&candidate.identity)?)))
     }
 

@@ -10,12 +10,13 @@ use crate::answer::rules::Rules;
 use crate::answer::settings::Settings;
 use crate::certificate::Certificate;
 use crate::certificate::authority::Authorities;
-use crate::certificate::identity::PrivateKey;
+use crate::certificate::private_key::PrivateKey;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::select::matching::Considered;
 use crate::vault::{Authenticated, SealedKey, Vault};
+use zeroize::Zeroizing;
 
 /// Why an answer is what it is. Displayed as in the JSON of `explain` and `history`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,13 +199,13 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], [`Error::SealedKey`], [`Error::KeyMismatch`], [`Error::UnusableKey`].
-    pub fn private_key(&self) -> Result<Option<PrivateKey>, Error> {
+    pub fn private_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let (Some(Answer::Identity(identity)), Some(key)) =
             (self.selection().map(|selected| &selected.answer), &self.key)
         else {
             return Ok(None);
         };
-        key.private_key(identity.certificate()).map(Some)
+        Ok(Some(key.private_key(identity.certificate())?.into_pkcs8()))
     }
 
     /// What goes out of the selected identity: its certificate, then the intermediates above it; nothing where none is

@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::certificate::name::hexadecimal;
 use crate::error::Error;
 
 /// The files of one store's agent, in a directory that is its user's alone.
@@ -23,7 +23,7 @@ impl Place {
     /// For the store at this canonical path.
     pub(crate) fn new(directory: &Path, store: &Path) -> Result<Self, Error> {
         let digest = Sha256::digest(store.as_os_str().as_encoded_bytes());
-        let name = hexadecimal(digest.get(..8).unwrap_or_default());
+        let name = HEXLOWER.encode(digest.get(..8).unwrap_or_default());
         // The agent works in another directory
         let directory = std::path::absolute(directory);
         let directory = directory.map_err(|source| Error::Io { path: store.to_owned(), source })?;

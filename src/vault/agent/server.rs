@@ -18,7 +18,7 @@ use super::grant::{Grant, Granted};
 use super::place::{Place, check_peer};
 use super::protocol::{Refusal, Reply, Request, VERSION, Work};
 use crate::certificate::Certificate;
-use crate::certificate::identity::PrivateKey;
+use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 use crate::vault::{KeyRow, Message, SealedKey, Vault};
 
@@ -365,7 +365,7 @@ mod tests {
             };
             let key = KeyPair::generate().unwrap();
             let certificate = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
-            let fingerprint = crate::certificate::Fingerprint::of(&certificate);
+            let fingerprint = crate::certificate::Fingerprint::from_der(&certificate);
             let row = KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13 };
             let mut scene = Self { shared, data_key, row, certificate, pkcs8: key.serialize_der(), sealed: Vec::new() };
             let Reply::Sealed(sealed) = scene.work(Work::Seal { row: scene.row(), pkcs8: &scene.pkcs8 }) else {

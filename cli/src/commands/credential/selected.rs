@@ -3,7 +3,6 @@
 use cardcase::Destination;
 use cardcase::Identity;
 use cardcase::connect::{Selection, Source};
-use cardcase::manage::PrivateKey;
 use cardcase::manage::{Answer, Outcome};
 use cardcase::manage::{Certificate, Fingerprint};
 use rustls::ClientConfig;
@@ -21,7 +20,8 @@ pub(super) struct Credential {
     pub(super) fingerprint: Fingerprint,
     /// The certificate, then the intermediates above it.
     pub(super) certificates: Vec<Certificate>,
-    key: PrivateKey,
+    /// DER of a PrivateKeyInfo (PKCS#8).
+    key: Zeroizing<Vec<u8>>,
     pub(super) requires_tls13: bool,
 }
 
@@ -35,7 +35,7 @@ impl Credential {
     }
 
     pub(super) fn key_pem(&self) -> Result<Zeroizing<String>, Failure> {
-        pem("PRIVATE KEY", self.key.pkcs8())
+        pem("PRIVATE KEY", &self.key)
     }
 }
 

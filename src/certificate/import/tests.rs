@@ -1,33 +1,32 @@
-use cardcase::Error;
-use cardcase::file::pkcs12::{CertificateBag, Contents, KeyBag};
-use cardcase::manage::Certificate;
-use cardcase::manage::Import;
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use rcgen::KeyPair;
 use zeroize::Zeroizing;
 
+use super::*;
 use crate::pki::{Ca, Leaf, params};
 
 /// A bag of the file: whose, friendlyName, localKeyId.
 type Bag<'a, T> = (&'a T, Option<&'a str>, Option<u8>);
 
 fn read(certificates: &[Bag<'_, Certificate>], keys: &[Bag<'_, Leaf>]) -> Result<Import, Error> {
-    let mut contents = Contents::default();
-    for (certificate, name, id) in certificates {
-        let mut bag = CertificateBag::of_der(certificate.der().to_vec());
-        (bag.friendly_name, bag.local_key_id) = (name.map(str::to_owned), id.map(|id| vec![id]));
-        contents.certificates.push(bag);
-    }
-    for (leaf, name, id) in keys {
-        let mut bag = KeyBag::of_pkcs8(Zeroizing::new(leaf.pkcs8.clone()));
-        (bag.friendly_name, bag.local_key_id) = (name.map(str::to_owned), id.map(|id| vec![id]));
-        contents.keys.push(bag);
-    }
-    Import::from_contents(contents)
+    let attributes = |name: &Option<&str>, id: &Option<u8>| (name.map(str::to_owned), id.map(|id| vec![id]));
+    let certificates = certificates.iter().map(|(certificate, name, id)| {
+        let (name, id) = attributes(name, id);
+        FoundCertificate::new((*certificate).clone(), name, id)
+    });
+    let keys = keys.iter().map(|(leaf, name, id)| {
+        let (name, id) = attributes(name, id);
+        FoundKey::new(PrivateKey::from_pkcs8(Zeroizing::new(leaf.pkcs8.clone())), name, id)
+    });
+    let mut import = Import::from_file(certificates.collect(), keys.collect(), true, false);
+    import.pair()?;
+    Ok(import)
 }
 
-/// Every identity is whole: its key signs for its certificate.
-fn assert_whole(import: &Import, expected: &[&Leaf]) {
-    let mut found: Vec<_> = import.identities.iter().map(|new| new.certificate.fingerprint()).collect();
+/// Each identity is complete: its key signs for its certificate.
+fn assert_complete(import: &Import, expected: &[&Leaf]) {
+    let mut found: Vec<_> = import.identities().map(Certificate::fingerprint).collect();
     let mut wanted: Vec<_> = expected.iter().map(|leaf| leaf.fingerprint()).collect();
     found.sort();
     wanted.sort();
@@ -38,7 +37,7 @@ fn assert_whole(import: &Import, expected: &[&Leaf]) {
 }
 
 #[test]
-fn keys_find_their_certificates_whatever_the_local_key_ids_say() {
+fn public_keys_decide_and_not_local_key_ids() {
     let ca = Ca::root("Root");
     let algorithms = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256];
     let leaves = algorithms.map(|algorithm| ca.leaf_with(params("a"), algorithm));
@@ -49,7 +48,7 @@ fn keys_find_their_certificates_whatever_the_local_key_ids_say() {
             (1..).zip(&leaves).map(|(id, leaf)| (&leaf.certificate, None, Some(id))).collect();
         let keys: Vec<Bag<'_, Leaf>> = leaves.iter().zip(key_ids).map(|(leaf, id)| (leaf, None, id)).collect();
         let import = read(&certificates, &keys).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_whole(&import, &leaves.each_ref());
+        assert_complete(&import, &leaves.each_ref());
     }
 }
 
@@ -60,7 +59,7 @@ fn chain_certificates_become_authorities() {
     let leaf = issuer.leaf("a");
     let certificates = [&root.certificate, &leaf.certificate, &issuer.certificate, &leaf.certificate];
     let import = read(&certificates.map(|certificate| (certificate, None, None)), &[(&leaf, None, None)]).unwrap();
-    assert_whole(&import, &[&leaf]);
+    assert_complete(&import, &[&leaf]);
     assert_eq!(import.authorities, [root.certificate, issuer.certificate]);
 }
 
@@ -73,14 +72,14 @@ fn two_certificates_may_share_one_key() {
     let certificates = [(&a.certificate, Some("first"), Some(1)), (&b.certificate, Some("second"), None)];
     for keys in [&[(a, None, Some(1))][..], &[(a, None, Some(1)), (b, None, None)]] {
         let import = read(&certificates, keys).unwrap();
-        assert_whole(&import, &[a, b]);
+        assert_complete(&import, &[a, b]);
         let names: Vec<_> = import.identities.iter().map(|new| new.friendly_name.as_deref()).collect();
         assert_eq!(names, [Some("first"), Some("second")]);
     }
 }
 
 #[test]
-fn the_name_of_the_key_goes_before_that_of_the_certificate() {
+fn the_name_of_the_key_is_preferred() {
     let leaf = Ca::root("Root").leaf("a");
     let cases = [
         (Some("key"), Some("certificate"), Some("key")),
@@ -100,7 +99,7 @@ fn a_key_without_its_certificate_is_named() {
     let (leaf, lonely) = (ca.leaf("a"), ca.leaf("b"));
     for certificates in [&[][..], &[(&leaf.certificate, None, Some(1))]] {
         let error = read(certificates, &[(&lonely, Some("lonely"), Some(1))]).unwrap_err();
-        assert!(matches!(&error, Error::KeyWithoutCertificate { name } if name.as_deref() == Some("lonely")));
+        assert!(matches!(&error, Error::KeyWithoutCertificate { name, .. } if name.as_deref() == Some("lonely")));
         assert!(error.to_string().contains("lonely"));
     }
 }
@@ -114,33 +113,57 @@ fn a_certificate_without_its_key_is_named() {
         let certificates = [(&leaf.certificate, None, None), (&keyless.certificate, None, None)];
         let certificates = if keys.is_empty() { &certificates[1..] } else { &certificates[..] };
         let error = read(certificates, keys).unwrap_err();
-        assert!(matches!(&error, Error::CertificateWithoutKey { subject } if subject == "CN=Keyless"), "{error}");
+        assert!(matches!(&error, Error::CertificateWithoutKey { subject, .. } if subject == "CN=Keyless"), "{error}");
     }
 }
 
 #[test]
-fn a_file_of_authorities_alone_brings_authorities() {
+fn a_file_may_hold_only_authorities() {
     let root = Ca::root("Root");
     let issuer = root.intermediate("Issuer");
     let import = read(&[(&issuer.certificate, None, None), (&root.certificate, None, None)], &[]).unwrap();
-    assert_whole(&import, &[]);
+    assert_complete(&import, &[]);
     assert_eq!(import.authorities, [issuer.certificate, root.certificate]);
 }
 
 #[test]
-fn an_empty_file_and_damaged_certificates_are_told_apart() {
+fn an_empty_file_is_an_error() {
     assert!(matches!(read(&[], &[]), Err(Error::EmptyFile)));
-    let mut contents = Contents::default();
-    contents.certificates.push(CertificateBag::of_der(vec![0x30, 0]));
-    assert!(matches!(Import::from_contents(contents), Err(Error::Certificate { .. })));
+    assert!(Import::default().pair().is_ok(), "nothing was read");
 }
 
 #[test]
-fn a_key_signs_for_no_certificate_but_its_own() {
+fn errors_tell_the_file() {
+    let ca = Ca::root("Root");
+    let (leaf, lonely) = (ca.leaf("a"), ca.leaf("b"));
+    let certificate = |leaf: &Leaf| FoundCertificate::new(leaf.certificate.clone(), None, None);
+    let key = |leaf: &Leaf| FoundKey::new(PrivateKey::from_pkcs8(Zeroizing::new(leaf.pkcs8.clone())), None, None);
+    let mut whole = Import::from_file(vec![certificate(&leaf)], Vec::new(), false, false);
+    whole.extend(Import::from_file(Vec::new(), vec![key(&leaf)], false, false));
+    let mut import = whole.clone();
+    import.extend(Import::from_file(Vec::new(), vec![key(&lonely)], false, false));
+    assert!(matches!(import.pair(), Err(Error::KeyWithoutCertificate { file: 2, .. })));
+    let mut import = whole.clone();
+    import.extend(Import::from_file(vec![certificate(&lonely)], Vec::new(), false, false));
+    assert!(matches!(import.pair(), Err(Error::CertificateWithoutKey { file: 2, .. })));
+    whole.pair().unwrap();
+    assert_complete(&whole, &[&leaf]);
+}
+
+#[test]
+fn a_file_with_a_locked_part_is_not_imported() {
+    let leaf = Ca::root("Root").leaf("a");
+    let certificates = vec![FoundCertificate::new(leaf.certificate, None, None)];
+    let error = Import::from_file(certificates, Vec::new(), true, true).pair().unwrap_err();
+    assert!(matches!(error, Error::File(error::file::Error::ContentPassword)));
+}
+
+#[test]
+fn a_key_is_accepted_only_with_its_own_certificate() {
     let ca = Ca::root("Root");
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
         let (one, two) = (ca.leaf_with(params("a"), algorithm), ca.leaf_with(params("b"), algorithm));
-        let error = one.named(None).key.signing_key(&two.certificate).unwrap_err();
+        let error = Import::default().add_identity(two.certificate, one.pkcs8.into(), None).unwrap_err();
         assert!(matches!(&error, Error::KeyMismatch { subject } if subject == "CN=b"), "{error}");
     }
 }

@@ -1,23 +1,61 @@
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
-use cardcase::Destination;
-use cardcase::manage::Certificate;
-use cardcase::manage::{Filter, InForce, Origin, Rule, Ruled, Rules};
-use rcgen::{DistinguishedName, DnType, DnValue};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
 use serde_json::{Value, json};
 
-use crate::pki::{Ca, Leaf, ca_params, params};
+use super::filter::Filter;
+use super::{InForce, Rule, Rules};
+use crate::certificate::Certificate;
+use crate::request::Destination;
+
+/// A CA with its key.
+struct Ca(CertificateParams, KeyPair);
+
+impl Ca {
+    fn root(params: CertificateParams) -> Self {
+        Self(params, KeyPair::generate().unwrap())
+    }
+
+    /// A certificate of this CA, and its key.
+    fn issue(&self, params: &CertificateParams) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &Issuer::from_params(&self.0, &self.1)).unwrap();
+        (Certificate::from_der(certificate.der().to_vec()).unwrap(), key)
+    }
+}
+
+fn params(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+fn ca_params(common_name: &str) -> CertificateParams {
+    let mut params = params(common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+/// A self-signed certificate.
+fn certificate(common_name: &str) -> Certificate {
+    let certificate = params(common_name).self_signed(&KeyPair::generate().unwrap()).unwrap();
+    Certificate::from_der(certificate.der().to_vec()).unwrap()
+}
 
 fn at(text: &str) -> Destination {
     text.parse().unwrap()
 }
 
 fn rules(entries: &[Value]) -> Rules {
-    let ruled = |(place, entry): (usize, &Value)| Ruled {
-        rule: Rule::parse(&entry.to_string()).unwrap(),
-        origin: Origin::Store(place as i64 + 1),
-    };
-    Rules::new(entries.iter().enumerate().map(ruled).collect())
+    let rule = |(number, entry): (i64, &Value)| Arc::new(Rule::parse(&entry.to_string()).unwrap().numbered(number));
+    Rules::new((1..).zip(entries).map(rule).collect())
 }
 
 fn select(pattern: &str, filter: Value) -> Value {
@@ -36,15 +74,12 @@ fn cn(name: &str) -> Value {
     json!({ "SUBJECT": { "CN": name } })
 }
 
-fn number(ruled: Option<&Ruled>) -> Option<i64> {
-    match ruled?.origin {
-        Origin::Store(number) => Some(number),
-        Origin::File { .. } => None,
-    }
+fn number(rule: Option<&Rule>) -> Option<i64> {
+    rule?.number()
 }
 
-/// The numbers of the rules that deny, select and demand.
-fn verdict(in_force: &InForce<'_>, certificate: &Certificate) -> (Option<i64>, Option<i64>, Option<i64>) {
+/// The numbers of the rules that deny, select and restrict.
+fn verdict(in_force: &InForce, certificate: &Certificate) -> (Option<i64>, Option<i64>, Option<i64>) {
     (
         number(in_force.denied(certificate)),
         number(in_force.selects(certificate)),
@@ -52,7 +87,7 @@ fn verdict(in_force: &InForce<'_>, certificate: &Certificate) -> (Option<i64>, O
     )
 }
 
-/// A name with these attributes, in this order. rcgen keeps one of a type only, so the DER is put together here.
+/// A certificate for a name with these attributes, in this order. rcgen keeps only one of each type, so the DER is built here.
 fn named(attributes: &[(u8, &str)]) -> Certificate {
     let tlv = |tag: u8, body: &[u8]| match u8::try_from(body.len()).unwrap() {
         short @ 0..128 => [&[tag, short], body].concat(),
@@ -66,16 +101,16 @@ fn named(attributes: &[(u8, &str)]) -> Certificate {
     with_subject(&name)
 }
 
-/// A certificate whose subject is this DER: one of rcgen's with its subject cut out. Nobody checks the signature here.
+/// A certificate with this DER as its subject: one from rcgen with its subject replaced. Nothing here checks the signature.
 fn with_subject(name: &[u8]) -> Certificate {
-    let leaf = Ca::root_of(issuer()).leaf_of(params("placeholder"));
-    let (der, subject) = (leaf.certificate.der().to_vec(), leaf.certificate.subject().der().to_vec());
+    let (leaf, _) = Ca::root(issuer()).issue(&params("placeholder"));
+    let (der, subject) = (leaf.der().to_vec(), leaf.subject().der().to_vec());
     let start = der.windows(subject.len()).position(|window| window == subject).unwrap();
     let body = [&der[..start], name, &der[start + subject.len()..]].concat();
     Certificate::from_der(resized(body, name.len() as i64 - subject.len() as i64)).unwrap()
 }
 
-/// Certificate and TBSCertificate are both long, with lengths of two bytes: they grow by as much as the name.
+/// Adjusts the lengths of Certificate and TBSCertificate, which have two bytes each.
 fn resized(mut der: Vec<u8>, by: i64) -> Vec<u8> {
     for at in [2, 6] {
         let length = i64::from(u16::from_be_bytes([der[at], der[at + 1]])) + by;
@@ -137,30 +172,30 @@ fn filters_compare_as_in_chrome() {
         (json!({"ISSUER": {"CN": "Issuing"}, "SUBJECT": {"CN": "bob"}}), false),
         (json!({"ISSUER": {"CN": "alice"}}), false),
         (json!({"ISSUER": {"OU": "Sales"}}), false),
-        // What means nothing
+        // Keys that mean nothing
         (json!({"SUBJECT": {"CN": "", "L": ""}}), true),
         (json!({"SUBJECT": {"C": "DE", "cn": "bob"}, "subject": {"CN": "bob"}, "X": 1}), true),
         (json!({"SUBJECT": "alice"}), true),
         (json!({"SUBJECT": {"CN": ["bob"]}}), true),
     ];
     for (filter, matches) in cases {
-        assert_eq!(Filter::parse(&filter.to_string()).unwrap().matches(&certificate), matches, "{filter}");
+        assert_eq!(Filter::from_json(filter.as_object().unwrap()).matches(&certificate), matches, "{filter}");
     }
-    assert!(Filter::parse("[]").is_err());
+    assert!(Rule::new("*").unwrap().with_filter("[]").is_err());
 }
 
 #[test]
-fn the_issuer_is_the_one_that_signed_and_none_above() {
-    let root = Ca::root("Root");
-    let leaf = root.intermediate("Issuing").leaf("a");
-    let by = |name: &str| Filter::parse(&json!({"ISSUER": {"CN": name}}).to_string()).unwrap();
-    assert!(by("Issuing").matches(&leaf.certificate));
-    assert!(!by("Root").matches(&leaf.certificate));
+fn a_filter_compares_the_direct_issuer_and_no_authority_above() {
+    let (_, key) = Ca::root(ca_params("Root")).issue(&ca_params("Issuing"));
+    let (leaf, _) = Ca(ca_params("Issuing"), key).issue(&params("a"));
+    let by = |name: &str| Filter::from_json(json!({"ISSUER": {"CN": name}}).as_object().unwrap());
+    assert!(by("Issuing").matches(&leaf));
+    assert!(!by("Root").matches(&leaf));
 }
 
 #[test]
 fn the_most_specific_pattern_selects_and_rules_of_one_pattern_are_alternatives() {
-    let (alice, bob) = (Leaf::self_signed(params("alice")).certificate, Leaf::self_signed(params("bob")).certificate);
+    let (alice, bob) = (certificate("alice"), certificate("bob"));
     let rules = rules(&[
         select("*", json!({})),
         select("https://[*.]example.com", cn("alice")),
@@ -185,8 +220,8 @@ fn the_most_specific_pattern_selects_and_rules_of_one_pattern_are_alternatives()
 }
 
 #[test]
-fn what_is_denied_is_decided_for_each_identity() {
-    let (alice, bob) = (Leaf::self_signed(params("alice")).certificate, Leaf::self_signed(params("bob")).certificate);
+fn denials_are_decided_for_each_identity() {
+    let (alice, bob) = (certificate("alice"), certificate("bob"));
     let (d, s) = (deny, select);
     #[allow(clippy::type_complexity)]
     let cases: &[(&str, Vec<Value>, [(Option<i64>, Option<i64>); 2], Option<i64>)] = &[
@@ -207,7 +242,7 @@ fn what_is_denied_is_decided_for_each_identity() {
             Some(2),
         ),
         (
-            "less specific rules count for whom a specific denial leaves",
+            "less specific rules apply to identities that a specific denial does not match",
             vec![s("[*.]example", json!({})), d("x.example", cn("alice"))],
             [(Some(2), None), (None, Some(1))],
             None,
@@ -219,7 +254,7 @@ fn what_is_denied_is_decided_for_each_identity() {
             None,
         ),
         (
-            "but not to one more specific still",
+            "but not to an even more specific denial",
             vec![d("*", json!({})), s("x.example", json!({})), d("x.example:443", cn("alice"))],
             [(Some(3), None), (None, Some(2))],
             None,
@@ -235,8 +270,8 @@ fn what_is_denied_is_decided_for_each_identity() {
 }
 
 #[test]
-fn a_demand_is_never_weakened() {
-    let (alice, bob) = (Leaf::self_signed(params("alice")).certificate, Leaf::self_signed(params("bob")).certificate);
+fn a_restriction_to_tls13_is_never_lifted() {
+    let (alice, bob) = (certificate("alice"), certificate("bob"));
     let mut both = select("x.example", cn("bob"));
     both["min_tls"] = "1.3".into();
     let rules = rules(&[tls13("*", cn("alice")), select("x.example:443", cn("alice")), both]);
@@ -245,13 +280,13 @@ fn a_demand_is_never_weakened() {
     assert_eq!(verdict(&in_force, &bob), (None, None, Some(3)));
     let in_force = rules.in_force(&at("x.example:8443"), None);
     assert_eq!(verdict(&in_force, &bob), (None, Some(3), Some(3)));
-    // A demand alone selects nothing
+    // A restriction alone selects nothing
     assert_eq!(verdict(&in_force, &alice), (None, None, Some(1)));
 }
 
 #[test]
-fn a_path_that_is_not_known_selects_nothing_and_denies_all_the_same() {
-    let alice = Leaf::self_signed(params("alice")).certificate;
+fn a_rule_with_a_path_denies_but_does_not_select_when_the_path_is_unknown() {
+    let alice = certificate("alice");
     let rules = rules(&[
         select("https://x.example/app", json!({})),
         deny("https://x.example/admin", json!({})),
@@ -262,7 +297,7 @@ fn a_path_that_is_not_known_selects_nothing_and_denies_all_the_same() {
         (Some("/app/x"), (None, Some(1), None)),
         (Some("/app/../admin"), (Some(2), None, None)),
         (Some("/pay?x"), (None, None, Some(3))),
-        // A server may take it for /admin, and for /app
+        // Some servers read it as /admin, others as /app
         (Some("/app/..%2Fadmin"), (Some(2), None, None)),
         (Some("//pay"), (None, None, Some(3))),
         (None, (Some(2), None, Some(3))),
@@ -273,9 +308,8 @@ fn a_path_that_is_not_known_selects_nothing_and_denies_all_the_same() {
 }
 
 #[test]
-fn built_rules_are_those_that_are_read() {
-    let built =
-        || Rule::new("https://x.example/a".parse().unwrap(), Filter::parse(r#"{"SUBJECT":{"O":"E"}}"#).unwrap());
+fn a_built_rule_equals_the_rule_read_from_its_json() {
+    let built = || Rule::new("https://x.example/a").unwrap().with_filter(r#"{"SUBJECT":{"O":"E"}}"#).unwrap();
     let cases = [
         (built(), (false, true, false)),
         (built().with_deny(), (true, false, false)),
@@ -293,22 +327,23 @@ fn built_rules_are_those_that_are_read() {
 
 #[test]
 fn rules_say_where_they_come_from() {
-    let rule = Rule::parse(r#"{"pattern":"https://x.example","filter":{}}"#).unwrap();
-    let of = |origin| Ruled { rule: rule.clone(), origin }.to_string();
-    assert_eq!(of(Origin::Store(3)), "rule 3 (https://x.example)");
-    let file = Origin::File { path: PathBuf::from("/etc/a.json"), index: 2 };
-    assert_eq!(of(file), "rule 2 of /etc/a.json (https://x.example)");
+    let rule = Rule::new("https://x.example").unwrap();
+    assert_eq!(rule.clone().numbered(3).to_string(), "rule 3 (https://x.example)");
+    let in_file = rule.clone().in_file(Path::new("/etc/a.json"), 2);
+    assert_eq!(in_file.to_string(), "rule 2 of /etc/a.json (https://x.example)");
+    assert_eq!((in_file.number(), in_file.file()), (None, Some(Path::new("/etc/a.json"))));
+    assert_eq!(rule.to_string(), "a rule (https://x.example)");
 }
 
 #[test]
-fn ten_thousand_rules_cost_a_destination_they_are_not_for_nothing() {
+fn ten_thousand_rules_for_other_hosts_cost_nothing() {
     let entries: Vec<Value> = (0..10_000).map(|n| deny(&format!("https://h{n}.example/a"), json!({}))).collect();
     let rules = rules(&entries);
     let started = std::time::Instant::now();
     for _ in 0..1_000 {
         assert!(rules.in_force(&at("h1.example.org"), Some("/a")).denies_all().is_none());
     }
-    // A scan of them all would take a hundred times as long, a loaded machine does not
+    // Comparing each rule would take a hundred times as long; a loaded machine does not
     assert!(started.elapsed().as_millis() < 500, "{:?}", started.elapsed());
     assert_eq!(number(rules.in_force(&at("h77.example"), Some("/a/b")).denies_all()), Some(78));
 }

@@ -1,32 +1,34 @@
 //! What a file may cost, and the account of what it has cost so far.
 
-use super::error::Error;
+use crate::error::file::Error;
+
+/// The largest file that is read, in bytes: a thousand identities with their chains take about half of it.
+pub const MAX_SIZE: usize = 16 << 20;
 
 /// What a PKCS#12 file may ask for. All of it is checked before the work in question begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
+pub(super) struct Limits {
     /// Size of the file, in bytes. 16 MiB unless told otherwise: a thousand identities with their
     /// chains take about half of that.
-    pub file_size: usize,
+    pub(super) file_size: usize,
     /// Certificates, keys and whatever else is in the file, each. 65,536 unless told otherwise: a file of the size above
     /// has fewer that are real, but may have millions of two bytes each, which take fifty times as much in memory.
-    pub entries: usize,
+    pub(super) entries: usize,
     /// Rounds of any one key derivation. Ten million unless told otherwise; some makers use a
     /// million on purpose.
-    pub iterations: u64,
+    pub(super) iterations: u64,
     /// Rounds of all derivations in one call, every output block and every way to write the
     /// password counted. Two hundred million unless told otherwise: half a minute or so.
-    pub total_iterations: u64,
+    pub(super) total_iterations: u64,
     /// Memory of one scrypt derivation, in bytes: of its table, and of the blocks that are mixed into it, each. 1 GiB
     /// unless told otherwise.
-    pub scrypt_memory: u64,
+    pub(super) scrypt_memory: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            file_size: 16 << 20,
+            file_size: MAX_SIZE,
             entries: 1 << 16,
             iterations: 10_000_000,
             total_iterations: 200_000_000,
@@ -36,11 +38,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(crate) fn check_file_size(&self, size: usize) -> Result<(), Error> {
+    pub(super) fn check_file_size(&self, size: usize) -> Result<(), Error> {
         within("bytes", size as u64, self.file_size as u64)
     }
 
-    pub(crate) fn check_entries(&self, count: usize) -> Result<(), Error> {
+    pub(super) fn check_entries(&self, count: usize) -> Result<(), Error> {
         within("certificates, keys and other entries", count as u64, self.entries as u64)
     }
 

@@ -1,15 +1,15 @@
-//! The PKCS#12 reader against files of every producer at hand, and against what hostile hands
-//! make of them.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! PKCS#12 files.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cardcase::file::pkcs12;
-use cardcase::file::pkcs12::{Contents, Error, Limits, PassedOver};
+use crate::error::file::Error;
+use crate::file::contents::{Contents, PassedOver};
+use crate::file::limits::Limits;
+use crate::file::pkcs12::{Recognised, recognise};
+use crate::file::read;
 
 /// A row of `manifest.tsv`.
 #[derive(Debug, Clone)]
@@ -46,8 +46,12 @@ fn passwords() -> HashMap<String, String> {
     manifest().into_iter().map(|row| (row.file, row.password)).collect()
 }
 
-fn read(name: &str, password: &str) -> Result<Contents, Error> {
-    pkcs12::read(&fixture(name), password, &Limits::default())
+fn contents(file: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
+    Ok(read::contents(file, password, limits)?.0)
+}
+
+fn open(name: &str, password: &str) -> Result<Contents, Error> {
+    contents(&fixture(name), password, &Limits::default())
 }
 
 /// Certificates that are certificates; one file has garbage in a certificate bag on purpose.
@@ -57,12 +61,13 @@ fn certificates(contents: &Contents) -> usize {
 }
 
 /// Files that the manifest calls unsupported and that stay so, with the name in the error.
-const UNSUPPORTED: [(&str, &str); 1] = [("hand-signed-authsafe.p12", "signed data, the public-key integrity mode")];
+const UNSUPPORTED: [(&str, &str); 1] =
+    [("hand-signed-authsafe.p12", "signed data, the public-key integrity mode (1.2.840.113549.1.7.2)")];
 
 fn check(row: &Row, outcome: &Result<Contents, Error>) -> Result<(), String> {
     let unsupported = UNSUPPORTED.iter().find(|(file, _)| *file == row.file);
     let as_expected = match (row.expected.as_str(), outcome) {
-        ("unsupported", Err(Error::Unsupported { name, .. })) => *name == unsupported.map(|(_, name)| *name),
+        ("unsupported", Err(Error::Unsupported { name, .. })) => unsupported.is_some_and(|(_, found)| name == found),
         ("ok" | "unsupported", Ok(contents)) => {
             unsupported.is_none() && (certificates(contents), contents.keys.len()) == (row.certificates, row.keys)
         }
@@ -77,7 +82,7 @@ fn check(row: &Row, outcome: &Result<Contents, Error>) -> Result<(), String> {
 /// A row of the table test, when its turn comes on one of the threads.
 fn outcome(row: &Row) -> Result<(), String> {
     let start = Instant::now();
-    let outcome = read(&row.file, &row.password);
+    let outcome = open(&row.file, &row.password);
     let took = start.elapsed();
     check(row, &outcome)?;
     if row.expected == "malformed" && took > Duration::from_secs(2) {
@@ -110,27 +115,34 @@ fn every_file_gives_what_the_manifest_says() {
     all_pass(&rows, outcome);
 }
 
+fn is_pkcs12(name: &str) -> bool {
+    matches!(recognise(&fixture(name)), Recognised::Pkcs12(_))
+}
+
 #[test]
 fn every_file_that_can_be_read_is_recognised() {
     for row in manifest().into_iter().filter(|row| row.expected == "ok") {
-        assert!(pkcs12::recognise(&fixture(&row.file)), "{}", row.file);
+        assert!(is_pkcs12(&row.file), "{}", row.file);
     }
     for other in ["bad-text.p12", "bad-cert.p12", "bad-pkcs7.p12", "bad-random.p12", "manifest.tsv"] {
-        assert!(!pkcs12::recognise(&fixture(other)), "{other}");
+        assert!(!is_pkcs12(other), "{other}");
     }
 }
 
 #[test]
 fn what_is_no_pkcs12_is_named() {
-    let found = |name: &str| match read(name, "secret").unwrap_err() {
-        Error::NotPkcs12 { found } => found,
-        other => panic!("{name}: {other}"),
+    let found = |name: &str| match recognise(&fixture(name)) {
+        Recognised::Other(found) => found,
+        Recognised::Pkcs12(_) => panic!("{name}"),
     };
     assert_eq!(found("bad-text.p12"), Some("text"));
     assert_eq!(found("bad-cert.p12"), Some("a certificate"));
     assert_eq!(found("bad-pkcs7.p12"), Some("PKCS#7 (a .p7b or .p7c file)"));
-    let empty = pkcs12::read(&[], "", &Limits::default()).unwrap_err();
-    assert_eq!(empty.to_string(), "not a PKCS#12 file: it looks like an empty file");
+    let empty = contents(&[], "", &Limits::default()).unwrap_err();
+    assert_eq!(
+        empty.to_string(),
+        "neither PKCS#12, nor PEM, nor a DER certificate or key: it looks like an empty file"
+    );
 }
 
 /// Ten files of eight producers, DER and BER, old ciphers and new.
@@ -152,7 +164,7 @@ fn every_truncation_is_called_one() {
     for name in OF_EVERY_PRODUCER {
         let whole = fixture(name);
         for length in 1..whole.len() {
-            match pkcs12::read(&whole[..length], "secret", &Limits::default()) {
+            match contents(&whole[..length], "secret", &Limits::default()) {
                 Err(Error::Truncated { at, missing }) => {
                     assert_eq!(at, length, "{name}");
                     assert!((1..=(whole.len() - length) as u64).contains(&missing), "{name} at {at}: {missing}");
@@ -203,7 +215,7 @@ fn survives_changes(name: &str, file: &[u8], password: &str) -> Result<(), Strin
         for change in CHANGES {
             changed[at] = file[at] ^ change;
             let start = Instant::now();
-            let outcome = pkcs12::read(&changed, password, &limits);
+            let outcome = contents(&changed, password, &limits);
             if start.elapsed() > Duration::from_secs(2) {
                 return Err(format!("{name}: byte {at} changed by {change:#x} takes long"));
             }
@@ -220,11 +232,11 @@ fn survives_changes(name: &str, file: &[u8], password: &str) -> Result<(), Strin
 #[test]
 fn costs_are_refused_with_their_number() {
     for name in ["bad-iterations-2e9-mac.p12", "bad-iterations-2e9-pbe.p12", "bad-iterations-2e9-pbes2.p12"] {
-        let error = read(name, "secret").unwrap_err();
+        let error = open(name, "secret").unwrap_err();
         let Error::TooCostly { value, limit, .. } = error else { panic!("{name}: {error}") };
         assert_eq!((value, limit), (2_000_000_000, 10_000_000), "{name}");
     }
-    let error = read("bad-scrypt-memory.p12", "secret").unwrap_err();
+    let error = open("bad-scrypt-memory.p12", "secret").unwrap_err();
     assert_eq!(
         error.to_string(),
         "too costly: the file asks for 4398046511104 bytes of memory for scrypt, the limit is 1073741824"
@@ -247,7 +259,7 @@ fn two_to_the_31_rounds_and_more_are_refused_at_once() {
         changed[outer] += longer;
         changed[mac] += longer;
         let start = Instant::now();
-        let error = pkcs12::read(&changed, "", &Limits::default()).unwrap_err();
+        let error = contents(&changed, "", &Limits::default()).unwrap_err();
         assert!(matches!(error, Error::TooCostly { value: found, .. } if found == value), "{error}");
         assert!(start.elapsed() < Duration::from_millis(100));
     }
@@ -257,7 +269,7 @@ fn two_to_the_31_rounds_and_more_are_refused_at_once() {
 fn the_work_of_a_whole_file_is_bounded() {
     let mut limits = Limits::default();
     limits.total_iterations = 10_000;
-    let error = pkcs12::read(&fixture("hand-five-ids-dupname.p12"), "secret", &limits).unwrap_err();
+    let error = contents(&fixture("hand-five-ids-dupname.p12"), "secret", &limits).unwrap_err();
     // The MAC, the safe with the certificates and five keys, all of 2048 rounds of SHA-256
     let asked = 7 * 2048;
     assert_eq!(
@@ -265,7 +277,7 @@ fn the_work_of_a_whole_file_is_bounded() {
         format!("too costly: the file asks for {asked} rounds of key derivation in all, the limit is 10000")
     );
     limits.file_size = 1000;
-    let error = pkcs12::read(&fixture("hand-five-ids-dupname.p12"), "secret", &limits).unwrap_err();
+    let error = contents(&fixture("hand-five-ids-dupname.p12"), "secret", &limits).unwrap_err();
     assert!(matches!(error, Error::TooCostly { what: "bytes", limit: 1000, .. }), "{error}");
 }
 
@@ -279,8 +291,10 @@ fn a_file_that_is_encrypted_data_outermost_is_unsupported() {
     \x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x01\x3d\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\
     \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\
     \x00\x00\x30\x1e\x06\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x27";
-    match pkcs12::read(FILE, "secret", &Limits::default()).unwrap_err() {
-        Error::Unsupported { what: "integrity mode", oid, .. } => assert_eq!(oid, "1.2.840.113549.1.7.6"),
+    match contents(FILE, "secret", &Limits::default()).unwrap_err() {
+        Error::Unsupported { what: "integrity mode", name, .. } => {
+            assert_eq!(name, "encrypted data (1.2.840.113549.1.7.6)");
+        }
         other => panic!("{other}"),
     }
 }
@@ -291,9 +305,9 @@ fn too_many_entries_are_refused() {
     for (name, entries) in [("openssl-chain5.p12", 6), ("openssl-plain.p12", 6), ("hand-crl-secret-unknown.p12", 9)] {
         let mut limits = Limits::default();
         limits.entries = entries;
-        assert!(pkcs12::read(&fixture(name), "secret", &limits).is_ok(), "{name}");
+        assert!(contents(&fixture(name), "secret", &limits).is_ok(), "{name}");
         limits.entries -= 1;
-        let error = pkcs12::read(&fixture(name), "secret", &limits).unwrap_err();
+        let error = contents(&fixture(name), "secret", &limits).unwrap_err();
         let expected = (entries as u64, limits.entries as u64);
         assert!(
             matches!(error, Error::TooCostly { value, limit, .. } if (value, limit) == expected),
@@ -305,13 +319,13 @@ fn too_many_entries_are_refused() {
 #[test]
 fn the_empty_password_is_refused_where_there_is_another() {
     for name in ["openssl-iter-1.p12", "openssl-iter-1-legacy.p12", "openssl-nomac.p12", "ber-chunked.p12"] {
-        assert_eq!(read(name, "").err(), Some(Error::WrongPassword), "{name}");
+        assert_eq!(open(name, "").err(), Some(Error::WrongPassword), "{name}");
     }
 }
 
 #[test]
 fn a_key_with_another_password_is_named() {
-    let contents = read("hand-keypw-differs.p12", "secret").unwrap();
+    let contents = open("hand-keypw-differs.p12", "secret").unwrap();
     let locked = PassedOver::LockedKey { friendly_name: Some("leaf".to_owned()), local_key_id: Some(vec![1]) };
     assert_eq!(contents.passed_over, [locked]);
 }
@@ -319,24 +333,24 @@ fn a_key_with_another_password_is_named() {
 #[test]
 fn what_is_not_ours_is_passed_over_by_name() {
     let unknown = || "1.2.3.4.5".to_owned();
-    let contents = read("hand-crl-secret-unknown.p12", "secret").unwrap();
+    let contents = open("hand-crl-secret-unknown.p12", "secret").unwrap();
     assert_eq!(contents.passed_over, [PassedOver::Crl, PassedOver::Secret, PassedOver::UnknownBag(unknown())]);
-    let contents = read("hand-unknown-cert-type.p12", "secret").unwrap();
+    let contents = open("hand-unknown-cert-type.p12", "secret").unwrap();
     assert_eq!(contents.passed_over, [PassedOver::UnknownCertificate("1.2.3.4".to_owned())]);
-    let contents = read("hand-sdsi-cert.p12", "secret").unwrap();
+    let contents = open("hand-sdsi-cert.p12", "secret").unwrap();
     assert_eq!(contents.passed_over, [PassedOver::SdsiCertificate]);
-    let contents = read("hand-enveloped.p12", "secret").unwrap();
+    let contents = open("hand-enveloped.p12", "secret").unwrap();
     assert_eq!(contents.passed_over, [PassedOver::UnknownContent("1.2.840.113549.1.7.3".to_owned())]);
 }
 
 #[test]
 fn names_and_key_identifiers_come_along() {
-    let name = |file: &str| read(file, "secret").unwrap().keys[0].friendly_name.clone();
+    let name = |file: &str| open(file, "secret").unwrap().keys[0].friendly_name.clone();
     assert_eq!(name("openssl-unicode-name.p12").as_deref(), Some("Имя 名前"));
     assert_eq!(name("python-emoji-name.p12").as_deref(), Some("🔑 имя"));
     assert_eq!(name("hand-control-name.p12").as_deref(), Some("a\x1b[31m\n\0b\u{202e}"));
     assert_eq!(name("hand-long-name.p12").map(|name| name.len()), Some(20_000));
-    let contents = read("hand-two-ids.p12", "secret").unwrap();
+    let contents = open("hand-two-ids.p12", "secret").unwrap();
     let ids: Vec<_> = contents.keys.iter().map(|key| key.local_key_id.clone().unwrap()).collect();
     assert_eq!(ids, [[1], [2]]);
     assert_eq!(contents.certificates[5].friendly_name.as_deref(), Some("p256"));
@@ -348,17 +362,17 @@ fn an_unsupported_cipher_is_named() {
     let mut file = fixture("openssl-nomac.p12");
     let aes_256_cbc = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2a];
     let at = file.windows(9).position(|window| window == aes_256_cbc).unwrap();
-    for (last, name) in [(0x2b, Some("AES-256-OFB")), (0x2f, Some("AES-256-CCM")), (0x7f, None)] {
+    for (last, name) in [(0x2b, "AES-256-OFB"), (0x2f, "AES-256-CCM"), (0x7f, "unknown")] {
         file[at + 8] = last;
-        let oid = format!("2.16.840.1.101.3.4.1.{last}");
-        let expected = Error::Unsupported { what: "cipher", oid, name };
-        assert_eq!(pkcs12::read(&file, "secret", &Limits::default()).err(), Some(expected));
+        let error = contents(&file, "secret", &Limits::default()).unwrap_err().to_string();
+        let cipher = format!("unsupported cipher: {name} (2.16.840.1.101.3.4.1.{last})");
+        assert_eq!(error, format!("{cipher}; export the file again with AES-256 and SHA-256"));
     }
 }
 
 #[test]
 fn keys_do_not_show_in_debug_output() {
-    let contents = read("hand-keybag-plain.p12", "secret").unwrap();
+    let contents = open("hand-keybag-plain.p12", "secret").unwrap();
     let shown = format!("{:?}", contents.keys);
     assert_eq!(shown, r#"[KeyBag { friendly_name: Some("leaf"), local_key_id: Some([1]), .. }]"#);
 }

@@ -1,0 +1,155 @@
+//! What to do next after a failure, where possible a command to copy. This is the only place that composes a hint for an error of
+//! the library, or for what a server made of an answer.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use cardcase::connect::{Selection, Source};
+use cardcase::file;
+use cardcase::manage::{Damage, Mode};
+use cardcase::{Destination, Error, Selector};
+
+use crate::ui::text::quoted;
+
+/// What a file of the administrator's that cannot be read leads to.
+pub(crate) const BROKEN_POLICY: &str = "no certificate is selected until the administrator's rules can be read";
+
+/// The hint for an error of the library.
+pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
+    Some(Cow::Borrowed(match error {
+        Error::Io { path, .. } => {
+            return Some(format!("check that it exists and that you may use it: ls -ld {}", quoted(path)).into());
+        }
+        Error::PolicyFile { .. } => BROKEN_POLICY,
+        Error::Policy { .. } => {
+            "give a managed policy of Chrome; to add a rule of your own: cardcase rules add PATTERN"
+        }
+        Error::RowDamaged(damage) => return Some(repair(damage).into()),
+        Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
+            "restore the file from a backup, or use another store: --store FILE"
+        }
+        Error::UnknownIdentity { .. } | Error::Renamed { .. } => "cardcase list",
+        Error::UnknownAuthority { .. } => "cardcase authorities",
+        Error::UnknownDecision { .. } => "cardcase decisions",
+        Error::UnknownRule { .. } | Error::Denied { .. } => "cardcase rules",
+        Error::NotARenewal { .. } => "to use it anyway: cardcase remember HOST ID",
+        Error::Ambiguous { .. } => "give more digits of the fingerprint",
+        Error::NobodyToAsk { .. } => "decide in advance: cardcase remember HOST ID",
+        Error::ChooserFailed { .. } => "fix that program, or decide in advance: cardcase remember HOST ID",
+        Error::PasswordChanged => "to change it again: cardcase password",
+        Error::VaultLocked | Error::CannotAsk { .. } => {
+            "unlock the store first (cardcase unlock), or give the password in a file: --primary-password-file FILE"
+        }
+        Error::AgentKeepsKeys => "run it in a terminal, or give the password in a file: --primary-password-file FILE",
+        Error::Agent { .. } => "restart the agent: cardcase lock; cardcase unlock",
+        Error::KeyMismatch { .. } | Error::SealedKey { .. } => {
+            "import the identity again from its file, after you removed it: cardcase remove ID"
+        }
+        Error::NotAuthentic { .. } => {
+            "check it (cardcase decisions, config, rules, authorities), undo what you did not set, then: cardcase accept"
+        }
+        Error::Subject { .. } => "write it in the form of RFC 4514: --subject 'CN=Alice Example,O=Example Ltd,C=DE'",
+        Error::CertificateWithoutKey { .. } => "give the file with its private key too: cardcase import FILE KEY",
+        Error::KeyWithoutCertificate { .. } => {
+            "give the file with its certificate too: cardcase import FILE CERTIFICATE"
+        }
+        Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
+        Error::NewerStore { .. } => "update cardcase, or use another store: --store FILE",
+        Error::StoreBusy { .. } => "try again when the other process is done",
+        Error::NotYours { .. } => "use a file that you own, not a link to it: --store FILE",
+        Error::StoreFull { .. } => "nothing was changed; free some space (df shows what is full), then try again",
+        Error::StoreReadOnly { .. } => "make it writable (chmod u+w), or use another store: --store FILE",
+        Error::Store { source, .. } if source.is::<std::io::Error>() => {
+            "use a place that you can write to: --store FILE"
+        }
+        Error::Store { .. } => {
+            "check whether the disk, a quota or a limit on file sizes is exhausted: df, quota, ulimit -f"
+        }
+        Error::AskedInResponse { .. } => "firefox mode allows it: --mode firefox",
+        Error::NotAStore { .. } => "use another file: --store FILE",
+        _ => return None,
+    }))
+}
+
+/// The additional hint for a file that `import` cannot read; `command` is the command as it was given.
+pub(crate) fn for_import(error: &Error, command: &str) -> Option<String> {
+    match error {
+        Error::File(file::Error::TooCostly { what, value, .. }) if what.starts_with("rounds") && *value < u64::MAX => {
+            Some(format!("if you trust the file: {command} --max-iterations {value}"))
+        }
+        _ => None,
+    }
+}
+
+/// The hint for a row that cannot be read.
+pub(crate) fn repair(damage: &Damage) -> String {
+    let id = damage.id.get(..16).unwrap_or(&damage.id);
+    match damage.table {
+        "identities" => format!("to remove it: cardcase remove {id}; then import it again from its file"),
+        "enrollments" => format!("to remove it: cardcase remove {id}; then: cardcase enroll"),
+        _ => format!("import or trust it again from its file; or remove it: cardcase trust --remove {id}"),
+    }
+}
+
+/// Composes commands for the mode that the command runs in.
+pub(crate) struct Remedies {
+    selector: Arc<Selector>,
+    /// ` --mode MODE`, if it was given.
+    mode_flag: String,
+}
+
+impl Remedies {
+    pub(crate) fn new(selector: Arc<Selector>, mode_flag: String) -> Self {
+        Self { selector, mode_flag }
+    }
+
+    /// Shows what the server asks for and which identities fit.
+    pub(crate) fn explain(&self, destination: &Destination) -> String {
+        format!("cardcase explain {destination}{}", self.mode_flag)
+    }
+
+    /// Decides in advance, when nobody can be asked.
+    pub(crate) fn nobody_to_ask(&self, destination: &Destination) -> Vec<String> {
+        let decide = format!("cardcase remember {} ID{}", self.scope(destination), self.mode_flag);
+        vec![self.explain(destination), decide]
+    }
+
+    /// Finds out whether a connection ended because of the answer that the server got.
+    pub(crate) fn check_answer(&self, destination: &Destination, sent: &str) -> String {
+        format!(
+            "{destination} asks for a client certificate and {sent}; if it hangs up because of that: {}",
+            self.explain(destination)
+        )
+    }
+
+    /// Changes an answer that the server refused; `None` when nothing stored gave it.
+    pub(crate) fn change_answer(&self, destination: &Destination, selection: &Selection) -> Option<String> {
+        match selection.source {
+            Source::Decision | Source::Ask => {
+                let (scope, mode) = (self.scope(destination), &self.mode_flag);
+                Some(format!("to choose another: cardcase forget {scope}{mode}"))
+            }
+            Source::Rule => Some("to see the rule that answered: cardcase rules".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The scope of a decision for this destination, as a command takes it.
+    fn scope(&self, destination: &Destination) -> String {
+        match self.selector.mode() {
+            Ok(Mode::Chrome) => destination.to_string(),
+            _ => destination.host().to_owned(),
+        }
+    }
+}
+
+/// Trusts the authority of a server that cannot be verified.
+pub(crate) const TRUST_AUTHORITY: &str = "if you know the CA: cardcase trust CA.pem";
+
+/// Lets a server ask in the middle of a connection.
+pub(crate) fn ask_mid_connection() -> &'static str {
+    match cfg!(feature = "openssl") {
+        true => "use OpenSSL: --tls openssl",
+        false => "use OpenSSL, with a cardcase built by: cargo install cardcase-cli --features openssl",
+    }
+}

@@ -1,0 +1,292 @@
+//! What is imported into a store: certificates and private keys, and how they are paired into identities.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::certificate::name::NameKey;
+use crate::certificate::private_key::PrivateKey;
+use crate::certificate::{Certificate, Fingerprint};
+use crate::error::{self, Error};
+
+/// The certificates and private keys of one or several files, on their way into a [`Store`](crate::Store).
+///
+/// [`file::read`](crate::file::read) makes one from the bytes of a file. [`Self::pair`] finds the certificate of each private
+/// key. [`Store::import`](crate::Store::import) does so too, so call it only to see the identities beforehand.
+///
+/// It is not in the module [`file`](crate::file), because a program without the feature `files` also needs it: to add
+/// identities and CA certificates that it has as DER.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "files")] {
+/// use cardcase::file;
+///
+/// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/identities/openssl.p12"));
+/// let mut import = file::read(bytes, "cardcase")?;
+/// import.pair()?;
+/// let alice = import.identities().next().unwrap();
+/// assert_eq!(alice.subject().common_name(), "Alice Example");
+/// assert_eq!(import.authorities().len(), 2);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Import {
+    /// Not yet paired.
+    certificates: Vec<FoundCertificate>,
+    /// Not yet paired.
+    keys: Vec<FoundKey>,
+    /// The number of files that were read.
+    files: usize,
+    is_pkcs12: bool,
+    /// A part of the file could not be decrypted.
+    has_locked_part: bool,
+    identities: Vec<NewIdentity>,
+    authorities: Vec<Certificate>,
+}
+
+/// A certificate of a file.
+#[derive(Clone)]
+pub(crate) struct FoundCertificate {
+    pub(crate) certificate: Certificate,
+    pub(crate) friendly_name: Option<String>,
+    /// In PKCS#12, the same for a key and its certificate.
+    pub(crate) local_key_id: Option<Vec<u8>>,
+    /// Position of its file among those that were read, from 0.
+    file: usize,
+}
+
+/// A private key of a file.
+#[derive(Clone)]
+pub(crate) struct FoundKey {
+    key: PrivateKey,
+    friendly_name: Option<String>,
+    local_key_id: Option<Vec<u8>>,
+    file: usize,
+}
+
+/// A certificate with its private key.
+#[derive(Clone)]
+pub(crate) struct NewIdentity {
+    pub(crate) certificate: Certificate,
+    pub(crate) key: PrivateKey,
+    pub(crate) friendly_name: Option<String>,
+}
+
+impl FoundCertificate {
+    #[cfg(any(feature = "files", test))]
+    pub(crate) fn new(certificate: Certificate, friendly_name: Option<String>, local_key_id: Option<Vec<u8>>) -> Self {
+        Self { certificate, friendly_name, local_key_id, file: 0 }
+    }
+}
+
+impl FoundKey {
+    #[cfg(any(feature = "files", test))]
+    pub(crate) fn new(key: PrivateKey, friendly_name: Option<String>, local_key_id: Option<Vec<u8>>) -> Self {
+        Self { key, friendly_name, local_key_id, file: 0 }
+    }
+}
+
+impl Import {
+    /// What one file holds.
+    #[cfg(any(feature = "files", test))]
+    pub(crate) fn from_file(
+        certificates: Vec<FoundCertificate>,
+        keys: Vec<FoundKey>,
+        is_pkcs12: bool,
+        has_locked_part: bool,
+    ) -> Self {
+        Self { certificates, keys, files: 1, is_pkcs12, has_locked_part, ..Self::default() }
+    }
+
+    /// Adds a certificate with its private key, the DER of a PrivateKeyInfo (PKCS#8, RFC 5958). Without a friendly name the
+    /// store names it by the certificate's subject.
+    ///
+    /// # Errors
+    /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when that cannot be known.
+    pub fn add_identity(
+        &mut self,
+        certificate: Certificate,
+        pkcs8: Zeroizing<Vec<u8>>,
+        friendly_name: Option<&str>,
+    ) -> Result<(), Error> {
+        let key = PrivateKey::from_pkcs8(pkcs8);
+        key.check_fits(&certificate)?;
+        self.identities.push(NewIdentity { certificate, key, friendly_name: friendly_name.map(str::to_owned) });
+        Ok(())
+    }
+
+    /// Adds a CA certificate.
+    pub fn add_authority(&mut self, certificate: Certificate) {
+        self.authorities.push(certificate);
+    }
+
+    /// Adds a private key that belongs to one of the certificates.
+    pub(crate) fn add_key(&mut self, key: PrivateKey) {
+        self.keys.push(FoundKey { key, friendly_name: None, local_key_id: None, file: 0 });
+    }
+
+    /// Adds what another file holds, so that the keys of one file are paired with the certificates of another.
+    pub fn extend(&mut self, other: Self) {
+        let before = self.files;
+        let certificates = other.certificates.into_iter();
+        self.certificates.extend(certificates.map(|found| FoundCertificate { file: before + found.file, ..found }));
+        self.keys.extend(other.keys.into_iter().map(|found| FoundKey { file: before + found.file, ..found }));
+        self.files += other.files;
+        self.is_pkcs12 |= other.is_pkcs12;
+        self.has_locked_part |= other.has_locked_part;
+        self.identities.extend(other.identities);
+        self.authorities.extend(other.authorities);
+    }
+
+    /// Whether it was read from a PKCS#12 file, which holds both keys and certificates. Keys and certificates in PEM or DER
+    /// are often in separate files, to be brought together with [`Self::extend`].
+    pub fn is_pkcs12(&self) -> bool {
+        self.is_pkcs12
+    }
+
+    /// Every certificate: those of identities, CA certificates, and those not paired yet.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        let found = self.certificates.iter().map(|found| &found.certificate);
+        found.chain(self.identities()).chain(&self.authorities)
+    }
+
+    /// The certificates of the identities, once they are [paired](Self::pair).
+    pub fn identities(&self) -> impl Iterator<Item = &Certificate> {
+        self.identities.iter().map(|identity| &identity.certificate)
+    }
+
+    /// The CA certificates, once the others are [paired](Self::pair).
+    pub fn authorities(&self) -> &[Certificate] {
+        &self.authorities
+    }
+
+    pub(crate) fn new_identities(&self) -> &[NewIdentity] {
+        &self.identities
+    }
+
+    /// Pairs private keys with their certificates. What is left must be CA certificates. On an error nothing changes.
+    ///
+    /// A key belongs to the certificates with its public key. Where the public key cannot be computed, it belongs to those with
+    /// the same localKeyId, or else to the only certificate that is not a CA certificate. Some files have wrong localKeyIds,
+    /// so the public keys decide.
+    ///
+    /// # Errors
+    /// [`Error::KeyWithoutCertificate`], [`Error::CertificateWithoutKey`], [`Error::EmptyFile`];
+    /// [`file::Error::ContentPassword`](crate::file::Error::ContentPassword) when a part of the file has another password:
+    /// a file is imported as a whole or not at all.
+    pub fn pair(&mut self) -> Result<(), Error> {
+        if self.has_locked_part {
+            return Err(Error::File(error::file::Error::ContentPassword));
+        }
+        let is_empty = self.certificates.is_empty() && self.keys.is_empty();
+        if is_empty && self.files > 0 && self.identities.is_empty() && self.authorities.is_empty() {
+            return Err(Error::EmptyFile);
+        }
+        let certificates = distinct(&self.certificates);
+        let identities = paired(&self.keys, &certificates)?;
+        let authorities = authorities_among(&certificates, &identities)?;
+        self.identities.extend(identities);
+        self.authorities.extend(authorities);
+        self.certificates.clear();
+        self.keys.clear();
+        Ok(())
+    }
+}
+
+/// Shows no secret.
+impl fmt::Debug for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Import")
+            .field("certificates", &self.certificates().collect::<Vec<_>>())
+            .field("unpaired_keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Each certificate once.
+fn distinct(all: &[FoundCertificate]) -> Vec<&FoundCertificate> {
+    let mut seen = HashSet::new();
+    all.iter().filter(|found| seen.insert(found.certificate.fingerprint())).collect()
+}
+
+fn paired(keys: &[FoundKey], certificates: &[&FoundCertificate]) -> Result<Vec<NewIdentity>, Error> {
+    let mut identities = Vec::new();
+    let mut paired = HashSet::new();
+    let by_public_key = by_public_key(certificates);
+    for found in keys {
+        let fitting = match found.key.public_key() {
+            Some(public) => by_public_key.get(public.as_slice()).cloned().unwrap_or_default(),
+            None => fitting_without_public_key(found.local_key_id.as_deref(), certificates),
+        };
+        if fitting.is_empty() {
+            return Err(Error::KeyWithoutCertificate { name: found.friendly_name.clone(), file: found.file });
+        }
+        for FoundCertificate { certificate, friendly_name, .. } in fitting {
+            if paired.insert(certificate.fingerprint()) {
+                identities.push(NewIdentity {
+                    certificate: certificate.clone(),
+                    key: found.key.clone(),
+                    friendly_name: found.friendly_name.clone().or_else(|| friendly_name.clone()),
+                });
+            }
+        }
+    }
+    Ok(identities)
+}
+
+/// An index, since a file may hold thousands.
+fn by_public_key<'a>(certificates: &[&'a FoundCertificate]) -> HashMap<&'a [u8], Vec<&'a FoundCertificate>> {
+    let mut sorted: HashMap<&[u8], Vec<&FoundCertificate>> = HashMap::new();
+    for found in certificates {
+        sorted.entry(found.certificate.public_key()).or_default().push(found);
+    }
+    sorted
+}
+
+fn fitting_without_public_key<'a>(
+    local_key_id: Option<&[u8]>,
+    certificates: &[&'a FoundCertificate],
+) -> Vec<&'a FoundCertificate> {
+    let has_id = |found: &&&FoundCertificate| local_key_id.is_some() && found.local_key_id.as_deref() == local_key_id;
+    let linked: Vec<&FoundCertificate> = certificates.iter().filter(has_id).copied().collect();
+    if !linked.is_empty() {
+        return linked;
+    }
+    let leaves: Vec<&FoundCertificate> =
+        certificates.iter().filter(|found| !found.certificate.is_ca()).copied().collect();
+    match (leaves.as_slice(), certificates) {
+        ([only], _) => vec![*only],
+        (_, [only]) => vec![*only],
+        _ => Vec::new(),
+    }
+}
+
+/// The CA certificates: by basicConstraints or, as version 1 has no extensions, because they issued another certificate.
+fn authorities_among(
+    certificates: &[&FoundCertificate],
+    identities: &[NewIdentity],
+) -> Result<Vec<Certificate>, Error> {
+    let paired: HashSet<Fingerprint> = identities.iter().map(|identity| identity.certificate.fingerprint()).collect();
+    let issuers: HashSet<NameKey> = certificates
+        .iter()
+        .filter(|found| !found.certificate.is_self_issued())
+        .map(|found| found.certificate.issuer_key())
+        .collect();
+    let mut authorities = Vec::new();
+    for FoundCertificate { certificate, file, .. } in certificates {
+        let is_identity = paired.contains(&certificate.fingerprint());
+        if issuers.contains(&certificate.subject_key()) || certificate.is_ca() && !is_identity {
+            authorities.push(certificate.clone());
+        } else if !is_identity {
+            return Err(Error::CertificateWithoutKey { subject: certificate.subject().to_string(), file: *file });
+        }
+    }
+    Ok(authorities)
+}
+
+#[cfg(test)]
+mod tests;

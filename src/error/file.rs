@@ -1,0 +1,117 @@
+//! What can be wrong with a file of certificates and keys.
+
+/// Why a file of certificates and keys could not be read or written.
+///
+/// Where the remedy is known, the message ends with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is of another kind. Name another file.
+    #[error("neither PKCS#12, nor PEM, nor a DER certificate or key{}", found.map(|it| format!(": it looks like {it}")).unwrap_or_default())]
+    Unrecognised {
+        /// What it looks like, with its article, if known.
+        found: Option<&'static str>,
+    },
+    /// The file holds something else, but no certificate and no key. Name the file that holds them.
+    #[error("there is no certificate and no private key in it, but {found}")]
+    NothingUseful {
+        /// What it holds, with its article.
+        found: &'static str,
+    },
+    /// The file ends too early. Get a complete copy of it.
+    #[error("the file is cut short: it ends at byte {at}, at least {missing} bytes too early; get a whole copy of it")]
+    Truncated {
+        /// Length of the file in bytes, after decoding base64.
+        at: usize,
+        /// The least number of missing bytes.
+        missing: u64,
+    },
+    /// A PEM block has no end. Get a complete copy of the file.
+    #[error("the file is cut short: the {label} that begins in line {line} has no end; get a whole copy of it")]
+    UnterminatedBlock {
+        /// The label in its first line.
+        label: String,
+        /// The line where it begins, from 1.
+        line: usize,
+    },
+    /// The contents of a PEM block are invalid. Get another copy of the file.
+    #[error("the {label} that begins in line {line} is damaged: {what}")]
+    Block {
+        /// The label in its first line.
+        label: String,
+        /// The line where it begins, from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// The file continues after the end of its DER structure. Get another copy of it.
+    #[error("the file is damaged: {count} bytes follow its end")]
+    TrailingBytes {
+        /// How many bytes follow.
+        count: usize,
+    },
+    /// The file breaks the rules of its own format. Get another copy of it, or export it again.
+    #[error("the file is damaged: {what}")]
+    Damaged {
+        /// What is wrong, and where.
+        what: &'static str,
+    },
+    /// A certificate in the file is not valid DER (RFC 5280). Get another copy of the file.
+    #[error("a certificate is damaged: {detail}")]
+    Certificate {
+        /// The parser's message.
+        detail: String,
+    },
+    /// The password is wrong. Try another one; try the empty password first.
+    #[error("wrong password (or the file was changed after it was made)")]
+    WrongPassword,
+    /// The password is right for the file as a whole, but not for (part of) its contents. Export the file again, with one
+    /// password for everything.
+    #[error(
+        "the password fits the file, but its contents are encrypted with another one; export the file again with one password for all"
+    )]
+    ContentPassword,
+    /// The private keys of a PEM file have different passwords. Put each into a file of its own.
+    #[error("the password opens some of the private keys only; import the others from files of their own")]
+    SeveralPasswords,
+    /// The file uses an algorithm or a format that this library cannot read.
+    #[error("unsupported {what}: {name}; {advice}")]
+    Unsupported {
+        /// What kind of thing it is, such as `cipher` or `MAC`.
+        what: &'static str,
+        /// Its name, with its object identifier where it has one.
+        name: String,
+        /// What to do, with a command where there is one.
+        advice: &'static str,
+    },
+    /// The file needs more work or memory than the limit allows. If you trust the file, raise the limit
+    /// (`read_with_iterations`).
+    #[error("too costly: the file asks for {value} {what}, the limit is {limit}")]
+    TooCostly {
+        /// What is counted, in the plural.
+        what: &'static str,
+        /// What the file needs; `u64::MAX` also stands for anything larger.
+        value: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file cannot be written.
+    #[error("the file cannot be written: {detail}")]
+    Writing {
+        /// The message of the cryptographic library.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// Whether another password may help.
+    pub fn is_password(&self) -> bool {
+        matches!(self, Self::WrongPassword | Self::ContentPassword | Self::SeveralPasswords)
+    }
+}
+
+/// The most frequent error of the parsers.
+#[cfg(feature = "files")]
+pub(crate) fn damaged(what: &'static str) -> Error {
+    Error::Damaged { what }
+}

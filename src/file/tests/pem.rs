@@ -1,0 +1,88 @@
+//! PEM and DER files.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::certificate::import::Import;
+use crate::error::file::Error;
+use crate::file::limits::Limits;
+use crate::file::read::{contents, import};
+
+const PASSWORD: &str = "cardcase";
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/", $name)).as_slice()
+    };
+}
+
+/// Small limits, so that a changed number of rounds costs nothing.
+fn small() -> Limits {
+    Limits { iterations: 5000, total_iterations: 20_000, scrypt_memory: 1 << 20, ..Limits::default() }
+}
+
+#[test]
+fn too_many_entries_are_refused() {
+    let locked = fixture!("pem/pkcs8-pbes2.pem").repeat(2);
+    let files = [(fixture!("pem/whole.pem"), 4), (fixture!("pem/pkcs7.der"), 3), (&locked, 2)];
+    for (input, entries) in files {
+        assert!(contents(input, PASSWORD, &Limits { entries, ..small() }).is_ok());
+        let error = contents(input, PASSWORD, &Limits { entries: entries - 1, ..small() }).unwrap_err().to_string();
+        assert!(error.contains(&format!("for {entries} certificates, keys")), "{error}");
+    }
+}
+
+/// Base64 with a byte order mark before it is recognised, and its cost is checked before the work.
+#[test]
+fn a_costly_file_in_base64_is_refused_at_once() {
+    let mut file = fixture!("p12/openssl-iter-1000000.p12").to_vec();
+    // Eight million rounds in the MAC, at its end
+    let at = file.len() - 3;
+    assert_eq!(file[at..], 1_000_000_u32.to_be_bytes()[1..]);
+    file[at] |= 0x70;
+    let text = format!("\u{feff}{}", BASE64_STANDARD.encode(file));
+    let start = Instant::now();
+    assert!(matches!(contents(text.as_bytes(), PASSWORD, &small()), Err(Error::TooCostly { .. })));
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+/// Neither the reader nor the pairing panics.
+fn survives(input: &[u8]) {
+    match import(input, PASSWORD, &small()) {
+        Ok(mut import) => drop(Import::pair(&mut import)),
+        // Nor does the last wall around a parser hide a panic
+        Err(error) => assert!(!error.to_string().contains("gave up"), "{error}"),
+    }
+}
+
+#[test]
+fn no_truncation_and_no_changed_byte_panics() {
+    let inputs = [
+        fixture!("pem/whole.pem"),
+        fixture!("pem/ec-dek-info.pem"),
+        fixture!("pem/pkcs8-pbes2.pem"),
+        fixture!("pem/pkcs8-3des.pem"),
+        fixture!("pem/pkcs8-scrypt.pem"),
+        fixture!("pem/rsa-pkcs1.pem"),
+        fixture!("pem/rsa-pkcs1.der"),
+        fixture!("pem/trusted.pem"),
+        fixture!("pem/ec-sec1.der"),
+        fixture!("pem/pkcs8-pbes2.der"),
+        fixture!("pem/pkcs7.der"),
+        fixture!("alice/certificate.der"),
+        fixture!("alice/key.der"),
+    ];
+    for input in inputs {
+        assert!(contents(input, PASSWORD, &small()).is_ok());
+        for at in 0..input.len() {
+            survives(&input[..at]);
+            for change in [1, 0x80, 0xff, input[at], input[at] ^ b'='] {
+                let mut changed = input.to_vec();
+                changed[at] ^= change;
+                survives(&changed);
+            }
+        }
+    }
+}
