@@ -1,26 +1,27 @@
-//! Connectors: the two-phase handshake carried out, for one kind of client each; and the four calls by which any other
-//! program that uses rustls does the same.
+//! Connectors carry out the two-phase handshake, each for one kind of client. With the four calls, any other program that uses
+//! rustls does the same.
 //!
-//! | a client | takes |
+//! | client | uses |
 //! |---|---|
 //! | blocking, over rustls | [`blocking::Connector`] |
 //! | tokio, tokio-tungstenite | `tokio::Connector`, feature `tokio` |
 //! | hyper-util | `hyper::Client`, feature `hyper` |
-//! | tonic, and whatever takes a connector | `hyper::Connector`, feature `hyper` |
+//! | tonic, and others that take a connector | `hyper::Connector`, feature `hyper` |
 //! | reqwest | `reqwest::Client`, feature `reqwest` |
 //! | ureq | `ureq::Connector`, feature `ureq` |
-//! | quinn, and any other over rustls | the four calls |
-//! | whoever needs renegotiation | `openssl::Connector`, feature `openssl` |
+//! | quinn, and any other client over rustls | the four calls |
+//! | any client that needs renegotiation | `openssl::Connector`, feature `openssl` |
 //!
 //! # The four calls
 //!
-//! A program that makes its TLS connections itself hands rustls the configuration of a [`Resolver`], and asks of an error
-//! that ends a handshake:
+//! A program that makes its TLS connections itself gives rustls the configuration of a [`Resolver`]. When an error ends a
+//! handshake, it asks:
 //!
-//! 1. Does it say that something is needed, such as an answer to a certificate request? [`needs`] finds it, however deep the error is wrapped.
-//! 2. Is it a refusal of what was sent? [`refusal`]; in TLS 1.3 it comes with the first read.
-//! 3. Decide: [`grant`], on a thread that may block. It asks the person, or unlocks the vault.
-//! 4. Connect again, with a new resolver of what that gave.
+//! 1. Did the handshake need something, such as an answer to a certificate request? [`needs`] finds that in any error that
+//!    wraps it.
+//! 2. Did the server refuse what it was sent? [`refusal`]; in TLS 1.3 that comes with the first read.
+//! 3. Provide what is needed: [`grant`], on a thread that may block. It asks the person, or unlocks the vault.
+//! 4. Connect again, with a new resolver for the result.
 //!
 //! ```no_run
 //! use std::{io, net::TcpStream, sync::Arc};
@@ -35,11 +36,11 @@
 //!     let mut resolver = Resolver::new(selector.prepare(&destination)?);
 //!     for _ in 0..4 {
 //!         let tls = ClientConnection::new(Arc::new(resolver.config(base)), server_name(&destination)?)?;
-//!         // Under the session, a stream that writes nothing while nothing is decided
+//!         // Below the session, a stream that writes nothing while nothing is decided
 //!         let tcp = resolver.guard(TcpStream::connect("intranet.example.com:443")?);
 //!         let mut stream = StreamOwned::new(tls, tcp);
 //!         let Err(error) = stream.conn.complete_io(&mut stream.sock) else {
-//!             return Ok(()); // a stream to speak through
+//!             return Ok(()); // the stream is ready
 //!         };
 //!         match needs(&error) {
 //!             Some(needs) => resolver = Resolver::new(grant(selector, resolver.prepared(), needs)?),

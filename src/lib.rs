@@ -142,8 +142,7 @@ pub mod manage {
     pub use crate::store::{Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
-    pub use crate::vault::keyring::{Keyring, KeyringUnlocker};
-    pub use crate::vault::{Protection, Vault};
+    pub use crate::vault::keyring::Keyring;
 }
 
 /// The four calls: for programs that make their TLS connections themselves.

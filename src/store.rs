@@ -19,6 +19,7 @@
 //! | `unlocking` | primary password and agent |
 //! | `identities` | its table |
 //! | `import`, `renewal` | changes to several tables |
+//! | `export` | identities as files |
 //! | `look` | everything that answering a server takes, from one moment |
 //! | `open` | opening and creating a store |
 //!
@@ -30,6 +31,8 @@ mod cache;
 mod damage;
 mod decisions;
 mod enrollments;
+#[cfg(feature = "files")]
+mod export;
 mod file;
 mod handle;
 mod history;

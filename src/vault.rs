@@ -1,34 +1,8 @@
-//! The vault: what encrypts the private keys in the store, and tells what was written by whoever has the primary password
-//! from what was not.
+//! The vault: seals the private keys in the store, and authenticates what the store says.
 //!
-//! One random data key per store seals every private key (AES-256-GCM), bound to its row, and authenticates decisions and
-//! what is selected without asking (HMAC-SHA-256). The data key lies in the store's `vault` table, as it is or encrypted
-//! under the primary password (Argon2id).
-//!
-//! # Example
-//!
-//! ```
-//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
-//! # let (_home, store) = alice::store()?;
-//! use cardcase::Unlocker;
-//! use cardcase::manage::Protection;
-//! use zeroize::Zeroizing;
-//!
-//! struct Dialog;
-//!
-//! impl Unlocker for Dialog {
-//!     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, cardcase::Error> {
-//!         # let _ = attempt;
-//!         // Ask the person here; `Error::Declined` when they do not want to
-//!         Ok(Zeroizing::new("correct horse".to_owned()))
-//!     }
-//! }
-//!
-//! store.set_primary_password(Some("correct horse"), &Dialog)?;
-//! assert_eq!(store.vault().protection(), Protection::Password);
-//! store.unlock(&Dialog)?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! Each store has one random data key. It seals every private key (AES-256-GCM), bound to its row, and authenticates the
+//! decisions and everything that is selected without asking (HMAC-SHA-256). The `vault` table of the store holds the data key, as it
+//! is or encrypted under the primary password (Argon2id).
 
 pub mod agent;
 mod data_key;
@@ -53,19 +27,43 @@ use held::HeldKey;
 pub(crate) use held::Holder;
 pub(crate) use password::{Cost, Wrapped};
 
-/// Tries at the primary password before giving up.
+/// Attempts at the primary password before giving up.
 const TRIES: u32 = 3;
 
-/// Whoever knows the primary password: a terminal, a file, a program, nobody.
+/// Gives the primary password when it is needed: from a terminal, a file, another program.
+///
+/// # Example
+///
+/// ```
+/// # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+/// # let (_home, store) = alice::store()?;
+/// use cardcase::Unlocker;
+/// use zeroize::Zeroizing;
+///
+/// struct Dialog;
+///
+/// impl Unlocker for Dialog {
+///     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, cardcase::Error> {
+///         # let _ = attempt;
+///         // Ask the person here; `Error::Declined` if they decline to answer
+///         Ok(Zeroizing::new("correct horse".to_owned()))
+///     }
+/// }
+///
+/// store.set_primary_password(Some("correct horse"), &Dialog)?;
+/// assert!(store.has_primary_password());
+/// store.unlock(&Dialog)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Unlocker: Send + Sync {
-    /// The primary password, asked for the `attempt`-th time (from 1; the earlier ones were wrong).
+    /// The primary password. `attempt` counts from 1; the passwords of earlier attempts were wrong.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] when nobody can be asked, [`Error::CannotAsk`] when asking failed, [`Error::Declined`] when the
-    /// person did not want to answer.
+    /// person declined to answer.
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error>;
 
-    /// How often it is asked at most.
+    /// The number of attempts.
     fn tries(&self) -> u32 {
         TRIES
     }
@@ -80,27 +78,17 @@ impl Unlocker for NoUnlocker {
     }
 }
 
-/// How the data key lies in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protection {
-    /// As it is: whoever reads the file reads the keys.
-    None,
-    /// Encrypted under the primary password.
-    Password,
-}
-
-/// The data key as it lies in the store.
+/// The data key as the store has it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// As it is.
     Open(DataKey),
-    /// Under the primary password.
+    /// Encrypted under the primary password.
     Wrapped(Wrapped),
 }
 
 /// The vault of one store, locked or open.
-pub struct Vault {
+pub(crate) struct Vault {
     kept: Kept,
     opened: RwLock<Opened>,
 }
@@ -112,14 +100,14 @@ enum Opened {
     Not,
     /// In this process.
     Here(Arc<DataKey>),
-    /// With somebody who uses it for us and does not give it away.
+    /// In another process, which uses it for this one and does not give it away.
     Elsewhere(Arc<dyn Holder>),
 }
 
-/// Something in the store that carries an authentication code.
+/// A part of the store that has an authentication code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Authenticated {
-    /// What it is, for a person.
+    /// Its name, for a person.
     pub(crate) what: String,
     pub(crate) message: Message,
     pub(crate) code: Option<[u8; 32]>,
@@ -139,30 +127,27 @@ impl Vault {
         Self { kept, opened: RwLock::new(opened) }
     }
 
-    /// What its table row says.
+    /// The data key as the store has it.
     pub(crate) fn kept(&self) -> &Kept {
         &self.kept
     }
 
-    /// Whether a primary password protects the data key.
-    pub fn protection(&self) -> Protection {
-        match self.kept {
-            Kept::Open(_) => Protection::None,
-            Kept::Wrapped(_) => Protection::Password,
-        }
+    /// Whether the data key is encrypted under a primary password.
+    pub(crate) fn has_password(&self) -> bool {
+        matches!(self.kept, Kept::Wrapped(_))
     }
 
-    /// Whether keys cannot be used yet.
-    pub fn is_locked(&self) -> bool {
+    /// Whether the data key cannot be used yet.
+    pub(crate) fn is_locked(&self) -> bool {
         matches!(self.opened(), Opened::Not)
     }
 
-    /// Whether the data key is in this process, so that keys can be had in the clear.
+    /// Whether the data key is in this process, which gives access to private keys in the clear.
     pub(crate) fn is_open_here(&self) -> bool {
         self.data_key().is_ok()
     }
 
-    /// The data key, for whoever is to hold it.
+    /// The data key.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] when it is not in this process.
@@ -173,7 +158,7 @@ impl Vault {
         }
     }
 
-    /// Lets somebody else use the data key, while it is not in this process.
+    /// Lets another process use the data key, unless it is in this one.
     pub(crate) fn hold_elsewhere(&self, holder: Arc<dyn Holder>) {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*opened, Opened::Here(_)) {
@@ -181,12 +166,12 @@ impl Vault {
         }
     }
 
-    /// Forgets where the data key is.
+    /// Forgets the data key, or who holds it.
     pub(crate) fn lock(&self) {
         self.set(Opened::Not);
     }
 
-    /// Tells this vault from what it is under another primary password; nothing where it has none.
+    /// Identifies this vault under its current primary password; `None` when it has none.
     pub(crate) fn digest(&self) -> Option<[u8; 32]> {
         let Kept::Wrapped(Wrapped { cost, salt, data_key }) = &self.kept else { return None };
         let message = Message::new("vault").number(cost.memory.into()).number(cost.passes.into()).field(salt);
@@ -226,8 +211,8 @@ impl Vault {
         Ok(Self { kept, opened: RwLock::new(Opened::Here(Arc::new(data_key.clone()))) })
     }
 
-    /// The same vault with its data key under another primary password, or under none. What a derivation costs was found
-    /// out when the first password was set, and stays.
+    /// The same vault with its data key under another primary password, or under none. The cost of the derivation stays as it was
+    /// calibrated for the first password.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] when the data key is not in this process.
@@ -240,12 +225,12 @@ impl Vault {
         }
     }
 
-    /// Whether what one sealed the other opens; the data keys of both have to be here.
+    /// Whether both vaults have the same data key, each in this process.
     pub(crate) fn shares_data_key(&self, other: &Self) -> bool {
         matches!((self.data_key(), other.data_key()), (Ok(ours), Ok(theirs)) if ours == theirs)
     }
 
-    /// Encrypts a private key under the data key, for this row.
+    /// Encrypts a private key for this row.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
@@ -260,15 +245,15 @@ impl Vault {
     /// Decrypts a private key.
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] when the data key is not in this process, [`Error::SealedKey`] when the key was not sealed with
-    /// it for this row.
+    /// [`Error::VaultLocked`] when the data key is not in this process; [`Error::SealedKey`] when the key was not sealed with it
+    /// for this row.
     pub(crate) fn open(&self, key: &SealedKey) -> Result<PrivateKey, Error> {
         let pkcs8 = self.data_key()?.open(key).ok_or_else(|| Error::SealedKey { name: key.row.name.clone() })?;
         Ok(PrivateKey::from_pkcs8(pkcs8))
     }
 
-    /// Whether a private key opens in its row, wherever the data key is: whether the row is as cardcase wrote it, with its name
-    /// and its demand for TLS 1.3.
+    /// Checks that a private key opens in its row, wherever the data key is: that the row is as cardcase wrote it, with its name
+    /// and its restriction to TLS 1.3.
     ///
     /// # Errors
     /// [`Error::SealedKey`] when it does not, [`Error::VaultLocked`] while the vault is locked, and [`Error::Agent`].
@@ -280,8 +265,8 @@ impl Vault {
         }
     }
 
-    /// A private key, to sign with; only if its public half is that of `certificate`. Where the data key is elsewhere, that is
-    /// found out with the first signature.
+    /// A private key to sign with, if its public half is that of `certificate`. If the data key is in another process, the first
+    /// signature checks that.
     ///
     /// # Errors
     /// Those of [`Self::open`] and of [`PrivateKey::signing_key`].
@@ -316,7 +301,7 @@ impl Vault {
         signer.sign(message).map_err(|error| unusable(error.to_string()))
     }
 
-    /// The code that shows later that whoever wrote a message could open this vault.
+    /// The code of a message. It proves later that the author of the message could open this vault.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
@@ -328,7 +313,7 @@ impl Vault {
         }
     }
 
-    /// Whether this is the code of a message, in constant time.
+    /// Whether this is the code of a message. Compares in constant time.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
@@ -340,10 +325,10 @@ impl Vault {
         }
     }
 
-    /// Whether what the store says was written by whoever can open this vault.
+    /// Checks the code of a part of the store.
     ///
     /// # Errors
-    /// [`Error::NotAuthentic`] when it was not, and those of [`Self::verify`].
+    /// [`Error::NotAuthentic`] when the code is wrong or missing, and those of [`Self::verify`].
     pub(crate) fn check(&self, authenticated: &Authenticated) -> Result<(), Error> {
         let is_authentic = match authenticated.code {
             Some(code) => self.verify(&authenticated.message, &code)?,
@@ -356,12 +341,12 @@ impl Vault {
         Err(Error::NotAuthentic { what: authenticated.what.clone() })
     }
 
-    /// Asks whoever holds the data key. Without it, the vault is locked from then on.
+    /// Asks the process that holds the data key. If that no longer has it, the vault is locked from then on.
     fn ask<T>(&self, holder: &Arc<dyn Holder>, what: impl FnOnce(&dyn Holder) -> Result<T, Error>) -> Result<T, Error> {
         let answer = what(&**holder);
         if matches!(answer, Err(Error::VaultLocked)) {
             let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-            // Unless it was unlocked meanwhile
+            // Unless the vault has been unlocked meanwhile
             if matches!(&*opened, Opened::Elsewhere(current) if Arc::ptr_eq(current, holder)) {
                 *opened = Opened::Not;
             }
@@ -378,11 +363,11 @@ impl Vault {
     }
 }
 
-/// Shows the state and nothing else.
+/// Shows the state, and nothing secret.
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
-            .field("protection", &self.protection())
+            .field("password", &self.has_password())
             .field("locked", &self.is_locked())
             .finish_non_exhaustive()
     }
@@ -393,7 +378,7 @@ mod tests {
     use super::*;
     use crate::certificate::Fingerprint;
 
-    /// Answers with these passwords in turn.
+    /// Answers with these passwords, one after the other.
     struct Typed(Vec<&'static str>);
 
     impl Unlocker for Typed {
@@ -411,13 +396,13 @@ mod tests {
         (key, SealedKey { row, sealed })
     }
 
-    /// As another process finds it.
+    /// The vault as another process finds it.
     fn reopened(vault: &Vault) -> Vault {
         Vault::new(vault.kept().clone())
     }
 
     #[test]
-    fn what_is_sealed_opens_and_is_not_in_the_clear() {
+    fn a_sealed_key_opens_and_is_not_in_the_clear() {
         let vault = Vault::create().unwrap();
         let (key, sealed) = sealed_by(&vault);
         assert_eq!(reopened(&vault).open(&sealed).unwrap().pkcs8(), key.pkcs8());
@@ -426,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn the_primary_password_locks_and_has_three_tries() {
+    fn the_primary_password_locks_and_has_three_attempts() {
         let open = Vault::create().unwrap();
         let (key, sealed) = sealed_by(&open);
         let vault = reopened(&open.rewrapped(Some("correct horse")).unwrap());
@@ -442,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_data_key_authenticated_is_authentic() {
+    fn only_a_code_of_the_data_key_is_authentic() {
         let vault = Vault::create().unwrap();
         let message = Message::new("x").field(b"a");
         let code = Some(vault.authenticate(&message).unwrap());
@@ -456,5 +441,11 @@ mod tests {
         ] {
             assert!(matches!(vault.check(&forged), Err(Error::NotAuthentic { .. })), "{forged:?}");
         }
+    }
+
+    #[test]
+    fn debug_output_shows_nothing_secret() {
+        let vault = Vault::create().unwrap();
+        assert_eq!(format!("{vault:?}"), "Vault { password: false, locked: false, .. }");
     }
 }

@@ -4,8 +4,9 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
-use cardcase::manage::agent::{Grant, Server, Stopper};
+use cardcase::manage::agent;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
@@ -14,21 +15,21 @@ use crate::hardening;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 
-/// The largest grant, in bytes.
-const MAX_GRANT: u64 = 64 << 10;
+/// The largest lease, in bytes.
+const MAX_LEASE: u64 = 64 << 10;
 
 /// What the agent prints first once it listens; warnings follow. Anything else is the reason why it does not listen.
 const LISTENING: &str = "listening\n";
 
 /// Starts the agent, and waits until it listens. Returns its warnings, a line each.
 ///
-/// The grant goes through a pipe, which no other process can read.
-pub(crate) fn start(grant: &Grant) -> Result<String, Failure> {
-    let mut agent = spawn().map_err(|error| failed(&format!("cannot be started: {error}")))?;
+/// The lease goes through a pipe, which no other process can read.
+pub(crate) fn start(lease: &[u8]) -> Result<String, Failure> {
+    let mut process = spawn().map_err(|error| failed(&format!("cannot be started: {error}")))?;
     // It may have ended already, and have written why
-    let given = agent.stdin.take().map(|mut stdin| stdin.write_all(grant.as_bytes()));
+    let given = process.stdin.take().map(|mut stdin| stdin.write_all(lease));
     let mut said = String::new();
-    let read = agent.stdout.take().map(|mut stdout| stdout.read_to_string(&mut said));
+    let read = process.stdout.take().map(|mut stdout| stdout.read_to_string(&mut said));
     match (given, read) {
         (_, Some(Ok(read))) if read > 0 => match said.strip_prefix(LISTENING) {
             Some(warnings) => Ok(warnings.to_owned()),
@@ -52,24 +53,9 @@ fn spawn() -> io::Result<Child> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
 }
 
-/// Runs the agent in this process until its time is over or a signal ends it.
+/// Runs the agent in this process until its lease expires or a signal ends it.
 pub(crate) fn run() -> Result<(), Failure> {
-    let (server, said) = match listen() {
-        Ok((server, warning)) => (Some(server), format!("{LISTENING}{}", warning.unwrap_or_default())),
-        Err(failure) => (None, failure.message),
-    };
-    // The process that started this one reads until the end of the pipe
-    let told = write!(io::stdout(), "{said}").and_then(|()| close_stdout());
-    match (told, server) {
-        (Ok(()), Some(server)) => server.serve(),
-        (Err(_), _) | (_, None) => return Err(Failure::new(Code::Failed, said)),
-    }
-    Ok(())
-}
-
-/// The agent, listening, and what to warn of.
-fn listen() -> Result<(Server, Option<String>), Failure> {
-    // Keeps signals of the terminal away. It fails where this process leads a session already
+    // Keeps signals of the terminal away. It fails if this process already leads a session
     let _ = rustix::process::setsid();
     // Before there is anything to lock
     let warning = hardening::keep_memory_resident().err().map(|why| {
@@ -77,22 +63,28 @@ fn listen() -> Result<(Server, Option<String>), Failure> {
             "the memory of the agent may be swapped out to disk: {why}; encrypt the swap space, or raise: ulimit -l\n"
         )
     });
-    let bytes = read_grant().map_err(|error| Failure::new(Code::Failed, format_args!("cannot start: {error}")))?;
-    let server = Server::start(Grant::from_bytes(bytes))?;
-    if let Err(error) = end_on_signals(server.stopper()) {
-        say::warn(format_args!("signals: {error}"));
-    }
-    Ok((server, warning))
+    let lease = read_lease().map_err(|error| not_started(format!("cannot start: {error}")))?;
+    agent::serve(lease, |stop| {
+        if let Err(error) = end_on_signals(stop.clone()) {
+            say::warn(format_args!("signals: {error}"));
+        }
+        // Without the process that waits for it, nobody knows of the agent
+        if answer(&format!("{LISTENING}{}", warning.unwrap_or_default())).is_err() {
+            stop();
+        }
+    })
+    .map_err(|error| not_started(Failure::from(error).message))
 }
 
-fn read_grant() -> io::Result<Zeroizing<Vec<u8>>> {
-    // With all its capacity from the start: growing would leave copies behind
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_GRANT as usize + 1));
-    io::stdin().lock().take(MAX_GRANT).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// Writes why the agent does not listen.
+fn not_started(why: String) -> Failure {
+    let _ = answer(&why);
+    Failure::new(Code::Failed, why)
 }
 
-fn close_stdout() -> io::Result<()> {
+/// Writes to the process that started this one, which reads until the end of the pipe.
+fn answer(text: &str) -> io::Result<()> {
+    write!(io::stdout(), "{text}")?;
     io::stdout().flush()?;
     let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nowhere)?;
@@ -100,8 +92,15 @@ fn close_stdout() -> io::Result<()> {
     Ok(())
 }
 
-fn end_on_signals(stopper: Stopper) -> io::Result<()> {
+fn read_lease() -> io::Result<Zeroizing<Vec<u8>>> {
+    // With all its capacity from the start: growing would leave copies behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEASE as usize + 1));
+    io::stdin().lock().take(MAX_LEASE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn end_on_signals(stop: Arc<dyn Fn() + Send + Sync>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP])?;
-    std::thread::Builder::new().spawn(move || signals.forever().for_each(|_| stopper.stop()))?;
+    std::thread::Builder::new().spawn(move || signals.forever().for_each(|_| stop()))?;
     Ok(())
 }

@@ -8,13 +8,13 @@ use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
+#[cfg(feature = "keyring")]
+use cardcase::manage::Keyring;
 use cardcase::manage::Mode;
 use cardcase::manage::Rule;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
 use cardcase::manage::{Certificate, Policy};
-#[cfg(feature = "keyring")]
-use cardcase::manage::{Keyring, KeyringUnlocker};
 use zeroize::Zeroizing;
 
 use crate::ask::new_password;
@@ -172,8 +172,7 @@ impl App {
         // A locked keyring asks for its own password
         #[cfg(feature = "keyring")]
         if !self.common.batch && self.common.primary_password_file.is_none() {
-            let keyring = Keyring::of_store(self.store()?.path());
-            return Ok(Arc::new(KeyringUnlocker::new(keyring, asking)));
+            return Ok(Keyring::for_store(self.store()?.path()).unlocker(asking));
         }
         Ok(asking)
     }

@@ -1,39 +1,16 @@
-//! What the targets share: small limits, so that what is measured is the parser and not the key derivation; the
-//! passwords of the seeds; what becomes of a file that was read; and a mutator that knows DER. `docs/pkcs12.md` says
-//! how to run them.
+//! A mutator that knows DER. `docs/pkcs12.md` says how to run the fuzz target.
 
-use cardcase::manage::Import;
-use cardcase::file::pkcs12::{Contents, Limits};
 use libfuzzer_sys::fuzzer_mutate;
 
-/// None, that of `fixtures/p12`, and that of everything else.
-const PASSWORDS: [&str; 3] = ["", "secret", "cardcase"];
-
-/// Reads with every password, and pairs what was read, as `cardcase import` does.
-///
-/// libFuzzer's panic hook aborts, so what panics behind the wall round p12 is found too.
-pub fn import<E>(read: impl Fn(&str, &Limits) -> Result<Contents, E>) {
-    let mut limits = Limits::default();
-    limits.file_size = 1 << 20;
-    limits.iterations = 16;
-    limits.total_iterations = 1000;
-    limits.scrypt_memory = 1 << 16;
-    for password in PASSWORDS {
-        if let Ok(contents) = read(password, &limits) {
-            let _ = Import::from_contents(contents);
-        }
-    }
-}
-
-/// How deep elements are put right; deeper ones stay as they are.
+/// How deep lengths are corrected; deeper elements stay as they are.
 const MAX_DEPTH: usize = 40;
 
 const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 const CONSTRUCTED: u8 = 0x20;
 
-/// libFuzzer's own changes to a file, every other time with all lengths made to fit what was changed: one that does not
-/// is where the parser stops.
+/// Changes a file as libFuzzer does, and every other time corrects all lengths afterwards: a parser stops at the first wrong
+/// length.
 pub fn mutate(file: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let size = fuzzer_mutate(file, size, max_size);
     let changed = &file[..size];
@@ -48,7 +25,7 @@ pub fn mutate(file: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
     fitting.len()
 }
 
-/// Writes elements anew, those in octet strings too, with lengths that fit; what runs over its end is cut there.
+/// Writes elements again with correct lengths, also those inside octet strings. Elements that are too long are cut.
 fn with_lengths(mut elements: &[u8], depth: usize) -> Vec<u8> {
     let mut written = Vec::with_capacity(elements.len());
     while let Some((tag, body, rest)) = element(elements) {
@@ -68,7 +45,7 @@ fn with_lengths(mut elements: &[u8], depth: usize) -> Vec<u8> {
     written
 }
 
-/// The first element, and what follows it; one of indefinite length has no end.
+/// The first element, and what follows it. An element of indefinite length takes all the rest.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, first], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match first {

@@ -3,6 +3,7 @@
 //! # Example
 //!
 //! ```
+//! # #[cfg(feature = "files")] {
 //! use cardcase::file;
 //!
 //! # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/server/issuing.pem"));
@@ -10,6 +11,7 @@
 //! let certificate = import.certificates().next().unwrap();
 //! assert_eq!(certificate.subject().common_name(), "Fixture Issuing CA");
 //! assert!(certificate.is_ca() && !certificate.is_self_issued());
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

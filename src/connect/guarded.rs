@@ -1,16 +1,15 @@
-//! What happened on one connection: whether its server asked, whether we signed, and that nothing goes out after we did
-//! not.
+//! The stream below a TLS session. It knows whether the server asked and whether the client signed, and writes nothing once a
+//! signature was withheld.
 //!
-//! A resolver serves many connections and is told of none, but rustls resolves and signs while it works through bytes
-//! that were just read, on the thread that read them. So the stream under the TLS session leaves its trace with the
-//! thread when it was read, and the resolver and its keys find it there.
+//! A resolver serves many connections, and rustls does not say which one it is called for. But rustls resolves and signs while it
+//! processes bytes that were just read, on the thread that read them. So the stream below the TLS session leaves its trace with
+//! the thread after each read, and the resolver and its keys find it there.
 //!
-//! In TLS 1.2 rustls puts the client's Certificate and ClientKeyExchange into its buffer before it asks for the
-//! signature, and whoever drives it writes the buffer out even when the signature fails. A [`Guarded`] stream writes
-//! nothing more then.
+//! In TLS 1.2 rustls puts the client's Certificate and ClientKeyExchange into its buffer before it asks for the signature, and
+//! programs write that buffer even when the signature fails. A [`Guarded`] stream writes nothing then.
 //!
-//! All records of a flight go out in one write, as rustls hands them over. One by one, a server that refuses the first
-//! of them could hang up before the last is written, and its alert would be lost in a broken pipe.
+//! All records of a flight go out in one write, as rustls passes them. In separate writes, a server that refuses the first record
+//! could close the connection before the last one is written, and its alert would be lost in a broken pipe.
 //!
 //! # Example
 //!
@@ -46,7 +45,7 @@ thread_local! {
 /// What is known of one connection.
 #[derive(Debug)]
 pub(crate) struct Trace {
-    /// The resolver of the connection; another's doings are not noted.
+    /// The resolver of the connection. What other resolvers do is not noted.
     resolver: u64,
     asked: AtomicBool,
     answered: AtomicBool,
@@ -60,18 +59,17 @@ impl Trace {
         self.asked.load(Ordering::Acquire)
     }
 
-    /// The version of TLS in which we signed for an identity: the server was verified, and the certificate goes out.
+    /// The version of TLS in which the client signed: the server was verified, and the certificate is sent.
     pub(crate) fn signed(&self) -> Option<ProtocolVersion> {
         self.signed.get().copied()
     }
 
-    /// Whether the server, which was verified, was answered within a handshake of TLS 1.2. In TLS 1.3 the handshake is over
-    /// for the client once it has answered.
+    /// Whether the client answered the server, which was verified, within a handshake of TLS 1.2.
     pub(crate) fn was_answered(&self) -> bool {
         self.answered.load(Ordering::Acquire)
     }
 
-    /// The trace of the connection whose bytes are being worked through, if it is one of this resolver.
+    /// The trace of the connection whose bytes are being processed, if it is a connection of this resolver.
     pub(crate) fn current(resolver: u64) -> Option<Arc<Self>> {
         READ_LAST.with_borrow(|trace| trace.clone()).filter(|trace| trace.resolver == resolver)
     }
@@ -81,7 +79,7 @@ impl Trace {
     }
 
     pub(crate) fn note_signed(&self, version: ProtocolVersion) {
-        // A connection signs but once
+        // A client signs once for a connection
         let _ = self.signed.set(version);
     }
 
@@ -90,9 +88,9 @@ impl Trace {
     }
 }
 
-/// The byte stream under a TLS session. Made by [`crate::raw::Resolver::guard`].
+/// The byte stream below a TLS session. It writes nothing once a signature was withheld. Made by [`crate::raw::Resolver::guard`].
 #[derive(Debug)]
-#[must_use = "a TLS session has to go over it"]
+#[must_use = "put it below a TLS session"]
 pub struct Guarded<S> {
     stream: S,
     trace: Arc<Trace>,
@@ -116,7 +114,7 @@ impl<S> Guarded<S> {
         self.trace.was_asked()
     }
 
-    /// The version of TLS in which the client signed for an identity: the server was verified, and the certificate goes out.
+    /// The version of TLS in which the client signed for an identity: the server was verified, and the certificate is sent.
     pub fn signed(&self) -> Option<ProtocolVersion> {
         self.trace.signed()
     }
@@ -145,7 +143,7 @@ impl<S> Guarded<S> {
     /// Reads from the stream inside.
     pub(crate) fn reading<T>(&mut self, read: impl FnOnce(&mut S) -> T) -> T {
         let done = read(&mut self.stream);
-        // Afterwards: what is inside may be a TLS session itself, with a proxy, over a stream that leaves its own trace
+        // After the read: the stream inside may be a TLS session with a proxy, over a stream that leaves its own trace
         READ_LAST.with_borrow_mut(|last| *last = Some(self.trace.clone()));
         done
     }
@@ -175,14 +173,14 @@ impl<S> Guarded<S> {
     }
 }
 
-/// The records that go out (RFC 8446 section 5.1), as far as they tell an answer from what is none.
+/// The records that are written (RFC 8446 section 5.1), as far as needed to recognise an answer.
 ///
-/// A client that was asked writes a handshake record in TLS 1.2 alone, and then the server is verified. In TLS 1.3
-/// everything is encrypted by then, except a change_cipher_spec that means nothing and goes out while the server is not
-/// verified (appendix D.4), and an alert to such a server.
+/// A client that was asked writes a handshake record in the clear only in TLS 1.2, and only to a verified server. In TLS 1.3
+/// everything is encrypted by then, except a change_cipher_spec without meaning, which is sent before the server is verified
+/// (appendix D.4), and an alert to a server that cannot be verified.
 #[derive(Debug, Default)]
 struct Records {
-    /// Bytes of a header that have gone out.
+    /// How many bytes of a header have been written.
     header: usize,
     /// The first byte of the length in it.
     length: u8,
@@ -197,7 +195,7 @@ impl Records {
     /// Content type, version, length.
     const HEADER: usize = 5;
 
-    /// Follows the bytes; whether a handshake record begins among them.
+    /// Follows the bytes, and returns whether a handshake record begins in them.
     fn begin_handshake(&mut self, mut bytes: &[u8]) -> bool {
         let mut begins = false;
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -247,13 +245,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_streams_one_in_the_other_the_outer_one_was_read_last() {
+    fn of_two_nested_streams_the_outer_one_was_read_last() {
         let mut outer = Guarded::new(Guarded::new(&b"bytes"[..], 1), 2);
         assert_eq!(outer.read(&mut [0; 8]).unwrap(), 5);
         assert!(Trace::current(2).is_some());
         assert!(Trace::current(1).is_none());
     }
-    /// A client hello, then what goes out after the server asked.
+    /// Whether these bytes, written after a client hello and after the server asked, are an answer.
     fn is_answer(after: &[&[u8]]) -> bool {
         let mut traced = Guarded::new(Vec::new(), 0);
         traced.write_all(&[22, 3, 1, 0, 2, 22, 22]).unwrap();
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_record_in_the_clear_alone_is_an_answer() {
+    fn only_a_handshake_record_in_the_clear_is_an_answer() {
         let (change, alert) = ([20, 3, 3, 0, 1, 1], [21, 3, 3, 0, 2, 2, 22]);
         let encrypted = [23, 3, 3, 0, 3, 22, 22, 22];
         let certificate = [22, 3, 3, 0, 1, 0];
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_is_no_answer() {
+    fn bytes_that_were_not_written_are_no_answer() {
         let mut full: [u8; 6] = [0; 6];
         let mut traced = Guarded::new(&mut full[..], 0);
         traced.trace.note_asked();

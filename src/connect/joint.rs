@@ -1,7 +1,7 @@
 //! Questions that several tasks have in common: only one of the tasks that wait for an answer waits on a thread.
 //!
 //! Otherwise a few hundred tasks would take every thread that tokio has for blocking work, and connections that need no
-//! person would wait for one too. [`crate::select::asking`] does the same among processes.
+//! person would wait for one too. [`crate::select::ask_lock`] does the same among processes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 

@@ -1,10 +1,10 @@
 //! reqwest: a client for every destination, and redirects between them.
 //!
-//! A client of reqwest has one TLS configuration, so there is one client per destination, and a new one for every other
-//! answer. reqwest gives nobody the stream under its TLS session; so unlike over the other connectors, in TLS 1.2 a server
-//! that asks while nothing is decided gets an empty Certificate before the first connection ends. An identity that demands TLS
-//! 1.3 needs a configuration without TLS 1.2 here. There are no proxies: reqwest would show a proxy that is spoken to by TLS
-//! the identity of the destination. Whoever needs more takes [`connect::hyper`](super::hyper).
+//! A client of reqwest has one TLS configuration, so there is one client of reqwest per destination, and a new one for every other
+//! answer. reqwest does not show the stream below its TLS session. So unlike with the other connectors, in TLS 1.2 a server that
+//! asks while nothing is decided gets an empty Certificate before the first connection ends. An identity that requires TLS 1.3
+//! needs a configuration without TLS 1.2 here. There are no proxies: a proxy that speaks TLS would see the identity of the
+//! destination. For more, use [`connect::hyper`](super::hyper).
 //!
 //! # Example
 //!
@@ -43,7 +43,7 @@ use crate::request::{Destination, Target};
 use crate::select::matching::Reason;
 use crate::select::selector::Selector;
 
-/// Redirects that are followed for one request; as many as reqwest follows.
+/// Redirects that are followed for one request, as in reqwest.
 const REDIRECTS: usize = 10;
 
 /// Destinations whose clients are kept.
@@ -64,7 +64,7 @@ pub struct Client {
 struct Known {
     resolver: Arc<Resolver>,
     client: One,
-    /// Whether it is recorded that the answer was accepted.
+    /// Whether it was recorded that the server accepted the answer.
     recorded: Arc<AtomicBool>,
 }
 
@@ -75,8 +75,8 @@ impl Client {
         Self::with_builder(selector, base, One::builder)
     }
 
-    /// Like [`new`](Self::new), with clients of this builder: timeouts, headers, name resolution. Its TLS, its proxies and its
-    /// redirects do not count.
+    /// Like [`new`](Self::new), with clients of this builder: timeouts, headers, name resolution. Its settings for TLS, proxies
+    /// and redirects are ignored.
     pub fn with_builder(
         selector: Arc<Selector>,
         base: ClientConfig,
@@ -86,7 +86,7 @@ impl Client {
         Self { connector, tls13: None, builder: Box::new(builder), clients: Mutex::default(), plain: OnceLock::new() }
     }
 
-    /// With a configuration that allows no TLS below 1.3, for identities that demand that. Without one they are not used.
+    /// With a configuration that allows only TLS 1.3, for identities that require it. Without one they are not used.
     #[must_use]
     pub fn with_tls13(self, base: ClientConfig) -> Self {
         Self { tls13: Some(base), ..self }
@@ -196,7 +196,7 @@ impl Client {
         Ok(known)
     }
 
-    /// In TLS 1.2 rustls writes the certificate before it asks for the signature, and here nothing keeps it back.
+    /// In TLS 1.2 rustls writes the certificate before it asks for the signature, and here nothing can hold it back.
     fn config(&self, ready: &Ready) -> Result<ClientConfig, error::Error> {
         match (ready.resolver.prepared().demands_tls13(), &self.tls13) {
             (None, _) => Ok(ClientConfig::clone(&ready.config)),
@@ -240,7 +240,7 @@ fn destination(url: &Url) -> Result<Destination, error::Error> {
     )
 }
 
-/// The request that a redirect leads to (RFC 9110 section 15.4), without what is secret when it leads elsewhere.
+/// The request that a redirect leads to (RFC 9110 section 15.4), without secret headers if it leads to another origin.
 fn redirected(mut request: Request, response: &Response) -> Option<Request> {
     let next = request.url().join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
     if !matches!(next.scheme(), "https" | "http") {

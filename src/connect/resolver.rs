@@ -1,11 +1,11 @@
-//! The plug for rustls: one resolver for one destination, and the two-phase handshake.
+//! The resolver for rustls: one for each destination, and the two-phase handshake.
 //!
 //! rustls asks a [`ResolvesClientCert`] before it has verified the server, on a thread that must not wait for a person.
 //! So an undecided [`Resolver`] records the request and answers with a key whose signature fails. rustls wants that
-//! signature only once the server's certificate and signature were verified: the handshake ends with a [`Needs`] in its
-//! error, and over a stream from [`Resolver::guard`] nothing of ours has been sent. Grant the needs ([`Selector::select`]
-//! or [`Selector::unlock`]) where blocking is fine, and connect again with what that gave. A server that does not ask
-//! never notices.
+//! signature only once the server's certificate and signature were verified: the handshake ends with [`Needs`] in its
+//! error, and over a stream from [`Resolver::guard`] nothing of ours has been sent. Provide what
+//! it needs ([`Selector::select`] or [`Selector::unlock`]) on a thread that may block, and connect again with the result. A
+//! server that does not ask never notices.
 //!
 //! # Example
 //!
@@ -60,7 +60,7 @@ use crate::select::selector::{GuardedKey, Prepared, Source};
 /// Sessions kept for resumption by one [`Resolver::config`].
 const SESSIONS: usize = 8;
 
-/// Answers the certificate requests of one destination, out of memory alone.
+/// Answers the certificate requests of one destination, from memory only.
 pub struct Resolver {
     prepared: Prepared,
     key: Option<StoredKey>,
@@ -71,8 +71,8 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver that answers with what was prepared. One per destination, and a new one for every other answer: rustls
-    /// resumes a session only with the very resolver it was made with.
+    /// A resolver that answers with what was prepared. Make one per destination, and a new one for every other answer: rustls
+    /// resumes a session only with the same resolver.
     #[must_use]
     pub fn new(prepared: Prepared) -> Arc<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
@@ -94,7 +94,7 @@ impl Resolver {
         Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, needs, last: Mutex::default() })
     }
 
-    /// `base` with this resolver, and with a session store of its own: no session passes from one identity to another.
+    /// `base` with this resolver, and with a separate session store, so that no session passes from one identity to another.
     #[must_use]
     pub fn config(self: &Arc<Self>, base: &ClientConfig) -> ClientConfig {
         let mut config = base.clone();
@@ -108,8 +108,8 @@ impl Resolver {
         &self.prepared
     }
 
-    /// The stream for one connection of this resolver, to be put under its TLS session. It tells what happened on that
-    /// connection, and writes nothing more once a signature failed: [`crate::connect::guarded`] says why that is needed.
+    /// The stream for one connection of this resolver, to be put below its TLS session. It says what happened on that
+    /// connection, and writes nothing once a signature was withheld: [`Guarded`] says why.
     pub fn guard<S>(&self, stream: S) -> Guarded<S> {
         Guarded::new(stream, self.id)
     }
@@ -119,7 +119,7 @@ impl Resolver {
         self.asked.load(Ordering::Acquire)
     }
 
-    /// The request it was asked with last.
+    /// The last request of a server.
     pub fn request(&self) -> Option<CertificateRequest> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(request, _)| request.clone())
     }
@@ -147,7 +147,7 @@ impl Resolver {
         opened.note_answer(Answered { selection, request, prepared, mid_connection: false });
     }
 
-    /// Whether what was prepared answers this request, as far as `resolve` is told of it.
+    /// Whether what was prepared answers this request, as far as rustls shows it to `resolve`.
     fn is_for(&self, request: &CertificateRequest) -> bool {
         self.prepared.request.as_ref().is_none_or(|only| only.names_the_same(request))
     }
@@ -169,8 +169,8 @@ impl Resolver {
         let authorities = &self.prepared.authorities;
         let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
         let reasons = reasons(certificate, requested.as_ref(), &request.schemes);
-        // Whoever names an identity means it, whatever the server says it takes; but the signature has to be possible,
-        // or rustls would send an empty Certificate without a word
+        // An identity that was given is sent whatever the server asks for. But the signature has to be possible, or rustls
+        // would silently send an empty Certificate
         if selection.source == Source::Given {
             if reasons.contains(&Reason::NoCommonSignatureScheme) {
                 return stand_in(does_not_fit(identity, Reason::NoCommonSignatureScheme));
@@ -217,7 +217,7 @@ impl ResolvesClientCert for Resolver {
         {
             return answer.clone();
         }
-        // Unlocking, which may happen meanwhile, changes the answer; an agent that has gone shows only when it is asked
+        // Unlocking, which may happen meanwhile, changes the answer. That an agent has gone shows only when it is asked
         let is_locked = || self.key.as_ref().is_some_and(StoredKey::is_locked);
         let was_locked = is_locked();
         let answer = self.answer(&request);
@@ -250,7 +250,7 @@ impl LastNeeds {
     }
 }
 
-/// A private key that stays sealed until the first signature.
+/// A private key that is sealed until the first signature.
 #[derive(Clone)]
 struct StoredKey(Arc<Stored>);
 
@@ -267,7 +267,7 @@ impl StoredKey {
         self.0.key.is_locked()
     }
 
-    /// Opens the key, once; only if its public half is the certificate's, and what selected it is authentic.
+    /// Opens the key, once, and only if its public half is that of the certificate and what selected it is authentic.
     fn open(&self) -> Result<&Arc<dyn SigningKey>, rustls::Error> {
         let Stored { needs, certificate, key, opened, .. } = &*self.0;
         if let Some(known) = opened.get() {
@@ -333,7 +333,7 @@ impl Signer for StoredSigner {
     }
 }
 
-/// A key that signs in TLS 1.3 only; below, its certificate would be visible to whoever listens.
+/// A key that signs in TLS 1.3 only; below that, its certificate would be visible on the network.
 #[derive(Debug)]
 struct Tls13Only {
     key: StoredKey,
@@ -370,7 +370,7 @@ impl Signer for Tls13OnlySigner {
     }
 }
 
-/// Stands in for a key so that the handshake ends where the signature would be made: after the server was verified.
+/// A placeholder for a key: the handshake ends where the signature would be made, after the server was verified.
 #[derive(Clone, Debug)]
 struct StandIn {
     resolver: u64,
@@ -385,7 +385,7 @@ enum Why {
     Undecided(CertificateRequest),
     /// The identity cannot answer.
     Failed(Arc<Error>),
-    /// Its key cannot be had before the vault is unlocked.
+    /// The vault must be unlocked first.
     Locked,
 }
 
@@ -429,8 +429,8 @@ impl Signer for StandInSigner {
     }
 }
 
-/// `resolve` is not told the version, but what a client signs tells: in TLS 1.3 it begins with 64 spaces (RFC 8446
-/// section 4.4.3), before that with the ClientHello.
+/// The version of TLS. rustls does not show it to `resolve`, but what a client signs begins with 64 spaces in TLS 1.3 (RFC 8446
+/// section 4.4.3), and with the ClientHello below that.
 fn signed_version(message: &[u8]) -> ProtocolVersion {
     if message.starts_with(&[b' '; 64]) { ProtocolVersion::TLSv1_3 } else { ProtocolVersion::TLSv1_2 }
 }
@@ -444,7 +444,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_read_off_what_is_signed() {
+    fn the_version_is_known_from_what_is_signed() {
         let tls13 = [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0"].concat();
         assert_eq!(signed_version(&tls13), ProtocolVersion::TLSv1_3);
         assert_eq!(signed_version(&[1, 0, 0, 4]), ProtocolVersion::TLSv1_2);

@@ -26,6 +26,13 @@ pub(super) struct Limits {
 }
 
 impl Default for Limits {
+    #[cfg(fuzzing)]
+    fn default() -> Self {
+        // So that fuzzing tries the parsers and not the key derivations
+        Self { file_size: 1 << 20, entries: 1 << 16, iterations: 16, total_iterations: 1000, scrypt_memory: 1 << 16 }
+    }
+
+    #[cfg(not(fuzzing))]
     fn default() -> Self {
         Self {
             file_size: MAX_SIZE,

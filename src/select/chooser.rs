@@ -1,4 +1,4 @@
-//! The chooser: whoever is asked when nothing is remembered.
+//! The chooser: asks a person which identity to send when nothing else decides.
 //!
 //! # Example
 //!
@@ -48,17 +48,17 @@ use crate::select::matching::Considered;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Question<'a> {
-    /// Where the certificate would go. The server's own certificate has been verified for this host.
+    /// Where the certificate would be sent. The server's own certificate has been verified for this host.
     pub destination: &'a Destination,
     /// What the server asked for.
     pub request: &'a CertificateRequest,
     /// The identities that fit, best first; never empty.
     pub candidates: &'a [Considered],
-    /// In firefox mode the chooser says how long the answer holds; in chrome mode that is not asked.
+    /// In firefox mode the chooser says how long to remember the answer; in chrome mode it is always remembered.
     pub mode: Mode,
     /// The identity that is remembered for the destination, when it no longer fits.
     pub unfit: Option<&'a Considered>,
-    /// What was sent and refused, the last one last, when another answer is wanted.
+    /// The answers that the server refused so far, the last one last.
     pub refused: &'a [Refused],
     /// The current time.
     pub now: Timestamp,
@@ -72,24 +72,24 @@ impl Question<'_> {
     }
 }
 
-/// An answer that the server did not take.
+/// An answer that the server refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
     /// What was sent.
     pub answer: Answer,
-    /// How the server said so.
+    /// How the server refused it.
     pub refusal: Refusal,
 }
 
 impl Refused {
-    /// Of what was sent, and how the server refused it.
+    /// From what was sent, and how the server refused it.
     pub fn new(answer: Answer, refusal: Refusal) -> Self {
         Self { answer, refusal }
     }
 }
 
-/// What was sent, and what the server said.
+/// What was sent, and how the server refused it.
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.answer {
@@ -99,7 +99,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What a chooser answers. Only the first two can be remembered.
+/// A chooser's answer. Only the first two can be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
@@ -117,23 +117,23 @@ pub enum Reply {
     },
     /// The person does not want to answer: store nothing, send nothing.
     Abort,
-    /// There is nobody to answer: store nothing, send nothing.
+    /// Nobody can be asked: store nothing, send nothing.
     Nobody,
-    /// Asking went wrong, and the chooser has told why: store nothing, send nothing.
+    /// Asking failed, and the chooser has reported why: store nothing, send nothing.
     Failed,
 }
 
-/// Asks a person, or whoever stands for one.
+/// Asks a person, or a program that answers for one.
 pub trait Chooser: Send + Sync {
-    /// Whether asking has any chance. When it has not, nobody waits for the answer another process is being given.
+    /// Whether anybody can be asked. If not, the selector does not wait for an answer that another process is getting either.
     fn can_ask(&self) -> bool {
         true
     }
 
-    /// Another thread or process is asking about the same scope; its answer will serve both, once it comes.
+    /// Called when another thread or process is asking about the same scope, before waiting for its answer.
     fn waiting(&self, _destination: &Destination) {}
 
-    /// Asks. Blocks for as long as the person thinks.
+    /// Asks, and blocks until there is an answer.
     fn choose(&self, question: &Question<'_>) -> Reply;
 }
 

@@ -1,4 +1,4 @@
-//! Matching: which identities fit a certificate request, in what order, and why the others do not. Pure.
+//! Which identities fit a certificate request, in what order, and why the others do not. Pure.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -21,13 +21,13 @@ use crate::request::CertificateRequest;
 pub enum Reason {
     /// No path leads from it to an authority the server asked for.
     IssuerNotRequested,
-    /// Its key makes none of the signatures the server takes.
+    /// Its key supports none of the signature schemes the server accepts.
     NoCommonSignatureScheme,
     /// Its extended key usage lacks clientAuth.
     NotForClientAuth,
     /// Its key usage lacks digitalSignature.
     NotForSigning,
-    /// It, or a rule, demands TLS 1.3, and the connection is below.
+    /// It may be sent in TLS 1.3 only, by itself or by a rule, and the connection has an older version.
     RequiresTls13,
     /// A rule forbids sending it there.
     DeniedByRule,
@@ -38,10 +38,10 @@ impl Reason {
     pub fn text(self) -> &'static str {
         match self {
             Self::IssuerNotRequested => "not issued under an authority the server asks for",
-            Self::NoCommonSignatureScheme => "its key makes no signature the server takes",
+            Self::NoCommonSignatureScheme => "its key supports no signature scheme the server accepts",
             Self::NotForClientAuth => "its extended key usage does not allow client authentication",
             Self::NotForSigning => "its key usage does not allow signatures",
-            Self::RequiresTls13 => "it goes out in TLS 1.3 only, and this connection is below",
+            Self::RequiresTls13 => "it may be sent in TLS 1.3 only, and this connection uses an older version",
             Self::DeniedByRule => "a rule forbids sending it here",
         }
     }
@@ -64,17 +64,17 @@ impl fmt::Display for Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Warning {
-    /// Its validity is over.
+    /// It has expired.
     Expired,
-    /// Its validity has not begun.
+    /// It is not yet valid.
     NotYetValid,
-    /// An intermediate between it and a root is not in the store, so the server may not find the way.
+    /// An intermediate certificate of its chain is not in the store, so the server may be unable to verify it.
     IncompleteChain,
     /// It is a CA certificate.
     CaCertificate,
     /// It is of X.509 version 1, which many servers refuse.
     CertificateV1,
-    /// TLS below 1.3 shows the certificate to whoever listens.
+    /// Below TLS 1.3 others on the network can see the certificate.
     VisibleBelowTls13,
 }
 
@@ -128,7 +128,7 @@ impl Considered {
     }
 }
 
-/// Its name, and why it cannot be sent, or why nobody would send it without asking.
+/// Its name, and why it cannot be sent, or is not sent without asking.
 impl fmt::Display for Considered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.identity.name())?;
@@ -143,36 +143,35 @@ impl fmt::Display for Considered {
     }
 }
 
-/// One request, made ready to be compared with many identities.
+/// A request, prepared to be compared with many identities.
 #[derive(Debug)]
-pub(crate) struct Matcher<'a> {
+pub(super) struct Matcher<'a> {
     request: &'a CertificateRequest,
     authorities: &'a Authorities,
     requested: Option<Requested>,
-    in_force: Option<InForce>,
+    in_force: Option<&'a InForce>,
     now: Timestamp,
 }
 
 impl<'a> Matcher<'a> {
     /// Prepares a request against the authorities of a store.
-    pub(crate) fn new(request: &'a CertificateRequest, authorities: &'a Authorities, now: Timestamp) -> Self {
+    pub(super) fn new(request: &'a CertificateRequest, authorities: &'a Authorities, now: Timestamp) -> Self {
         let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
         Self { request, authorities, requested, in_force: None, now }
     }
 
-    /// Under these rules.
-    #[must_use]
-    pub(crate) fn under(self, in_force: InForce) -> Self {
+    /// The same under these rules.
+    pub(super) fn under(self, in_force: &'a InForce) -> Self {
         Self { in_force: Some(in_force), ..self }
     }
 
     /// The names to look identities up by; `None` when the server takes any.
-    pub(crate) fn requested(&self) -> Option<&Requested> {
+    pub(super) fn requested(&self) -> Option<&Requested> {
         self.requested.as_ref()
     }
 
     /// Every reason why this identity is no candidate; none when it is one.
-    pub(crate) fn reasons(&self, identity: &Identity) -> Vec<Reason> {
+    pub(super) fn reasons(&self, identity: &Identity) -> Vec<Reason> {
         let mut reasons = reasons(identity.certificate(), self.requested.as_ref(), &self.request.schemes);
         if self.request.is_visible() && (identity.requires_tls13() || self.demands_tls13(identity).is_some()) {
             reasons.push(Reason::RequiresTls13);
@@ -184,27 +183,27 @@ impl<'a> Matcher<'a> {
     }
 
     /// The rule that forbids sending this identity.
-    pub(crate) fn denied(&self, identity: &Identity) -> Option<&Rule> {
-        self.in_force.as_ref()?.denied(identity.certificate())
+    pub(super) fn denied(&self, identity: &Identity) -> Option<&Rule> {
+        self.in_force?.denied(identity.certificate())
     }
 
-    /// The rule by which this identity goes out in TLS 1.3 only.
-    pub(crate) fn demands_tls13(&self, identity: &Identity) -> Option<&Rule> {
-        self.in_force.as_ref()?.demands_tls13(identity.certificate())
+    /// The rule by which this identity may be sent in TLS 1.3 only.
+    pub(super) fn demands_tls13(&self, identity: &Identity) -> Option<&Rule> {
+        self.in_force?.demands_tls13(identity.certificate())
     }
 
     /// The rule that selects this identity without asking.
-    pub(crate) fn selects(&self, identity: &Identity) -> Option<&Rule> {
-        self.in_force.as_ref()?.selects(identity.certificate())
+    pub(super) fn selects(&self, identity: &Identity) -> Option<&Rule> {
+        self.in_force?.selects(identity.certificate())
     }
 
-    /// Whether the validity of this certificate is neither over nor still to come.
-    pub(crate) fn is_valid_now(&self, certificate: &Certificate) -> bool {
+    /// Whether this certificate is valid now.
+    pub(super) fn is_valid_now(&self, certificate: &Certificate) -> bool {
         certificate.is_valid_at(self.now)
     }
 
     /// Compares an identity with the request.
-    pub(crate) fn consider(&self, identity: Arc<Identity>) -> Considered {
+    pub(super) fn consider(&self, identity: Arc<Identity>) -> Considered {
         let (reasons, chain) = (self.reasons(&identity), self.chain(identity.certificate()));
         self.consider_with(identity, reasons, &chain)
     }
@@ -222,7 +221,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// What should be known before this certificate is sent.
+    /// What a person should know before this certificate is sent.
     #[cfg(test)]
     fn warnings(&self, certificate: &Certificate) -> Vec<Warning> {
         self.warnings_with(certificate, &self.chain(certificate))
@@ -244,22 +243,15 @@ impl<'a> Matcher<'a> {
         checks.into_iter().filter(|(holds, _)| *holds).map(|(_, warning)| warning).collect()
     }
 
-    /// The candidates among `identities`, best first: those valid now, among them those used at this host before, then
-    /// Chrome's order (latest expiry, latest start, shortest chain).
-    pub(crate) fn candidates(
-        &self,
-        identities: impl IntoIterator<Item = Arc<Identity>>,
-        used_before: &HashSet<Fingerprint>,
-    ) -> Vec<Considered> {
+    /// The candidates among `identities`, best first: those valid now, then in Chrome's order (latest expiry, latest start,
+    /// shortest chain).
+    pub(super) fn candidates(&self, identities: impl IntoIterator<Item = Arc<Identity>>) -> Vec<Considered> {
         let mut ranked: Vec<_> = identities
             .into_iter()
             .filter(|identity| self.reasons(identity).is_empty())
             .map(|identity| {
                 let chain = self.chain(identity.certificate());
-                (
-                    self.rank(identity.certificate(), &chain, used_before),
-                    self.consider_with(identity, Vec::new(), &chain),
-                )
+                (self.rank(identity.certificate(), &chain), self.consider_with(identity, Vec::new(), &chain))
             })
             .collect();
         ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -267,16 +259,23 @@ impl<'a> Matcher<'a> {
     }
 
     /// Smaller is better; the fingerprint makes the order total, so that two runs show the same list.
-    fn rank(&self, certificate: &Certificate, chain: &Chain, used_before: &HashSet<Fingerprint>) -> impl Ord + use<> {
+    fn rank(&self, certificate: &Certificate, chain: &Chain) -> impl Ord + use<> {
         (
             !self.is_valid_now(certificate),
-            !used_before.contains(&certificate.fingerprint()),
             Reverse(certificate.not_after()),
             Reverse(certificate.not_before()),
             chain.authorities.len(),
             certificate.fingerprint(),
         )
     }
+}
+
+/// Moves the candidates that were used before to the front of those that are valid now, and of the others.
+pub(super) fn put_used_first(candidates: &mut [Considered], used_before: &HashSet<Fingerprint>, now: Timestamp) {
+    candidates.sort_by_key(|candidate| {
+        let certificate = candidate.identity.certificate();
+        (!certificate.is_valid_at(now), !used_before.contains(&certificate.fingerprint()))
+    });
 }
 
 /// Every reason why this certificate does not answer a request for `requested` (`None`: any issuer) and `schemes`.

@@ -1,4 +1,4 @@
-//! The selector: where request, store, decisions and chooser meet. It answers, and says why.
+//! The selector: decides what answers a server's certificate request, and asks where nothing decides.
 //!
 //! # Example
 //!
@@ -26,36 +26,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod compared;
-mod selection;
-
-use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use self::compared::Compared;
-pub(crate) use self::selection::GuardedKey;
-pub use self::selection::{Explanation, Prepared, Selection, Source};
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
 use crate::answer::policy::Policy;
 use crate::answer::policy::directory::PolicyFiles;
-use crate::answer::rules::Rules;
 use crate::answer::settings::Mode;
 use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
 use crate::clock::Timestamp;
-use crate::error::{Damage, Error};
+use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
-use crate::select::asking::{QuestionId, Said, Turn};
+use crate::select::ask_lock::{AskLock, QuestionId, Said};
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
-use crate::select::matching::{Considered, Matcher};
-use crate::store::{Found, Remembered, Remembering, Store, TrustAnchors};
-use crate::vault::{Authenticated, SealedKey};
-use crate::vault::{NoUnlocker, Unlocker};
+pub use crate::select::decide::Explanation;
+use crate::select::decide::{Candidates, Open, Verdict, decide, unconditional};
+use crate::select::look::{Look, Moment};
+use crate::select::matching::{Matcher, put_used_first};
+pub(crate) use crate::select::prepared::GuardedKey;
+pub use crate::select::prepared::Prepared;
+pub use crate::select::selection::{Selection, Source};
+use crate::store::{Found, Remembering, Store, TrustAnchors};
+use crate::vault::{Authenticated, NoUnlocker, SealedKey, Unlocker};
 
 /// Selects identities from a store. Made by [`Selector::new`] and the `with_...` functions; clones share the store.
 #[derive(Clone)]
@@ -86,7 +83,7 @@ impl Selector {
         }
     }
 
-    /// In this mode, whatever the store says.
+    /// Uses this mode instead of the store's.
     #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode: Some(mode), ..self }
@@ -111,13 +108,13 @@ impl Selector {
         Ok(Self { anchors, ..self })
     }
 
-    /// Asking this chooser.
+    /// Asks this chooser where nothing else decides.
     #[must_use]
     pub fn with_chooser(self, chooser: Arc<dyn Chooser>) -> Self {
         Self { chooser, ..self }
     }
 
-    /// Asking this unlocker for the primary password.
+    /// Asks this unlocker for the primary password.
     #[must_use]
     pub fn with_unlocker(self, unlocker: Arc<dyn Unlocker>) -> Self {
         Self { unlocker, ..self }
@@ -145,7 +142,7 @@ impl Selector {
         self.policies.survey()
     }
 
-    /// How decisions are keyed by now.
+    /// The mode in force: how decisions are keyed.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
@@ -161,39 +158,35 @@ impl Selector {
         (self.clock)()
     }
 
-    /// What is known before the server asks: that credentials are omitted, that a rule denies every identity, or the
-    /// remembered answer, unless its identity is out of its validity or denied.
+    /// What is known before the server asks: that the target carries no credentials, that a rule denies every identity, or the
+    /// remembered answer, unless its identity is not valid now or a rule denies it.
     ///
-    /// Reads the store, and asks nobody.
+    /// Reads the store and asks nobody.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
     pub fn prepare(&self, target: impl Into<Target>) -> Result<Prepared, Error> {
         let target = target.into();
-        let look = self.look(&target)?;
-        let now = self.now();
-        let in_force = look.rules.in_force(target.destination(), target.path());
-        let usable = look.remembered.answer.as_ref().filter(|(answer, _)| match answer {
-            Answer::Identity(identity) => {
-                identity.certificate().is_valid_at(now) && in_force.denied(identity.certificate()).is_none()
-            }
+        let moment = self.moment(&target)?;
+        let look = moment.look(&target);
+        if let Some(selection) = unconditional(&look) {
+            return Ok(self.keyless(&moment, &look, Some(selection)));
+        }
+        let usable = look.remembered.filter(|answer| match answer {
+            Answer::Identity(identity) => look.permits(identity.certificate()),
             Answer::None => true,
         });
-        let (selection, key) = match (unconditional(&target, &look.rules), usable) {
-            (Some(selection), _) => (Some(selection), None),
-            (None, Some((answer, key))) => (Some(Selection::new(answer.clone(), Source::Decision)), key.clone()),
-            (None, None) => (None, None),
-        };
-        let key = key.map(|Remembering { key, decision }| self.guarded(key, &look, Some(decision)));
-        Ok(Prepared { key, ..look.prepared(&target, selection) })
+        let key = moment.remembering().filter(|_| usable.is_some()).cloned();
+        let key = key.map(|Remembering { key, decision }| self.guarded(key, &moment, Some(decision)));
+        Ok(Prepared { key, ..self.keyless(&moment, &look, usable.map(Selection::decided)) })
     }
 
-    /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks for as long
-    /// as that takes: not for an asynchronous executor's thread.
+    /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks until there is an
+    /// answer: do not call it on an asynchronous executor's thread.
     ///
     /// # Errors
     /// [`Error::Aborted`], [`Error::NobodyToAsk`] and [`Error::ChooserFailed`]: nothing was stored, and nothing may be sent.
-    /// [`Error::Denied`] when a rule forbids meanwhile what was chosen. Those of the store.
+    /// [`Error::Denied`] when a rule denies by now what was chosen. Those of the store.
     pub fn select(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Prepared, Error> {
         self.select_with(&target.into(), request, &[], || ())
     }
@@ -212,15 +205,19 @@ impl Selector {
         self.select_with(&target.into(), request, refused, || ())
     }
 
-    /// Like [`Self::select`], but never asks: `None` where only the chooser can answer.
+    /// Like [`Self::select`], but never asks: `None` when only the chooser can answer.
+    #[cfg(feature = "tokio")]
     pub(crate) fn select_known(
         &self,
         target: &Target,
         request: &CertificateRequest,
     ) -> Result<Option<Prepared>, Error> {
-        let look = self.look(target)?;
-        let selection = self.consider(&look, target, request).unasked()?;
-        selection.map(|selection| self.prepared(&look, target, Some(selection), Some(request))).transpose()
+        let moment = self.moment(target)?;
+        let look = moment.look(target);
+        match self.decide(&look, request, &[])? {
+            Verdict::Selected(selection) => self.prepared(&moment, &look, Some(selection), Some(request)).map(Some),
+            Verdict::Ask(_) => Ok(None),
+        }
     }
 
     /// [`Self::select`] and [`Self::select_again`]. Calls `before_asking` once it is clear that only the chooser can answer.
@@ -231,109 +228,105 @@ impl Selector {
         refused: &[Refused],
         before_asking: impl FnOnce(),
     ) -> Result<Prepared, Error> {
-        // What was refused is asked about, unless nothing else may be sent
-        let answers_anew = |selection: &Selection| {
-            let sent = selection.answer.fingerprint();
-            let is_choice = sent.is_some() || selection.source == Source::Decision;
-            !is_choice || refused.iter().all(|refused| refused.answer.fingerprint() != sent)
+        let moment = self.moment(target)?;
+        let look = moment.look(target);
+        let open = match self.decide(&look, request, refused)? {
+            Verdict::Selected(selection) => return self.prepared(&moment, &look, Some(selection), Some(request)),
+            Verdict::Ask(open) => open,
         };
-        let look = self.look(target)?;
-        let considered = self.consider(&look, target, request);
-        if let Some(selection) = considered.unasked()?.filter(&answers_anew) {
-            return self.prepared(&look, target, Some(selection), Some(request));
-        }
         if !self.chooser.can_ask() {
-            return Err(considered.nobody());
+            return Err(nobody(target.destination(), &open));
         }
         before_asking();
-        let turn = self.turn_to_ask(&look, target, request, refused)?;
-        // Whoever waited here may find the answer that another was given
-        let mut look = self.look(target)?;
+        let lock = self.ask_lock(&look, request, refused)?;
+        // While this waited, another may have got an answer
+        let mut moment = self.moment(target)?;
         loop {
-            let considered = self.consider(&look, target, request);
-            if let Some(selection) = considered.unasked()?.filter(&answers_anew) {
-                return self.prepared(&look, target, Some(selection), Some(request));
+            let look = moment.look(target);
+            let open = match self.decide(&look, request, refused)? {
+                Verdict::Selected(selection) => return self.prepared(&moment, &look, Some(selection), Some(request)),
+                Verdict::Ask(open) => open,
+            };
+            if let Some(answer) = taken_over(&lock, &open, target.destination())? {
+                let selection = Selection::new(answer, Source::Ask);
+                return self.prepared(&moment, &look, Some(selection), Some(request));
             }
-            if let Some(answer) = turn.heard()?.map(|said| considered.taken_over(said)).transpose()?.flatten() {
-                let selection = Selection::new(answer.ok_or_else(|| aborted(target.destination()))?, Source::Ask);
-                return self.prepared(&look, target, Some(selection), Some(request));
-            }
-            let (answer, lifetime) = self.ask(&turn, &look, &considered, target, refused)?;
-            // Before it is remembered, and before the next look: somebody may have to type
+            let (answer, lifetime) = self.ask(&lock, &look, request, open, refused)?;
+            // Before the answer is remembered, and before the next look: a person may have to type the password
             if answer.fingerprint().is_some() && lifetime != Lifetime::Once {
                 self.unlock()?;
             }
             // The person may have thought for long
-            let now = self.look(target)?;
-            if self.still_does(&answer, &look, &now, target, request)? {
-                let scope = look.remembered.settings.mode.scope(target.destination());
+            let later = self.moment(target)?;
+            let now = later.look(target);
+            if look.settings.mode == now.settings.mode && self.still_fits(&answer, &now, request)? {
+                let scope = now.settings.mode.scope(target.destination());
                 self.store.remember_chosen(&scope, &answer, lifetime, self.now())?;
-                turn.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
-                return self.prepared(&now, target, Some(Selection::new(answer, Source::Ask)), Some(request));
+                lock.tell(answer.fingerprint().map_or(Said::None, Said::Identity));
+                return self.prepared(&later, &now, Some(Selection::new(answer, Source::Ask)), Some(request));
             }
-            look = now;
+            moment = later;
         }
     }
 
-    /// Whether what was answered to a question that was asked `then` answers it `now`.
+    /// Whether a person's answer still answers the request.
     ///
     /// # Errors
     /// [`Error::Denied`], and those of [reading](crate::manage#errors).
-    fn still_does(
-        &self,
-        answer: &Answer,
-        then: &Look,
-        now: &Look,
-        target: &Target,
-        request: &CertificateRequest,
-    ) -> Result<bool, Error> {
-        check_not_denied(target, &now.rules, answer)?;
-        let fits = match answer {
+    fn still_fits(&self, answer: &Answer, now: &Look<'_>, request: &CertificateRequest) -> Result<bool, Error> {
+        now.check_not_denied(answer)?;
+        Ok(match answer {
             Answer::None => true,
-            // Not what the person saw, if it has another name by now
+            // With another name it is not what the person saw
             Answer::Identity(chosen) => self.store.identity(chosen.fingerprint())?.is_some_and(|identity| {
-                identity.name() == chosen.name() && self.matcher(now, target, request).reasons(&identity).is_empty()
+                identity.name() == chosen.name() && now.matcher(request).reasons(&identity).is_empty()
             }),
-        };
-        Ok(fits && then.remembered.settings.mode == now.remembered.settings.mode)
+        })
     }
 
-    /// Decides nothing: the server's request comes back as a needs, whatever is remembered.
+    /// Selects nothing, whatever is remembered: the server's request comes back to the caller.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
     pub fn undecided(&self, destination: &Destination) -> Result<Prepared, Error> {
         let target = destination.into();
-        self.prepared(&self.look(&target)?, &target, None, None)
+        let moment = self.moment(&target)?;
+        Ok(self.keyless(&moment, &moment.look(&target), None))
     }
 
-    /// Takes this identity for this once, whatever is remembered.
+    /// Selects this identity for one connection, whatever is remembered.
     ///
     /// # Errors
     /// [`Error::Denied`] when a rule forbids it, and those of [reading](crate::manage#errors).
     pub fn given(&self, target: impl Into<Target>, identity: Identity) -> Result<Prepared, Error> {
         let target = target.into();
         let selection = Selection::new(Answer::Identity(Arc::new(identity)), Source::Given);
-        self.prepared(&self.look(&target)?, &target, Some(selection), None)
+        let moment = self.moment(&target)?;
+        self.prepared(&moment, &moment.look(&target), Some(selection), None)
     }
 
-    /// What would answer this request, and why: how each identity of the store compares with it, and what would be sent or
+    /// How a request would be answered, and why: how each identity of the store compares with it, and what would be sent or
     /// why the chooser would be asked. Asks nobody and stores nothing.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
     pub fn explain(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Explanation, Error> {
         let target = target.into();
-        let look = self.look(&target)?;
-        let compared = self.consider(&look, &target, request);
+        let moment = self.moment(&target)?;
+        let look = moment.look(&target);
+        let (selection, unfit, ambiguous_rule) = match self.decide(&look, request, &[])? {
+            Verdict::Selected(selection) => (Some(selection), None, None),
+            Verdict::Ask(Open { unfit, ambiguous_rule, .. }) => (None, unfit, ambiguous_rule),
+        };
+        let matcher = look.matcher(request);
         let identities = self.store.identities()?.into_iter();
-        let identities = identities.map(|identity| compared.matcher.consider(Arc::new(identity))).collect();
-        compared.explained(identities)
+        let identities = identities.map(|identity| matcher.consider(Arc::new(identity))).collect();
+        Ok(Explanation { selection, unfit, ambiguous_rule, identities })
     }
 
     /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer
-    /// now. `answered` is what the server asked for and what it was sent, if it asked. What was chosen for once holds for
-    /// one request only.
+    /// now. `answered` is what the server asked for and what it was sent, if it asked. An answer that was chosen for once holds
+    /// for one request only.
     ///
     /// # Errors
     /// Those of [reading](crate::manage#errors).
@@ -347,8 +340,11 @@ impl Selector {
             return Ok(false);
         }
         let Some((request, answer)) = answered else { return Ok(true) };
-        let now = self.consider(&self.look(target)?, target, request).unasked()?;
-        Ok(now.is_some_and(|selection| selection.answer.fingerprint() == answer.fingerprint()))
+        let moment = self.moment(target)?;
+        Ok(match self.decide(&moment.look(target), request, &[])? {
+            Verdict::Selected(selection) => selection.answer.fingerprint() == answer.fingerprint(),
+            Verdict::Ask(_) => false,
+        })
     }
 
     /// The identities that fit a request, best first, as Chrome's `platformKeys.selectClientCertificates` gives them. With
@@ -361,23 +357,23 @@ impl Selector {
         request: &CertificateRequest,
         interactive: Option<&Destination>,
     ) -> Result<Vec<Arc<Identity>>, Error> {
-        let known = self.store.authorities()?;
-        let matcher = Matcher::new(request, &known, self.now());
-        let candidates = self.candidates(&matcher, interactive)?.fit;
+        let (authorities, now) = (self.store.authorities()?, self.now());
+        let mut candidates = self.candidates(&Matcher::new(request, &authorities, now))?.fit;
         let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
             return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
         };
-        let question = Question {
+        put_used_first(&mut candidates, &self.store.used_before(destination)?, now);
+        let reply = self.chooser.choose(&Question {
             destination,
             request,
             candidates: &candidates,
-            authorities: &known,
+            authorities: &authorities,
             mode: self.mode()?,
             unfit: None,
             refused: &[],
-            now: self.now(),
-        };
-        match self.chooser.choose(&question) {
+            now,
+        });
+        match reply {
             Reply::Identity { index, .. } => {
                 let chosen = candidates.get(index).ok_or_else(|| aborted(destination))?;
                 Ok(vec![chosen.identity.clone()])
@@ -397,7 +393,7 @@ impl Selector {
         self.store.unlock(&*self.unlocker)
     }
 
-    /// Unlocks the vault in this process, whether or not an agent would sign: for who needs private keys in the clear.
+    /// Unlocks the vault in this process, even if an agent could sign: for programs that need private keys in the clear.
     ///
     /// # Errors
     /// Those of [`Store::unlock_fully`].
@@ -405,32 +401,38 @@ impl Selector {
         self.store.unlock_fully(&*self.unlocker)
     }
 
-    /// The same selection with the key and the authorities as the store has them by now, such as after unlocking. What was
-    /// found in the store, or for want of anything there, is looked up anew: it may have changed meanwhile. Asks nobody;
-    /// where only a person can answer by now, nothing is selected.
+    /// Prepares the same selection with the key and the authorities that the store has now, such as after unlocking. What was
+    /// looked up in the store is looked up again, and may have changed. Asks nobody: when only the chooser can answer now,
+    /// nothing is selected.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors), and [`Error::Denied`] when a rule forbids meanwhile what was chosen.
+    /// Those of [reading](crate::manage#errors), and [`Error::Denied`] when a rule denies by now what was chosen.
     pub fn refresh(&self, prepared: &Prepared) -> Result<Prepared, Error> {
         let target = &prepared.target;
-        let look = self.look(target)?;
-        match (&prepared.selection, &prepared.request) {
-            (Some(selection), None) if selection.is_looked_up() => self.prepare(target),
-            (_, Some(request)) => {
-                let selection = self.consider(&look, target, request).unasked()?;
-                self.prepared(&look, target, selection, Some(request))
-            }
-            (selection, None) => self.prepared(&look, target, selection.clone(), None),
+        let (selection, request) = (prepared.selection.as_ref(), prepared.request.as_ref());
+        if request.is_none() && selection.is_some_and(Selection::is_looked_up) {
+            return self.prepare(target);
         }
+        let moment = self.moment(target)?;
+        let look = moment.look(target);
+        let selection = match request {
+            None => selection.cloned(),
+            Some(request) => match self.decide(&look, request, &[])? {
+                Verdict::Selected(selection) => Some(selection),
+                Verdict::Ask(_) => None,
+            },
+        };
+        self.prepared(&moment, &look, selection, request)
     }
 
-    /// Says that somebody waits for the answer that another is being given.
+    /// Tells the chooser that somebody waits for an answer that another is getting.
     #[cfg(feature = "tokio")]
     pub(crate) fn waits(&self, destination: &Destination) {
         self.chooser.waiting(destination);
     }
 
-    /// Records what became of a selection. In chrome mode a decision that was refused is forgotten, as Chrome does.
+    /// Records in the history how a server reacted to a selection. In chrome mode a decision that was refused is forgotten, as
+    /// Chrome does.
     ///
     /// # Errors
     /// Those of [writing](crate::manage#errors).
@@ -457,16 +459,16 @@ impl Selector {
         self.store.record(&used, decided.as_ref(), mode == Mode::Chrome)
     }
 
-    /// Makes ready what was selected by this look, as the answer to `request` if that led to it.
+    /// Prepares what was selected, as the answer to `request` if that led to it.
     fn prepared(
         &self,
-        look: &Look,
-        target: &Target,
+        moment: &Moment,
+        look: &Look<'_>,
         selection: Option<Selection>,
         request: Option<&CertificateRequest>,
     ) -> Result<Prepared, Error> {
-        let Some(mut selection) = selection else { return Ok(look.prepared(target, None)) };
-        check_not_denied(target, &look.rules, &selection.answer)?;
+        let Some(mut selection) = selection else { return Ok(self.keyless(moment, look, None)) };
+        look.check_not_denied(&selection.answer)?;
         let mut key = None;
         if let Answer::Identity(selected) = &selection.answer {
             let found = self.store.identity_with_key(selected.fingerprint())?;
@@ -476,155 +478,112 @@ impl Selector {
                 sealed.check_chosen(selected)?;
             }
             selection.answer = Answer::Identity(identity);
-            let decision = look.decision().filter(|_| selection.source == Source::Decision);
-            key = Some(self.guarded(sealed, look, decision));
+            let decision = moment.decision().filter(|_| selection.source == Source::Decision);
+            key = Some(self.guarded(sealed, moment, decision));
         }
         let request = request.filter(|_| selection.is_conditional());
         let only_this_version = match request {
-            Some(request) => self.depends_on_version(look, target, request)?,
+            Some(request) => self.depends_on_version(look, request)?,
             None => false,
         };
-        let prepared = look.prepared(target, Some(selection));
+        let prepared = self.keyless(moment, look, Some(selection));
         Ok(Prepared { key, request: request.cloned(), only_this_version, ..prepared })
     }
 
-    fn guarded(&self, sealed: SealedKey, look: &Look, decision: Option<Authenticated>) -> GuardedKey {
-        let terms = &look.remembered.terms;
+    /// What was selected at this moment, without a key.
+    fn keyless(&self, moment: &Moment, look: &Look<'_>, selection: Option<Selection>) -> Prepared {
+        Prepared {
+            target: look.target.clone(),
+            requires_tls13: selection.as_ref().is_some_and(|selection| look.requires_tls13(&selection.answer)),
+            selection,
+            authorities: moment.remembered.authorities.clone(),
+            key: None,
+            request: None,
+            only_this_version: false,
+            terms: (look.settings, moment.rules.clone()),
+        }
+    }
+
+    fn guarded(&self, sealed: SealedKey, moment: &Moment, decision: Option<Authenticated>) -> GuardedKey {
+        let terms = &moment.remembered.terms;
         let anchors = self.anchors.as_ref().and_then(|anchors| anchors.condition(terms));
         let conditions = std::iter::once(&terms.authenticated).chain(anchors).cloned().chain(decision).collect();
         GuardedKey { sealed, vault: self.store.vault(), conditions }
     }
 
     /// Whether an identity is no candidate only because the request came below TLS 1.3.
-    fn depends_on_version(&self, look: &Look, target: &Target, request: &CertificateRequest) -> Result<bool, Error> {
+    fn depends_on_version(&self, look: &Look<'_>, request: &CertificateRequest) -> Result<bool, Error> {
         if !request.is_visible() {
             return Ok(false);
         }
-        let of_any_version = request.clone().with_version(None);
-        let candidates = self.candidates(&self.matcher(look, target, &of_any_version), None)?.fit;
-        let matcher = self.matcher(look, target, request);
+        let candidates = self.candidates(&look.matcher(&request.clone().with_version(None)))?.fit;
+        let matcher = look.matcher(request);
         Ok(candidates.iter().any(|candidate| !matcher.reasons(&candidate.identity).is_empty()))
     }
 
-    fn look(&self, target: &Target) -> Result<Look, Error> {
-        let mut remembered = self.store.remembered(target.destination(), self.mode)?;
-        let (rules, prompt_on_multiple) = self.policies.join(remembered.rules.clone())?;
-        remembered.settings.prompt_on_multiple |= prompt_on_multiple;
-        Ok(Look { remembered, rules })
+    fn moment(&self, target: &Target) -> Result<Moment, Error> {
+        let remembered = self.store.remembered(target.destination(), self.mode)?;
+        Moment::new(remembered, &self.policies, self.now())
     }
 
-    fn matcher<'a>(&self, look: &'a Look, target: &Target, request: &'a CertificateRequest) -> Matcher<'a> {
-        let in_force = look.rules.in_force(target.destination(), target.path());
-        Matcher::new(request, &look.remembered.authorities, self.now()).under(in_force)
+    fn decide(&self, look: &Look<'_>, request: &CertificateRequest, refused: &[Refused]) -> Result<Verdict, Error> {
+        decide(look, request, refused, |matcher| self.candidates(matcher))
     }
 
-    fn consider<'a>(&'a self, look: &'a Look, target: &'a Target, request: &'a CertificateRequest) -> Compared<'a> {
-        Compared {
-            look,
-            request,
-            unconditional: unconditional(target, &look.rules),
-            matcher: self.matcher(look, target, request),
-            selector: self,
-            destination: target.destination(),
-            candidates: OnceCell::new(),
-        }
-    }
-
-    fn candidates(&self, matcher: &Matcher<'_>, destination: Option<&Destination>) -> Result<Candidates, Error> {
+    /// The identities that fit, best first. Where nobody is asked, what was used before does not count: the history has no
+    /// authentication code, and must not influence what is sent.
+    fn candidates(&self, matcher: &Matcher<'_>) -> Result<Candidates, Error> {
         let Found { identities, damaged } = self.store.found(matcher.requested())?;
-        let used_before = destination.map(|destination| self.store.used_before(destination)).transpose()?;
-        let fit = matcher.candidates(identities, &used_before.unwrap_or_default());
-        Ok(Candidates { fit, damaged: damaged.into_iter().next() })
+        Ok(Candidates { fit: matcher.candidates(identities), damaged: damaged.into_iter().next() })
     }
 
+    /// Asks the chooser, with the identities that were used at this host before first.
     fn ask(
         &self,
-        turn: &Turn,
-        look: &Look,
-        considered: &Compared<'_>,
-        target: &Target,
+        lock: &AskLock,
+        look: &Look<'_>,
+        request: &CertificateRequest,
+        mut open: Open,
         refused: &[Refused],
     ) -> Result<(Answer, Lifetime), Error> {
-        let (destination, mode) = (target.destination(), look.remembered.settings.mode);
-        // Those used here before come first, for a person to see
-        let candidates = self.candidates(&considered.matcher, Some(destination))?.fit;
+        let (destination, mode) = (look.target.destination(), look.settings.mode);
+        put_used_first(&mut open.candidates, &self.store.used_before(destination)?, look.now);
         let reply = self.chooser.choose(&Question {
             destination,
-            request: considered.request,
-            candidates: &candidates,
-            authorities: &look.remembered.authorities,
+            request,
+            candidates: &open.candidates,
+            authorities: look.authorities,
             mode,
-            unfit: considered.unfit().as_ref(),
+            unfit: open.unfit.as_ref(),
             refused,
-            now: self.now(),
+            now: look.now,
         });
         let (answer, lifetime) = match reply {
             Reply::Identity { index, lifetime } => {
-                let chosen = candidates.get(index).ok_or_else(|| aborted(destination))?;
+                let chosen = open.candidates.get(index).ok_or_else(|| aborted(destination))?;
                 (Answer::Identity(chosen.identity.clone()), lifetime)
             }
             Reply::None { lifetime } => (Answer::None, lifetime),
             Reply::Abort => {
-                turn.tell(Said::Abort);
+                lock.tell(Said::Abort);
                 return Err(aborted(destination));
             }
-            Reply::Nobody => return Err(considered.nobody()),
+            Reply::Nobody => return Err(nobody(destination, &open)),
             Reply::Failed => return Err(unanswered(destination)),
         };
         Ok((answer, if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime }))
     }
 
-    /// Holds back everyone else who would ask about the same scope, in this process and in others, until it is dropped.
-    fn turn_to_ask(
-        &self,
-        look: &Look,
-        target: &Target,
-        request: &CertificateRequest,
-        refused: &[Refused],
-    ) -> Result<Turn, Error> {
+    /// Keeps everyone else from asking about the same scope, in this process and in others, until it is dropped.
+    fn ask_lock(&self, look: &Look<'_>, request: &CertificateRequest, refused: &[Refused]) -> Result<AskLock, Error> {
+        let destination = look.target.destination();
         let mut scope = Sha256::new();
         scope.update(self.store.path().as_os_str().as_encoded_bytes());
-        scope.update(look.remembered.settings.mode.scope(target.destination()).to_string());
+        scope.update(look.settings.mode.scope(destination).to_string());
         let [high, low, ..] = <[u8; 32]>::from(scope.clone().finalize());
-        let question = question_id(scope, target, request, refused);
+        let question = question_id(scope, look.target, request, refused);
         let slot = u16::from_be_bytes([high, low]);
-        Turn::wait(self.store.session(), slot, question, || self.chooser.waiting(target.destination()))
-    }
-}
-
-/// The identities that fit a request, best first.
-struct Candidates {
-    fit: Vec<Considered>,
-    /// A row that cannot be read, of an identity that might be one of them.
-    damaged: Option<Damage>,
-}
-
-/// All that bears on an answer, of one moment.
-struct Look {
-    remembered: Remembered,
-    /// Those of the store and the administrator's.
-    rules: Arc<Rules>,
-}
-
-impl Look {
-    /// The remembered decision for an identity, as far as it has to be authentic.
-    fn decision(&self) -> Option<Authenticated> {
-        let (_, remembering) = self.remembered.answer.as_ref()?;
-        remembering.as_ref().map(|remembering| remembering.decision.clone())
-    }
-
-    /// What was selected by this look, without a key.
-    fn prepared(&self, target: &Target, selection: Option<Selection>) -> Prepared {
-        Prepared {
-            target: target.clone(),
-            requires_tls13: requires_tls13(target, &self.rules, selection.as_ref()),
-            selection,
-            authorities: self.remembered.authorities.clone(),
-            key: None,
-            request: None,
-            only_this_version: false,
-            terms: (self.remembered.settings, self.rules.clone()),
-        }
+        AskLock::wait(self.store.session(), slot, question, || self.chooser.waiting(destination))
     }
 }
 
@@ -642,36 +601,30 @@ fn unanswered(destination: &Destination) -> Error {
     Error::ChooserFailed { destination: destination.to_string() }
 }
 
-/// What answers every request of a server, whatever is remembered: credentials are omitted, or a rule denies every identity.
-fn unconditional(target: &Target, rules: &Rules) -> Option<Selection> {
-    if !target.carries_credentials() {
-        return Some(Selection::new(Answer::None, Source::Omitted));
+/// The error when nobody can be asked. It says why the remembered identity no longer fits.
+fn nobody(destination: &Destination, open: &Open) -> Error {
+    let remembered = open.unfit.as_ref().map(ToString::to_string);
+    Error::NobodyToAsk { destination: destination.to_string(), remembered }
+}
+
+/// The answer that another got to the same question meanwhile, if it answers this request too.
+///
+/// # Errors
+/// [`Error::Aborted`] when that was to abort, and [`Error::Io`].
+fn taken_over(lock: &AskLock, open: &Open, destination: &Destination) -> Result<Option<Answer>, Error> {
+    match lock.heard()? {
+        None => Ok(None),
+        Some(Said::Abort) => Err(aborted(destination)),
+        Some(Said::None) => Ok(Some(Answer::None)),
+        Some(Said::Identity(fingerprint)) => {
+            let same = open.candidates.iter().find(|candidate| candidate.identity.fingerprint() == fingerprint);
+            Ok(same.map(|candidate| Answer::Identity(candidate.identity.clone())))
+        }
     }
-    let in_force = rules.in_force(target.destination(), target.path());
-    in_force.denies_all().map(|ruled| Selection::by(ruled, Answer::None))
 }
 
-/// A person may have thought for long, and named on the command line may be anything.
-fn check_not_denied(target: &Target, rules: &Rules, answer: &Answer) -> Result<(), Error> {
-    let Answer::Identity(identity) = answer else { return Ok(()) };
-    match rules.in_force(target.destination(), target.path()).denied(identity.certificate()) {
-        None => Ok(()),
-        Some(ruled) => Err(Error::Denied {
-            name: identity.name().to_owned(),
-            destination: target.destination().to_string(),
-            rule: ruled.origin(),
-        }),
-    }
-}
-
-fn requires_tls13(target: &Target, rules: &Rules, selection: Option<&Selection>) -> bool {
-    let Some(Answer::Identity(identity)) = selection.map(|selection| &selection.answer) else { return false };
-    let in_force = rules.in_force(target.destination(), target.path());
-    identity.requires_tls13() || in_force.demands_tls13(identity.certificate()).is_some()
-}
-
-/// Two questions are the same when one answer does for both: about the same destination and path, which the person and the
-/// rules see, the same authorities and signatures, as visible to others, and after the same refusals.
+/// Two questions are the same when one answer serves both: about the same destination and path, which the person and the rules
+/// see, after requests that [are alike](CertificateRequest::question) and after the same refusals.
 fn question_id(mut hash: Sha256, target: &Target, request: &CertificateRequest, refused: &[Refused]) -> QuestionId {
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());

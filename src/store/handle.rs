@@ -31,6 +31,7 @@ const MAX_NOTED: usize = 64;
 /// # Example
 ///
 /// ```
+/// # #[cfg(feature = "files")] {
 /// use cardcase::Store;
 /// use cardcase::file;
 /// use cardcase::manage::Timestamp;
@@ -42,6 +43,7 @@ const MAX_NOTED: usize = 64;
 /// let done = store.import(vec![file::read(bytes, "cardcase")?], None, Timestamp::now())?;
 /// assert_eq!(done.imported[0].name(), "Alice Example's card");
 /// assert_eq!(store.identities()?.len(), 1);
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Store {

@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use zeroize::Zeroizing;
 
-use super::authorities::cached_authorities;
 use super::cache::Cache;
 use super::damage::{IDENTITIES, all_readable, read_certificate, read_row};
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
 use super::sql::{as_rusqlite, next_id, only};
-use zeroize::Zeroizing;
 
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
@@ -23,8 +22,6 @@ use crate::certificate::name::{NameKey, is_unprintable};
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
-#[cfg(feature = "files")]
-use crate::file::pkcs12;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 
 /// Characters a name may have.
@@ -169,51 +166,6 @@ impl Store {
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
         Ok(key.into_pkcs8())
-    }
-
-    /// Writes an identity as a PKCS#12 file, with the CA certificates above it that the store has: AES-256-CBC, PBKDF2 and a MAC
-    /// with HMAC-SHA-256, 150,000 rounds each. `unlocker` unlocks the vault first.
-    ///
-    /// # Errors
-    /// Those of [`Self::private_key`]; [`file::Error::Writing`](crate::file::Error::Writing).
-    #[cfg(feature = "files")]
-    pub fn export(&self, identity: &Identity, password: &str, unlocker: &dyn Unlocker) -> Result<Vec<u8>, Error> {
-        self.export_with(identity, password, pkcs12::Protection::Aes256, unlocker)
-    }
-
-    /// [`Self::export`] for programs that cannot read such a file, such as Windows before 10, older versions of macOS, and
-    /// Java 8: three-key 3DES and a MAC with SHA-1, 50,000 rounds each.
-    ///
-    /// # Errors
-    /// Those of [`Self::export`].
-    #[cfg(feature = "files")]
-    pub fn export_legacy(
-        &self,
-        identity: &Identity,
-        password: &str,
-        unlocker: &dyn Unlocker,
-    ) -> Result<Vec<u8>, Error> {
-        self.export_with(identity, password, pkcs12::Protection::Legacy, unlocker)
-    }
-
-    #[cfg(feature = "files")]
-    fn export_with(
-        &self,
-        identity: &Identity,
-        password: &str,
-        protection: pkcs12::Protection,
-        unlocker: &dyn Unlocker,
-    ) -> Result<Vec<u8>, Error> {
-        let key = self.private_key(identity, unlocker)?;
-        let chain = self.cached(cached_authorities)?.chain(identity.certificate(), None);
-        let chain: Vec<&[u8]> = chain.authorities.iter().map(|authority| authority.certificate.der()).collect();
-        let entry = pkcs12::Entry {
-            pkcs8: &key,
-            certificate: identity.certificate().der(),
-            chain: &chain,
-            friendly_name: identity.name(),
-        };
-        Ok(pkcs12::write(&entry, password, protection)?)
     }
 
     /// Restricts an identity to TLS 1.3, or allows every version again.

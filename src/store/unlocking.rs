@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use zeroize::Zeroizing;
 
 use super::damage::{ENROLLMENTS, IDENTITIES};
 use super::enrollments;
@@ -14,13 +15,13 @@ use super::sql::as_rusqlite;
 use super::vault::{read_vault, write_vault};
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
-use crate::vault::agent::{Client, Grant, Place, Status};
-use crate::vault::{Protection, SealedKey, Unlocker, Vault};
+use crate::vault::agent::{self, Client, Socket, Status};
+use crate::vault::{SealedKey, Unlocker, Vault};
 
 impl Store {
     /// Whether a primary password protects the private keys.
     pub fn has_primary_password(&self) -> bool {
-        self.vault().protection() == Protection::Password
+        self.vault().has_password()
     }
 
     /// Whether private keys cannot be used until somebody types the primary password.
@@ -75,9 +76,9 @@ impl Store {
     pub fn set_primary_password(&self, password: Option<&str>, unlocker: &dyn Unlocker) -> Result<(), Error> {
         self.unlock_fully(unlocker)?;
         let old = self.vault();
-        let new = match (old.protection(), password) {
-            (Protection::None, Some(password)) => Vault::create()?.rewrapped(Some(password))?,
-            (_, password) => old.rewrapped(password)?,
+        let new = match old.has_password() {
+            false if password.is_some() => Vault::create()?.rewrapped(password)?,
+            _ => old.rewrapped(password)?,
         };
         self.transact(|db| match read_vault(db)? {
             Some(kept) if kept == *old.kept() => replace_vault(db, &old, &new),
@@ -89,17 +90,17 @@ impl Store {
         Ok(())
     }
 
-    /// What another process needs to be the agent of this store for that long: to be given to [`crate::manage::agent::Server::start`]
-    /// over a pipe, and to nobody else, for the data key is in it.
+    /// What another process needs to be the agent of this store for `lifetime`: pass it to [`serve`] there. It contains the
+    /// data key, so send it over a pipe, and to nobody else.
+    ///
+    /// [`serve`]: crate::manage::agent::serve
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], and where no primary password protects the store; [`Error::Io`]
-    /// when the runtime directory is not the user's alone.
-    pub fn grant(&self, lifetime: Duration) -> Result<Grant, Error> {
-        let vault = self.vault();
-        let digest = vault.digest().ok_or(Error::VaultLocked)?;
-        let place = Place::new(self.session().directory()?, self.path())?;
-        Grant::new(&place, &*vault.data_key()?, digest, lifetime)
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], and when the store has no primary password; [`Error::Io`] when other
+    /// users can enter the runtime directory.
+    pub fn lease(&self, lifetime: Duration) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let socket = Socket::new(self.session().directory()?, self.path())?;
+        agent::lease(&socket, &self.vault(), lifetime)
     }
 
     /// The status of the agent of this store, if one runs.
@@ -108,9 +109,9 @@ impl Store {
     /// [`Error::Agent`] when it does not answer.
     pub fn agent(&self) -> Result<Option<Status>, Error> {
         let digest = self.with(|db| self.current_vault(db))?.digest();
-        match self.agent_place() {
+        match self.agent_socket() {
             None => Ok(None),
-            Some(place) => Client::new(&place, digest.unwrap_or_default()).status(),
+            Some(socket) => Client::new(&socket, digest.unwrap_or_default()).status(),
         }
     }
 
@@ -119,7 +120,7 @@ impl Store {
     /// # Errors
     /// [`Error::Agent`] when it neither ends nor can be killed.
     pub fn end_agent(&self) -> Result<bool, Error> {
-        self.agent_place().map_or(Ok(false), |place| Client::new(&place, [0; 32]).end())
+        self.agent_socket().map_or(Ok(false), |socket| Client::new(&socket, [0; 32]).end())
     }
 
     /// If there seems to be an agent, lets it sign from the start. If it is gone, the first use shows that.
@@ -131,11 +132,11 @@ impl Store {
     }
 
     fn agent_of(&self, vault: &Vault) -> Option<Client> {
-        Some(Client::new(&self.agent_place()?, vault.digest()?))
+        Some(Client::new(&self.agent_socket()?, vault.digest()?))
     }
 
-    fn agent_place(&self) -> Option<Place> {
-        Place::new(self.session().existing_directory()?, self.path()).ok()
+    fn agent_socket(&self) -> Option<Socket> {
+        Socket::new(self.session().existing_directory()?, self.path()).ok()
     }
 }
 

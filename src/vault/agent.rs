@@ -1,58 +1,56 @@
-//! Unlocked for a while: another process that holds the data key, signs with it, and gives neither it nor a private key
-//! away, as ssh-agent does.
+//! The agent of a store: another process that holds the data key for a while and signs with it, as ssh-agent does.
 //!
-//! Whoever unlocked a store fully makes a [`Grant`] and starts a process that calls [`Server::start`] with it. From then on
-//! [`Store::unlock`] finds the agent, in this process and every other of the same user, and asks nobody. What takes a private
-//! key in the clear asks for the primary password all the same.
+//! A program that has unlocked a store fully starts a process, writes a [lease](crate::Store::lease) to it, and that process
+//! calls [`serve`]. From then on [`Store::unlock`](crate::Store::unlock) finds the agent, in every process of the same user, and
+//! asks nobody. The agent never gives away the data key or a private key; what needs a private key in the clear still asks for the
+//! primary password.
 //!
-//! Every question is a connection of its own to a Unix socket in the user's runtime directory. Both sides look at the other's
-//! user. A question names the vault as the store has it by then; under another primary password the agent is of no use.
+//! Each request is a connection of its own to a Unix socket in the user's runtime directory, and both sides check the user of
+//! the other. A request names the vault that the store has at that time: after a change of the primary password the agent is
+//! of no use.
 //!
 //! # Example
 //!
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use cardcase::manage::agent::{Grant, Server};
+//! use cardcase::manage::agent;
 //! use cardcase::{Error, Store, Unlocker};
 //! use zeroize::Zeroizing;
 //!
-//! /// What to write into the stdin of a new process, which then does as `agent` does.
-//! fn unlock_for_an_hour(store: &Store, unlocker: &dyn Unlocker) -> Result<Grant, Error> {
+//! /// What to write to the stdin of a new process, which then runs `agent`.
+//! fn unlock_for_an_hour(store: &Store, unlocker: &dyn Unlocker) -> Result<Zeroizing<Vec<u8>>, Error> {
 //!     store.unlock_fully(unlocker)?;
-//!     store.grant(Duration::from_secs(3600))
+//!     store.lease(Duration::from_secs(3600))
 //! }
 //!
 //! fn agent(stdin: Zeroizing<Vec<u8>>) -> Result<(), Error> {
-//!     Server::start(Grant::from_bytes(stdin))?.serve();
-//!     Ok(())
+//!     agent::serve(stdin, |_stop| println!("ready"))
 //! }
 //! ```
-//!
-//! [`Store::unlock`]: crate::Store::unlock
 
 mod client;
 mod frame;
-mod grant;
-mod place;
+mod lease;
 mod protocol;
 mod server;
+mod socket;
 
 pub(crate) use client::Client;
-pub use grant::Grant;
-pub(crate) use place::Place;
-pub use server::{Server, Stopper};
+pub(crate) use lease::lease;
+pub use server::serve;
+pub(crate) use socket::Socket;
 
 use crate::clock::Timestamp;
 
-/// An agent that runs.
+/// A running agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Its process, where the system tells.
+    /// The number of its process, if the system tells it.
     pub process: Option<u32>,
     /// When it ends by itself.
     pub until: Timestamp,
-    /// Whether it serves under the primary password that the store has now.
+    /// Whether it works for the primary password that the store has now.
     pub serves: bool,
 }

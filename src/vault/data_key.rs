@@ -1,32 +1,32 @@
-//! The data key, and what is done with it: sealing private keys, and authenticating rows of the store.
+//! The data key, which seals private keys and authenticates rows of the store.
 //!
-//! It is never used itself. A key for each purpose is derived from it by HMAC-SHA-256 (RFC 2104), as HKDF-Expand (RFC 5869)
-//! does for one block.
+//! It is never used directly. HMAC-SHA-256 (RFC 2104) derives a key for each purpose from it, as HKDF-Expand (RFC 5869) does for
+//! one block.
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead, KeyInit as _, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
-use hmac::{Hmac, Mac};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::error::Unspecified;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
 use crate::error::Error;
 
-/// Of AES-GCM, in bytes.
+/// Bytes of a nonce of AES-GCM.
 const NONCE: usize = 12;
 
 /// The first byte of a sealed key: the version of the format.
 const FORMAT: u8 = 1;
 
-/// 256 random bits, one for each store.
+/// 256 random bits. Each store has its own.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct DataKey(Zeroizing<[u8; 32]>);
 
-/// The row that a sealed key stands in. A key opens in this row only: not beside another certificate, under another name,
-/// or where TLS 1.3 is no longer demanded.
+/// The row of a sealed key. The key opens only in this row: not for another certificate, not under another name, and not
+/// without the restriction to TLS 1.3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyRow {
     pub(crate) id: i64,
@@ -35,7 +35,7 @@ pub(crate) struct KeyRow {
     pub(crate) requires_tls13: bool,
 }
 
-/// A private key as it lies in the store, with the row it is bound to.
+/// A private key as the store has it, with the row it is bound to.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SealedKey {
     pub(crate) row: KeyRow,
@@ -43,10 +43,10 @@ pub(crate) struct SealedKey {
 }
 
 impl SealedKey {
-    /// Whether this is the key of an identity that somebody chose by the name they saw.
+    /// Checks that this is the key of an identity that a person chose by its name.
     ///
     /// # Errors
-    /// [`Error::Renamed`] when it has another name by now.
+    /// [`Error::Renamed`] when it has another name now.
     pub(crate) fn check_chosen(&self, identity: &Identity) -> Result<(), Error> {
         match self.row.name == identity.name() {
             true => Ok(()),
@@ -55,7 +55,7 @@ impl SealedKey {
     }
 }
 
-/// What an authentication code covers: fields, none of which can be taken for a part of another.
+/// What an authentication code covers: fields with their lengths, so that no field can pass for a part of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message(Vec<u8>);
 
@@ -72,7 +72,7 @@ impl DataKey {
         &self.0
     }
 
-    /// A random nonce is used once: at the 2^32 keys that NIST SP 800-38D allows no store arrives.
+    /// Uses a random nonce. NIST SP 800-38D allows that for 2^32 keys, which no store reaches.
     pub(super) fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error> {
         let sealed = encrypt(&self.derived(b"sealing"), &row.message(), pkcs8)?;
         Ok([&[FORMAT], sealed.as_slice()].concat())
@@ -87,7 +87,7 @@ impl DataKey {
         self.hmac(b"authentication", &message.0).finalize().into_bytes().into()
     }
 
-    /// In constant time.
+    /// Compares in constant time.
     pub(super) fn verify(&self, message: &Message, code: &[u8]) -> bool {
         self.hmac(b"authentication", &message.0).verify_slice(code).is_ok()
     }
@@ -125,12 +125,12 @@ impl KeyRow {
 }
 
 impl Message {
-    /// What it says of the fields that follow: no message of one kind passes for one of another.
+    /// A message of this kind; no message of one kind passes for one of another.
     pub(crate) fn new(kind: &str) -> Self {
         Self(Vec::new()).field(kind.as_bytes())
     }
 
-    /// As another process made it.
+    /// A message that another process made.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }
@@ -149,7 +149,7 @@ impl Message {
         self.field(&number.to_be_bytes())
     }
 
-    /// A field that may be absent, which is not the same as empty.
+    /// A field that may be absent, which differs from empty.
     pub(crate) fn optional(self, bytes: Option<&[u8]>) -> Self {
         match bytes {
             None => self.field(b"none"),
@@ -161,28 +161,42 @@ impl Message {
 /// AES-256-GCM: nonce, ciphertext, tag.
 pub(super) fn encrypt(key: &[u8; 32], covered: &Message, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let nonce: [u8; NONCE] = random_bytes()?;
-    let payload = Payload { msg: plaintext, aad: &covered.0 };
-    let ciphertext = Aes256Gcm::new(key.into()).encrypt(&Nonce::from(nonce), payload);
-    let ciphertext = ciphertext.map_err(|error| Error::Sealing { detail: error.to_string() })?;
-    Ok([nonce.as_slice(), &ciphertext].concat())
+    let failed = |error: Unspecified| Error::Sealing { detail: error.to_string() };
+    // As long as it gets, so that no copy of the plaintext is left behind in freed memory
+    let mut sealed = Vec::with_capacity(NONCE + plaintext.len() + AES_256_GCM.tag_len());
+    sealed.extend(nonce);
+    sealed.extend(plaintext);
+    let (_, text) = sealed.split_at_mut(NONCE);
+    let key = aead_key(key).map_err(failed)?;
+    let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&covered.0), text);
+    let tag = tag.inspect_err(|_| text.zeroize()).map_err(failed)?;
+    sealed.extend_from_slice(tag.as_ref());
+    Ok(sealed)
 }
 
-/// `None` when this key did not encrypt it, or not with this beside it.
+/// `None` when it was encrypted with another key, or for other covered data.
 pub(super) fn decrypt(key: &[u8; 32], covered: &Message, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE>()?;
-    let payload = Payload { msg: ciphertext, aad: &covered.0 };
-    Aes256Gcm::new(key.into()).decrypt(&Nonce::from(*nonce), payload).ok().map(Zeroizing::new)
+    let mut opened = Zeroizing::new(ciphertext.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let length = aead_key(key).ok()?.open_in_place(nonce, Aad::from(&covered.0), &mut opened).ok()?.len();
+    opened.truncate(length);
+    Some(opened)
+}
+
+fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey, Unspecified> {
+    UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new)
 }
 
 pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    // Not from aws-lc-rs, which first gathers jitter of the processor for 35 ms: longer than an import takes
+    // Not from aws-lc-rs, which first collects processor jitter for 35 ms, longer than an import takes
     getrandom::fill(&mut bytes).map_err(|error| Error::Sealing { detail: format!("no randomness: {error}") })?;
     Ok(bytes)
 }
 
 fn with_key(key: &[u8; 32]) -> Hmac<Sha256> {
-    // As long as a block of SHA-256, filled up with zeros: what RFC 2104 does with a shorter one, and cannot fail
+    // Padded with zeros to a block of SHA-256, as RFC 2104 does with a shorter key; this cannot fail
     let mut block = Zeroizing::new([0; 64]);
     block.split_at_mut(key.len()).0.copy_from_slice(key);
     Hmac::<Sha256>::new((&*block).into())
@@ -220,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_passes_for_a_part_of_another() {
+    fn a_field_does_not_pass_for_a_part_of_another() {
         let data_key = DataKey::random().unwrap();
         let code = data_key.mac(&Message::new("x").field(b"ab").field(b"c"));
         assert!(data_key.verify(&Message::new("x").field(b"ab").field(b"c"), &code));
@@ -236,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_secret_shows_in_debug_output() {
+    fn debug_output_shows_nothing_secret() {
         let data_key = DataKey::random().unwrap();
         assert_eq!(format!("{data_key:?}"), "DataKey(..)");
     }

@@ -1,4 +1,4 @@
-//! What a vault does when the data key is not in this process.
+//! Using a data key that another process holds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::{KeyRow, Message, SealedKey, Vault};
 use crate::certificate::Certificate;
 use crate::error::Error;
 
-/// Whoever has the data key, and uses it for us without giving it away. Each answers with [`Error::VaultLocked`] once the
-/// data key is gone, and blocks for no longer than a few seconds.
+/// A process that holds the data key and uses it for this one without giving it away. Each function fails with
+/// [`Error::VaultLocked`] once the data key is gone, and blocks for a few seconds at most.
 pub(crate) trait Holder: Send + Sync {
-    /// Encrypts a private key.
+    /// Encrypts a private key for a row.
     fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error>;
     /// Whether a private key opens in its row.
     fn opens(&self, key: &SealedKey) -> Result<bool, Error>;
@@ -31,7 +31,7 @@ pub(crate) trait Holder: Send + Sync {
     ) -> Result<Vec<u8>, Error>;
 }
 
-/// A key that signs by asking the vault each time, so that it goes on signing when the data key is somewhere else by then.
+/// A key that asks the vault for each signature, so that it still signs when the data key moves to another process or to this one.
 #[derive(Clone)]
 pub(super) struct HeldKey(Arc<Held>);
 

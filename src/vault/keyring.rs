@@ -1,22 +1,21 @@
-//! The desktop's keyring as a place for the primary password: the Secret Service on Unix, the Keychain on macOS.
+//! The primary password in the desktop's keyring: the Secret Service on Unix, the Keychain on macOS.
 //!
-//! A keyring may be locked, or its service hang, so nobody waits for it longer than three seconds. It keeps the password and
-//! not the data key: one that is no longer right opens nothing, and the person is asked.
+//! A keyring may be locked, or its service may hang, so every call waits for three seconds at most. The keyring keeps the password
+//! and not the data key: a password that has been changed since unlocks nothing, and the person is asked.
 //!
 //! # Example
 //!
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use cardcase::manage::{Keyring, KeyringUnlocker};
+//! use cardcase::manage::Keyring;
 //! use cardcase::{Selector, Store, Unlocker};
 //!
 //! # fn example(store: Arc<Store>, prompt: Arc<dyn Unlocker>) -> Result<(), cardcase::Error> {
-//! let keyring = Keyring::of_store(store.path());
+//! let keyring = Keyring::for_store(store.path());
 //! keyring.keep("correct horse")?;
 //! // Asks the person when the keyring does not have the password
-//! let unlocker = KeyringUnlocker::new(keyring, prompt);
-//! let selector = Selector::new(store).with_unlocker(Arc::new(unlocker));
+//! let selector = Selector::new(store).with_unlocker(keyring.unlocker(prompt));
 //! # drop(selector);
 //! # Ok(()) }
 //! ```
@@ -34,7 +33,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::vault::Unlocker;
 
-/// What the password is kept under, besides the store's path.
+/// The name of the password in the keyring, together with the path of the store.
 const SERVICE: &str = "cardcase";
 
 /// How long to wait for the keyring.
@@ -42,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 type Open = dyn Fn(&str) -> keyring_core::Result<Entry> + Send + Sync;
 
-/// The place in the keyring for one store's primary password.
+/// The entry for the primary password of one store in the desktop's keyring.
 #[derive(Clone)]
 pub struct Keyring {
     store: String,
@@ -56,13 +55,13 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// For the store at this path, in the keyring of the person's desktop.
-    pub fn of_store(path: &Path) -> Self {
+    /// For the store at this path ([`Store::path`](crate::Store::path)).
+    pub fn for_store(path: &Path) -> Self {
         let open = |store: &str| Ok(keyring::Entry::new(SERVICE, store)?.inner);
         Self { store: path.to_string_lossy().into_owned(), open: Arc::new(open) }
     }
 
-    /// The password that is kept, if one is.
+    /// The password, if the keyring has one.
     ///
     /// # Errors
     /// [`Error::Keyring`], after three seconds at the latest.
@@ -74,7 +73,7 @@ impl Keyring {
         })
     }
 
-    /// Keeps a password, in place of the one before.
+    /// Stores a password, in place of the previous one.
     ///
     /// # Errors
     /// [`Error::Keyring`], after three seconds at the latest.
@@ -83,7 +82,7 @@ impl Keyring {
         self.in_time(move |entry| entry.set_password(&password))
     }
 
-    /// Keeps no password any more.
+    /// Removes the password.
     ///
     /// # Errors
     /// [`Error::Keyring`], after three seconds at the latest.
@@ -94,7 +93,13 @@ impl Keyring {
         })
     }
 
-    /// Works on another thread, which is left alone when it takes too long.
+    /// An unlocker that takes the password from this keyring, and asks `other` when there is none, or a wrong one. A wrong one
+    /// does not use up an attempt of `other`.
+    pub fn unlocker(self, other: Arc<dyn Unlocker>) -> Arc<dyn Unlocker> {
+        Arc::new(KeyringUnlocker { keyring: self, other, answered: AtomicBool::new(false) })
+    }
+
+    /// Works on another thread, and does not wait for it any longer when it takes too long.
     fn in_time<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Entry) -> keyring_core::Result<T> + Send + 'static,
@@ -112,46 +117,33 @@ impl Keyring {
     }
 }
 
-/// Gives the password that a keyring keeps; where there is none, or it is wrong, asks another.
-pub struct KeyringUnlocker {
+/// Gives the password that a keyring keeps. If it has none, or a wrong one, asks another unlocker.
+struct KeyringUnlocker {
     keyring: Keyring,
-    otherwise: Arc<dyn Unlocker>,
-    /// Whether the first try was the keyring's.
-    tried: AtomicBool,
-}
-
-impl fmt::Debug for KeyringUnlocker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyringUnlocker").field("keyring", &self.keyring).finish_non_exhaustive()
-    }
-}
-
-impl KeyringUnlocker {
-    /// Looks into `keyring`, and asks `otherwise` where that does not help.
-    pub fn new(keyring: Keyring, otherwise: Arc<dyn Unlocker>) -> Self {
-        Self { keyring, otherwise, tried: AtomicBool::new(false) }
-    }
+    other: Arc<dyn Unlocker>,
+    /// Whether the keyring answered the first attempt.
+    answered: AtomicBool,
 }
 
 impl Unlocker for KeyringUnlocker {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
         if attempt == 1 {
-            // A keyring that cannot be used is as good as none
+            // A keyring that cannot be used is treated like one without a password
             let kept = self.keyring.password().ok().flatten();
-            self.tried.store(kept.is_some(), Ordering::Relaxed);
+            self.answered.store(kept.is_some(), Ordering::Relaxed);
             if let Some(password) = kept {
                 return Ok(password);
             }
         }
-        let attempt = if self.tried.load(Ordering::Relaxed) { attempt - 1 } else { attempt };
-        match attempt <= self.otherwise.tries() {
-            true => self.otherwise.primary_password(attempt),
+        let attempt = if self.answered.load(Ordering::Relaxed) { attempt - 1 } else { attempt };
+        match attempt <= self.other.tries() {
+            true => self.other.primary_password(attempt),
             false => Err(Error::WrongPrimaryPassword),
         }
     }
 
     fn tries(&self) -> u32 {
-        self.otherwise.tries().saturating_add(1)
+        self.other.tries().saturating_add(1)
     }
 }
 
@@ -171,7 +163,7 @@ mod tests {
         Keyring { store: "/home/alice/cardcase.db".to_owned(), open: Arc::new(open) }
     }
 
-    /// Does not know the password, and writes down which tries it was asked for.
+    /// Does not know the password, and records the attempts it was asked for.
     #[derive(Default)]
     struct Asked(Mutex<Vec<u32>>);
 
@@ -183,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_a_password_until_it_is_to_forget_it() {
+    fn a_keyring_keeps_a_password_until_it_is_removed() {
         let keyring = keyring();
         assert_eq!(keyring.password().unwrap(), None);
         keyring.keep("first").unwrap();
@@ -195,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_in_it_costs_the_person_no_try() {
+    fn a_wrong_password_in_the_keyring_uses_up_no_attempt_of_the_person() {
         for (kept, asked) in [(Some("wrong"), [1, 2, 3]), (None, [1, 2, 3])] {
             let (keyring, person) = (keyring(), Arc::new(Asked::default()));
             if let Some(kept) = kept {
                 keyring.keep(kept).unwrap();
             }
-            let unlocker = KeyringUnlocker::new(keyring, person.clone());
+            let unlocker = keyring.unlocker(person.clone());
             let given: Vec<String> = (1..=unlocker.tries())
                 .map_while(|attempt| unlocker.primary_password(attempt).ok())
                 .map(|password| password.to_string())
@@ -213,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_one_that_hangs() {
+    fn a_keyring_that_hangs_is_not_waited_for() {
         let open = |_: &str| {
             thread::sleep(Duration::from_secs(60));
             Err(KeyringError::NoEntry)
@@ -221,7 +213,7 @@ mod tests {
         let keyring = Keyring { store: String::new(), open: Arc::new(open) };
         let person = Arc::new(Asked::default());
         let start = Instant::now();
-        KeyringUnlocker::new(keyring, person.clone()).primary_password(1).unwrap();
+        keyring.unlocker(person.clone()).primary_password(1).unwrap();
         assert!((PATIENCE..2 * PATIENCE).contains(&start.elapsed()));
         assert_eq!(*person.0.lock().unwrap(), [1]);
     }

@@ -1,4 +1,4 @@
-//! The data key under the primary password: Argon2id (RFC 9106) and AES-256-GCM.
+//! Encrypting the data key under the primary password: Argon2id (RFC 9106) and AES-256-GCM.
 
 use std::time::{Duration, Instant};
 
@@ -8,25 +8,25 @@ use zeroize::{Zeroize, Zeroizing};
 use super::data_key::{DataKey, Message, decrypt, encrypt, random_bytes};
 use crate::error::Error;
 
-/// What unlocking should take on the machine that sets the password.
+/// How long unlocking should take on the machine that sets the password.
 const AIM: Duration = Duration::from_millis(500);
 
-/// Memory for a new password, in KiB: what RFC 9106 section 4 recommends where there is not 2 GiB to spare.
+/// Memory for a new password, in KiB: what RFC 9106 section 4 recommends when 2 GiB are too much.
 const MEMORY: u32 = 64 << 10;
 
-/// Passes for a new password, at least: those of the same recommendation.
+/// The fewest passes for a new password, from the same recommendation.
 const MIN_PASSES: u32 = 3;
 
-/// Passes for a new password, at most, however fast the machine is: another one has to unlock the store too.
+/// The most passes for a new password, however fast this machine is: a slower one must be able to unlock the store too.
 const MAX_PASSES: u32 = 32;
 
-/// The most memory accepted from a store, in KiB: 1 GiB. More is damage or malice.
+/// The most memory accepted from a store, in KiB: 1 GiB. A larger number is damage or malice.
 const MAX_MEMORY: u32 = 1 << 20;
 
-/// The most work accepted from a store, in KiB times passes: a hundred passes over the memory of a new password.
+/// The most work accepted from a store, as KiB times passes: a hundred passes over the memory of a new password.
 const MAX_WORK: u64 = 100 * MEMORY as u64;
 
-/// What Argon2id may cost. One lane: nobody waits for less because of more processors.
+/// The cost of Argon2id, with one lane: more processors do not make it faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cost {
     /// KiB.
@@ -34,7 +34,7 @@ pub(crate) struct Cost {
     pub(crate) passes: u32,
 }
 
-/// A data key that takes the primary password to have.
+/// A data key, encrypted under the primary password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrapped {
     pub(crate) cost: Cost,
@@ -43,7 +43,7 @@ pub(crate) struct Wrapped {
 }
 
 impl Cost {
-    /// What takes this machine about half a second.
+    /// A cost of about half a second on this machine.
     pub(super) fn calibrated() -> Result<Self, Error> {
         let least = Self { memory: MEMORY, passes: MIN_PASSES };
         let start = Instant::now();
@@ -53,10 +53,10 @@ impl Cost {
         Ok(Self { passes: passes.clamp(MIN_PASSES, MAX_PASSES), ..least })
     }
 
-    /// As a store has it.
+    /// The cost that a store has.
     ///
     /// # Errors
-    /// [`Error::VaultDamaged`] when these are no numbers of anything.
+    /// [`Error::VaultDamaged`] when the numbers are out of range.
     pub(crate) fn read(memory: i64, passes: i64) -> Result<Self, Error> {
         match (memory.try_into(), passes.try_into()) {
             (Ok(memory), Ok(passes)) => Ok(Self { memory, passes }),
@@ -64,7 +64,7 @@ impl Cost {
         }
     }
 
-    /// Whether it is as much as ever was written and not more than anybody can want, checked before any work is done.
+    /// Whether cardcase would write such a cost, or one that is reasonable on a larger machine. Checked before any work is done.
     fn is_acceptable(self) -> bool {
         (MEMORY..=MAX_MEMORY).contains(&self.memory)
             && self.passes >= MIN_PASSES
@@ -74,7 +74,7 @@ impl Cost {
     fn derive(self, password: &str, salt: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>, Error> {
         let failed = |error: argon2::Error| Error::Sealing { detail: error.to_string() };
         let parameters = Params::new(self.memory, self.passes, 1, None).map_err(failed)?;
-        let mut blocks = Memory::of(parameters.block_count())?;
+        let mut blocks = Memory::new(parameters.block_count())?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
         let mut key = Zeroizing::new([0; 32]);
         argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut *key, &mut blocks.0).map_err(failed)?;
@@ -84,18 +84,18 @@ impl Cost {
 
 fn unacceptable(memory: i64, passes: i64) -> Error {
     let detail = format!(
-        "the primary password is to be derived with {memory} KiB of memory and {passes} passes; cardcase writes and takes \
-         {MEMORY} to {MAX_MEMORY} KiB and {MIN_PASSES} passes or more, as far as the two make {MAX_WORK}"
+        "the primary password is to be derived with {memory} KiB of memory and {passes} passes; cardcase accepts \
+         {MEMORY} to {MAX_MEMORY} KiB and at least {MIN_PASSES} passes, with a product of at most {MAX_WORK}"
     );
     Error::VaultDamaged { detail }
 }
 
-/// The memory of a derivation. What remains in it gives away more of the password than nothing, so it is wiped.
+/// The memory of a derivation. Its content reveals something about the password, so it is wiped.
 struct Memory(Vec<Block>);
 
 impl Memory {
-    /// Allocated so that too little of it is an error.
-    fn of(blocks: usize) -> Result<Self, Error> {
+    /// Reports too little memory as an error.
+    fn new(blocks: usize) -> Result<Self, Error> {
         let mut memory = Vec::new();
         memory.try_reserve_exact(blocks).map_err(|error| Error::Sealing { detail: error.to_string() })?;
         memory.resize(blocks, Block::new());
@@ -119,7 +119,7 @@ impl Wrapped {
     /// `None`: the password is wrong.
     ///
     /// # Errors
-    /// [`Error::VaultDamaged`] when it would cost what nobody wants.
+    /// [`Error::VaultDamaged`] when the cost is not acceptable.
     pub(super) fn unwrap_with(&self, password: &str) -> Result<Option<DataKey>, Error> {
         if !self.cost.is_acceptable() {
             return Err(unacceptable(self.cost.memory.into(), self.cost.passes.into()));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_calibrated_is_accepted() {
+    fn a_calibrated_cost_is_accepted() {
         let cost = Cost::calibrated().unwrap();
         assert!(cost.is_acceptable(), "{cost:?}");
     }
@@ -178,7 +178,7 @@ mod tests {
     /// RFC 9106 section 5.3 has no vector without secret and associated data; this one is from the reference
     /// implementation's test.c (version 0x13, t = 2, m = 64 MiB, p = 1).
     #[test]
-    fn it_is_argon2id() {
+    fn the_derivation_is_argon2id() {
         let cost = Cost { memory: 65_536, passes: 2 };
         let parameters = Params::new(cost.memory, cost.passes, 1, None).unwrap();
         let mut key = [0; 32];

@@ -1,6 +1,6 @@
-//! A program that goes on while its store is unlocked and locked elsewhere.
+//! A program that keeps running while other processes unlock and lock its store.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -9,25 +9,26 @@ use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::connect::tokio::Connector;
-use cardcase::manage::agent::{Grant, Server};
+use cardcase::manage::agent;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use zeroize::Zeroizing;
 
 use crate::connector::{Scene, run};
 use crate::people::{Nobody, PASSWORD, Typist};
 use crate::pki::NOW;
 use crate::tls::HOST;
 
-/// An agent of this store, as another process would be one.
+/// Runs an agent of this store, as another process would.
 fn agent_of(store: &Store) -> JoinHandle<()> {
     store.unlock_fully(&Typist).unwrap();
-    let grant = store.grant(Duration::from_secs(60)).unwrap();
-    let agent = Server::start(Grant::from_bytes(Zeroizing::new(grant.as_bytes().to_vec()))).unwrap();
-    thread::spawn(move || agent.serve())
+    let lease = store.lease(Duration::from_secs(60)).unwrap();
+    let (ready, listens) = mpsc::channel();
+    let agent = thread::spawn(move || agent::serve(lease, |_| ready.send(()).unwrap()).unwrap());
+    listens.recv().unwrap();
+    agent
 }
 
-/// With an identity remembered, a primary password, and a server that has every connection signed for.
+/// A scene with a remembered identity, a primary password, and a server that requires a signature in every connection.
 fn protected(version: &'static SupportedProtocolVersion) -> Scene {
     let mut scene = Scene::new(version, &[]);
     scene.remember(Some(&scene.a));
@@ -39,7 +40,7 @@ fn protected(version: &'static SupportedProtocolVersion) -> Scene {
     scene
 }
 
-/// Opens the store anew, locked, with a connector that asks this unlocker.
+/// Opens the store again, locked, with a connector that asks this unlocker.
 fn restart(scene: &mut Scene, unlocker: Arc<dyn Unlocker>) {
     scene.store = scene.home.open();
     let selector = Selector::new(scene.store.clone()).with_clock(|| NOW).with_unlocker(unlocker);
@@ -47,19 +48,19 @@ fn restart(scene: &mut Scene, unlocker: Arc<dyn Unlocker>) {
 }
 
 #[test]
-fn it_asks_when_the_agent_has_gone_and_not_before() {
+fn the_password_is_asked_for_only_after_the_agent_has_ended() {
     run(async |version| {
         let mut scene = protected(version);
         let agent = agent_of(&scene.store);
         restart(&mut scene, Arc::new(Typist));
         for _ in 0..2 {
             scene.connect(HOST).await.unwrap();
-            assert_eq!(scene.dialled(), 1, "the agent signs at once");
+            assert_eq!(scene.dialled(), 1, "the agent signs in the first connection");
         }
         assert!(scene.store.end_agent().unwrap());
         agent.join().unwrap();
         scene.connect(HOST).await.unwrap();
-        assert_eq!(scene.dialled(), 2, "once to find out, once with the password");
+        assert_eq!(scene.dialled(), 2, "one connection to find out, one with the password");
         scene.connect(HOST).await.unwrap();
         assert_eq!(scene.dialled(), 1);
         assert_eq!(scene.seen().len(), 4);
@@ -67,7 +68,7 @@ fn it_asks_when_the_agent_has_gone_and_not_before() {
 }
 
 #[test]
-fn an_agent_that_comes_later_serves_too() {
+fn an_agent_that_starts_later_signs_too() {
     run(async |version| {
         let mut scene = protected(version);
         restart(&mut scene, Arc::new(Nobody));
@@ -76,7 +77,7 @@ fn an_agent_that_comes_later_serves_too() {
         for _ in 0..2 {
             let agent = agent_of(&scene.home.open());
             scene.connect(HOST).await.unwrap();
-            assert_eq!(scene.dialled(), 2, "once to find out");
+            assert_eq!(scene.dialled(), 2, "one connection to find out");
             assert!(scene.store.end_agent().unwrap());
             agent.join().unwrap();
             assert!(scene.connect(HOST).await.is_err(), "it is locked again");
@@ -86,7 +87,7 @@ fn an_agent_that_comes_later_serves_too() {
 }
 
 #[test]
-fn the_agent_gives_nothing_away() {
+fn the_agent_gives_no_keys_away() {
     let scene = protected(&rustls::version::TLS13);
     let agent = agent_of(&scene.store);
     let store = scene.home.open();
@@ -98,7 +99,7 @@ fn the_agent_gives_nothing_away() {
     is_kept(store.private_key(&identity, &Nobody).map(drop));
     is_locked(store.require_tls13(&identity, true));
     is_kept(store.set_primary_password(None, &Nobody));
-    is_locked(store.grant(Duration::from_secs(60)).map(drop));
+    is_locked(store.lease(Duration::from_secs(60)).map(drop));
     assert!(store.private_key(&identity, &Typist).is_ok());
     assert!(store.end_agent().unwrap());
     agent.join().unwrap();

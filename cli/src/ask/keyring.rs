@@ -47,7 +47,7 @@ pub(crate) fn follow(store: &Store, new: Option<&str>) {
 }
 
 fn keyring(store: &Store) -> Keyring {
-    Keyring::of_store(store.path())
+    Keyring::for_store(store.path())
 }
 
 /// Remembers the last password that another unlocker returned.

@@ -32,7 +32,7 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
         return Ok(());
     }
     store.unlock_fully(&*app.unlocker()?)?;
-    agent::start(&store.grant(args.lifetime)?)?.lines().for_each(say::warn);
+    agent::start(&store.lease(args.lifetime)?)?.lines().for_each(say::warn);
     let agent = serving(store)?
         .ok_or_else(|| agent::failed("was stopped as soon as it had started").hint("cardcase unlock"))?;
     say::note(format_args!("unlocked until {}; to lock it: cardcase lock", agent.until));

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use cardcase::Chooser;
-use cardcase::ask::{Question, Reply};
+use cardcase::ask::{Question, Refused, Reply};
 use cardcase::connect::hyper::{Client as Hyper, Connector};
 use cardcase::connect::tokio::Connector as TlsConnector;
+use cardcase::connect::{Opened, Source};
 use cardcase::manage::{Lifetime, Mode};
+use cardcase::raw::Prepared;
+use cardcase::{Destination, Target};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::{Request, Uri};
@@ -194,5 +197,83 @@ fn what_was_chosen_for_one_request_is_not_taken_over_by_another_that_waits_for_a
             })
             .unwrap();
         assert_eq!((server.came().len(), *person.0.lock().unwrap()), (2, 2), "{alpn}");
+    }
+}
+
+/// A request that carries a target or an identity goes over a connection made for it, which serves no other request.
+#[test]
+fn a_request_may_carry_its_target_or_an_identity() {
+    for alpn in ["http/1.1", "h2"] {
+        let world = World::new();
+        let server = world.http(Tls::V1_3, Ask::Optional);
+        let destination: Destination = server.destination().parse().unwrap();
+        world.remember(&server, Some(world.alice));
+        let client = Hyper::new(world.selector.clone(), world.config(&[alpn]));
+        let ticking = Ticking::new();
+        let send = |carried: Option<Carried>| {
+            let mut request = Request::get(server.url()).body(Empty::<Bytes>::new()).unwrap();
+            match carried {
+                Some(Carried::Target(target)) => drop(request.extensions_mut().insert(target)),
+                Some(Carried::Prepared(prepared)) => drop(request.extensions_mut().insert(prepared)),
+                None => {}
+            }
+            let before = server.came().len();
+            ticking.run(async {
+                let response = client.request(request).await?;
+                let opened = response.extensions().get::<Opened>().unwrap().clone();
+                response.into_body().collect().await?;
+                Ok::<_, BoxError>((opened, server.came().split_off(before)))
+            })
+        };
+        let bob = world.selector.store().identity(world.bob).unwrap().unwrap();
+        let given = world.selector.given(&destination, (*bob).clone()).unwrap();
+        let omitting = Target::new(destination.clone()).without_credentials();
+        let (alice, bob) = (Some(world.alice.to_string()), Some(world.bob.to_string()));
+        let (opened, came) = send(None).unwrap();
+        assert_eq!((opened.selection().unwrap().source, came), (Source::Decision, vec![alice.clone()]), "{alpn}");
+        let (opened, came) = send(Some(Carried::Prepared(given.clone()))).unwrap();
+        assert_eq!((opened.selection().unwrap().source, came), (Source::Given, vec![bob]), "{alpn}");
+        let (opened, came) = send(Some(Carried::Target(omitting))).unwrap();
+        assert_eq!((opened.selection().unwrap().source, came), (Source::Omitted, vec![None]), "{alpn}");
+        assert_eq!(send(None).unwrap().1, [alice], "{alpn}");
+        assert_eq!(server.handshakes().len(), 3, "{alpn}: the connection of the pool served two requests");
+        let elsewhere = Target::new(Destination::new("localhost", 1).unwrap());
+        assert!(send(Some(Carried::Target(elsewhere))).unwrap_err().to_string().contains("localhost:1"), "{alpn}");
+        assert_eq!(server.came().len(), 4, "{alpn}");
+    }
+}
+
+/// What a request carries in its extensions.
+enum Carried {
+    Target(Target),
+    Prepared(Prepared),
+}
+
+/// A client that leaves the history to its caller, and whose requests are repeated with another identity after a refusal.
+#[test]
+fn an_error_says_what_was_sent_and_another_identity_may_be_sent_then() {
+    for tls in BOTH_VERSIONS {
+        let world = World::new();
+        let server = world.refusing(tls);
+        world.remember_at(&server.destination(), Some(world.alice));
+        let connector = Arc::new(TlsConnector::new(world.selector.clone(), world.config(&[])));
+        let client = Hyper::with_connector(Connector::new(connector).without_history());
+        let ticking = Ticking::new();
+        let send = |prepared: Option<Prepared>| {
+            let mut request =
+                Request::get(format!("https://{}/", server.destination())).body(Empty::<Bytes>::new()).unwrap();
+            prepared.map(|prepared| request.extensions_mut().insert(prepared));
+            ticking.run(async { Ok(client.request(request).await.unwrap_err()) }).unwrap()
+        };
+        let error = send(None);
+        let (opened, refusal) = (error.opened().unwrap(), error.refusal().unwrap());
+        let sent = opened.selection().unwrap();
+        assert_eq!(sent.answer.fingerprint(), Some(world.alice), "{tls:?}");
+        world.person.will_pick("bob");
+        let refused = [Refused::new(sent.answer, refusal)];
+        let other = world.selector.select_again(opened.target(), &opened.request().unwrap(), &refused).unwrap();
+        let sent = send(Some(other)).opened().unwrap().selection().unwrap();
+        assert_eq!(sent.answer.fingerprint(), Some(world.bob), "{tls:?}");
+        assert!(world.scene.machine.json("history")["uses"].as_array().unwrap().is_empty(), "{tls:?}");
     }
 }

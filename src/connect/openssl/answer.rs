@@ -1,4 +1,4 @@
-//! What answers a request for a certificate: asked for on a thread that may block.
+//! Answering a request for a certificate, on a thread that may block.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use crate::request::{CertificateRequest, Target};
 use crate::select::matching::{Reason, reasons};
 use crate::select::selector::{Prepared, Selection, Selector, Source};
 
-/// Selections tried for one request, as another may come to be needed while the vault is unlocked.
+/// Selections tried for one request: another one may be needed after the vault was unlocked.
 const ATTEMPTS: usize = 3;
 
-/// What is done for one request at most: every selection, and unlocking after it.
+/// The most steps for one request: every selection, and unlocking after it.
 pub(super) const STEPS: usize = 2 * ATTEMPTS;
 
 /// Answers the requests of one connection.
@@ -52,9 +52,9 @@ pub(super) struct Pending {
 
 /// What answering a request takes next.
 pub(super) enum Step {
-    /// The selector has to answer, which may take a person.
+    /// The selector has to answer, which may ask a person.
     Select,
-    /// The key of what was selected has to be had in the clear.
+    /// The vault has to be unlocked, to get the key of the selected identity in the clear.
     Unlock(Box<Prepared>),
     Done(Continuation),
 }
@@ -67,8 +67,8 @@ pub(super) enum Continuation {
 }
 
 impl Answering {
-    /// A request that is to be answered. What a connection is kept for goes to a path that nobody named: rules about that of the
-    /// first exchange say nothing of it, nor does what was chosen for that once.
+    /// A request that is to be answered. On a connection that was kept for another exchange the path is unknown: neither rules
+    /// for the path of the first exchange apply, nor what was chosen for it once.
     pub(super) fn pending(&self, request: CertificateRequest, mid_connection: bool) -> Pending {
         let (mut answering, mut target) = (self.clone(), self.opened.target().clone());
         if self.opened.position().is_another() {
@@ -97,7 +97,7 @@ impl Answering {
         pending.end(step)
     }
 
-    /// What is still given once a request was answered: what a person gave by name holds for all.
+    /// Forgets what was given for the first request, after it was answered. An identity that was given by name answers all.
     pub(super) fn answered(&mut self) {
         self.given = self.given.take().filter(|given| {
             given.selection().is_some_and(|selection| matches!(selection.source, Source::Given | Source::Omitted))
@@ -124,7 +124,7 @@ impl Pending {
         }
     }
 
-    /// The step after the vault was unlocked: what was selected before may not do any more.
+    /// The step after the vault was unlocked: what was selected before may no longer fit.
     pub(super) fn unlocked(&self, renewed: Prepared) -> Result<Step, Error> {
         match is_for(&renewed, &self.request) {
             true => self.selected(renewed),
@@ -132,7 +132,7 @@ impl Pending {
         }
     }
 
-    /// The step after a selection. OpenSSL signs by itself, so the key is opened; that an agent has it does not do.
+    /// The step after a selection. OpenSSL signs by itself, so the key has to be open in this process; an agent is not enough.
     pub(super) fn selected(&self, prepared: Prepared) -> Result<Step, Error> {
         let Some(selection) = prepared.selection().cloned() else { return Ok(Step::Select) };
         if prepared.key.as_ref().is_some_and(|key| !key.is_open_here()) {
@@ -151,7 +151,7 @@ impl Pending {
         )))
     }
 
-    /// What came of it after all steps.
+    /// The result after all steps.
     pub(super) fn end(&self, step: Step) -> Result<Continuation, Error> {
         let destination = self.target.destination();
         match step {
@@ -187,7 +187,7 @@ fn against(
 ) -> Option<Reason> {
     let requested = requested(prepared, request);
     let mut reasons = reasons(identity.certificate(), requested.as_ref(), &request.schemes);
-    // Whoever names an identity means it, whatever the server says it takes
+    // An identity that was given is sent whatever the server asks for
     reasons.retain(|reason| selection.source != Source::Given || *reason == Reason::NoCommonSignatureScheme);
     reasons.extend((prepared.requires_tls13 && request.is_visible()).then_some(Reason::RequiresTls13));
     reasons.first().copied()

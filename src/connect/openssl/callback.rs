@@ -1,8 +1,8 @@
-//! The certificate callback of OpenSSL, which suspends a connection until somebody has answered. The only file with `unsafe`.
+//! The certificate callback of OpenSSL, which suspends a connection until its request is answered. The only file with `unsafe`.
 //!
 //! The crate `openssl` does not wrap the callback, nor what it takes to answer a request: the authorities and signature
 //! algorithms of the server, taking certificates back, and post-handshake authentication. All of it is here, behind safe
-//! functions. The state of a connection stands in the extra data of its SSL object, and OpenSSL frees it with that.
+//! functions. The state of a connection is in the extra data of its SSL object, and OpenSSL frees it with that object.
 
 #![allow(unsafe_code)]
 
@@ -65,7 +65,7 @@ pub(super) enum CertificateMessage {
     Identity(Material),
 }
 
-/// What one connection knows of the request it is in. The connection holds it, and whoever drives that.
+/// What one connection knows about its current request. OpenSSL and the session share it.
 #[derive(Clone, Default)]
 pub(super) struct State(Arc<Mutex<Known>>);
 
@@ -73,7 +73,7 @@ pub(super) struct State(Arc<Mutex<Known>>);
 struct Known {
     /// What suspended it.
     asked: Option<CertificateRequest>,
-    /// What it goes on with; taken by the request it answers, so that the next one suspends anew.
+    /// What it goes on with. The request it answers takes it, so that the next request suspends again.
     reply: Option<CertificateMessage>,
     /// Whether the first handshake is over.
     established: bool,
@@ -82,7 +82,7 @@ struct Known {
 }
 
 impl State {
-    /// Tells that the first handshake is over.
+    /// Notes that the first handshake is over.
     pub(super) fn establish(&self) {
         self.known().established = true;
     }
@@ -111,7 +111,7 @@ impl State {
 /// Why a request cannot be answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("OpenSSL does not take the identity: {0}")]
+    #[error("OpenSSL does not accept the identity: {0}")]
     Material(#[from] ErrorStack),
     #[error("a server that was not verified asks for a client certificate")]
     Unverified,
@@ -154,23 +154,23 @@ pub(super) fn is_suspended(error: &ssl::Error) -> bool {
     error.code().as_raw() == sys::SSL_ERROR_WANT_X509_LOOKUP
 }
 
-/// Whether OpenSSL found a signature to make with what it was given: if not, it has sent an empty Certificate.
+/// Whether OpenSSL could sign with the key: if not, it has sent an empty Certificate.
 pub(super) fn has_signed(ssl: &SslRef) -> bool {
     let mut nid: c_int = 0;
     // SAFETY: the SSL is live, and the number is written to where it may be
     unsafe { sys::SSL_ctrl(ssl.as_ptr(), GET_SIGNATURE_NID, 0, (&raw mut nid).cast()) == 1 }
 }
 
-/// Has a renegotiation be a whole handshake, as Firefox does: OpenSSL would offer to resume the session that goes on, and a
-/// server that takes it cannot ask. There is no ticket either, so a session without a number cannot be resumed.
+/// Makes the next renegotiation a full handshake, as in Firefox: OpenSSL would offer to resume the current session, and a server
+/// that resumes cannot ask. There are no tickets, so a session without an ID cannot be resumed.
 pub(super) fn make_unresumable(ssl: &SslRef) {
     let Some(session) = ssl.session() else { return };
     // SAFETY: the session is live as long as its SSL, which only whoever drives it works with, and no bytes are copied
     unsafe { SSL_SESSION_set1_id(session.as_ptr(), [].as_ptr(), 0) };
 }
 
-/// Takes certificate, chain and key back. OpenSSL wipes the key, if nothing else holds it. Only for whoever drives the
-/// connection, while no handshake is going on.
+/// Takes certificate, chain and key back. OpenSSL wipes the key, if nothing else holds it. Only the session that drives the
+/// connection may call this, while no handshake is under way.
 pub(super) fn forget(ssl: &SslRef) {
     // SAFETY: the SSL is live, and no handshake uses what is cleared: it is over, or about to use what comes next
     unsafe { SSL_certs_clear(ssl.as_ptr()) }
@@ -179,13 +179,13 @@ pub(super) fn forget(ssl: &SslRef) {
 unsafe extern "C" fn on_request(ssl: *mut sys::SSL, _: *mut c_void) -> c_int {
     // SAFETY: OpenSSL calls with the SSL it is working for, which lives through the call
     let ssl = unsafe { SslRef::from_ptr_mut(ssl) };
-    // No panic may reach OpenSSL; what it left half done is the state of a connection that ends here
+    // No panic may reach OpenSSL. The state that a panic leaves behind belongs to a connection that ends here
     catch_unwind(AssertUnwindSafe(|| answer(ssl))).unwrap_or(FAIL)
 }
 
 fn answer(ssl: &mut SslRef) -> c_int {
     let Some(state) = index().ok().and_then(|index| ssl.ex_data(index)).cloned() else { return FAIL };
-    // Not held any longer: what follows comes back to it
+    // The lock is released: what follows takes it again
     let (reply, established) = {
         let mut known = state.known();
         (known.reply.take(), known.established)
@@ -206,12 +206,12 @@ fn answer(ssl: &mut SslRef) -> c_int {
     }
 }
 
-/// Nobody is asked on behalf of a stranger, nor where HTTP forbids it (RFC 9113 section 9.2).
+/// Nobody is asked for a server that was not verified, nor where HTTP forbids it (RFC 9113 section 9.2).
 fn check(ssl: &SslRef, established: bool) -> Result<(), Failure> {
     if ssl.verify_result() != X509VerifyResult::OK || ssl.peer_certificate().is_none() {
         return Err(Failure::Unverified);
     }
-    // Whose key is exchanged by RSA has not shown that it has the key of its certificate (RFC 5246 section 7.4.7.1)
+    // With RSA key exchange, the server has not yet proven that it has the key of its certificate (RFC 5246 section 7.4.7.1)
     let is_proven = negotiated_cipher(ssl).is_some_and(|cipher| !cipher.description().contains(" Kx=RSA"));
     if !established && !is_proven {
         return Err(Failure::Unproven);
@@ -222,7 +222,7 @@ fn check(ssl: &SslRef, established: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// That of the handshake going on.
+/// The cipher of the current handshake.
 fn negotiated_cipher(ssl: &SslRef) -> Option<&SslCipherRef> {
     // SAFETY: the SSL is live, and what it gives, if anything, is a constant of OpenSSL's
     unsafe {
@@ -232,7 +232,7 @@ fn negotiated_cipher(ssl: &SslRef) -> Option<&SslCipherRef> {
 }
 
 fn use_reply(ssl: &mut SslRef, reply: CertificateMessage) -> Result<(), Failure> {
-    // There is one place for each kind of key: what was sent before may stand in another
+    // There is one slot for each kind of key: what was sent before may be in another
     forget(ssl);
     let CertificateMessage::Identity(Material { certificate, chain, key }) = reply else { return Ok(()) };
     ssl.set_certificate(&certificate)?;

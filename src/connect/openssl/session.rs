@@ -1,4 +1,4 @@
-//! One TLS connection by OpenSSL, which stops where somebody has to answer, and goes on afterwards.
+//! One TLS connection by OpenSSL, which stops when a request has to be answered, and goes on afterwards.
 
 use std::io;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ const ALERT: i32 = 1000;
 const VERIFY_FAILED: i32 = 134;
 const UNEXPECTED_EOF: i32 = 294;
 
-/// Why an operation did not come to its end.
+/// Why an operation did not finish.
 pub(super) enum Halt {
-    /// The server asks: the operation is to be repeated once that is answered.
+    /// The server asks. Repeat the operation once the request is answered.
     Asked(CertificateRequest),
     /// The stream below is not ready.
     WouldBlock(io::Error),
@@ -31,15 +31,15 @@ pub(super) enum Halt {
     Failed(io::Error),
 }
 
-/// A connection with what it was answered.
+/// A connection, and what was answered on it.
 pub(super) struct Session<S> {
     tls: SslStream<Below<S>>,
     state: State,
     opened: Opened,
     established: bool,
-    /// The server was answered since the last handshake was over, with an identity or without.
+    /// Whether the server was answered since the last handshake, and if so whether with an identity.
     replied: Option<bool>,
-    /// Nothing goes on after this.
+    /// How the connection has ended, if it has.
     end: Option<End>,
 }
 
@@ -93,12 +93,12 @@ impl<S> Session<S> {
             Err(error) if error.code() == ErrorCode::WANT_READ || error.code() == ErrorCode::WANT_WRITE => {
                 Err(self.halt(error))
             }
-            // Who has gone needs no farewell
+            // A server that has gone need not be told
             _ => Ok(()),
         }
     }
 
-    /// Goes on with what a request was answered.
+    /// Goes on with the answer to a request.
     pub(super) fn go_on(&mut self, continuation: Continuation) {
         match continuation {
             Continuation::Answer(answered, message) => {
@@ -140,7 +140,7 @@ impl<S> Session<S> {
         }
     }
 
-    /// After a handshake the key is needed no more; and OpenSSL must have sent what it was to send.
+    /// After a handshake the key is no longer needed. Checks that OpenSSL has used it.
     fn settle(&mut self) -> Result<(), Halt> {
         if !self.tls.ssl().is_init_finished() {
             return Ok(());
@@ -198,7 +198,9 @@ fn unsigned(opened: &Opened) -> io::Error {
         Some(Answer::Identity(identity)) => identity.name(),
         _ => "",
     };
-    io::Error::other(format!("OpenSSL makes no signature with {name:?} that the server takes, and sent no certificate"))
+    io::Error::other(format!(
+        "OpenSSL cannot sign with {name:?} in a way that the server accepts, and sent no certificate"
+    ))
 }
 
 /// What went wrong, in the errors of rustls where it has them: [`crate::connect::refusal`] finds them.

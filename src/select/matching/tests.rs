@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use rustls::{ProtocolVersion, SignatureScheme as Scheme};
 
-use super::{Matcher, Reason, Warning};
+use super::{Matcher, Reason, Warning, put_used_first};
 use crate::certificate::Certificate;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
@@ -203,7 +203,8 @@ fn valid_ones_first_then_used_here_then_latest_expiry_latest_start_shortest_chai
     let used_before = HashSet::from([used.fingerprint()]);
     for _ in 0..identities.len() {
         identities.rotate_left(1);
-        let candidates = matcher.candidates(identities.clone(), &used_before);
+        let mut candidates = matcher.candidates(identities.clone());
+        put_used_first(&mut candidates, &used_before, NOW);
         let names: Vec<_> = candidates.iter().map(|candidate| candidate.identity.name().to_owned()).collect();
         assert!(names.is_sorted() && names.len() == leaves.len(), "{names:?}");
     }
@@ -218,7 +219,7 @@ fn what_is_no_candidate_is_not_in_the_list() {
     let home = Home::new();
     let identities = stored(&home, &[&fits, &server, &other]);
     let (request, authorities) = (request(&[root.name()], &ECDSA), known(&[]));
-    let candidates = Matcher::new(&request, &authorities, NOW).candidates(identities, &HashSet::new());
+    let candidates = Matcher::new(&request, &authorities, NOW).candidates(identities);
     assert_eq!(candidates.iter().map(|c| c.identity.fingerprint()).collect::<Vec<_>>(), [fits.fingerprint()]);
 }
 

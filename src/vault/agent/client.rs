@@ -1,4 +1,4 @@
-//! Asking an agent.
+//! The client of an agent.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -9,8 +9,8 @@ use rustls::SignatureScheme;
 
 use super::Status;
 use super::frame::{Frame, Timed};
-use super::place::{Place, check_peer};
 use super::protocol::{Refusal, Reply, Request, VERSION, Work};
+use super::socket::{Socket, check_peer};
 use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::vault::{Holder, KeyRow, Message, SealedKey};
 /// How long an agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whoever asks the agent at a place, for one vault.
+/// Asks the agent at a socket to work for one vault.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
@@ -33,25 +33,27 @@ struct Connected {
 }
 
 impl Client {
-    pub(crate) fn new(place: &Place, vault: [u8; 32]) -> Self {
-        Self { socket: place.socket.clone(), vault }
+    pub(crate) fn new(socket: &Socket, vault: [u8; 32]) -> Self {
+        Self { socket: socket.path().to_owned(), vault }
     }
 
-    /// Whether there is a socket, behind which nobody may be.
+    /// Whether there is a socket. The agent behind it may be gone.
     pub(crate) fn may_be_there(&self) -> bool {
         std::fs::symlink_metadata(&self.socket).is_ok()
     }
 
-    /// Whether there is an agent that serves for the vault.
+    /// Whether there is an agent that works for the vault.
     ///
     /// # Errors
-    /// [`Error::Agent`] when there is one that does not answer.
+    /// [`Error::Agent`] when it does not answer.
     pub(crate) fn is_there(&self) -> Result<bool, Error> {
         Ok(self.status()?.is_some_and(|status| status.serves))
     }
 
+    /// The status of the agent; `None` when there is none.
+    ///
     /// # Errors
-    /// [`Error::Agent`] when there is one that does not answer.
+    /// [`Error::Agent`] when it does not answer.
     pub(crate) fn status(&self) -> Result<Option<Status>, Error> {
         let Some(connected) = self.connect()? else { return Ok(None) };
         match connected.ask(&Request::Status) {
@@ -60,19 +62,19 @@ impl Client {
                 let serves = vault == self.vault && seconds_left > 0;
                 Ok(Some(Status { process: connected.process, until: Timestamp(until), serves }))
             }
-            // Of another version
+            // Another version
             Ok(Reply::Refused(Refusal::NotUnderstood)) => Ok(None),
-            Ok(_) => Err(connected.answers_strangely()),
+            Ok(_) => Err(connected.unexpected_answer()),
             Err(Error::VaultLocked) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Ends the agent; whether there was one. It is killed when it does not end by itself.
+    /// Ends the agent, and kills it when it does not end by itself. Returns whether there was one.
     pub(crate) fn end(&self) -> Result<bool, Error> {
         let Some(connected) = self.connect()? else { return Ok(false) };
         match connected.ask(&Request::End) {
-            // Whatever its version is, it understands this
+            // Every version understands this request
             Ok(Reply::Ending | Reply::Refused(Refusal::NotUnderstood)) if connected.ends() => Ok(true),
             Err(Error::VaultLocked) => Ok(true),
             _ => connected.kill().map(|()| true),
@@ -95,7 +97,7 @@ impl Client {
         self.work_on(work, "a private key", "a certificate", "of its kind", read)
     }
 
-    /// Has something done; `name`, `subject` and `kind` are for the errors.
+    /// Requests some work; `name`, `subject` and `kind` are for the errors.
     fn work_on<T>(
         &self,
         work: Work<'_>,
@@ -112,25 +114,25 @@ impl Client {
             Reply::Refused(Refusal::KeyMismatch) => Error::KeyMismatch { subject: subject.to_owned() },
             Reply::Refused(Refusal::UnusableKey(detail)) => Error::UnusableKey { key: kind.to_owned(), detail },
             Reply::Refused(Refusal::NotTls) => {
-                connected.error("refuses to sign: that is not what a TLS client signs with this key")
+                connected.error("refuses to sign: a TLS client does not sign this with this key")
             }
             Reply::Refused(Refusal::Failed(detail)) => connected.error(&format!("failed: {detail}")),
-            _ => connected.answers_strangely(),
+            _ => connected.unexpected_answer(),
         })
     }
 }
 
 impl Connected {
     /// # Errors
-    /// [`Error::VaultLocked`] when the agent goes meanwhile, [`Error::Agent`] when it does not answer.
+    /// [`Error::VaultLocked`] when the agent ends meanwhile, [`Error::Agent`] when it does not answer.
     fn ask(&self, request: &Request<'_>) -> Result<Reply, Error> {
-        let asked = Frame::of(request).and_then(|frame| {
+        let asked = Frame::encode(request).and_then(|frame| {
             let mut timed = Timed::new(&self.stream, PATIENCE);
             timed.write_frame(&frame)?;
             timed.read_frame()
         });
         match asked {
-            Ok(reply) if reply.version == VERSION => reply.decode().ok_or_else(|| self.answers_strangely()),
+            Ok(reply) if reply.version == VERSION => reply.decode().ok_or_else(|| self.unexpected_answer()),
             Ok(_) => Ok(Reply::Refused(Refusal::NotUnderstood)),
             Err(error) if is_gone(&error) => Err(Error::VaultLocked),
             Err(error) if error.kind() == ErrorKind::TimedOut => {
@@ -140,7 +142,7 @@ impl Connected {
         }
     }
 
-    /// Waits for the end of the connection; whether it comes.
+    /// Waits for the end of the connection. Returns whether it came in time.
     fn ends(&self) -> bool {
         match Timed::new(&self.stream, PATIENCE).read(&mut [0]) {
             Ok(read) => read == 0,
@@ -150,7 +152,7 @@ impl Connected {
 
     fn kill(&self) -> Result<(), Error> {
         let process = self.process.and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-        // A program may be its own agent
+        // A program may be its own agent, and must not kill itself
         let other = process.filter(|process| *process != rustix::process::getpid());
         let killed = other.is_some_and(|process| {
             rustix::process::kill_process(process, rustix::process::Signal::KILL).is_ok() && self.ends()
@@ -158,8 +160,8 @@ impl Connected {
         if killed { Ok(()) } else { Err(self.error("does not end")) }
     }
 
-    fn answers_strangely(&self) -> Error {
-        self.error("answers what it was not asked")
+    fn unexpected_answer(&self) -> Error {
+        self.error("gave an unexpected answer")
     }
 
     fn error(&self, detail: &str) -> Error {
@@ -168,7 +170,7 @@ impl Connected {
     }
 }
 
-/// Whether nobody is there, or nobody any more.
+/// Whether there is no agent, or it has ended.
 fn is_gone(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | NotFound | UnexpectedEof)

@@ -9,20 +9,20 @@ use zeroize::Zeroizing;
 
 use super::protocol::VERSION;
 
-/// What a frame may hold. In TLS 1.2 a client signs the whole handshake so far: a handful of messages of up to 64 KiB each, with
-/// all the names of authorities that the server sends.
+/// Bytes of a frame. In TLS 1.2 a client signs the whole handshake so far: a few messages of up to 64 KiB each, with all the names of
+/// authorities that the server sends.
 pub(super) const MAX_FRAME: usize = 1 << 20;
 
-/// Bytes of the length.
+/// Bytes of the length field.
 const LENGTH: usize = 4;
 
-/// What came in, or goes out. It may hold a private key.
+/// One message. It may hold a private key.
 pub(super) struct Frame {
     pub(super) version: u8,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
-/// A connection until a moment, however slowly its other end reads and writes.
+/// A connection with a deadline, however slowly the other end reads and writes.
 pub(super) struct Timed<'a> {
     stream: &'a UnixStream,
     until: Instant,
@@ -39,16 +39,16 @@ impl<'a> Timed<'a> {
     }
 
     /// # Errors
-    /// `TimedOut`, and `InvalidData` for a length that no frame has.
+    /// `TimedOut`, and `InvalidData` when the length is not that of a frame.
     pub(super) fn read_frame(&mut self) -> io::Result<Frame> {
         let mut header = [0; LENGTH + 1];
         self.read_exact(&mut header)?;
         let [length @ .., version] = header;
         let length = u32::from_be_bytes(length) as usize;
         if length == 0 || length > MAX_FRAME {
-            return Err(io::Error::new(ErrorKind::InvalidData, "no frame has this length"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "the length is not that of a frame"));
         }
-        // All at once: growing would leave copies behind
+        // Allocated at once: growing would leave copies behind
         let mut body = Zeroizing::new(vec![0; length - 1]);
         self.read_exact(&mut body)?;
         Ok(Frame { version, body })
@@ -83,20 +83,20 @@ impl Write for Timed<'_> {
     }
 }
 
-/// A socket says of its time-out that it would block.
+/// A socket reports its time-out as `WouldBlock`.
 fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
     done.map_err(|error| if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error })
 }
 
 impl Frame {
-    pub(super) fn of(value: &impl Serialize) -> io::Result<Self> {
+    pub(super) fn encode(value: &impl Serialize) -> io::Result<Self> {
         let size = postcard::experimental::serialized_size(value).map_err(io::Error::other)?;
         let mut body = Zeroizing::new(vec![0; size]);
         postcard::to_slice(value, &mut body).map_err(io::Error::other)?;
         Ok(Self { version: VERSION, body })
     }
 
-    /// What it holds, and nothing behind.
+    /// The value it holds; `None` when it holds another one, or more.
     pub(super) fn decode<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         match postcard::take_from_bytes(&self.body) {
             Ok((value, [])) => Some(value),
@@ -121,15 +121,15 @@ mod tests {
     #[test]
     fn a_frame_is_read_as_it_was_written() {
         let (near, far) = UnixStream::pair().unwrap();
-        let frame = Frame::of(&"hello").unwrap();
+        let frame = Frame::encode(&"hello").unwrap();
         Timed::new(&near, SOON).write_frame(&frame).unwrap();
         let read = Timed::new(&far, SOON).read_frame().unwrap();
         assert_eq!((read.version, read.decode::<&str>()), (VERSION, Some("hello")));
-        assert_eq!(read.decode::<u8>(), None, "something is behind it");
+        assert_eq!(read.decode::<u8>(), None, "there is more in it");
     }
 
     #[test]
-    fn what_is_no_frame_is_refused_and_what_is_half_ends_in_time() {
+    fn an_invalid_frame_is_refused_and_half_a_frame_times_out() {
         let kind = |bytes: &[u8], keep| sent(bytes, keep).map(drop).unwrap_err().kind();
         assert_eq!(kind(&[0, 0, 0, 0, 1], true), ErrorKind::InvalidData);
         assert_eq!(kind(&[0xff; 5], true), ErrorKind::InvalidData);
@@ -139,9 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn drop_by_drop_takes_no_longer() {
+    fn sending_byte_by_byte_does_not_extend_the_deadline() {
         let (mut near, far) = UnixStream::pair().unwrap();
-        let dripping = std::thread::spawn(move || {
+        let sender = std::thread::spawn(move || {
             let _ = near.write_all(&[0, 0, 1, 0, 1]);
             while near.write_all(&[0]).is_ok() {
                 std::thread::sleep(SOON / 4);
@@ -151,6 +151,6 @@ mod tests {
         assert_eq!(Timed::new(&far, SOON).read_frame().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
         assert!(began.elapsed() < SOON * 3);
         drop(far);
-        dripping.join().unwrap();
+        sender.join().unwrap();
     }
 }

@@ -1,22 +1,23 @@
-//! What is asked of an agent, and what it answers. No answer holds a key.
+//! The requests to an agent, and its replies. No reply holds a key.
 
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::Fingerprint;
 use crate::vault::KeyRow;
 
-/// Of everything here but [`Request::End`].
+/// The version of everything here except [`Request::End`], which is the same in every version.
 pub(super) const VERSION: u8 = 1;
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Request<'a> {
-    /// To forget the data key and go. The first in every version, so that one version locks what another one unlocked.
+    /// Forget the data key and end. It is the first request in every version, so that each version can lock a store that another
+    /// one has unlocked.
     End,
-    /// Whether it is there.
+    /// Report the status.
     Status,
-    /// To use the data key.
+    /// Use the data key.
     Use {
-        /// Of the vault, as the store has it now.
+        /// Identifies the vault that the store has now.
         vault: [u8; 32],
         #[serde(borrow)]
         work: Work<'a>,
@@ -25,7 +26,7 @@ pub(super) enum Request<'a> {
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Work<'a> {
-    /// What a TLS client signs, with the key of this certificate.
+    /// Sign, as a TLS client does, with the key of this certificate.
     Sign {
         #[serde(borrow)]
         row: Row<'a>,
@@ -34,17 +35,17 @@ pub(super) enum Work<'a> {
         scheme: u16,
         message: &'a [u8],
     },
-    /// The code of a message.
+    /// Make the code of a message.
     Authenticate { message: &'a [u8] },
-    /// Whether this is the code of a message.
+    /// Tell whether this is the code of a message.
     Verify { message: &'a [u8], code: [u8; 32] },
-    /// A private key on its way into the store.
+    /// Seal a private key for the store.
     Seal {
         #[serde(borrow)]
         row: Row<'a>,
         pkcs8: &'a [u8],
     },
-    /// Whether a private key opens in its row.
+    /// Tell whether a private key opens in its row.
     Opens {
         #[serde(borrow)]
         row: Row<'a>,
@@ -74,11 +75,11 @@ pub(super) enum Reply {
 
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) enum Refusal {
-    /// Its time is over, or the store has another primary password.
+    /// The lease has expired, or the store has another primary password.
     Locked,
-    /// It is asked in another version, or in none.
+    /// The request has another version, or is not a request.
     NotUnderstood,
-    /// It is not what a TLS client signs, or not with this key.
+    /// A TLS client does not sign this, or not with this key.
     NotTls,
     SealedKey,
     KeyMismatch,

@@ -1,6 +1,5 @@
-//! The agent.
+//! The server of an agent.
 
-use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
@@ -14,43 +13,55 @@ use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::frame::{Frame, Timed};
-use super::grant::{Grant, Granted};
-use super::place::{Place, check_peer};
+use super::lease::Lease;
 use super::protocol::{Refusal, Reply, Request, VERSION, Work};
+use super::socket::{Socket, check_peer};
 use crate::certificate::Certificate;
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 use crate::vault::{KeyRow, Message, SealedKey, Vault};
 
-/// How long whoever connected may take to ask, and to take the answer. Less than a client waits.
+/// How long a client may take to send its request, and to read the reply. Less than a client waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the agent before this one may take to go.
+/// How long the previous agent may take to end.
 const SUCCESSION: Duration = Duration::from_secs(10);
 
-/// Connections served at the same time; more of them wait.
+/// Connections served at the same time; others wait.
 const CONNECTIONS: usize = 32;
 
-/// Of a connection's thread: little, for it may all be locked in memory. A debug build needs most of it.
+/// The stack of a connection's thread: small, because all of it may be locked in memory. A debug build needs most of it.
 const STACK: usize = 512 << 10;
 
-/// How often the agent looks whether its time is over and its socket still there.
+/// How often the agent checks whether its lease has expired and its socket still exists.
 const TICK: Duration = Duration::from_millis(500);
 
-/// The agent of one store, listening.
-pub struct Server {
-    place: Place,
-    /// Of the socket it made, which another agent's may stand in place of by now.
-    identity: Option<(u64, u64)>,
-    listener: UnixListener,
-    shared: Arc<Shared>,
-    /// Goes last: as long as it is there, no other agent is.
-    _only: File,
+/// Serves as the agent of a store: answers for as long as the lease says, until somebody ends it, or until its socket is gone, as it is
+/// after logout. An agent that already serves for this store ends first.
+///
+/// `lease` is what [`Store::lease`](crate::Store::lease) gave. `ready` is called when the agent listens; its argument is a function
+/// that ends the agent, for the handler of a signal.
+///
+/// # Errors
+/// [`Error::Agent`] when the lease is invalid or the other agent does not end; [`Error::Io`].
+pub fn serve(lease: Zeroizing<Vec<u8>>, ready: impl FnOnce(Arc<dyn Fn() + Send + Sync>)) -> Result<(), Error> {
+    let server = Server::start(Lease::from_bytes(lease)?)?;
+    let shared = server.shared.clone();
+    ready(Arc::new(move || shared.end()));
+    server.serve();
+    Ok(())
 }
 
-/// Ends an agent.
-#[derive(Clone)]
-pub struct Stopper(Arc<Shared>);
+/// A listening agent.
+struct Server {
+    socket: Socket,
+    /// Identifies the socket it made: another agent may have replaced it.
+    inode: Option<(u64, u64)>,
+    listener: UnixListener,
+    shared: Arc<Shared>,
+    /// Dropped last: while it exists, there is no other agent.
+    _only: File,
+}
 
 struct Shared {
     vault: Vault,
@@ -64,39 +75,23 @@ struct Shared {
 struct State {
     connections: usize,
     ended: bool,
-    /// Those who asked for the end, and see it when their connections close.
+    /// The connections of those who asked it to end; they close when it has ended.
     farewells: Vec<UnixStream>,
 }
 
-/// Of the keys it holds nothing.
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("socket", &self.place.socket).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Stopper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stopper(..)")
-    }
-}
-
 impl Server {
-    /// Listens at the place of the grant, from now on for as long as it says. An agent that is there already ends.
-    ///
-    /// # Errors
-    /// [`Error::Agent`] when the grant is none or the other agent stays, [`Error::Io`].
-    pub fn start(grant: Grant) -> Result<Self, Error> {
-        let Granted { place, vault, digest, lifetime } = grant.take()?;
-        let only = succeed(&place)?;
-        let failed = |source| Error::Io { path: place.socket.clone(), source };
-        match fs::remove_file(&place.socket) {
+    /// Listens at the socket of the lease.
+    fn start(lease: Lease) -> Result<Self, Error> {
+        let Lease { socket, vault, digest, lifetime } = lease;
+        let only = succeed(&socket)?;
+        let failed = |source| Error::Io { path: socket.path().to_owned(), source };
+        match fs::remove_file(socket.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        // The directory is the user's alone, so nobody comes in before the mode is set
-        let listener = UnixListener::bind(&place.socket).map_err(failed)?;
-        fs::set_permissions(&place.socket, Permissions::from_mode(0o600)).map_err(failed)?;
+        // Only the user can enter the directory, so nobody else can connect before the mode is set
+        let listener = UnixListener::bind(socket.path()).map_err(failed)?;
+        fs::set_permissions(socket.path(), Permissions::from_mode(0o600)).map_err(failed)?;
         let shared = Shared {
             vault,
             digest,
@@ -104,22 +99,16 @@ impl Server {
             state: Mutex::default(),
             changed: Condvar::new(),
         };
-        Ok(Self { identity: place.identity(), place, listener, shared: Arc::new(shared), _only: only })
+        Ok(Self { inode: socket.inode(), socket, listener, shared: Arc::new(shared), _only: only })
     }
 
-    /// What ends it, for another thread.
-    pub fn stopper(&self) -> Stopper {
-        Stopper(self.shared.clone())
-    }
-
-    /// Answers until the time is over, somebody ends it, or its socket is gone, as it is after logout.
-    pub fn serve(self) {
+    fn serve(self) {
         let (shared, listener) = (&self.shared, &self.listener);
         thread::scope(|scope| {
             scope.spawn(|| accept(shared, listener));
-            while self.place.identity() == self.identity && !shared.until.is_past() && !shared.wait() {}
+            while self.socket.inode() == self.inode && !shared.until.is_past() && !shared.wait() {}
             shared.end();
-            // Wakes whoever waits for a connection
+            // Wakes the thread that waits for a connection
             let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
         });
     }
@@ -128,33 +117,26 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.vault.lock();
-        if self.place.identity() == self.identity {
-            let _ = fs::remove_file(&self.place.socket);
+        if self.socket.inode() == self.inode {
+            let _ = fs::remove_file(self.socket.path());
         }
         self.shared.state().farewells.clear();
     }
 }
 
-impl Stopper {
-    /// Ends the agent soon.
-    pub fn stop(&self) {
-        self.0.end();
-    }
-}
-
-/// Waits until no other agent is at this place, and has the one that is go.
-fn succeed(place: &Place) -> Result<File, Error> {
+/// Ends the agent at this socket, if there is one, and takes its lock.
+fn succeed(socket: &Socket) -> Result<File, Error> {
     let began = Instant::now();
     loop {
-        let locked = place.try_lock().map_err(|source| Error::Io { path: place.socket.clone(), source })?;
+        let locked = socket.try_lock().map_err(|source| Error::Io { path: socket.path().to_owned(), source })?;
         if let Some(only) = locked {
             return Ok(only);
         }
         if began.elapsed() > SUCCESSION {
-            return Err(Error::Agent { detail: "cannot start: another one does not go".to_owned() });
+            return Err(Error::Agent { detail: "cannot start: another agent does not end".to_owned() });
         }
         // It may not listen yet
-        if !Client::new(place, [0; 32]).end()? {
+        if !Client::new(socket, [0; 32]).end()? {
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -166,11 +148,11 @@ fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
         let connection = Connection(shared.clone());
         match stream {
             Ok((stream, _)) => {
-                // Should there be no thread, the connection ends, and whoever asked finds the vault locked
+                // Without a thread the connection ends, and the client finds the vault locked
                 let thread = thread::Builder::new().stack_size(STACK);
                 let _ = thread.spawn(move || connection.attend(stream));
             }
-            // No descriptors, or the like
+            // For example, too many open files
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }
     }
@@ -181,7 +163,7 @@ struct Connection(Arc<Shared>);
 
 impl Connection {
     fn attend(&self, stream: UnixStream) {
-        // Nobody is told about those who ask nothing
+        // A client that sends no request gets no reply
         let Ok(reply) = self.exchange(&stream) else { return };
         if reply == Reply::Ending {
             self.0.state().farewells.push(stream);
@@ -193,7 +175,7 @@ impl Connection {
         check_peer(stream)?;
         let request = Timed::new(stream, PATIENCE).read_frame()?;
         let reply = self.0.answer(&request);
-        Timed::new(stream, PATIENCE).write_frame(&Frame::of(&reply)?)?;
+        Timed::new(stream, PATIENCE).write_frame(&Frame::encode(&reply)?)?;
         Ok(reply)
     }
 }
@@ -215,14 +197,14 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits a little; whether the end has come.
+    /// Waits for a moment. Returns whether the agent is to end.
     fn wait(&self) -> bool {
         let waiting = |state: &mut State| !state.ended;
         let waited = self.changed.wait_timeout_while(self.state(), TICK, waiting);
         waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
-    /// Waits until there may be another connection; whether there may be one at all.
+    /// Waits until another connection is allowed. Returns `false` when the agent is to end.
     fn take_connection(&self) -> bool {
         let full = |state: &mut State| !state.ended && state.connections >= CONNECTIONS;
         let mut state = self.changed.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
@@ -281,8 +263,8 @@ impl Shared {
     }
 }
 
-/// Whether this is what a TLS client signs to prove that it has a key, so that no agent signs a document or a message: in TLS
-/// 1.3 a text that says so (RFC 8446 section 4.4.3), in TLS 1.2 the handshake from its ClientHello on (RFC 5246 section 7.4.8).
+/// Whether a TLS client signs this to prove that it has a key, so that the agent signs no documents or messages: in TLS 1.3, a text
+/// that says so (RFC 8446 section 4.4.3); in TLS 1.2, the handshake from its ClientHello on (RFC 5246 section 7.4.8).
 fn is_signed_by_clients(message: &[u8], requires_tls13: bool) -> bool {
     let tls13 = [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0"].concat();
     let client_hello = [1, 0];
@@ -299,7 +281,7 @@ fn refusal(error: Error) -> Refusal {
     }
 }
 
-/// A point in time by a clock that nobody sets, and that goes on while the machine sleeps.
+/// A point in time on a clock that nobody can set, and that continues while the machine sleeps.
 #[derive(Clone, Copy)]
 struct Moment(Duration);
 
@@ -390,8 +372,8 @@ mod tests {
 
         /// What goes out never holds a part of a key.
         fn answer(&self, request: &Request<'_>) -> Reply {
-            let reply = self.shared.answer(&Frame::of(request).unwrap());
-            let sent = Frame::of(&reply).unwrap().body;
+            let reply = self.shared.answer(&Frame::encode(request).unwrap());
+            let sent = Frame::encode(&reply).unwrap().body;
             for secret in [self.data_key.as_bytes().as_slice(), &self.pkcs8] {
                 let shows = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);
                 assert!(!secret.windows(8).any(shows), "{reply:?}");
@@ -407,7 +389,7 @@ mod tests {
     const TLS12: [u8; 5] = [1, 0, 0, 1, 3];
 
     #[test]
-    fn it_does_what_it_is_asked() {
+    fn it_signs_and_authenticates() {
         let scene = Scene::new(false);
         assert!(matches!(scene.answer(&Request::Status), Reply::Status { vault: VAULT, seconds_left: 60 }));
         assert!(matches!(scene.work(scene.sign(&tls13())), Reply::Signature(_)));
@@ -418,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn it_signs_what_tls_clients_sign_and_nothing_else() {
+    fn it_signs_only_what_tls_clients_sign() {
         let scene = Scene::new(false);
         let server_side = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[5; 32]].concat();
         for other in [&b""[..], b"I owe you", &[0x30, 0x82, 1, 0], &[b' '; 64], &server_side, &[2, 0, 0, 1]] {
@@ -430,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_signs_in_its_row_and_beside_its_certificate_only() {
+    fn a_key_signs_only_in_its_row_and_for_its_certificate() {
         let (scene, other) = (Scene::new(false), Scene::new(false));
         let message = tls13();
         let Work::Sign { sealed, certificate, scheme, .. } = scene.sign(&message) else { unreachable!() };
@@ -446,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_locked_for_another_password_and_after_its_time() {
+    fn it_is_locked_for_another_password_and_after_the_lease() {
         let mut scene = Scene::new(false);
         let work = || Work::Authenticate { message: b"x" };
         assert_eq!(scene.answer(&Request::Use { vault: [8; 32], work: work() }), Reply::Refused(Refusal::Locked));
@@ -455,25 +437,25 @@ mod tests {
     }
 
     #[test]
-    fn every_version_ends_it_and_no_other_is_understood() {
+    fn every_version_of_the_request_to_end_is_understood_and_of_no_other() {
         let scene = Scene::new(false);
-        let asked = |request| scene.shared.answer(&Frame { version: VERSION + 1, ..Frame::of(&request).unwrap() });
+        let asked = |request| scene.shared.answer(&Frame { version: VERSION + 1, ..Frame::encode(&request).unwrap() });
         assert_eq!(asked(Request::End), Reply::Ending);
         assert_eq!(asked(Request::Status), Reply::Refused(Refusal::NotUnderstood));
-        assert_eq!(*Frame::of(&Request::End).unwrap().body, [0], "other versions know it as this");
+        assert_eq!(*Frame::encode(&Request::End).unwrap().body, [0], "other versions know it as this");
     }
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(version in 0..3_u8, body: Vec<u8>) {
+        fn no_frame_makes_it_panic(version in 0..3_u8, body: Vec<u8>) {
             Scene::new(false).shared.answer(&Frame { version, body: Zeroizing::new(body) });
         }
 
         #[test]
-        fn no_changed_question_makes_it_panic(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+        fn no_changed_request_makes_it_panic(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
             let scene = Scene::new(false);
             let message = tls13();
-            let mut frame = Frame::of(&Request::Use { vault: VAULT, work: scene.sign(&message) }).unwrap();
+            let mut frame = Frame::encode(&Request::Use { vault: VAULT, work: scene.sign(&message) }).unwrap();
             let at = at.index(frame.body.len());
             frame.body[at] = to;
             scene.shared.answer(&frame);

@@ -1,4 +1,4 @@
-//! Where the agent of a store is found.
+//! The socket of a store's agent.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,31 +11,34 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 
-/// The files of one store's agent, in a directory that is its user's alone.
+/// The files of one store's agent, in a directory that only its user can enter.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(super) socket: PathBuf,
-    /// Locked by the agent as long as it lives: that is what makes it the only one.
+pub(crate) struct Socket {
+    path: PathBuf,
+    /// The agent holds a lock on this file while it lives, so there is only one.
     lock: PathBuf,
 }
 
-impl Place {
+impl Socket {
     /// For the store at this canonical path.
     pub(crate) fn new(directory: &Path, store: &Path) -> Result<Self, Error> {
         let digest = Sha256::digest(store.as_os_str().as_encoded_bytes());
         let name = HEXLOWER.encode(digest.get(..8).unwrap_or_default());
-        // The agent works in another directory
+        // The agent runs in another working directory
         let directory = std::path::absolute(directory);
         let directory = directory.map_err(|source| Error::Io { path: store.to_owned(), source })?;
-        let file = |end: &str| directory.join(format!("agent-{name}.{end}"));
-        Ok(Self::of_socket(file("sock")))
+        Ok(Self::from_path(directory.join(format!("agent-{name}.sock"))))
     }
 
-    pub(super) fn of_socket(socket: PathBuf) -> Self {
-        Self { lock: socket.with_extension("lock"), socket }
+    pub(super) fn from_path(path: PathBuf) -> Self {
+        Self { lock: path.with_extension("lock"), path }
     }
 
-    /// The lock, unless another agent has it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The lock, or `None` if another agent holds it.
     pub(super) fn try_lock(&self) -> io::Result<Option<File>> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.lock)?;
@@ -46,13 +49,13 @@ impl Place {
         }
     }
 
-    /// What tells the socket of one agent from that of another at the same place; nothing when it is gone.
-    pub(super) fn identity(&self) -> Option<(u64, u64)> {
-        fs::symlink_metadata(&self.socket).ok().map(|found| (found.dev(), found.ino()))
+    /// Distinguishes the socket of one agent from that of another at the same path; `None` when there is none.
+    pub(super) fn inode(&self) -> Option<(u64, u64)> {
+        fs::symlink_metadata(&self.path).ok().map(|found| (found.dev(), found.ino()))
     }
 }
 
-/// Which process of the same user is at the other end.
+/// The process at the other end, which must be the same user's.
 ///
 /// # Errors
 /// `PermissionDenied` when it is another user's.
@@ -65,7 +68,7 @@ pub(super) fn check_peer(stream: &UnixStream) -> io::Result<Option<u32>> {
     Ok(u32::try_from(peer.pid.as_raw_nonzero().get()).ok())
 }
 
-/// Elsewhere the directory, which is the user's alone, has to do.
+/// Other systems rely on the directory, which only the user can enter.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn check_peer(_stream: &UnixStream) -> io::Result<Option<u32>> {
     Ok(None)

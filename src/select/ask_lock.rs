@@ -1,10 +1,9 @@
-//! Turns: of all who wait for one answer, in this process and in others, one asks.
+//! One question at a time: of the threads and processes that wait for the same answer, only one asks.
 //!
-//! Whoever has the turn holds a lock on a file in the session's directory, which the system takes back from a process that
-//! dies: then the next one asks. Whoever got an answer leaves it in that file, so that those who have waited for it take it
-//! even when nothing was to be remembered. A number that grows with every answer tells an answer that was given while one
-//! waited from an older one. The file keeps the last answers to several questions: those who wait for one and those who
-//! wait for another take turns in no particular order.
+//! The one that asks holds a lock on a file in the session's directory. If its process dies, the system releases the lock and
+//! the next one asks. The answer is written to that file, so that the waiting ones use it even if it is not remembered. A
+//! number that grows with every answer tells an answer that was given during the wait from an older one. The file keeps the
+//! last answers to several questions.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
@@ -15,41 +14,41 @@ use crate::certificate::Fingerprint;
 use crate::error::Error;
 use crate::session::Session;
 
-/// What is asked: a SHA-256 over everything that tells one question from another.
-pub(crate) type QuestionId = [u8; 32];
+/// A SHA-256 over everything that distinguishes one question from another.
+pub(super) type QuestionId = [u8; 32];
 
-/// What a person said to a question, as far as it concerns all who wait.
+/// A person's answer to a question, as far as it concerns those who wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(super) enum Said {
     Identity(Fingerprint),
     None,
     Abort,
 }
 
-/// A number, the question, the kind of answer, the fingerprint.
+/// Bytes of a record: a number, the question, the kind of answer, the fingerprint.
 const RECORD: usize = 8 + 32 + 1 + 32;
 
-/// Answers kept in one file.
+/// How many answers a file keeps.
 const KEPT: usize = 16;
 
-/// An answer, as it stands in the file.
+/// An answer, as it is in the file.
 type Record = (u64, QuestionId, Said);
 
 /// The right to ask, until it is dropped.
-pub(crate) struct Turn {
+pub(super) struct AskLock {
     file: File,
     path: PathBuf,
     question: QuestionId,
     before: u64,
 }
 
-impl Turn {
-    /// Waits for the turn; `waiting` is called when it cannot be had at once. There are 65,536 files, told apart by `slot`: two
-    /// scopes that share one are asked about one after the other.
+impl AskLock {
+    /// Waits for the lock, and calls `waiting` if another has it. There are 65,536 files, one for each `slot`; questions that
+    /// share a slot are asked one after the other.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be made or locked.
-    pub(crate) fn wait(
+    /// [`Error::Io`] when the file cannot be created or locked.
+    pub(super) fn wait(
         session: &Session,
         slot: u16,
         question: QuestionId,
@@ -67,18 +66,18 @@ impl Turn {
         Ok(Self { file, path, question, before })
     }
 
-    /// What was said to the same question while this turn was waited for.
+    /// The answer that another got to the same question while this one waited for the lock.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn heard(&self) -> Result<Option<Said>, Error> {
+    pub(super) fn heard(&self) -> Result<Option<Said>, Error> {
         let records = read(&self.file).map_err(|source| self.failed(source))?;
         let is_new = |(number, question, _): &Record| *number > self.before && *question == self.question;
         Ok(records.into_iter().flatten().find(is_new).map(|(_, _, said)| said))
     }
 
-    /// Tells those who wait. If that fails they look into the store, or ask again.
-    pub(crate) fn tell(&self, said: Said) {
+    /// Tells those who wait. If that fails, they look into the store or ask again.
+    pub(super) fn tell(&self, said: Said) {
         let Ok(records) = read(&self.file) else { return };
         let (kind, fingerprint) = match &said {
             Said::Identity(fingerprint) => (b'i', *fingerprint.as_bytes()),
@@ -87,13 +86,13 @@ impl Turn {
         };
         let number = last(&records).saturating_add(1).to_be_bytes();
         let record = [&number[..], &self.question, &[kind], &fingerprint].concat();
-        let _ = self.file.write_all_at(&record, (self.place(&records) * RECORD) as u64);
+        let _ = self.file.write_all_at(&record, (self.position(&records) * RECORD) as u64);
     }
 
-    /// Where the answer goes: in place of the last one to the same question, or else of the oldest.
-    fn place(&self, records: &[Option<Record>]) -> usize {
+    /// Where the answer is written: over the last one to the same question, or else over the oldest.
+    fn position(&self, records: &[Option<Record>]) -> usize {
         let same = records.iter().position(|record| record.is_some_and(|(_, question, _)| question == self.question));
-        let age = |place: &usize| records.get(*place).copied().flatten().map_or(0, |(number, ..)| number);
+        let age = |position: &usize| records.get(*position).copied().flatten().map_or(0, |(number, ..)| number);
         same.or_else(|| (0..KEPT).min_by_key(age)).unwrap_or(0)
     }
 
@@ -102,7 +101,7 @@ impl Turn {
     }
 }
 
-/// What stands in the file, in its places; nothing where one is empty or not ours.
+/// The records of the file; `None` for one that is empty or cannot be parsed.
 fn read(mut file: &File) -> io::Result<Vec<Option<Record>>> {
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -138,10 +137,10 @@ mod tests {
     const QUESTION: QuestionId = [7; 32];
 
     #[test]
-    fn whoever_waited_hears_what_was_said_and_whoever_comes_later_does_not() {
+    fn those_who_waited_get_the_answer_and_those_who_come_later_do_not() {
         let home = tempfile::tempdir().unwrap();
         let session = Session::in_directory(home.path().join("run"));
-        let ask = |question| Turn::wait(&session, 0, question, || ()).unwrap();
+        let ask = |question| AskLock::wait(&session, 0, question, || ()).unwrap();
         let first = ask(QUESTION);
         assert_eq!(first.heard().unwrap(), None);
         let (waits, waiting) = mpsc::channel();
@@ -150,8 +149,8 @@ mod tests {
                 let waits = waits.clone();
                 let session = &session;
                 scope.spawn(move || {
-                    let turn = Turn::wait(session, 0, question, || waits.send(()).unwrap()).unwrap();
-                    turn.heard().unwrap()
+                    let lock = AskLock::wait(session, 0, question, || waits.send(()).unwrap()).unwrap();
+                    lock.heard().unwrap()
                 })
             };
             let (same, other) = (wait(QUESTION), wait([8; 32]));
@@ -167,31 +166,31 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_one_question_does_not_hide_that_to_another() {
+    fn an_answer_to_one_question_does_not_replace_one_to_another() {
         let home = tempfile::tempdir().unwrap();
         let session = Session::in_directory(home.path().join("run"));
-        let ask = |question| Turn::wait(&session, 0, question, || ()).unwrap();
-        // More questions than are kept: the oldest answers go
+        let ask = |question| AskLock::wait(&session, 0, question, || ()).unwrap();
+        // More questions than the file keeps: the oldest answers are overwritten
         for number in 0..=KEPT as u8 {
-            let turn = ask([number; 32]);
-            turn.tell(Said::None);
-            turn.tell(Said::Abort);
+            let lock = ask([number; 32]);
+            lock.tell(Said::None);
+            lock.tell(Said::Abort);
         }
         for number in 0..=KEPT as u8 {
-            let waited = Turn { before: 0, ..ask([number; 32]) };
+            let waited = AskLock { before: 0, ..ask([number; 32]) };
             assert_eq!(waited.heard().unwrap(), (number > 0).then_some(Said::Abort), "{number}");
         }
     }
 
     #[test]
-    fn whoever_had_the_turn_and_said_nothing_leaves_nothing() {
+    fn without_an_answer_nothing_is_left_for_those_who_wait() {
         let home = tempfile::tempdir().unwrap();
         let session = Session::in_directory(home.path().join("run"));
-        let turn = Turn::wait(&session, 0, QUESTION, || ()).unwrap();
-        std::fs::write(&turn.path, b"not a record").unwrap();
-        assert_eq!(turn.heard().unwrap(), None);
-        turn.tell(Said::Abort);
-        drop(turn);
-        assert_eq!(Turn::wait(&session, 0, QUESTION, || ()).unwrap().heard().unwrap(), None);
+        let lock = AskLock::wait(&session, 0, QUESTION, || ()).unwrap();
+        std::fs::write(&lock.path, b"not a record").unwrap();
+        assert_eq!(lock.heard().unwrap(), None);
+        lock.tell(Said::Abort);
+        drop(lock);
+        assert_eq!(AskLock::wait(&session, 0, QUESTION, || ()).unwrap().heard().unwrap(), None);
     }
 }
