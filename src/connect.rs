@@ -113,7 +113,8 @@ pub mod ureq;
 pub use self::error::Error;
 pub use self::opened::{Connection, Opened};
 pub use self::stream::Stream;
-pub use crate::select::selector::{Explanation, Selection, Source};
+pub use crate::select::decide::Explanation;
+pub use crate::select::selection::{Selection, Source};
 
 /// The examples of the documents, compiled.
 #[cfg(all(doctest, feature = "hyper", feature = "openssl", feature = "reqwest", feature = "ureq"))]

@@ -105,8 +105,8 @@ pub enum Error {
         /// Its subject, as RFC 4514 text.
         subject: String,
     },
-    /// The private key of an identity is not that of its certificate: the store was tampered with or is damaged. Remove
-    /// the identity, and import it again from its file.
+    /// The private key of an identity does not belong to its certificate: the store was tampered with or is damaged. Remove the
+    /// identity, and import it again from its file.
     #[error("the private key stored for {subject} is not that of its certificate")]
     KeyMismatch {
         /// The subject of the certificate, as RFC 4514 text.
@@ -120,109 +120,109 @@ pub enum Error {
         /// What the TLS library says.
         detail: String,
     },
-    /// A sealed private key does not open with the data key of its store, or not in the row it stands in. Remove the
-    /// identity, and import it again from its file.
+    /// A private key does not open with the data key of its store, or not in its row. Remove the identity, and import it
+    /// again from its file.
     #[error("the private key of {name:?} does not open: the store is damaged or was tampered with")]
     SealedKey {
         /// The name of the identity, as the store has it now.
         name: String,
     },
-    /// Something in the store was not written by whoever can open its vault. Let the person look at decisions, rules
-    /// and settings, then [`Store::accept_terms`](crate::Store::accept_terms).
-    #[error("{what} in the store is not authentic: it was not cardcase that wrote it, or the store is damaged")]
+    /// A part of the store was not written by cardcase with the vault open. Let the person look at decisions, rules, trusted
+    /// authorities and settings, then call [`Store::accept_terms`](crate::Store::accept_terms).
+    #[error("{what} in the store is not authentic: cardcase did not write it, or the store is damaged")]
     NotAuthentic {
         /// What it is.
         what: String,
     },
-    /// The vault's row is not one this library wrote. Restore the file from a backup.
+    /// This library did not write the row of the vault. Restore the file from a backup.
     #[error("the vault of the store is damaged or was tampered with: {detail}")]
     VaultDamaged {
         /// What is wrong with it.
         detail: String,
     },
-    /// The primary password is needed, and nobody can be asked for it. Give the selector an
-    /// [`Unlocker`](crate::Unlocker), or start an [agent](crate::manage::agent).
+    /// The primary password is needed, and nobody can be asked for it. Give the selector an [`Unlocker`](crate::Unlocker), or start
+    /// an [agent](crate::manage::agent).
     #[error("the store is protected by a primary password, and nobody can be asked for it")]
     VaultLocked,
-    /// A private key, or the data key, is needed in the clear. The agent signs, but gives no keys away, so it takes the primary
-    /// password, and nobody can be asked for it. Give the password itself.
+    /// A private key, or the data key, is needed in the clear. The agent signs but gives no keys away, so the primary password is
+    /// needed, and nobody can be asked for it. Give the password itself.
     #[error(
-        "this takes the keys of the store themselves, which the agent never gives away: the primary password is needed, and nobody can be asked for it"
+        "this needs the private keys in the clear, which the agent never gives away: the primary password is needed, and nobody can be asked for it"
     )]
     AgentKeepsKeys,
-    /// The primary password is needed, and whoever was to ask for it does not do so. Unlock it beforehand.
+    /// The primary password is needed, and the unlocker cannot prompt for it. Unlock the store beforehand.
     #[error("the primary password is needed, and {detail}")]
     CannotAsk {
-        /// Who it is, and what it does instead.
+        /// Who cannot prompt, and why.
         detail: String,
     },
-    /// The person did not want to give the primary password. Nothing was stored and nothing sent. Go on only when the
-    /// person wants to.
+    /// The person declined to give the primary password. Nothing was stored and nothing was sent. Continue only when the person
+    /// wants to.
     #[error("aborted: the primary password was not given")]
     Declined,
     /// The desktop's keyring cannot be used. Ask the person instead.
     #[error("the keyring cannot be used: {detail}")]
     Keyring {
-        /// What it says, or does not.
+        /// What the keyring reports.
         detail: String,
     },
-    /// The primary password was wrong, three times. Let the person begin anew.
+    /// The primary password was wrong in every attempt. Let the person start again.
     #[error("the primary password is wrong")]
     WrongPrimaryPassword,
-    /// Of two that change the primary password at the same time the other was first. Nothing was changed by this one.
-    /// Ask whether it is still to be changed.
-    #[error("another process changed the primary password meanwhile; this one changed nothing")]
+    /// Another process changed the primary password at the same time. This one changed nothing. Ask the person whether to change
+    /// it again.
+    #[error("another process changed the primary password meanwhile; nothing was changed by this one")]
     PasswordChanged,
-    /// The agent that holds the data key does not do what it is asked. End it
-    /// ([`Store::end_agent`](crate::Store::end_agent)), and unlock anew.
+    /// The agent that holds the data key does not work. End it ([`Store::end_agent`](crate::Store::end_agent)), and unlock the
+    /// store again.
     #[error("the agent of the store {detail}")]
     Agent {
-        /// What it does.
+        /// What it does, as the rest of a sentence.
         detail: String,
     },
-    /// Encrypting failed. Nothing was stored; the library has no remedy.
+    /// Encrypting failed, and nothing was stored. The library knows no remedy.
     #[error("a private key cannot be encrypted: {detail}")]
     Sealing {
         /// What the cryptographic library says.
         detail: String,
     },
-    /// A file or directory cannot be used. See whether it is there, and whose it is.
+    /// A file or directory cannot be used. Check that it exists, and who owns it.
     #[error("{path}: {source}")]
     Io {
         /// Which one.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The store cannot be read or written. See whether the disk, a quota or a limit on file sizes is at its end.
+    /// The store cannot be read or written. Check the disk, and whether a quota or a limit on file sizes is reached.
     #[error("the store {path} cannot be used: {source}")]
     Store {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         source: Source,
     },
-    /// Another process holds the store for longer than this one waits. Try again.
+    /// Another process locks the store for longer than this one waits. Try again.
     #[error("the store {path} is in use by another process")]
     StoreBusy {
         /// The database.
         path: PathBuf,
     },
-    /// No room is left where the store is. It is as it was. Make room.
+    /// The disk of the store is full. The store is unchanged. Free some space.
     #[error("the store {path} cannot be changed: the disk is full")]
     StoreFull {
         /// The database.
         path: PathBuf,
     },
-    /// The store can be read and not written. It is as it was. Let the user write there, or open another store.
+    /// The store can be read but not written. It is unchanged. Allow the user to write there, or open another store.
     #[error("the store {path} cannot be changed: {} is read-only", .place.display())]
     StoreReadOnly {
         /// The database.
         path: PathBuf,
-        /// What cannot be written to: the same, or its directory.
+        /// What is read-only: the database, or its directory.
         place: PathBuf,
     },
-    /// A file is no store of cardcase. It was left as it is. Name another file.
+    /// A file is not a store of cardcase. It is unchanged. Name another file.
     #[error("{path} is not a cardcase store: {detail}")]
     NotAStore {
         /// The file.
@@ -230,16 +230,16 @@ pub enum Error {
         /// What it seems to be.
         detail: String,
     },
-    /// Another user may have put a file where the store is, or reads what is written into it. It was left as it is.
-    /// Name a file of the user's own, and not a link to it.
-    #[error("the store {path} is not used: {reason}")]
+    /// Another user may have put the file there, or may read what is written to it. It is unchanged. Name a file that belongs to
+    /// the user, and not a link to it.
+    #[error("the store {path} is refused: {reason}")]
     NotYours {
         /// The database, or what SQLite keeps beside it.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The store was written by a newer cardcase. It was left as it is. Update this program.
+    /// A newer cardcase wrote the store. It is unchanged. Update this program.
     #[error("the store {path} has version {found}, and this cardcase knows versions up to {known}")]
     NewerStore {
         /// The database.
@@ -249,19 +249,19 @@ pub enum Error {
         /// The newest version known.
         known: i64,
     },
-    /// No directory for the user's data is known. Name a file.
-    #[error("the user has no home directory, so there is no place for a store")]
+    /// The data directory of the user is unknown. Name a file.
+    #[error("the user has no home directory, so there is no default path for the store")]
     NoDataDirectory,
-    /// A row of the store holds what it never should. Restore the file from a backup.
+    /// The store holds something that cardcase never writes. Restore the file from a backup.
     #[error("the store is damaged: {detail}")]
     StoreDamaged {
         /// Which table, and what.
         detail: String,
     },
-    /// A row of the store that is needed cannot be read. Remove it, and import again what it was.
+    /// A row of the store that is needed cannot be read. Remove it, and import again what it held.
     #[error("{0}")]
     RowDamaged(Damage),
-    /// A name is taken. Choose another.
+    /// An identity cannot have this name. Choose another.
     #[error("the name {name:?} cannot be given: {reason}")]
     Name {
         /// The name.
@@ -269,34 +269,33 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// No identity has this name or fingerprint. [`Store::identities`](crate::Store::identities) has those there
-    /// are.
-    #[error("no identity is called {id:?}, and no fingerprint begins so")]
+    /// No identity has this name or fingerprint. [`Store::identities`](crate::Store::identities) lists them.
+    #[error("no identity has the name {id:?}, or a fingerprint that begins with it")]
     UnknownIdentity {
         /// What was asked for.
         id: String,
     },
-    /// The identity that somebody chose has another name by now than the one they chose it by. Choose again.
-    #[error("{name:?} was chosen, and that is another identity by now, or none: nothing was stored and nothing sent")]
+    /// The identity that a person chose by its name has another name now. Choose again.
+    #[error(
+        "{name:?} was chosen, and now that is the name of another identity, or of none: nothing was stored and nothing was sent"
+    )]
     Renamed {
-        /// The name it was chosen by.
+        /// The name that was chosen.
         name: String,
     },
-    /// No authority has this fingerprint. [`Store::list_authorities`](crate::Store::list_authorities) has those
-    /// there are.
+    /// No authority has this fingerprint. [`Store::list_authorities`](crate::Store::list_authorities) lists them.
     #[error("no authority has a fingerprint that begins with {id:?}")]
     UnknownAuthority {
         /// What was asked for.
         id: String,
     },
-    /// Several fingerprints begin so. Give more digits.
+    /// Several names or fingerprints match. Give more digits.
     #[error("several fingerprints begin with {id:?}")]
     Ambiguous {
         /// What was asked for.
         id: String,
     },
-    /// Nothing is remembered for a destination. [`Store::decisions`](crate::Store::decisions) has those there
-    /// are.
+    /// Nothing is remembered for a destination. [`Store::decisions`](crate::Store::decisions) lists what is.
     #[error("nothing is remembered for {scope}")]
     UnknownDecision {
         /// The scope, as host or host and port.
@@ -310,8 +309,8 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// A mode other than the two. It is `firefox` or `chrome`.
-    #[error("{text:?} is not a mode: it is 'firefox' or 'chrome'")]
+    /// A text is not a mode. The modes are `firefox` and `chrome`.
+    #[error("{text:?} is not a mode: the modes are 'firefox' and 'chrome'")]
     Mode {
         /// The text.
         text: String,
@@ -324,13 +323,13 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// A file holds no rules. A managed policy of Chrome is an object with `AutoSelectCertificateForUrls` in it.
+    /// A file holds no rules. A managed policy of Chrome is a JSON object with `AutoSelectCertificateForUrls`.
     #[error("it holds no rules: {detail}")]
     Policy {
-        /// What it holds, or where it is wrong.
+        /// What it holds instead, or what is wrong with it.
         detail: String,
     },
-    /// A file of the administrator's rules, or their directory, cannot be used. Only the administrator can mend it;
+    /// A policy file of the administrator, or the directory of these files, cannot be used. Only the administrator can repair it;
     /// until then every selection fails.
     #[error("{path}: {source}")]
     PolicyFile {
@@ -339,16 +338,16 @@ pub enum Error {
         /// What is wrong with it.
         source: Source,
     },
-    /// No rule of the store has this number. [`Store::rules`](crate::Store::rules) has those there are.
+    /// No rule of the store has this number. [`Store::rules`](crate::Store::rules) lists them.
     #[error("there is no rule {number}")]
     UnknownRule {
         /// What was asked for.
         number: i64,
     },
-    /// A store holds as many rules as it may. Remove some, or write one with a wider pattern.
-    #[error("a store holds {most} rules at most")]
+    /// The store would hold too many rules. Remove some, or replace several by one with a wider pattern.
+    #[error("a store can hold {most} rules at most")]
     TooManyRules {
-        /// How many it may hold.
+        /// The largest number.
         most: i64,
     },
     /// A rule forbids what the caller wants sent. Use another identity, or change that rule.
@@ -361,15 +360,15 @@ pub enum Error {
         /// Which rule.
         rule: String,
     },
-    /// An identity does not take another's place. Decide for the new one by hand:
+    /// An identity does not renew another, so it cannot take over its decisions. Remember the new one yourself:
     /// [`Store::remember`](crate::Store::remember).
     #[error("{new:?} does not renew {old:?}: {reason}")]
     NotARenewal {
-        /// The identity that would take over.
+        /// The name of the new identity.
         new: String,
-        /// The identity whose decisions it would take.
+        /// The name of the old identity.
         old: String,
-        /// What they do not share.
+        /// The difference between the two.
         reason: &'static str,
     },
     /// The person declined to answer. Nothing was stored and nothing sent. Give up what the connection was for; another

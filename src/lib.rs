@@ -153,5 +153,5 @@ pub mod raw {
     pub use crate::connect::needs::{Needs, grant, needs};
     pub use crate::connect::refusal::{alert, failure, invalid_certificate, refusal};
     pub use crate::connect::resolver::Resolver;
-    pub use crate::select::selector::Prepared;
+    pub use crate::select::prepared::Prepared;
 }

@@ -1,4 +1,4 @@
-//! What a selection starts from: where the connection goes, and what the server asked for.
+//! What a selection starts from: the destination of the connection, and what the server asked for.
 //!
 //! # Example
 //!
@@ -33,7 +33,7 @@ use crate::error::Error;
 /// Characters of a zone: those of the name of an interface (IFNAMSIZ without its zero byte, on Linux and the BSDs).
 const MAX_ZONE: usize = 15;
 
-/// What is being connected to: host and port, normalised, so that two ways of writing one place are equal.
+/// A host and a port to connect to, normalised, so that different spellings of the same destination are equal.
 ///
 /// The host is lower-case, an IDN in its A-labels, an IP address in canonical form, without a trailing dot. The zone of a
 /// link-local IPv6 address is part of it (RFC 4007): one address on two links is two machines. The scheme is always TLS, so
@@ -65,13 +65,13 @@ impl Destination {
         Ok(Self { host: host.map_err(invalid)?, port })
     }
 
-    /// The host as it is remembered and dialled; an IPv6 address without brackets, with its zone behind a `%`.
+    /// The host as it is remembered and dialled; an IPv6 address has no brackets, and its zone follows a `%`.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The host as a certificate names it: that of a zone is the address alone, which means nothing elsewhere (RFC 6874
-    /// section 3).
+    /// The host as a certificate names it. A certificate names an address without its zone, which has no meaning on other
+    /// machines (RFC 6874 section 3).
     pub fn host_without_zone(&self) -> &str {
         self.host.split_once('%').map_or(&self.host, |(address, _)| address)
     }
@@ -82,7 +82,7 @@ impl Destination {
     }
 }
 
-/// `HOST`, `HOST:PORT`, `[IPv6]:PORT`, `[IPv6%ZONE]:PORT`; the port is 443 when it is left out.
+/// `HOST`, `HOST:PORT`, `[IPv6]:PORT` or `[IPv6%ZONE]:PORT`; the default port is 443.
 impl FromStr for Destination {
     type Err = Error;
 
@@ -92,10 +92,10 @@ impl FromStr for Destination {
     }
 }
 
-/// Splits `HOST[:PORT]`; what has several colons and no brackets is an IPv6 address.
+/// Splits `HOST[:PORT]`. Text with several colons and no brackets is an IPv6 address.
 ///
 /// # Errors
-/// [`Error::Destination`] when what follows the colon is no port.
+/// [`Error::Destination`] when the text after the colon is not a port.
 pub fn split_port(text: &str) -> Result<(&str, Option<u16>), Error> {
     let bracketed = text.starts_with('[');
     let (host, port) = match text.rsplit_once(':') {
@@ -104,7 +104,7 @@ pub fn split_port(text: &str) -> Result<(&str, Option<u16>), Error> {
         _ => return Ok((text, None)),
     };
     match port.parse::<u16>() {
-        // Rust takes a sign too
+        // Rust accepts a sign too
         Ok(number) if number > 0 && port.bytes().all(|byte| byte.is_ascii_digit()) => Ok((host, Some(number))),
         _ => Err(Error::Destination { text: text.to_owned(), reason: format!("'{port}' is not a port (1 to 65535)") }),
     }
@@ -117,8 +117,8 @@ impl fmt::Display for Destination {
     }
 }
 
-/// A normalised host as it stands before a port. A zone that begins with what could be the escape of `%` gets the escape
-/// in front, so that it reads back as it is.
+/// A normalised host in the form it has before a port. A zone that begins with `25` is written after `%25`, so that it is
+/// parsed back unchanged.
 pub(crate) fn in_brackets(host: &str) -> Cow<'_, str> {
     match host.split_once('%') {
         Some((address, zone)) if zone.len() > 2 && zone.starts_with("25") => format!("[{address}%25{zone}]").into(),
@@ -127,7 +127,7 @@ pub(crate) fn in_brackets(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// An IPv6 address with or without brackets and zone; `None` when it is none.
+/// An IPv6 address with or without brackets and zone; `None` when the text is not one.
 fn ipv6(text: &str) -> Option<Result<String, String>> {
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let bare = bracketed.unwrap_or(text);
@@ -141,16 +141,18 @@ fn ipv6(text: &str) -> Option<Result<String, String>> {
     Some(with_zone(address, unescaped.unwrap_or(zone)))
 }
 
-/// The zone stays as the system has it: the names of interfaces differ in case.
+/// The case of a zone is kept: names of interfaces are case-sensitive.
 fn with_zone(address: Ipv6Addr, zone: &str) -> Result<String, String> {
     if !address.is_unicast_link_local() {
-        return Err(format!("{address} is no link-local address (fe80::/10), and only these have a zone"));
+        return Err(format!("{address} is not a link-local address (fe80::/10), and only these have a zone"));
     }
     if zone.is_empty() || zone.len() > MAX_ZONE {
-        return Err(format!("its zone, behind the %, has 1 to {MAX_ZONE} characters, as the names of interfaces have"));
+        return Err(format!(
+            "the zone after the % must have 1 to {MAX_ZONE} characters, like the name of an interface"
+        ));
     }
     match zone.chars().find(|&c| !(c.is_ascii_alphanumeric() || "-._~".contains(c))) {
-        Some(':') => Err("with a zone and a port it is written [fe80::1%eth0]:443".to_owned()),
+        Some(':') => Err("write an address with a zone and a port as [fe80::1%eth0]:443".to_owned()),
         Some(c) => Err(format!("{c:?} cannot be in a zone")),
         None => Ok(format!("{address}%{zone}")),
     }
@@ -170,7 +172,7 @@ fn name_or_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// Why this is no name of a host: RFC 1035 section 2.3.4, and what certificates can hold. The URL standard is laxer.
+/// Why this is not a host name: RFC 1035 section 2.3.4, and what certificates can contain. The URL standard is less strict.
 fn unfit(name: &str) -> Option<String> {
     if name.split('.').any(str::is_empty) {
         return Some("it has an empty label".to_owned());
@@ -185,9 +187,9 @@ fn unfit(name: &str) -> Option<String> {
     Some(format!("{strange:?} cannot be in the name of a host"))
 }
 
-/// What one request is for: its destination, its path where that is known, and whether it carries credentials.
+/// What one request is for: its destination, its path if known, and whether it carries credentials.
 ///
-/// Decisions are keyed by the destination alone; rules may also look at the path.
+/// Decisions are keyed by the destination alone; rules can also depend on the path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     destination: Destination,
@@ -196,12 +198,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// A request to this destination, for a path that is not known.
+    /// A request to this destination, with an unknown path.
     pub fn new(destination: Destination) -> Self {
         Self { destination, path: None, with_credentials: true }
     }
 
-    /// For this path of a URL, as it goes over the wire.
+    /// The same for this path of a URL, as it is sent to the server.
     #[must_use]
     pub fn with_path(self, path: impl Into<String>) -> Self {
         Self { path: Some(path.into()), ..self }
@@ -260,20 +262,20 @@ impl From<&Target> for Target {
     }
 }
 
-/// A server's CertificateRequest (RFC 8446 section 4.3.2, RFC 5246 section 7.4.4), as far as rustls tells.
+/// A server's CertificateRequest (RFC 8446 section 4.3.2, RFC 5246 section 7.4.4), as far as rustls provides it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CertificateRequest {
-    /// certificate_authorities; none at all means that any certificate may be sent.
+    /// certificate_authorities; when it is empty, any certificate may be sent.
     pub authorities: Vec<Name>,
     /// signature_algorithms, in the server's order.
     pub schemes: Vec<SignatureScheme>,
-    /// The version of TLS that was negotiated, where it is known. Below 1.3 a certificate crosses the network in the clear.
+    /// The negotiated version of TLS, if known. Below 1.3 a certificate is sent unencrypted.
     pub version: Option<ProtocolVersion>,
 }
 
 impl CertificateRequest {
-    /// Takes what rustls hands to `ResolvesClientCert::resolve`.
+    /// From the arguments of `ResolvesClientCert::resolve` of rustls.
     pub fn new(root_hint_subjects: &[&[u8]], sigschemes: &[SignatureScheme]) -> Self {
         Self {
             authorities: root_hint_subjects.iter().map(|der| Name::from_der(*der)).collect(),

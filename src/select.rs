@@ -15,7 +15,7 @@
 
 mod ask_lock;
 pub(crate) mod chooser;
-mod decide;
+pub(crate) mod decide;
 mod look;
 pub(crate) mod matching;
 pub(crate) mod prepared;

@@ -1,16 +1,16 @@
-//! The login session: what "until I log out" means.
+//! The login session, which defines "until I log out".
 //!
-//! A random token in the user's runtime directory, which the system removes at logout. A decision for the session carries
-//! the token; once the directory is gone, no decision with it counts any more. Without `XDG_RUNTIME_DIR` a directory in
-//! the temporary directory serves, until the machine restarts or cleans up.
+//! The user's runtime directory, which the system removes at logout, holds a random token. Each decision for the session carries
+//! the token, and no longer applies once the token is gone. Without `XDG_RUNTIME_DIR` a directory in the temporary directory
+//! takes its place, until the machine restarts or cleans up.
 //!
 //! # Example
 //!
 //! ```
 //! use cardcase::manage::Session;
 //!
-//! let login = Session::login(); // what a command has, so that all of them share it until logout
-//! let own = Session::own()?; // what a service has, which is nobody's login
+//! let login = Session::login(); // for commands: all of them share it until logout
+//! let own = Session::own()?; // for a service, which does not belong to a login
 //! # let _ = (login, own);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -26,7 +26,7 @@ use directories::ProjectDirs;
 
 use crate::error::Error;
 
-/// The directory that goes away at logout, or a session of a program's own.
+/// A login session, or a session of a program's own.
 #[derive(Clone, Debug)]
 pub struct Session {
     directory: PathBuf,
@@ -34,30 +34,30 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session of the user who runs this process.
+    /// The login session of the user who runs this process.
     pub fn login() -> Self {
         let runtime = ProjectDirs::from("", "", "cardcase").and_then(|dirs| dirs.runtime_dir().map(Path::to_owned));
         let fallback = || std::env::temp_dir().join(format!("cardcase-{}", rustix::process::geteuid().as_raw()));
         Self { directory: runtime.unwrap_or_else(fallback), own: None }
     }
 
-    /// A session that nobody else is in: what is decided for it holds as long as the store opened with it. The directory
-    /// is that of the login session, so that questions are still asked one at a time on the machine.
+    /// A session that no other program shares: its decisions last as long as the store that was opened with it. Its directory is that
+    /// of the login session, so that the machine still asks one question at a time.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no randomness.
+    /// [`Error::Io`] when the system has no randomness.
     pub fn own() -> Result<Self, Error> {
         let login = Self::login();
         let token = login.new_token()?;
         Ok(Self { own: Some(token.into()), ..login })
     }
 
-    /// A session that lasts as long as this directory.
+    /// A session that lasts as long as this directory exists.
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), own: None }
     }
 
-    /// The token of a session of a program's own.
+    /// The token, if this is a session of a program's own.
     pub(crate) fn own_token(&self) -> Option<&str> {
         self.own.as_deref()
     }
@@ -65,7 +65,7 @@ impl Session {
     /// The token, if the session has one yet.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory is not the user's alone.
+    /// [`Error::Io`] when other users can enter the directory.
     pub(crate) fn token(&self) -> Result<Option<String>, Error> {
         if let Some(own) = self.own_token() {
             return Ok(Some(own.to_owned()));
@@ -80,10 +80,10 @@ impl Session {
         }
     }
 
-    /// The token, made now if the session has none yet.
+    /// The token, created now if the session has none yet.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
+    /// [`Error::Io`] when the directory cannot be created, or other users can enter it.
     pub(crate) fn begin(&self) -> Result<String, Error> {
         if let Some(own) = self.own_token() {
             return Ok(own.to_owned());
@@ -104,17 +104,17 @@ impl Session {
         Ok(HEXLOWER.encode(&random))
     }
 
-    /// The directory, made now if it is not there: for what must not outlive the session, and that nobody else may enter. The
-    /// turns of asking are kept there, and the socket of the agent.
+    /// The directory for what must not outlive the session, created now if it is missing. Only the user can enter it. The locks for
+    /// asking and the socket of the agent are there.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory cannot be made or is not the user's alone.
+    /// [`Error::Io`] when the directory cannot be created, or other users can enter it.
     pub fn directory(&self) -> Result<&Path, Error> {
         self.prepare_directory()?;
         Ok(&self.directory)
     }
 
-    /// The same, unless there is none, or it is not the user's alone.
+    /// The same directory; `None` when it is missing, or other users can enter it.
     pub(crate) fn existing_directory(&self) -> Option<&Path> {
         self.check_directory().is_ok().then_some(&*self.directory)
     }
@@ -129,7 +129,7 @@ impl Session {
         self.check_directory()
     }
 
-    /// In the temporary directory anyone may have been there first.
+    /// In the temporary directory, another user may have created it first.
     fn check_directory(&self) -> Result<(), Error> {
         let failed = |source| Error::Io { path: self.directory.clone(), source };
         let found = fs::symlink_metadata(&self.directory).map_err(failed)?;
@@ -144,7 +144,7 @@ impl Session {
         }
     }
 
-    /// Whole or not at all, and never over another process's token.
+    /// Writes the whole token or nothing, and never replaces that of another process.
     fn publish(&self, token: &str) -> std::io::Result<()> {
         let draft = self.directory.join(format!("session.{token}"));
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?.write_all(token.as_bytes())?;

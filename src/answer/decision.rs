@@ -1,4 +1,4 @@
-//! Decisions: what was answered for a destination, and for how long it holds.
+//! Decisions: what was answered for a destination, and for how long.
 //!
 //! # Example
 //!
@@ -29,19 +29,19 @@ use crate::clock::Timestamp;
 use crate::request::{Destination, in_brackets};
 
 impl Mode {
-    /// What a decision for this destination is remembered under.
+    /// The scope under which a decision for this destination is remembered.
     pub fn scope(self, destination: &Destination) -> Scope {
         Scope { host: destination.host().to_owned(), port: (self == Self::Chrome).then_some(destination.port()) }
     }
 }
 
-/// Where a decision holds.
+/// Where a decision applies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(clippy::exhaustive_structs, reason = "what decisions are keyed by has to be compared whole")]
+#[expect(clippy::exhaustive_structs, reason = "it is the whole key of a decision")]
 pub struct Scope {
     /// The host, as [`Destination::host`].
     pub host: String,
-    /// The port; `None` where every port of the host is meant (firefox mode).
+    /// The port; `None` for every port of the host (firefox mode).
     pub port: Option<u16>,
 }
 
@@ -54,11 +54,11 @@ impl fmt::Display for Scope {
     }
 }
 
-/// How long an answer holds.
+/// How long an answer is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "these are the three there are")]
+#[expect(clippy::exhaustive_enums, reason = "there are exactly three")]
 pub enum Lifetime {
-    /// For this connection; nothing is stored.
+    /// For this connection only; nothing is stored.
     Once,
     /// Until the person logs out.
     Session,
@@ -76,9 +76,9 @@ impl fmt::Display for Lifetime {
     }
 }
 
-/// What goes to a destination.
+/// What is sent to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "an identity goes out, or none does")]
+#[expect(clippy::exhaustive_enums, reason = "either an identity is sent, or none")]
 pub enum Answer {
     /// This identity.
     Identity(Arc<Identity>),
@@ -96,15 +96,15 @@ impl Answer {
     }
 }
 
-/// What a server made of the answer.
+/// How a server reacted to the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a server takes it, refuses it, or says nothing")]
+#[expect(clippy::exhaustive_enums, reason = "a server accepts, refuses, or does not tell")]
 pub enum Outcome {
-    /// It went on.
+    /// It continued the connection.
     Accepted,
-    /// It refused the identity, or that none was sent.
+    /// It refused the identity, or refused to go on without one.
     Refused,
-    /// The connection ended before that could be known.
+    /// The connection ended before it was known.
     Unknown,
 }
 
@@ -134,7 +134,7 @@ impl FromStr for Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {
-    /// Where it holds.
+    /// Where it applies.
     pub scope: Scope,
     /// The identity, or `None` for no certificate.
     pub identity: Option<Fingerprint>,
@@ -142,8 +142,8 @@ pub struct Decision {
     pub lifetime: Lifetime,
     /// When it was made.
     pub decided_at: Timestamp,
-    /// When it last answered a server.
+    /// When it last answered a server, if it has.
     pub last_used_at: Option<Timestamp>,
-    /// What became of that.
+    /// How that server reacted.
     pub last_outcome: Option<Outcome>,
 }

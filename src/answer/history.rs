@@ -1,4 +1,4 @@
-//! History: where an identity, or none, went, why, and what became of it.
+//! The history: where an identity or none was sent, why, and how the server reacted.
 //!
 //! # Example
 //!
@@ -30,7 +30,7 @@ use crate::answer::decision::Outcome;
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 
-/// The name of a version of TLS: `TLSv1.3`, as OpenSSL writes it too.
+/// The name of a version of TLS, as OpenSSL writes it: `TLSv1.3`.
 pub fn version_name(version: ProtocolVersion) -> String {
     match version {
         ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
@@ -39,23 +39,23 @@ pub fn version_name(version: ProtocolVersion) -> String {
     }
 }
 
-/// One answer to one certificate request.
+/// One entry of the history: an answer to a certificate request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Use {
-    /// When.
+    /// When it was sent.
     pub at: Timestamp,
-    /// Where it went.
+    /// The host it was sent to.
     pub host: String,
-    /// Where it went.
+    /// The port it was sent to.
     pub port: u16,
     /// The identity, or `None` for no certificate.
     pub identity: Option<Fingerprint>,
     /// Why, as [`crate::connect::Source`] is displayed.
     pub source: String,
-    /// What became of it.
+    /// How the server reacted.
     pub outcome: Outcome,
-    /// The TLS alert of a refusal, in RFC 8446's name.
+    /// The TLS alert of a refusal, by its name in RFC 8446.
     pub alert: Option<String>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub tls_version: Option<String>,

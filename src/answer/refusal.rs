@@ -83,15 +83,15 @@ impl Refusal {
         use AlertDescription as A;
         let Self::Alert(alert) = self else { return "its page says so" };
         match alert {
-            A::UnknownCA => "the server does not know the CA that issued it, or misses an intermediate",
+            A::UnknownCA => "the server does not know the CA that issued it, or an intermediate certificate is missing",
             A::CertificateExpired => "the server says that it has expired",
             A::CertificateRevoked => "the server says that it was revoked",
             A::BadCertificate => "the server cannot use it; it may be damaged or not yet valid",
-            A::UnsupportedCertificate => "the server does not take certificates of this kind, or not for this use",
-            A::AccessDenied => "the server knows it and does not let it in",
+            A::UnsupportedCertificate => "the server does not accept certificates of this kind, or not for this use",
+            A::AccessDenied => "the server knows it and denies access",
             A::CertificateRequired | A::NoCertificate => "the server wants a certificate",
             A::HandshakeFailure => "the server usually means that it wants a certificate",
-            _ => "the server does not take it",
+            _ => "the server does not accept it",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Settings: how a store answers when nobody says otherwise.
+//! Settings: how a store answers unless a caller asks for something else.
 //!
 //! # Example
 //!
@@ -17,14 +17,14 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
-/// How decisions are keyed.
+/// Which browser to behave like: how decisions are remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "there are two browsers to be like")]
+#[expect(clippy::exhaustive_enums, reason = "there are two browsers to behave like")]
 pub enum Mode {
-    /// Per host, for once, for the session or permanently.
+    /// Per host: once, for the session, or permanently.
     #[default]
     Firefox,
-    /// Per host and port, always remembered.
+    /// Per host and port: always permanently.
     Chrome,
 }
 
@@ -49,23 +49,23 @@ impl FromStr for Mode {
     }
 }
 
-/// What a store is set to. All of it is off in a new one: no identity goes anywhere without somebody having said so.
+/// The settings of a store. A new store has all of them off: no identity is sent unless somebody said so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How decisions are keyed.
+    /// How decisions are remembered.
     pub mode: Mode,
-    /// Firefox's "Select Automatically": the best identity that fits and is valid goes out, and nothing is stored.
+    /// Firefox's "Select Automatically": the best identity that fits and is valid is sent, and nothing is remembered.
     pub select_automatically: bool,
     /// Internet Explorer's "Don't prompt for client certificate selection when only one certificate exists".
     pub use_single_candidate: bool,
-    /// Chrome's policy PromptOnMultipleMatchingCertificates: ask when a rule matches several identities, instead of
-    /// taking the first.
+    /// Chrome's policy PromptOnMultipleMatchingCertificates: if a rule matches several identities, ask instead of sending the
+    /// first.
     pub prompt_on_multiple: bool,
 }
 
 impl Settings {
-    /// Whether nothing goes out without asking that did not before, and what is decided counts where it did.
+    /// Whether a person is asked at least as often as with the settings before, and decisions apply to the same scopes.
     pub(crate) fn only_restricts(&self, before: &Self) -> bool {
         self.mode == before.mode
             && self.select_automatically <= before.select_automatically

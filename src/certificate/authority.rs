@@ -8,7 +8,7 @@
 //! let alice = store.find_identity("Alice Example's card")?;
 //! let chain = store.authorities()?.chain(alice.certificate(), None);
 //! assert!(chain.complete);
-//! // The root is known, and does not go out
+//! // The root is known, but is not sent
 //! assert_eq!((chain.authorities.len(), chain.intermediates().count()), (2, 1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::certificate::Certificate;
 use crate::certificate::name::{Name, NameKey};
 
-/// Steps a path may have; Chrome's limit. Firefox stops at six sub-CAs.
+/// The maximum length of a path, as in Chrome. Firefox stops at six intermediates.
 const MAX_PATH: usize = 20;
 
 /// A CA certificate, root or intermediate.
@@ -34,7 +34,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A CA certificate, and whether it verifies servers.
+    /// An authority from a CA certificate.
     pub fn new(certificate: Certificate, trusted: bool) -> Self {
         Self { certificate, trusted }
     }
@@ -47,11 +47,11 @@ pub struct Authorities {
     by_issuer: HashMap<NameKey, Vec<NameKey>>,
 }
 
-/// The names a server asked for, and every name from which a path leads to one of them.
+/// The names that a server requested, and every name from which a path leads to one of them.
 #[derive(Debug)]
 pub struct Requested {
     names: HashSet<NameKey>,
-    /// With the steps from there.
+    /// With the length of the path.
     leading: HashMap<NameKey, usize>,
 }
 
@@ -59,21 +59,21 @@ pub struct Requested {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Chain {
-    /// Issuer, issuer's issuer, ... up to a self-issued one where it is known.
+    /// The issuer, its issuer, and so on, up to a self-issued certificate if it is known.
     pub authorities: Vec<Arc<Authority>>,
-    /// Whether it ends in a self-issued certificate, or under a name the server asked for.
+    /// Whether it ends with a self-issued certificate, or below a name that the server requested.
     pub complete: bool,
 }
 
 impl Chain {
-    /// What goes out after the certificate itself: every intermediate, never a self-issued root (RFC 8446 section 4.4.2).
+    /// What is sent after the certificate itself: every intermediate, but not a self-issued root (RFC 8446 section 4.4.2).
     pub fn intermediates(&self) -> impl Iterator<Item = &Certificate> {
         self.authorities.iter().map(|authority| &authority.certificate).filter(|ca| !ca.is_self_issued())
     }
 }
 
 impl Authorities {
-    /// Arranges authorities for look-up.
+    /// Indexes authorities by subject and issuer.
     pub fn new(all: impl IntoIterator<Item = Authority>) -> Self {
         let mut sorted = Self::default();
         for authority in all {
@@ -84,7 +84,7 @@ impl Authorities {
         sorted
     }
 
-    /// Follows the requested names downwards. Like the browsers it looks at names alone, not at signatures.
+    /// Follows the requested names downwards. Like the browsers, it compares names and does not verify signatures.
     pub fn requested(&self, names: &[Name]) -> Requested {
         let names: HashSet<NameKey> = names.iter().map(Name::key).collect();
         let mut leading: HashMap<NameKey, usize> = names.iter().map(|name| (*name, 0)).collect();
@@ -100,8 +100,8 @@ impl Authorities {
         Requested { names, leading }
     }
 
-    /// The chain above a certificate. Where several certificates could be the issuer, the shortest way to a requested name
-    /// goes first, then a trusted one, then a root, then the one valid longest.
+    /// The chain above a certificate. If several certificates could be the issuer, it prefers the shortest path to a requested
+    /// name, then a trusted one, then a root, then the one that is valid longest.
     pub fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
         let mut authorities: Vec<Arc<Authority>> = Vec::new();
         let mut complete = certificate.is_self_issued();
@@ -138,13 +138,13 @@ impl Authorities {
 }
 
 impl Requested {
-    /// Whether a path from this certificate meets a requested name, as issuer or subject of a certificate in it.
+    /// Whether a path from this certificate contains a requested name, as the issuer or subject of a certificate.
     pub fn leads_from(&self, certificate: &Certificate) -> bool {
         self.leading.contains_key(&certificate.issuer_key()) || self.names.contains(&certificate.subject_key())
     }
 
-    /// How far it is from this CA certificate to a requested name. A root leads to its own name alone, even where others
-    /// have certified that name.
+    /// The number of steps from this CA certificate to a requested name. From a root, only its own name is reached, even if
+    /// others have certified that name.
     fn steps_from(&self, certificate: &Certificate) -> Option<usize> {
         if certificate.is_self_issued() {
             return self.names.contains(&certificate.subject_key()).then_some(0);
@@ -152,12 +152,12 @@ impl Requested {
         self.leading.get(&certificate.issuer_key()).map(|steps| steps + 1)
     }
 
-    /// The issuers whose certificates fit.
+    /// The issuers of the certificates that fit.
     pub(crate) fn issuers(&self) -> impl Iterator<Item = &NameKey> {
         self.leading.keys()
     }
 
-    /// The requested names themselves; a certificate whose own subject is one of them fits.
+    /// The requested names themselves; a certificate with one of them as its subject fits.
     pub(crate) fn names(&self) -> impl Iterator<Item = &NameKey> {
         self.names.iter()
     }

@@ -229,7 +229,7 @@ fn parse_subject(text: &str) -> Result<ParsedName, Error> {
     }
 }
 
-/// Blanks around names of attributes, which RFC 4514 does not know and people write.
+/// Removes blanks before the names of attributes. RFC 4514 does not allow them, but people write them.
 fn without_blanks(text: &str) -> String {
     let (mut kept, mut escaped, mut at_name) = (String::new(), false, true);
     for c in text.trim_start().chars() {
@@ -243,14 +243,14 @@ fn without_blanks(text: &str) -> String {
     kept
 }
 
-/// Whether a value has the characters of its type, and there are any: what cannot be read would be signed by no CA.
+/// Whether a value has only the characters of its type and is not empty.
 fn is_valid(attribute: &AttributeTypeAndValue) -> bool {
     let value = &attribute.value;
     let text = match value.tag() {
         Tag::PrintableString => PrintableStringRef::try_from(value).map(|text| text.as_str().len()),
         Tag::Ia5String => Ia5StringRef::try_from(value).map(|text| text.as_str().len()),
         Tag::Utf8String => Utf8StringRef::try_from(value).map(|text| text.as_str().len()),
-        // Given as DER, by who knows what it is
+        // Given as DER
         _ => return true,
     };
     let is_country = attribute.oid == der::oid::db::rfc4519::COUNTRY_NAME;

@@ -3,7 +3,7 @@
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;
 
-/// An identity of the store. Its private key stays there, sealed, until a handshake needs it.
+/// An identity in the store. Its private key stays there, encrypted, until a handshake needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     name: String,
@@ -16,25 +16,25 @@ impl Identity {
         Self { name, certificate, requires_tls13 }
     }
 
-    /// What the person calls it; unique in its store.
+    /// Its name, unique in its store.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The certificate of its key.
+    /// Its certificate.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// Whether it goes out in TLS 1.3 only, where nobody on the way can read it.
+    /// Whether it is sent only in TLS 1.3, which encrypts it.
     pub fn requires_tls13(&self) -> bool {
         self.requires_tls13
     }
 
-    /// Checks that `new` is this identity renewed: of the same subject and issuer, for the same usages, and valid longer.
+    /// Checks that `new` renews this identity: it has the same subject, issuer and usages, and is valid longer.
     ///
     /// # Errors
-    /// [`Error::NotARenewal`], with what they do not share.
+    /// [`Error::NotARenewal`], with what differs.
     pub fn check_renewed_by(&self, new: &Identity) -> Result<(), Error> {
         let (before, after) = (&self.certificate, &new.certificate);
         let checks = [

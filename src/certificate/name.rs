@@ -19,18 +19,18 @@ use sha2::{Digest, Sha256};
 use x509_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::prelude::{FromDer, X509Name};
 
-/// A distinguished name: the DER a certificate or a server sent, kept as it came.
+/// A distinguished name: the DER as a certificate or a server has it.
 ///
-/// Every byte string is a `Name`; what does not parse is shown in hexadecimal and equals only itself.
+/// Every byte string is a `Name`. One that does not parse is shown in hexadecimal, and equals only itself.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Name {
     der: Vec<u8>,
 }
 
-/// What two names that are equal by RFC 5280 section 7.1 have in common.
+/// A key that two names share if they are equal by RFC 5280 section 7.1.
 ///
-/// A SHA-256 over the name with its strings prepared by RFC 4518 (case, spaces, string types and the order inside a
-/// multi-valued RDN fall away). Names whose DER is equal have equal keys, so one look-up serves both comparisons.
+/// A SHA-256 of the name with its strings prepared by RFC 4518: case, spaces, string types and the order inside a
+/// multi-valued RDN do not matter. Names whose DER is equal have equal keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NameKey([u8; 32]);
 
@@ -42,7 +42,7 @@ impl NameKey {
 }
 
 impl Name {
-    /// Takes the DER of a `Name` as it is.
+    /// A name from its DER, which is not parsed.
     pub fn from_der(der: impl Into<Vec<u8>>) -> Self {
         Self { der: der.into() }
     }
@@ -52,7 +52,7 @@ impl Name {
         &self.der
     }
 
-    /// The key under which RFC 5280 section 7.1 equality is equality of bytes.
+    /// The key by which names can be compared (RFC 5280 section 7.1).
     pub fn key(&self) -> NameKey {
         let mut hash = Sha256::new();
         match self.rdns() {
@@ -72,7 +72,7 @@ impl Name {
         NameKey(hash.finalize().into())
     }
 
-    /// The most telling attribute for a person: common name, else organisational unit, organisation, or the whole name.
+    /// What to show a person in a short list: common name, or else organisational unit, organisation, or the whole name.
     pub fn common_name(&self) -> String {
         ["CN", "OU", "O"].iter().find_map(|short| self.attribute(short)).unwrap_or_else(|| self.to_string())
     }
@@ -93,7 +93,7 @@ impl Name {
         if !rest.is_empty() {
             return None;
         }
-        // The parsed name borrows from the DER, not from itself
+        // The attributes borrow from the DER, not from the parsed name
         Some(
             name.iter_rdn()
                 .map(|rdn| {
@@ -140,11 +140,11 @@ struct Attribute<'a> {
 }
 
 impl Attribute<'_> {
-    /// Type and value so that equal attributes have equal bytes.
+    /// Type and value as bytes that are equal for equal attributes.
     fn prepared(&self) -> Vec<u8> {
         let mut out = self.oid.as_bytes().to_vec();
         match self.text() {
-            // A separator no string preparation can produce tells text from bytes
+            // This separator cannot occur in a prepared string, so text and bytes never look the same
             Some(text) => {
                 out.extend([0, 1]);
                 out.extend(prepare(&text).as_bytes());
@@ -157,14 +157,14 @@ impl Attribute<'_> {
         out
     }
 
-    /// The value as text, whatever string type holds it; `None` for other types and broken strings.
+    /// The value as text, from any string type; `None` for other types and invalid strings.
     fn text(&self) -> Option<String> {
         let data = self.value.data;
         match self.value.tag() {
             Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString => {
                 std::str::from_utf8(data).ok().map(str::to_owned)
             }
-            // What is called T.61 in certificates is Latin-1 in practice
+            // In practice, T61Strings in certificates are Latin-1
             Tag::T61String => Some(data.iter().map(|&byte| char::from(byte)).collect()),
             Tag::BmpString => {
                 let (units, []) = data.as_chunks::<2>() else {
@@ -199,7 +199,7 @@ impl fmt::Display for Attribute<'_> {
     }
 }
 
-/// RFC 4518 string preparation, with section 2.6.1's handling of spaces. What the preparation refuses compares exactly.
+/// String preparation by RFC 4518, with the handling of spaces of section 2.6.1. A prohibited string is compared as it is.
 fn prepare(text: &str) -> String {
     match stringprep::x520prep(text, true) {
         Ok(prepared) => {
@@ -244,7 +244,7 @@ pub fn is_unprintable(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// RFC 4514 section 3, RFC 4519, and the names OpenSSL and NSS give the rest.
+/// RFC 4514 section 3, RFC 4519, and the names that OpenSSL and NSS use for the others.
 const SHORT_NAMES: &[(&str, &str)] = &[
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),

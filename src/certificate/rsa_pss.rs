@@ -1,18 +1,8 @@
-//! Keys for RSASSA-PSS alone (id-RSASSA-PSS, RFC 4055), and the schemes `rsa_pss_pss_*` that they sign with in TLS 1.3
+//! Keys only for RSASSA-PSS (id-RSASSA-PSS, RFC 4055), and the schemes `rsa_pss_pss_*` that they sign with in TLS 1.3
 //! (RFC 8446 section 4.2.3).
 //!
-//! Neither rustls nor aws-lc-rs knows them. But their numbers are those of any RSA key, and the signatures are those of
-//! `rsa_pss_rsae_*`; only the name differs. In TLS 1.2 rustls keeps the schemes that it does not know to itself.
-//!
-//! # Example
-//!
-//! ```
-//! use cardcase::manage::Digests;
-//!
-//! // What a key signs with whose certificate allows SHA-256 alone
-//! // rsa_pss_pss_sha256
-//! assert_eq!(Digests::Sha256.schemes(), [rustls::SignatureScheme::Unknown(0x0809)]);
-//! ```
+//! Neither rustls nor aws-lc-rs supports them. But they are RSA keys like others, and their signatures are those of
+//! `rsa_pss_rsae_*`; only the names differ. In TLS 1.2, rustls hides schemes that it does not know.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,10 +22,10 @@ pub(crate) const RSA_PSS_PSS_SHA384: SignatureScheme = SignatureScheme::Unknown(
 /// rsa_pss_pss_sha512.
 pub(crate) const RSA_PSS_PSS_SHA512: SignatureScheme = SignatureScheme::Unknown(0x080b);
 
-/// The digests that the parameters of a public key leave to it (RFC 4055 section 3.1).
+/// The digests that the parameters of a public key allow (RFC 4055 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Digests {
-    /// Without parameters a key signs with each of them.
+    /// Any, as without parameters.
     All,
     /// SHA-256 only.
     Sha256,
@@ -43,12 +33,12 @@ pub(crate) enum Digests {
     Sha384,
     /// SHA-512 only.
     Sha512,
-    /// The parameters allow nothing that TLS has.
+    /// None that TLS supports.
     None,
 }
 
 impl Digests {
-    /// The schemes with these digests, in the order of preference that rustls has for RSA.
+    /// The schemes with these digests, in the order rustls prefers for RSA.
     pub(crate) fn schemes(self) -> &'static [SignatureScheme] {
         match self {
             Self::All => &[RSA_PSS_PSS_SHA512, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA256],
@@ -59,7 +49,7 @@ impl Digests {
         }
     }
 
-    /// What these parameters of an id-RSASSA-PSS key allow; what does not parse allows nothing.
+    /// What the parameters of an id-RSASSA-PSS key allow. Parameters that do not parse allow nothing.
     pub(crate) fn from_parameters(parameters: Option<&Any<'_>>) -> Self {
         match parameters.map(RsaSsaPssParams::try_from) {
             None => Self::All,
@@ -68,7 +58,7 @@ impl Digests {
         }
     }
 
-    /// TLS has the digest in the mask too, and a salt as long as the digest; the parameters tell how long it is at least.
+    /// TLS uses the same digest in the mask, and a salt as long as the digest; the parameters give the minimum length.
     fn from_parsed(parameters: &RsaSsaPssParams<'_>) -> Self {
         let digest = parameters.hash_algorithm_oid();
         let (allowed, salt) = match digest.to_id_string().as_str() {
@@ -85,7 +75,7 @@ impl Digests {
     }
 }
 
-/// Signs with an RSA key under the names for id-RSASSA-PSS.
+/// An RSA key that signs with the schemes for id-RSASSA-PSS.
 pub(crate) struct PssKey {
     rsa: Arc<dyn SigningKey>,
     digests: Digests,
@@ -109,7 +99,7 @@ impl SigningKey for PssKey {
     }
 }
 
-/// The scheme with the same signatures for keys that are not for RSASSA-PSS alone.
+/// The scheme with the same signatures for rsaEncryption keys.
 fn for_rsa_encryption(scheme: SignatureScheme) -> Option<SignatureScheme> {
     match scheme {
         RSA_PSS_PSS_SHA256 => Some(SignatureScheme::RSA_PSS_SHA256),
@@ -201,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn what_tls_does_not_have_is_not_allowed() {
+    fn parameters_that_tls_does_not_support_allow_nothing() {
         let digest = || tlv(0xa0, &hash(SHA256));
-        // By default all of it is SHA-1
+        // By default, both digests are SHA-1
         assert_allow(&[], Digests::None);
         assert_allow(&[digest()], Digests::None);
         assert_allow(&[mask(SHA256)], Digests::None);

@@ -1,4 +1,4 @@
-//! X.509 certificates (RFC 5280): what matching, choosing and sending need to know of one.
+//! X.509 certificates (RFC 5280): what is needed to match, choose and send them.
 //!
 //! # Example
 //!
@@ -29,14 +29,14 @@ use crate::certificate::{Fingerprint, KeyKind};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
-/// A parsed certificate. Equal when the DER is.
+/// A parsed certificate. Two are equal if their DER is equal.
 #[derive(Clone)]
 pub struct Certificate {
     der: Vec<u8>,
     fingerprint: Fingerprint,
     subject: Name,
     issuer: Name,
-    /// Preparing a name takes as long as parsing the rest, and showing a certificate does without.
+    /// Computed only when needed: it takes as long as parsing everything else.
     subject_key: OnceLock<NameKey>,
     issuer_key: OnceLock<NameKey>,
     serial: Vec<u8>,
@@ -53,7 +53,7 @@ impl Certificate {
     /// Parses exactly one certificate.
     ///
     /// # Errors
-    /// [`Error::Certificate`] with the place that does not parse, or when bytes follow the certificate.
+    /// [`Error::Certificate`] when it does not parse, or when bytes follow it.
     pub fn from_der(der: impl Into<Vec<u8>>) -> Result<Self, Error> {
         let der = der.into();
         let damaged = |detail: String| Error::Certificate { detail };
@@ -86,7 +86,7 @@ impl Certificate {
         })
     }
 
-    /// The certificate as it came.
+    /// The DER that it was parsed from.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
@@ -96,12 +96,12 @@ impl Certificate {
         self.fingerprint
     }
 
-    /// Whom it names.
+    /// The subject.
     pub fn subject(&self) -> &Name {
         &self.subject
     }
 
-    /// Who says so.
+    /// The issuer.
     pub fn issuer(&self) -> &Name {
         &self.issuer
     }
@@ -125,12 +125,12 @@ impl Certificate {
         }
     }
 
-    /// First second it is valid.
+    /// The first second of its validity.
     pub fn not_before(&self) -> Timestamp {
         self.not_before
     }
 
-    /// Last second it is valid (RFC 5280 section 4.1.2.5: inclusive).
+    /// The last second of its validity (RFC 5280 section 4.1.2.5: inclusive).
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
@@ -161,7 +161,7 @@ impl Certificate {
         &self.public_key
     }
 
-    /// 1, 2 or 3.
+    /// The version: 1, 2 or 3.
     pub fn version(&self) -> u32 {
         self.version
     }
@@ -171,29 +171,30 @@ impl Certificate {
         self.extensions.is_ca
     }
 
-    /// Whether subject and issuer are the same name; what such a certificate says of itself proves nothing.
+    /// Whether subject and issuer are the same name.
     pub fn is_self_issued(&self) -> bool {
         self.subject_key() == self.issuer_key()
     }
 
-    /// The names of the key usages (RFC 5280 section 4.2.1.3); `None` without the extension.
+    /// The names of the key usages (RFC 5280 section 4.2.1.3). `None` without the extension.
     pub fn key_usage(&self) -> Option<Vec<&'static str>> {
         let bits = self.extensions.key_usage?;
         Some(KEY_USAGES.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, name)| *name).collect())
     }
 
-    /// Whether the key may make signatures: keyUsage absent or with digitalSignature.
+    /// Whether the key may make signatures: keyUsage is absent or has digitalSignature.
     pub fn allows_signing(&self) -> bool {
         self.extensions.key_usage.is_none_or(|bits| bits & 1 == 1)
     }
 
-    /// The names, else OIDs, of the extended key usages (RFC 5280 section 4.2.1.12); `None` without the extension.
+    /// The names, or else the object identifiers, of the extended key usages (RFC 5280 section 4.2.1.12). `None` without the
+    /// extension.
     pub fn extended_key_usage(&self) -> Option<&[String]> {
         self.extensions.extended_key_usage.as_deref()
     }
 
-    /// Whether the certificate may authenticate a TLS client: extKeyUsage absent or with clientAuth. As in both
-    /// browsers, anyExtendedKeyUsage alone does not do.
+    /// Whether the certificate may authenticate a TLS client: extKeyUsage is absent or has clientAuth. As in both browsers,
+    /// anyExtendedKeyUsage alone is not enough.
     pub fn allows_client_auth(&self) -> bool {
         self.extensions
             .extended_key_usage
@@ -206,7 +207,7 @@ impl Certificate {
         &self.extensions.emails
     }
 
-    /// Whether `self` could have been issued by `issuer`: the names chain, and the key identifiers do not contradict.
+    /// Whether `issuer` could have issued this certificate: the names match, and the key identifiers do not contradict them.
     pub fn could_be_issued_by(&self, issuer: &Certificate) -> bool {
         self.issuer_key() == issuer.subject_key()
             && match (&self.extensions.authority_key_identifier, &issuer.extensions.subject_key_identifier) {
@@ -230,7 +231,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// What the extensions say. One that is there twice or does not parse is taken as forbidding what it governs.
+/// What the extensions say. An extension that is repeated or does not parse forbids what it controls.
 #[derive(Clone, Default)]
 struct Extensions {
     is_ca: bool,

@@ -15,7 +15,8 @@ use crate::connect::joint::{JointQuestion, JointQuestions, Part};
 use crate::connect::unlocking::Unlock;
 use crate::error;
 use crate::request::{CertificateRequest, Target};
-use crate::select::selector::{Prepared, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selector::Selector;
 
 /// How many threads may wait for answers of people at once, in the whole process: some of those that a runtime has for blocking
 /// work, which are 512 by default.

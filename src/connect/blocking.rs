@@ -31,7 +31,8 @@ use crate::connect::stream::{Blocking, Patient, Session, Stream};
 use crate::connect::unlocking::Unlocking;
 use crate::error;
 use crate::request::Target;
-use crate::select::selector::{Prepared, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selector::Selector;
 
 /// Makes TLS connections that answer certificate requests from a store. Threads may share it.
 pub struct Connector {

@@ -21,7 +21,9 @@ use crate::connect::refusal::{alert, invalid_certificate};
 use crate::connect::resolver::Resolver;
 use crate::error;
 use crate::request::{Destination, Target};
-use crate::select::selector::{Prepared, Selection, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selection::Selection;
+use crate::select::selector::Selector;
 
 /// Connections made for one call: the first, one after asking, one after unlocking, and one more for a server that asks for
 /// something else meanwhile.

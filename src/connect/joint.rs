@@ -9,7 +9,7 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 
 use crate::error::Error;
 use crate::request::{CertificateRequest, Target};
-use crate::select::selector::Prepared;
+use crate::select::prepared::Prepared;
 
 /// The state of a question.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use rustls::OtherError;
 use crate::connect::refusal::find;
 use crate::error::Error;
 use crate::request::CertificateRequest;
-use crate::select::selector::{Prepared, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selector::Selector;
 
 /// What a handshake needed when it ended: found by [`needs`] in the error that ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]

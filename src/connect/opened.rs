@@ -13,7 +13,9 @@ use crate::answer::refusal::{Refusal, alert_name};
 use crate::connect::refusal::alert;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
-use crate::select::selector::{Prepared, Selection, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selection::Selection;
+use crate::select::selector::Selector;
 
 /// An open connection.
 #[derive(Debug)]

@@ -65,7 +65,8 @@ use crate::connect::error::Error;
 use crate::connect::opened::{Connection, Open, Opened};
 use crate::connect::unlocking::Unlocking;
 use crate::request::{Destination, Target};
-use crate::select::selector::{Prepared, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selector::Selector;
 pub use ::openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
 
 /// Makes TLS connections that answer certificate requests from a store: over blocking streams, and with the feature `tokio`

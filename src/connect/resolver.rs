@@ -55,7 +55,8 @@ use crate::connect::refusal::failure;
 use crate::error::Error;
 use crate::request::CertificateRequest;
 use crate::select::matching::{Reason, common_scheme, reasons};
-use crate::select::selector::{GuardedKey, Prepared, Source};
+use crate::select::prepared::{GuardedKey, Prepared};
+use crate::select::selection::Source;
 
 /// Sessions kept for resumption by one [`Resolver::config`].
 const SESSIONS: usize = 8;

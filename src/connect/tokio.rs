@@ -34,7 +34,8 @@ use crate::connect::needs::Needs;
 use crate::connect::opened::Connection;
 use crate::connect::stream::{Patient, Session, Stream};
 use crate::request::Target;
-use crate::select::selector::{Prepared, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selector::Selector;
 
 /// Makes TLS connections that answer certificate requests from a store.
 pub struct Connector {

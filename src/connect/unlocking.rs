@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::select::selector::{Prepared, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selector::Selector;
 
 /// How a selector unlocks the vault: [`Selector::unlock`], or [`Selector::unlock_fully`].
 pub(super) type Unlock = fn(&Selector) -> Result<(), Error>;

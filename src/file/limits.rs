@@ -1,27 +1,24 @@
-//! What a file may cost, and the account of what it has cost so far.
+//! How much work and memory a file may need, and how much it has used.
 
 use crate::error::file::Error;
 
 /// The largest file that is read, in bytes: a thousand identities with their chains take about half of it.
 pub const MAX_SIZE: usize = 16 << 20;
 
-/// What a PKCS#12 file may ask for. All of it is checked before the work in question begins.
+/// The most that a file may need. Each limit is checked before the work begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// Size of the file, in bytes. 16 MiB unless told otherwise: a thousand identities with their
-    /// chains take about half of that.
+    /// Size of the file, in bytes.
     pub(super) file_size: usize,
-    /// Certificates, keys and whatever else is in the file, each. 65,536 unless told otherwise: a file of the size above
-    /// has fewer that are real, but may have millions of two bytes each, which take fifty times as much in memory.
+    /// The number of certificates, keys and other entries. A real file of 16 MiB has fewer than 65,536, but an entry may be as
+    /// short as two bytes, and millions of them take fifty times as much memory.
     pub(super) entries: usize,
-    /// Rounds of any one key derivation. Ten million unless told otherwise; some makers use a
-    /// million on purpose.
+    /// Rounds of one key derivation. Some programs write files with a million.
     pub(super) iterations: u64,
-    /// Rounds of all derivations in one call, every output block and every way to write the
-    /// password counted. Two hundred million unless told otherwise: half a minute or so.
+    /// Rounds of all derivations together, counting each output block and each encoding of the password. Two hundred million
+    /// take about half a minute.
     pub(super) total_iterations: u64,
-    /// Memory of one scrypt derivation, in bytes: of its table, and of the blocks that are mixed into it, each. 1 GiB
-    /// unless told otherwise.
+    /// Memory of one scrypt derivation, in bytes: for its table, and again for the blocks that are mixed into it.
     pub(super) scrypt_memory: u64,
 }
 
@@ -85,7 +82,7 @@ impl<'a> Budget<'a> {
         Self { limits, spent: 0 }
     }
 
-    /// Takes `rounds` off what is left, before they are done.
+    /// Counts `rounds` before they are done.
     pub(super) fn spend(&mut self, rounds: u64) -> Result<(), Error> {
         self.spent = self.spent.saturating_add(rounds);
         self.limits.check_total(self.spent)

@@ -45,25 +45,25 @@ pub(super) fn read_certificates(input: &[u8], limits: &Limits) -> Result<Content
     reading.finish("")
 }
 
-/// Bare base64 decoded, everything else as it is.
+/// Decodes a file that is only base64, and returns any other as it is.
 fn binary(input: &[u8]) -> Cow<'_, [u8]> {
     let letters = || input.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
     match letters().next() {
-        // What base64 of any SEQUENCE begins with
+        // The base64 of every SEQUENCE begins with this letter
         Some(b'M') => BASE64.decode(letters().collect::<Vec<u8>>()).map_or(Cow::Borrowed(input), Cow::Owned),
         _ => Cow::Borrowed(input),
     }
 }
 
-/// What was found so far.
+/// A file while it is read.
 struct Reading<'a> {
     limits: &'a Limits,
     contents: Contents,
-    /// Keys still encrypted.
+    /// Keys that are not decrypted yet.
     locked: Vec<Vec<u8>>,
-    /// The names of those.
+    /// The names of these keys.
     names: Vec<Option<String>>,
-    /// Something of no use here.
+    /// Something else in the file.
     other: Option<&'static str>,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Reading<'a> {
         Self { limits, contents: Contents::default(), locked: Vec::new(), names: Vec::new(), other: None }
     }
 
-    /// A file that is no PEM.
+    /// Reads a file that is not PEM.
     fn file(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let (item, used) = structure::item(bytes).map_err(|error| not_der(bytes, error))?;
         let trailing = bytes.get(used..).unwrap_or_default();
@@ -91,7 +91,7 @@ impl<'a> Reading<'a> {
         let bytes = block.decode()?;
         let item = match block.header("DEK-Info") {
             Some(info) => Item::Key(traditional::open(info, &bytes, password)?),
-            // What follows the certificate in a TRUSTED CERTIFICATE is OpenSSL's own idea of trust
+            // In a TRUSTED CERTIFICATE, OpenSSL's own trust data follows the certificate
             None => structure::item(&bytes).map_err(|error| block.damaged(&error))?.0,
         };
         self.add(item, name)
@@ -136,7 +136,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Why a file is not DER: it is something else, or was cut short, or damaged.
+/// The error for a file that is not DER: it is something else, truncated or damaged.
 fn not_der(bytes: &[u8], error: Error) -> Error {
     if bytes.first() == Some(&0x30) {
         return error;

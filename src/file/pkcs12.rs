@@ -66,12 +66,12 @@ mod tests {
 
     #[test]
     fn a_mac_that_fits_and_contents_that_do_not() {
-        let legacy = include_bytes!("../../fixtures/p12/openssl-chain5-legacy.p12");
+        let original = include_bytes!("../../fixtures/identities/openssl.p12");
         let limits = Limits::default();
-        let file = with_mac(legacy, "outer");
+        let file = with_mac(original, "outer");
         assert_eq!(read(&file, "outer", &limits).err(), Some(Error::ContentPassword));
-        assert_eq!(read(&file, "secret", &limits).err(), Some(Error::WrongPassword));
-        let file = with_mac(legacy, "secret");
-        assert_eq!(read(&file, "secret", &limits).unwrap().certificates.len(), 5);
+        assert_eq!(read(&file, "cardcase", &limits).err(), Some(Error::WrongPassword));
+        let file = with_mac(original, "cardcase");
+        assert_eq!(read(&file, "cardcase", &limits).unwrap().certificates.len(), 3);
     }
 }

@@ -44,13 +44,11 @@ use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::select::ask_lock::{AskLock, QuestionId, Said};
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
-pub use crate::select::decide::Explanation;
-use crate::select::decide::{Candidates, Open, Verdict, decide, unconditional};
+use crate::select::decide::{Candidates, Explanation, Open, Verdict, decide, unconditional};
 use crate::select::look::{Look, Moment};
 use crate::select::matching::{Matcher, put_used_first};
-pub(crate) use crate::select::prepared::GuardedKey;
-pub use crate::select::prepared::Prepared;
-pub use crate::select::selection::{Selection, Source};
+use crate::select::prepared::{GuardedKey, Prepared};
+use crate::select::selection::{Selection, Source};
 use crate::store::{Found, Remembering, Store, TrustAnchors};
 use crate::vault::{Authenticated, NoUnlocker, SealedKey, Unlocker};
 

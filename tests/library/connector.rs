@@ -113,7 +113,7 @@ fn leaf(leaf: &Leaf) -> Option<CertificateDer<'static>> {
 }
 
 #[test]
-fn asked_once_it_connects_again_with_the_answer_and_does_not_ask_any_more() {
+fn it_asks_once_connects_again_with_the_answer_and_asks_no_more() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let connection = scene.connect(HOST).await.unwrap();
@@ -130,7 +130,7 @@ fn asked_once_it_connects_again_with_the_answer_and_does_not_ask_any_more() {
 }
 
 #[test]
-fn what_a_rule_selects_costs_one_connection_more_only_the_first_time() {
+fn a_rule_costs_one_more_connection_only_the_first_time() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         let rule = |name: &str| {
@@ -156,7 +156,7 @@ fn what_a_rule_selects_costs_one_connection_more_only_the_first_time() {
 }
 
 #[test]
-fn no_session_is_resumed_with_another_identity_than_the_one_decided_now() {
+fn a_session_is_resumed_only_with_the_identity_decided_now() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         let (a, b) = (leaf(&scene.a), leaf(&scene.b));
@@ -197,7 +197,7 @@ fn forgetting_ends_the_session_too() {
 }
 
 #[test]
-fn whoever_declines_has_no_connection_and_the_server_saw_nothing() {
+fn declining_opens_no_connection_and_shows_the_server_nothing() {
     run(async |version| {
         for reply in [Reply::Abort, Reply::Nobody] {
             let mut scene = Scene::new(version, &[reply]);
@@ -210,7 +210,7 @@ fn whoever_declines_has_no_connection_and_the_server_saw_nothing() {
 }
 
 #[test]
-fn nobody_is_asked_on_behalf_of_a_server_of_another_name() {
+fn nobody_is_asked_for_a_server_with_another_name() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let error = scene.connect("other.example").await.unwrap_err();
@@ -246,7 +246,7 @@ fn a_locked_vault_is_unlocked_on_the_way() {
 
 /// Of two TLS sessions, one in the other, each knows what happened in it.
 #[test]
-fn through_a_tls_session_with_a_proxy_it_knows_what_it_was_asked() {
+fn inside_a_tls_session_with_a_proxy_it_knows_what_it_was_asked() {
     run(async |version| {
         let scene = Scene::new(version, &[]);
         scene.remember(Some(&scene.a));
@@ -283,7 +283,7 @@ fn selecting(name: &str) -> Rule {
 
 /// A dial takes as long as it takes, and what it was for may have been decided otherwise by then.
 #[test]
-fn what_is_decided_while_it_dials_again_counts() {
+fn a_decision_made_while_dialling_again_counts() {
     run(async |version| {
         type Change = fn(&Scene);
         let cases: [(&str, Change); 3] = [
@@ -370,7 +370,7 @@ impl Chooser for Thinking {
 
 /// tokio has 512 threads for blocking.
 #[test]
-fn however_many_wait_for_a_person_others_go_on() {
+fn others_go_on_however_many_wait_for_a_person() {
     const WAITING: usize = 600;
     const LIMIT: Duration = Duration::from_secs(30);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -109,7 +109,7 @@ async fn ask_and_refuse(mut io: DuplexStream) {
 }
 
 #[test]
-fn whoever_is_not_verified_refuses_nothing() {
+fn an_unverified_server_refuses_nothing() {
     let (root, home) = (Ca::root("Root"), Home::new());
     let leaf = root.leaf("a");
     let store = home.with([&leaf], [&root.certificate]);

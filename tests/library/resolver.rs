@@ -82,7 +82,7 @@ fn scope() -> Scope {
 }
 
 #[test]
-fn undecided_it_wishes_for_an_answer_and_nothing_is_sent() {
+fn undecided_it_needs_an_answer_and_sends_nothing() {
     for version in VERSIONS {
         let scene = Scene::new();
         let shaken = scene.handshake(version);
@@ -96,7 +96,7 @@ fn undecided_it_wishes_for_an_answer_and_nothing_is_sent() {
 }
 
 #[test]
-fn a_server_that_is_not_verified_is_an_error_of_its_certificate_and_never_a_wish() {
+fn an_unverified_server_is_a_certificate_error_and_needs_nothing() {
     for version in VERSIONS {
         for scene in [Scene::new(), Scene::decided(true)] {
             let resolver = Resolver::new(scene.prepare());
@@ -151,7 +151,7 @@ fn decided_for_none_the_server_sees_none() {
 }
 
 #[test]
-fn a_decision_that_does_not_fit_the_request_becomes_a_wish() {
+fn a_decision_that_does_not_fit_the_request_needs_another_answer() {
     for version in VERSIONS {
         let mut scene = Scene::decided(true);
         scene.server = Arc::new(server(&scene.servers, HOST, optional_client(&[&Ca::root("Other").certificate])));
@@ -162,7 +162,7 @@ fn a_decision_that_does_not_fit_the_request_becomes_a_wish() {
 }
 
 #[test]
-fn an_identity_given_goes_out_whatever_the_server_asks_for() {
+fn a_given_identity_is_sent_whatever_the_server_asks_for() {
     for version in VERSIONS {
         let scene = Scene::new();
         let picky = Arc::new(server(&scene.servers, HOST, optional_client(&[&Ca::root("Other").certificate])));
@@ -225,7 +225,7 @@ fn a_key_that_this_vault_did_not_seal_signs_nothing() {
 }
 
 #[test]
-fn a_locked_vault_is_a_wish_and_once_unlocked_it_goes_on() {
+fn a_locked_vault_needs_unlocking_and_then_the_handshake_succeeds() {
     let mut scene = Scene::decided(true);
     scene.store.set_primary_password(Some(PASSWORD), &Typist).unwrap();
     for version in VERSIONS {
@@ -245,7 +245,7 @@ fn a_locked_vault_is_a_wish_and_once_unlocked_it_goes_on() {
 
 /// Programs run on while a person sets a password: the keys are sealed under another data key then.
 #[test]
-fn a_password_that_another_process_sets_locks_who_runs_on() {
+fn a_password_set_by_another_process_locks_running_programs() {
     for version in VERSIONS {
         let scene = Scene::decided(true);
         assert_eq!(scene.handshake(version).presented(), scene.whole_chain());
@@ -261,7 +261,7 @@ fn a_password_that_another_process_sets_locks_who_runs_on() {
 }
 
 #[test]
-fn ten_thousand_issuers_in_the_request_are_no_trouble() {
+fn a_request_with_ten_thousand_issuers_is_answered() {
     let scene = Scene::decided(true);
     let resolver = Resolver::new(scene.prepare());
     let names: Vec<Vec<u8>> = (0..10_000u32).map(|number| [&[0x30, 4][..], &number.to_be_bytes()].concat()).collect();

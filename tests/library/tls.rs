@@ -1,5 +1,5 @@
 //! TLS handshakes in memory: a rustls client against a rustls server, and what crossed the wire.
-// The benches use this file too, each a part of it
+// Each bench uses a part of this file too
 #![allow(dead_code, unreachable_pub)]
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use rustls::{
 
 use super::pki::{Ca, Leaf, params};
 
-/// The name the servers here have.
+/// The name of the servers here.
 pub const HOST: &str = "server.example";
 
 pub const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
@@ -46,7 +46,7 @@ pub fn server_params(name: &str) -> CertificateParams {
     server
 }
 
-/// Takes client certificates under `roots`, or none, and asks for one under them.
+/// Accepts client certificates under `roots`, or none, and asks for one under them.
 pub fn optional_client(roots: &[&Certificate]) -> Arc<dyn ClientCertVerifier> {
     let builder = WebPkiClientVerifier::builder_with_provider(self::roots(roots), Arc::new(default_provider()));
     builder.allow_unauthenticated().build().unwrap()
@@ -84,7 +84,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The certificates the server took from the client, its own first.
+    /// The certificates the server accepted from the client, the leaf first.
     pub fn presented(&self) -> Vec<CertificateDer<'static>> {
         self.server.peer_certificates().unwrap_or_default().iter().cloned().map(CertificateDer::into_owned).collect()
     }
@@ -99,7 +99,7 @@ impl Handshake {
     }
 }
 
-/// Shakes hands until nobody has anything to say, or one of them fails; what the client says last still arrives.
+/// Performs a handshake until neither side has anything to send, or one fails; the last bytes of the client still arrive.
 pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> Handshake {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(client.clone(), name).unwrap();
@@ -116,7 +116,7 @@ pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &
         }
     };
     let last = drain(&mut client);
-    // A server that is told of an error fails too
+    // A server that receives an alert fails too
     let _ = deliver(&mut server, &last);
     sent.extend(last);
     Handshake { client: outcome.map(|()| client), server, sent }

@@ -1,4 +1,4 @@
-//! Lists the public API of a library out of the JSON that rustdoc writes, one item a line.
+//! Lists the public API of a library from rustdoc's JSON, one item a line.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::error::Error;
 use public_api::Builder;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let json = std::env::args_os().nth(1).ok_or("give the JSON that rustdoc wrote")?;
+    let json = std::env::args_os().nth(1).ok_or("usage: public-api-listing FILE.json")?;
     let listed = || Builder::from_rustdoc_json(&json).omit_blanket_impls(true);
     let written = listed().omit_auto_trait_impls(true).omit_auto_derived_impls(true).build()?;
     let written: HashSet<String> = written.items().map(ToString::to_string).collect();
@@ -18,14 +18,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Of what is derived one line is enough, and of what holds by itself only where a type is bound to a thread.
+/// Whether a derived or automatic implementation is listed: one line for each derived one, and automatic ones only where a type
+/// is not Send or Sync.
 fn is_promise(item: &str) -> bool {
-    const HOLD_BY_THEMSELVES: [&str; 7] =
-        ["Freeze", "Send", "Sync", "Unpin", "UnsafeUnpin", "RefUnwindSafe", "UnwindSafe"];
+    const AUTOMATIC: [&str; 7] = ["Freeze", "Send", "Sync", "Unpin", "UnsafeUnpin", "RefUnwindSafe", "UnwindSafe"];
     let Some(implemented) = item.strip_prefix("impl") else { return false };
     let is_one_of = |names: &[&str]| names.iter().any(|name| implemented.contains(&format!("::{name} for ")));
     match implemented.contains("!core::marker::") {
         true => is_one_of(&["Send", "Sync"]),
-        false => !is_one_of(&HOLD_BY_THEMSELVES),
+        false => !is_one_of(&AUTOMATIC),
     }
 }

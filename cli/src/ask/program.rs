@@ -95,7 +95,7 @@ impl ProgramChooser {
 
 impl Chooser for ProgramChooser {
     fn waiting(&self, destination: &Destination) {
-        say::note(format_args!("another cardcase is asking about {destination}; waiting for the answer"));
+        say::note(format_args!("waiting: another cardcase is asking about {destination}"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {

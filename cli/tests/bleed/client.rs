@@ -37,9 +37,9 @@ pub struct Errand {
     /// Who may arrive.
     pub allowed: Vec<Who>,
     pub credentials: bool,
-    /// Whom the program names itself.
+    /// The identity that the program itself names.
     pub given: Option<Fingerprint>,
-    /// Over a kept connection if there is one, which is kept then for the next.
+    /// Over a kept connection if there is one; it is kept for the next request.
     pub pooled: bool,
     /// The proxy to go through, and who has to arrive there.
     pub through: Option<(Destination, Who)>,
@@ -155,7 +155,7 @@ impl Client {
         Line::new(connection).await
     }
 
-    /// Writes down some of the uses.
+    /// Records some of the uses.
     fn record(&self, ledger: &Ledger, to: &Destination, opened: &Opened) {
         let Some(selection) = opened.selection().filter(|_| ledger.connections().is_multiple_of(16)) else { return };
         self.connector.selector().record(to, &selection, Outcome::Accepted, None, None).unwrap();
@@ -176,14 +176,14 @@ impl Client {
     }
 }
 
-/// Wherever the name leads elsewhere, here it leads to this machine.
+/// Every name leads to this machine.
 async fn tcp(to: &Destination) -> io::Result<BoxStream> {
     let stream = TcpStream::connect(("127.0.0.1", to.port())).await?;
     stream.set_nodelay(true)?;
     Ok(Box::new(stream))
 }
 
-/// Reads up to the empty line, and no byte more.
+/// Reads up to the empty line, and no further.
 pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

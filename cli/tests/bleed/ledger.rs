@@ -1,4 +1,4 @@
-//! What this test did, in numbers the servers' records have to agree with.
+//! What this test did, in numbers that the servers' records have to match.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ pub struct Ledger {
     pub done: Tally,
 }
 
-/// How often what was done.
+/// How often each thing was done.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub switched: AtomicUsize,
@@ -61,7 +61,7 @@ impl Ledger {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// A connection came about.
+    /// Counts a connection that was opened.
     pub fn opened(&self, to: &Destination, with: String) {
         count(&self.count);
         *self.opened.lock().unwrap().entry((to.port(), with)).or_default() += 1;

@@ -9,7 +9,7 @@ use crate::client::{Client, Errand};
 use crate::ledger::count;
 use crate::world::{Dice, Place, Who, World};
 
-/// Runs until there were so many connections.
+/// Runs until there were this many connections.
 pub async fn work(world: Arc<World>, seed: u64, connections: usize) {
     let mut dice = Dice::new(seed);
     while world.ledger.connections() < connections {
@@ -26,7 +26,7 @@ pub async fn work(world: Arc<World>, seed: u64, connections: usize) {
     }
 }
 
-/// Some requests one after the other, or at once; where nothing is decided, somebody is asked first.
+/// Some requests one after the other, or at once; where nothing is decided, a person is asked first.
 async fn burst(world: &Arc<World>, client: usize, to: &Destination, dice: &mut Dice) {
     let settled = world.settled(world.clients[client].mode).await;
     let decided = world.at(&Place::of(settled.mode, to)).read().await;
@@ -81,7 +81,7 @@ async fn at_once(world: &Arc<World>, errands: impl Iterator<Item = (usize, Erran
     }
 }
 
-/// Both what was kept from before a change and a new connection would give it away.
+/// A kept connection and a new one would both show an error after a change.
 pub async fn kept_and_new(world: &World, client: &Client, to: &Destination, who: Who) {
     for pooled in [true, false] {
         client.run(&world.ledger, Errand { pooled, ..Errand::plain(to, &[who]) }).await;
@@ -117,7 +117,7 @@ async fn forget_and_ask(world: &Arc<World>, client: usize, to: &Destination, dic
     *decided = ask(world, client, settled.mode, to, dice).await;
 }
 
-/// Several clients at once come to where nothing is decided. What is decided there afterwards.
+/// Several clients connect at once where nothing is decided. Returns what is decided there afterwards.
 pub async fn ask(world: &Arc<World>, client: usize, mode: Mode, to: &Destination, dice: &mut Dice) -> Option<Who> {
     let (place, who) = (Place::of(mode, to), world.anyone(dice));
     let lifetime = *dice.pick(&[Lifetime::Once, Lifetime::Session, Lifetime::Permanent]);
@@ -132,7 +132,7 @@ pub async fn ask(world: &Arc<World>, client: usize, mode: Mode, to: &Destination
     (lifetime != Lifetime::Once || mode == Mode::Chrome).then_some(who)
 }
 
-/// The decision changes while connections are made: what arrives is the old one or the new one, and nothing else.
+/// The decision changes while connections are made: the old identity or the new one arrives, and no other.
 async fn race(world: &Arc<World>, client: usize, to: &Destination, dice: &mut Dice) {
     let settled = world.settled(world.clients[client].mode).await;
     let mut decided = world.at(&Place::of(settled.mode, to)).write().await;

@@ -1,9 +1,9 @@
 //! Identity bleed: ten thousand connections of every kind to many hosts and ports, from many threads and processes on one
-//! store, while what is decided there changes all the time. The servers write down what arrived. No identity may come
-//! where, at that moment, it was not decided.
+//! store, while the decisions change all the time. The servers record what arrives. No identity may arrive
+//! where it was not decided at that moment.
 //!
-//! Every request tells in its URL which identity has to arrive with it, so the servers' own records are the judge. What
-//! that is, the test knows for sure: it locks a place (a host, in chrome mode a host and port) while it changes what is
+//! Every request names in its URL the identity that has to arrive with it, so the servers' own records show any error. The
+//! test knows that identity for sure: it locks a place (a host, in chrome mode a host and port) while it changes what is
 //! decided there, and shares the lock while it connects there.
 
 #![allow(
@@ -37,7 +37,7 @@ const CONNECTIONS: usize = 10_000;
 const WORKERS: u64 = 12;
 /// Tasks that run the command, one run after the other.
 const SHELLS: u64 = 3;
-/// What each of them does, in this many rounds.
+/// How many rounds each of them runs.
 const ROUNDS: usize = 48;
 
 #[test]
@@ -56,7 +56,7 @@ fn no_identity_arrives_where_it_was_not_decided() {
     verdict.assert_that_it_was_put_to_the_test(CONNECTIONS);
 }
 
-/// What failed of it.
+/// What failed.
 async fn everything_at_once(world: &Arc<World>) -> Vec<String> {
     let workers = (0..WORKERS).map(|number| tokio::spawn(load::work(world.clone(), number, CONNECTIONS)));
     let shells = (0..SHELLS).map(|number| tokio::spawn(processes::work(world.clone(), WORKERS + number, ROUNDS)));

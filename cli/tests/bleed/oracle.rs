@@ -1,4 +1,4 @@
-//! Whoever is asked by the selectors of this test: answers as the test said before it made somebody ask.
+//! The person that the selectors of this test ask: answers as the test has said before.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use cardcase::manage::Lifetime;
 
 use crate::world::{Place, Who};
 
-/// The answers there are; to any other question it aborts, and the connection fails.
+/// The prepared answers. Any other question is aborted, and the connection fails.
 #[derive(Debug, Default)]
 pub struct Oracle(Mutex<HashMap<Place, (Who, Lifetime)>>);
 

@@ -14,13 +14,13 @@ use crate::world::{Dice, Place, Who, World, word};
 
 const MODES: [Mode; 2] = [Mode::Firefox, Mode::Chrome];
 
-/// How a fetch gets to its servers.
+/// How a fetch reaches its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Direct,
-    /// Through a proxy spoken to in the clear.
+    /// Through a proxy without TLS.
     Relay,
-    /// Through an HTTPS proxy, which asks itself.
+    /// Through an HTTPS proxy, which asks for a certificate too.
     Proxy(usize),
 }
 
@@ -74,7 +74,7 @@ async fn forget(world: &Arc<World>, mode: Mode, to: &Destination, dice: &mut Dic
     *decided = ask(world, client_in(world, mode, dice), mode, to, dice).await;
 }
 
-/// An identity comes, is used, and goes; what had been opened with it is of no use any more.
+/// An identity is imported, used and removed; connections that were opened with it may no longer be used.
 async fn remove(world: &Arc<World>, mode: Mode, to: &Destination, dice: &mut Dice) {
     let leaver = {
         let world = world.clone();
@@ -142,7 +142,7 @@ fn route(world: &World, hops: &[Destination], expected: &[Who]) -> String {
     next.unwrap()
 }
 
-/// Holds what is decided wherever the way leads, all of it, until dropped.
+/// Locks the decisions for every server of the redirects until it is dropped.
 async fn decided_at<'a>(
     world: &'a Arc<World>,
     mode: Mode,

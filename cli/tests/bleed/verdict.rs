@@ -1,4 +1,4 @@
-//! What the servers wrote down, held against what was decided.
+//! Compares what the servers recorded with what was decided.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,12 +11,12 @@ use crate::ledger::{Connections, Tally};
 use crate::support::server::{BOTH_VERSIONS, Handshake, Server};
 use crate::world::World;
 
-/// How many wrongs are shown.
+/// How many errors are shown.
 const SHOWN: usize = 20;
 
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// What arrived where it was not decided, and what else does not add up.
+    /// Identities that arrived where they were not decided, and other contradictions.
     pub wrong: Vec<String>,
     connections: usize,
     requests: usize,
@@ -46,7 +46,7 @@ impl Verdict {
         verdict
     }
 
-    /// Each request came once, to its host, with one of the identities it tells, and with the whole chain of it.
+    /// Each request arrived once, at its host, with one of the identities that it names, and with the whole chain.
     fn judge_request(&mut self, world: &World, server: &Server, request: &Value, seen: &mut BTreeSet<usize>) {
         self.requests += 1;
         self.http2 += usize::from(request["proto"] == "HTTP/2.0");
@@ -63,7 +63,7 @@ impl Verdict {
         }
     }
 
-    /// What came in handshakes is what came in requests: nothing was sent on the side, or before it was decided.
+    /// The handshakes show the same identities as the requests: nothing else was sent, and nothing before it was decided.
     fn judge_handshakes(&mut self, server: &Server, opened: &Connections) {
         let mut came = Connections::new();
         for Handshake { complete, error, tls, resumed, chain } in server.handshakes() {
@@ -91,7 +91,7 @@ impl Verdict {
         assert!(self.wrong.is_empty(), "{} wrong, such as {shown:#?}", self.wrong.len());
     }
 
-    /// Nothing wrong means nothing unless all of it happened, and often.
+    /// An empty list of errors only counts if everything happened, and often.
     pub fn assert_that_it_was_put_to_the_test(&self, connections: usize) {
         assert!(self.connections >= connections, "{self}");
         for tls in BOTH_VERSIONS {

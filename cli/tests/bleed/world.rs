@@ -21,7 +21,7 @@ use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup};
 
 const HOSTS: [&str; 5] = ["a.test", "b.test", "c.test", "d.test", "e.test"];
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
-/// What the proxies are found at; no server is.
+/// The address of the proxies; no server has it.
 const PROXY_HOST: &str = "localhost";
 
 /// Whose certificate; `None` is nobody's, that is, none.
@@ -32,7 +32,7 @@ pub fn word(who: Who) -> String {
     who.map_or("none".to_owned(), |fingerprint| fingerprint.to_string())
 }
 
-/// Where one answer holds, by this test's own reckoning: a host, in chrome mode with its port.
+/// Where one answer holds, as this test computes it: a host, in chrome mode with its port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     host: String,
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-/// A die that falls the same way in every run.
+/// Random numbers that are the same in every run.
 pub struct Dice(u64);
 
 impl Dice {
@@ -88,7 +88,7 @@ pub struct World {
     pub relay: SocketAddr,
 }
 
-/// The mode of whoever connects, which stays what it is until this is dropped.
+/// The mode of a client, which stays the same until this is dropped.
 pub struct Settled<'a> {
     pub mode: Mode,
     _setting: Option<RwLockReadGuard<'a, Mode>>,
@@ -132,7 +132,7 @@ impl World {
         world
     }
 
-    /// Somewhere nothing is decided at first; at the proxies everything always is.
+    /// Nothing is decided at the servers at first; at the proxies something always is.
     fn decide_everything(&mut self) {
         let mut dice = Dice::new(u64::MAX);
         let proxies: Vec<Destination> = (0..self.proxies.len()).map(|number| self.proxy(number)).collect();
@@ -159,12 +159,12 @@ impl World {
         &self.decided[place]
     }
 
-    /// Somebody of the staff, or nobody.
+    /// An identity of the staff, or none.
     pub fn anyone(&self, dice: &mut Dice) -> Who {
         self.people.get(dice.roll(self.people.len() + 1)).map(|person| Fingerprint::from_der(person.der()))
     }
 
-    /// What a server has to see of somebody: the certificate and the intermediate above it.
+    /// What a server has to see of an identity: the certificate and the intermediate above it.
     pub fn chain(&self, word: &str) -> Vec<String> {
         if word == "none" {
             return Vec::new();
@@ -193,7 +193,7 @@ impl World {
         count(&self.ledger.done.modes);
     }
 
-    /// Remembers, by somebody's handle of the store.
+    /// Remembers a decision, through one of the handles of the store.
     pub fn remember(&self, mode: Mode, to: &Destination, who: Who, dice: &mut Dice) {
         let lifetime = *dice.pick(&[Lifetime::Session, Lifetime::Permanent]);
         let store = dice.pick(&self.clients).store();

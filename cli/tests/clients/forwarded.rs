@@ -1,4 +1,4 @@
-//! Behind a front that ends TLS and passes the client's certificate on as Azure App Service does: nginx, with what Azure says in
+//! A front that terminates TLS and forwards the client's certificate as Azure App Service does: nginx, with the header
 //! X-ARR-ClientCert, the certificate as base64 of its DER.
 
 use ::reqwest::Request;
@@ -35,9 +35,9 @@ fn passed_on(backend: &Backend) -> Vec<Vec<String>> {
     backend.values(HEADER).iter().map(|values| values.iter().map(certificate).collect()).collect()
 }
 
-/// Whatever the client puts into the header itself: a front that is not asked for it would pass on whom anybody pretends to be.
+/// A header that the client sets itself does not get through, or the backend would believe any client.
 #[test]
-fn the_backend_sees_the_chosen_certificate_alone() {
+fn the_backend_sees_only_the_chosen_certificate() {
     let world = World::new();
     let clients: [Pretend; 2] = [fetch, reqwest];
     let pretended = BASE64_STANDARD.encode(world.scene.staff_root.der());

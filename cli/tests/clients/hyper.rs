@@ -57,11 +57,11 @@ fn it_answers_as_decided() {
     }
 }
 
-/// Of a server that speaks no HTTP/2.
+/// The server speaks no HTTP/2.
 #[test]
-fn it_tells_a_refusal() {
+fn it_reports_a_refusal() {
     for tls in BOTH_VERSIONS {
-        scenarios::tells_a_refusal(http1, tls);
+        scenarios::reports_a_refusal(http1, tls);
     }
 }
 
@@ -77,7 +77,7 @@ fn requests_share_a_connection() {
     }
 }
 
-/// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
+/// The proxy, which speaks TLS, and the server behind it each see the identity that was decided for them.
 #[test]
 fn a_proxy_has_an_identity_of_its_own() {
     for tls in BOTH_VERSIONS {
@@ -125,7 +125,7 @@ fn it_writes_the_history() {
     }
 }
 
-/// Picks the first of those that fit, for once.
+/// Picks the first identity that fits, for once.
 struct OnlyOnce(Mutex<usize>);
 
 impl Chooser for OnlyOnce {
@@ -135,7 +135,7 @@ impl Chooser for OnlyOnce {
     }
 }
 
-/// Dials at once, unless the next one has to wait for something.
+/// Dials at once, unless the next connection has to wait for something.
 #[derive(Clone, Default)]
 struct Held(Arc<Mutex<VecDeque<Option<oneshot::Receiver<()>>>>>);
 
@@ -159,9 +159,9 @@ impl Service<Uri> for Held {
     }
 }
 
-/// A pool hands a request whatever connection is free first, such as one that was opened meanwhile.
+/// A pool gives a request the first connection that is free, such as one that was opened meanwhile.
 #[test]
-fn what_was_chosen_for_one_request_is_not_taken_over_by_another_that_waits_for_a_connection() {
+fn a_choice_for_one_request_is_not_used_by_another_that_waits_for_a_connection() {
     for alpn in ["http/1.1", "h2"] {
         let world = World::new();
         let server = world.http(Tls::V1_3, Ask::Optional);

@@ -1,4 +1,4 @@
-//! Servers within this process, for what no other server here speaks. Each runs on a thread of its own, and ends with the
+//! Servers within this process, for protocols that no other server here speaks. Each runs on its own thread, and ends with the
 //! process.
 
 use std::future::Future;
@@ -106,7 +106,7 @@ pub fn seen(stream: &TlsStream<TcpStream>) -> Option<String> {
     stream.get_ref().1.peer_certificates().map(|chain| fingerprint(&chain[0]))
 }
 
-/// Asks for staff and takes them or nobody, or does not ask.
+/// Asks for a certificate of the staff and accepts one or none, or does not ask.
 pub fn config(world: &World, tls: Tls, ask: Ask, alpn: &str) -> ServerConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(world.scene.staff_root.der().to_vec())).unwrap();
@@ -118,7 +118,7 @@ pub fn config(world: &World, tls: Tls, ask: Ask, alpn: &str) -> ServerConfig {
     config_with(world, tls, verifier, alpn)
 }
 
-/// Refuses whoever comes, as revoked; and the chains that came.
+/// Refuses every certificate as revoked; also returns the chains that came.
 pub fn refusing(world: &World, tls: Tls, alpn: &str) -> (ServerConfig, Chains) {
     let verdict = Verdict::new(rustls::CertificateError::Revoked);
     let seen = verdict.seen.clone();

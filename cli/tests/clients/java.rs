@@ -1,4 +1,4 @@
-//! The JDK's server, to every client that knows where a response ends: that server hangs up without a close_notify.
+//! The JDK's server, with every client that knows where a response ends: that server closes connections without a close_notify.
 
 use crate::scenarios::all_answer_as_decided;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};

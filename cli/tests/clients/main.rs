@@ -1,4 +1,4 @@
-//! cardcase in other clients: each against real servers, by what these see.
+//! cardcase in other clients: each against real servers, judged by what the servers see.
 // A failed set-up is a failed test
 #![allow(missing_docs, unreachable_pub, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 // Each recipe brings what it begins with

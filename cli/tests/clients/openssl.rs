@@ -1,4 +1,4 @@
-//! TLS by OpenSSL: servers that ask in the first handshake, and such as ask in the middle of a connection.
+//! TLS by OpenSSL: servers that ask in the first handshake, and servers that ask in the middle of a connection.
 
 mod agent;
 mod crowd;
@@ -10,7 +10,7 @@ mod places;
 use crate::support::question::Question;
 use crate::support::terminal::Terminal;
 
-/// The flag, where it is not left to the command to find out.
+/// The flag that selects OpenSSL; without it the command finds out by itself.
 const OPENSSL: [&str; 2] = ["--tls", "openssl"];
 
 fn in_terminal(question: &Question, url: &str, more: &[&str]) -> Terminal {

@@ -34,7 +34,7 @@ fn blocking(world: &World) -> Client {
     })
 }
 
-/// By the four calls alone.
+/// With the four calls only.
 fn by_hand(world: &World) -> Client {
     let (selector, base) = (world.selector.clone(), world.config(&[]));
     Box::new(move |to| {
@@ -82,10 +82,10 @@ fn they_answer_as_decided() {
 }
 
 #[test]
-fn they_tell_a_refusal() {
+fn they_report_a_refusal() {
     for tls in BOTH_VERSIONS {
         for make in [blocking, by_hand, asynchronous] {
-            scenarios::tells_a_refusal(make, tls);
+            scenarios::reports_a_refusal(make, tls);
         }
     }
 }
@@ -119,9 +119,9 @@ fn they_unlock() {
     }
 }
 
-/// In TLS 1.3 a handshake that is done says nothing of whether the server accepts.
+/// In TLS 1.3 a finished handshake does not say whether the server accepts.
 #[test]
-fn a_success_is_recorded_once_and_not_before_the_server_said_something() {
+fn a_success_is_recorded_once_and_only_after_the_server_sent_something() {
     for tls in BOTH_VERSIONS {
         let world = World::new();
         let server = world.http(tls, Ask::Optional);
@@ -154,9 +154,9 @@ fn a_success_is_recorded_once_and_not_before_the_server_said_something() {
     }
 }
 
-/// A destination has one resolver and sessions, a path rules of its own.
+/// A destination has one resolver and its sessions; a path has its own rules.
 #[test]
-fn what_a_rule_selects_for_a_path_goes_out_for_no_other() {
+fn a_rule_for_a_path_selects_nothing_for_another_path() {
     let world = World::new();
     let server = world.http(Tls::V1_3, Ask::Optional);
     let to = |path: &str| Target::new(server.destination().parse().unwrap()).with_path(path);

@@ -76,7 +76,7 @@ fn refused(world: &World, server: &Inside) -> Result<quinn::ConnectionError, Box
 }
 
 #[test]
-fn it_tells_a_refusal() {
+fn it_reports_a_refusal() {
     let world = World::new();
     let (config, seen) = inside::refusing(&world, Tls::V1_3, ALPN);
     world.person.will_pick("alice");

@@ -28,9 +28,9 @@ fn it_answers_as_decided() {
 }
 
 #[test]
-fn it_tells_a_refusal() {
+fn it_reports_a_refusal() {
     for tls in BOTH_VERSIONS {
-        scenarios::tells_a_refusal(reqwest, tls);
+        scenarios::reports_a_refusal(reqwest, tls);
     }
 }
 
@@ -41,7 +41,7 @@ fn it_does_not_stall() {
 
 /// Every hop has its own identity.
 #[test]
-fn redirects_go_where_they_lead_as_whom_was_decided() {
+fn each_redirect_gets_the_identity_decided_for_its_destination() {
     let world = World::new();
     let [from, to] = [(); 2].map(|()| world.http(Tls::V1_3, Ask::Optional));
     world.remember(&from, Some(world.alice));
@@ -53,9 +53,9 @@ fn redirects_go_where_they_lead_as_whom_was_decided() {
     assert_eq!((from.came(), to.came()), (vec![Some(world.alice.to_string())], vec![Some(world.bob.to_string())]));
 }
 
-/// Where TLS 1.2 is allowed, it would show the certificate to whoever listens.
+/// Where TLS 1.2 is allowed, the certificate would be visible on the network.
 #[test]
-fn what_demands_tls13_is_not_used_where_less_is_allowed() {
+fn an_identity_that_requires_tls_1_3_is_not_used_where_less_is_allowed() {
     let world = World::new();
     let server = world.http(Tls::V1_2, Ask::Optional);
     let store = world.selector.store();

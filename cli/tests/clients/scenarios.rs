@@ -1,4 +1,4 @@
-//! What every client has to do, whatever it speaks: asserted at the servers.
+//! What every client has to do, whatever its protocol: checked at the servers.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -81,7 +81,7 @@ pub fn serve_http(world: &World, tls: Tls, ask: Ask) -> Box<dyn Peer> {
     Box::new(world.http(tls, ask))
 }
 
-/// A pool is worth its name: requests that nothing stands against share a connection.
+/// Requests that may use the same connection share it.
 pub fn requests_share_a_connection(make: Make) {
     let world = World::new();
     let server = world.http(Tls::V1_3, Ask::Optional);
@@ -93,8 +93,8 @@ pub fn requests_share_a_connection(make: Make) {
     assert_eq!((server.handshakes().len(), server.requests().len()), (1, 3));
 }
 
-/// A server that takes nobody: the client says so, in a way that a program can read.
-pub fn tells_a_refusal(make: Make, tls: Tls) {
+/// A server refuses everyone: the client says so, in a way that a program can read.
+pub fn reports_a_refusal(make: Make, tls: Tls) {
     let world = World::new();
     let mut client = make(&world);
     let server = world.refusing(tls);
@@ -105,7 +105,7 @@ pub fn tells_a_refusal(make: Make, tls: Tls) {
     assert_eq!(refusal.alert_name().as_deref(), Some("certificate_revoked"), "{tls:?}");
 }
 
-/// In chrome mode what a server refused is not sent once more without asking.
+/// In chrome mode an identity that a server refused is not sent again without asking.
 pub fn forgets_what_was_refused(make: Make, tls: Tls) {
     let world = World::new();
     let mut client = make(&world);
@@ -119,7 +119,7 @@ pub fn forgets_what_was_refused(make: Make, tls: Tls) {
     assert_eq!(sent, [world.alice, world.bob].map(|who| who.to_string()), "{tls:?}");
 }
 
-/// What was accepted stands in the history, once for a connection; what was refused as refused alone, also by a page.
+/// The history has each success once for a connection, and each refusal as a refusal only, also if it came by a page.
 pub fn writes_the_history(make: Make) {
     for tls in BOTH_VERSIONS {
         let world = World::new();
@@ -152,14 +152,14 @@ pub fn writes_the_history(make: Make) {
     }
 }
 
-/// Who was sent and what came of it, the last first.
+/// Who was sent and with which outcome, the last first.
 fn outcomes(world: &World) -> Vec<(Option<String>, String)> {
     let uses = world.scene.machine.json("history")["uses"].clone();
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
     uses.as_array().unwrap().iter().map(|used| (text(&used["identity"]), text(&used["outcome"]).unwrap())).collect()
 }
 
-/// A pool knows destinations and no paths: what a rule selects for a path goes out for none, and what it denies for none either.
+/// A pool knows no paths: an identity that a rule selects for one path is not sent, and neither is one that a rule denies for one path.
 pub fn rules_about_paths_select_nothing(make: Make) {
     let world = World::new();
     let server = world.http(Tls::V1_3, Ask::Optional);
@@ -186,7 +186,7 @@ pub fn rules_about_paths_select_nothing(make: Make) {
     assert_eq!(server.came().last(), Some(&Some(world.bob.to_string())));
 }
 
-/// The primary password is asked for when a server that was verified wants a signature, and once.
+/// The primary password is asked for once, when a verified server wants a signature.
 pub fn unlocks(make: Make, serve: Serve, tls: Tls) {
     let mut world = World::new();
     let [silent, one] = [Ask::Never, Ask::Optional].map(|ask| serve(&world, tls, ask));
@@ -201,7 +201,7 @@ pub fn unlocks(make: Make, serve: Serve, tls: Tls) {
     }
 }
 
-/// Others on the same thread go on while a person thinks.
+/// Other tasks on the same thread go on while a person thinks.
 pub fn does_not_stall(make: fn(&World, Ticking) -> Client, serve: Serve) {
     const TRIES: usize = 5;
     let world = World::new();

@@ -57,7 +57,7 @@ fn it_answers_as_decided() {
 }
 
 #[test]
-fn it_tells_a_refusal() {
+fn it_reports_a_refusal() {
     for tls in BOTH_VERSIONS {
         let world = World::new();
         let server = Inside::over_tcp(inside::refusing(&world, tls, "h2").0, answer);

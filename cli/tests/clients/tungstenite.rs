@@ -48,9 +48,9 @@ fn it_answers_as_decided() {
 }
 
 #[test]
-fn it_tells_a_refusal() {
+fn it_reports_a_refusal() {
     for tls in BOTH_VERSIONS {
-        scenarios::tells_a_refusal(tungstenite, tls);
+        scenarios::reports_a_refusal(tungstenite, tls);
     }
 }
 

@@ -23,9 +23,9 @@ fn it_answers_as_decided() {
 }
 
 #[test]
-fn it_tells_a_refusal() {
+fn it_reports_a_refusal() {
     for tls in BOTH_VERSIONS {
-        scenarios::tells_a_refusal(ureq, tls);
+        scenarios::reports_a_refusal(ureq, tls);
     }
 }
 
@@ -34,7 +34,7 @@ fn requests_share_a_connection() {
     scenarios::requests_share_a_connection(ureq);
 }
 
-/// The proxy, which is spoken to by TLS, and the server behind it each see whom was decided for them.
+/// The proxy, which speaks TLS, and the server behind it each see the identity that was decided for them.
 #[test]
 fn a_proxy_has_an_identity_of_its_own() {
     for tls in BOTH_VERSIONS {

@@ -1,4 +1,4 @@
-//! One machine with two identities, somebody who chooses by a script, and servers that tell who came.
+//! One machine with two identities, a person who chooses by a script, and servers that report who came.
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
@@ -47,7 +47,7 @@ impl World {
         Self { alice, bob, person, selector: Arc::new(selector), scene }
     }
 
-    /// What a client trusts; its protocols are its own affair.
+    /// What a client trusts, with its own protocols.
     pub fn config(&self, alpn: &[&str]) -> ClientConfig {
         let mut config = self.scene.client_config();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -81,13 +81,13 @@ impl World {
         self.scene.server(Kind::Go).tls(tls).ask(ask).start()
     }
 
-    /// A server that refuses whoever comes.
+    /// A server that refuses everyone.
     pub fn refusing(&self, tls: Tls) -> Refusing {
         Refusing::start(&self.scene, CertificateError::Revoked, tls)
     }
 }
 
-/// A server that tells who came.
+/// A server that reports who came.
 pub trait Peer {
     /// `localhost:PORT`
     fn destination(&self) -> String;
@@ -110,7 +110,7 @@ fn destination(peer: &dyn Peer) -> Destination {
     peer.destination().parse().unwrap()
 }
 
-/// Picks whom the test said, after a while, and aborts when it said nothing.
+/// Picks the identity that the test named, after a while; aborts when it named none.
 #[derive(Default)]
 pub struct Person {
     picks: Mutex<VecDeque<String>>,
@@ -127,7 +127,7 @@ impl Person {
         *self.thinks.lock().unwrap() = time;
     }
 
-    /// Where they were asked since the last time.
+    /// The destinations they were asked about since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
@@ -145,7 +145,7 @@ impl Chooser for Person {
 
 const PASSWORD: &str = "correct horse";
 
-/// Knows the primary password, and counts how often it was asked for.
+/// Knows the primary password, and counts how often it is asked for.
 #[derive(Default)]
 pub struct Typist(AtomicUsize);
 

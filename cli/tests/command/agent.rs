@@ -6,11 +6,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::ca::Key;
 use crate::support::command::{Cardcase, Outcome, Run};
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
 use crate::support::{executable, pss};
@@ -366,9 +367,9 @@ fn as_owner(machine: &Cardcase, line: &str) -> String {
         executable::copy(env!("CARGO_BIN_EXE_cardcase"), machine.dir(), "cardcase");
         give_away(machine.dir());
     }
-    let mut command = Command::new(&program);
+    let mut command = program::named(&program);
     if geteuid().is_root() {
-        command = Command::new("setpriv");
+        command = program::named("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     }
     command.args(line.split_whitespace()).env_clear().envs(machine.environment()).current_dir("/");

@@ -140,7 +140,7 @@ fn a_password_nobody_can_be_asked_for_is_exit_4() {
     let scene = Scene::new();
     let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
     scene.machine.command(["--batch", "import"]).arg(&file).run().expect(4);
-    scene.machine.command(["import"]).arg(&file).detached().run().expect(4);
+    scene.machine.command(["import"]).arg(&file).run().expect(4);
     assert_nothing_stored(&scene.machine);
 }
 

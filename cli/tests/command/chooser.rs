@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::ca::{self, Authority, Issued};
 use crate::support::command::Cardcase;
 use crate::support::gate::Gate;
+use crate::support::program;
 use crate::support::question::{Question, assert_ends};
 use crate::support::scene::Scene;
 use crate::support::screen::{self, BACK, ONCE, PERMANENT, SEND_NONE, choose, go_to, marked};
@@ -81,7 +82,7 @@ fn one_question_at_a_time_however_the_store_is_named() {
         let server = question.server();
         let mut first = question.asked(&server, &[]);
         let arguments = question.scene.fetch_arguments(&server.url());
-        let command = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_cardcase"));
+        let command = program::in_terminal(env!("CARGO_BIN_EXE_cardcase"));
         let command = command.args(arguments).args(["--store", name]).current_dir(machine.dir());
         let command = command.env_clear().envs(machine.environment());
         let mut second = Terminal::start(command, Terminal::ROWS, Terminal::COLUMNS);
@@ -168,8 +169,8 @@ fn without_a_terminal_it_is_exit_4_at_once() {
     };
     let started = Instant::now();
     for outcome in [
-        run(&[]).detached().run(),
-        run(&[]).detached().stdin("\n\n\n1\n").run(),
+        run(&[]).run(),
+        run(&[]).stdin("\n\n\n1\n").run(),
         run(&["--batch"]).run(),
         run(&[]).env("CARDCASE_BATCH", "1").run(),
     ] {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::support::ca::{Issued, fingerprint_of_pem};
 use crate::support::command::Run;
 use crate::support::log::Log;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
 use base64::Engine;
@@ -36,7 +37,7 @@ fn key_files(scene: &Scene) -> Vec<PathBuf> {
 }
 
 fn curl(scene: &Scene, options: &[String], url: &str) -> Output {
-    let mut command = Command::new("curl");
+    let mut command = program::named("curl");
     command.args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(&scene.server_root_file);
     command.args(options).arg(url).output().unwrap()
 }
@@ -119,7 +120,7 @@ struct Files {
 impl Files {
     fn serve(scene: &Scene, directory: &Path) -> Files {
         let dir = scene.machine.dir();
-        let mut command = Command::new("python3");
+        let mut command = program::named("python3");
         command.args(["-c", FILES]).arg(directory).arg(scene.server_certificate.certificate_file(dir));
         command.arg(scene.server_certificate.key_file(dir)).arg(scene.staff_root.file(dir));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -140,7 +141,7 @@ impl Drop for Files {
 
 /// git as on a machine of its own.
 fn git(scene: &Scene) -> Command {
-    let mut command = Command::new("git");
+    let mut command = program::named("git");
     command.env_clear().envs(scene.machine.environment());
     command.envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_TERMINAL_PROMPT", "0")]);
     command.env("GIT_SSL_CAINFO", &scene.server_root_file);
@@ -225,7 +226,7 @@ fn kubectl(scene: &Scene, server: &Server, change: impl FnOnce(&mut Value)) -> R
         },
     });
     change(&mut info);
-    scene.machine.command(["credential", "kubectl"]).detached().env("KUBERNETES_EXEC_INFO", info.to_string())
+    scene.machine.command(["credential", "kubectl"]).env("KUBERNETES_EXEC_INFO", info.to_string())
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

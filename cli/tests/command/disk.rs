@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::support::ca::PASSWORD;
 use crate::support::command::{Cardcase, Outcome, Run};
+use crate::support::program;
 use crate::support::scene::Scene;
 use serde_json::Value;
 
@@ -182,7 +182,7 @@ fn is_where_it_may_mount(test: &str) -> bool {
         return true;
     }
     let unshare = |words: &[&std::ffi::OsStr]| {
-        let mut command = Command::new("unshare");
+        let mut command = program::named("unshare");
         command.args(["--map-root-user", "--mount"]).args(words).env(INSIDE, "1");
         command.output().unwrap()
     };
@@ -191,6 +191,7 @@ fn is_where_it_may_mount(test: &str) -> bool {
         return false;
     }
     let program = std::env::current_exe().unwrap();
+    let test = format!("disk::{test}");
     let output = unshare(&[program.as_os_str(), "--exact".as_ref(), "--nocapture".as_ref(), test.as_ref()]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -199,7 +200,7 @@ fn is_where_it_may_mount(test: &str) -> bool {
 
 /// A small file system where the store is to be.
 fn mount(directory: &Path, options: &str) {
-    let mut command = Command::new("mount");
+    let mut command = program::named("mount");
     command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory);
     assert!(command.status().unwrap().success(), "mount -o {options}");
 }
@@ -214,7 +215,7 @@ fn a_full_disk() {
     let case = Case::of(scene);
     let ballast = case.directory().join("ballast");
     // As much as goes in
-    let filled = Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
+    let filled = program::named("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
     assert!(!filled.unwrap().status.success());
     let words = ["cannot be changed", "the disk is full", "df"];
     case.nothing_is_written(|run| run, &words, || std::fs::remove_file(&ballast).unwrap());

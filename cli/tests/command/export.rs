@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use crate::support::ca::{self, Issued, Key, P12, PASSWORD};
 use crate::support::command::{Cardcase, Outcome};
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, Server};
 use crate::support::terminal::Terminal;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 /// Runs another reader, which must succeed; returns its stdout.
 fn run(program: &str, package: &str, arguments: &[&str]) -> Vec<u8> {
-    let mut command = Command::new(program);
+    let mut command = program::named(program);
     command.args(arguments).env("LC_ALL", "C.UTF-8");
     let output =
         command.output().unwrap_or_else(|error| panic!("{}", crate::support::missing(program, package, &error)));

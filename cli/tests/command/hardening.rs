@@ -4,11 +4,12 @@
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::command::Cardcase;
 use crate::support::executable;
+use crate::support::program;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 /// Somebody who is not root: a process of root's belongs to root in /proc, dumpable or not.
@@ -42,7 +43,7 @@ fn copy_of_the_command(machine: &Cardcase) -> PathBuf {
 fn waiting_for_stdin(machine: &Cardcase, before: &[String]) -> Child {
     let program = copy_of_the_command(machine);
     let line = "ulimit -c unlimited; exec \"$@\"";
-    let mut command = Command::new("sh");
+    let mut command = program::named("sh");
     command.args(["-c", line, "sh"]).args(before).arg(program).args(["--batch", "import", "-"]);
     command.env_clear().envs(machine.environment()).current_dir(machine.dir());
     let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -78,7 +79,7 @@ fn nobody_of_the_same_user_reads_its_memory() {
     let mut child = waiting_for_stdin(&machine, &before);
     let process = Path::new("/proc").join(child.id().to_string());
     assert_eq!(std::fs::metadata(process.join("mem")).unwrap().uid(), 0, "it is dumpable");
-    let mut reader = Command::new(before.first().map_or("cat", String::as_str));
+    let mut reader = program::named(before.first().map_or("cat", String::as_str));
     reader.args(before.iter().skip(1)).args(before.first().map(|_| "cat")).arg(process.join("environ"));
     let read = reader.output().unwrap();
     assert!(!read.status.success(), "its environment can be read: {}", String::from_utf8_lossy(&read.stdout));
@@ -93,7 +94,7 @@ fn it_still_reads_its_own_descriptors() {
     let program = copy_of_the_command(&machine);
     let line = "echo nothing of use | \"$0\" --batch import /dev/stdin";
     let words = before.iter().map(String::as_str).chain(["sh", "-c", line]).collect::<Vec<_>>();
-    let mut command = Command::new(words[0]);
+    let mut command = program::named(words[0]);
     command.args(&words[1..]).arg(program).env_clear().envs(machine.environment());
     let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
     assert!(said.contains("error: /dev/stdin"), "{said}");

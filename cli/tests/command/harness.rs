@@ -2,16 +2,17 @@
 //! curl, sends to it. Were this not so, the other tests would prove nothing.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::support::ca::{Authority, Issued, P12, PASSWORD};
 use crate::support::missing;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
 use crate::support::terminal::{Terminal, key};
 
 fn curl(scene: &Scene, url: &str, identity: Option<&Issued>) -> String {
-    let mut command = Command::new("curl");
+    let mut command = program::named("curl");
     command.args(["--silent", "--show-error", "--max-time", "20", "--cacert"]);
     command.arg(&scene.server_root_file);
     if let Some(identity) = identity {
@@ -80,7 +81,7 @@ fn openssl_reads_every_p12_written() {
     let alice = scene.employee("alice").issue();
     for form in [P12::Default, P12::Legacy] {
         let file = alice.p12(scene.machine.dir(), form);
-        let mut command = Command::new("openssl");
+        let mut command = program::named("openssl");
         command.args(["pkcs12", "-legacy", "-nodes", "-passin"]).arg(format!("pass:{PASSWORD}"));
         let output = command.arg("-in").arg(file).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -91,7 +92,7 @@ fn openssl_reads_every_p12_written() {
 
 /// The names in the server's certificate request, as `openssl s_client` counts them.
 fn authorities_named(server: &Server, tls: Tls) -> usize {
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(["s_client", "-connect"]).arg(server.address().to_string());
     command.arg(if tls == Tls::V1_2 { "-tls1_2" } else { "-tls1_3" });
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -116,7 +117,7 @@ fn servers_name_as_many_authorities_as_they_were_given() {
 }
 
 fn shell(script: &str) -> Terminal {
-    let command = pty_process::blocking::Command::new("sh").args(["-c", script]);
+    let command = program::in_terminal("sh").args(["-c", script]);
     Terminal::start(command, 24, 80)
 }
 
@@ -149,6 +150,6 @@ fn the_terminal_sends_the_signals_of_a_terminal() {
 
 #[test]
 fn a_command_that_hangs_is_ended() {
-    let child = Command::new("sleep").arg("60").spawn().unwrap();
+    let child = program::named("sleep").arg("60").spawn().unwrap();
     assert!(crate::support::command::wait(child, std::time::Duration::from_millis(200)).is_none());
 }

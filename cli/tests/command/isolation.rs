@@ -94,7 +94,7 @@ fn while_nothing_is_decided_nothing_is_sent() {
 }
 
 #[test]
-fn a_certificate_in_anothers_row_is_used_for_nothing() {
+fn a_certificate_in_a_row_of_another_identity_is_never_used() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     let server = scene.server(Kind::Go).start();

@@ -16,7 +16,7 @@ fn nobody_waits_for_a_keyring() {
     let _hangs = UnixListener::bind(&socket).unwrap();
     for (bus, patience) in [("nowhere", 0), ("bus", 3)] {
         let bus = format!("unix:path={}", machine.dir().join(bus).display());
-        let run = |words: &[&str]| machine.command(words).env("DBUS_SESSION_BUS_ADDRESS", &bus).detached();
+        let run = |words: &[&str]| machine.command(words).env("DBUS_SESSION_BUS_ADDRESS", &bus);
         let pinentry = Pinentry::replying(machine.dir(), &["D secret\nOK", "D secret\nOK"]);
         let start = Instant::now();
         run(&["config", "mode", "chrome"]).env("PINENTRY_PROGRAM", &pinentry.program).run().expect(0);

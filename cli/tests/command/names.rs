@@ -1,7 +1,8 @@
 //! Giving an identity another name, and what the command tells of itself: completions and manual pages.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::Kind;
 use serde_json::json;
@@ -62,7 +63,7 @@ fn completions_are_a_script_that_the_shell_reads() {
         let script = scene.machine.run(&format!("completions {shell}")).expect(0).text();
         assert!(script.contains("tunnel") && script.contains("min-tls"), "{shell}: {script}");
         if shell == "bash" {
-            let mut bash = Command::new("bash");
+            let mut bash = program::named("bash");
             let file = crate::support::ca::write(scene.machine.dir(), "completions", "bash", &script);
             let lines = format!(
                 "source {} && COMP_WORDS=(cardcase tun) COMP_CWORD=1 && _cardcase cardcase tun cardcase && echo \"${{COMPREPLY[@]}}\"",

@@ -1,17 +1,17 @@
 //! PEM and DER files as `openssl` writes them: each is imported through the command, and used once.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::support::ca::{self, Issued, Key, P12, PASSWORD};
 use crate::support::command::{Cardcase, Outcome};
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, Server};
 use serde_json::json;
 
 /// Runs `openssl` with the words of `line`, then `-in FILE`; returns what it wrote.
 fn openssl(line: &str, file: &Path) -> Vec<u8> {
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(line.split_whitespace()).arg("-in").arg(file);
     let output =
         command.output().unwrap_or_else(|error| panic!("{}", crate::support::missing("openssl", "openssl", &error)));
@@ -256,7 +256,7 @@ fn keys_of_no_use_come_in_with_their_certificate() {
 }
 
 fn shell(line: &str) {
-    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    let output = program::named("sh").args(["-c", line]).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

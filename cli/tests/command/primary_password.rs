@@ -7,10 +7,10 @@ use crate::support::ca::{self, P12};
 use crate::support::command::{Cardcase, Outcome};
 use crate::support::executable::executable;
 use crate::support::pinentry::{Pinentry, SILENT};
+use crate::support::program;
 use crate::support::question::assert_ends;
 use crate::support::scene::Scene;
 use crate::support::terminal::{Terminal, key};
-use pty_process::blocking::Command;
 
 const PASSWORD: &str = "correct horse 50% ä";
 
@@ -39,7 +39,7 @@ fn is_done(machine: &Cardcase) -> bool {
 
 /// Without a terminal, with this program to ask.
 fn with_pinentry(machine: &Cardcase, program: &Path) -> Outcome {
-    machine.command(NEEDS_IT).env("PINENTRY_PROGRAM", program).detached().run()
+    machine.command(NEEDS_IT).env("PINENTRY_PROGRAM", program).run()
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn batch_asks_no_pinentry() {
     let machine = protected();
     let pinentry = Pinentry::replying(machine.dir(), &["D correct horse 50%25 %C3%a4\nOK"]);
     let run = machine.command(NEEDS_IT).env("PINENTRY_PROGRAM", &pinentry.program);
-    run.arg("--batch").detached().run().expect(4).says(&["nobody can be asked"]);
+    run.arg("--batch").run().expect(4).says(&["nobody can be asked"]);
     assert!(pinentry.told().is_empty());
 }
 
@@ -178,7 +178,7 @@ done
 "#;
     let script = script.replace("PID", pid.to_str().unwrap());
     let program = executable(machine.dir(), "pinentry", &script);
-    let command = Command::new(env!("CARGO_BIN_EXE_cardcase")).args(NEEDS_IT).env_clear();
+    let command = program::in_terminal(env!("CARGO_BIN_EXE_cardcase")).args(NEEDS_IT).env_clear();
     let command = command.envs(machine.environment()).env("PINENTRY_PROGRAM", &program);
     let mut terminal = Terminal::start(command, Terminal::ROWS, Terminal::COLUMNS);
     terminal.wait_for("[GETPIN");
@@ -200,7 +200,7 @@ done
 fn the_terminal_is_asked_wherever_the_streams_go() {
     let machine = protected();
     let (out, err) = (machine.dir().join("out"), machine.dir().join("err"));
-    let mut shell = Command::new("sh");
+    let mut shell = program::in_terminal("sh");
     shell = shell.args([
         "-c",
         r#"out=$1 err=$2; shift 2; "$@" < /dev/null > "$out" 2> "$err"; echo "ended with $?"; read wait"#,
@@ -337,7 +337,7 @@ fn scripts_are_offered_no_primary_password() {
         assert_eq!(identities(&scene.machine), 1);
     }
     let (scene, arguments) = newcomer();
-    scene.machine.command(&arguments).detached().run().expect(0).says(&[NOT_PROTECTED]);
+    scene.machine.command(&arguments).run().expect(0).says(&[NOT_PROTECTED]);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn of_two_that_change_the_password_one_says_that_it_did_not() {
 fn a_pinentry_gives_a_new_password_too() {
     let machine = Cardcase::new();
     let pinentry = Pinentry::replying(machine.dir(), &["D first\nOK", "D other\nOK", "D first\nOK", "D first\nOK"]);
-    machine.command(["password"]).env("PINENTRY_PROGRAM", &pinentry.program).detached().run().expect(0);
+    machine.command(["password"]).env("PINENTRY_PROGRAM", &pinentry.program).run().expect(0);
     assert!(pinentry.told().iter().any(|line| line == "SETERROR The passwords differ"), "{:#?}", pinentry.told());
     set_from(&machine, "first", "").expect(0);
 }

@@ -30,7 +30,7 @@ fn asked(chooser: &Path) -> Value {
 /// A fetch that asks this program; there is no terminal.
 fn fetch(question: &Question, server: &Server, chooser: &Path) -> Run {
     let scene = &question.scene;
-    scene.machine.command(scene.fetch_arguments(&server.url())).detached().env("CARDCASE_CHOOSER", chooser)
+    scene.machine.command(scene.fetch_arguments(&server.url())).env("CARDCASE_CHOOSER", chooser)
 }
 
 fn decisions(question: &Question) -> Value {

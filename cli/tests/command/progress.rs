@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::ca::{Issued, P12, PASSWORD};
 use crate::support::command::Cardcase;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::terminal::{Terminal, key};
-use pty_process::blocking::Command;
 
 /// On the screen while it takes long.
 const WHY: &str = "many rounds";
@@ -68,7 +68,7 @@ fn a_spinner_shows_that_it_goes_on_and_leaves_nothing() {
 #[test]
 fn ctrl_c_leaves_the_screen_as_it_was() {
     let slow = Slow::new();
-    let mut shell = Command::new("sh");
+    let mut shell = program::in_terminal("sh");
     shell = shell.args(["-c", r#"trap : INT; "$@"; echo "ended with $?"; read wait"#, "sh"]);
     shell = shell.arg(env!("CARGO_BIN_EXE_cardcase")).args(slow.arguments());
     shell = shell.env_clear().envs(slow.machine().environment());

@@ -20,9 +20,9 @@ const MEANINGS: [(&str, &str); 9] = [
     ("unsupported_certificate", "certificates of this kind"),
     ("certificate_revoked", "revoked"),
     ("certificate_expired", "expired"),
-    ("certificate_unknown", "does not take it"),
+    ("certificate_unknown", "does not accept it"),
     ("unknown_ca", "does not know the CA"),
-    ("access_denied", "does not let it in"),
+    ("access_denied", "denies access"),
     ("certificate_required", "wants a certificate"),
     ("handshake_failure", "wants a certificate"),
 ];
@@ -115,7 +115,9 @@ fn a_chain_that_is_missing_is_an_unknown_ca() {
     scene.machine.import_file(&alone);
     for tls in BOTH_VERSIONS {
         let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
-        fetch_as(&scene, &server.url(), Some(&lost)).expect(5).says(&["unknown_ca", "misses an intermediate"]);
+        fetch_as(&scene, &server.url(), Some(&lost))
+            .expect(5)
+            .says(&["unknown_ca", "intermediate certificate is missing"]);
         assert_eq!(server.chains(), [[lost.fingerprint()]], "{tls:?}");
         assert_recorded(&scene, Some(&lost), Some("unknown_ca"), &format!("{tls:?}"));
     }
@@ -385,7 +387,7 @@ fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
         assert!(!terminal.text().contains(SEND_NONE), "{more:?}: asked\n{}", terminal.text());
     }
     let arguments = refusal.scene.fetch_arguments(&server.url());
-    refusal.scene.machine.command(arguments).detached().run().expect(5);
+    refusal.scene.machine.command(arguments).run().expect(5);
     assert_eq!(server.chains(), vec![refusal.alice.sent_chain(); 3]);
 }
 

@@ -6,6 +6,7 @@ use cardcase::Destination;
 
 use crate::support::ca::{self, Issued, Validity};
 use crate::support::command::Outcome;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server, Tls};
 use serde_json::{Value, json};
@@ -143,7 +144,7 @@ fn a_denied_identity_is_no_candidate_and_the_others_are() {
 
 /// `fetch` knows the path of each request, and connects for each.
 #[test]
-fn what_a_rule_selects_for_a_path_goes_out_for_no_other() {
+fn a_rule_for_a_path_selects_nothing_for_another_path() {
     let office = Office::new();
     let server = office.scene.server(Kind::Go).ask(Ask::Optional).start();
     office.add("https://localhost/admin", &["--subject", "CN=bob"]);
@@ -312,7 +313,7 @@ fn what_cannot_be_a_file_of_the_administrators_is_not_waited_for() {
     let directory = office.scene.machine.policies();
     std::fs::create_dir(&directory).unwrap();
     let pipe = directory.join("pipe.json");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(program::named("mkfifo").arg(&pipe).status().unwrap().success());
     office.fetch(&server, "/", 1).says(&["pipe.json", "no regular file"]);
     office.rules(&[]).expect(1);
     std::fs::remove_file(pipe).unwrap();

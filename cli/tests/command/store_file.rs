@@ -307,7 +307,7 @@ fn a_name_is_given_once() {
 }
 
 #[test]
-fn a_name_that_is_anothers_fingerprint_captures_nothing() {
+fn a_name_equal_to_another_fingerprint_captures_nothing() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let fingerprint = alice.fingerprint();

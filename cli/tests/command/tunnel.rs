@@ -6,11 +6,11 @@ use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::executable::executable;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind};
 use crate::support::tunnel::Tunnel;
@@ -265,7 +265,7 @@ fn another_user_is_turned_away() {
     let tunnel = Tunnel::start(&scene, &server.destination(), &["--listen", &format!("unix:{}", path.display())]);
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
     let curl = tunnel.curl();
-    let mut somebody = Command::new("setpriv");
+    let mut somebody = program::named("setpriv");
     somebody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "curl"]).args(curl.get_args());
     let output = somebody.output().unwrap();
     assert!(!output.status.success() && output.stdout.is_empty());

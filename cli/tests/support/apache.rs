@@ -1,10 +1,10 @@
-//! Apache with directories that ask for client certificates, each in its way.
+//! Apache with directories that ask for client certificates in different ways.
 
 use std::fmt::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::log::Log;
 use super::missing;
+use super::program;
 use super::scene::Scene;
 use super::server::Tls;
 
@@ -20,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Where Debian's apache2-bin has its modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
 
-/// What it has to give. Nobody is asked in `/open`.
+/// The directories. `/open` asks for no certificate.
 const PATHS: [&str; 3] = ["open", "require", "optional"];
 
 /// A running Apache.
@@ -31,11 +32,11 @@ pub struct Apache {
     _dir: TempDir,
 }
 
-/// What a request came to: its path, status, version of TLS, and the common name of the client's certificate or `-`.
+/// The result of a request: its path, status, TLS version, and the common name of the client's certificate or `-`.
 pub type Served = (String, u16, String, String);
 
 impl Apache {
-    /// With this version of TLS; it knows staff.
+    /// With this TLS version; it accepts staff.
     pub fn start(scene: &Scene, tls: Tls) -> Apache {
         Apache::start_with(scene, tls, "")
     }
@@ -43,7 +44,7 @@ impl Apache {
     /// With further lines of configuration.
     pub fn start_with(scene: &Scene, tls: Tls, more: &str) -> Apache {
         let dir = tempfile::tempdir().unwrap();
-        // Started by root it serves as somebody else
+        // When root starts it, it serves as another user
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         for path in PATHS {
             let file = dir.path().join("www").join(path);
@@ -53,7 +54,7 @@ impl Apache {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let file = dir.path().join("apache.conf");
         std::fs::write(&file, configuration(scene, dir.path(), port, tls) + more).unwrap();
-        let mut command = Command::new("apache2");
+        let mut command = program::named("apache2");
         command.arg("-d").arg(dir.path()).arg("-f").arg(&file).arg("-DFOREGROUND");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}", missing("apache2", "apache2-bin", &error)));
@@ -80,7 +81,7 @@ impl Apache {
         found.unwrap_or_else(|said| panic!("Apache never said {words:?}:\n{said}"));
     }
 
-    /// All requests, once there are so many.
+    /// All requests, as soon as there are this many.
     #[track_caller]
     pub fn served(&self, count: usize) -> Vec<Served> {
         let until = Instant::now() + LIMIT;
@@ -147,7 +148,7 @@ SSLVerifyClient optional
 
 impl Drop for Apache {
     fn drop(&mut self) {
-        // It ends the processes that serve, which it would leave behind if it were killed; it may have ended by itself
+        // On SIGTERM it also ends its worker processes. It may have ended already
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! What stands behind a front that ends TLS: a server of plain HTTP, within this process, that keeps the headers it gets.
+//! A plain HTTP server in this process, behind a proxy that terminates TLS. It keeps the headers it gets.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -45,6 +45,6 @@ fn serve(mut connection: TcpStream, seen: &Seen) {
     let lines = BufReader::new(&connection).lines().map_while(Result::ok);
     let head = lines.skip(1).take_while(|line| !line.is_empty()).collect();
     seen.lock().unwrap().push(head);
-    // The front may have gone
+    // The proxy may have ended
     let _ = connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
 }

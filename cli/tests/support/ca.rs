@@ -1,5 +1,5 @@
-//! A test CA: roots, intermediates, server certificates and client identities, and the files
-//! they are handed over in.
+//! A test CA: roots, intermediates, server certificates, client identities, and the files that
+//! contain them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 
+use super::program;
 use super::{fingerprint, missing};
 
 /// The key of a certificate.
@@ -58,11 +59,11 @@ impl Key {
     }
 }
 
-/// When a certificate is valid, seen from now.
+/// When a certificate is valid, relative to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
     Now,
-    /// Now, but not for another month.
+    /// Now, but for less than a month.
     Soon,
     Expired,
     NotYet,
@@ -81,7 +82,7 @@ impl Validity {
     }
 }
 
-/// A CA certificate with its key, and the way up from it.
+/// A CA certificate with its key and the CA certificates above it.
 pub struct Authority {
     params: CertificateParams,
     key: KeyPair,
@@ -109,7 +110,7 @@ impl Authority {
         Authority { params, key, root: certificate.clone(), certificate, chain: Vec::new() }
     }
 
-    /// A root whose subject is the empty name: the shortest there is in a certificate request.
+    /// A root with an empty subject, the shortest possible name in a certificate request.
     pub fn nameless_root(serial: u64) -> Authority {
         let mut params = authority_params("");
         params.distinguished_name = DistinguishedName::new();
@@ -118,7 +119,17 @@ impl Authority {
     }
 
     pub fn intermediate(&self, name: &str) -> Authority {
-        let params = authority_params(name);
+        self.certify(authority_params(name))
+    }
+
+    /// An intermediate with this subject.
+    pub fn intermediate_named(&self, subject: DistinguishedName) -> Authority {
+        let mut params = authority_params("");
+        params.distinguished_name = subject;
+        self.certify(params)
+    }
+
+    fn certify(&self, params: CertificateParams) -> Authority {
         let key = Key::P256.generate();
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
         let mut chain = vec![certificate.clone()];
@@ -126,12 +137,12 @@ impl Authority {
         Authority { params, key, certificate, chain, root: self.root.clone() }
     }
 
-    /// A certificate of this authority for the name and key of another, as PEM.
+    /// A certificate from this authority for the name and key of another authority, as PEM.
     pub fn cross_sign(&self, other: &Authority) -> String {
         other.params.signed_by(&other.key, &self.issuer()).unwrap().pem()
     }
 
-    /// A file that says that these certificates are revoked.
+    /// A revocation list with these certificates, in a file.
     pub fn revocations(&self, dir: &Path, revoked: &[&Issued]) -> PathBuf {
         let now = OffsetDateTime::now_utc();
         let entry = |issued: &&Issued| RevokedCertParams {
@@ -162,7 +173,7 @@ impl Authority {
         self.issue(&names[0], &params, Key::P256)
     }
 
-    /// A client identity, to be changed by the builder and made by `issue`.
+    /// A builder for a client identity.
     pub fn client(&self, name: &str) -> Client<'_> {
         Client {
             authority: self,
@@ -189,12 +200,12 @@ impl Authority {
         fingerprint(self.der())
     }
 
-    /// The certificate in a file of its own, for the `-CAfile` of this world.
+    /// The certificate in a file, for `-CAfile`, `--cacert` and the like.
     pub fn file(&self, dir: &Path) -> PathBuf {
         pem_file(dir, "authority", &[&self.certificate])
     }
 
-    /// Its private key, for another program that issues in its name.
+    /// Its private key in a file, for another program that issues certificates.
     pub fn key_file(&self, dir: &Path) -> PathBuf {
         write(dir, "authority-key", "pem", self.key.serialize_pem())
     }
@@ -226,7 +237,7 @@ pub fn authorities_file(dir: &Path, authorities: &[&Authority]) -> PathBuf {
     pem_file(dir, "authorities", &certificates)
 }
 
-/// What a client certificate is to be like.
+/// The properties of a client certificate.
 #[derive(Clone)]
 pub struct Client<'a> {
     authority: &'a Authority,
@@ -251,13 +262,13 @@ impl Client<'_> {
         self
     }
 
-    /// The key usages; none leaves the extension out.
+    /// The key usages. Without any, the extension is omitted.
     pub fn key_usages(mut self, usages: &[KeyUsagePurpose]) -> Self {
         self.key_usages = usages.to_vec();
         self
     }
 
-    /// The extended key usages; none leaves the extension out.
+    /// The extended key usages. Without any, the extension is omitted.
     pub fn extended_key_usages(mut self, usages: &[ExtendedKeyUsagePurpose]) -> Self {
         self.extended_key_usages = usages.to_vec();
         self
@@ -306,21 +317,21 @@ impl Client<'_> {
     }
 }
 
-/// Who writes a `.p12` file, and in which ciphers.
+/// The ciphers of a `.p12` file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum P12 {
     /// PBES2, AES-256, SHA-256 MAC.
     Default,
     /// RC2-40, 3DES, SHA-1.
     Legacy,
-    /// As `Default`, with this many rounds of each key derivation.
+    /// Like `Default`, with this many rounds of each key derivation.
     Rounds(u32),
 }
 
-/// The password of every `.p12` file of the tests.
+/// The password of every `.p12` file in the tests.
 pub const PASSWORD: &str = "cardcase";
 
-/// A certificate with its key and its chain, as it leaves the CA.
+/// A certificate with its key and its chain.
 pub struct Issued {
     pub name: String,
     certificate: Certificate,
@@ -335,7 +346,7 @@ impl Issued {
         fingerprint(self.certificate.der())
     }
 
-    /// What a server must see: leaf and intermediates, never the root.
+    /// The fingerprints of what a server must receive: leaf and intermediates, without the root.
     pub fn sent_chain(&self) -> Vec<String> {
         let certificates = std::iter::once(&self.certificate).chain(&self.chain);
         certificates.map(|each| fingerprint(each.der())).collect()
@@ -366,7 +377,7 @@ impl Issued {
         self.chain.iter().map(Certificate::pem).collect()
     }
 
-    /// Certificate and chain in one file: what a server loads, and `curl --cert`.
+    /// Certificate and chain in one file, for a server or `curl --cert`.
     pub fn certificate_file(&self, dir: &Path) -> PathBuf {
         write(dir, "certificate", "pem", self.pem() + &self.chain_pem())
     }
@@ -375,12 +386,12 @@ impl Issued {
         write(dir, "key", "pem", self.key_pem())
     }
 
-    /// Key, certificate and chain in one PEM file, as `import` takes it too.
+    /// Key, certificate and chain in one PEM file, which `import` reads too.
     pub fn pem_file(&self, dir: &Path) -> PathBuf {
         write(dir, "identity", "pem", self.key_pem() + &self.pem() + &self.chain_pem())
     }
 
-    /// A `.p12` file with chain and root and the name as friendly name, by `openssl pkcs12`.
+    /// A `.p12` file by `openssl pkcs12`, with chain, root and friendly name.
     pub fn p12(&self, dir: &Path, form: P12) -> PathBuf {
         self.p12_with_password(dir, form, PASSWORD)
     }
@@ -389,7 +400,7 @@ impl Issued {
         let root = self.root.iter().map(Certificate::pem).collect::<String>();
         let above = write(dir, "above", "pem", self.chain_pem() + &root);
         let file = unused(dir, "identity", "p12");
-        let mut command = Command::new("openssl");
+        let mut command = program::named("openssl");
         command.args(["pkcs12", "-export", "-name", &self.name, "-passout"]);
         command.arg(format!("pass:{password}")).arg("-out").arg(&file);
         command.arg("-in").arg(write(dir, "leaf", "pem", self.pem()));
@@ -411,14 +422,14 @@ fn ed25519_by_openssl() -> KeyPair {
     KeyPair::try_from(openssl("genpkey -algorithm ed25519 -outform DER")).unwrap()
 }
 
-/// Runs openssl with the words of `line` as arguments; what it writes to stdout.
+/// Runs openssl with the words of `line` as arguments and returns what it writes to stdout.
 pub fn openssl(line: &str) -> Vec<u8> {
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(line.split_whitespace());
     run(command, "openssl", "openssl")
 }
 
-/// What it writes to stdout.
+/// Runs the command and returns what it writes to stdout.
 fn run(mut command: Command, program: &str, package: &str) -> Vec<u8> {
     let output =
         command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{}", missing(program, package, &error)));
@@ -432,7 +443,7 @@ fn authority_params(name: &str) -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     (params.not_before, params.not_after) = Validity::Now.period();
-    // A CA must not end before what it issued
+    // A CA certificate must not expire before the certificates below it
     params.not_before -= Duration::days(365);
     params.not_after += Duration::days(365);
     params
@@ -451,7 +462,7 @@ fn pem_file(dir: &Path, stem: &str, certificates: &[&Certificate]) -> PathBuf {
     write(dir, stem, "pem", certificates.iter().map(|each| each.pem()).collect::<String>())
 }
 
-/// A new file in `dir`; its name says what it is and never collides.
+/// Writes a new file in `dir` with a unique name.
 pub fn write(dir: &Path, stem: &str, extension: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let file = unused(dir, stem, extension);
     std::fs::write(&file, content).unwrap();

@@ -1,5 +1,5 @@
-//! The `cardcase` command with a store and an environment of its own, and a time limit on all it
-//! does: where it should fail, it must not hang.
+//! The `cardcase` command with a store and an environment of its own, and with a time limit, so that a
+//! command that hangs fails its test.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
@@ -16,8 +16,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ca::{self, Issued, P12, PASSWORD};
+use super::program;
 
-/// A debug build under load derives keys slowly; a hang takes for ever.
+/// Long enough for key derivations of a debug build on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// One person's machine: a home, a session, a store. Programs started on it share them.
@@ -36,7 +37,7 @@ impl Cardcase {
         machine
     }
 
-    /// A directory for files, gone at the end.
+    /// A directory for files, which is removed at the end.
     pub fn dir(&self) -> &Path {
         self.home.path()
     }
@@ -45,10 +46,10 @@ impl Cardcase {
         &self.store
     }
 
-    /// Ends the person's session: what was remembered for it is gone.
+    /// Ends the user's login session, with what was remembered for it.
     pub fn log_in_anew(&self) {
         let runtime = self.runtime();
-        // Not there at the first time
+        // The first time it does not exist
         let _ = std::fs::remove_dir_all(&runtime);
         std::fs::create_dir(&runtime).unwrap();
         restrict(&runtime);
@@ -59,14 +60,14 @@ impl Cardcase {
         self.home.path().join("run")
     }
 
-    /// What a program that uses the library on this machine would select with; it opens the store for itself.
+    /// The selector of a program on this machine that uses the library. It opens the store itself.
     pub fn selector(&self) -> Selector {
         let session = Session::in_directory(self.runtime().join("cardcase"));
         let store = Store::open_in_session(self.store(), session).unwrap();
         Selector::new(Arc::new(store)).with_policy_directory(self.policies())
     }
 
-    /// Where the administrator's rules would be; not there unless a test makes it.
+    /// The directory for the administrator's rules. It does not exist unless a test creates it.
     pub fn policies(&self) -> PathBuf {
         self.home.path().join("policies")
     }
@@ -99,12 +100,12 @@ impl Cardcase {
         }
     }
 
-    /// The words of `line` as arguments, run; nothing on its stdin.
+    /// Runs the command with the words of `line` as arguments and an empty stdin.
     pub fn run(&self, line: &str) -> Outcome {
         self.command(line.split_whitespace()).run()
     }
 
-    /// `line --json`, which must succeed.
+    /// Runs `line --json`, which must succeed.
     pub fn json(&self, line: &str) -> Value {
         self.run(&format!("{line} --json")).expect(0).json()
     }
@@ -119,7 +120,7 @@ impl Cardcase {
         rusqlite::Connection::open(&self.store).unwrap()
     }
 
-    /// Imports the identity out of a `.p12` file and returns its fingerprint.
+    /// Imports the identity from a `.p12` file and returns its fingerprint.
     pub fn import(&self, identity: &Issued) -> String {
         self.import_file(&identity.p12(self.dir(), P12::Default));
         identity.fingerprint()
@@ -131,7 +132,7 @@ impl Cardcase {
         self.command(arguments).run().expect(0)
     }
 
-    /// `fetch --batch URL --cacert FILE` and more.
+    /// Runs `--batch fetch URL --cacert FILE` with more arguments.
     pub fn fetch(&self, url: &str, authority: &Path, more: &[&str]) -> Outcome {
         let authority = authority.to_str().unwrap();
         let arguments = ["--batch", "fetch", url, "--cacert", authority];
@@ -144,14 +145,14 @@ fn restrict(directory: &Path) {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
-/// The command about to run.
+/// The command before it runs.
 pub struct Run {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     stdin: Option<Vec<u8>>,
     limit: Duration,
     directory: Option<PathBuf>,
-    /// The words of the programs that start it.
+    /// The programs that start it, with their arguments.
     before: Vec<OsString>,
 }
 
@@ -181,21 +182,15 @@ impl Run {
         self
     }
 
-    /// Started by another program, which gets it as its last arguments.
+    /// Starts it with another program, which gets the command line as its last arguments.
     pub fn under<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
         self.before.extend(words.into_iter().map(|each| each.as_ref().to_owned()));
         self
     }
 
-    /// Started by a shell that does this first.
+    /// Starts it with a shell that runs this line first.
     fn after(self, line: &str) -> Self {
         self.under(["sh", "-c", &format!("{line}; exec \"$@\""), "sh"])
-    }
-
-    /// Without a controlling terminal either, as under cron.
-    pub fn detached(self) -> Self {
-        // Of util-linux, which every Debian has; as are prlimit and setpriv
-        self.under(["setsid"])
     }
 
     pub fn in_directory(mut self, directory: impl Into<PathBuf>) -> Self {
@@ -207,22 +202,22 @@ impl Run {
         self.after(&format!("umask {mask}"))
     }
 
-    /// Under a umask that takes nothing away.
+    /// With a umask that removes no permissions.
     pub fn open_handed(self) -> Self {
         self.umask("000")
     }
 
-    /// With no more than this many MiB of memory; it is aborted when it asks for more.
+    /// With at most this many MiB of memory. It aborts when it needs more.
     pub fn memory(self, mebibytes: u32) -> Self {
         self.after(&format!("ulimit -d {}", mebibytes << 10))
     }
 
-    /// Where no file may become larger than this many bytes: writing beyond fails.
+    /// With this limit on the size of files, in bytes. Writing more fails.
     pub fn file_size(self, limit: u64) -> Self {
         self.after(&format!("trap '' XFSZ; prlimit --pid $$ --fsize={limit}"))
     }
 
-    /// Bound by the permissions of files, which root is not.
+    /// Without root's privilege to ignore the permissions of files.
     pub fn bound(self) -> Self {
         match rustix::process::geteuid().is_root() {
             true => self.under(["setpriv", "--inh-caps=-all", "--bounding-set=-all"]),
@@ -237,23 +232,23 @@ impl Run {
         let stderr = read_to_end(child.stderr.take().unwrap());
         let mut stdin = child.stdin.take();
         if let (Some(bytes), Some(mut stdin)) = (self.stdin, stdin.take()) {
-            // The command need not read it
+            // The command may end without reading it
             std::thread::spawn(move || drop(stdin.write_all(&bytes)));
         }
         let status = wait(child, self.limit);
-        // The pipes end with the process, unless it left a child behind that holds them
+        // A child process that is still running may keep the pipes open
         let text = |pipe: mpsc::Receiver<Vec<u8>>| pipe.recv_timeout(LIMIT).unwrap_or_default();
         let (stdout, stderr) = (text(stdout), text(stderr));
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        let status = status.unwrap_or_else(|| panic!("{shown}: hangs; it said:\n{stderr}"));
+        let status = status.unwrap_or_else(|| panic!("{shown}: hangs; stderr:\n{stderr}"));
         Outcome { shown, status, stdout, stderr }
     }
 
-    /// For who does not wait for its end.
+    /// The process, for a test that does not wait for its end. It has no terminal, even where the tests have one.
     pub fn process(&self) -> Command {
-        let mut words = self.before.iter().cloned().chain([env!("CARGO_BIN_EXE_cardcase").into()]);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words);
+        // Of util-linux, which every Debian has; as are prlimit and setpriv
+        let mut command = program::named("setsid");
+        command.args(&self.before).arg(env!("CARGO_BIN_EXE_cardcase"));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
@@ -296,7 +291,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Fails, with all that was said, unless this was the exit code.
+    /// Fails unless this was the exit code, and shows the output.
     #[track_caller]
     pub fn expect(self, code: i32) -> Outcome {
         let (stdout, stderr) = (self.text(), &self.stderr);
@@ -306,7 +301,7 @@ impl Outcome {
         self
     }
 
-    /// Fails unless stderr has an error with each of these words in it, whatever their case.
+    /// Fails unless stderr contains each of these words, in upper or lower case.
     #[track_caller]
     pub fn says(self, words: &[&str]) -> Outcome {
         let stderr = self.stderr.to_lowercase();

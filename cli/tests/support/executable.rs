@@ -1,13 +1,13 @@
-//! Programs that are made for a test.
+//! Writes programs for a test.
 //!
-//! Another process writes them: while this one had a program open for that, a child that another thread starts would have it
-//! open too until it runs its own program, and nobody could run it meanwhile.
+//! Another process writes them. If this process had the file open for writing, a child that another thread starts at that moment
+//! would inherit the descriptor, and executing the file would fail with "text file busy".
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A program of this name that is this script.
+/// Writes a script with this name.
 #[track_caller]
 pub(crate) fn executable(directory: &Path, name: &str, script: &str) -> PathBuf {
     let program = directory.join(name);
@@ -15,9 +15,9 @@ pub(crate) fn executable(directory: &Path, name: &str, script: &str) -> PathBuf 
     program
 }
 
-/// A program of this name that is another one.
+/// Copies a program to this name.
 #[track_caller]
-// The command's own tests take scripts alone
+// The unit tests of the command only need scripts
 #[allow(dead_code)]
 pub(crate) fn copy(of: &str, directory: &Path, name: &str) -> PathBuf {
     let program = directory.join(name);
@@ -29,7 +29,7 @@ pub(crate) fn copy(of: &str, directory: &Path, name: &str) -> PathBuf {
 fn install(from: &Path, to: &Path, input: &[u8]) {
     let mut install = Command::new("install");
     install.args(["-m", "755"]).args([from, to]).stdin(Stdio::piped());
-    let mut writing = install.spawn().expect("install, of coreutils");
-    writing.stdin.take().expect("it is a pipe").write_all(input).expect("it reads");
-    assert!(writing.wait().expect("it ends").success(), "{} could not be made", to.display());
+    let mut writing = install.spawn().expect("install belongs to coreutils");
+    writing.stdin.take().expect("stdin is a pipe").write_all(input).expect("install reads its stdin");
+    assert!(writing.wait().expect("install ends").success(), "{} could not be written", to.display());
 }

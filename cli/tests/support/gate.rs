@@ -1,4 +1,4 @@
-//! Something between a client and a server that a test opens when it is ready.
+//! Forwards connections to a server, under a test's control.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::server::Server;
 
-/// Stands before a server, and lets the first connection through when it is told to.
+/// Holds the first connection to a server until `open`.
 pub struct Gate {
     pub port: u16,
     arrived: mpsc::Receiver<()>,
@@ -22,7 +22,7 @@ impl Gate {
         std::thread::spawn(move || {
             let client = listener.accept().unwrap().0;
             arrival.send(()).unwrap();
-            // Not opened at all: the test has failed meanwhile
+            // Without `open`, the test has failed
             if opened.recv().is_ok() {
                 let server = TcpStream::connect(to).unwrap();
                 carry(client.try_clone().unwrap(), server.try_clone().unwrap());
@@ -33,7 +33,7 @@ impl Gate {
     }
 
     pub fn wait_for_the_client(&self) {
-        self.arrived.recv_timeout(Duration::from_secs(30)).expect("nobody came");
+        self.arrived.recv_timeout(Duration::from_secs(30)).expect("no client connected");
     }
 
     pub fn open(&self) {
@@ -41,7 +41,7 @@ impl Gate {
     }
 }
 
-/// A server on the way hangs up this long after each connection was made; its port.
+/// Forwards connections and closes each after this time. Returns the port.
 pub fn hanging_up_after(patience: Duration, server: &Server) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, to) = (listener.local_addr().unwrap().port(), server.address());
@@ -52,7 +52,7 @@ pub fn hanging_up_after(patience: Duration, server: &Server) -> u16 {
             carry(server.try_clone().unwrap(), client.try_clone().unwrap());
             std::thread::spawn(move || {
                 std::thread::sleep(patience);
-                // Over already, as a rule
+                // It has usually ended already
                 let _ = client.shutdown(Shutdown::Both);
                 let _ = server.shutdown(Shutdown::Both);
             });

@@ -1,10 +1,10 @@
-//! What a child process says, line by line, and waiting for a line with a time limit.
+//! Collects the output of a child process line by line, and waits for a line with a time limit.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// The lines of one or more streams, in the order in which they came.
+/// The lines of one or more streams, in the order of arrival.
 #[derive(Clone, Default)]
 pub struct Log {
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -17,7 +17,7 @@ struct State {
 }
 
 impl Log {
-    /// Reads `stream` to its end on a thread of its own.
+    /// Reads `stream` to its end on another thread.
     pub fn follow(&self, stream: impl Read + Send + 'static) {
         self.shared.0.lock().unwrap().open += 1;
         let log = self.clone();
@@ -44,8 +44,8 @@ impl Log {
         self.shared.0.lock().unwrap().lines.clone()
     }
 
-    /// The first line for which `find` has an answer. An error when the streams end or the time
-    /// is over before one comes; it shows all there is.
+    /// The first line for which `find` returns a value. Fails with all lines when the streams end or
+    /// the time is up.
     pub fn wait_for<T>(&self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T, String> {
         let until = Instant::now() + limit;
         let mut state = self.shared.0.lock().unwrap();

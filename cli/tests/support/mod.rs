@@ -1,6 +1,6 @@
-//! What the integration tests stand on: a test CA, real TLS servers, the command in a clean
-//! environment and in a pseudo-terminal. Nothing here is skipped when a tool is missing: a test
-//! that cannot run fails and names the package to install.
+//! The base of the integration tests: a test CA, real TLS servers, the command in a clean
+//! environment and in a pseudo-terminal. No test is skipped when a tool is missing: it fails and
+//! names the package to install.
 
 #![allow(
     dead_code,
@@ -20,6 +20,7 @@ pub mod executable;
 pub mod gate;
 pub mod log;
 pub mod pinentry;
+pub mod program;
 pub mod pss;
 pub mod question;
 pub mod refusing;
@@ -43,7 +44,7 @@ pub fn fingerprint(der: &[u8]) -> String {
     Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The message of a test that needs a program which is not installed.
+/// The message for a program that is not installed.
 pub fn missing(program: &str, package: &str, error: &std::io::Error) -> String {
     format!("cannot run {program}: {error}; install it: apt-get install {package}")
 }

@@ -1,10 +1,10 @@
-//! A program that stands for a person at a pinentry: it speaks Assuan, answers by a script, and writes down what it is told.
+//! A pinentry that answers as scripted and records what it receives.
 
 use std::path::{Path, PathBuf};
 
 use super::executable::executable;
 
-/// What it does in place of speaking Assuan.
+/// A pinentry that never answers.
 pub const SILENT: &str = "#!/bin/sh\nexec sleep 100\n";
 
 pub struct Pinentry {
@@ -13,7 +13,7 @@ pub struct Pinentry {
 }
 
 impl Pinentry {
-    /// Gives these replies to GETPIN, one to each run of it.
+    /// Answers GETPIN with these replies, one each time.
     pub fn replying(dir: &Path, replies: &[&str]) -> Pinentry {
         let told = dir.join("told.txt");
         let script = format!(

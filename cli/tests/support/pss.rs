@@ -1,4 +1,4 @@
-//! Identities whose keys are for RSASSA-PSS alone, which rcgen does not make.
+//! Identities with RSASSA-PSS keys, which rcgen cannot make.
 
 use std::path::PathBuf;
 

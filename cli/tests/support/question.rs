@@ -1,4 +1,4 @@
-//! A question in a terminal: who may be chosen, who asks, and how it ends.
+//! A question in a terminal: the identities, the server, and the answers.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::screen::{SEND_NONE, choose};
 use super::server::{Ask, Kind, Server};
 use super::terminal::Terminal;
 
-/// Three identities that fit, and a server that asks for them.
+/// Three identities that fit what the server asks for.
 pub struct Question {
     pub scene: Scene,
     pub alice: Issued,
@@ -27,7 +27,7 @@ impl Question {
         self.scene.server(Kind::Go).ask(Ask::Optional).start()
     }
 
-    /// A fetch in a terminal, with the chooser on its screen.
+    /// Starts a fetch in a terminal and waits for the chooser.
     pub fn asked(&self, server: &Server, more: &[&str]) -> Terminal {
         let mut terminal = self.fetch(server, more);
         terminal.wait_for(SEND_NONE);
@@ -56,7 +56,7 @@ impl Question {
     }
 }
 
-/// Picks an identity, or none, and in firefox mode for how long; chrome mode does not ask for that.
+/// Picks an identity or none, and in firefox mode a lifetime. Chrome mode does not ask for one.
 #[track_caller]
 pub fn answer(terminal: &mut Terminal, mode: &str, row: &str, lifetime: &str) {
     choose(terminal, row);

@@ -1,5 +1,5 @@
-//! A TLS server, by rustls in this process, that asks for a certificate and refuses whatever comes, with the alert a test
-//! wants: no program can be made to send every one.
+//! A rustls server in this process that asks for a certificate and refuses every one with the alert that a test wants. No
+//! server program can send every alert.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -65,7 +65,7 @@ fn config(scene: &Scene, verifier: Verdict, tls: Tls) -> ServerConfig {
         .unwrap()
 }
 
-/// Until the client has gone; the alert is on its way by then.
+/// Waits until the client has closed the connection, so that the alert is sent.
 fn serve(mut connection: TcpStream, config: &Arc<ServerConfig>) {
     let mut tls = ServerConnection::new(config.clone()).unwrap();
     let _ = tls.complete_io(&mut connection);

@@ -3,7 +3,7 @@
 //! everybody else nothing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,9 +11,10 @@ use tempfile::TempDir;
 
 use super::ca;
 use super::log::Log;
+use super::program;
 use super::scene::Scene;
 
-/// Python, and a data model to be read.
+/// Python needs time to start and to read the data model.
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// A running jetconf.
@@ -25,7 +26,7 @@ pub struct Restconf {
 }
 
 impl Restconf {
-    /// Of the scene's staff, and of nobody without a certificate.
+    /// For the scene's staff. It refuses clients without a certificate.
     pub fn start(scene: &Scene) -> Restconf {
         let dir = tempfile::tempdir().unwrap();
         let ours = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/restconf"));
@@ -34,7 +35,7 @@ impl Restconf {
         gather(&venv.join("share/yang/modules/ietf"), &ours, &modules);
         let file = ca::write(dir.path(), "jetconf", "yaml", configuration(scene, dir.path(), &modules));
         std::fs::copy(ours.join("data.json"), dir.path().join("data.json")).unwrap();
-        let mut command = Command::new(venv.join("bin/python"));
+        let mut command = program::named(venv.join("bin/python"));
         command
             .args(["-u", "-m", "jetconf", "-c"])
             .arg(file)
@@ -58,7 +59,7 @@ impl Restconf {
         format!("https://{}{path}", self.destination())
     }
 
-    /// The user of every request so far. jetconf says so before it answers.
+    /// The user of every request so far. jetconf writes the line before it answers.
     pub fn users(&self) -> Vec<String> {
         let lines = self.log.lines();
         lines.iter().filter_map(|line| user(line)).map(str::to_owned).collect()
@@ -71,7 +72,7 @@ impl Restconf {
 
 impl Drop for Restconf {
     fn drop(&mut self) {
-        // It may have ended by itself
+        // It may have ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -80,7 +81,7 @@ impl Drop for Restconf {
     }
 }
 
-/// jetconf looks for YANG modules in one directory.
+/// Copies the YANG modules into one directory, as jetconf needs them.
 fn gather(ietf: &Path, ours: &Path, into: &Path) {
     const IETF: [&str; 5] = ["datastores", "inet-types", "netconf-acm", "yang-library", "yang-types"];
     std::fs::create_dir(into).unwrap();
@@ -91,7 +92,7 @@ fn gather(ietf: &Path, ours: &Path, into: &Path) {
     std::fs::copy(ours.join("device.yang"), into.join("device.yang")).unwrap();
 }
 
-/// JSON is YAML.
+/// In JSON, which is valid YAML.
 fn configuration(scene: &Scene, dir: &Path, modules: &Path) -> String {
     json!({
         "GLOBAL": {

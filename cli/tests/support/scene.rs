@@ -1,5 +1,5 @@
-//! The people and places most tests share: who issued the server's certificate, who the clients',
-//! and one machine with the command on it.
+//! What most tests share: the issuer of the server's certificate, the issuers of the clients', and
+//! one machine with the command on it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ pub struct Scene {
     /// `--cacert`
     pub server_root_file: PathBuf,
     pub staff_root: Authority,
-    /// Between the root and everyone's certificate.
+    /// Between the root and the employees' certificates.
     pub staff: Authority,
-    /// Another authority, that no server asks for unless a test says so.
+    /// Another authority, which servers accept only when a test says so.
     pub guests_root: Authority,
     pub guests: Authority,
 }
@@ -40,7 +40,7 @@ impl Scene {
         Scene { machine, server_root, server_certificate, server_root_file, staff_root, staff, guests_root, guests }
     }
 
-    /// A server that asks for staff.
+    /// A server that asks for staff certificates.
     pub fn server(&self, kind: Kind) -> Setup<'_> {
         Setup::new(kind, &self.server_certificate).authorities(&[&self.staff_root])
     }
@@ -60,7 +60,7 @@ impl Scene {
         identity
     }
 
-    /// A proxy at 127.0.0.1, and a server behind it at localhost, both of which take what they get; and the flag of the proxy.
+    /// A proxy at 127.0.0.1 and a server behind it at localhost, which both accept any client; and the arguments for the proxy.
     pub fn behind_a_proxy(&self, tls: Tls) -> (Server, Server, [String; 2]) {
         let proxy = self.server(Kind::Python).tls(tls).ask(Ask::Optional).start();
         let server = self.server(Kind::Go).tls(tls).ask(Ask::Optional).start();
@@ -68,18 +68,18 @@ impl Scene {
         (proxy, server, through)
     }
 
-    /// The arguments of a fetch that may ask.
+    /// The arguments of a `fetch` that may ask.
     pub fn fetch_arguments(&self, url: &str) -> Vec<String> {
         let authority = self.server_root_file.to_str().unwrap();
         ["fetch", url, "--cacert", authority].map(str::to_owned).to_vec()
     }
 
-    /// Fetches without ever asking.
+    /// Fetches with `--batch`.
     pub fn fetch(&self, url: &str, more: &[&str]) -> super::command::Outcome {
         self.machine.fetch(url, &self.server_root_file, more)
     }
 
-    /// For a program that uses the library on this machine and trusts what `--cacert` does.
+    /// A configuration for the library that trusts the same servers as `--cacert`.
     pub fn client_config(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.server_root.der().to_vec())).unwrap();
@@ -87,7 +87,7 @@ impl Scene {
         config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth()
     }
 
-    /// `remember`, for ever.
+    /// Runs `remember` with a permanent lifetime.
     pub fn remember(&self, destination: &str, answer: &str) {
         self.remember_as(destination, answer, "");
     }

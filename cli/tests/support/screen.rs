@@ -1,4 +1,4 @@
-//! The words of the chooser's screen, in one place, and how to move about on it.
+//! The texts on the chooser's screen, in one place, and its navigation.
 
 use super::terminal::{Terminal, key};
 
@@ -8,10 +8,10 @@ pub const SESSION: &str = "Until I log out";
 pub const PERMANENT: &str = "Permanently";
 pub const BACK: &str = "Back";
 
-/// What stands before the line that Enter would take.
+/// The mark of the line that Enter takes.
 const MARKERS: [&str; 2] = ["❯", ">"];
 
-/// The line under the cursor, without its marker; none while no line is marked.
+/// The marked line, without its mark.
 pub fn marked(screen: &str) -> Option<&str> {
     screen.lines().find_map(|row| {
         let row = row.trim_start();
@@ -19,7 +19,7 @@ pub fn marked(screen: &str) -> Option<&str> {
     })
 }
 
-/// Presses the arrow until the marked line has the text in it; at most `steps` times.
+/// Presses the arrow key until the marked line contains the text, at most `steps` times.
 #[track_caller]
 pub fn go_to(terminal: &mut Terminal, text: &str, steps: usize) {
     for _ in 0..=steps {
@@ -35,7 +35,7 @@ pub fn go_to(terminal: &mut Terminal, text: &str, steps: usize) {
     panic!("{text:?} is not among the lines:\n{}", terminal.text());
 }
 
-/// Goes to the line with the text in it and takes it.
+/// Selects the line that contains the text.
 #[track_caller]
 pub fn choose(terminal: &mut Terminal, text: &str) {
     terminal.wait_for(text);

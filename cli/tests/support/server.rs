@@ -1,5 +1,5 @@
-//! Real TLS servers on loopback that ask for client certificates and tell what came. Each is a
-//! child process on a port the system picked, and ends with the value that stands for it.
+//! Real TLS servers on loopback that ask for client certificates and report what they receive.
+//! Each is a child process on a free port, and ends when its `Server` is dropped.
 
 mod go;
 mod java;
@@ -21,25 +21,25 @@ use super::ca::{self, Authority, Issued};
 use super::log::Log;
 use super::missing;
 
-/// How long a server may take to start or to write down what it saw.
+/// How long a server may take to start or to report.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Whose TLS it is.
+/// Which TLS implementation it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `openssl s_server`: sees whole chains, names alerts.
+    /// `openssl s_server`: reports whole chains and alerts.
     OpenSsl,
-    /// nginx: sees the leaf; a chain only by having verified it. HTTP/2. Refuses by an HTTP page.
+    /// nginx: reports the leaf only. HTTP/2. Refuses with an HTTP page.
     Nginx,
-    /// Go's crypto/tls: sees whole chains, resumption, HTTP/2. Refuses by `bad_certificate`.
+    /// Go's crypto/tls: reports whole chains and resumption. HTTP/2. Refuses with `bad_certificate`.
     Go,
-    /// The JDK's `HttpsServer`: sees whole chains. HTTP/1.1. Refuses by hanging up, without an alert.
+    /// The JDK's `HttpsServer`: reports whole chains. HTTP/1.1. Refuses by closing the connection, without an alert.
     Java,
-    /// OpenSSL through Python: sees whole chains, names no authorities in its request. Also a proxy.
+    /// Python's ssl module: reports whole chains, names no authorities in its request. Also a proxy.
     Python,
 }
 
-/// The one TLS version spoken.
+/// The only TLS version that the server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
     V1_2,
@@ -61,19 +61,19 @@ impl Tls {
     }
 }
 
-/// What a server does about client certificates.
+/// How a server treats client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     Require,
-    /// Asks; none is fine, a bad one is not.
+    /// Asks. Accepts clients without a certificate, but no invalid one.
     Optional,
-    /// Asks and takes whatever comes.
+    /// Asks and accepts any certificate.
     Unchecked,
     Never,
 }
 
 impl Ask {
-    /// As our own servers take it as an argument.
+    /// The argument of our own servers.
     fn name(self) -> &'static str {
         match self {
             Ask::Require => "require",
@@ -90,13 +90,13 @@ enum Certificate<'a> {
     Files(PathBuf, PathBuf),
 }
 
-/// Whom a server lets in.
+/// The authorities whose certificates a server accepts.
 enum Authorities<'a> {
     These(Vec<&'a Authority>),
     File(PathBuf),
 }
 
-/// A server to be started.
+/// A server before it starts.
 pub struct Setup<'a> {
     kind: Kind,
     certificate: Certificate<'a>,
@@ -117,7 +117,7 @@ impl<'a> Setup<'a> {
         Self::with(kind, Certificate::Issued(certificate), authorities)
     }
 
-    /// With a certificate, its key and authorities that are files already.
+    /// With existing files of a certificate, its key and authorities.
     pub fn with_files(kind: Kind, (pem, key): (PathBuf, PathBuf), authorities: PathBuf) -> Self {
         Self::with(kind, Certificate::Files(pem, key), Authorities::File(authorities))
     }
@@ -148,13 +148,13 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// The authorities that clients are checked against, and that the request names.
+    /// The authorities that verify clients, and that the request names.
     pub fn authorities(mut self, authorities: &[&'a Authority]) -> Self {
         self.authorities = Authorities::These(authorities.to_vec());
         self
     }
 
-    /// Checks against the authorities without naming them: any certificate may then be offered.
+    /// Does not name the authorities in the request, so that any certificate may be offered.
     pub fn without_hints(mut self) -> Self {
         self.hints = false;
         self
@@ -165,13 +165,13 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// The signature schemes asked for, in OpenSSL's words. OpenSSL only.
+    /// The signature schemes in the request, in OpenSSL's notation. OpenSSL only.
     pub fn client_schemes(mut self, schemes: &str) -> Self {
         self.schemes = Some(schemes.to_owned());
         self
     }
 
-    /// The authorities in a file, whatever else is in it: the subjects of all its certificates are named.
+    /// The authorities in a file. The request names the subjects of all its certificates.
     pub fn authorities_in(mut self, file: PathBuf) -> Self {
         self.authorities = Authorities::File(file);
         self
@@ -188,7 +188,7 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// Passes requests on by plain HTTP, and the client's certificate as Azure App Service does. nginx only.
+    /// Forwards requests over plain HTTP, with the client's certificate in a header as Azure App Service does. nginx only.
     pub fn in_front_of(mut self, backend: SocketAddr) -> Self {
         self.backend = Some(backend);
         self
@@ -228,15 +228,15 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// What one handshake brought to a server; of nginx, what one request did.
+/// What a server received in one handshake; with nginx, in one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     pub complete: bool,
-    /// The alert sent, or the server's own words; empty when complete.
+    /// The alert that the server sent, or its own message; empty when complete.
     pub error: String,
     pub tls: String,
     pub resumed: bool,
-    /// Fingerprints of the client's certificates as they came.
+    /// Fingerprints of the client's certificates, in the order of arrival.
     pub chain: Vec<String>,
 }
 
@@ -272,12 +272,12 @@ impl Server {
         format!("localhost:{}", self.port())
     }
 
-    /// A URL here that leads to `target`. Go, Java and Python only.
+    /// A URL of this server that redirects to `target`. Go, Java and Python only.
     pub fn redirect_to(&self, host: &str, target: &str) -> String {
         self.url_at(host, &format!("/redirect?to={target}"))
     }
 
-    /// Every handshake so far. Waits until the server has written down all that was sent to it
+    /// Every handshake so far. Waits until the server has reported everything that was sent to it
     /// before this call.
     pub fn handshakes(&self) -> Vec<Handshake> {
         self.settle();
@@ -289,14 +289,14 @@ impl Server {
         }
     }
 
-    /// The chains that arrived, one of each handshake that brought any.
+    /// The chains of all handshakes with a client certificate.
     pub fn chains(&self) -> Vec<Vec<String>> {
         let chains = self.handshakes().into_iter().map(|handshake| handshake.chain);
         chains.filter(|chain| !chain.is_empty()).collect()
     }
 
-    /// Fails when any certificate came; from OpenSSL, which shows every message, also when an empty
-    /// Certificate did.
+    /// Fails if the server received a certificate. OpenSSL shows every message, so there it also fails
+    /// on an empty Certificate message.
     #[track_caller]
     pub fn assert_nothing_came(&self, case: &str) {
         assert!(self.chains().is_empty(), "{case}: a certificate was sent\n{}", self.said());
@@ -316,8 +316,8 @@ impl Server {
         self.log.lines().join("\n")
     }
 
-    /// A connection of our own after all others: once the server has written it down, it has
-    /// written down those before it.
+    /// Makes a connection after all others: when the server has reported it, it has reported those
+    /// before it.
     fn settle(&self) {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let mark = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -329,16 +329,16 @@ impl Server {
         let mut connection = TcpStream::connect_timeout(&self.address, LIMIT).unwrap();
         connection.set_read_timeout(Some(LIMIT)).unwrap();
         connection.write_all(&bytes).unwrap();
-        // How the server hangs up on us is its own affair
+        // It does not matter how the server closes the connection
         let _ = connection.read_to_end(&mut Vec::new());
         let seen = self.log.wait_for(LIMIT, |line| line.contains(&trace).then_some(()));
-        seen.unwrap_or_else(|said| panic!("{:?} never wrote down {trace}:\n{said}", self.kind));
+        seen.unwrap_or_else(|said| panic!("{:?} never reported {trace}:\n{said}", self.kind));
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself
+        // It may have ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -347,7 +347,7 @@ impl Drop for Server {
     }
 }
 
-/// Starts the program and follows both its streams.
+/// Starts the program and reads both its streams.
 fn spawn(mut command: Command, package: &str) -> (Child, Log) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let program = command.get_program().to_string_lossy().into_owned();
@@ -358,7 +358,7 @@ fn spawn(mut command: Command, package: &str) -> (Child, Log) {
     (child, log)
 }
 
-/// A server that says its port itself.
+/// A server that reports its port itself.
 fn listening(
     setup: &Setup<'_>,
     dir: TempDir,
@@ -376,7 +376,7 @@ fn events(lines: &[String], name: &str) -> Vec<Value> {
     events.filter(|event| event["event"] == name).collect()
 }
 
-/// What the Go, Java and Python servers say about a barrier.
+/// What the Go, Java and Python servers report for a barrier.
 fn mark_event(mark: u32) -> String {
     format!(r#""mark":"{mark}\n""#)
 }

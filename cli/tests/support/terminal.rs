@@ -1,4 +1,4 @@
-//! The command in a real pseudo-terminal, with what a person would see on the screen.
+//! The command in a real pseudo-terminal, with the screen as a person sees it.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{Cardcase, wait};
+use super::program;
 
 /// How long anything on the screen may take to appear.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -30,13 +31,13 @@ pub mod key {
 
 /// A terminal window in which the command runs.
 pub struct Terminal {
-    /// None after the window was closed.
+    /// None when the window is closed.
     pty: Option<Pty>,
     child: Option<Child>,
     screen: vt100::Parser,
 }
 
-/// What came of reading from the terminal.
+/// The result of reading from the terminal.
 #[derive(PartialEq, Eq)]
 enum Came {
     Something,
@@ -59,18 +60,20 @@ impl Terminal {
         rows: u16,
         columns: u16,
     ) -> Terminal {
-        let command =
-            Command::new(env!("CARGO_BIN_EXE_cardcase")).args(arguments).env_clear().envs(machine.environment());
+        let command = program::in_terminal(env!("CARGO_BIN_EXE_cardcase"))
+            .args(arguments)
+            .env_clear()
+            .envs(machine.environment());
         Terminal::start(command, rows, columns)
     }
 
-    /// A script of the shell, which finds the command as `$cardcase`.
+    /// Runs a shell script in which `$cardcase` is the command.
     pub fn script(machine: &Cardcase, script: &str) -> Terminal {
-        let command = Command::new("sh").args(["-c", script]).env_clear().envs(machine.environment());
+        let command = program::in_terminal("sh").args(["-c", script]).env_clear().envs(machine.environment());
         Terminal::start(command.env("cardcase", env!("CARGO_BIN_EXE_cardcase")), Self::ROWS, Self::COLUMNS)
     }
 
-    /// Any program.
+    /// Runs any program.
     pub fn start(command: Command, rows: u16, columns: u16) -> Terminal {
         let (pty, window) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(rows, columns)).unwrap();
@@ -80,7 +83,7 @@ impl Terminal {
         Terminal { pty: Some(pty), child: Some(child), screen }
     }
 
-    /// Types, without waiting for anything.
+    /// Types without waiting.
     pub fn send(&mut self, text: &str) {
         let pty = self.pty.as_mut().expect("the window was closed");
         pty.write_all(text.as_bytes()).unwrap();
@@ -93,7 +96,7 @@ impl Terminal {
         self.wait_until(text, |screen| screen.contains(text));
     }
 
-    /// Waits until the screen, row by row, is as `holds` wants it.
+    /// Waits until `holds` is true for the screen.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, holds: impl Fn(&str) -> bool) {
         let until = Instant::now() + LIMIT;
@@ -103,13 +106,13 @@ impl Terminal {
             }
             match self.read(until) {
                 Came::Something => {}
-                Came::Nothing => panic!("{what:?} did not come in time:\n{}", self.text()),
+                Came::Nothing => panic!("{what:?} did not appear in time:\n{}", self.text()),
                 Came::End => panic!("the command ended before {what:?}:\n{}", self.text()),
             }
         }
     }
 
-    /// Waits until the text is on the screen of one of these, and tells on which.
+    /// Waits until the text is on one of these screens, and returns its index.
     #[track_caller]
     pub fn first_with(terminals: &mut [Terminal], text: &str) -> usize {
         let until = Instant::now() + LIMIT;
@@ -118,7 +121,7 @@ impl Terminal {
                 return found;
             }
             let ready = Terminal::ready(terminals, until);
-            assert!(!ready.is_empty(), "{text:?} did not come in time on any of {} screens", terminals.len());
+            assert!(!ready.is_empty(), "{text:?} did not appear in time on any of {} screens", terminals.len());
             for number in ready {
                 let came = terminals[number].read(until);
                 assert!(came == Came::Something, "a command ended before {text:?}:\n{}", terminals[number].text());
@@ -126,7 +129,7 @@ impl Terminal {
         }
     }
 
-    /// Those of which something can be read; none when the time is over.
+    /// The terminals with output to read; none when the time is up.
     fn ready(terminals: &[Terminal], until: Instant) -> Vec<usize> {
         let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap();
         let watch = |terminal| PollFd::new(Terminal::window(terminal), PollFlags::IN);
@@ -135,13 +138,13 @@ impl Terminal {
         (0..watched.len()).filter(|number| !watched[*number].revents().is_empty()).collect()
     }
 
-    /// Reads on until nothing new came for this long; for what must *not* happen.
+    /// Reads until there is no output for this long; for what must *not* happen.
     pub fn stays_for(&mut self, time: Duration) -> String {
         while self.read(Instant::now() + time) == Came::Something {}
         self.text()
     }
 
-    /// The rows of the screen, without blanks at their ends.
+    /// The rows of the screen, without trailing blanks.
     pub fn rows(&self) -> Vec<String> {
         let (_, columns) = self.screen.screen().size();
         let rows = self.screen.screen().rows(0, columns.get());
@@ -152,7 +155,7 @@ impl Terminal {
         self.rows().join("\n")
     }
 
-    /// True when some row of the screen runs over into the next one.
+    /// Whether any row of the screen continues on the next one.
     pub fn any_row_wrapped(&self) -> bool {
         let screen = self.screen.screen();
         (0..screen.size().0.get()).any(|row| screen.row_wrapped(row))
@@ -171,20 +174,20 @@ impl Terminal {
         self.pty = None;
     }
 
-    /// Asks the command to end, as a shutdown does.
+    /// Sends SIGTERM, as a shutdown does.
     pub fn terminate(&self) {
         let child = self.child.as_ref().expect("ended already");
         kill_process(Pid::from_child(child), Signal::TERM).unwrap();
     }
 
-    /// Ends the command without giving it a chance to do anything about it.
+    /// Kills the command.
     pub fn kill(mut self) {
         let mut child = self.child.take().expect("ended already");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// Reads what is still to come and waits for the command to end.
+    /// Reads the rest of the output and waits for the command to end.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
         let until = Instant::now() + LIMIT;
@@ -207,7 +210,7 @@ impl Terminal {
             return Came::Nothing;
         }
         let mut bytes = [0; 4096];
-        // Linux tells by an error that nobody has the terminal open any more
+        // On Linux reading fails when no process has the terminal open
         match pty.read(&mut bytes) {
             Ok(0) | Err(_) => Came::End,
             Ok(length) => {
@@ -221,7 +224,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // It may have ended by itself
+            // It may have ended already
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,4 +1,4 @@
-//! A running `cardcase tunnel`, and curl behind it.
+//! A running `cardcase tunnel`, and curl as its client.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::wait;
 use super::log::Log;
 use super::missing;
+use super::program;
 use super::scene::Scene;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -23,14 +24,14 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// To a destination on this machine, without ever asking at a terminal.
+    /// To a destination on this machine, without a terminal.
     pub fn start(scene: &Scene, destination: &str, more: &[&str]) -> Tunnel {
         Tunnel::start_with(scene, destination, more, &[])
     }
 
     pub fn start_with(scene: &Scene, destination: &str, more: &[&str], environment: &[(&str, &str)]) -> Tunnel {
         let authority = scene.server_root_file.to_str().unwrap();
-        let mut run = scene.machine.command(["tunnel", destination, "--cacert", authority]).args(more).detached();
+        let mut run = scene.machine.command(["tunnel", destination, "--cacert", authority]).args(more);
         for (name, value) in environment {
             run = run.env(name, value);
         }
@@ -48,7 +49,7 @@ impl Tunnel {
     }
 
     pub fn curl(&self) -> Command {
-        let mut command = Command::new("curl");
+        let mut command = program::named("curl");
         command.args(["--silent", "--show-error", "--max-time", "30"]);
         if self.address.starts_with("unix:") {
             command.arg("--unix-socket").arg(self.path());
@@ -76,7 +77,7 @@ impl Tunnel {
         assert!(!output.status.success() && output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 
-    /// Waits until it has said this.
+    /// Waits until it has written this.
     #[track_caller]
     pub fn says(&self, text: &str) {
         let found = self.log.wait_for(LIMIT, |line| line.contains(text).then_some(()));
@@ -87,18 +88,18 @@ impl Tunnel {
         self.log.lines().join("\n")
     }
 
-    /// Its exit code after this signal.
+    /// Sends this signal and returns the exit code.
     pub fn end(&mut self, signal: Signal) -> Option<i32> {
         let child = self.child.take().unwrap();
         kill_process(Pid::from_child(&child), signal).unwrap();
-        wait(child, LIMIT).expect("it goes on").code()
+        wait(child, LIMIT).expect("the tunnel does not end").code()
     }
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself
+            // It may have ended already
             let _ = child.kill();
             let _ = child.wait();
         }

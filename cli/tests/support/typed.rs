@@ -1,11 +1,12 @@
-//! An HTTP server made of `openssl s_server` and a keyboard, on which a test types.
+//! `openssl s_server` with a keyboard on which a test types.
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use super::log::Log;
+use super::program;
 use super::scene::Scene;
 
 /// `openssl s_server` with a keyboard, on which a test may type its commands.
@@ -25,7 +26,7 @@ impl Typed {
     /// With these flags, certificate and key.
     pub fn with(scene: &Scene, flags: &[&str], certificate: &Path, key: &Path) -> Typed {
         let dir = scene.machine.dir();
-        let mut command = Command::new("openssl");
+        let mut command = program::named("openssl");
         command.arg("s_server").args(flags).args(["-msg", "-accept", "127.0.0.1:0", "-cert"]);
         command.arg(certificate).arg("-key").arg(key);
         command.arg("-CAfile").arg(scene.staff_root.file(dir));
@@ -53,7 +54,7 @@ impl Typed {
         found.unwrap_or_else(|said| panic!("no {seen} in:\n{said}"));
     }
 
-    /// As a line of its own, even where it comes right after another.
+    /// Types, and waits so that the server reads it separately from the next line.
     pub fn type_now(&mut self, line: &str) {
         self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
         std::thread::sleep(Duration::from_millis(300));
@@ -62,7 +63,7 @@ impl Typed {
 
 impl Drop for Typed {
     fn drop(&mut self) {
-        // It may have ended by itself
+        // It may have ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

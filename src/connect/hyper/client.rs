@@ -25,7 +25,8 @@ use crate::connect::opened::Opened;
 use crate::connect::refusal::chain;
 use crate::connect::tokio::Connector as TlsConnector;
 use crate::request::Target;
-use crate::select::selector::{Prepared, Selector};
+use crate::select::prepared::Prepared;
+use crate::select::selector::Selector;
 
 /// Destinations whose pools are kept.
 const MAX_DESTINATIONS: usize = 256;

@@ -25,7 +25,8 @@ use crate::connect::openssl;
 use crate::connect::tokio::Connector as TlsConnector;
 use crate::error;
 use crate::request::Destination;
-use crate::select::selector::{Selector, Source};
+use crate::select::selection::Source;
+use crate::select::selector::Selector;
 
 /// The errors of services.
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;

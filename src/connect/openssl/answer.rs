@@ -23,7 +23,9 @@ use crate::connect::unlocking::Unlocking;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Target};
 use crate::select::matching::{Reason, reasons};
-use crate::select::selector::{Prepared, Selection, Selector, Source};
+use crate::select::prepared::Prepared;
+use crate::select::selection::{Selection, Source};
+use crate::select::selector::Selector;
 
 /// Selections tried for one request: another one may be needed after the vault was unlocked.
 const ATTEMPTS: usize = 3;

@@ -20,7 +20,9 @@ use crate::connect::error::Error;
 use crate::connect::opened::Connection;
 use crate::connect::stream::is_closed;
 use crate::request::{CertificateRequest, Target};
-use crate::select::selector::{Prepared, Selector, Source};
+use crate::select::prepared::Prepared;
+use crate::select::selection::Source;
+use crate::select::selector::Selector;
 
 /// Connections made for one call: the first, and one more where the server did not wait for a person.
 const ATTEMPTS: usize = 2;

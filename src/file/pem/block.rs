@@ -1,7 +1,7 @@
-//! PEM text, cut into blocks (RFC 7468; the headers are RFC 1421's).
+//! PEM text as blocks (RFC 7468; the headers are those of RFC 1421).
 //!
-//! Read here rather than by a crate: those stop at the first thing they do not like and do not say where, and leave
-//! copies of private keys behind in freed memory.
+//! Parsed here and not by a crate: the crates stop at the first error without saying where it is, and leave copies of private
+//! keys in freed memory.
 
 use base64::Engine;
 use base64::alphabet;
@@ -14,10 +14,10 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// Bytes that a label may have, its dashes included.
+/// The maximum length of a label with its dashes, in bytes.
 const MAX_LABEL: usize = 128;
 
-/// Characters of a label in an error.
+/// The maximum length of a label in an error, in characters.
 const LABEL_LENGTH: usize = 40;
 
 /// With or without padding.
@@ -38,13 +38,13 @@ pub(super) struct Block<'a> {
     pub(super) friendly_name: Option<&'a str>,
 }
 
-/// The blocks of a text; none when it is something else.
+/// The blocks of a text; none if it is not PEM.
 pub(super) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, Error> {
     let mut blocks = Vec::new();
     let (mut rest, mut line) = (input, 1);
     while let Some((before, from_label)) = split(rest, BEGIN) {
         line += newlines(before);
-        // Not looked for any further, or many blocks in one long line would take for ever
+        // A longer search would take very long if many blocks are in one long line
         let near = from_label.get(..MAX_LABEL).unwrap_or(from_label);
         let first_line = near.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let label = split(first_line, DASHES).and_then(|(label, _)| std::str::from_utf8(label).ok());
@@ -88,10 +88,10 @@ fn friendly_name(text: &[u8]) -> Option<&str> {
 }
 
 impl Block<'_> {
-    /// The name of what is of no use here, but may stand beside what is.
+    /// The name of a block to ignore, because it is neither a certificate nor a key.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for keys in formats of their own.
+    /// [`Error::Unsupported`] for keys in formats that are not supported.
     pub(super) fn passed_over(&self) -> Result<Option<&'static str>, Error> {
         let unsupported = |what, advice| Err(Error::Unsupported { what, name: self.label.to_owned(), advice });
         Ok(match self.label {
@@ -124,7 +124,7 @@ impl Block<'_> {
         })
     }
 
-    /// The bytes that the base64 stands for; lines with a colon are headers.
+    /// Decodes the base64; lines with a colon are headers.
     pub(super) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let mut letters = Zeroizing::new(Vec::with_capacity(self.body.len()));
         for line in self.body.split(|byte| *byte == b'\n').filter(|line| !line.contains(&b':')) {
@@ -137,7 +137,7 @@ impl Block<'_> {
         }
     }
 
-    /// The error for contents that make no sense.
+    /// The error for a block with invalid contents.
     pub(super) fn damaged(&self, error: &Error) -> Error {
         self.block_error(match error {
             Error::Truncated { missing, .. } => format!("at least {missing} bytes are missing at its end"),
@@ -183,9 +183,9 @@ mod tests {
         assert_eq!(cut("-----BEGIN B-----\nMA\n-----END B--"), ("B".to_owned(), 1));
     }
 
-    /// Each in time that grows with its size, and not faster.
+    /// The time is linear in the size.
     #[test]
-    fn many_blocks_take_their_time_and_no_more() {
+    fn many_blocks_take_linear_time() {
         for block in
             ["-----BEGIN A----------END A-----", "-----BEGIN A-----\n-----END A-----\n", "-----BEGIN ", "-----END "]
         {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn other_things_are_named() {
+    fn other_blocks_are_named() {
         assert_eq!(blocks(b"hello").unwrap(), []);
         let text = "-----BEGIN EC PARAMETERS-----\nMAA=\n-----END EC PARAMETERS-----";
         let blocks = blocks(text.as_bytes()).unwrap();

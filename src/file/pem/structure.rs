@@ -1,4 +1,4 @@
-//! What a DER structure is, by its shape, whatever it was called.
+//! What a DER structure is, by its contents and not by its label.
 
 use der::asn1::AnyRef;
 use der::oid::ObjectIdentifier;
@@ -20,17 +20,17 @@ pub(super) enum Item {
     Certificate(Vec<u8>),
     /// Those of PKCS#7, one after the other; [`certificates`] takes them apart.
     Certificates(Vec<u8>),
-    /// As PKCS#8, whatever it was.
+    /// A private key in any form, converted to PKCS#8.
     Key(Zeroizing<Vec<u8>>),
     /// DER of an EncryptedPrivateKeyInfo.
     EncryptedKey(Vec<u8>),
-    /// Of no use here, with its name.
+    /// Something else, with its name.
     Other(&'static str),
 }
 
 /// Reads the first element, and says how many bytes of `input` it took.
 ///
-/// DER is taken as it is, as certificates have to be. What is not quite DER, as PKCS#7 often is not, is put in order first.
+/// DER is not changed, because a changed certificate would be invalid. BER, which PKCS#7 often is, is converted to DER first.
 pub(super) fn item(input: &[u8]) -> Result<(Item, usize), Error> {
     if let Some(first) = Parts(input).next()
         && let Some(item) = recognised(first)
@@ -55,7 +55,7 @@ fn recognised(element: Part<'_>) -> Option<Item> {
     }
 }
 
-/// What somebody signed: certificate, request or revocation list.
+/// A signed structure: certificate, request or revocation list.
 fn signed(element: Part<'_>, contents: Part<'_>, mut rest: Parts<'_>) -> Option<Item> {
     rest.next().filter(|signature| signature.tag == Tag::BitString)?;
     let tags: Vec<Tag> = contents.sequence()?.take(4).map(|part| part.tag).collect();
@@ -82,7 +82,7 @@ fn pkcs7(content_type: Part<'_>, content: Part<'_>) -> Option<Item> {
     })
 }
 
-/// DER of each of the certificates in `set`; the others in it are attribute certificates and the like.
+/// The DER of each certificate in `set`; the other elements are attribute certificates and similar.
 pub(super) fn certificates(set: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     Parts(set).filter(|part| part.tag == Tag::Sequence).map(|part| part.whole.to_vec())
 }
@@ -110,7 +110,7 @@ fn key(element: Part<'_>) -> Option<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// ECPrivateKey (RFC 5915 section 3). In PKCS#8 its curve stands outside.
+/// ECPrivateKey (RFC 5915 section 3). In PKCS#8, the curve is outside of it.
 fn ec_key(secret: Part<'_>, mut rest: Parts<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let curve = rest.next().filter(|field| field.tag == CONTEXT_0)?.body;
     let public = rest.next().filter(|field| field.tag == CONTEXT_1).map_or(&[][..], |field| field.whole);
@@ -153,7 +153,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Elements that stand side by side; ends early at what is none.
+/// A sequence of elements; ends early at an invalid one.
 #[derive(Clone, Copy)]
 struct Parts<'a>(&'a [u8]);
 

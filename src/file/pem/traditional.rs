@@ -1,5 +1,5 @@
-//! Private keys encrypted in the way of OpenSSL before PKCS#8: `Proc-Type` and `DEK-Info` headers (RFC 1421 sections
-//! 4.6.1.1 and 4.6.1.3), the key made by one round of MD5 (`EVP_BytesToKey`).
+//! Private keys as OpenSSL encrypted them before PKCS#8: with `Proc-Type` and `DEK-Info` headers (RFC 1421 sections 4.6.1.1 and
+//! 4.6.1.3), and a key from one round of MD5 (`EVP_BytesToKey`).
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit};

@@ -1,5 +1,4 @@
-//! Finds the PKCS#12 structure in what was given: binary, PEM or bare base64; and says what else
-//! it looks like.
+//! Finds the PKCS#12 structure in a file: binary, PEM or base64 text. If there is none, says what the file looks like.
 
 use std::borrow::Cow;
 
@@ -13,7 +12,7 @@ const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 const END: &str = "-----END";
 
-/// Padding and the last bits do not matter: text may be cut, the structure inside tells.
+/// Ignores padding and the last bits: the structure inside shows whether the text is complete.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -24,11 +23,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// 1.2.840.113549.1.7, under which every PKCS#7 content type is.
 const PKCS7: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7];
 
-/// What the first elements of some bytes say that they are.
+/// What some bytes are, by their first elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Pfx,
-    /// A sequence, and too little of it to tell.
+    /// The beginning of a sequence, too short to know more.
     TooShort,
     Other(Option<&'static str>),
 }
@@ -150,7 +149,7 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Sequences that begin with an integer differ in it, and in what comes next.
+/// Sequences that begin with an integer differ in its value and in the next element.
 fn after_version(content: &[u8]) -> Result<Shape, Shape> {
     let mut elements = Elements(content);
     let version = elements.next().ok_or(Shape::TooShort)?;
@@ -159,7 +158,7 @@ fn after_version(content: &[u8]) -> Result<Shape, Shape> {
         ([3], ber::SEQUENCE) => Shape::Pfx,
         ([0], ber::INTEGER) => Shape::Other(Some("an RSA private key (PKCS#1)")),
         ([1], ber::OCTET_STRING) => Shape::Other(Some("an EC private key (SEC 1)")),
-        // Of another version, to be refused for just that
+        // PKCS#12 of another version; the reader refuses it with that reason
         (_, ber::SEQUENCE) if enter(inside)?.1.starts_with(&PKCS7) => Shape::Pfx,
         ([0 | 1], ber::SEQUENCE) => Shape::Other(Some("a private key (PKCS#8)")),
         _ => Shape::Other(None),
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn in_every_wrapping() {
+    fn pkcs12_is_recognised_in_every_armor() {
         assert_eq!(recognise(PFX), Recognised::Pkcs12(PFX.into()));
         let base64 = BASE64.encode(PFX);
         for text in [
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_else_it_is() {
+    fn other_files_are_named() {
         assert_eq!(found(b""), Some("an empty file"));
         assert_eq!(found(b"hello, world"), Some("text"));
         assert_eq!(found(b"\xfe\xed\xfe\xed\0\0\0\x02").unwrap().split(';').next(), Some("a Java keystore (JKS)"));
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_is_not_enough() {
+    fn the_beginning_of_a_file_is_not_enough() {
         assert_eq!(recognise(&[0x30]), Recognised::Other(None));
         assert_eq!(recognise(&[0x30, 0x80, 0x02, 0x01, 0x03]), Recognised::Other(None));
     }

@@ -7,7 +7,7 @@ const FRIENDLY_NAME: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 20];
 /// 1.2.840.113549.1.9.21
 const LOCAL_KEY_ID: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 21];
 
-/// What of the attributes is of use; everything else is left out.
+/// The attributes that are used; others are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) friendly_name: Option<String>,
@@ -15,7 +15,7 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    /// Reads leniently: an odd attribute must not lose the bag, let alone the file.
+    /// Ignores invalid attributes, so that they do not make the bag or the file unreadable.
     pub(super) fn read(set: Element<'_>) -> Self {
         let mut attributes = Self::default();
         for attribute in set.children() {
@@ -32,7 +32,7 @@ impl Attributes {
     }
 }
 
-/// The name as text, without the zero that some writers end it with.
+/// The name as text, without the terminating zero that some programs write.
 fn text(value: Element<'_>) -> Option<String> {
     let text = match value.tag {
         ber::BMP_STRING => utf16(value.body),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_lose_nothing_else() {
+    fn invalid_names_are_tolerated() {
         assert_eq!(name(ber::BMP_STRING, &[0, b'a', 0]).unwrap(), "a");
         assert_eq!(name(ber::BMP_STRING, &[0xd8, 0x00, 0, b'a']).unwrap(), "\u{fffd}a");
         assert_eq!(name(ber::OCTET_STRING, b"a"), None);

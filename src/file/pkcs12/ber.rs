@@ -1,18 +1,17 @@
-//! BER to DER, with hard limits, before any other parser sees the bytes.
+//! Converts BER to DER, with fixed limits, before any other parser sees the bytes.
 //!
-//! NSS and Bouncy Castle write indefinite lengths and strings in pieces (X.690 section 8); the
-//! parsers behind this file know neither, and yasna 0.5 slices out of range on crafted lengths.
-//! What comes out has definite minimal lengths, whole strings and sorted sets, and is no deeper
-//! than [`MAX_DEPTH`].
+//! NSS and Bouncy Castle write indefinite lengths and constructed strings (X.690 section 8). The other parsers support neither, and
+//! yasna 0.5 slices out of range on crafted lengths. The result has definite minimal lengths, primitive strings and sorted
+//! sets, and is not nested deeper than [`MAX_DEPTH`].
 
 use zeroize::Zeroizing;
 
 use crate::error::file::Error;
 
-/// How deep elements may nest. Real files reach about ten between two octet strings.
+/// The maximum depth of nested elements. Real files reach about ten between two octet strings.
 const MAX_DEPTH: usize = 32;
 
-/// Elements of a SET, all of which have to be remembered to sort them. Real ones have a few attributes.
+/// The maximum number of elements in a SET, which are kept in memory for sorting. Real files have a few attributes.
 const MAX_IN_SET: usize = 1 << 16;
 
 pub(super) const INTEGER: u8 = 0x02;
@@ -35,14 +34,14 @@ const OCTET_STRING_IN_PIECES: u8 = OCTET_STRING | CONSTRUCTED;
 /// Why bytes are not BER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BerError {
-    /// The input ends before what it announces, by this many bytes at least.
+    /// The input is too short, by at least this many bytes.
     Truncated(u64),
     /// The input contradicts itself.
     Malformed(&'static str),
 }
 
 impl BerError {
-    /// The error for bytes that lie inside the file, where "cut short" would mislead.
+    /// The error for bytes inside the file, where "cut short" would be misleading.
     pub(super) fn inside(self) -> Error {
         let what = match self {
             Self::Truncated(_) => "an inner element is longer than what holds it",
@@ -62,7 +61,7 @@ pub(super) struct Header {
     pub(super) length: Option<u64>,
 }
 
-/// Reads the header that `bytes` begins with; says nothing about what follows it.
+/// Reads the header at the beginning of `bytes`, and does not check what follows.
 pub(super) fn header(bytes: &[u8]) -> Result<Header, BerError> {
     let missing = |size: usize| BerError::Truncated(size.saturating_sub(bytes.len()) as u64);
     let tag = *bytes.first().ok_or_else(|| missing(2))?;
@@ -90,8 +89,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, BerError> {
 ///
 /// Memory is bounded by the length of the input, stack by [`MAX_DEPTH`].
 pub(super) fn to_der(input: &[u8]) -> Result<(Zeroizing<Vec<u8>>, usize), BerError> {
-    // Never grows beyond this, so no copy of a secret stays behind in freed memory: DER is only
-    // longer than BER by the length octets of indefinite elements beyond 64 KiB.
+    // Never reallocated, so that no copy of a secret is left in freed memory: DER is longer than BER only by the length
+    // octets of indefinite elements over 64 KiB.
     let capacity = input.len() + input.len() / 16 + 64;
     let mut normaliser = Normaliser { input, at: 0, out: Zeroizing::new(Vec::with_capacity(capacity)) };
     normaliser.element(input.len(), 0)?;
@@ -156,7 +155,7 @@ impl Normaliser<'_> {
         Ok(Open { tag: head.tag, end: self.at + length as usize, indefinite: false })
     }
 
-    /// Too long for the whole input is cut short; too long for the parent is a contradiction.
+    /// An element that is too long for the input is truncated; one that is too long for its parent is malformed.
     fn blame(&self, error: BerError, end: usize) -> BerError {
         match error {
             BerError::Truncated(_) if end < self.input.len() => {
@@ -302,7 +301,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Walks over elements that stand side by side; ends early at what is none.
+/// A sequence of elements; ends early at an invalid one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Elements<'a>(pub(super) &'a [u8]);
 

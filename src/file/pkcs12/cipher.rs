@@ -1,7 +1,7 @@
-//! From ciphertext to plaintext: the schemes of RFC 7292 appendix C, PBES1 and PBES2 (RFC 8018).
+//! Decryption: the schemes of RFC 7292 appendix C, PBES1 and PBES2 (RFC 8018).
 //!
-//! Each scheme is done by the crate that can: RC2-40 and 3DES in the PKCS#12 way by `p12`, the
-//! usual PBES2 by `pkcs5`, the rest put together here from the crates of the single ciphers.
+//! `p12` decrypts RC2-40 and 3DES of PKCS#12, and `pkcs5` the usual PBES2. The other schemes are built here from the crates of
+//! the single ciphers.
 
 use aes_gcm::aead::Aead;
 use aes_gcm::aead::consts::{U12, U13, U14, U15, U16};
@@ -25,16 +25,16 @@ use crate::file::limits::Limits;
 
 const PBES2: &str = "1.2.840.113549.1.5.13";
 
-/// Bytes of an initialisation vector in the schemes of PKCS#12 and PBES1: their ciphers all have
-/// blocks of 64 bits.
+/// Length of an initialisation vector in the schemes of PKCS#12 and PBES1, in bytes: all their ciphers have blocks of 64
+/// bits.
 const OLD_BLOCK: usize = 8;
 
-/// What came out of a cipher.
+/// Decrypted bytes.
 pub(super) type Plaintext = Zeroizing<Vec<u8>>;
 
 /// An encryption scheme, its parameters read and within the limits.
 pub(super) enum Scheme {
-    /// Done by `p12` from end to end.
+    /// Decrypted by `p12`.
     Old(OldPbe),
     /// RFC 7292 appendix C, always with SHA-1.
     Pkcs12 { cipher: OldCipher, salt: Vec<u8>, iterations: u64 },
@@ -44,7 +44,7 @@ pub(super) enum Scheme {
     Pbes2(Pbes2),
 }
 
-/// The ciphers of the schemes that fix them.
+/// The ciphers of the schemes that allow only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OldCipher {
     Rc4 { key: usize },
@@ -59,7 +59,7 @@ pub(super) struct Pbes2 {
     cipher: ContentCipher,
     /// Size of the key, in bytes.
     key_size: usize,
-    /// The same parameters as `pkcs5` understands them, when it does.
+    /// The same parameters as parsed by `pkcs5`, if it supports them.
     standard: Option<pbes2::Parameters>,
 }
 

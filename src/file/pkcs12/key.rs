@@ -1,7 +1,7 @@
-//! Encrypted private keys on their own (EncryptedPrivateKeyInfo, RFC 5958 section 3), for the readers of other files.
+//! Encrypted private keys outside of PKCS#12 (EncryptedPrivateKeyInfo, RFC 5958 section 3), for the PEM reader.
 //!
-//! That structure is what a shrouded key bag holds. So the keys are put into bags, and opened by what opens bags: with
-//! the same ciphers, passwords and limits.
+//! A shrouded key bag holds the same structure. So the keys are put into bags and opened like bags, with the same ciphers,
+//! passwords and limits.
 
 use zeroize::Zeroizing;
 
@@ -16,10 +16,10 @@ const DATA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
 /// 1.2.840.113549.1.12.10.1.2
 const SHROUDED_KEY_BAG: [u8; 11] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 2];
 
-/// Opens DER EncryptedPrivateKeyInfos that have one password, and returns the PrivateKeyInfos in the same order.
+/// Decrypts DER EncryptedPrivateKeyInfos with one password, and returns the PrivateKeyInfos in the same order.
 ///
 /// # Errors
-/// As [`read`](super::read); [`Error::ContentPassword`] when the password opens some of them only.
+/// As [`read`](super::read); [`Error::ContentPassword`] when the password opens only some of them.
 pub(in crate::file) fn open_keys(
     encrypted: &[Vec<u8>],
     password: &str,
@@ -34,7 +34,7 @@ pub(in crate::file) fn open_keys(
     Ok(keys.into_iter().map(|key| key.pkcs8).collect())
 }
 
-/// Writes the first element of `input` as DER, and says how many bytes of it that was.
+/// Converts the first element of `input` to DER. Also returns how many bytes of `input` it took.
 ///
 /// # Errors
 /// [`Error::Truncated`], [`Error::Damaged`].

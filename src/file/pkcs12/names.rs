@@ -2,13 +2,13 @@
 
 use crate::error::file::Error;
 
-/// The error for an algorithm that is not supported, named where possible.
+/// The error for an algorithm that is not supported, with its name if known.
 pub(super) fn unsupported(what: &'static str, oid: String) -> Error {
     let name = format!("{} ({oid})", name(&oid).unwrap_or("unknown"));
     Error::Unsupported { what, name, advice: "export the file again with AES-256 and SHA-256" }
 }
 
-/// The name of what is not supported; what is supported needs none.
+/// The names of algorithms that are not supported.
 fn name(oid: &str) -> Option<&'static str> {
     Some(match oid {
         "1.2.840.113549.1.7.2" => "signed data, the public-key integrity mode",

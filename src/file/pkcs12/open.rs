@@ -1,5 +1,5 @@
-//! What the file holds, in two steps: first everything that can be seen without a password, its
-//! cost checked; then the locks are opened one by one, in file order.
+//! Reads the contents in two steps: first everything that is readable without a password, checking its cost; then the encrypted
+//! parts are decrypted one by one, in file order.
 
 use super::attributes::Attributes;
 use super::cipher::{Plaintext, Scheme};
@@ -11,10 +11,10 @@ use crate::error::file::{Error, damaged};
 use crate::file::contents::{CertificateBag, Contents, KeyBag, PassedOver};
 use crate::file::limits::{Budget, Limits};
 
-/// How deep SafeContents may nest in bags. Nobody nests more than one or two.
+/// The maximum depth of SafeContents nested in bags. Real files nest one or two.
 const MAX_NESTING: usize = 8;
 
-/// One thing in the file, in the order of the file.
+/// An entry of the file, in file order.
 enum Item {
     Certificate(CertificateBag),
     Key(KeyBag),
@@ -23,7 +23,7 @@ enum Item {
     LockedSafe(Lock),
 }
 
-/// A ciphertext, and how to try a password on it.
+/// A ciphertext, and the scheme to decrypt it.
 struct Lock {
     scheme: Scheme,
     ciphertext: Vec<u8>,
@@ -36,13 +36,13 @@ impl Lock {
     }
 }
 
-/// The contents of an AuthenticatedSafe, before any password.
+/// The contents of an AuthenticatedSafe before decryption.
 pub(super) struct Closed {
     items: Vec<Item>,
 }
 
 impl Closed {
-    /// Reads what can be seen. Fails on anything too costly or unsupported, wherever it stands.
+    /// Reads what is not encrypted. Fails if any part of the file is too costly or unsupported.
     pub(super) fn read(authenticated_safe: &[u8], limits: &Limits) -> Result<Self, Error> {
         let mut items = Vec::new();
         for content in structure::contents(authenticated_safe, limits)? {
@@ -67,8 +67,7 @@ impl Closed {
         rounds.fold(0, u64::saturating_add)
     }
 
-    /// Opens everything. `mac` is the MAC that the password must fit, if there is one, and what it
-    /// covers.
+    /// Decrypts everything. `mac` is the MAC of the file, if it has one, and the bytes that it covers.
     pub(super) fn open(
         self,
         mac: Option<(&FileMac, &[u8])>,
@@ -120,9 +119,9 @@ struct Opener<'a> {
     candidates: Candidates,
     budget: Budget<'a>,
     limits: &'a Limits,
-    /// The password is known to be right for something in the file.
+    /// The password is right for at least one part of the file.
     proven: bool,
-    /// Something stays locked.
+    /// A part of the file could not be decrypted.
     locked: bool,
     contents: Contents,
 }
@@ -155,11 +154,11 @@ impl Opener<'_> {
         };
         let mut items = Vec::new();
         read_bags(&safe, self.limits, 0, &mut items)?;
-        // Safes do not hold encrypted safes, only keys: this goes no deeper
+        // A safe holds encrypted keys but no encrypted safes, so this recursion ends
         items.into_iter().try_for_each(|item| self.add(item))
     }
 
-    /// Tries every way to write the password until something comes out that `plausible` accepts.
+    /// Tries every encoding of the password until `plausible` accepts the plaintext.
     fn unlock(
         &mut self,
         lock: &Lock,
@@ -178,7 +177,7 @@ impl Opener<'_> {
         Ok(None)
     }
 
-    /// Something does not open: with another password than the rest, if the rest did.
+    /// Notes a part that cannot be decrypted: it has another password than the rest, if any other part was decrypted.
     fn leave(&mut self, what: PassedOver) -> Result<(), Error> {
         if !self.proven {
             return Err(Error::WrongPassword);
@@ -188,7 +187,7 @@ impl Opener<'_> {
         Ok(())
     }
 
-    /// Contents of which nothing is of use are an error, with the reason.
+    /// Fails if there is neither a certificate nor a key, and says why.
     fn finish(self) -> Result<Contents, Error> {
         let contents = self.contents;
         if !contents.certificates.is_empty() || !contents.keys.is_empty() {

@@ -1,11 +1,11 @@
-//! The bytes that a password may have become in the hands of who made the file.
+//! The encodings of a password.
 //!
-//! RFC 7292 appendix B.1 wants UTF-16 with a terminating zero, PKCS#5 (RFC 8018) recommends UTF-8;
-//! what is in the wild is wider than that, see docs/pkcs12.md.
+//! RFC 7292 appendix B.1 requires UTF-16 with a terminating zero, and PKCS#5 (RFC 8018) recommends UTF-8. Real files use others
+//! too; docs/pkcs12.md lists them.
 
 use zeroize::Zeroizing;
 
-/// One way to write a password.
+/// An encoded password.
 pub(super) type Bytes = Zeroizing<Vec<u8>>;
 
 /// Which family of derivations the bytes are for.
@@ -17,7 +17,7 @@ pub(super) enum Form {
     Pkcs5,
 }
 
-/// Every way to write one password, the likeliest first.
+/// Every encoding of a password, the most likely first.
 pub(super) struct Candidates {
     pkcs12: Vec<Bytes>,
     pkcs5: Vec<Bytes>,
@@ -28,15 +28,15 @@ impl Candidates {
         let mut pkcs12 = vec![utf16(password)];
         let mut pkcs5 = vec![utf8(password)];
         if password.is_empty() {
-            // "No password" as opposed to the empty one: no bytes, not even the terminating zero
+            // "No password" differs from the empty password: no bytes, not even the terminating zero
             pkcs12.push(Bytes::default());
         }
         if !password.is_ascii() {
-            // OpenSSL before 1.1 widened every byte of what was typed in a UTF-8 terminal
+            // OpenSSL before 1.1 widened every byte that was typed in a UTF-8 terminal
             pkcs12.push(widened(password));
             pkcs5.extend(latin1(password));
         }
-        // NSS before 3.31 gave PBES2, and gives PBES1 to this day, what is meant for RFC 7292
+        // NSS before 3.31 used the encoding of RFC 7292 for PBES2, and still does for PBES1
         pkcs5.push(utf16(password));
         Self { pkcs12, pkcs5 }
     }
@@ -48,7 +48,7 @@ impl Candidates {
         }
     }
 
-    /// Remembers which candidate fitted, so that it is the first to be tried from now on.
+    /// Moves the candidate that fitted to the front, to be tried first from now on.
     pub(super) fn prefer(&mut self, form: Form, index: usize) {
         let candidates = match form {
             Form::Pkcs12 => &mut self.pkcs12,
@@ -64,7 +64,7 @@ fn utf8(password: &str) -> Bytes {
     Zeroizing::new(password.as_bytes().to_vec())
 }
 
-/// BMPString with a terminating zero; surrogate pairs beyond the BMP, as everybody writes them.
+/// BMPString with a terminating zero; surrogate pairs beyond the BMP, as all programs write.
 fn utf16(password: &str) -> Bytes {
     collect(password.encode_utf16().chain([0]).flat_map(u16::to_be_bytes), 2 * password.len() + 2)
 }
@@ -81,7 +81,7 @@ fn latin1(password: &str) -> Option<Bytes> {
     Some(bytes)
 }
 
-/// Collects without growing, so that no copy stays behind in freed memory.
+/// Collects without reallocating, so that no copy is left in freed memory.
 fn collect(bytes: impl Iterator<Item = u8>, capacity: usize) -> Bytes {
     let mut collected = Zeroizing::new(Vec::with_capacity(capacity));
     collected.extend(bytes);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_written_in_two_ways() {
+    fn the_empty_password_has_two_encodings() {
         assert_eq!(all("", Form::Pkcs12), [vec![0, 0], vec![]]);
         assert_eq!(all("", Form::Pkcs5), [vec![], vec![0, 0]]);
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn other_scripts_are_written_in_every_known_way() {
+    fn other_scripts_have_every_known_encoding() {
         assert_eq!(all("é", Form::Pkcs12), [vec![0, 0xe9, 0, 0], vec![0, 0xc3, 0, 0xa9, 0, 0]]);
         assert_eq!(all("é", Form::Pkcs5), [vec![0xc3, 0xa9], vec![0xe9], vec![0, 0xe9, 0, 0]]);
         assert_eq!(all("ы", Form::Pkcs5).len(), 2, "not in Latin-1");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fitted_comes_first() {
+    fn the_preferred_candidate_comes_first() {
         let mut candidates = Candidates::new("é");
         candidates.prefer(Form::Pkcs5, 2);
         assert_eq!(*candidates.of(Form::Pkcs5)[0], [0, 0xe9, 0, 0]);

@@ -1,11 +1,9 @@
-//! The structure of a PKCS#12 file, parsed by the `p12` crate; the only file that reads with it.
+//! The structure of a PKCS#12 file, parsed by the `p12` crate. Only this file reads with that crate.
 //!
-//! p12 0.6.3 asserts on some of what it reads, accepts any iteration count and sits on yasna 0.5,
-//! which slices out of range on crafted lengths. So: it only ever sees what
-//! [`ber::to_der`] has put in order, versions and content types are checked before it asserts on
-//! them, attributes are kept from it (it loses a bag over an odd one), and a panic in it ends as
-//! an error. Used are its types, their `parse` and `decrypt_pbe`, never `bags`, `key_bags`,
-//! `verify_mac` or `PFX::new`.
+//! p12 0.6.3 asserts on some of what it reads, accepts any iteration count, and uses yasna 0.5, which slices out of range on
+//! crafted lengths. Therefore it sees only what [`ber::to_der`] has converted. Versions and content types are checked before
+//! it asserts on them. Attributes are removed, because it drops a bag with an odd one. A panic in it becomes an error. This
+//! file uses its types, their `parse`, and `decrypt_pbe`, but never `bags`, `key_bags`, `verify_mac` or `PFX::new`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -31,8 +29,7 @@ const SDSI_CERTIFICATE: &str = "1.2.840.113549.1.9.22.2";
 const DATA: &str = "1.2.840.113549.1.7.1";
 const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
 
-/// How many bytes may follow what was decrypted, when they are not zero: no more than padding
-/// that was applied twice.
+/// How many nonzero bytes may follow the plaintext: not more than padding that was applied twice.
 const MAX_TRAILING: usize = 32;
 
 /// PFX (RFC 7292 section 4).
@@ -60,7 +57,7 @@ pub(super) enum Content {
     Other(String),
 }
 
-/// Ciphertext and what made it.
+/// A ciphertext and its algorithm.
 pub(super) struct Encrypted {
     pub(super) algorithm: Algorithm,
     pub(super) ciphertext: Vec<u8>,
@@ -68,7 +65,7 @@ pub(super) struct Encrypted {
 
 /// An encryption algorithm with its parameters.
 pub(super) enum Algorithm {
-    /// One that `p12` decrypts itself.
+    /// An algorithm that `p12` supports.
     Old(OldPbe),
     Other {
         oid: String,
@@ -77,7 +74,7 @@ pub(super) enum Algorithm {
     },
 }
 
-/// 40-bit RC2 or 3-key 3DES in the way of RFC 7292 appendix C.
+/// 40-bit RC2 or 3-key 3DES (RFC 7292 appendix C).
 #[derive(Debug)]
 pub(super) struct OldPbe(p12::AlgorithmIdentifier);
 
@@ -105,7 +102,7 @@ impl OldPbe {
         }
     }
 
-    /// How many times the rounds are done: key and IV, of 20 bytes at a time.
+    /// How many times the rounds are done: for key and IV, 20 bytes at a time.
     pub(super) fn derivations(&self) -> u64 {
         match &self.0 {
             p12::AlgorithmIdentifier::PbeWithSHAAnd3KeyTripleDESCBC(_) => 3,
@@ -113,7 +110,7 @@ impl OldPbe {
         }
     }
 
-    /// Decrypts; `None` when the padding says that the password is another.
+    /// Decrypts. `None` when the padding is wrong, and so the password.
     pub(super) fn decrypt(&self, ciphertext: &[u8], password: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let plaintext = walled(|| self.0.decrypt_pbe(ciphertext, password))?;
         Ok(plaintext.map(Zeroizing::new))
@@ -137,7 +134,7 @@ fn mac_data(mac: p12::MacData) -> MacData {
         p12::AlgorithmIdentifier::OtherAlg(other) => {
             (other.algorithm_type.to_string(), other.params.unwrap_or_default())
         }
-        // A cipher in the place of a digest: its identifier is in no table of digests
+        // A cipher instead of a digest: no table of digests has its identifier
         cipher => (old_oid(&cipher).to_owned(), Vec::new()),
     };
     MacData { algorithm, parameters, digest: mac.mac.digest, salt: mac.salt, iterations: mac.iterations.into() }
@@ -150,8 +147,8 @@ fn old_oid(algorithm: &p12::AlgorithmIdentifier) -> &'static str {
     }
 }
 
-/// Checks the version and the type of what the MAC covers, and writes out `MacData.iterations DEFAULT 1`, which p12 does
-/// not know.
+/// Checks the version and the type of what the MAC covers, and adds the default of `MacData.iterations`, which p12 does not
+/// know.
 fn with_mac_iterations(der: &[u8], limits: &Limits) -> Result<Zeroizing<Vec<u8>>, Error> {
     let wrong = || damaged("its outermost structure");
     let mut parts = Elements(der).next_if(ber::SEQUENCE).ok_or_else(wrong)?.children();
@@ -180,7 +177,7 @@ fn with_mac_iterations(der: &[u8], limits: &Limits) -> Result<Zeroizing<Vec<u8>>
     Ok(ber::encode(ber::SEQUENCE, &body))
 }
 
-/// p12 reads 32 bits and calls the rest malformed: say rather how much it is.
+/// p12 calls a number over 32 bits malformed; this gives an error with the number instead.
 fn check_mac_iterations(iterations: Element<'_>, limits: &Limits) -> Result<(), Error> {
     if iterations.body.first().is_none_or(|first| first & 0x80 != 0) {
         return Err(damaged("the MAC's number of rounds is negative"));
@@ -221,7 +218,7 @@ fn content(element: Element<'_>) -> Result<Content, Error> {
     })
 }
 
-/// What p12 only asserts: version 0, content of type data.
+/// Checks what p12 asserts: version 0, content of type data.
 fn check_encrypted_data(mut parts: Elements<'_>) -> Result<(), Error> {
     let mut data = parts
         .next_if(ber::CONTEXT_0)
@@ -250,7 +247,7 @@ fn encrypted(algorithm: p12::AlgorithmIdentifier, ciphertext: Vec<u8>) -> Encryp
     Encrypted { algorithm, ciphertext }
 }
 
-/// DER of SafeContents, when that is what `bytes` are: the test whether decryption succeeded.
+/// DER of SafeContents, if `bytes` are that: this shows whether decryption succeeded.
 pub(super) fn safe_contents(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (der, used) = ber::to_der(bytes).ok()?;
     let mut bags = Elements(&der).next_if(ber::SEQUENCE)?.children();
@@ -261,7 +258,7 @@ pub(super) fn safe_contents(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     (plausible && acceptable(trailing, empty)).then_some(der)
 }
 
-/// DER of PrivateKeyInfo (RFC 5208 section 5, RFC 5958), when that is what `bytes` are.
+/// DER of a PrivateKeyInfo (RFC 5208 section 5, RFC 5958), if `bytes` are that.
 pub(super) fn private_key(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (der, used) = ber::to_der(bytes).ok()?;
     let mut fields = Elements(&der).next_if(ber::SEQUENCE)?.children();
@@ -271,8 +268,8 @@ pub(super) fn private_key(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     acceptable(bytes.get(used..)?, false).then_some(der)
 }
 
-/// Whether these bytes may follow the plaintext. After the two bytes of an empty sequence nothing
-/// may: chance alone yields those too often.
+/// Whether these bytes may follow the plaintext. Nothing may follow an empty sequence: a wrong password produces its two bytes
+/// too often.
 fn acceptable(trailing: &[u8], empty: bool) -> bool {
     trailing.is_empty() || (!empty && (trailing.len() <= MAX_TRAILING || trailing.iter().all(|byte| *byte == 0)))
 }
@@ -296,7 +293,7 @@ fn bag(element: Element<'_>) -> Result<Bag, Error> {
     Ok(Bag { value, attributes })
 }
 
-/// A certificate of a kind that p12 refuses.
+/// A certificate of a type that p12 rejects.
 fn unknown_certificate(bag: &str, value: Element<'_>) -> Option<PassedOver> {
     if bag != CERTIFICATE_BAG {
         return None;
@@ -335,7 +332,7 @@ fn oid_of(element: Element<'_>) -> String {
     ObjectIdentifier::from_bytes(element.body).map_or_else(|_| "malformed".to_owned(), |oid| oid.to_string())
 }
 
-/// Lets one of p12's parsers at DER.
+/// Runs a parser of p12.
 fn parse<T>(
     der: &[u8],
     parser: impl for<'a, 'b> FnOnce(BERReader<'a, 'b>) -> ASN1Result<T>,
@@ -344,7 +341,7 @@ fn parse<T>(
     walled(|| yasna::parse_der(der, parser))?.map_err(|_| damaged(what))
 }
 
-/// The last wall: whatever p12 or yasna panics on is a damaged file, not the end of the program.
+/// The last wall: if p12 or yasna panics, the file is damaged, and the program goes on.
 fn walled<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| damaged("its parser gave up on it"))
 }

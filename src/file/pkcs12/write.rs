@@ -1,8 +1,8 @@
 //! Writes a PKCS#12 file (RFC 7292) with one identity: a safe of certificates, a safe with the key, a MAC.
 //!
-//! What everybody reads is narrower than what the standard allows. So: the certificates in an EncryptedData, the key in
-//! a shrouded bag in a plain safe, as OpenSSL, NSS and Windows themselves write it; no attribute but friendlyName and
-//! localKeyId; the key as PKCS#8 of version 1, as OpenSSL 3.0 reads no other.
+//! Not every program reads all that the standard allows. So the certificates are in an EncryptedData, and the key in a shrouded
+//! bag in a plain safe, as OpenSSL, NSS and Windows write. The only attributes are friendlyName and localKeyId. The key is
+//! PKCS#8 of version 1, because OpenSSL 3.0 reads no other.
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
@@ -44,16 +44,16 @@ const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
 const CONTEXT_0_PRIMITIVE: u8 = 0x80;
 const NULL: &[u8] = &[5, 0];
 
-/// Which algorithms protect the file. Certificates, key and MAC have the same number of rounds each: whoever guesses
-/// passwords would try them where it is cheapest.
+/// The algorithms that protect a file. Certificates, key and MAC have the same number of rounds, because an attacker guesses
+/// passwords against the cheapest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Protection {
     /// AES-256-CBC, PBKDF2 with HMAC-SHA-256, MAC with HMAC-SHA-256. 150,000 rounds: .NET refuses files with
-    /// uncommonly many in all (KB5025823), and OpenSSL has only 2048. docs/pkcs12.md has the reasons.
+    /// very many rounds in all (KB5025823), and OpenSSL writes only 2048. docs/pkcs12.md has the reasons.
     #[default]
     Aes256,
-    /// 3-key 3DES and MAC with SHA-1, for what is too old for the above: Windows before 10, older macOS and Java 8.
-    /// 50,000 rounds, as Java wrote when it used these.
+    /// 3-key 3DES and MAC with SHA-1, for programs that cannot read AES: Windows before 10, older macOS and Java 8.
+    /// 50,000 rounds, as Java wrote with these algorithms.
     Legacy,
 }
 
@@ -66,7 +66,7 @@ impl Protection {
     }
 }
 
-/// What goes into a file.
+/// The contents of a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
     /// DER of PrivateKeyInfo or OneAsymmetricKey (RFC 5958), not encrypted.
@@ -75,21 +75,21 @@ pub(crate) struct Entry<'a> {
     pub(crate) certificate: &'a [u8],
     /// DER of the CA certificates above it, in order.
     pub(crate) chain: &'a [&'a [u8]],
-    /// What a person calls it.
+    /// The friendlyName.
     pub(crate) friendly_name: &'a str,
 }
 
-/// Shows nothing of the key.
+/// Shows no secret.
 impl std::fmt::Debug for Entry<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Entry").field("friendly_name", &self.friendly_name).finish_non_exhaustive()
     }
 }
 
-/// Writes a PKCS#12 file. Takes the time of three key derivations.
+/// Writes a PKCS#12 file, which takes three key derivations.
 ///
 /// # Errors
-/// [`Error::Damaged`] when the key is no PKCS#8, [`Error::Writing`] when there is no randomness.
+/// [`Error::Damaged`] when the key is not PKCS#8, [`Error::Writing`] when there is no randomness.
 pub(crate) fn write(entry: &Entry<'_>, password: &str, protection: Protection) -> Result<Vec<u8>, Error> {
     let attributes = attributes(entry);
     let leaf = certificate_bag(entry.certificate, &attributes);
@@ -158,7 +158,7 @@ fn sequence(parts: &[&[u8]]) -> Bytes {
     encode(ber::SEQUENCE, &Zeroizing::new(parts.concat()))
 }
 
-/// What encrypts and authenticates.
+/// Encrypts and authenticates.
 struct Seal {
     password: Candidates,
     protection: Protection,
@@ -213,7 +213,7 @@ impl Seal {
         Ok(sequence(&[&info, &encode(ber::OCTET_STRING, &salt), &integer(rounds)]))
     }
 
-    /// The way to write the password that the standard has.
+    /// The password in the standard encoding.
     fn password(&self, form: Form) -> &[u8] {
         self.password.of(form).first().map_or(&[], |bytes| bytes)
     }
@@ -229,7 +229,7 @@ fn hmac_sha1(key: &[u8], data: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(mac.chain_update(data).finalize().into_bytes().to_vec())
 }
 
-/// A number, with a zero before it where it would else be negative.
+/// An INTEGER, with a leading zero where it would otherwise be negative.
 fn integer(value: u32) -> Bytes {
     let octets = value.to_be_bytes();
     let skip = octets.iter().take_while(|octet| **octet == 0).count().min(3);

@@ -54,13 +54,13 @@ fn open(name: &str, password: &str) -> Result<Contents, Error> {
     contents(&fixture(name), password, &Limits::default())
 }
 
-/// Certificates that are certificates; one file has garbage in a certificate bag on purpose.
+/// The number of valid certificates; one file has garbage in a certificate bag on purpose.
 fn certificates(contents: &Contents) -> usize {
     let parses = |der: &[u8]| x509_parser::parse_x509_certificate(der).is_ok();
     contents.certificates.iter().filter(|certificate| parses(&certificate.der)).count()
 }
 
-/// Files that the manifest calls unsupported and that stay so, with the name in the error.
+/// Files that are not supported, with the name in the error. The manifest calls more files unsupported.
 const UNSUPPORTED: [(&str, &str); 1] =
     [("hand-signed-authsafe.p12", "signed data, the public-key integrity mode (1.2.840.113549.1.7.2)")];
 
@@ -83,7 +83,7 @@ fn check(row: &Row, outcome: &Result<Contents, Error>) -> Result<(), String> {
     if as_expected { Ok(()) } else { Err(format!("{}: {} expected, but {found:?}", row.file, row.expected)) }
 }
 
-/// A row of the table test, when its turn comes on one of the threads.
+/// Checks a row of the manifest.
 fn outcome(row: &Row) -> Result<(), String> {
     let start = Instant::now();
     let outcome = open(&row.file, &row.password);
@@ -95,7 +95,7 @@ fn outcome(row: &Row) -> Result<(), String> {
     Ok(())
 }
 
-/// What takes long is spread over all processors.
+/// Runs the checks on all processors, because some take long.
 #[track_caller]
 fn all_pass<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Sync) {
     let next = AtomicUsize::new(0);
@@ -111,7 +111,7 @@ fn all_pass<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Syn
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
-/// Some makers take 600,000 rounds and more.
+/// Slow: some programs write files with 600,000 rounds and more.
 #[test]
 fn every_file_gives_what_the_manifest_says() {
     let rows = manifest();
@@ -134,7 +134,7 @@ fn every_file_that_can_be_read_is_recognised() {
 }
 
 #[test]
-fn what_is_no_pkcs12_is_named() {
+fn other_files_are_named() {
     let found = |name: &str| match recognise(&fixture(name)) {
         Recognised::Other(found) => found,
         Recognised::Pkcs12(_) => panic!("{name}"),
@@ -164,7 +164,7 @@ const OF_EVERY_PRODUCER: [&str; 10] = [
 ];
 
 #[test]
-fn every_truncation_is_called_one() {
+fn every_truncation_is_reported() {
     for name in OF_EVERY_PRODUCER {
         let whole = fixture(name);
         for length in 1..whole.len() {
@@ -191,10 +191,9 @@ fn without_mac(name: &str) -> Vec<u8> {
 /// Bits that change what an element is: a small number, whether there are elements in it, the sign or a long length.
 const CHANGES: [u8; 4] = [0x01, 0x20, 0x80, 0xff];
 
-/// Files with so few rounds that their contents are reached over and over; of the others, what can be seen without a
-/// password.
+/// With few rounds, so that the contents are reached each time; of the other files, only the parts that need no password.
 #[test]
-fn no_change_of_a_byte_hurts() {
+fn no_changed_byte_panics_or_takes_long() {
     let passwords = passwords();
     let quick =
         ["openssl-iter-1.p12", "openssl-iter-1-legacy.p12", "python-v1-rounds1-rsa2048.p12", "forge-count1.p12"];
@@ -223,7 +222,7 @@ fn survives_changes(name: &str, file: &[u8], password: &str) -> Result<(), Strin
             if start.elapsed() > Duration::from_secs(2) {
                 return Err(format!("{name}: byte {at} changed by {change:#x} takes long"));
             }
-            // Neither may the wall round the parser be what keeps a panic in
+            // Nor does the last wall around the parser hide a panic
             if outcome.err() == Some(Error::Damaged { what: "its parser gave up on it" }) {
                 return Err(format!("{name}: byte {at} changed by {change:#x} runs into the wall"));
             }
@@ -234,7 +233,7 @@ fn survives_changes(name: &str, file: &[u8], password: &str) -> Result<(), Strin
 }
 
 #[test]
-fn costs_are_refused_with_their_number() {
+fn too_costly_files_are_refused_with_the_number() {
     for name in ["bad-iterations-2e9-mac.p12", "bad-iterations-2e9-pbe.p12", "bad-iterations-2e9-pbes2.p12"] {
         let error = open(name, "secret").unwrap_err();
         let Error::TooCostly { value, limit, .. } = error else { panic!("{name}: {error}") };
@@ -328,14 +327,14 @@ fn the_empty_password_is_refused_where_there_is_another() {
 }
 
 #[test]
-fn a_key_with_another_password_is_named() {
+fn a_key_with_another_password_stays_locked() {
     let contents = open("hand-keypw-differs.p12", "secret").unwrap();
     let locked = PassedOver::LockedKey { friendly_name: Some("leaf".to_owned()), local_key_id: Some(vec![1]) };
     assert_eq!(contents.passed_over, [locked]);
 }
 
 #[test]
-fn what_is_not_ours_is_passed_over_by_name() {
+fn other_entries_are_passed_over() {
     let unknown = || "1.2.3.4.5".to_owned();
     let contents = open("hand-crl-secret-unknown.p12", "secret").unwrap();
     assert_eq!(contents.passed_over, [PassedOver::Crl, PassedOver::Secret, PassedOver::UnknownBag(unknown())]);
@@ -348,7 +347,7 @@ fn what_is_not_ours_is_passed_over_by_name() {
 }
 
 #[test]
-fn names_and_key_identifiers_come_along() {
+fn names_and_key_identifiers_are_read() {
     let name = |file: &str| open(file, "secret").unwrap().keys[0].friendly_name.clone();
     assert_eq!(name("openssl-unicode-name.p12").as_deref(), Some("Имя 名前"));
     assert_eq!(name("python-emoji-name.p12").as_deref(), Some("🔑 имя"));

@@ -31,7 +31,7 @@ impl Chooser for TerminalChooser {
         if is_taken() {
             return;
         }
-        say::note(format_args!("another cardcase is asking about {destination}; waiting for the answer"));
+        say::note(format_args!("waiting: another cardcase is asking about {destination}"));
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
@@ -89,7 +89,7 @@ fn header(question: &Question<'_>) -> Vec<String> {
         lines.push("Below TLS 1.3, anyone on the network can see which certificate you send.".to_owned());
     }
     if let Some(unfit) = question.unfit {
-        lines.push(format!("The remembered certificate no longer fits: {}.", plain(&unfit.to_string())));
+        lines.push(format!("The remembered one no longer fits: {}.", plain(&unfit.to_string())));
     }
     lines
 }

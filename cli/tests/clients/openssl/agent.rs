@@ -1,4 +1,4 @@
-//! OpenSSL signs by itself, and the agent gives no keys away: the password opens the key here, and the agent stays what it was.
+//! OpenSSL signs by itself, and the agent gives no keys away: the password opens the key in this process, and the agent is not affected.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ fn agent(question: &Question) -> Value {
 }
 
 #[test]
-fn while_an_agent_runs_openssl_takes_the_password_and_nothing_else_changes() {
+fn while_an_agent_runs_openssl_asks_for_the_password_and_nothing_else_changes() {
     let question = Question::new();
     let (scene, machine) = (&question.scene, &question.scene.machine);
     let password = machine.password_file(PRIMARY);

@@ -13,7 +13,7 @@ use crate::support::scene::Scene;
 use crate::support::screen::{ONCE, PERMANENT, SEND_NONE, choose};
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
 
-/// Without a flag: what rustls cannot do is found out, and done by OpenSSL.
+/// Without a flag: the command finds out what rustls cannot do, and uses OpenSSL.
 #[test]
 fn apache_asks_for_a_directory() {
     let scene = Scene::new();
@@ -79,7 +79,7 @@ fn a_person_chooses_for_a_directory_and_it_is_remembered() {
 }
 
 #[test]
-fn what_a_directory_refuses_is_told_and_another_may_be_chosen() {
+fn a_refusal_of_a_directory_is_reported_and_another_identity_may_be_chosen() {
     let question = Question::new();
     question.scene.bring(question.scene.employee("outdated").validity(Validity::Expired).issue());
     for tls in BOTH_VERSIONS {
@@ -100,9 +100,9 @@ fn what_a_directory_refuses_is_told_and_another_may_be_chosen() {
     }
 }
 
-/// Servers do not wait for people as long as people think.
+/// Servers wait for people only for so long.
 #[test]
-fn the_answer_outlives_a_connection_that_was_lost_over_it() {
+fn the_answer_is_kept_when_the_connection_is_lost_meanwhile() {
     let question = Question::new();
     for tls in BOTH_VERSIONS {
         let apache = Apache::start_with(&question.scene, tls, "Timeout 1\n");
@@ -117,7 +117,7 @@ fn the_answer_outlives_a_connection_that_was_lost_over_it() {
 }
 
 #[test]
-fn the_answer_outlives_a_first_handshake_that_was_lost_over_it() {
+fn the_answer_is_kept_when_the_first_handshake_is_lost_meanwhile() {
     let question = Question::new();
     for tls in BOTH_VERSIONS {
         let apache = Apache::start_with(&question.scene, tls, "SSLVerifyClient require\nTimeout 1\n");
@@ -130,9 +130,9 @@ fn the_answer_outlives_a_first_handshake_that_was_lost_over_it() {
     }
 }
 
-/// What was said for once answers one request of the server, also of two for one page.
+/// A choice for once answers one request of the server, even if two are made for one page.
 #[test]
-fn once_is_asked_again_by_a_renegotiation() {
+fn a_choice_for_once_is_asked_again_by_a_renegotiation() {
     let question = Question::new();
     let apache = Apache::start_with(&question.scene, Tls::V1_2, "SSLVerifyClient optional\n");
     let mut terminal = in_terminal(&question, &apache.url("/require/page"), &["--tls", "openssl"]);
@@ -159,9 +159,9 @@ fn names_at_last(apache: &Apache, path: &str) -> Vec<String> {
     }
 }
 
-/// A request goes on over another library, or another connection, with what was said for once; a renegotiation asks anew.
+/// A choice for once is kept when the request needs another library or another connection; a renegotiation asks again.
 #[test]
-fn once_is_not_asked_again_because_the_library_changes() {
+fn a_choice_for_once_is_kept_when_the_library_changes() {
     let question = Question::new();
     let apache = Apache::start_with(&question.scene, Tls::V1_2, "SSLVerifyClient optional\n");
     let mut terminal = in_terminal(&question, &apache.url("/require/page"), &[]);
@@ -183,9 +183,9 @@ fn once_is_not_asked_again_because_the_library_changes() {
     assert_ends(&mut terminal, 0);
 }
 
-/// Through a proxy every connection to the server is one more to the proxy, whose question is answered then.
+/// With a proxy, every connection to the server is another connection to the proxy, whose question was already answered.
 #[test]
-fn once_at_a_proxy_is_not_asked_again_for_the_same_request() {
+fn a_choice_for_once_at_a_proxy_is_kept_for_the_same_request() {
     let question = Question::new();
     for tls in BOTH_VERSIONS {
         let proxy = question.scene.server(Kind::Python).tls(tls).ask(Ask::Optional).start();
@@ -216,7 +216,7 @@ fn sent(question: &Question) -> Vec<Option<&'static str>> {
 }
 
 #[test]
-fn what_may_have_been_done_is_not_done_again() {
+fn a_request_that_may_have_been_processed_is_not_sent_again() {
     let scene = Scene::new();
     scene.hire("alice");
     let post = ["-d", "x"];
@@ -227,7 +227,7 @@ fn what_may_have_been_done_is_not_done_again() {
         // Apache says that it did nothing in TLS 1.3 alone
         let outcome = scene.fetch(&url, &post);
         match tls {
-            Tls::V1_2 => drop(outcome.expect(1).says(&["renegotiating", "--tls openssl"])),
+            Tls::V1_2 => drop(outcome.expect(1).says(&["renegotiation", "--tls openssl"])),
             Tls::V1_3 => drop(outcome.expect(0)),
         }
         scene.fetch(&url, &[&post[..], &OPENSSL].concat()).expect(0);
@@ -241,7 +241,7 @@ fn what_may_have_been_done_is_not_done_again() {
 }
 
 #[test]
-fn rustls_where_it_is_asked_for_says_what_it_cannot_do() {
+fn rustls_says_what_it_cannot_do_when_it_is_required() {
     let scene = Scene::new();
     scene.hire("alice");
     for (tls, code) in [(Tls::V1_2, 1), (Tls::V1_3, 0)] {

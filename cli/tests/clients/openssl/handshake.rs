@@ -32,7 +32,7 @@ fn every_kind_of_key_answers_in_the_first_handshake() {
 }
 
 #[test]
-fn a_refusal_is_told_as_with_rustls() {
+fn a_refusal_is_reported_as_with_rustls() {
     let scene = Scene::new();
     scene.bring(scene.employee("old").validity(Validity::Expired).issue());
     let guest = scene.bring(scene.guests.client("guest").issue());
@@ -49,7 +49,7 @@ fn a_refusal_is_told_as_with_rustls() {
     }
 }
 
-/// Nobody is asked on behalf of a stranger.
+/// Nobody is asked for a server that cannot be verified.
 #[test]
 fn a_server_that_cannot_be_verified_asks_nobody() {
     let question = Question::new();
@@ -73,7 +73,7 @@ fn a_server_that_cannot_be_verified_asks_nobody() {
 }
 
 #[test]
-fn nobody_to_ask_and_nothing_that_fits_are_told_as_with_rustls() {
+fn nobody_to_ask_and_nothing_that_fits_are_reported_as_with_rustls() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();
     scene.fetch(&server.url(), &OPENSSL).expect(0).says(&["no identity fits"]);

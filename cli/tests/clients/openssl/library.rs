@@ -1,8 +1,7 @@
-//! The library by itself, in this process: what it takes is given back, as valgrind and AddressSanitizer see too.
+//! The library by itself, in this process; valgrind and AddressSanitizer check that it frees what it allocates.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::openssl::places::{FIRST, Halves, SECOND};
 use crate::support::apache::Apache;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
 use crate::support::typed::Typed;
@@ -147,7 +147,7 @@ fn a_blocking_client_answers_in_the_middle() {
 }
 
 #[test]
-fn whoever_aborts_sends_nothing_and_is_not_asked_again() {
+fn aborting_sends_nothing_and_nobody_is_asked_again() {
     let scene = Scene::new();
     scene.hire("alice");
     for tls in BOTH_VERSIONS {
@@ -208,14 +208,14 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     assert_eq!(typist.0.load(Ordering::SeqCst), 2);
 }
 
-/// Where keys are exchanged by RSA, whoever has a server's certificate can ask in its name.
+/// With RSA key exchange, anybody who has a server's certificate can ask in its name.
 #[test]
 fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
     let scene = Scene::new();
     scene.hire("alice");
     let dir = scene.machine.dir();
     let (certificate, key) = (dir.join("rsa.pem"), dir.join("rsa.key"));
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]);
     command.args(["-addext", "subjectAltName=DNS:localhost", "-out"]).arg(&certificate).arg("-keyout").arg(&key);
     assert!(command.output().unwrap().status.success());
@@ -231,9 +231,9 @@ fn a_server_that_has_not_proven_its_certificate_asks_nobody() {
     assert_eq!(script.asked(), 0);
 }
 
-/// A rule about one path says nothing of another request on the same connection.
+/// A rule for one path does not apply to another request on the same connection.
 #[test]
-fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
+fn a_kept_connection_does_not_keep_the_first_path() {
     for tls in BOTH_VERSIONS {
         for (path, first) in [("/open", "/open/page"), ("/require", "/require/page")] {
             let scene = Scene::new();
@@ -275,7 +275,7 @@ fn a_connection_that_is_kept_is_not_of_the_first_path_any_more() {
     }
 }
 
-/// After a response Firefox asks, and Chrome takes no notice.
+/// After a response Firefox asks, and Chrome ignores the request.
 #[test]
 fn after_the_body_a_server_asks_in_firefox_mode_alone() {
     let scene = Scene::new();
@@ -323,7 +323,7 @@ async fn require_page(connector: &Connector, apache: &Apache) -> String {
 
 /// Asking does not hold up the other tasks of a runtime that has a single thread.
 #[test]
-fn over_tokio_nobody_waits_for_a_person_but_the_connection() {
+fn over_tokio_only_the_connection_waits_for_a_person() {
     let scene = Scene::new();
     scene.hire("alice");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -356,9 +356,9 @@ async fn longest_gap() {
     }
 }
 
-/// What was prepared before may be kept for any time.
+/// A `Prepared` may be kept for any time.
 #[test]
-fn what_was_decided_before_it_connects_is_looked_up_again() {
+fn a_prepared_decision_is_looked_up_again_when_connecting() {
     for tls in BOTH_VERSIONS {
         let scene = Scene::new();
         let [_, bob] = ["alice", "bob"].map(|name| scene.hire(name));
@@ -375,9 +375,9 @@ fn what_was_decided_before_it_connects_is_looked_up_again() {
     }
 }
 
-/// On a connection that asked nothing for that request.
+/// The server did not ask on that connection for the first request.
 #[test]
-fn what_was_chosen_for_one_request_is_not_sent_for_the_next_on_the_same_connection() {
+fn a_choice_for_one_request_is_not_sent_for_the_next_on_the_same_connection() {
     for tls in BOTH_VERSIONS {
         let scene = Scene::new();
         scene.hire("alice");

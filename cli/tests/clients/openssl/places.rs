@@ -1,4 +1,4 @@
-//! Where in a response a server asks, as the browsers differ in it.
+//! Servers that ask at different points of a response, where browsers differ.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Halves {
         self.server.type_now(if self.tls == Tls::V1_2 { "R\n" } else { "c\n" });
     }
 
-    /// Waits until the server has verified so many certificates with this name.
+    /// Waits until the server has verified this many certificates with this name.
     pub(crate) fn verified(&self, name: &str) {
         let found = self.server.log.wait_for(Duration::from_secs(20), |line| {
             (line.starts_with("depth=0") && line.contains(name)).then_some(())
@@ -99,9 +99,9 @@ fn within_the_body_a_server_asks_in_firefox_mode_alone() {
     }
 }
 
-/// In TLS 1.3 `s_server` asks as often as it is told to.
+/// In TLS 1.3 `s_server` asks as often as the test wants.
 #[test]
-fn once_is_asked_again_by_every_request_after_the_handshake() {
+fn a_choice_for_once_is_asked_again_by_every_request_after_the_handshake() {
     let question = Question::new();
     // OpenSSL has a place for each kind of key, and would choose among them
     question.scene.bring(question.scene.employee("rachel").key(Key::Rsa2048).issue());

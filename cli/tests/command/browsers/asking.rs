@@ -171,7 +171,7 @@ fn parallel_connections() {
             let server = question.server();
             let mut first = question.asked(&server, &["--mode", mode]);
             let mut second = question.fetch(&server, &["--mode", mode]);
-            second.wait_for("waiting for the answer");
+            second.wait_for("waiting: another cardcase");
             match row {
                 "" => first.send(key::ESCAPE),
                 row => answer(&mut first, mode, row, lifetime),

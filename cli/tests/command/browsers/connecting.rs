@@ -158,7 +158,7 @@ fn renegotiation_tls_1_2() {
             let (scene, url) = (&scene, server.url());
             let fetching = threads.spawn(move || fetch(scene, mode, &url, &["--tls", "rustls"]));
             server.type_after("GET / HTTP/1.1", "R\n");
-            fetching.join().unwrap().expect(1).says(&["renegotiating"]);
+            fetching.join().unwrap().expect(1).says(&["renegotiation"]);
         });
         let said = server.log.lines().join("\n");
         assert!(said.contains("HelloRequest"), "the server never asked:\n{said}");

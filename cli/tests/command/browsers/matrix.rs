@@ -1,13 +1,13 @@
 //! Every kind of certificate against every kind of certificate request, as `explain --json` tells it: the cells of
-//! docs/browsers.md. What is expected stands here, beside each identity, and is not computed from its certificate.
+//! docs/browsers.md. The expected result is written beside each identity; it is not computed from the certificate.
 
 use std::path::Path;
-use std::process::Command;
 
 use rcgen::{DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use serde_json::{Value, json};
 
 use crate::support::ca::{self, Authority, Client, Issued, Key, Validity, fingerprint_of_pem};
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{BOTH_VERSIONS, Kind, Tls};
 
@@ -204,7 +204,7 @@ fn keys(scene: &Scene) -> Vec<Row> {
 /// A self-signed certificate by `openssl req`, and its key.
 fn by_openssl(dir: &Path, name: &str, arguments: &str) -> (String, String) {
     let (key, certificate) = (ca::unused(dir, "key", "pem"), ca::unused(dir, "certificate", "pem"));
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(["req", "-subj", &format!("/CN={name}")]).args(arguments.split(' '));
     command.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     let output = command.output().unwrap();
@@ -217,7 +217,7 @@ fn by_openssl(dir: &Path, name: &str, arguments: &str) -> (String, String) {
 fn version_1(dir: &Path) -> Row {
     let (request, key) = by_openssl(dir, "version 1", "-new -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256");
     let (request, key_file) = (ca::write(dir, "request", "pem", request), ca::write(dir, "key", "pem", &key));
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(["x509", "-req", "-days", "30", "-in"]).arg(request).arg("-signkey").arg(key_file);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,16 +1,16 @@
-//! The server in `server.go`, compiled once for all tests of a run.
+//! The server in `server.go`, compiled once for each test program.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use super::{Server, Setup, listening, port_event, spawn};
 use crate::support::missing;
+use crate::support::program;
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
-    let mut command = Command::new(program());
+    let mut command = program::named(compiled());
     command.arg("-listen").arg(format!("{}", std::net::SocketAddr::new(setup.listen, 0)));
     command.arg("-cert").arg(setup.certificate_file(dir.path()));
     command.arg("-key").arg(setup.key_file(dir.path()));
@@ -24,18 +24,18 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     listening(setup, dir, running, port_event)
 }
 
-fn program() -> &'static PathBuf {
+fn compiled() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(compile)
 }
 
-/// Every process compiles into a directory of its own and then moves the program to its place, so
-/// that tests side by side never run half a file; Go's cache makes the second time quick.
+/// Compiles into a new directory and then renames the program, so that tests in parallel never run an
+/// incomplete file. Go's cache makes the second time quick.
 fn compile() -> PathBuf {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let built = directory.path().join("server");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/server.go");
-    let mut command = Command::new("go");
+    let mut command = program::named("go");
     command.args(["build", "-o"]).arg(&built).arg(source).current_dir(&directory);
     let output = command.output().unwrap_or_else(|error| panic!("{}", missing("go", "golang-go", &error)));
     assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));

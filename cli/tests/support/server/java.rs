@@ -1,22 +1,22 @@
-//! The server in `Server.java`, compiled once for as long as it stays the same.
+//! The server in `Server.java`, compiled again only when it changes.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use super::{Server, Setup, listening, port_event, spawn};
+use crate::support::program;
 use crate::support::{ca, fingerprint, missing};
 
 const PACKAGE: &str = "default-jdk-headless";
 const PASSWORD: &str = "changeit";
 
-/// Little to compile, nothing to collect: what counts is how soon it listens.
+/// For a quick start: little compilation and no concurrent garbage collection.
 const SHORT_LIVED: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
-    let mut command = Command::new("java");
+    let mut command = program::named("java");
     command.args(SHORT_LIVED).arg("-cp").arg(classes()).arg("Server");
     command.arg("--listen").arg(setup.listen.to_string());
     command.arg("--keystore").arg(key_store(setup, &dir)).args(["--password", PASSWORD]);
@@ -43,8 +43,8 @@ fn classes() -> &'static PathBuf {
     CLASSES.get_or_init(compile)
 }
 
-/// Into a directory that is named by the source. It is moved to its place whole, so that tests side by side never run
-/// half of it; who comes second finds it there.
+/// Compiles into a directory that is named after the hash of the source. It is renamed when complete, so that tests in
+/// parallel never use an incomplete one.
 fn compile() -> PathBuf {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/Server.java");
     let tag = &fingerprint(&std::fs::read(source).unwrap())[..16];
@@ -53,7 +53,7 @@ fn compile() -> PathBuf {
         return classes;
     }
     let built = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut command = Command::new("javac");
+    let mut command = program::named("javac");
     command.arg("-d").arg(built.path()).arg(source);
     let output = command.output().unwrap_or_else(|error| panic!("{}", missing("javac", PACKAGE, &error)));
     assert!(output.status.success(), "javac: {}", String::from_utf8_lossy(&output.stderr));

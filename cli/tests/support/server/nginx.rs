@@ -1,9 +1,9 @@
-//! nginx in the foreground with a prefix directory of its own; its access log, in JSON, is what
-//! it saw. It cannot pick a port by itself.
+//! nginx in the foreground with a prefix directory of its own. Its access log, in JSON, is its
+//! report. It cannot pick a free port itself.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::Value;
@@ -13,8 +13,9 @@ use super::{Ask, Handshake, LIMIT, Server, Setup, Tls, spawn};
 use crate::support::ca;
 use crate::support::fingerprint;
 use crate::support::log::Log;
+use crate::support::program;
 
-/// Another process may take the port between our finding it free and nginx's listening on it.
+/// Another process may take the port before nginx listens on it.
 const ATTEMPTS: usize = 5;
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
@@ -26,16 +27,14 @@ pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
             return Server { kind: setup.kind, child, log, address, dir };
         }
     }
-    panic!("nginx found every port taken, {ATTEMPTS} times")
+    panic!("nginx found every port in use, {ATTEMPTS} times")
 }
 
-/// A running nginx, or none when the port was taken.
+/// A running nginx, or None when the port is in use.
 fn listen(setup: &Setup<'_>, dir: &Path, address: SocketAddr) -> Option<(Child, Log)> {
     let file = ca::write(dir, "nginx", "conf", configuration(setup, dir, address));
-    let mut command = Command::new("nginx");
+    let mut command = program::named("nginx");
     command.arg("-p").arg(dir).arg("-c").arg(file).args(["-e", "stderr"]);
-    // Debian keeps it where only root's PATH leads
-    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
     let (mut child, log) = spawn(command, "nginx");
     let started = log.wait_for(LIMIT, |line| {
         if line.contains("Address already in use") {
@@ -117,7 +116,7 @@ http {{
 
 fn answer(setup: &Setup<'_>) -> String {
     match setup.backend {
-        // Set, even when it is empty: then nothing is passed on, neither ours nor what a client pretends
+        // Always set: an empty value removes the header, also one that the client sent
         Some(backend) => format!("proxy_set_header X-ARR-ClientCert $forwarded; proxy_pass http://{backend};"),
         None => r#"default_type text/plain;
             return 200 "$ssl_client_verify $ssl_client_s_dn $ssl_client_fingerprint\n";"#
@@ -125,8 +124,8 @@ fn answer(setup: &Setup<'_>) -> String {
     }
 }
 
-/// The client's certificate as base64 in one line, as Azure App Service has it in X-ARR-ClientCert. nginx cannot replace all
-/// of something by something else, so the lines between the armour are taken one by one, up to so many.
+/// The client's certificate as base64 in one line, as Azure App Service has it in X-ARR-ClientCert. nginx cannot
+/// replace every newline, so the lines between the armour are captured one by one, up to a limit.
 fn forwarded() -> String {
     const LINES: usize = 60;
     let lines: String = (1..=LINES).map(|line| format!(r"(?:(?<l{line}>[^\n-]+)\n)?")).collect();
@@ -139,8 +138,7 @@ fn forwarded() -> String {
     )
 }
 
-/// A request without TLS, which nginx refuses and writes down. What it answered before, it has
-/// written down before.
+/// A request without TLS, which nginx refuses and logs, after everything it answered before.
 pub(super) fn barrier(mark: u32) -> (Vec<u8>, String) {
     let line = format!("GET /barrier-{mark}. HTTP/1.0");
     (format!("{line}\r\n\r\n").into_bytes(), line)
@@ -166,7 +164,7 @@ fn described(seen: &Value) -> Handshake {
 
 /// The fingerprint of a percent-encoded PEM certificate.
 fn leaf(escaped: &str) -> Option<String> {
-    // Every sign that could mean something to this decoder is escaped, '=' and '+' too
+    // Every character that is special to this decoder is escaped, '=' and '+' too
     let (pem, _) = url::form_urlencoded::parse(escaped.as_bytes()).next()?;
     let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     Some(fingerprint(&BASE64_STANDARD.decode(base64).ok()?))

@@ -1,16 +1,16 @@
-//! `openssl s_server -msg`, which dumps every handshake message: the client's Certificate and the
-//! alerts are read from the dump.
+//! `openssl s_server -msg`, which dumps every handshake message. The client's Certificate and the
+//! alerts are parsed from the dump.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::{Ask, Handshake, Server, Setup, Tls, listening, spawn};
 use crate::support::fingerprint;
+use crate::support::program;
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
-    let mut command = Command::new("openssl");
+    let mut command = program::named("openssl");
     command.args(["s_server", "-www", "-msg", "-accept"]);
     command.arg(SocketAddr::new(setup.listen, 0).to_string());
     command.arg("-key").arg(setup.key_file(dir.path()));
@@ -40,8 +40,8 @@ fn accept_line(line: &str) -> Option<u16> {
     line.strip_prefix("ACCEPT ")?.rsplit(':').next()?.parse().ok()
 }
 
-/// A record with a ClientHello of nonsense, which the dump shows before it is refused. The server
-/// takes one connection after the other, so all before it are done.
+/// A record with an invalid ClientHello, which the dump shows before it is refused. The server
+/// handles one connection at a time, so all earlier ones are complete.
 pub(super) fn barrier(mark: u32) -> (Vec<u8>, String) {
     let mut body = vec![1, 0, 0, 8, 0xca, 0xfe, 0xca, 0xfe];
     body.extend(mark.to_be_bytes());
@@ -69,7 +69,7 @@ pub(super) fn handshakes(lines: &[String]) -> Vec<Handshake> {
     all
 }
 
-/// How many Certificate messages clients sent, empty ones among them.
+/// The number of Certificate messages that clients sent, including empty ones.
 pub(super) fn certificate_messages(lines: &[String]) -> usize {
     messages(lines).iter().filter(|message| !message.ours && message.title == "Certificate").count()
 }
@@ -81,7 +81,7 @@ fn started() -> Handshake {
     Handshake { complete: false, error, tls: String::new(), resumed: false, chain: Vec::new() }
 }
 
-/// What one more message says about the handshake.
+/// Adds a message to the handshake.
 fn note(handshake: &mut Handshake, message: &Message) {
     if handshake.error == "barrier" {
         return;
@@ -93,7 +93,7 @@ fn note(handshake: &mut Handshake, message: &Message) {
             handshake.complete = true;
             handshake.error.clear();
         }
-        // TLS 1.3 refuses after the client's Certificate, before its Finished is looked at
+        // In TLS 1.3 the server refuses after the client's Certificate, before it reads Finished
         (true, alert) if alert.starts_with("fatal ") => {
             handshake.complete = false;
             handshake.error = alert["fatal ".len()..].to_owned();
@@ -139,14 +139,14 @@ fn hex(line: &str) -> Option<Vec<u8>> {
     digits.split(' ').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
 }
 
-/// A ServerHello of TLS 1.3 carries the extension supported_versions with 03 04.
+/// A TLS 1.3 ServerHello has the extension supported_versions with 03 04.
 fn version(hello: &[u8]) -> String {
     let newest = hello.windows(6).any(|bytes| bytes == [0, 0x2b, 0, 2, 3, 4]);
     if newest { "1.3" } else { "1.2" }.to_owned()
 }
 
-/// The certificates in a Certificate message. In TLS 1.3 a context stands before them, and
-/// extensions behind each.
+/// The certificates in a Certificate message. In TLS 1.3 a context precedes them, and extensions
+/// follow each.
 fn chain(message: &[u8], tls: &str) -> Vec<String> {
     let newest = tls == "1.3";
     let mut rest = &message[if newest { 4 + 1 + 3 } else { 4 + 3 }..];

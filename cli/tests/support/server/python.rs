@@ -1,14 +1,13 @@
 //! The server in `server.py`.
 
-use std::process::Command;
-
 use tempfile::TempDir;
 
 use super::{Ask, Server, Setup, listening, port_event, spawn};
+use crate::support::program;
 
 pub(super) fn start(setup: &Setup<'_>, dir: TempDir) -> Server {
     assert!(setup.ask != Ask::Unchecked, "Python's ssl module cannot ask without checking");
-    let mut command = Command::new("python3");
+    let mut command = program::named("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/server.py"));
     command.arg("--listen").arg(setup.listen.to_string());
     command.arg("--cert").arg(setup.certificate_file(dir.path()));
