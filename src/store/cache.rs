@@ -63,7 +63,13 @@ mod tests {
         // Each fills its cache before the other writes
         let under_root = |store: &Store| {
             let requested = store.arranged_authorities().unwrap().requested(&[root.name()]);
-            store.found(Some(&requested)).unwrap().identities.iter().map(|found| found.name().to_owned()).collect::<Vec<_>>()
+            store
+                .found(Some(&requested))
+                .unwrap()
+                .identities
+                .iter()
+                .map(|found| found.name().to_owned())
+                .collect::<Vec<_>>()
         };
         assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
         one.import(vec![import([&leaf], [])], None, NOW).unwrap();
