@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_rfc_4514() {
+    fn names_are_shown_as_in_rfc_4514() {
         #[allow(clippy::type_complexity)]
         let cases: &[(&[(u8, u8, &[u8])], &str)] = &[
             (&[(6, PRINTABLE, b"DE"), (10, UTF8, b"A, B"), (3, UTF8, b"x")], r"CN=x,O=A\, B,C=DE"),

@@ -113,7 +113,7 @@ fn leaf(leaf: &Leaf) -> Option<CertificateDer<'static>> {
 }
 
 #[test]
-fn it_asks_once_connects_again_with_the_answer_and_asks_no_more() {
+fn the_connector_asks_once_and_connects_again_with_the_answer() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let connection = scene.connect(HOST).await.unwrap();
@@ -130,7 +130,7 @@ fn it_asks_once_connects_again_with_the_answer_and_asks_no_more() {
 }
 
 #[test]
-fn a_rule_costs_one_more_connection_only_the_first_time() {
+fn a_rule_costs_an_extra_connection_only_the_first_time() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         let rule = |name: &str| {
@@ -156,7 +156,7 @@ fn a_rule_costs_one_more_connection_only_the_first_time() {
 }
 
 #[test]
-fn a_session_is_resumed_only_with_the_identity_decided_now() {
+fn a_session_is_resumed_only_with_the_identity_that_is_decided_now() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         let (a, b) = (leaf(&scene.a), leaf(&scene.b));
@@ -183,7 +183,7 @@ fn a_session_is_resumed_only_with_the_identity_decided_now() {
 }
 
 #[test]
-fn forgetting_ends_the_session_too() {
+fn forgetting_a_decision_ends_the_tls_session() {
     run(async |version| {
         let mut scene = Scene::new(version, &[Reply::Abort]);
         scene.remember(Some(&scene.a));
@@ -197,7 +197,7 @@ fn forgetting_ends_the_session_too() {
 }
 
 #[test]
-fn declining_opens_no_connection_and_shows_the_server_nothing() {
+fn declining_opens_no_second_connection_and_sends_nothing() {
     run(async |version| {
         for reply in [Reply::Abort, Reply::Nobody] {
             let mut scene = Scene::new(version, &[reply]);
@@ -210,7 +210,7 @@ fn declining_opens_no_connection_and_shows_the_server_nothing() {
 }
 
 #[test]
-fn nobody_is_asked_for_a_server_with_another_name() {
+fn a_server_with_another_name_causes_no_question() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let error = scene.connect("other.example").await.unwrap_err();
@@ -232,7 +232,7 @@ fn a_server_that_does_not_ask_costs_one_connection_and_no_question() {
 }
 
 #[test]
-fn a_locked_vault_is_unlocked_on_the_way() {
+fn a_locked_vault_is_unlocked_while_connecting() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         scene.remember(Some(&scene.a));
@@ -246,7 +246,7 @@ fn a_locked_vault_is_unlocked_on_the_way() {
 
 /// Of two TLS sessions, one in the other, each knows what happened in it.
 #[test]
-fn inside_a_tls_session_with_a_proxy_it_knows_what_it_was_asked() {
+fn a_connection_inside_a_proxy_session_has_its_own_request() {
     run(async |version| {
         let scene = Scene::new(version, &[]);
         scene.remember(Some(&scene.a));
@@ -283,7 +283,7 @@ fn selecting(name: &str) -> Rule {
 
 /// A dial takes as long as it takes, and what it was for may have been decided otherwise by then.
 #[test]
-fn a_decision_made_while_dialling_again_counts() {
+fn a_decision_made_while_connecting_again_applies() {
     run(async |version| {
         type Change = fn(&Scene);
         let cases: [(&str, Change); 3] = [
@@ -317,7 +317,7 @@ fn a_decision_made_while_dialling_again_counts() {
 
 /// A server that asks for another authority every time, and as many questions as answers that are tried.
 #[test]
-fn nobody_is_asked_for_an_answer_that_will_not_be_tried() {
+fn no_question_is_asked_if_its_answer_would_not_be_used() {
     run(async |version| {
         let (servers, home) = (Ca::root("Servers"), Home::new());
         let roots = [Ca::root("One"), Ca::root("Two")];
@@ -370,7 +370,7 @@ impl Chooser for Thinking {
 
 /// tokio has 512 threads for blocking.
 #[test]
-fn others_go_on_however_many_wait_for_a_person() {
+fn connections_that_wait_for_a_person_do_not_block_others() {
     const WAITING: usize = 600;
     const LIMIT: Duration = Duration::from_secs(30);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -415,7 +415,7 @@ fn others_go_on_however_many_wait_for_a_person() {
 }
 
 #[test]
-fn an_error_of_the_dial_is_passed_on() {
+fn a_dial_error_is_returned() {
     run(async |version| {
         let scene = Scene::new(version, &[]);
         let destination = Destination::new(HOST, 443).unwrap();

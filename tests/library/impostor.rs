@@ -109,7 +109,7 @@ async fn ask_and_refuse(mut io: DuplexStream) {
 }
 
 #[test]
-fn an_unverified_server_refuses_nothing() {
+fn an_unverified_server_gets_nothing_that_it_could_refuse() {
     let (root, home) = (Ca::root("Root"), Home::new());
     let leaf = root.leaf("a");
     let store = home.with([&leaf], [&root.certificate]);

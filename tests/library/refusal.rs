@@ -72,7 +72,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn in_tls_1_2_it_is_in_the_error_of_the_connector() {
+fn in_tls_1_2_the_refusal_is_in_the_error_of_the_connector() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS12, verdict(), true);
         let error = run(scene.connect()).unwrap_err();
@@ -81,7 +81,7 @@ fn in_tls_1_2_it_is_in_the_error_of_the_connector() {
 }
 
 #[test]
-fn in_tls_1_3_it_is_in_the_error_of_the_first_read() {
+fn in_tls_1_3_the_refusal_is_in_the_error_of_the_first_read() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         let (error, opened) = run(async {
@@ -96,7 +96,7 @@ fn in_tls_1_3_it_is_in_the_error_of_the_first_read() {
 
 /// A client that drives tokio-rustls itself, with only a resolver of this library.
 #[test]
-fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
+fn in_tls_1_3_the_refusal_is_in_the_error_of_a_read_through_tokio_rustls() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         let error = run(async {
@@ -134,7 +134,7 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 #[test]
-fn it_is_in_the_error_of_hyper_and_for_http_2_in_what_is_known_of_the_connection() {
+fn the_refusal_is_in_the_error_of_hyper_and_for_http_2_in_the_opened_connection() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         run(async {
@@ -157,7 +157,7 @@ fn it_is_in_the_error_of_hyper_and_for_http_2_in_what_is_known_of_the_connection
 
 /// An end that is no refusal: the server goes away without a word.
 #[test]
-fn a_server_that_hangs_up_refuses_nothing() {
+fn a_server_that_hangs_up_is_not_a_refusal() {
     let scene = Scene::new(&rustls::version::TLS13, CertificateError::BadEncoding, true);
     let error = run(async {
         let gone = || {

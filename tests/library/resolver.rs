@@ -82,7 +82,7 @@ fn scope() -> Scope {
 }
 
 #[test]
-fn undecided_it_needs_an_answer_and_sends_nothing() {
+fn without_a_decision_the_resolver_needs_an_answer_and_sends_nothing() {
     for version in VERSIONS {
         let scene = Scene::new();
         let shaken = scene.handshake(version);
@@ -113,7 +113,7 @@ fn an_unverified_server_is_a_certificate_error_and_needs_nothing() {
 }
 
 #[test]
-fn a_server_that_does_not_ask_never_notices() {
+fn a_server_that_does_not_ask_notices_nothing() {
     for version in VERSIONS {
         let scene = Scene::new();
         let plain = Arc::new(server(&scene.servers, HOST, rustls::server::WebPkiClientVerifier::no_client_auth()));
@@ -125,7 +125,7 @@ fn a_server_that_does_not_ask_never_notices() {
 }
 
 #[test]
-fn decided_the_server_sees_the_identity_with_its_intermediates_and_without_the_root() {
+fn a_decided_identity_is_sent_with_its_intermediates_and_without_the_root() {
     for version in VERSIONS {
         let scene = Scene::decided(true);
         let resolver = Resolver::new(scene.prepare());
@@ -141,7 +141,7 @@ fn decided_the_server_sees_the_identity_with_its_intermediates_and_without_the_r
 }
 
 #[test]
-fn decided_for_none_the_server_sees_none() {
+fn a_decision_for_none_sends_no_certificate() {
     for version in VERSIONS {
         let scene = Scene::decided(false);
         let shaken = scene.handshake(version);
@@ -202,7 +202,7 @@ fn a_key_swapped_in_the_database_signs_nothing() {
 }
 
 #[test]
-fn a_row_with_another_certificate_is_damage_not_an_answer() {
+fn a_row_with_another_certificate_is_damaged() {
     let scene = Scene::decided(true);
     let other = scene.issuer.leaf("Other");
     scene.home.with([&other], []);

@@ -52,7 +52,7 @@ fn selected(prepared: Prepared) -> (Option<Fingerprint>, Source) {
 }
 
 #[test]
-fn an_answer_holds_for_as_long_as_was_said() {
+fn an_answer_applies_for_its_lifetime() {
     for (lifetime, holds) in [(Lifetime::Once, false), (Lifetime::Session, true), (Lifetime::Permanent, true)] {
         for (reply, sends_one) in [(first(lifetime), true), (Reply::None { lifetime }, false)] {
             let (home, root) = (Home::new(), Ca::root("Root"));
@@ -77,7 +77,7 @@ fn an_answer_holds_for_as_long_as_was_said() {
 }
 
 #[test]
-fn the_question_says_where_for_whom_and_with_what() {
+fn the_question_holds_the_destination_the_candidates_and_the_mode() {
     let (home, root) = (Home::new(), Ca::root("Root"));
     let (good, old) = (root.leaf("good"), root.leaf_of(expired("old")));
     let chooser = Script::new([]);
@@ -90,7 +90,7 @@ fn the_question_says_where_for_whom_and_with_what() {
 }
 
 #[test]
-fn chrome_mode_remembers_per_port_whatever_the_lifetime_said() {
+fn chrome_mode_remembers_per_port_and_ignores_the_lifetime() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let chooser = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Once }]);
     let selector = selector(home.with([&leaf], []), &chooser).with_mode(Mode::Chrome);
@@ -126,17 +126,17 @@ fn unfit_is_asked_about(remembered_until: Timestamp, requested: impl Fn(&Ca, &Ca
 }
 
 #[test]
-fn a_remembered_identity_that_expired_is_asked_about() {
+fn an_expired_remembered_identity_causes_a_question() {
     unfit_is_asked_about(Timestamp(NOW.0 - 1), |one, _| one.name(), &[]);
 }
 
 #[test]
-fn a_remembered_identity_that_the_server_does_not_take_is_asked_about() {
+fn an_unrequested_remembered_identity_causes_a_question() {
     unfit_is_asked_about(Timestamp(NOW.0 + DAY), |_, two| two.name(), &[Reason::IssuerNotRequested]);
 }
 
 #[test]
-fn an_expired_identity_is_not_prepared_but_none_is() {
+fn an_expired_identity_is_not_prepared_but_a_decision_for_none_is() {
     let (home, old) = (Home::new(), Ca::root("Root").leaf_of(expired("old")));
     let store = home.with([&old], []);
     let chooser = Script::new([]);
@@ -161,7 +161,7 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
 }
 
 #[test]
-fn whoever_does_not_answer_has_nothing_stored_or_sent() {
+fn without_an_answer_nothing_is_stored_or_sent() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     let beyond = Reply::Identity { index: 1, lifetime: Lifetime::Permanent };
@@ -178,7 +178,7 @@ fn whoever_does_not_answer_has_nothing_stored_or_sent() {
 }
 
 #[test]
-fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
+fn a_selector_that_cannot_ask_does_not_wait_for_the_lock() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let nobody = Selector::new(home.with([&leaf], []));
     assert!(matches!(nobody.select(at("a.example"), &request(&[])), Err(Error::NobodyToAsk { .. })));
@@ -186,7 +186,7 @@ fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
 }
 
 #[test]
-fn after_a_refusal_another_is_chosen_and_remembered() {
+fn after_a_refusal_another_identity_can_be_chosen_and_remembered() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (wrong, right) = (ca.leaf("wrong"), ca.leaf("right"));
     for mode in [Mode::Firefox, Mode::Chrome] {
@@ -230,7 +230,7 @@ impl Chooser for Overtaken {
 }
 
 #[test]
-fn what_was_denied_while_the_person_thought_is_not_sent() {
+fn an_identity_denied_during_the_question_is_not_sent() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     let chooser = Arc::new(Overtaken { store: home.open() });
@@ -264,7 +264,7 @@ impl Chooser for Restricting {
 }
 
 #[test]
-fn what_was_bound_to_tls_1_3_while_the_person_thought_is_decided_anew() {
+fn an_identity_restricted_to_tls_1_3_during_the_question_is_decided_again() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let leaves = [ca.leaf("a"), ca.leaf("b")];
     for (known, request, asked, source) in [
@@ -298,7 +298,7 @@ fn selecting(name: &str) -> Rule {
 }
 
 #[test]
-fn what_was_selected_is_kept_under_the_rules_it_was_selected_under() {
+fn a_selection_belongs_to_the_rules_it_was_made_under() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (a, b) = (ca.leaf("a"), ca.leaf("b"));
     let store = home.with([&a, &b], []);
@@ -347,7 +347,7 @@ impl Chooser for Ruling {
 }
 
 #[test]
-fn what_a_rule_says_answers_that_request_alone_renewed_or_waited_for() {
+fn an_answer_by_a_rule_applies_only_to_its_request_even_after_a_refresh() {
     let (home, ca, other) = (Home::new(), Ca::root("Root"), Ca::root("Other"));
     let store = home.with([&ca.leaf("a")], []);
     let selector = Selector::new(store.clone()).with_chooser(Arc::new(Ruling { store: home.open() }));
@@ -369,7 +369,7 @@ fn what_a_rule_says_answers_that_request_alone_renewed_or_waited_for() {
 }
 
 #[test]
-fn what_fits_nothing_below_tls_1_3_may_fit_above() {
+fn a_selection_for_tls_1_2_does_not_serve_if_tls_1_3_allows_another() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (leaf, other) = (ca.leaf("a"), Ca::root("Other"));
     let store = home.with([&leaf], []);
@@ -394,7 +394,7 @@ fn what_fits_nothing_below_tls_1_3_may_fit_above() {
 }
 
 #[test]
-fn a_use_marks_the_decision_that_answered_and_no_other() {
+fn a_use_marks_only_the_decision_that_answered() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     for mode in [Mode::Firefox, Mode::Chrome] {
@@ -443,7 +443,7 @@ impl Chooser for Waited {
 }
 
 #[test]
-fn what_was_said_for_once_is_said_of_one_port_and_path() {
+fn an_answer_for_once_applies_to_one_port_and_path() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     let path = |path: &str| Target::new(at("a.example")).with_path(path);
@@ -485,7 +485,7 @@ fn a_refused_decision_is_kept_in_firefox_mode_and_forgotten_in_chrome_mode_unles
 }
 
 #[test]
-fn a_connection_may_be_reused_while_it_would_be_opened_with_the_same_answer() {
+fn a_connection_may_be_reused_only_while_the_answer_stays_the_same() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (a, b) = (ca.leaf("a"), ca.leaf("b"));
     let store = home.with([&a, &b], []);
@@ -536,7 +536,7 @@ fn a_connection_may_be_reused_while_it_would_be_opened_with_the_same_answer() {
 }
 
 #[test]
-fn a_session_of_ones_own_ends_with_its_store() {
+fn a_private_session_ends_with_its_store() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     drop(home.with([&leaf], []));
     let scope = Mode::Firefox.scope(&at("a.example"));
@@ -552,7 +552,7 @@ fn a_session_of_ones_own_ends_with_its_store() {
 }
 
 #[test]
-fn client_certificates_are_given_as_platform_keys_does() {
+fn client_certificates_are_selected_as_in_platform_keys() {
     const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
     const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
     let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
@@ -586,7 +586,7 @@ fn client_certificates_are_given_as_platform_keys_does() {
 }
 
 #[test]
-fn a_preflight_is_known_by_its_method_and_its_headers() {
+fn a_preflight_is_recognised_by_its_method_and_headers() {
     let preflight = ["origin", "access-control-request-method"];
     let cases: [(&str, &[&str], bool); 4] = [
         ("OPTIONS", &preflight, true),
@@ -601,7 +601,7 @@ fn a_preflight_is_known_by_its_method_and_its_headers() {
 }
 
 #[test]
-fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
+fn an_answer_of_the_caller_takes_precedence_and_is_not_stored() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (remembered, given) = (ca.leaf("remembered"), ca.leaf("given"));
     let store = home.with([&remembered, &given], []);
@@ -619,7 +619,7 @@ fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
 }
 
 #[test]
-fn explain_asks_nobody() {
+fn explain_does_not_ask() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let chooser = Script::new([]);
     let selector = selector(home.with([&leaf], []), &chooser);
@@ -635,7 +635,7 @@ fn explain_asks_nobody() {
 }
 
 #[test]
-fn what_became_of_it_is_recorded_and_ranks_the_next_list() {
+fn the_outcome_is_recorded_and_affects_the_next_order() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (long, short) = (ca.leaf("long"), ca.leaf_of(valid(params("short"), Timestamp(0), Timestamp(NOW.0 + DAY))));
     let chooser = Script::new([Reply::Identity { index: 1, lifetime: Lifetime::Permanent }]);
@@ -659,7 +659,7 @@ fn what_became_of_it_is_recorded_and_ranks_the_next_list() {
 }
 
 #[test]
-fn an_identity_removed_meanwhile_is_asked_about_anew() {
+fn a_removed_remembered_identity_causes_a_new_question() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (gone, stays) = (ca.leaf("gone"), ca.leaf("stays"));
     let store = home.with([&gone, &stays], []);

@@ -28,7 +28,7 @@ fn scope(host: &str) -> Scope {
 
 /// In a process of its own: the umask is the whole process's.
 #[test]
-fn a_new_store_is_its_owners_alone_whatever_the_umask() {
+fn only_the_owner_can_access_a_new_store_under_any_umask() {
     let home = Home::new();
     if let Some(directory) = std::env::var_os("CARDCASE_TEST_UMASK") {
         rustix::process::umask(rustix::fs::Mode::empty());
@@ -42,7 +42,7 @@ fn a_new_store_is_its_owners_alone_whatever_the_umask() {
         .unwrap();
         return;
     }
-    let test = "store::a_new_store_is_its_owners_alone_whatever_the_umask";
+    let test = "store::only_the_owner_can_access_a_new_store_under_any_umask";
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     let output = child.args([test, "--exact"]).env("CARDCASE_TEST_UMASK", home.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -52,7 +52,7 @@ fn a_new_store_is_its_owners_alone_whatever_the_umask() {
 }
 
 #[test]
-fn what_was_imported_is_there_after_reopening() {
+fn an_import_survives_reopening() {
     let home = Home::new();
     let root = Ca::root("Root");
     let leaf = root.leaf("Person");
@@ -101,7 +101,7 @@ fn names_are_made_unique() {
 }
 
 #[test]
-fn many_namesakes_are_numbered_without_a_gap() {
+fn identities_with_the_same_name_are_numbered_without_gaps() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let leaves: Vec<Leaf> = (0..40).map(|_| ca.leaf("Person")).collect();
@@ -114,7 +114,7 @@ fn many_namesakes_are_numbered_without_a_gap() {
 }
 
 #[test]
-fn none_is_never_an_identity() {
+fn no_identity_is_named_none() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let store = home.open();
@@ -130,7 +130,7 @@ fn none_is_never_an_identity() {
 }
 
 #[test]
-fn a_name_that_cannot_be_given_leaves_nothing_behind() {
+fn an_import_under_an_invalid_name_stores_nothing() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let store = home.with([&ca.leaf("taken")], []);
@@ -146,7 +146,7 @@ fn a_name_that_cannot_be_given_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_imported_twice_stays_as_it_is() {
+fn importing_twice_changes_nothing() {
     let home = Home::new();
     let root = Ca::root("Root");
     let (old, new) = (root.leaf("old"), root.leaf("new"));
@@ -179,7 +179,7 @@ fn an_identity_is_found_by_name_or_by_a_prefix_of_its_fingerprint() {
 }
 
 #[test]
-fn what_may_mean_two_identities_is_ambiguous() {
+fn an_id_that_matches_two_identities_is_ambiguous() {
     let home = Home::new();
     let root = Ca::root("Root");
     // Among some hundreds two begin with the same four digits
@@ -203,7 +203,7 @@ fn what_may_mean_two_identities_is_ambiguous() {
 }
 
 #[test]
-fn authorities_are_found_by_prefix_and_become_trusted() {
+fn authorities_are_found_by_prefix_and_can_be_trusted() {
     let home = Home::new();
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
     let store = home.with([], [&root.certificate]);
@@ -239,7 +239,7 @@ fn home_with_file(content: &[u8]) -> Home {
 }
 
 #[test]
-fn a_file_that_is_no_store_is_left_as_it_is() {
+fn a_file_that_is_not_a_store_is_left_unchanged() {
     for content in [&b"not a database, but longer than the header of one, which is a hundred bytes"[..], &[0x30; 5000]]
     {
         assert_left_alone(&home_with_file(content), |error| matches!(error, Error::NotAStore { .. }));
@@ -247,7 +247,7 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
 }
 
 #[test]
-fn another_programs_database_is_left_as_it_is() {
+fn a_database_of_another_program_is_left_unchanged() {
     for setup in [
         "CREATE TABLE theirs (x)",
         "PRAGMA application_id = 7; CREATE TABLE theirs (x)",
@@ -260,7 +260,7 @@ fn another_programs_database_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_left_as_it_is() {
+fn a_store_of_a_newer_version_is_left_unchanged() {
     let home = Home::new();
     drop(home.open());
     home.database().execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
@@ -268,7 +268,7 @@ fn a_store_of_a_newer_version_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_that_a_newer_version_changed_meanwhile_is_left_as_it_is() {
+fn a_store_upgraded_while_open_is_left_unchanged() {
     let home = Home::new();
     let store = home.open();
     home.database().execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
@@ -302,7 +302,7 @@ fn a_damaged_row_is_named_and_nothing_panics() {
 }
 
 #[test]
-fn removing_an_identity_takes_its_decisions_along() {
+fn removing_an_identity_removes_its_decisions() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let (gone, stays) = (ca.leaf("gone"), ca.leaf("stays"));
@@ -361,7 +361,7 @@ fn threads_and_connections_write_at_once() {
 }
 
 #[test]
-fn a_store_is_made_once_by_many_at_once() {
+fn many_threads_that_open_a_new_store_create_it_once() {
     let leaf = Ca::root("Root").leaf("Person");
     // Many times: what is read in the middle of the making must not be taken for another program's
     for _ in 0..20 {
@@ -379,7 +379,7 @@ fn a_store_is_made_once_by_many_at_once() {
 }
 
 #[test]
-fn a_locked_vault_takes_no_import() {
+fn a_locked_vault_refuses_an_import() {
     let home = Home::new();
     let leaf = Ca::root("Root").leaf_of(params("Person"));
     home.open().set_primary_password(Some(PASSWORD), &Typist).unwrap();

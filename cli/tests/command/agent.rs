@@ -91,7 +91,7 @@ fn assert_locked(scene: &Scene, server: &Server) {
 }
 
 #[test]
-fn every_kind_of_key_signs_in_every_version_and_nobody_is_asked() {
+fn the_agent_signs_with_every_kind_of_key_in_both_tls_versions_without_asking() {
     let scene = Scene::new();
     let keys = [Key::P256, Key::P384, Key::Rsa2048, Key::Ed25519];
     let people = keys.map(|key| (key.name(), scene.bring(scene.employee(key.name()).key(key).issue())));
@@ -115,7 +115,7 @@ fn every_kind_of_key_signs_in_every_version_and_nobody_is_asked() {
 }
 
 #[test]
-fn what_is_written_is_authentic_by_the_agent_and_what_is_imported_is_sealed_by_it() {
+fn the_agent_authenticates_changes_and_seals_imported_keys() {
     let scene = protected();
     unlock(&scene.machine);
     let bob = scene.hire("bob");
@@ -133,7 +133,7 @@ fn what_is_written_is_authentic_by_the_agent_and_what_is_imported_is_sealed_by_i
 }
 
 #[test]
-fn what_takes_keys_in_the_clear_asks_all_the_same() {
+fn commands_that_need_keys_in_the_clear_still_ask_for_the_password() {
     let scene = protected();
     unlock(&scene.machine);
     let export = format!("--batch export alice -o {}", scene.machine.dir().join("alice.p12").display());
@@ -144,7 +144,7 @@ fn what_takes_keys_in_the_clear_asks_all_the_same() {
 }
 
 #[test]
-fn lock_ends_it_at_once() {
+fn lock_ends_the_agent_at_once() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -158,7 +158,7 @@ fn lock_ends_it_at_once() {
 }
 
 #[test]
-fn it_ends_in_time() {
+fn the_agent_ends_when_its_time_is_over() {
     let scene = protected();
     let server = server_for_alice(&scene);
     knowing(&scene.machine, "unlock --for 2s").run().expect(0);
@@ -173,7 +173,7 @@ fn it_ends_in_time() {
 }
 
 #[test]
-fn it_ends_at_logout() {
+fn the_agent_ends_at_logout() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -184,7 +184,7 @@ fn it_ends_at_logout() {
 }
 
 #[test]
-fn it_ends_on_signals_and_takes_its_socket_along() {
+fn the_agent_ends_on_signals_and_removes_its_socket() {
     let scene = protected();
     for signal in [Signal::TERM, Signal::HUP] {
         unlock(&scene.machine);
@@ -196,7 +196,7 @@ fn it_ends_on_signals_and_takes_its_socket_along() {
 }
 
 #[test]
-fn a_killed_agent_leaves_a_locked_store_and_makes_way() {
+fn after_an_agent_is_killed_the_store_is_locked_and_can_be_unlocked_again() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -210,7 +210,7 @@ fn a_killed_agent_leaves_a_locked_store_and_makes_way() {
 }
 
 #[test]
-fn another_primary_password_ends_it() {
+fn changing_the_primary_password_ends_the_agent() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -223,7 +223,7 @@ fn another_primary_password_ends_it() {
 
 /// By another machine, say, which knows of no agent here.
 #[test]
-fn an_agent_that_was_given_another_password_is_not_asked() {
+fn an_agent_with_an_old_password_is_not_used() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -242,7 +242,7 @@ fn an_agent_that_was_given_another_password_is_not_asked() {
 }
 
 #[test]
-fn unlock_says_why_it_does_not() {
+fn unlock_says_why_it_fails() {
     let scene = Scene::new();
     scene.machine.run("unlock").expect(0).says(&["not protected", "cardcase password"]);
     protect(&scene.machine);
@@ -256,7 +256,7 @@ fn unlock_says_why_it_does_not() {
 }
 
 #[test]
-fn of_several_unlocks_one_agent_remains() {
+fn several_unlocks_at_once_leave_one_agent() {
     let scene = protected();
     let server = server_for_alice(&scene);
     std::thread::scope(|scope| {
@@ -271,7 +271,7 @@ fn of_several_unlocks_one_agent_remains() {
 }
 
 #[test]
-fn fifty_fetches_at_once_are_all_answered() {
+fn fifty_fetches_at_once_all_succeed() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -288,7 +288,7 @@ fn frame(length: u32, rest: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_it_does_not_understand_does_it_no_harm() {
+fn invalid_requests_do_not_harm_the_agent() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -337,7 +337,7 @@ fn number(status: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn one_that_hangs_is_named_and_can_be_locked() {
+fn an_agent_that_hangs_is_named_and_can_be_ended() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -380,7 +380,7 @@ fn as_owner(machine: &Cardcase, line: &str) -> String {
 }
 
 #[test]
-fn it_keeps_to_itself() {
+fn other_users_and_processes_cannot_access_the_agent() {
     let machine = Cardcase::new();
     let password = machine.password_file(PRIMARY);
     as_owner(&machine, &format!("password --new-password-file {}", password.display()));
@@ -424,7 +424,7 @@ fn assert_another_user_is_refused(socket: &Path) {
 }
 
 #[test]
-fn its_memory_is_locked_or_it_says_why_not() {
+fn the_memory_of_the_agent_is_locked_or_unlock_warns() {
     let scene = protected();
     let said = unlock(&scene.machine).stderr;
     let status = fs::read_to_string(format!("/proc/{}/status", process(&scene.machine).as_raw_nonzero())).unwrap();

@@ -30,7 +30,7 @@ fn assert_names(outcome: &Outcome, file: &Path) {
 }
 
 #[test]
-fn what_is_no_identity_is_not_imported() {
+fn a_file_that_holds_no_identity_is_not_imported() {
     let machine = Cardcase::new();
     let cases: [(&str, &[u8]); 7] = [
         ("empty", b""),
@@ -80,7 +80,7 @@ const SIGNED_DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 
 
 /// As large as a file may be, with as many things in it as go in: one of these took 2.5 GB once.
 #[test]
-fn memory_is_a_small_multiple_of_the_file() {
+fn memory_use_is_a_small_multiple_of_the_file_size() {
     let machine = Cardcase::new();
     let size = (16 << 20) - 200;
     let full_of = |unit: &[u8]| unit.repeat(size / unit.len());
@@ -136,7 +136,7 @@ fn a_wrong_password_is_exit_6_and_stores_nothing() {
 }
 
 #[test]
-fn a_password_nobody_can_be_asked_for_is_exit_4() {
+fn a_file_password_that_cannot_be_asked_for_is_exit_4() {
     let scene = Scene::new();
     let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
     scene.machine.command(["--batch", "import"]).arg(&file).run().expect(4);
@@ -185,7 +185,7 @@ fn a_certificate_without_its_key_is_not_imported() {
 }
 
 #[test]
-fn of_several_files_a_bad_one_leaves_whole_files_only() {
+fn a_bad_file_among_several_leaves_no_file_half_imported() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let good = scene.employee("alice").issue().p12(dir, P12::Default);
@@ -224,7 +224,7 @@ fn importing_again_changes_nothing() {
 }
 
 #[test]
-fn a_store_that_is_no_database_is_left_as_it_is() {
+fn a_file_that_is_not_a_database_is_left_unchanged() {
     let machine = Cardcase::new();
     for content in [&b"a letter, not a database\n"[..], &[0xff; 8192], b"SQLite format 3\0cut"] {
         std::fs::write(machine.store(), content).unwrap();
@@ -237,7 +237,7 @@ fn a_store_that_is_no_database_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_another_program_is_left_as_it_is() {
+fn a_database_of_another_program_is_left_unchanged() {
     let machine = Cardcase::new();
     let database = rusqlite::Connection::open(machine.store()).unwrap();
     database.execute_batch("CREATE TABLE bookmarks(url TEXT)").unwrap();
@@ -250,7 +250,7 @@ fn a_store_of_another_program_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_left_as_it_is() {
+fn a_store_of_a_newer_version_is_left_unchanged() {
     let scene = Scene::new();
     scene.hire("alice");
     let database = rusqlite::Connection::open(scene.machine.store()).unwrap();
@@ -269,7 +269,7 @@ fn a_store_of_a_newer_version_is_left_as_it_is() {
 /// A certificate request has room for 65535 bytes of names: for 10,000 only if each is the empty
 /// name. Go sends them as they are.
 #[test]
-fn ten_thousand_issuer_hints_are_read() {
+fn a_request_with_ten_thousand_authorities_is_read() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let nameless: Vec<_> = (1..=10_000).map(Authority::nameless_root).collect();
@@ -290,7 +290,7 @@ fn ten_thousand_issuer_hints_are_read() {
 
 /// As many different names as one request can carry.
 #[test]
-fn a_request_full_of_names_is_read() {
+fn a_request_with_900_different_authorities_is_read() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let others: Vec<_> = (0..900).map(|number| Authority::root(&format!("Other {number}"))).collect();
@@ -310,7 +310,7 @@ fn a_request_full_of_names_is_read() {
 }
 
 #[test]
-fn wrong_usage_is_exit_2_and_missing_things_are_not() {
+fn wrong_usage_is_exit_2_and_missing_files_or_identities_are_not() {
     let machine = Cardcase::new();
     let cases = [
         ("", 2),
@@ -345,7 +345,7 @@ fn wrong_usage_is_exit_2_and_missing_things_are_not() {
 }
 
 #[test]
-fn a_zone_in_a_url_is_refused_with_the_way_to_dial_it() {
+fn a_zone_in_a_url_is_refused_with_a_hint_at_connect_to() {
     let outcome = Cardcase::new().run("fetch https://[fe80::1%25eth0]:8443/").expect(2);
     for words in ["has no zone", "as in browsers", "--connect-to"] {
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
@@ -353,7 +353,7 @@ fn a_zone_in_a_url_is_refused_with_the_way_to_dial_it() {
 }
 
 #[test]
-fn a_name_full_of_control_characters_does_not_reach_the_terminal() {
+fn control_characters_in_a_name_do_not_reach_the_terminal() {
     let scene = Scene::new();
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{202e}evil\r\n";
     let evil = scene.employee(evil).issue();
@@ -370,7 +370,7 @@ fn a_name_full_of_control_characters_does_not_reach_the_terminal() {
 }
 
 #[test]
-fn nobody_at_home_is_exit_1_and_quick() {
+fn a_refused_connection_is_exit_1_without_delay() {
     let scene = Scene::new();
     scene.hire("alice");
     // A port that was free a moment ago
@@ -381,7 +381,7 @@ fn nobody_at_home_is_exit_1_and_quick() {
 }
 
 #[test]
-fn a_hint_repeats_the_import_as_a_shell_takes_it() {
+fn a_hint_quotes_the_import_command_for_a_shell() {
     let scene = Scene::new();
     let directory = scene.machine.dir().join("Alice's keys");
     std::fs::create_dir(&directory).unwrap();
@@ -392,7 +392,7 @@ fn a_hint_repeats_the_import_as_a_shell_takes_it() {
 }
 
 #[test]
-fn a_store_that_cannot_be_made_says_where_to_look() {
+fn a_store_that_cannot_be_created_is_an_error_with_a_hint() {
     let machine = Cardcase::new();
     let file = ca::write(machine.dir(), "no directory", "txt", "");
     let store = file.join("cardcase.db");

@@ -219,7 +219,7 @@ fn assert_not_in(secrets: &Secrets, directory: &Path) {
 
 /// Were this not so, the other tests would prove nothing.
 #[test]
-fn every_form_of_a_secret_is_found() {
+fn the_search_finds_every_form_of_a_secret() {
     let watched = Watched::new();
     let alice = watched.issue("alice", Key::Rsa2048);
     let (pkcs8, pem) = (alice.key_der(), alice.key_pem());
@@ -238,7 +238,7 @@ fn every_form_of_a_secret_is_found() {
 }
 
 #[test]
-fn no_secret_is_left_anywhere() {
+fn no_secret_is_left_in_files_or_output() {
     let watched = Watched::new();
     let (alice, bob) = (watched.issue("alice", Key::P256), watched.issue("bob", Key::Rsa2048));
     watched.import(&alice, None);
@@ -276,7 +276,7 @@ fn no_secret_is_left_anywhere() {
 
 /// Errors tell what is wrong with a file, not what is in it.
 #[test]
-fn what_cannot_be_read_is_not_repeated() {
+fn errors_do_not_show_the_contents_of_a_file() {
     let watched = Watched::new();
     let alice = watched.issue("alice", Key::P256);
     let p12 = alice.p12_with_password(watched.hands.path(), P12::Default, P12_PASSWORD);
@@ -297,7 +297,7 @@ fn what_cannot_be_read_is_not_repeated() {
 
 /// Pages are split, merged and freed: what stood there before must not stay behind in what is free.
 #[test]
-fn nothing_stays_behind_on_pages_that_are_free() {
+fn free_pages_hold_no_secrets() {
     let watched = Watched::new();
     let names: Vec<String> = (0..24).map(|number| format!("person {number}")).collect();
     for (number, name) in names.iter().enumerate() {

@@ -17,7 +17,7 @@ use crate::support::terminal::{Terminal, key};
 const A_WHILE: Duration = Duration::from_millis(700);
 
 #[test]
-fn back_leads_back_to_the_identities() {
+fn back_returns_to_the_identities() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = question.asked(&server, &[]);
@@ -45,7 +45,7 @@ fn enter_alone_answers_nothing() {
 
 /// What is typed while the server is still silent was not meant for the chooser.
 #[test]
-fn keys_typed_before_the_question_answer_nothing() {
+fn keys_typed_before_the_question_do_not_answer_it() {
     let question = Question::new();
     let server = question.server();
     for mode in ["chrome", "firefox"] {
@@ -74,7 +74,7 @@ fn keys_typed_before_the_question_answer_nothing() {
 
 /// The same store by other names is the same store: whoever comes second waits for the first.
 #[test]
-fn one_question_at_a_time_however_the_store_is_named() {
+fn one_question_at_a_time_even_if_the_paths_to_the_store_differ() {
     for name in ["store/cardcase.db", "store/../store/cardcase.db", "linked/cardcase.db"] {
         let question = Question::new();
         let machine = &question.scene.machine;
@@ -159,7 +159,7 @@ fn a_terminated_command_leaves_nothing_behind() {
 }
 
 #[test]
-fn without_a_terminal_it_is_exit_4_at_once() {
+fn without_a_terminal_fetch_ends_at_once_with_exit_4() {
     let question = Question::new();
     let server = question.server();
     let arguments = question.scene.fetch_arguments(&server.url());
@@ -181,7 +181,7 @@ fn without_a_terminal_it_is_exit_4_at_once() {
 }
 
 #[test]
-fn batch_never_asks_in_a_terminal_either() {
+fn batch_does_not_ask_even_in_a_terminal() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = question.fetch(&server, &["--batch"]);
@@ -191,7 +191,7 @@ fn batch_never_asks_in_a_terminal_either() {
 }
 
 #[test]
-fn a_server_that_is_not_verified_raises_no_question() {
+fn an_unverified_server_causes_no_question() {
     let question = Question::new();
     let scene = &question.scene;
     let elsewhere = scene.server_root.server(&["elsewhere.example"]);
@@ -209,7 +209,7 @@ fn a_server_that_is_not_verified_raises_no_question() {
 }
 
 #[test]
-fn no_candidate_raises_no_question() {
+fn without_a_candidate_there_is_no_question() {
     let scene = Scene::new();
     scene.bring(scene.guests.client("guest").issue());
     let server = scene.server(Kind::Go).start();
@@ -221,7 +221,7 @@ fn no_candidate_raises_no_question() {
 /// The server goes away while the person thinks: the fetch fails, but what the person answered
 /// for good is kept.
 #[test]
-fn an_answer_outlives_the_server() {
+fn a_permanent_answer_is_kept_when_the_server_goes_away() {
     let question = Question::new();
     let server = question.scene.server(Kind::Go).start();
     let mut terminal = question.asked(&server, &[]);

@@ -33,7 +33,7 @@ fn decided(decisions: &Value) -> BTreeSet<(String, String)> {
 
 /// No store at first, so that it is made, and brought up to date, by many at once as well.
 #[test]
-fn nothing_is_lost_among_32_processes() {
+fn nothing_is_lost_when_32_processes_write_at_once() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let issue = |process: usize, round| {
@@ -68,7 +68,7 @@ fn nothing_is_lost_among_32_processes() {
 
 /// Everybody writes to the same rows: the last one counts, and there is but one decision.
 #[test]
-fn the_same_decision_is_made_by_all() {
+fn processes_that_make_the_same_decision_leave_one_decision() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();
@@ -83,7 +83,7 @@ fn the_same_decision_is_made_by_all() {
 
 /// Passwords are changed while others import: no key is left that the password does not open.
 #[test]
-fn no_key_is_sealed_under_a_data_key_that_is_gone() {
+fn no_imported_key_is_lost_while_the_password_changes() {
     let scene = Scene::new();
     let machine = &scene.machine;
     machine.run("list").expect(0);
@@ -136,7 +136,7 @@ fn no_key_is_sealed_under_a_data_key_that_is_gone() {
 
 /// Who opened the store before it had a password seals under a data key that is gone once it has one.
 #[test]
-fn a_password_that_is_set_meanwhile_loses_no_key() {
+fn an_open_store_loses_no_key_when_another_process_sets_a_password() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();
@@ -182,7 +182,7 @@ fn assert_is_intact(machine: &Cardcase) {
 }
 
 #[test]
-fn a_store_locked_for_too_long_is_a_clear_error() {
+fn a_store_that_stays_locked_is_a_clear_error() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();
@@ -211,7 +211,7 @@ fn a_store_locked_for_too_long_is_a_clear_error() {
 
 /// Not longer than one waits: nobody notices.
 #[test]
-fn a_store_locked_for_a_while_is_waited_for() {
+fn a_command_waits_for_a_store_that_is_locked_briefly() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();

@@ -352,7 +352,7 @@ fn kill_on(number: usize, kills: Kills) -> usize {
 }
 
 #[test]
-fn three_hundred_times_kill_9() {
+fn the_store_is_intact_after_each_of_300_kills() {
     assert_eq!(MACHINES.iter().map(|kills| kills.all()).sum::<usize>(), 300);
     let journals: usize = std::thread::scope(|scope| {
         let start = |(number, kills): (usize, &Kills)| {

@@ -68,7 +68,7 @@ fn curl_sends_the_selected_identity_with_its_chain() {
 }
 
 #[test]
-fn the_file_goes_with_its_identity_and_with_the_session() {
+fn a_credential_file_is_removed_with_its_identity() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     let server = scene.server(Kind::Go).start();
@@ -84,7 +84,7 @@ fn the_file_goes_with_its_identity_and_with_the_session() {
 
 /// curl would take it along.
 #[test]
-fn curl_does_not_follow_who_redirects_it() {
+fn curl_does_not_take_the_identity_along_a_redirect() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -155,7 +155,7 @@ fn succeeds(mut command: Command) {
 }
 
 #[test]
-fn git_clones_from_a_server_that_demands_a_certificate() {
+fn git_clones_from_a_server_that_requires_a_certificate() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -192,7 +192,7 @@ fn git_clones_from_a_server_that_demands_a_certificate() {
 }
 
 #[test]
-fn what_demands_tls_1_3_is_given_with_the_demand() {
+fn an_identity_for_tls_1_3_only_is_given_with_that_restriction() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -287,7 +287,7 @@ fn kubectl_gets_an_exec_credential() {
 }
 
 #[test]
-fn kubectl_gets_nothing_that_was_not_decided() {
+fn kubectl_gets_no_credential_without_a_decision() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).start();
@@ -318,7 +318,7 @@ fn kubectl_gets_nothing_that_was_not_decided() {
 }
 
 #[test]
-fn setting_kubectl_up_shows_no_key_and_says_what_it_means() {
+fn the_kubectl_configuration_shows_no_key_and_comes_with_a_warning() {
     let scene = Scene::new();
     scene.hire("alice");
     let outcome = scene.machine.run("credential kubectl cluster.example:6443 --as alice").expect(0);
@@ -332,7 +332,7 @@ fn setting_kubectl_up_shows_no_key_and_says_what_it_means() {
 
 /// The key passes the checks that a signature does.
 #[test]
-fn what_was_changed_behind_cardcase_gives_no_key() {
+fn a_tampered_decision_gives_no_key() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.hire("bob");

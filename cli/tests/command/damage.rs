@@ -41,7 +41,7 @@ impl Stage {
 }
 
 #[test]
-fn the_others_are_listed_and_the_damaged_one_can_be_removed() {
+fn a_damaged_identity_is_skipped_and_can_be_removed() {
     for damage in DAMAGES {
         let stage = Stage::new();
         let machine = &stage.scene.machine;
@@ -68,7 +68,7 @@ fn the_others_are_listed_and_the_damaged_one_can_be_removed() {
 }
 
 #[test]
-fn who_is_decided_for_goes_out_beside_a_damaged_row() {
+fn a_decided_identity_is_sent_despite_a_damaged_row() {
     let stage = Stage::new();
     let (machine, url) = (&stage.scene.machine, stage.server.url());
     stage.scene.remember("localhost", &stage.bob.fingerprint());
@@ -100,7 +100,7 @@ fn who_is_decided_for_goes_out_beside_a_damaged_row() {
 
 /// A new primary password seals every key anew, and what is decided is looked at whole: a row that cannot be read is in the way.
 #[test]
-fn what_takes_every_key_names_the_damaged_row() {
+fn commands_that_need_every_row_name_the_damaged_one() {
     let stage = Stage::new();
     let machine = &stage.scene.machine;
     stage.scene.remember("127.0.0.1", &stage.alice.fingerprint());
@@ -116,7 +116,7 @@ fn what_takes_every_key_names_the_damaged_row() {
 
 /// One of whom nothing is known may fit, too: where it matters how many do, a person is asked.
 #[test]
-fn a_damaged_row_counts_as_another_that_fits() {
+fn a_damaged_row_counts_as_one_more_candidate() {
     let stage = Stage::new();
     let (machine, url) = (&stage.scene.machine, stage.server.url());
     let fetch = || stage.scene.fetch(&url, &[]);
@@ -139,7 +139,7 @@ fn a_damaged_row_counts_as_another_that_fits() {
 }
 
 #[test]
-fn a_damaged_authority_is_passed_over_mended_and_removed() {
+fn a_damaged_authority_is_skipped_and_can_be_repaired_or_removed() {
     let stage = Stage::new();
     let machine = &stage.scene.machine;
     let root = stage.scene.server_root_file.to_str().unwrap();
@@ -175,7 +175,7 @@ fn a_damaged_authority_is_passed_over_mended_and_removed() {
 
 /// Of very many the first are named; and what is larger than anything that is ever stored is not read into memory.
 #[test]
-fn a_store_that_is_damaged_all_over_is_told_of_in_bounds() {
+fn the_report_about_a_badly_damaged_store_is_bounded() {
     let stage = Stage::new();
     let machine = &stage.scene.machine;
     let fill = "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)

@@ -110,7 +110,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_to() {
+fn a_read_only_directory_is_a_clear_error() {
     let case = Case::new();
     let directory = case.directory();
     set_mode(directory, 0o500);
@@ -119,7 +119,7 @@ fn a_directory_that_cannot_be_written_to() {
 }
 
 #[test]
-fn a_directory_in_which_nothing_can_be_made() {
+fn a_store_that_cannot_be_created_is_a_clear_error() {
     let machine = Cardcase::new();
     let directory = machine.store().parent().unwrap();
     set_mode(directory, 0o500);
@@ -128,7 +128,7 @@ fn a_directory_in_which_nothing_can_be_made() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_to() {
+fn a_read_only_store_is_a_clear_error() {
     let case = Case::new();
     let store = case.store();
     set_mode(store, 0o400);
@@ -138,7 +138,7 @@ fn a_file_that_cannot_be_written_to() {
 
 /// As where a quota is reached: SQLite can write its journal, and then not the store; or not even the journal.
 #[test]
-fn no_file_may_grow() {
+fn a_file_size_limit_is_a_clear_error() {
     let case = Case::new();
     for limit in [0, 600, 1500] {
         let before = (case.contents(), std::fs::read(case.store()).unwrap());
@@ -155,7 +155,7 @@ fn no_file_may_grow() {
 
 /// The store outgrows the limit in the middle of an import.
 #[test]
-fn an_import_that_does_not_fit_leaves_nothing_of_it() {
+fn an_import_that_exceeds_the_limit_stores_nothing() {
     let case = Case::new();
     let dir = case.machine().dir();
     let many: String = (0..60).map(|number| many_pem(&case, number)).collect();
@@ -206,8 +206,8 @@ fn mount(directory: &Path, options: &str) {
 }
 
 #[test]
-fn a_full_disk() {
-    if !is_where_it_may_mount("a_full_disk") {
+fn a_full_disk_is_a_clear_error() {
+    if !is_where_it_may_mount("a_full_disk_is_a_clear_error") {
         return;
     }
     let scene = Scene::new();
@@ -223,8 +223,8 @@ fn a_full_disk() {
 
 /// Not everything at once, as with a full disk, but one day.
 #[test]
-fn a_disk_that_fills_up() {
-    if !is_where_it_may_mount("a_disk_that_fills_up") {
+fn a_disk_that_fills_up_loses_nothing() {
+    if !is_where_it_may_mount("a_disk_that_fills_up_loses_nothing") {
         return;
     }
     let scene = Scene::new();
@@ -251,8 +251,8 @@ fn a_disk_that_fills_up() {
 }
 
 #[test]
-fn a_file_system_mounted_for_reading_alone() {
-    if !is_where_it_may_mount("a_file_system_mounted_for_reading_alone") {
+fn a_read_only_file_system_is_a_clear_error() {
+    if !is_where_it_may_mount("a_read_only_file_system_is_a_clear_error") {
         return;
     }
     let scene = Scene::new();

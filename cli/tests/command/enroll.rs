@@ -58,7 +58,7 @@ fn stored_keys(machine: &Cardcase) -> i64 {
 }
 
 #[test]
-fn the_certificate_completes_an_identity_that_goes_out() {
+fn the_certificate_completes_an_identity_that_can_be_sent() {
     for (kind, signature) in KINDS {
         let scene = Scene::new();
         let machine = &scene.machine;
@@ -87,7 +87,7 @@ fn the_certificate_completes_an_identity_that_goes_out() {
 
 /// As people write it, and how it is read back; what cannot be signed is refused with exit 2, and no key is made.
 #[test]
-fn subjects() {
+fn subjects_are_read_as_people_write_them() {
     let machine = Cardcase::new();
     for (given, read) in [
         ("CN=Alice Example, O=Example Ltd, C=DE", "C = DE, O = Example Ltd, CN = Alice Example"),
@@ -140,7 +140,7 @@ fn a_request_that_cannot_be_written_leaves_no_key() {
 
 /// The key is under the primary password, the one that was there and the one that is set later.
 #[test]
-fn the_key_is_protected_as_all_are() {
+fn the_primary_password_protects_the_key_of_an_enrollment() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let early = enroll(machine, "CN=early");
@@ -163,7 +163,7 @@ fn the_key_is_protected_as_all_are() {
 
 /// Offered before the first key is made, as before the first is imported; not for a subject that is none, and not again.
 #[test]
-fn the_first_key_made_at_a_terminal_offers_a_primary_password() {
+fn the_first_enrollment_at_a_terminal_offers_a_primary_password() {
     const OFFER: &str = "New primary password";
     let machine = Cardcase::new();
     let enrolled_in_a_terminal = |subject: &str| {
@@ -186,7 +186,7 @@ fn the_first_key_made_at_a_terminal_offers_a_primary_password() {
 
 /// A key opens in its row only, and beside its request only.
 #[test]
-fn swapped_keys_and_requests_are_noticed() {
+fn swapped_keys_and_requests_are_detected() {
     let scene = Scene::new();
     let machine = &scene.machine;
     for column in ["request", "private_key"] {
@@ -215,7 +215,7 @@ fn swapped_keys_and_requests_are_noticed() {
 }
 
 #[test]
-fn a_damaged_request_is_passed_over_and_can_be_removed() {
+fn a_damaged_request_is_skipped_and_can_be_removed() {
     let machine = Cardcase::new();
     enroll(&machine, "CN=alice");
     enroll(&machine, "CN=bob");
@@ -231,7 +231,7 @@ fn a_damaged_request_is_passed_over_and_can_be_removed() {
 
 /// A key is bound to its number, which the file has a say in.
 #[test]
-fn numbers_that_cannot_be_given_make_no_key_and_no_panic() {
+fn an_invalid_row_number_causes_no_key_and_no_panic() {
     let machine = Cardcase::new();
     enroll(&machine, "CN=alice");
     let count =

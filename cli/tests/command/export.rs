@@ -121,7 +121,7 @@ fn is_read(scene: &Scene, server: &Server, key: Key, more: &[&str], readers: &[(
 }
 
 #[test]
-fn everybody_reads_every_kind_of_key() {
+fn other_programs_read_every_kind_of_key() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
     for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
@@ -133,7 +133,7 @@ fn everybody_reads_every_kind_of_key() {
 }
 
 #[test]
-fn everybody_reads_legacy_files() {
+fn other_programs_read_legacy_files() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
     for key in [Key::P256, Key::Rsa2048] {
@@ -142,7 +142,7 @@ fn everybody_reads_legacy_files() {
 }
 
 #[test]
-fn keys_that_few_handshakes_or_none_use_are_exported_too() {
+fn keys_that_tls_rarely_or_never_uses_are_exported_too() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     let password = machine.password_file(PASSWORD);
@@ -176,7 +176,7 @@ fn keys_that_few_handshakes_or_none_use_are_exported_too() {
 }
 
 #[test]
-fn names_and_passwords_in_any_script() {
+fn names_and_passwords_may_be_in_any_script() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
     let identity = scene.employee("Алиса 😀").issue();
@@ -198,7 +198,7 @@ fn names_and_passwords_in_any_script() {
 }
 
 #[test]
-fn the_algorithms_are_those_that_were_asked_for() {
+fn the_file_uses_the_requested_algorithms() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for (more, words) in [
@@ -220,7 +220,7 @@ fn the_algorithms_are_those_that_were_asked_for() {
 }
 
 #[test]
-fn the_file_is_its_owners_alone_and_never_overwritten_unasked() {
+fn the_file_is_private_and_is_overwritten_only_with_force() {
     let scene = Scene::new();
     scene.hire("alice");
     let file = scene.machine.dir().join("out.p12");
@@ -242,7 +242,7 @@ fn the_file_is_its_owners_alone_and_never_overwritten_unasked() {
 }
 
 #[test]
-fn stdout_is_a_file_too() {
+fn export_can_write_to_stdout() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let outcome = export(&scene.machine, "alice", Path::new("-"), PASSWORD, &[]).expect(0);
@@ -254,7 +254,7 @@ fn stdout_is_a_file_too() {
 }
 
 #[test]
-fn no_empty_password_unless_somebody_says_so() {
+fn an_empty_password_must_be_confirmed() {
     let scene = Scene::new();
     scene.hire("alice");
     let file = scene.machine.dir().join("out.p12");
@@ -282,7 +282,7 @@ fn no_empty_password_unless_somebody_says_so() {
 }
 
 #[test]
-fn the_primary_password_comes_first() {
+fn export_requires_the_primary_password() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let primary = scene.machine.password_file("primary");
@@ -299,7 +299,7 @@ fn the_primary_password_comes_first() {
 }
 
 #[test]
-fn a_key_that_does_not_fit_is_not_exported() {
+fn a_swapped_key_is_not_exported() {
     let scene = Scene::new();
     let (alice, _bob) = (scene.hire("alice"), scene.hire("bob"));
     let database = rusqlite::Connection::open(scene.machine.store()).unwrap();
@@ -312,7 +312,7 @@ fn a_key_that_does_not_fit_is_not_exported() {
 }
 
 #[test]
-fn an_exported_identity_is_known_again() {
+fn an_exported_identity_is_recognised_on_import() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let file = scene.machine.dir().join("out.p12");

@@ -35,7 +35,7 @@ fn import(machine: &Cardcase, file: &str, password: &str) -> Vec<Value> {
 }
 
 #[test]
-fn every_producers_file_is_imported_whole() {
+fn the_file_of_every_producer_is_imported_completely() {
     for (file, password, people) in FILES {
         let machine = Cardcase::new();
         let mut identities = import(&machine, file, password);
@@ -58,7 +58,7 @@ fn every_producers_file_is_imported_whole() {
 }
 
 #[test]
-fn every_identity_of_the_fixtures_works() {
+fn every_identity_of_the_fixtures_can_be_sent() {
     let server = fixture_server();
     let machine = Cardcase::new();
     let mut expected = Vec::new();

@@ -61,7 +61,7 @@ fn kill(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn a_crash_leaves_no_core() {
+fn a_crash_leaves_no_core_dump() {
     let (machine, before) = machine_of_somebody();
     let mut child = waiting_for_stdin(&machine, &before);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
@@ -74,7 +74,7 @@ fn a_crash_leaves_no_core() {
 }
 
 #[test]
-fn nobody_of_the_same_user_reads_its_memory() {
+fn processes_of_the_same_user_cannot_read_its_memory() {
     let (machine, before) = machine_of_somebody();
     let mut child = waiting_for_stdin(&machine, &before);
     let process = Path::new("/proc").join(child.id().to_string());
@@ -89,7 +89,7 @@ fn nobody_of_the_same_user_reads_its_memory() {
 
 /// What a shell's `<(...)` gives goes through /proc/self, which is root's then.
 #[test]
-fn it_still_reads_its_own_descriptors() {
+fn the_command_can_still_read_its_own_descriptors() {
     let (machine, before) = machine_of_somebody();
     let program = copy_of_the_command(&machine);
     let line = "echo nothing of use | \"$0\" --batch import /dev/stdin";

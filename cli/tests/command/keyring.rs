@@ -7,7 +7,7 @@ use crate::support::command::Cardcase;
 use crate::support::pinentry::Pinentry;
 
 #[test]
-fn nobody_waits_for_a_keyring() {
+fn a_missing_or_hanging_keyring_does_not_block_a_command() {
     let machine = Cardcase::new();
     let new = machine.password_file("secret");
     machine.command(["--batch", "password", "--new-password-file"]).arg(new).run().expect(0);

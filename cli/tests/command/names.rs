@@ -29,7 +29,7 @@ fn a_renamed_identity_is_used_as_before() {
 }
 
 #[test]
-fn a_name_that_cannot_be_given_changes_nothing() {
+fn an_invalid_name_changes_nothing() {
     let scene = Scene::new();
     scene.hire("alice");
     scene.hire("bob");
@@ -42,7 +42,7 @@ fn a_name_that_cannot_be_given_changes_nothing() {
 }
 
 #[test]
-fn with_a_primary_password_renaming_takes_it() {
+fn renaming_requires_the_primary_password() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let password = scene.machine.password_file("correct horse");
@@ -57,7 +57,7 @@ fn with_a_primary_password_renaming_takes_it() {
 }
 
 #[test]
-fn completions_are_a_script_that_the_shell_reads() {
+fn shells_can_read_the_completions() {
     let scene = Scene::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = scene.machine.run(&format!("completions {shell}")).expect(0).text();

@@ -132,7 +132,7 @@ fn one_prompt_for_fifty_threads_whatever_the_answer() {
 
 /// An answer to one question is none to another, and each is asked once.
 #[test]
-fn two_different_requests_of_one_server_are_two_prompts_one_after_the_other() {
+fn two_different_requests_cause_two_prompts_in_turn() {
     let scene = Scene::new();
     let alice = Fingerprint::from_der(scene.hire("alice").der());
     let one = request(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
@@ -236,7 +236,7 @@ fn one_prompt_for_ten_processes() {
 }
 
 #[test]
-fn when_the_prompter_is_killed_another_takes_over() {
+fn when_the_process_that_asks_is_killed_another_one_asks() {
     let mut office = Office::new();
     let alice = office.scene.hire("alice");
     office.everybody_fetches();
@@ -271,7 +271,7 @@ fn assert_menu_is_whole(terminal: &mut Terminal) {
 
 /// The second takes over the answer to the first, and does not write across its question.
 #[test]
-fn who_waits_on_the_terminal_of_the_question_leaves_it_alone() {
+fn a_waiting_process_does_not_disturb_the_question_on_its_terminal() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).ask(Ask::Require).start();
@@ -291,7 +291,7 @@ fn who_waits_on_the_terminal_of_the_question_leaves_it_alone() {
 
 /// Two commands in one window, as a script would run them side by side.
 #[test]
-fn two_prompts_on_one_terminal_come_one_after_the_other() {
+fn two_prompts_on_one_terminal_appear_in_turn() {
     let scene = Scene::new();
     let people = [scene.hire("alice"), scene.hire("bob")];
     let server = scene.server(Kind::Go).ask(Ask::Require).start();

@@ -15,7 +15,7 @@ fn require(scene: &Scene, identity: &Issued, version: &str) {
 }
 
 #[test]
-fn a_remembered_identity_that_demands_tls_1_3_stays_home_below() {
+fn a_remembered_identity_for_tls_1_3_only_is_not_sent_in_tls_1_2() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.hire("bob");
@@ -35,7 +35,7 @@ fn a_remembered_identity_that_demands_tls_1_3_stays_home_below() {
 }
 
 #[test]
-fn named_on_the_command_line_it_stays_home_too() {
+fn a_given_identity_for_tls_1_3_only_is_not_sent_in_tls_1_2() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     require(&scene, &alice, "1.3");
@@ -48,7 +48,7 @@ fn named_on_the_command_line_it_stays_home_too() {
 }
 
 #[test]
-fn explain_gives_the_reason() {
+fn explain_says_that_the_identity_is_for_tls_1_3_only() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     require(&scene, &alice, "1.3");
@@ -63,7 +63,7 @@ fn explain_gives_the_reason() {
 }
 
 #[test]
-fn automatic_selection_passes_it_over_below() {
+fn automatic_selection_skips_the_identity_in_tls_1_2() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     require(&scene, &alice, "1.3");

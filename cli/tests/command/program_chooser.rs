@@ -38,7 +38,7 @@ fn decisions(question: &Question) -> Value {
 }
 
 #[test]
-fn its_answer_is_sent_and_remembered_as_it_says() {
+fn the_answer_of_the_program_is_sent_and_remembered() {
     for lifetime in ["once", "session", "permanent"] {
         for sends in [true, false] {
             let question = Question::new();
@@ -63,7 +63,7 @@ fn its_answer_is_sent_and_remembered_as_it_says() {
 }
 
 #[test]
-fn chrome_mode_does_not_ask_for_how_long() {
+fn chrome_mode_does_not_ask_for_a_lifetime() {
     let question = Question::new();
     let chooser = answering(&question, &json!({"answer": "identity", "fingerprint": question.bob.fingerprint()}));
     let server = question.server();
@@ -75,7 +75,7 @@ fn chrome_mode_does_not_ask_for_how_long() {
 }
 
 #[test]
-fn it_is_told_what_a_person_would_see() {
+fn the_program_is_told_what_a_person_would_see() {
     let question = Question::new();
     let scene = &question.scene;
     scene.bring(scene.employee("late").validity(Validity::Expired).issue());
@@ -110,7 +110,7 @@ fn it_is_told_what_a_person_would_see() {
 }
 
 #[test]
-fn it_is_asked_again_after_a_refusal_and_told_of_it() {
+fn the_program_is_asked_again_after_a_refusal_and_told_of_it() {
     let question = Question::new();
     let scene = &question.scene;
     let guest = scene.bring(scene.guests.client("guest").issue());
@@ -130,7 +130,7 @@ fn it_is_asked_again_after_a_refusal_and_told_of_it() {
 }
 
 #[test]
-fn what_is_remembered_and_does_not_do_is_shown() {
+fn the_program_is_told_why_the_remembered_identity_no_longer_fits() {
     let question = Question::new();
     let scene = &question.scene;
     let late = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
@@ -143,7 +143,7 @@ fn what_is_remembered_and_does_not_do_is_shown() {
 }
 
 #[test]
-fn nothing_comes_of_an_answer_that_is_none() {
+fn an_invalid_answer_has_no_effect() {
     let question = Question::new();
     let alice = question.alice.fingerprint();
     let good = json!({"answer": "identity", "fingerprint": alice, "lifetime": "permanent"}).to_string();
@@ -177,7 +177,7 @@ fn nothing_comes_of_an_answer_that_is_none() {
 }
 
 #[test]
-fn it_is_not_asked_with_batch_nor_about_what_is_decided() {
+fn the_program_is_not_asked_in_batch_or_after_a_decision() {
     let question = Question::new();
     let chooser = answering(&question, &json!({"answer": "abort"}));
     let server = question.server();
@@ -193,7 +193,7 @@ fn it_is_not_asked_with_batch_nor_about_what_is_decided() {
 
 /// The window must not stay open when nobody waits for its answer.
 #[test]
-fn it_ends_with_the_command() {
+fn the_program_ends_with_the_command() {
     let question = Question::new();
     let pid_file = question.scene.machine.dir().join("pid");
     let chooser =
@@ -232,7 +232,7 @@ echo "$answer"
 }
 
 #[test]
-fn the_scripts_for_zenity_and_rofi_ask_and_answer() {
+fn the_scripts_for_zenity_and_rofi_work() {
     for mode in MODES {
         for tool in ["zenity", "rofi"] {
             let question = Question::new();

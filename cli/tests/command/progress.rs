@@ -50,7 +50,7 @@ impl Slow {
 }
 
 #[test]
-fn a_spinner_shows_that_it_goes_on_and_leaves_nothing() {
+fn a_spinner_moves_and_is_removed_at_the_end() {
     let slow = Slow::new();
     let batch = [vec!["--batch".into()], slow.arguments()].concat();
     let mut terminal = slow.shown(&batch);
@@ -66,7 +66,7 @@ fn a_spinner_shows_that_it_goes_on_and_leaves_nothing() {
 
 /// Under a shell, as a person has it: when the first program of a terminal ends, the kernel throws away what it wrote last.
 #[test]
-fn ctrl_c_leaves_the_screen_as_it_was() {
+fn ctrl_c_removes_the_spinner() {
     let slow = Slow::new();
     let mut shell = program::in_terminal("sh");
     shell = shell.args(["-c", r#"trap : INT; "$@"; echo "ended with $?"; read wait"#, "sh"]);
@@ -83,7 +83,7 @@ fn ctrl_c_leaves_the_screen_as_it_was() {
 }
 
 #[test]
-fn nobody_at_a_terminal_is_shown_nothing() {
+fn without_a_terminal_there_is_no_spinner() {
     let slow = Slow::new();
     let start = Instant::now();
     let outcome = slow.machine().command(slow.arguments()).run().expect(0);

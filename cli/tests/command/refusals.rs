@@ -86,7 +86,7 @@ fn refused(scene: &Scene) -> Vec<Refused> {
 }
 
 #[test]
-fn openssl_names_its_reason_and_the_command_says_what_it_means() {
+fn the_command_explains_the_alerts_of_openssl() {
     let scene = Scene::new();
     for Refused { what, identity, arguments, alerts } in refused(&scene) {
         if let Some(identity) = &identity {
@@ -108,7 +108,7 @@ fn openssl_names_its_reason_and_the_command_says_what_it_means() {
 
 /// An intermediate that nobody has: what goes out is the certificate alone.
 #[test]
-fn a_chain_that_is_missing_is_an_unknown_ca() {
+fn a_missing_intermediate_leads_to_unknown_ca() {
     let scene = Scene::new();
     let lost = scene.staff.intermediate("Lost Issuing").client("lost").issue();
     let alone = crate::support::ca::write(scene.machine.dir(), "alone", "pem", lost.key_pem() + &lost.pem());
@@ -125,7 +125,7 @@ fn a_chain_that_is_missing_is_an_unknown_ca() {
 
 /// The other decision stays, whatever became of this one.
 #[test]
-fn of_what_is_remembered_chrome_mode_drops_the_refused_decision_alone() {
+fn chrome_mode_forgets_only_the_refused_decision() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for mode in MODES {
@@ -153,7 +153,7 @@ fn of_what_is_remembered_chrome_mode_drops_the_refused_decision_alone() {
 
 /// Go says bad_certificate whatever it does not like.
 #[test]
-fn a_remembered_identity_or_none_is_refused_by_every_server() {
+fn every_server_can_refuse_a_remembered_identity_or_none() {
     let scene = Scene::new();
     let guest = scene.bring(scene.guests.client("guest").issue());
     let cases = [
@@ -180,7 +180,7 @@ fn a_remembered_identity_or_none_is_refused_by_every_server() {
 /// The JDK's server says nothing, it hangs up; in TLS 1.2 within the handshake. It is not tried once more, and the person is told
 /// what it was sent.
 #[test]
-fn a_server_that_hangs_up_instead_is_a_failure() {
+fn a_server_that_hangs_up_instead_of_refusing_is_exit_1() {
     let scene = Scene::new();
     let guest = scene.bring(scene.guests.client("guest").issue());
     for tls in BOTH_VERSIONS {
@@ -196,7 +196,7 @@ fn a_server_that_hangs_up_instead_is_a_failure() {
 
 /// Nothing fits, and the server does not go on without: that is exit 3.
 #[test]
-fn where_nothing_fits_a_refusal_is_exit_3() {
+fn a_refusal_when_no_identity_fits_is_exit_3() {
     let scene = Scene::new();
     scene.bring(scene.guests.client("guest").issue());
     for (tls, alert) in BOTH_VERSIONS.into_iter().zip(["handshake_failure", "certificate_required"]) {
@@ -211,7 +211,7 @@ fn where_nothing_fits_a_refusal_is_exit_3() {
 }
 
 #[test]
-fn nginx_refuses_by_a_page_which_is_exit_5_and_delivered() {
+fn a_refusal_page_of_nginx_is_exit_5_and_is_printed() {
     let scene = Scene::new();
     // nginx names its authorities, so what it refuses has to be revoked or expired
     let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
@@ -239,7 +239,7 @@ fn nginx_refuses_by_a_page_which_is_exit_5_and_delivered() {
 
 /// What is remembered and what nginx's page says of it, as with an alert.
 #[test]
-fn nginx_s_page_drops_a_decision_in_chrome_mode() {
+fn chrome_mode_forgets_a_decision_after_a_refusal_page_of_nginx() {
     let scene = Scene::new();
     scene.hire("alice");
     for (mode, left) in MODES.into_iter().zip([2, 1]) {
@@ -295,7 +295,7 @@ impl Refusal {
 }
 
 #[test]
-fn at_a_terminal_another_may_be_chosen_at_once() {
+fn after_a_refusal_a_person_can_choose_another_identity() {
     let refusal = Refusal::new();
     let (alice, guest) = (&refusal.alice, &refusal.guest);
     // What is remembered afterwards: in firefox mode what was refused stays unless another takes its place
@@ -324,7 +324,7 @@ fn at_a_terminal_another_may_be_chosen_at_once() {
 
 /// What is picked again is refused again, and asked about again; until somebody gives up.
 #[test]
-fn it_is_asked_until_it_is_accepted_or_given_up() {
+fn a_person_is_asked_until_the_server_accepts_or_the_person_aborts() {
     let refusal = Refusal::new();
     let server = refusal.server(Kind::OpenSsl, Tls::V1_3);
     let mut terminal = refusal.fetch(&server.url(), &[]);
@@ -349,7 +349,7 @@ fn complaint(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn whoever_declines_is_told_what_everybody_is_told() {
+fn a_person_who_aborts_gets_the_usual_error_and_hints() {
     let refusal = Refusal::new();
     for mode in MODES {
         for answered in [refusal.alice.fingerprint(), "none".to_owned()] {
@@ -376,7 +376,7 @@ fn whoever_declines_is_told_what_everybody_is_told() {
 }
 
 #[test]
-fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
+fn no_question_follows_a_refusal_in_batch_or_of_a_given_answer() {
     let refusal = Refusal::new();
     let alice = refusal.alice.fingerprint();
     let server = refusal.server(Kind::OpenSsl, Tls::V1_3);
@@ -392,7 +392,7 @@ fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
 }
 
 #[test]
-fn where_a_rule_denies_everything_nothing_is_left_to_choose() {
+fn no_question_follows_a_refusal_if_a_rule_denies_everything() {
     let refusal = Refusal::new();
     refusal.scene.machine.run("rules add https://localhost --deny").expect(0);
     for tls in BOTH_VERSIONS {
@@ -406,7 +406,7 @@ fn where_a_rule_denies_everything_nothing_is_left_to_choose() {
 
 /// "None" was refused, by a page; the page is printed when nobody chooses another.
 #[test]
-fn after_nginx_s_page_another_may_be_chosen() {
+fn after_a_refusal_page_of_nginx_a_person_can_choose_another_identity() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
@@ -438,7 +438,7 @@ fn after_nginx_s_page_another_may_be_chosen() {
 }
 
 #[test]
-fn a_proxy_that_refuses_may_be_sent_another() {
+fn after_a_refusal_by_a_proxy_a_person_can_choose_another_identity() {
     let refusal = Refusal::new();
     for mode in MODES {
         for tls in BOTH_VERSIONS {

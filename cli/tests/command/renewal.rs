@@ -49,7 +49,7 @@ fn renew_moves_the_decisions_of_both_modes() {
 }
 
 #[test]
-fn import_renews_on_request_and_otherwise_says_how() {
+fn import_renews_on_request_and_otherwise_suggests_it() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     let file = new.p12(scene.machine.dir(), P12::Default);
@@ -70,7 +70,7 @@ fn import_renews_on_request_and_otherwise_says_how() {
 }
 
 #[test]
-fn what_was_imported_before_takes_over_too() {
+fn an_identity_imported_earlier_can_take_over() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     let file = new.p12(scene.machine.dir(), P12::Default);
@@ -83,7 +83,7 @@ fn what_was_imported_before_takes_over_too() {
 }
 
 #[test]
-fn a_renewed_identity_stays_in_tls_1_3() {
+fn a_renewed_identity_keeps_the_restriction_to_tls_1_3() {
     for by_import in [false, true] {
         let scene = Scene::new();
         let (old, new) = alice(&scene);
@@ -109,7 +109,7 @@ fn a_renewed_identity_stays_in_tls_1_3() {
 }
 
 #[test]
-fn what_is_no_renewal_takes_nothing_over() {
+fn a_certificate_that_is_not_a_renewal_takes_nothing_over() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     let others = [
@@ -130,7 +130,7 @@ fn what_is_no_renewal_takes_nothing_over() {
 }
 
 #[test]
-fn an_identity_that_ends_within_30_days_is_warned_about() {
+fn an_identity_that_expires_within_30_days_causes_a_warning() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     scene.machine.run("list").expect(0).says(&["warning", "alice", "expires in"]);

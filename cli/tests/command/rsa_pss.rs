@@ -43,7 +43,7 @@ fn server_for(scene: &Scene, tls: Tls, digests: &[&str]) -> Server {
 }
 
 #[test]
-fn it_signs_in_tls_1_3_whatever_its_parameters() {
+fn an_rsa_pss_key_signs_in_tls_1_3_with_any_parameters() {
     for (parameters, _) in PARAMETERS {
         let scene = Scene::new();
         let alice = hire(&scene, parameters);
@@ -60,7 +60,7 @@ fn it_signs_in_tls_1_3_whatever_its_parameters() {
 }
 
 #[test]
-fn its_parameters_choose_the_digest() {
+fn the_parameters_of_the_key_choose_the_digest() {
     for (parameters, allowed) in PARAMETERS {
         let scene = Scene::new();
         let alice = hire(&scene, parameters);
@@ -84,7 +84,7 @@ fn its_parameters_choose_the_digest() {
 /// TLS has no salt longer than the digest and no other digest in the mask, such as the SHA-1 that is there by default;
 /// and 1024 bits are too few.
 #[test]
-fn keys_that_tls_cannot_use_are_no_candidates() {
+fn keys_that_tls_cannot_use_are_not_candidates() {
     for (bits, parameters) in [
         (2048, "md:sha256 mgf1_md:sha256 saltlen:33"),
         (2048, "md:sha256"),
@@ -101,7 +101,7 @@ fn keys_that_tls_cannot_use_are_no_candidates() {
 
 /// rustls does not tell of these schemes in TLS 1.2.
 #[test]
-fn in_tls_1_2_it_has_its_reason() {
+fn in_tls_1_2_the_key_is_not_a_candidate() {
     let scene = Scene::new();
     let alice = hire(&scene, "");
     let server = server_for(&scene, Tls::V1_2, &DIGESTS);
@@ -112,7 +112,7 @@ fn in_tls_1_2_it_has_its_reason() {
 }
 
 #[test]
-fn it_is_listed_as_what_it_is_and_its_name_is_told() {
+fn list_names_the_kind_of_key_and_explain_its_schemes() {
     let scene = Scene::new();
     hire(&scene, "");
     assert_eq!(scene.machine.json("list")["identities"][0]["key"], "rsa-pss-2048");
@@ -124,7 +124,7 @@ fn it_is_listed_as_what_it_is_and_its_name_is_told() {
 
 /// Its public half is compared like any other's.
 #[test]
-fn another_ones_key_sends_nothing() {
+fn a_swapped_key_sends_nothing() {
     let scene = Scene::new();
     let alice = hire(&scene, "");
     let (bob, file) = issued(&scene, "bob", 2048, "");
@@ -139,7 +139,7 @@ fn another_ones_key_sends_nothing() {
 
 /// A certificate that says rsaEncryption does not widen what a key for RSASSA-PSS is for.
 #[test]
-fn a_certificate_does_not_widen_what_the_key_is_for() {
+fn a_certificate_does_not_widen_the_use_of_the_key() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     let [rsa, pss, leaf] = ["rsa", "pss", "leaf"].map(|stem| ca::unused(dir, stem, "pem"));

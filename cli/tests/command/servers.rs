@@ -67,7 +67,7 @@ fn every_key_type_signs_for_every_server() {
 }
 
 #[test]
-fn the_chain_goes_along_from_every_kind_of_file() {
+fn the_chain_is_sent_from_every_kind_of_file() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let cases = [
@@ -91,7 +91,7 @@ fn the_chain_goes_along_from_every_kind_of_file() {
 }
 
 #[test]
-fn none_sends_nothing() {
+fn a_decision_for_none_sends_no_certificate() {
     let scene = Scene::new();
     scene.hire("alice");
     scene.remember("localhost", "none");

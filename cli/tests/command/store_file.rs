@@ -28,7 +28,7 @@ fn list_in(machine: &Cardcase, store: &str) -> Outcome {
 }
 
 #[test]
-fn a_new_store_is_its_owners_alone() {
+fn only_the_owner_can_access_a_new_store() {
     let machine = Cardcase::new();
     list_in(&machine, "new/deep/cards.db").expect(0);
     for (path, mode) in [("new", 0o700), ("new/deep", 0o700), ("new/deep/cards.db", 0o600)] {
@@ -37,7 +37,7 @@ fn a_new_store_is_its_owners_alone() {
 }
 
 #[test]
-fn a_file_that_is_there_becomes_its_owners_alone() {
+fn an_existing_store_becomes_accessible_only_to_its_owner() {
     let machine = Cardcase::new();
     list_in(&machine, "store.db").expect(0);
     std::fs::write(machine.dir().join("empty.db"), []).unwrap();
@@ -49,7 +49,7 @@ fn a_file_that_is_there_becomes_its_owners_alone() {
 }
 
 #[test]
-fn a_store_named_like_a_uri_is_a_file_of_that_name() {
+fn a_store_path_that_looks_like_a_uri_is_a_file_name() {
     let machine = Cardcase::new();
     for name in ["file:u.db", "file:u.db?mode=memory"] {
         list_in(&machine, name).expect(0);
@@ -62,7 +62,7 @@ fn a_store_named_like_a_uri_is_a_file_of_that_name() {
 const SOMEBODY: u32 = 65534;
 
 #[test]
-fn a_new_store_has_its_modes_whatever_the_umask() {
+fn the_permissions_of_a_new_store_do_not_depend_on_the_umask() {
     for mask in ["000", "022", "077", "277"] {
         let machine = Cardcase::new();
         let directory = if mask == "277" { "" } else { "new/" };
@@ -77,7 +77,7 @@ fn a_new_store_has_its_modes_whatever_the_umask() {
 
 /// What SQLite makes beside the store while it writes, too.
 #[test]
-fn no_file_in_the_making_is_anybody_elses() {
+fn files_beside_the_store_are_private_from_their_creation() {
     let scene = Scene::new();
     let (machine, directory) = (&scene.machine, scene.machine.store().parent().unwrap().to_owned());
     let alice = scene.hire("alice").fingerprint();
@@ -108,7 +108,7 @@ fn no_file_in_the_making_is_anybody_elses() {
 }
 
 #[test]
-fn a_link_is_no_store_and_nothing_is_made_where_it_points() {
+fn a_symbolic_link_is_refused_and_its_target_is_not_created() {
     let machine = Cardcase::new();
     list_in(&machine, "store.db").expect(0);
     for (target, link) in [("target.db", "dangling.db"), ("store.db", "link.db")] {
@@ -123,7 +123,7 @@ fn a_link_is_no_store_and_nothing_is_made_where_it_points() {
 }
 
 #[test]
-fn a_file_of_another_user_is_no_store() {
+fn a_file_of_another_user_is_refused() {
     let machine = Cardcase::new();
     list_in(&machine, "store.db").expect(0);
     let is_root = rustix::process::geteuid().is_root();
@@ -143,7 +143,7 @@ fn a_file_of_another_user_is_no_store() {
 
 /// SQLite plays back a journal that it finds, into the store.
 #[test]
-fn a_journal_that_somebody_else_may_have_left_is_not_played_back() {
+fn a_journal_that_another_user_may_have_left_is_not_replayed() {
     let machine = Cardcase::new();
     for suffix in ["-journal", "-wal", "-shm"] {
         let (store, beside) = (format!("{suffix}.db"), machine.dir().join(format!("{suffix}.db{suffix}")));
@@ -182,7 +182,7 @@ fn change_password(machine: &Cardcase, from: &str, to: &str) -> Outcome {
 }
 
 #[test]
-fn the_first_primary_password_brings_a_new_data_key() {
+fn the_first_primary_password_creates_a_new_data_key() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice");
@@ -257,7 +257,7 @@ fn a_locked_store_sends_nothing() {
 
 /// Two sessions on one store, as on two machines that share a home.
 #[test]
-fn a_decision_for_a_session_is_left_alone_by_another_session() {
+fn a_session_decision_is_not_changed_by_another_session() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     let elsewhere = scene.machine.dir().join("run elsewhere");
@@ -289,7 +289,7 @@ fn import_named(machine: &Cardcase, file: &Path, name: &str) -> Outcome {
 }
 
 #[test]
-fn a_name_is_given_once() {
+fn a_name_belongs_to_one_identity() {
     let scene = Scene::new();
     let (machine, dir) = (&scene.machine, scene.machine.dir());
     let alice = scene.employee("alice").issue();
@@ -307,7 +307,7 @@ fn a_name_is_given_once() {
 }
 
 #[test]
-fn a_name_equal_to_another_fingerprint_captures_nothing() {
+fn a_name_that_equals_the_fingerprint_of_another_identity_is_ambiguous() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let fingerprint = alice.fingerprint();

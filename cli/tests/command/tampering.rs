@@ -260,20 +260,20 @@ impl Stage {
 }
 
 #[test]
-fn a_bit_changed_in_any_column_sends_nothing_elsewhere() {
+fn a_changed_bit_in_any_column_sends_nothing_elsewhere() {
     let stage = Stage::new(false);
     stage.try_all(&flips(&tables(stage.scene.machine.store())));
 }
 
 #[test]
-fn a_column_swapped_between_any_two_rows_sends_nothing_elsewhere() {
+fn swapping_a_column_between_any_two_rows_sends_nothing_elsewhere() {
     let stage = Stage::new(false);
     stage.try_all(&swaps(&tables(stage.scene.machine.store())));
 }
 
 /// With a primary password the same holds against somebody who computes every code that takes no secret.
 #[test]
-fn nor_does_a_change_in_a_protected_store() {
+fn a_change_in_a_protected_store_sends_nothing_elsewhere() {
     let stage = Stage::new(true);
     let mut tables = tables(stage.scene.machine.store());
     tables.retain(|table| ["vault", "decisions"].contains(&table.name.as_str()));
@@ -332,7 +332,7 @@ const EVIL_RULE: &str = r#"{"pattern":"https://evil.example","filter":{}}"#;
 
 /// What a trigger writes in the owner's own transaction is not made authentic with what the owner writes.
 #[test]
-fn what_a_trigger_adds_is_not_made_authentic() {
+fn rows_that_a_trigger_adds_are_not_authenticated() {
     let triggers = [
         ("rules", "AFTER INSERT ON rules WHEN NEW.rule NOT LIKE '%evil%'"),
         ("settings", "AFTER UPDATE ON settings"),
@@ -351,7 +351,7 @@ fn what_a_trigger_adds_is_not_made_authentic() {
 
 /// Nor when it comes after the store was opened.
 #[test]
-fn a_trigger_that_comes_later_stops_every_change() {
+fn a_trigger_added_after_opening_stops_every_change() {
     let scene = Scene::new();
     scene.hire("alice");
     let store = Store::open_in_session(scene.machine.store(), Session::own().unwrap()).unwrap();
@@ -375,7 +375,7 @@ const SWAP_NAMES: &str = "UPDATE identities SET name = CASE name WHEN 'alice' TH
 
 /// What the owner decides for a name is not for whoever was given that name; with an agent neither.
 #[test]
-fn a_decision_for_a_swapped_name_is_not_made() {
+fn a_decision_for_a_swapped_name_is_refused() {
     for by_agent in [false, true] {
         let stage = Protected::new();
         if by_agent {
@@ -431,7 +431,7 @@ impl Chooser for PicksAlice {
 
 /// Who was given another's name when the owner chose, and lost it before that was written, is not who the owner chose.
 #[test]
-fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
+fn a_choice_by_a_swapped_name_is_refused_after_the_names_are_swapped_back() {
     let stage = Protected::new();
     let names = || {
         stage
@@ -495,7 +495,7 @@ fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
 
 /// Nor does one who is no longer what cardcase wrote take over.
 #[test]
-fn nothing_is_taken_over_by_a_swapped_name() {
+fn an_identity_with_a_tampered_name_takes_nothing_over() {
     let stage = Protected::new();
     let renewed = stage.scene.employee("alice").email("alice@example.com").issue();
     let file = renewed.p12(stage.scene.machine.dir(), P12::Default);
@@ -511,7 +511,7 @@ fn nothing_is_taken_over_by_a_swapped_name() {
 
 /// `accept` takes what the owner can see, and says what that is.
 #[test]
-fn what_the_owner_cannot_see_is_not_accepted() {
+fn accept_does_not_authenticate_what_the_owner_cannot_see() {
     let stage = Protected::new();
     stage.owner("remember localhost alice --for session").expect(0);
     stage.owner("rules add https://good.example").expect(0);
@@ -525,7 +525,7 @@ fn what_the_owner_cannot_see_is_not_accepted() {
 
 /// What was put there can be taken away without taking the rest for one's own.
 #[test]
-fn what_was_put_there_can_be_taken_away() {
+fn planted_rules_and_authorities_can_be_removed() {
     let stage = Protected::new();
     stage.owner("rules add https://good.example").expect(0);
     let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
@@ -550,7 +550,7 @@ fn what_was_put_there_can_be_taken_away() {
 /// Without a key nothing is asked for the owner's password. Where none is needed to look, whoever put an authority there has no server
 /// verified by it.
 #[test]
-fn a_planted_authority_verifies_no_server_where_that_can_be_seen() {
+fn a_planted_authority_verifies_no_server_unless_the_store_is_locked() {
     for by_agent in [false, true] {
         let stage = Protected::new();
         let server = stage.scene.server(Kind::Go).ask(Ask::Never).start();
@@ -580,7 +580,7 @@ fn a_planted_authority_verifies_no_server_where_that_can_be_seen() {
 
 /// One that is there only while the command reads what it verifies servers by is noticed when a key is used.
 #[test]
-fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
+fn an_authority_planted_for_only_one_connection_gets_no_signature() {
     let stage = Protected::new();
     stage.owner("remember localhost alice --for permanent").expect(0);
     let read = || {
@@ -639,7 +639,7 @@ impl Kept {
 }
 
 #[test]
-fn a_demand_for_tls13_that_was_taken_away_for_a_moment_stands() {
+fn a_tls13_requirement_that_was_removed_briefly_still_applies() {
     for decided in [true, false] {
         let kept = Kept::new(&["min-tls alice 1.3", "remember localhost alice --for permanent"]);
         let alice = kept.selector.store().find_identity("alice").unwrap();
@@ -656,7 +656,7 @@ fn a_demand_for_tls13_that_was_taken_away_for_a_moment_stands() {
 
 /// Neither where all that bears on an answer is read at once but not all of it can be, nor where rules are read alone.
 #[test]
-fn a_rule_that_was_there_for_a_moment_selects_nobody() {
+fn a_rule_that_existed_only_briefly_selects_no_identity() {
     let request = CertificateRequest::new(&[], &[SignatureScheme::ECDSA_NISTP256_SHA256]);
     let plant = r#"INSERT INTO rules (rule, added_at) VALUES ('{"pattern":"https://localhost","filter":{}}', 0);"#;
     let take = "DELETE FROM rules";
@@ -687,7 +687,7 @@ fn a_rule_that_was_there_for_a_moment_selects_nobody() {
 
 /// A setting that somebody turned on can be turned off without taking it for one's own first.
 #[test]
-fn what_was_turned_on_can_be_turned_off() {
+fn a_setting_that_was_turned_on_can_be_turned_off() {
     let stage = Protected::new();
     stage.owner("config prompt-on-multiple on").expect(0);
     stage.tamper("UPDATE settings SET select_automatically = 1, use_single_candidate = 1, prompt_on_multiple = 0");
@@ -708,7 +708,7 @@ fn what_was_turned_on_can_be_turned_off() {
 
 /// Where nobody is asked, the history, which has no code, does not say who goes.
 #[test]
-fn a_forged_history_does_not_steer_what_is_selected_without_asking() {
+fn a_forged_history_does_not_change_what_is_selected_without_asking() {
     let stage = Protected::new();
     let server = stage.scene.server(Kind::Go).start();
     stage.owner("config select-automatically on").expect(0);

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_match_by_segment_in_every_way_to_write_them() {
+    fn paths_match_by_segment_in_every_spelling() {
         let admin = "https://www.example.com/admin";
         let cases = [
             (admin, "/admin", true),

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_named() {
+    fn other_file_types_are_named() {
         assert_eq!(found(b""), Some("an empty file"));
         assert_eq!(found(b"hello, world"), Some("text"));
         assert_eq!(found(b"\xfe\xed\xfe\xed\0\0\0\x02").unwrap().split(';').next(), Some("a Java keystore (JKS)"));

@@ -257,7 +257,7 @@ mod tests {
     const KEY: &[u8] = &[0x30, 0x12, 2, 1, 1, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 2, 7, 7, 0x81, 2, 0, 9];
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_file_can_be_read() {
         let (leaf, above): (&[u8], &[u8]) = (&[0x30, 1, 0], &[0x30, 1, 1]);
         for protection in [Protection::Aes256, Protection::Legacy] {
             for (name, password) in [("name", "secret"), ("имя 😀", "пароль 😀"), ("", "")] {
