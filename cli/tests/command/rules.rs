@@ -314,7 +314,7 @@ fn a_policy_that_is_not_a_regular_file_is_an_error_without_waiting() {
     std::fs::create_dir(&directory).unwrap();
     let pipe = directory.join("pipe.json");
     assert!(program::named("mkfifo").arg(&pipe).status().unwrap().success());
-    office.fetch(&server, "/", 1).says(&["pipe.json", "no regular file"]);
+    office.fetch(&server, "/", 1).says(&["pipe.json", "not a regular file"]);
     office.rules(&[]).expect(1);
     std::fs::remove_file(pipe).unwrap();
     std::os::unix::fs::symlink("nowhere", directory.join("dangling.json")).unwrap();
