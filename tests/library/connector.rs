@@ -244,7 +244,7 @@ fn a_locked_vault_is_unlocked_while_connecting() {
     });
 }
 
-/// Of two nested TLS sessions, each has its own request and answer.
+/// Each of two nested TLS sessions has its own request and answer.
 #[test]
 fn a_connection_inside_a_proxy_session_has_its_own_request() {
     run(async |version| {

@@ -208,7 +208,7 @@ fn after_a_refusal_another_identity_can_be_chosen_and_remembered() {
         // A later call after the same refusal gets the answer that was chosen meanwhile
         assert_eq!(again(), (Some(right.fingerprint()), Source::Decision), "{mode}");
         assert_eq!(chooser.asked().len(), 0);
-        // Neither of the two refused identities is sent again without asking
+        // The two refused identities are not sent again without asking
         let answer = Answer::Identity(Arc::new(store.find_identity("right").unwrap()));
         let both = [refused[0].clone(), Refused::new(answer, Refusal::Page)];
         let error = selector.select_again(at("a.example"), &request(&[]), &both).unwrap_err();

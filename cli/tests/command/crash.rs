@@ -1,4 +1,4 @@
-//! `kill -9` during everything that writes: acknowledged changes are there afterwards, and no change is there by half.
+//! `kill -9` during everything that writes: acknowledged changes are there afterwards, and no change is half made.
 //!
 //! Some processes are killed after a random time; the others when SQLite's journal appears, that is, while they write,
 //! or a little later.

@@ -44,7 +44,7 @@ const TELLING: [&str; 14] = [
     // Only used to look up identities; with a wrong value, the identity is not found
     "identities.subject_key",
     "identities.issuer_key",
-    // Of authorities that are not trusted for servers
+    // These belong to authorities that are not trusted for servers
     "authorities.certificate",
     "authorities.fingerprint",
     "sqlite_sequence.",
@@ -609,7 +609,7 @@ fn an_authority_planted_for_only_one_connection_gets_no_signature() {
     }
 }
 
-/// A program keeps rows in memory as long as a number in the file says that nothing changed. But whoever can write the
+/// A program keeps rows in memory as long as a number in the file says that nothing changed. But somebody who can write the
 /// file can write that number too.
 struct Kept {
     stage: Protected,

@@ -88,7 +88,7 @@ fn many_connections_at_once_follow_a_changed_decision() {
     tunnel.says("nobody can be asked");
 }
 
-/// Of twenty waiting connections, one asks. An answer for once is not kept for the next connections.
+/// Only one of twenty waiting connections asks. An answer for once is not kept for the next connections.
 #[test]
 fn one_prompt_answers_all_waiting_connections() {
     let scene = Scene::new();

@@ -222,7 +222,7 @@ fn survives_changes(name: &str, file: &[u8], password: &str) -> Result<(), Strin
             if start.elapsed() > Duration::from_secs(2) {
                 return Err(format!("{name}: byte {at} changed by {change:#x} takes long"));
             }
-            // Nor does the last wall around the parser hide a panic
+            // The barrier around the parser must not have hidden a panic
             if outcome.err() == Some(Error::Damaged { what: "its parser gave up on it" }) {
                 return Err(format!("{name}: byte {at} changed by {change:#x} runs into the wall"));
             }

@@ -370,7 +370,7 @@ mod tests {
             self.answer(&Request::Use { vault: VAULT, work })
         }
 
-        /// What goes out never holds a part of a key.
+        /// Checks that no reply holds a part of a key.
         fn answer(&self, request: &Request<'_>) -> Reply {
             let reply = self.shared.answer(&Frame::encode(request).unwrap());
             let sent = Frame::encode(&reply).unwrap().body;
