@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_opens_in_its_own_row_only() {
+    fn a_key_opens_only_in_its_own_row() {
         let data_key = DataKey::random().unwrap();
         let key = SealedKey { row: row(), sealed: data_key.seal(&row(), b"secret").unwrap() };
         assert_eq!(**data_key.open(&key).unwrap(), *b"secret");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_does_not_pass_for_a_part_of_another() {
+    fn a_field_cannot_be_taken_for_a_part_of_another() {
         let data_key = DataKey::random().unwrap();
         let code = data_key.mac(&Message::new("x").field(b"ab").field(b"c"));
         assert!(data_key.verify(&Message::new("x").field(b"ab").field(b"c"), &code));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_nothing_secret() {
+    fn debug_output_shows_no_secret() {
         let data_key = DataKey::random().unwrap();
         assert_eq!(format!("{data_key:?}"), "DataKey(..)");
     }
