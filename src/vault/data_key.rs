@@ -162,12 +162,12 @@ impl Message {
 pub(super) fn encrypt(key: &[u8; 32], covered: &Message, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let nonce: [u8; NONCE] = random_bytes()?;
     let failed = |error: Unspecified| Error::Sealing { detail: error.to_string() };
+    let key = aead_key(key).map_err(failed)?;
     // As long as it gets, so that no copy of the plaintext is left behind in freed memory
     let mut sealed = Vec::with_capacity(NONCE + plaintext.len() + AES_256_GCM.tag_len());
     sealed.extend(nonce);
     sealed.extend(plaintext);
     let (_, text) = sealed.split_at_mut(NONCE);
-    let key = aead_key(key).map_err(failed)?;
     let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&covered.0), text);
     let tag = tag.inspect_err(|_| text.zeroize()).map_err(failed)?;
     sealed.extend_from_slice(tag.as_ref());

@@ -389,3 +389,13 @@ fn a_locked_vault_refuses_an_import() {
     store.unlock(&Typist).unwrap();
     store.import(vec![import([&leaf], [])], None, NOW).unwrap();
 }
+
+#[test]
+fn known_keys_are_added_to_unpaired_certificates_only() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("Person");
+    let store = home.with([&leaf], []);
+    let mut paired = import([&leaf], []);
+    assert!(!store.add_known_keys(&mut paired, &Nobody).unwrap());
+    assert_eq!(store.import(vec![paired], None, NOW).unwrap().already_present.len(), 1);
+}
