@@ -44,7 +44,7 @@ CREATE TABLE identities (
     fingerprint    BLOB NOT NULL UNIQUE CHECK (length(fingerprint) = 32),
     name           TEXT NOT NULL UNIQUE,
     certificate    BLOB NOT NULL,
-    -- PKCS#8, sealed with the data key and bound to id, fingerprint, name and requires_tls13 of this row
+    -- A format byte (1), then PKCS#8, sealed with the data key and bound to id, fingerprint, name and requires_tls13 of this row
     private_key    BLOB NOT NULL,
     subject_key    BLOB NOT NULL CHECK (length(subject_key) = 32),
     issuer_key     BLOB NOT NULL CHECK (length(issuer_key) = 32),
@@ -68,7 +68,7 @@ CREATE TABLE enrollments (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     -- DER CertificationRequest (RFC 2986)
     request     BLOB NOT NULL UNIQUE,
-    -- PKCS#8, sealed with the data key and bound to id and to the SHA-256 of the request
+    -- The same format, bound to id and to the SHA-256 of the request
     private_key BLOB NOT NULL,
     made_at     INTEGER NOT NULL
 ) STRICT;

@@ -276,7 +276,11 @@ impl Vault {
         certificate: &Certificate,
     ) -> Result<Arc<dyn SigningKey>, Error> {
         match self.opened() {
-            Opened::Elsewhere(_) => Ok(Arc::new(HeldKey::new(self.clone(), key.clone(), certificate.clone()))),
+            Opened::Elsewhere(_) => {
+                let (vault, key, of) = (self.clone(), key.clone(), certificate.clone());
+                let sign = move |scheme, message: &[u8]| vault.sign(&key, &of, scheme, message);
+                Ok(Arc::new(HeldKey::new(certificate.clone(), sign)))
+            }
             Opened::Not | Opened::Here(_) => self.open(key)?.signing_key(certificate),
         }
     }

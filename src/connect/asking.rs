@@ -83,7 +83,7 @@ impl Asking {
         request: &CertificateRequest,
         question: JointQuestion,
     ) -> Result<Prepared, Error> {
-        let permit = SELECTING.acquire().await.map_err(|error| Error::shut_down(error))?;
+        let permit = SELECTING.acquire().await.map_err(Error::shut_down)?;
         let (target, request) = (target.clone(), request.clone());
         let answered = self.blocking(move |selector| {
             let _permit = permit;

@@ -43,6 +43,7 @@ pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, err
 
 /// What a call begins with.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each call")]
 pub(super) enum Start {
     /// A target, for which the store is looked up.
     Target(Target),

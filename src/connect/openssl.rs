@@ -38,6 +38,8 @@
 
 mod answer;
 #[cfg(feature = "tokio")]
+mod answer_task;
+#[cfg(feature = "tokio")]
 mod asynchronous;
 mod below;
 mod callback;
@@ -55,7 +57,7 @@ use ::openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 
 use self::answer::{Answering, io_error};
 #[cfg(feature = "tokio")]
-use self::asynchronous::Asynchronous;
+use self::answer_task::AnswerTask;
 use self::below::Below;
 use self::session::{Halt, Session};
 #[cfg(feature = "tokio")]
@@ -174,7 +176,7 @@ impl Connector {
             answering: Answering { selector, unlocking, given, opened: opened.clone() },
             open: Open(opened),
             #[cfg(feature = "tokio")]
-            asynchronous: Asynchronous::new(self.asking.clone()),
+            answer_task: AnswerTask::new(self.asking.clone()),
         })
     }
 
@@ -200,7 +202,7 @@ pub struct Stream<S> {
     answering: Answering,
     open: Open,
     #[cfg(feature = "tokio")]
-    asynchronous: Asynchronous,
+    answer_task: AnswerTask,
 }
 
 /// Why an operation on a stream did not succeed.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{OtherError, SignatureAlgorithm, SignatureScheme};
 
-use super::{KeyRow, Message, SealedKey, Vault};
+use super::data_key::{KeyRow, Message, SealedKey};
 use crate::certificate::Certificate;
 use crate::error::Error;
 
@@ -36,14 +36,20 @@ pub(crate) trait Holder: Send + Sync {
 pub(super) struct HeldKey(Arc<Held>);
 
 struct Held {
-    vault: Arc<Vault>,
-    key: SealedKey,
+    sign: Box<Sign>,
     certificate: Certificate,
 }
 
+/// Signs a message with a scheme.
+type Sign = dyn Fn(SignatureScheme, &[u8]) -> Result<Vec<u8>, Error> + Send + Sync;
+
 impl HeldKey {
-    pub(super) fn new(vault: Arc<Vault>, key: SealedKey, certificate: Certificate) -> Self {
-        Self(Arc::new(Held { vault, key, certificate }))
+    /// `sign` makes each signature with the private key of `certificate`.
+    pub(super) fn new(
+        certificate: Certificate,
+        sign: impl Fn(SignatureScheme, &[u8]) -> Result<Vec<u8>, Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Held { sign: Box::new(sign), certificate }))
     }
 }
 
@@ -73,8 +79,7 @@ struct HeldSigner {
 
 impl Signer for HeldSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        let Held { vault, key, certificate } = &*self.key.0;
-        let signature = vault.sign(key, certificate, self.scheme, message);
+        let signature = (self.key.0.sign)(self.scheme, message);
         signature.map_err(|error| rustls::Error::Other(OtherError(Arc::new(error))))
     }
 

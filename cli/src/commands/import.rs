@@ -70,7 +70,7 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let name = args.name.as_deref();
     let done = if args.renew {
         let (done, renewals) = store.import_and_renew(files, name, app.now())?;
-        renewals.iter().for_each(|renewal| notices::renewal(renewal));
+        renewals.iter().for_each(notices::renewal);
         done
     } else {
         let done = store.import(files, name, app.now())?;

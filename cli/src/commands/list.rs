@@ -72,7 +72,7 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         check_all_shown(app)?;
         return print_json(&ListJson { identities, enrollments, protected });
     }
-    enrollments.iter().for_each(|enrollment| note_waiting(enrollment));
+    enrollments.iter().for_each(note_waiting);
     if identities.is_empty() {
         say::note("the store has no identities; to add some: cardcase import FILE.p12");
         return check_all_shown(app);

@@ -16,8 +16,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tower_service::Service;
 
-use super::connector::{BoxError, Connector, H2, destination};
-use super::stream::Stream;
+use super::connector::{BoxError, Connector, destination};
+use super::stream::{H2, Stream};
 use crate::answer::refusal::Refusal;
 use crate::connect::drive::Start;
 use crate::connect::error::Error;

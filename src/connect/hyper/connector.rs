@@ -31,9 +31,6 @@ use crate::select::selector::Selector;
 /// The errors of services.
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// HTTP/2's name in ALPN (RFC 9113).
-pub(super) const H2: &[u8] = b"h2";
-
 /// Opens connections for a client of hyper-util: TLS for `https`, by the connector of tokio, over what `H` opens. Clones share
 /// what they know of their connections.
 ///

@@ -10,8 +10,10 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connector::H2;
 use crate::connect::opened::Opened;
+
+/// HTTP/2's name in ALPN (RFC 9113).
+pub(super) const H2: &[u8] = b"h2";
 
 /// What TLS goes over, by rustls or by OpenSSL.
 pub(super) trait Tls: AsyncRead + AsyncWrite + Unpin + Send {}

@@ -8,13 +8,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::{JoinHandle, spawn};
+use tokio::task::spawn;
 
-use super::answer::{Continuation, Pending, STEPS, Step};
+use super::answer_task::{AnswerTask, answer};
 use super::below::Below;
 use super::session::{Halt, Session};
 use super::{Connector, Ended, Stream};
-use crate::connect::asking::{Asking, in_time};
+use crate::connect::asking::in_time;
 use crate::connect::drive::Start;
 use crate::connect::error::Error;
 use crate::connect::opened::Connection;
@@ -22,7 +22,6 @@ use crate::connect::stream::is_closed;
 use crate::request::{CertificateRequest, Target};
 use crate::select::prepared::Prepared;
 use crate::select::selection::Source;
-use crate::select::selector::Selector;
 
 /// Connections made for one call: the first, and one more where the server did not wait for a person.
 const ATTEMPTS: usize = 2;
@@ -117,30 +116,6 @@ fn chosen_too_late(error: &Error) -> Option<Prepared> {
     if is_lost && is_chosen { opened.again() } else { None }
 }
 
-/// How a stream of tokio gets its answers.
-pub(super) struct Asynchronous {
-    asking: Arc<Asking>,
-    /// An answer that is being given, by a task of its own: others wait for it too, however seldom this stream is polled.
-    answer: Option<JoinHandle<Result<Continuation, Error>>>,
-    /// The tasks that wait for it.
-    waiting: Vec<Waker>,
-}
-
-impl Asynchronous {
-    pub(super) fn new(asking: Arc<Asking>) -> Self {
-        Self { asking, answer: None, waiting: Vec::new() }
-    }
-}
-
-/// Nobody needs the answer any more. If a person is being asked for it, their answer is still remembered.
-impl Drop for Asynchronous {
-    fn drop(&mut self) {
-        if let Some(answer) = &self.answer {
-            answer.abort();
-        }
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     async fn handshake(&mut self, timeout: Option<Duration>) -> Result<(), Ended> {
         loop {
@@ -198,12 +173,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
 
     fn ask(&mut self, request: CertificateRequest) {
         let pending = self.answering.pending(request, self.session.is_established());
-        self.asynchronous.answer = Some(spawn(answer(self.asynchronous.asking.clone(), Arc::new(pending))));
+        self.answer_task.answer = Some(spawn(answer(self.answer_task.asking.clone(), Arc::new(pending))));
     }
 
     /// Waits for an answer that is being given, if one is.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let Asynchronous { answer: being_given, waiting, .. } = &mut self.asynchronous;
+        let AnswerTask { answer: being_given, waiting, .. } = &mut self.answer_task;
         let Some(answer) = being_given else { return Poll::Ready(Ok(())) };
         let Poll::Ready(answered) = Pin::new(answer).poll(cx) else {
             if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -227,27 +202,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     }
 }
 
-/// Answers a request without blocking, together with the other tasks that have the same question.
-async fn answer(asking: Arc<Asking>, pending: Arc<Pending>) -> Result<Continuation, Error> {
-    let on = pending.clone();
-    let mut step = asking.blocking(move |_| on.begin()).await?;
-    for _ in 0..STEPS {
-        let on = pending.clone();
-        step = match step {
-            Step::Select => {
-                let selected = asking.select(&pending.target, &pending.request).await?;
-                asking.blocking(move |_| on.selected(selected)).await?
-            }
-            Step::Unlock(before) => {
-                let unlocked = asking.unlock(&before, Selector::unlock_fully).await?;
-                asking.blocking(move |_| on.unlocked(unlocked)).await?
-            }
-            Step::Done(continuation) => return Ok(continuation),
-        };
-    }
-    Ok(pending.end(step)?)
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let length = ready!(self.poll_run(cx, |session| session.read(buffer.initialize_unfilled())))?;
@@ -267,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Nobody waits for an answer any more
-        if self.asynchronous.answer.is_none() {
+        if self.answer_task.answer.is_none() {
             ready!(self.poll_run(cx, Session::shut_down))?;
         }
         self.session.below_mut().poll_shutdown(cx)

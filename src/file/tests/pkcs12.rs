@@ -270,8 +270,7 @@ fn two_to_the_31_rounds_and_more_are_refused_at_once() {
 
 #[test]
 fn the_work_of_a_whole_file_is_bounded() {
-    let mut limits = Limits::default();
-    limits.total_iterations = 10_000;
+    let mut limits = Limits { total_iterations: 10_000, ..Limits::default() };
     let error = contents(&fixture("hand-five-ids-dupname.p12"), "secret", &limits).unwrap_err();
     // The MAC, the safe with the certificates and five keys, all of 2048 rounds of SHA-256
     let asked = 7 * 2048;
@@ -306,8 +305,7 @@ fn a_file_with_encrypted_data_outermost_is_unsupported() {
 #[test]
 fn too_many_entries_are_refused() {
     for (name, entries) in [("openssl-chain5.p12", 6), ("openssl-plain.p12", 6), ("hand-crl-secret-unknown.p12", 9)] {
-        let mut limits = Limits::default();
-        limits.entries = entries;
+        let mut limits = Limits { entries, ..Limits::default() };
         assert!(contents(&fixture(name), "secret", &limits).is_ok(), "{name}");
         limits.entries -= 1;
         let error = contents(&fixture(name), "secret", &limits).unwrap_err();
