@@ -113,7 +113,9 @@ fn key_type_against_signature_algorithms() {
             fetch(&scene, mode, &server.url(), &[]).expect(3).says(&["no identity fits"]);
             remember(&scene, mode, &server.destination(), &rsa.fingerprint());
             fetch(&scene, mode, &server.url(), &[]).expect(3);
-            fetch(&scene, mode, &server.url(), &["--as", &rsa.fingerprint()]).expect(3).says(&["makes no signature"]);
+            fetch(&scene, mode, &server.url(), &["--as", &rsa.fingerprint()])
+                .expect(3)
+                .says(&["supports no signature scheme"]);
             assert!(server.chains().is_empty(), "{mode} {tls:?}");
             let pss = "rsa_pss_rsae_sha256:RSA+SHA256";
             let server = scene.server(Kind::OpenSsl).tls(tls).client_schemes(pss).start();

@@ -123,7 +123,7 @@ fn remembered_but_gone_expired_or_not_under_the_authorities() {
     let guest = scene.bring(scene.guests.client("guest").issue());
     let gone = scene.hire("gone");
     // The remembered identity, and why it no longer fits; nothing is left to say of one that was removed
-    let cases = [(&late, Some("\"late\": expired")), (&guest, Some("not issued under an authority")), (&gone, None)];
+    let cases = [(&late, Some("\"late\": expired")), (&guest, Some("not issued under an author")), (&gone, None)];
     for mode in MODES {
         for (remembered, why) in cases {
             if why.is_none() {
