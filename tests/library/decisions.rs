@@ -107,7 +107,7 @@ fn a_session_decision_takes_precedence_over_a_permanent_one() {
     there.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
     assert_eq!(store.decision(&scope).unwrap().unwrap().identity, Some(leaf.fingerprint()));
     assert_eq!(there.decision(&scope).unwrap().unwrap().identity, None);
-    // Deciding anew in the session leaves nothing of either behind
+    // A new decision in the session replaces both
     store.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
     assert_eq!(store.decisions().unwrap().len(), 1);
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const DOCUMENT: &str = include_str!("../../docs/browsers.md");
 
-/// The rows of the table under this head, in the document that people read.
+/// The rows of the table with this head, from the document that people read.
 fn table(second_column: &str) -> Vec<(&'static str, &'static str)> {
     let head = format!("| written | {second_column} |");
     let rows = DOCUMENT.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
@@ -29,7 +29,7 @@ fn a_destination_has_one_form() {
         let destination = parse(written).unwrap();
         assert_eq!(destination.to_string(), shown, "{written}");
         assert_eq!(parse(shown).unwrap(), destination, "{written}");
-        // The host alone, as decisions of firefox mode are shown and typed, is the same place
+        // In firefox mode, decisions are shown and typed as the host only, which is the same scope
         let scope = Mode::Firefox.scope(&destination);
         assert_eq!(Mode::Firefox.scope(&parse(&scope.to_string()).unwrap()), scope, "{written}");
     }
@@ -58,7 +58,7 @@ fn names_and_labels_have_length_limits() {
     ] {
         assert_eq!(parse(&format!("{}{dot}", of(labels))).is_ok(), taken, "{labels:?} {dot}");
     }
-    // The A-label is what counts
+    // The length of the A-label counts
     assert!(parse(&"ü".repeat(60)).is_err());
     assert!(parse(&format!("fe80::1%{}", "a".repeat(15))).is_ok());
 }
@@ -111,7 +111,7 @@ proptest! {
     #[test]
     fn case_and_a_trailing_dot_do_not_matter(host in host(), port in 1..=u16::MAX) {
         let Ok(destination) = Destination::new(&host, port) else { return Ok(()) };
-        // The zone is the system's, and its case counts
+        // The zone is defined by the system and is case-sensitive
         let upper = match host.split_once('%') {
             Some((address, zone)) => format!("{}%{zone}", address.to_uppercase()),
             None => host.chars().map(|c| if c.is_ascii() { c.to_ascii_uppercase() } else { c }).collect(),

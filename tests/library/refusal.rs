@@ -1,4 +1,5 @@
-//! A refusal is found in any error that holds it: of the connector, of the first read, of hyper in both versions of HTTP.
+//! A refusal is found in every error that contains it: of the connector, of the first read, and of hyper in both
+//! versions of HTTP.
 
 use std::io;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ fn destination() -> Destination {
 }
 
 async fn refuse(server: Arc<ServerConfig>, io: DuplexStream) {
-    // What the client makes of it is what counts
+    // The tests look at the client's result
     let _ = TlsAcceptor::from(server).accept(io).await;
 }
 
@@ -94,7 +95,7 @@ fn in_tls_1_3_the_refusal_is_in_the_error_of_the_first_read() {
     }
 }
 
-/// A client that drives tokio-rustls itself, with only a resolver of this library.
+/// A client that uses tokio-rustls directly, with only a resolver of this library.
 #[test]
 fn in_tls_1_3_the_refusal_is_in_the_error_of_a_read_through_tokio_rustls() {
     for (alert, verdict) in VERDICTS {
@@ -155,7 +156,7 @@ fn the_refusal_is_in_the_error_of_hyper_and_for_http_2_in_the_opened_connection(
     }
 }
 
-/// An end that is no refusal: the server goes away without a word.
+/// The server ends the connection without an alert.
 #[test]
 fn a_server_that_hangs_up_is_not_a_refusal() {
     let scene = Scene::new(&rustls::version::TLS13, CertificateError::BadEncoding, true);

@@ -14,7 +14,7 @@ use crate::people::{PASSWORD, Typist};
 use crate::pki::{Ca, Home, Leaf, NOW};
 use crate::tls::{HOST, Handshake, VERSIONS, client, der, handshake, optional_client, server};
 
-/// A server that asks for a certificate under a root, and a store with one from an intermediate below it.
+/// A server that asks for a certificate under a root, and a store with an identity from an intermediate below it.
 struct Scene {
     servers: Ca,
     root: Ca,
@@ -55,12 +55,12 @@ impl Scene {
         Arc::new(resolver.config(&client(&self.servers, version)))
     }
 
-    /// A handshake with what is remembered now.
+    /// A handshake with the current decision.
     fn handshake(&self, version: &'static SupportedProtocolVersion) -> Handshake {
         handshake(&self.config(&Resolver::new(self.prepare()), version), &self.server, HOST)
     }
 
-    /// Leaf and intermediate, never the root.
+    /// Leaf and intermediate, without the root.
     fn whole_chain(&self) -> Vec<CertificateDer<'static>> {
         vec![der(&self.leaf.certificate), der(&self.issuer.certificate)]
     }
@@ -173,7 +173,7 @@ fn a_given_identity_is_sent_whatever_the_server_asks_for() {
     }
 }
 
-/// Another identity's key in the row of the decided one, as by someone who can write to the file.
+/// The key of another identity in the row of the decided one, as somebody who can write the file could put it.
 fn with_swapped_key() -> Scene {
     let scene = Scene::decided(true);
     let other = scene.issuer.leaf("Other");
@@ -194,7 +194,7 @@ fn a_key_swapped_in_the_database_signs_nothing() {
         assert!(named, "{:?}", shaken.error());
         assert!(needs(shaken.error()).is_none());
         assert!(shaken.server.is_handshaking(), "the server has no signature");
-        // In TLS 1.2 rustls has the certificate on its way, to the verified server, when it asks for the signature
+        // In TLS 1.2, rustls has already sent the certificate to the verified server when it asks for the signature
         if *version == rustls::version::TLS13 {
             scene.assert_nothing_sent(&shaken);
         }
@@ -243,7 +243,7 @@ fn a_locked_vault_needs_unlocking_and_then_the_handshake_succeeds() {
     }
 }
 
-/// Programs run on while a person sets a password: the keys are sealed under another data key then.
+/// Another process sets a password: the keys are then sealed under another data key.
 #[test]
 fn a_password_set_by_another_process_locks_running_programs() {
     for version in VERSIONS {

@@ -45,7 +45,7 @@ fn selector(store: Arc<Store>, chooser: &Arc<Script>) -> Selector {
     Selector::new(store).with_chooser(chooser.clone()).with_clock(|| NOW)
 }
 
-/// What was selected and why.
+/// The answer and its source.
 fn selected(prepared: Prepared) -> (Option<Fingerprint>, Source) {
     let Selection { answer, source, .. } = prepared.selection().unwrap().clone();
     (answer.fingerprint(), source)
@@ -104,7 +104,7 @@ fn chrome_mode_remembers_per_port_and_ignores_the_lifetime() {
     assert_eq!(decisions.len(), 2);
 }
 
-/// One identity remembered for a.example that does not do for the request, and another one that would.
+/// One identity remembered for a.example that does not fit the request, and another one that would.
 fn unfit_is_asked_about(remembered_until: Timestamp, requested: impl Fn(&Ca, &Ca) -> Name, reasons: &[Reason]) {
     let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
     let remembered = one.leaf_of(valid(params("remembered"), Timestamp(0), remembered_until));
@@ -205,10 +205,10 @@ fn after_a_refusal_another_identity_can_be_chosen_and_remembered() {
         let again = || selected(selector.select_again(at("a.example"), &request(&[]), &refused).unwrap());
         assert_eq!(again(), (Some(right.fingerprint()), Source::Ask), "{mode}");
         assert_eq!(chooser.asked()[0].refused, refused);
-        // Whoever else was refused finds that another was chosen meanwhile
+        // A later call after the same refusal gets the answer that was chosen meanwhile
         assert_eq!(again(), (Some(right.fingerprint()), Source::Decision), "{mode}");
         assert_eq!(chooser.asked().len(), 0);
-        // Neither of two that were refused comes back unasked
+        // Neither of the two refused identities is sent again without asking
         let answer = Answer::Identity(Arc::new(store.find_identity("right").unwrap()));
         let both = [refused[0].clone(), Refused::new(answer, Refusal::Page)];
         let error = selector.select_again(at("a.example"), &request(&[]), &both).unwrap_err();
@@ -217,7 +217,7 @@ fn after_a_refusal_another_identity_can_be_chosen_and_remembered() {
     }
 }
 
-/// Denies everything while the person thinks.
+/// Adds a rule that denies everything while the person thinks.
 struct Overtaken {
     store: Arc<Store>,
 }
@@ -237,18 +237,18 @@ fn an_identity_denied_during_the_question_is_not_sent() {
     let selector = Selector::new(store).with_chooser(chooser).with_clock(|| NOW);
     let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
     assert!(matches!(error, Error::Denied { .. }), "{error}");
-    // From now on it is the answer, also after a refusal of none
+    // From now on the rule answers, even after a refusal of "none"
     let refused = [Refused::new(Answer::None, Refusal::Page)];
     let again = selector.select_again(at("a.example"), &request(&[]), &refused).unwrap();
     assert_eq!(selected(again), (None, Source::Rule));
 }
 
-/// A request of TLS 1.2, which shows the certificate to whoever listens.
+/// A TLS 1.2 request, in which everybody on the network can see the certificate.
 fn visible(authorities: &[Name]) -> CertificateRequest {
     request(authorities).with_version(Some(ProtocolVersion::TLSv1_2))
 }
 
-/// Lets the best candidate out in TLS 1.3 only while the person thinks, once.
+/// Restricts the best candidate to TLS 1.3 while the person thinks, once.
 struct Restricting {
     store: Arc<Store>,
     asked: AtomicUsize,
@@ -321,8 +321,8 @@ fn a_selection_belongs_to_the_rules_it_was_made_under() {
     assert!(again.serves(&now, NOW));
 }
 
-/// Certificates that a resolver sends for a request for these authorities; `None` where it sends none, and nothing where it
-/// wishes for another answer.
+/// The number of certificates that a resolver sends for a request with these authorities: `None` if it sends none, and
+/// 0 if it needs another answer.
 fn resolved(prepared: &Prepared, authorities: &[&Ca]) -> Option<usize> {
     let names: Vec<Name> = authorities.iter().map(|ca| ca.name()).collect();
     let hints: Vec<&[u8]> = names.iter().map(Name::der).collect();
@@ -330,7 +330,7 @@ fn resolved(prepared: &Prepared, authorities: &[&Ca]) -> Option<usize> {
     resolver.resolve(&hints, &[SignatureScheme::ECDSA_NISTP256_SHA256]).map(|key| key.cert.len())
 }
 
-/// Adds a rule while it is looked whether anybody can be asked.
+/// Adds a rule when the selector checks whether it can ask.
 struct Ruling {
     store: Arc<Store>,
 }
@@ -363,7 +363,7 @@ fn an_answer_by_a_rule_applies_only_to_its_request_even_after_a_refresh() {
         assert_eq!(prepared.selection().unwrap().source, Source::NoCandidate);
         assert_eq!([resolved(prepared, &[&other]), resolved(prepared, &[])], [None, Some(0)]);
     }
-    // What is not said any more is not renewed
+    // A removed rule is not refreshed
     store.remove_rules(&[1]).unwrap();
     assert!(selector.refresh(&prompt).unwrap().selection().is_none());
 }
@@ -383,7 +383,7 @@ fn a_selection_for_tls_1_2_does_not_serve_if_tls_1_3_allows_another() {
     store.require_tls13(&store.find_identity(&leaf.fingerprint().to_string()).unwrap(), true).unwrap();
     assert_eq!(is_kept(&visible(&[ca.name()])), (Source::NoCandidate, false));
     assert_eq!(is_kept(&visible(&[other.name()])), (Source::NoCandidate, true));
-    // A rule may take another where more fit
+    // A rule may select another identity if more of them fit
     store.require_tls13(&store.find_identity(&leaf.fingerprint().to_string()).unwrap(), false).unwrap();
     store.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{}}"#).unwrap()], NOW).unwrap();
     assert_eq!(is_kept(&visible(&[ca.name()])), (Source::Rule, true));
@@ -423,7 +423,7 @@ fn a_use_marks_only_the_decision_that_answered() {
     }
 }
 
-/// Answers once another waits.
+/// Answers when another thread waits.
 struct Waited {
     waits: Barrier,
     asked: AtomicUsize,
@@ -461,7 +461,7 @@ fn an_answer_for_once_applies_to_one_port_and_path() {
 }
 
 #[test]
-fn a_refused_decision_is_kept_in_firefox_mode_and_forgotten_in_chrome_mode_unless_it_changed() {
+fn only_chrome_mode_forgets_a_refused_decision_and_only_an_unchanged_one() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (refused, other) = (ca.leaf("refused"), ca.leaf("other"));
     let store = home.with([&refused, &other], []);

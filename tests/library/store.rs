@@ -26,7 +26,7 @@ fn scope(host: &str) -> Scope {
     Mode::Firefox.scope(&Destination::new(host, 443).unwrap())
 }
 
-/// In a process of its own: the umask is the whole process's.
+/// Runs itself in another process, because the umask applies to the whole process.
 #[test]
 fn only_the_owner_can_access_a_new_store_under_any_umask() {
     let home = Home::new();
@@ -71,7 +71,7 @@ fn no_private_key_is_in_the_file() {
     let leaf = Ca::root("Root").leaf("Person");
     drop(home.with([&leaf], []));
     let file = fs::read(home.store_file()).unwrap();
-    // The secret number of a P-256 key stands here in the PKCS#8
+    // Where the PKCS#8 holds the secret number of a P-256 key
     let secret = &leaf.pkcs8[36..68];
     assert!(!file.windows(secret.len()).any(|window| window == secret));
 }
@@ -182,7 +182,7 @@ fn an_identity_is_found_by_name_or_by_a_prefix_of_its_fingerprint() {
 fn an_id_that_matches_two_identities_is_ambiguous() {
     let home = Home::new();
     let root = Ca::root("Root");
-    // Among some hundreds two begin with the same four digits
+    // Among a few hundred, two begin with the same four digits
     let mut seen = HashMap::new();
     let (one, other) = (0..)
         .find_map(|number| {
@@ -195,7 +195,7 @@ fn an_id_that_matches_two_identities_is_ambiguous() {
     let digits = one.fingerprint().to_string();
     assert!(matches!(store.find_identity(&digits[..4]), Err(Error::Ambiguous { .. })));
     assert_eq!(store.find_identity(&digits).unwrap().fingerprint(), one.fingerprint());
-    // A name that looks like the fingerprint of another takes nothing from it
+    // A name that looks like the fingerprint of another identity does not replace it
     let named = "UPDATE identities SET name = ?1 WHERE fingerprint = ?2";
     home.database().execute(named, rusqlite::params![digits, other.fingerprint().as_bytes()]).unwrap();
     assert!(matches!(store.find_identity(&digits), Err(Error::Ambiguous { .. })));
@@ -220,7 +220,7 @@ fn authorities_are_found_by_prefix_and_can_be_trusted() {
     assert!(store.find_authority(&digits).unwrap().trusted, "an import takes no trust away");
 }
 
-/// What a file that is no store of ours is called, and that it is left as it was.
+/// Checks the error for a file that is not our store, and that the file is unchanged.
 fn assert_left_alone(home: &Home, is_named: impl Fn(&Error) -> bool) {
     let before = fs::read(home.store_file()).unwrap();
     let error = Store::open_in_session(home.store_file(), home.session()).unwrap_err();
@@ -363,7 +363,7 @@ fn threads_and_connections_write_at_once() {
 #[test]
 fn many_threads_that_open_a_new_store_create_it_once() {
     let leaf = Ca::root("Root").leaf("Person");
-    // Many times: what is read in the middle of the making must not be taken for another program's
+    // Repeated, because a store that is read while it is created must not be taken for another program's
     for _ in 0..20 {
         let home = Home::new();
         let stores: Vec<Arc<Store>> = std::thread::scope(|threads| {

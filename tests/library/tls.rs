@@ -1,4 +1,4 @@
-//! TLS handshakes in memory: a rustls client against a rustls server, and what crossed the wire.
+//! TLS handshakes in memory: a rustls client, a rustls server, and the bytes between them.
 // Each bench uses a part of this file too
 #![allow(dead_code, unreachable_pub)]
 
@@ -38,7 +38,7 @@ pub fn roots(certificates: &[&Certificate]) -> Arc<RootCertStore> {
     Arc::new(roots)
 }
 
-/// Parameters of a certificate for a server of this name.
+/// Parameters of a server certificate for this name.
 pub fn server_params(name: &str) -> CertificateParams {
     let mut server = params(name);
     server.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
@@ -52,7 +52,7 @@ pub fn optional_client(roots: &[&Certificate]) -> Arc<dyn ClientCertVerifier> {
     builder.allow_unauthenticated().build().unwrap()
 }
 
-/// A server that keeps no sessions.
+/// A server without session resumption.
 pub fn server(ca: &Ca, name: &str, clients: Arc<dyn ClientCertVerifier>) -> ServerConfig {
     let leaf = ca.leaf_of(server_params(name));
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -66,7 +66,7 @@ pub fn server(ca: &Ca, name: &str, clients: Arc<dyn ClientCertVerifier>) -> Serv
     config
 }
 
-/// The configuration of a client that trusts `ca`, without a certificate.
+/// A client configuration that trusts `ca`, without a client certificate.
 pub fn client(ca: &Ca, version: &'static SupportedProtocolVersion) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
@@ -75,11 +75,11 @@ pub fn client(ca: &Ca, version: &'static SupportedProtocolVersion) -> ClientConf
         .with_no_client_auth()
 }
 
-/// How a handshake went.
+/// The result of a handshake.
 pub struct Handshake {
     pub client: Result<ClientConnection, rustls::Error>,
     pub server: ServerConnection,
-    /// Every byte the client sent.
+    /// Every byte that the client sent.
     pub sent: Vec<u8>,
 }
 
@@ -122,7 +122,7 @@ pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &
     Handshake { client: outcome.map(|()| client), server, sent }
 }
 
-/// Everything this side wants to send.
+/// Everything that this side has to send.
 pub fn drain<Side>(connection: &mut ConnectionCommon<Side>) -> Vec<u8> {
     let mut bytes = Vec::new();
     while connection.wants_write() {

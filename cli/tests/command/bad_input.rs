@@ -1,5 +1,4 @@
-//! Input that is not what it should be: each gives a clear error and an exit code, and nothing is
-//! lost or half stored.
+//! Invalid input: each case gives a clear error and an exit code, and nothing is lost or half stored.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +20,7 @@ fn assert_nothing_stored(machine: &Cardcase) {
     assert_eq!(machine.json("authorities")["authorities"], json!([]));
 }
 
-/// The error names the file, so that of many the bad one is found.
+/// Checks that the error names the file, so that a person finds the bad one among many.
 #[track_caller]
 fn assert_names(outcome: &Outcome, file: &Path) {
     let name = file.file_name().unwrap().to_str().unwrap();
@@ -50,7 +49,7 @@ fn a_file_that_holds_no_identity_is_not_imported() {
     assert_nothing_stored(&machine);
 }
 
-/// One element of DER.
+/// One DER element.
 fn der(tag: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
     [&[tag, 0x84], &length[..], body].concat()
@@ -62,7 +61,7 @@ fn pfx(safes: &[u8]) -> Vec<u8> {
     der(0x30, &[&[0x02, 0x01, 0x03], &der(0x30, &content)[..]].concat())
 }
 
-/// The safe in a PFX, with these bags.
+/// A safe in a PFX, with these bags.
 fn safe(bags: &[u8]) -> Vec<u8> {
     der(0x30, &[DATA, &der(0xa0, &der(0x04, &der(0x30, bags)))].concat())
 }
@@ -78,7 +77,7 @@ const DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
 /// 1.2.840.113549.1.7.2
 const SIGNED_DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
 
-/// As large as a file may be, with as many things in it as go in: one of these took 2.5 GB once.
+/// Files of the maximum size with as many entries as possible. One of them once took 2.5 GB.
 #[test]
 fn memory_use_is_a_small_multiple_of_the_file_size() {
     let machine = Cardcase::new();
@@ -255,7 +254,7 @@ fn a_store_of_a_newer_version_is_left_unchanged() {
     scene.hire("alice");
     let database = rusqlite::Connection::open(scene.machine.store()).unwrap();
     database.execute_batch("PRAGMA user_version = 999").unwrap();
-    // Back out of the write-ahead log, if there is one, so that the file holds everything
+    // Checkpoints a write-ahead log, if there is one, so that the file holds everything
     let _ = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     drop(database);
     let before = std::fs::read(scene.machine.store()).unwrap();
@@ -266,8 +265,8 @@ fn a_store_of_a_newer_version_is_left_unchanged() {
     assert_eq!(std::fs::read(scene.machine.store()).unwrap(), before);
 }
 
-/// A certificate request has room for 65535 bytes of names: for 10,000 only if each is the empty
-/// name. Go sends them as they are.
+/// A certificate request has room for 65535 bytes of names. 10,000 names fit only if each is empty. Go sends them
+/// unchanged.
 #[test]
 fn a_request_with_ten_thousand_authorities_is_read() {
     let scene = Scene::new();
@@ -373,7 +372,7 @@ fn control_characters_in_a_name_do_not_reach_the_terminal() {
 fn a_refused_connection_is_exit_1_without_delay() {
     let scene = Scene::new();
     scene.hire("alice");
-    // A port that was free a moment ago
+    // A port that was free just now
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("https://localhost:{port}/");
     let run = scene.machine.command(scene.fetch_arguments(&url)).limit(Duration::from_secs(20));

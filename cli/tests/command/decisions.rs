@@ -1,5 +1,5 @@
-//! What is remembered, for which destination, and what it then sends: the two modes, redirects,
-//! servers that are not who they should be, and what `explain` and `history` tell.
+//! What is remembered, for which destination, and what is then sent: the two modes, redirects, unverified servers, and
+//! the output of `explain` and `history`.
 
 use crate::support::ca::{self, Authority, Issued, Key, Validity};
 use crate::support::scene::Scene;
@@ -29,7 +29,7 @@ fn decisions_are_listed_with_their_scope() {
     let alice = scene.hire("alice");
     scene.remember("Example.COM.", &alice.fingerprint());
     scene.remember_as("example.com:8443", "none", "--mode chrome");
-    // Both are listed in either mode: what does not count now is still remembered
+    // Both modes list both: a decision of the other mode is still remembered
     for mode in ["firefox", "chrome"] {
         let listed = scene.machine.json(&format!("decisions --mode {mode}"));
         assert_eq!(listed["mode"], mode);
@@ -166,7 +166,7 @@ fn a_trusted_authority_verifies_servers() {
     assert_eq!(server.chains(), [alice.sent_chain()]);
 }
 
-/// An authority that came along in a `.p12` file must not vouch for servers.
+/// An authority from a `.p12` file must not verify servers.
 #[test]
 fn an_imported_authority_does_not_verify_servers() {
     let scene = Scene::new();
@@ -179,7 +179,7 @@ fn an_imported_authority_does_not_verify_servers() {
     assert!(server.chains().is_empty());
 }
 
-/// One identity, and what `explain` says of it to a TLS 1.2 server that asks for staff.
+/// An identity, and what `explain` says about it to a TLS 1.2 server that asks for staff.
 struct Explained {
     identity: Issued,
     reasons: &'static [&'static str],
@@ -250,7 +250,7 @@ fn assert_explained(answer: &Value, row: &Explained, tls: Tls) {
     assert_eq!(said["candidate"], row.reasons.is_empty(), "{name} {tls:?}: {said}");
     assert_eq!(said["reasons"], json!(row.reasons), "{name} {tls:?}");
     let warnings = said["warnings"].as_array().unwrap();
-    // In TLS 1.2 the certificate is visible on the way, which is not a trait of the identity
+    // In TLS 1.2 everybody on the network can see the certificate. That is not a property of the identity
     let own: Vec<_> = warnings.iter().filter(|code| *code != "visible_below_tls13").collect();
     assert_eq!(json!(own), json!(row.warnings), "{name} {tls:?}");
     if row.reasons.is_empty() {
@@ -298,8 +298,8 @@ fn explain_says_when_the_server_does_not_ask_or_nothing_fits() {
     assert_eq!(explain(&scene, &server)["answer"]["source"], "no_candidate");
 }
 
-/// ECDSA keys do not fit a request for RSA, which only a request in TLS 1.2 can be by its
-/// certificate types, and any by its signature schemes.
+/// ECDSA keys do not fit a request for RSA. A request says so by its signature schemes, and in TLS 1.2 also by its
+/// certificate types.
 #[test]
 fn a_key_that_the_server_cannot_verify_is_not_a_candidate() {
     let scene = Scene::new();
@@ -354,7 +354,7 @@ fn history_shows_how_each_use_ended() {
     }
 }
 
-/// What `explain` tells a person.
+/// The text output of `explain`.
 fn told(scene: &Scene, server: &Server, more: &str) -> String {
     let root = scene.server_root_file.to_str().unwrap();
     scene.machine.run(&format!("--batch explain {} --cacert {root} {more}", server.destination())).expect(0).text()
@@ -399,7 +399,7 @@ fn explain_says_what_excludes_identities() {
     scene.machine.run("rules remove 1").expect(0);
     scene.machine.run("rules add https://localhost --deny --subject CN=alice").expect(0);
     assert!(told().contains("cardcase rules"), "{}", told());
-    // Somebody else's cannot be sent, whatever the rules say
+    // An identity of another issuer cannot be sent, with or without rules
     scene.machine.run(&format!("remove {} --yes", alice.fingerprint())).expect(0);
     scene.bring(scene.guests.client("alice").issue());
     assert!(!told().contains("cardcase rules"), "{}", told());
@@ -415,7 +415,7 @@ fn a_missing_intermediate_causes_a_hint_to_import_it() {
     assert!(told(&scene, &server, "").contains("Authorities: cardcase import FILE"), "{}", told(&scene, &server, ""));
     let shown = scene.machine.run(&format!("show {}", alice.fingerprint())).expect(0).text();
     assert!(shown.contains("cardcase import FILE") && !shown.contains("trust"), "{shown}");
-    // And that does help
+    // The hint helps
     scene.machine.run(&format!("import {}", scene.staff.file(scene.machine.dir()).display())).expect(0);
     assert_eq!(explain(&scene, &server)["answer"]["source"], "ask");
 }

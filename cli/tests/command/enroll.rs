@@ -1,5 +1,5 @@
-//! `cardcase enroll`: a key that never leaves the store, a request that openssl verifies and signs, and the certificate that
-//! completes the identity.
+//! `cardcase enroll`: a key that never leaves the store, a request that openssl verifies and signs, and the certificate
+//! that completes the identity.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ fn enroll(machine: &Cardcase, subject: &str) -> PathBuf {
     request
 }
 
-/// What the CA makes of a request: the certificate with what was asked for, and the CA's own after it.
+/// Issues a certificate with the requested extensions, followed by the CA's own certificate.
 fn certify(dir: &Path, request: &Path, authority: &Authority) -> PathBuf {
     let (ca_file, key_file) = (authority.file(dir), authority.key_file(dir));
     let certificate = openssl(&format!(
@@ -48,7 +48,7 @@ fn waiting(machine: &Cardcase) -> Vec<String> {
     enrollments.iter().map(|each| each["subject"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What is told to be removed.
+/// The ID in the hint to remove it.
 fn removable(told: &str) -> String {
     told.split("cardcase remove ").nth(1).unwrap().split(';').next().unwrap().to_owned()
 }
@@ -85,7 +85,8 @@ fn the_certificate_completes_an_identity_that_can_be_sent() {
     }
 }
 
-/// As people write it, and how it is read back; what cannot be signed is refused with exit 2, and no key is made.
+/// Subjects as people write them, and how openssl reads them. An invalid subject is refused with exit 2, and no key is
+/// made.
 #[test]
 fn subjects_are_read_as_people_write_them() {
     let machine = Cardcase::new();
@@ -138,7 +139,7 @@ fn a_request_that_cannot_be_written_leaves_no_key() {
     assert!(printed.stdout.starts_with(b"-----BEGIN CERTIFICATE REQUEST-----"));
 }
 
-/// The key is under the primary password, the one that was there and the one that is set later.
+/// The key is under the primary password, whether it was set before or after.
 #[test]
 fn the_primary_password_protects_the_key_of_an_enrollment() {
     let scene = Scene::new();
@@ -161,7 +162,7 @@ fn the_primary_password_protects_the_key_of_an_enrollment() {
     }
 }
 
-/// Offered before the first key is made, as before the first is imported; not for a subject that is none, and not again.
+/// Offered before the first key is made, as before the first import; but not with an invalid subject, and only once.
 #[test]
 fn the_first_enrollment_at_a_terminal_offers_a_primary_password() {
     const OFFER: &str = "New primary password";
@@ -184,7 +185,7 @@ fn the_first_enrollment_at_a_terminal_offers_a_primary_password() {
     assert_eq!(waiting(&machine), ["CN=alice", "CN=bob"]);
 }
 
-/// A key opens in its row only, and beside its request only.
+/// A key opens only in its own row and with its own request.
 #[test]
 fn swapped_keys_and_requests_are_detected() {
     let scene = Scene::new();
@@ -229,7 +230,7 @@ fn a_damaged_request_is_skipped_and_can_be_removed() {
     assert!(!machine.run("list").expect(0).stderr.contains("damaged"));
 }
 
-/// A key is bound to its number, which the file has a say in.
+/// A key is bound to the number of its row, and the file determines that number.
 #[test]
 fn an_invalid_row_number_causes_no_key_and_no_panic() {
     let machine = Cardcase::new();

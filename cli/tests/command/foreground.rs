@@ -1,4 +1,4 @@
-//! Who is in the background of a terminal, or stopped, asks nobody and holds back nobody.
+//! A command in the background of a terminal, or stopped, asks nobody and does not block others.
 
 use std::time::Duration;
 

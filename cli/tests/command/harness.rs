@@ -1,5 +1,5 @@
-//! The harness itself: every server of `support` must see and write down what a known client,
-//! curl, sends to it. Were this not so, the other tests would prove nothing.
+//! Tests of the test servers: every server of `support` must see and record what a known client, curl, sends to it. The
+//! other tests depend on this.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
@@ -90,7 +90,7 @@ fn openssl_reads_every_p12_file_of_the_tests() {
     }
 }
 
-/// The names in the server's certificate request, as `openssl s_client` counts them.
+/// The number of names in the server's certificate request, as `openssl s_client` shows them.
 fn authorities_named(server: &Server, tls: Tls) -> usize {
     let mut command = program::named("openssl");
     command.args(["s_client", "-connect"]).arg(server.address().to_string());

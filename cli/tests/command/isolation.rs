@@ -1,5 +1,5 @@
-//! Identities stay what they are and where they belong: none goes to a destination it was not
-//! decided for, none with another's key, and what fails sends nothing, not even an empty message.
+//! No identity is sent to a destination that it was not decided for, or with the key of another. A failure sends
+//! nothing, not even an empty message.
 
 use crate::support::ca::{Authority, Validity};
 use crate::support::command::Cardcase;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 const WITNESSES: [Kind; 2] = [Kind::OpenSsl, Kind::Go];
 
-/// Exchanges a column between the two identities of a store, as someone who may write the file could.
+/// Swaps a column between the two identities of a store, as somebody who can write the file could.
 fn swap(machine: &Cardcase, column: &str) {
     let database = machine.database();
     let mut query = database.prepare(&format!("SELECT id, {column} FROM identities ORDER BY id")).unwrap();
@@ -155,11 +155,11 @@ fn a_decision_for_the_server_does_not_apply_to_the_proxy() {
     for tls in BOTH_VERSIONS {
         let (proxy, server, [flag, at]) = scene.behind_a_proxy(tls);
         scene.remember("localhost", &alice.fingerprint());
-        // Undecided is the proxy alone
+        // Only the proxy is undecided
         for more in [&[&flag[..], &at][..], &[&flag, &at, "--as", &alice.fingerprint()]] {
             scene.fetch(&server.url(), more).expect(4).says(&["127.0.0.1"]);
         }
-        // Decided is the proxy alone
+        // Only the proxy is decided
         scene.machine.run("forget localhost").expect(0);
         scene.remember("127.0.0.1", &alice.fingerprint());
         scene.fetch(&server.url(), &[&flag, &at]).expect(4).says(&["localhost"]);
@@ -174,7 +174,7 @@ fn a_decision_for_the_server_does_not_apply_to_the_proxy() {
     }
 }
 
-/// The session with the server goes through the one with the proxy, and neither hides what happens in the other.
+/// The session with the server runs inside the session with the proxy, and neither hides what happens in the other.
 #[test]
 fn behind_a_proxy_nothing_is_sent_without_a_decision_and_uses_are_recorded() {
     let scene = Scene::new();

@@ -1,4 +1,4 @@
-//! Giving an identity another name, and what the command tells of itself: completions and manual pages.
+//! Renaming an identity, and how the command describes itself: completions and manual pages.
 
 use std::process::Stdio;
 
@@ -19,11 +19,11 @@ fn a_renamed_identity_is_used_as_before() {
     assert_eq!(shown["fingerprint"], alice.fingerprint());
     assert_eq!((&shown["name"], &shown["requires_tls13"]), (&json!("Liddell"), &json!(true)));
     scene.machine.run("show alice").expect(3);
-    // Its key is bound to its name, and the decision on it to neither
+    // Its key is bound to its name, but the decision is not
     let server = scene.server(Kind::Go).start();
     scene.fetch(&server.url(), &[]).expect(0);
     assert_eq!(server.chains(), [alice.sent_chain()]);
-    // To what it is called already, and back
+    // To its current name, and back
     scene.machine.run("rename Liddell Liddell").expect(0);
     scene.machine.run("rename Liddell alice").expect(0);
 }

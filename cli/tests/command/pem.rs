@@ -1,4 +1,4 @@
-//! PEM and DER files as `openssl` writes them: each is imported through the command, and used once.
+//! PEM and DER files as `openssl` writes them: each is imported by the command and used once.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ impl Trial {
         self.scene.machine.dir()
     }
 
-    /// On a machine of its own: the files make this identity and no other, and a server takes it.
+    /// Imports the files on a new machine: they hold exactly this identity, and a server accepts it.
     #[track_caller]
     fn works(&self, identity: &Issued, files: &[PathBuf], case: &str) {
         let machine = Cardcase::new();
@@ -57,7 +57,7 @@ impl Trial {
         assert_eq!(self.server.chains().last(), Some(&identity.sent_chain()), "{case}");
     }
 
-    /// The key in every form, in a file of its own and in one with the certificates.
+    /// The key in every form: in a file of its own, and in one with the certificates.
     #[track_caller]
     fn keys_work(&self, identity: &Issued, forms: &[&str]) {
         let plain = identity.key_file(self.dir());
@@ -90,7 +90,7 @@ const PKCS8: [&str; 9] = [
 #[test]
 fn pkcs8_keys_of_every_kind_are_imported() {
     let trial = Trial::new();
-    // With its public key inside (RFC 5958), which openssl 3.0 does not read
+    // With the public key inside (RFC 5958), which openssl 3.0 cannot read
     let ed25519 = trial.scene.employee("ed25519").key(Key::Ed25519).issue();
     trial.works(&ed25519, &[ed25519.pem_file(trial.dir())], "Ed25519");
     for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
@@ -222,7 +222,7 @@ fn two_passwords_in_one_file_are_an_error_that_says_so() {
     import(&scene.machine, &[file], PASSWORD).expect(6).says(&["some of the private keys"]);
 }
 
-/// Imported and listed; no handshake uses them.
+/// They are imported and listed, but no handshake uses them.
 #[test]
 fn keys_that_tls_cannot_use_are_imported_with_their_certificates() {
     let scene = Scene::new();
@@ -329,7 +329,7 @@ fn a_certificate_renewed_for_a_key_in_the_store_makes_an_identity() {
     assert_ne!(id, alice.fingerprint());
     let answer = import(&scene.machine, &[renewed], PASSWORD).expect(0).json();
     assert_eq!(answer["already_present"][0]["fingerprint"], id);
-    // Any certificate will do for a server that asks for no authority in particular
+    // A server that names no authority accepts any certificate
     let server = crate::support::server::Setup::new(Kind::OpenSsl, &scene.server_certificate);
     let server = server.ask(crate::support::server::Ask::Optional).start();
     scene.fetch(&server.url(), &["--as", &id]);

@@ -1,4 +1,4 @@
-//! Who is asked for the primary password, where, and how often.
+//! How the primary password is asked for: where, and how often.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const OFFER: &str = "New primary password (empty for none)";
 const AGAIN: &str = "Repeat it";
 const NOT_PROTECTED: &str = "not protected by a password";
 
-/// What takes the primary password, and needs nothing else.
+/// A command that needs the primary password and nothing else.
 const NEEDS_IT: [&str; 3] = ["config", "use-single-candidate", "on"];
 
 /// A store with a primary password.
@@ -37,7 +37,7 @@ fn is_done(machine: &Cardcase) -> bool {
     machine.json("config")["use_single_candidate"] == true
 }
 
-/// Without a terminal, with this program to ask.
+/// Without a terminal, using this program to ask.
 fn with_pinentry(machine: &Cardcase, program: &Path) -> Outcome {
     machine.command(NEEDS_IT).env("PINENTRY_PROGRAM", program).run()
 }
@@ -80,7 +80,7 @@ fn a_damaged_vault_is_described_with_a_next_step() {
     }
 }
 
-/// The primary password is for what takes it: a private key to be stored, or decisions to be taken over.
+/// Only an import that stores a private key or moves decisions needs the primary password.
 #[test]
 fn an_import_that_stores_no_key_asks_for_no_password() {
     let scene = Scene::new();
@@ -163,7 +163,7 @@ fn batch_does_not_use_a_pinentry() {
     assert!(pinentry.told().is_empty());
 }
 
-/// On a terminal the program is told which, so that it can draw there.
+/// On a terminal, the program is told which one, so that it can draw there.
 #[test]
 fn a_pinentry_is_told_the_terminal_and_ends_with_the_command() {
     let machine = protected();
@@ -195,7 +195,7 @@ done
     assert!(!process.exists(), "the pinentry still runs");
 }
 
-/// Under a shell that sends every stream elsewhere.
+/// Under a shell that redirects every stream.
 #[test]
 fn the_terminal_is_used_even_if_all_streams_are_redirected() {
     let machine = protected();
@@ -238,7 +238,7 @@ fn a_terminal_gives_three_tries_and_a_file_gives_one() {
     assert!(!is_done(&machine));
 }
 
-/// The end of input is no empty password.
+/// The end of input is not an empty password.
 #[test]
 fn ctrl_c_or_ctrl_d_at_the_password_prompt_changes_nothing() {
     let machine = protected();
@@ -251,7 +251,7 @@ fn ctrl_c_or_ctrl_d_at_the_password_prompt_changes_nothing() {
     assert!(!is_done(&machine));
 }
 
-/// A fresh machine, and the arguments that import an identity there without asking for the file's password.
+/// A new machine, and arguments that import an identity without asking for the file's password.
 fn newcomer() -> (Scene, Vec<PathBuf>) {
     let scene = Scene::new();
     let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
@@ -385,7 +385,7 @@ fn of_several_processes_that_change_the_password_only_one_succeeds() {
     });
     let winner = outcomes.iter().position(|outcome| outcome.code() == Some(0)).expect("one wins");
     for (n, outcome) in outcomes.into_iter().enumerate().filter(|(n, _)| *n != winner) {
-        // Late enough, it finds the store locked
+        // A late process finds the store locked
         assert!(matches!(outcome.code(), Some(1 | 4)), "{n} and {winner}: {}", outcome.stderr);
         outcome.says(&["primary password"]);
     }

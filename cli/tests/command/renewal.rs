@@ -1,5 +1,5 @@
-//! A renewed identity takes over what is remembered for the old one, on request; and whoever has an identity that ends soon
-//! is told.
+//! A renewed identity takes over what is remembered for the old one, on request. A warning appears when an identity
+//! expires soon.
 
 use crate::support::ca::{Issued, P12, PASSWORD, Validity};
 use crate::support::scene::Scene;
@@ -7,7 +7,7 @@ use crate::support::server::{Ask, Kind, Tls};
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, EmailProtection};
 use serde_json::Value;
 
-/// Alice's old identity, remembered in both modes, and the one that renews it, not imported yet.
+/// Alice's old identity, remembered in both modes, and the renewed one, not yet imported.
 fn alice(scene: &Scene) -> (Issued, Issued) {
     let old = scene.bring(scene.employee("alice").validity(Validity::Soon).issue());
     scene.remember("localhost", &old.fingerprint());
@@ -102,7 +102,7 @@ fn a_renewed_identity_keeps_the_restriction_to_tls_1_3() {
         let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
         scene.fetch(&server.url(), &[]).expect(0);
         assert!(server.chains().is_empty());
-        // Nothing more to say of it
+        // The second time there is nothing to report
         let again = scene.machine.run(&format!("renew {} {}", old.fingerprint(), new.fingerprint())).expect(0);
         assert!(!again.stderr.contains("TLS 1.3"), "{}", again.stderr);
     }

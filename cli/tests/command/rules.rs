@@ -1,4 +1,4 @@
-//! Rules on the command line: in Chrome's form, from the store and from the administrator, and what servers then see.
+//! Rules on the command line: in Chrome's format, from the store and from the administrator, and what servers then see.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server, Tls};
 use serde_json::{Value, json};
 
-/// Alice and Bob of the staff, and a server that asks for either.
+/// Alice and Bob of the staff, and a server that asks for staff.
 struct Office {
     scene: Scene,
     alice: Issued,
@@ -47,7 +47,7 @@ impl Office {
         self.scene.machine.json(&line)["answer"].clone()
     }
 
-    /// A policy file of the administrator's.
+    /// A policy file of the administrator.
     fn policy(&self, name: &str, content: &str) -> PathBuf {
         let directory = self.scene.machine.policies();
         std::fs::create_dir_all(&directory).unwrap();
@@ -67,7 +67,7 @@ fn a_rule_selects_without_asking_and_stores_nothing() {
     assert_eq!(server.chains(), [office.bob.sent_chain()]);
     assert_eq!(office.scene.machine.json("decisions")["decisions"], json!([]));
     assert_eq!(office.scene.machine.json("history")["uses"][0]["source"], "rule");
-    // Another port is not meant
+    // The rule does not match another port
     office.fetch(&office.server(), "/", 4);
 }
 
@@ -142,7 +142,7 @@ fn a_denied_identity_is_not_a_candidate_and_the_others_are() {
     assert_eq!(alice["reasons"], json!(["denied_by_rule"]));
 }
 
-/// `fetch` knows the path of each request, and connects for each.
+/// `fetch` knows the path of each request, and opens a connection for each.
 #[test]
 fn a_rule_for_a_path_selects_nothing_for_another_path() {
     let office = Office::new();
@@ -172,7 +172,7 @@ fn the_most_specific_pattern_wins_including_its_path() {
     assert_eq!(by("/"), "rule 1 (*)");
     assert_eq!(by("/admin"), "rule 2 (https://localhost/admin)");
     assert_eq!(by("/admin/own"), "rule 3 (https://localhost/admin/own)");
-    // Without a path it may be the denied one
+    // Without a path, the denied path may be meant
     assert_eq!(by(""), "rule 2 (https://localhost/admin)");
 }
 
@@ -189,7 +189,7 @@ fn a_rule_may_demand_tls_1_3() {
     assert_eq!(newest.chains(), [office.alice.sent_chain()]);
 }
 
-/// A managed policy as administrators have it for Chrome.
+/// A managed policy as administrators write it for Chrome.
 fn chrome_policy(filter: &str) -> String {
     let entry = format!(r#"{{"pattern":"https://localhost","filter":{filter}}}"#);
     json!({
@@ -210,7 +210,7 @@ fn a_chrome_policy_is_imported_unchanged() {
     assert_eq!(office.scene.machine.json("config")["prompt_on_multiple"], true);
     office.fetch(&server, "/", 0);
     assert_eq!(server.chains(), [office.bob.sent_chain()]);
-    // Again, and nothing changes
+    // Importing it again changes nothing
     office.rules(&["import", file.to_str().unwrap()]).expect(0);
     assert_eq!(office.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 1);
 }
@@ -314,7 +314,7 @@ fn a_policy_that_is_not_a_regular_file_is_an_error_without_waiting() {
     std::fs::create_dir(&directory).unwrap();
     let pipe = directory.join("pipe.json");
     assert!(program::named("mkfifo").arg(&pipe).status().unwrap().success());
-    office.fetch(&server, "/", 1).says(&["pipe.json", "no regular file"]);
+    office.fetch(&server, "/", 1).says(&["pipe.json", "not a regular file"]);
     office.rules(&[]).expect(1);
     std::fs::remove_file(pipe).unwrap();
     std::os::unix::fs::symlink("nowhere", directory.join("dangling.json")).unwrap();
@@ -327,7 +327,7 @@ fn a_policy_that_is_not_a_regular_file_is_an_error_without_waiting() {
     office.fetch(&server, "/", 0);
 }
 
-/// Whoever replaces files by renaming, as installers do, is in nobody's way.
+/// As installers do, which replace files by renaming.
 #[test]
 fn policy_files_can_be_replaced_while_they_are_read() {
     let office = Office::new();
@@ -377,7 +377,7 @@ fn an_import_says_what_it_changed_and_what_was_already_there() {
         .rules(&["add", "https://localhost", "--subject", "CN=bob"])
         .expect(0)
         .says(&["rule 1, which was already there"]);
-    // What is there already uses up no number
+    // A rule that is already there takes no new number
     office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "only https"]);
     office.rules(&["remove", "2", "1", "2"]).expect(0);
     assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));

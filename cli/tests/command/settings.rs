@@ -1,4 +1,4 @@
-//! What a store is set to: the mode, and answering without asking. Nothing is sent without being asked unless a setting
+//! The settings of a store: the mode, and selection without asking. Nothing is sent without asking unless a setting
 //! says so.
 
 use crate::support::ca::{Issued, Validity};

@@ -1,5 +1,4 @@
-//! The store as a file: who may read it, what of a key stays behind in it, and what goes in under
-//! which name.
+//! The store as a file: its permissions, what remains of old keys in it, and the names of identities.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +21,7 @@ fn assert_mode(path: &Path, mode: u32) {
     assert_eq!(found, mode, "{} is {found:o}", path.display());
 }
 
-/// `list` with this store, under a umask that takes nothing away.
+/// Runs `list` with this store, under a umask that removes no permissions.
 fn list_in(machine: &Cardcase, store: &str) -> Outcome {
     machine.command(["list", "--store", store]).in_directory(machine.dir()).open_handed().run()
 }
@@ -58,7 +57,7 @@ fn a_store_path_that_looks_like_a_uri_is_a_file_name() {
     }
 }
 
-/// Another user, as far as the system lets a test make files of another user.
+/// Another user, if the system lets the test change the owner of files.
 const SOMEBODY: u32 = 65534;
 
 #[test]
@@ -75,7 +74,7 @@ fn the_permissions_of_a_new_store_do_not_depend_on_the_umask() {
     }
 }
 
-/// What SQLite makes beside the store while it writes, too.
+/// Also the files that SQLite creates beside the store while it writes.
 #[test]
 fn files_beside_the_store_are_private_from_their_creation() {
     let scene = Scene::new();
@@ -83,7 +82,7 @@ fn files_beside_the_store_are_private_from_their_creation() {
     let alice = scene.hire("alice").fingerprint();
     let look = || {
         let entries = std::fs::read_dir(&directory).unwrap().map(Result::unwrap);
-        // What is gone meanwhile has no mode
+        // A file that was removed meanwhile has no permissions
         let mode = |entry: std::fs::DirEntry| Some((entry.file_name(), entry.metadata().ok()?.permissions().mode()));
         entries.filter_map(mode).collect::<Vec<_>>()
     };
@@ -128,7 +127,7 @@ fn a_file_of_another_user_is_refused() {
     list_in(&machine, "store.db").expect(0);
     let is_root = rustix::process::geteuid().is_root();
     let theirs = machine.dir().join("store.db");
-    // Who is not root finds one that root has left for all to read
+    // Without root's privileges, the test uses a file of root that everybody can read
     let theirs = if is_root { theirs.as_path() } else { Path::new("/etc/passwd") };
     if is_root {
         set_mode(theirs, 0o644);
@@ -141,7 +140,7 @@ fn a_file_of_another_user_is_refused() {
     assert_mode(theirs, 0o644);
 }
 
-/// SQLite plays back a journal that it finds, into the store.
+/// SQLite replays a journal that it finds into the store.
 #[test]
 fn a_journal_that_another_user_may_have_left_is_not_replayed() {
     let machine = Cardcase::new();
@@ -165,7 +164,7 @@ fn a_journal_that_another_user_may_have_left_is_not_replayed() {
     }
 }
 
-/// The data key as the file has it, and every sealed private key.
+/// The data key as stored in the file, and every sealed private key.
 fn secrets(machine: &Cardcase) -> (Vec<u8>, Vec<Vec<u8>>) {
     let database = machine.database();
     let data_key = database.query_row("SELECT data_key FROM vault", [], |row| row.get(0)).unwrap();
@@ -174,7 +173,7 @@ fn secrets(machine: &Cardcase) -> (Vec<u8>, Vec<Vec<u8>>) {
     (data_key, keys)
 }
 
-/// `password` from one to another; the empty one is none.
+/// Changes the password; an empty one means none.
 fn change_password(machine: &Cardcase, from: &str, to: &str) -> Outcome {
     let (from, to) = (machine.password_file(from), machine.password_file(to));
     let run = machine.command(["--batch", "password", "--primary-password-file"]).arg(from);
@@ -205,7 +204,7 @@ fn the_first_primary_password_creates_a_new_data_key() {
     assert_fetches(&scene, "first", &[alice.sent_chain()]);
 }
 
-/// Fetches with this primary password; the server must see these chains.
+/// Fetches with this primary password. The server must see these chains.
 #[track_caller]
 fn assert_fetches(scene: &Scene, password: &str, chains: &[Vec<String>]) {
     let server = scene.server(Kind::Go).start();
@@ -255,7 +254,7 @@ fn a_locked_store_sends_nothing() {
     assert_eq!(scene.machine.json("history")["uses"], json!([]));
 }
 
-/// Two sessions on one store, as on two machines that share a home.
+/// Two sessions on one store, as on two machines with a shared home.
 #[test]
 fn a_session_decision_is_not_changed_by_another_session() {
     let scene = Scene::new();

@@ -10,7 +10,7 @@ fn authorities(certificates: &[&Certificate]) -> Authorities {
     Authorities::new(certificates.iter().map(|&ca| Authority::new(ca.clone(), false)))
 }
 
-/// A root and `depth` CAs, each under the one before.
+/// A root and `depth` CAs, each issued by the previous one.
 fn tower(depth: usize) -> Vec<Ca> {
     let mut tower = vec![Ca::root("CA 0")];
     for level in 1..=depth {
@@ -136,8 +136,8 @@ fn a_root_is_never_among_the_intermediates() {
     assert_eq!(sent(&tower[0].certificate), [""; 0]);
 }
 
-/// Two roots certified each other: the way to the one that is asked for leads over the certificate that it issued, and
-/// ends there; where nothing is asked for, the root itself is the end.
+/// Two roots certified each other. The chain to the requested root contains the certificate that it issued, and ends
+/// there. Without a request, the chain ends at the root of the identity's issuer.
 #[test]
 fn with_cross_signed_roots_the_chain_leads_to_the_requested_one() {
     let (a, b) = (Ca::root("A"), Ca::root("B"));

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_positive_and_short() {
+    fn integers_are_positive_and_minimal() {
         assert_eq!(**integer(0), [2, 1, 0]);
         assert_eq!(**integer(128), [2, 2, 0, 128]);
         assert_eq!(**integer(150_000), [2, 3, 2, 0x49, 0xf0]);
