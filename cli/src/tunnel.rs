@@ -1,4 +1,4 @@
-//! A local socket whose other end is a TLS server.
+//! Forwarding connections from a local socket to a TLS server.
 
 pub(crate) mod listen;
 pub(crate) mod relay;

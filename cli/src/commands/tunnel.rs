@@ -72,7 +72,7 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
             Ok(near) => {
                 let tunnel = tunnel.clone();
                 tokio::spawn(async move {
-                    if let Err(failure) = tunnel.carry(near).await {
+                    if let Err(failure) = tunnel.forward(near).await {
                         failure.tell();
                     }
                     tunnel.damage_told.tell(tunnel.outcomes.selector().store());
@@ -116,8 +116,8 @@ impl Tunnel {
         })
     }
 
-    /// One connection: an identity is selected for it, and it is carried to its end.
-    async fn carry(&self, near: BoxStream) -> Result<(), Failure> {
+    /// Forwards one connection to its end, with the identity that is selected for it.
+    async fn forward(&self, near: BoxStream) -> Result<(), Failure> {
         let dialer = Dialer::new(self.route.clone(), true, None);
         let dial = || async { dialer.dial_through(&self.destination).await.map_err(io::Error::other) };
         let connected = match &self.given {
@@ -137,7 +137,7 @@ impl Tunnel {
         }
     }
 
-    /// Carries bytes over an open connection. The first byte from the server means that it accepts the answer that it got.
+    /// Forwards bytes over an open connection. The first byte from the server means that it accepts the answer that it got.
     async fn relay<S: Stream>(&self, near: BoxStream, connection: Connection<S>) -> Result<(), Failure> {
         let Connection { stream: far, opened, .. } = connection;
         let asked = Asked::from_opened(opened);

@@ -19,14 +19,14 @@ use crate::http::dial::TIMEOUT;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 
-/// What one handshake, ended before anything of ours was sent, tells of a server.
+/// What a handshake shows of a server before a certificate is sent to it.
 pub(crate) struct Seen {
     pub(crate) request: Option<CertificateRequest>,
     pub(crate) version: Option<ProtocolVersion>,
     pub(crate) unverified: Option<Failure>,
 }
 
-/// Goes through the handshake as far as the signature that would prove an identity.
+/// Performs a handshake up to the signature that would prove an identity.
 pub(crate) fn look(
     config: &ClientConfig,
     connect: Option<&str>,
@@ -55,7 +55,7 @@ pub(crate) fn look(
     }
 }
 
-/// One step at a time, so that a server which sends a byte now and then does not hold it up for ever.
+/// Performs a handshake step by step under one deadline, so that a server that sends a byte now and then cannot delay it forever.
 fn handshake(tls: &mut ClientConnection, socket: &mut Guarded<TcpStream>) -> io::Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     while tls.is_handshaking() {
@@ -80,7 +80,7 @@ fn parse_address(text: &str) -> io::Result<Destination> {
         |reason: &dyn fmt::Display| io::Error::new(ErrorKind::InvalidInput, format!("--connect {text}: {reason}"));
     match split_port(text) {
         Ok((host, Some(port))) => Destination::new(host, port).map_err(|error| wrong(&error)),
-        _ => Err(wrong(&"it has the form ADDR:PORT")),
+        _ => Err(wrong(&"expected ADDR:PORT")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where `tunnel` listens: a Unix socket that only its owner can use, or a port on loopback.
+//! The socket that `tunnel` listens on: a Unix socket that only its owner can use, or a loopback port.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use crate::http::stream::BoxStream;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 
-/// `unix:PATH`, or an address of loopback with a port.
+/// `unix:PATH`, or a loopback address with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Unix(PathBuf),
@@ -31,16 +31,18 @@ impl Address {
             return if path.is_empty() { Err(wrong("the path is missing")) } else { Ok(Self::Unix(path.into())) };
         }
         let address: SocketAddr =
-            text.parse().map_err(|_| wrong("it has the form unix:PATH, 127.0.0.1:PORT or [::1]:PORT"))?;
+            text.parse().map_err(|_| wrong("expected unix:PATH, 127.0.0.1:PORT or [::1]:PORT"))?;
         if !address.ip().is_loopback() {
-            return Err(wrong("other machines could use your identity there; it listens on loopback only")
-                .hint("a socket that only you can use: --listen unix:PATH"));
+            return Err(wrong(
+                "only loopback addresses are allowed, since other machines could use your identity at this one",
+            )
+            .hint("use a socket that only you can use: --listen unix:PATH"));
         }
         Ok(Self::Tcp(address))
     }
 }
 
-/// As `--listen` takes it.
+/// In the form that `--listen` accepts.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,7 +52,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// An open door. A Unix socket goes away with it.
+/// An open socket. Dropping it removes a Unix socket from its directory.
 pub(crate) enum Listener {
     Unix { listener: UnixListener, path: PathBuf, _removal: Cleanup },
     Tcp(TcpListener),
@@ -62,19 +64,19 @@ impl Listener {
             |error: &io::Error| Failure::new(Code::Failed, format_args!("cannot listen on {address}: {error}"));
         match address {
             Address::Unix(path) => {
-                Self::open_unix(path).map_err(|error| failed(&error).hint("another place: --listen unix:PATH"))
+                Self::open_unix(path).map_err(|error| failed(&error).hint("use another path: --listen unix:PATH"))
             }
             Address::Tcp(at) => Ok(Self::Tcp(TcpListener::bind(at).await.map_err(|error| failed(&error))?)),
         }
     }
 
     fn open_unix(path: &Path) -> io::Result<Self> {
-        // Of two that find a dead socket one must not remove the living one of the other
+        // Of two processes that find a dead socket, one must not remove the new socket of the other
         let directory =
             File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         directory.lock()?;
         make_way(path)?;
-        // Nobody else can use it for a moment either. Nothing but this thread makes files now
+        // The socket must have its mode from the start. No other thread creates files at this point
         let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
         let bound = std::os::unix::net::UnixListener::bind(path);
         umask(before);
@@ -82,7 +84,7 @@ impl Listener {
         let made = identity(path)?;
         let removed = std::path::absolute(path)?;
         let removal = Cleanup::new(move || {
-            // Unless somebody else has put something there
+            // Not if another file has replaced it
             if identity(&removed).is_ok_and(|found| found == made) {
                 let _ = fs::remove_file(&removed);
             }
@@ -91,7 +93,7 @@ impl Listener {
         Ok(Self::Unix { listener: UnixListener::from_std(listener)?, path: path.to_owned(), _removal: removal })
     }
 
-    /// Where it listens, with the port that the system has picked.
+    /// The address it listens on, with the port that the system picked.
     pub(crate) fn address(&self) -> Result<Address, Failure> {
         match self {
             Self::Unix { path, .. } => Ok(Address::Unix(path.clone())),
@@ -101,7 +103,7 @@ impl Listener {
         }
     }
 
-    /// The next one who comes; over a Unix socket nobody but its owner does.
+    /// Accepts the next connection; over a Unix socket, only one from its owner.
     pub(crate) async fn accept(&self) -> io::Result<BoxStream> {
         loop {
             match self {
@@ -116,14 +118,14 @@ impl Listener {
                     if peer == geteuid().as_raw() {
                         return Ok(Box::new(stream));
                     }
-                    say::warn(format_args!("a process of the user with number {peer} was turned away"));
+                    say::warn(format_args!("a process of the user {peer} was turned away"));
                 }
             }
         }
     }
 }
 
-/// Removes a socket of our own that nobody listens on any more.
+/// Removes a socket of this user that no process listens on.
 fn make_way(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -131,16 +133,16 @@ fn make_way(path: &Path) -> io::Result<()> {
     };
     let taken = |why| Err(io::Error::new(ErrorKind::AlreadyExists, why));
     if !found.file_type().is_socket() || found.uid() != geteuid().as_raw() {
-        return taken("there is something that is no socket of yours");
+        return taken("a file that is not a socket of yours is in the way");
     }
-    // A socket of another type finds out whether somebody listens without calling them: they would begin a connection
+    // A datagram socket finds out whether a process listens without opening a connection to it
     match UnixDatagram::unbound()?.connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => taken("another process listens there"),
+        _ => taken("another process listens on it"),
     }
 }
 
-/// What tells a file from another that took its place.
+/// Distinguishes a file from another one that replaced it.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }

@@ -1,4 +1,4 @@
-//! Carrying bytes between two streams, each direction until its end.
+//! Forwarding bytes between two streams, each direction until its end.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,28 +7,28 @@ use std::task::Poll;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
-/// Bytes carried at once: a TLS record.
+/// Bytes forwarded at once: a TLS record.
 const PIECE: usize = 16 << 10;
 
 /// How a relay ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// Both directions came to their end.
+    /// Both directions have ended.
     Whole,
-    /// The near side has gone.
+    /// The near side has closed the connection.
     Gone,
-    /// The far side has gone, and had not said that there is nothing more to come: it may have been cut short.
+    /// The far side has closed the connection without saying that its data is complete: the data may be cut short.
     Cut,
 }
 
-/// What one direction ended with, when not with the end of what it carries.
+/// Why one direction ended before the end of its data.
 enum Broken {
     Source(io::Error),
     Sink(io::Error),
 }
 
-/// Carries bytes between `near` and `far` until both have ended; the end of one direction is passed on, and the other goes
-/// on. `answered` comes before the first byte of `far`.
+/// Forwards bytes between `near` and `far` until both have ended. The end of one direction is passed on, and the other direction
+/// continues. `answered` is called before the first byte of `far` is forwarded.
 ///
 /// # Errors
 /// Those of the far side.
@@ -48,7 +48,7 @@ where
             match ended {
                 Ok(()) => {}
                 Err(Broken::Source(_)) => return Poll::Ready(Ok(End::Gone)),
-                // The far side, which takes nothing more, may have said why
+                // The far side accepts no more data, and may have sent the reason
                 Err(Broken::Sink(error)) => unsent = Some(error).filter(|_| !down_ended),
             }
         }
@@ -56,7 +56,7 @@ where
             match ended {
                 Ok(()) => down_ended = true,
                 Err(Broken::Sink(_)) => return Poll::Ready(Ok(End::Gone)),
-                // Whoever has read our end may hang up without a word: there was nothing to come
+                // A peer that has read our end may close without close_notify: no more data was expected
                 Err(Broken::Source(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Poll::Ready(match unsent.take() {
                         Some(error) => Err(error),

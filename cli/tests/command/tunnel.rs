@@ -234,17 +234,17 @@ fn only_an_unused_socket_of_the_same_user_is_replaced() {
     std::fs::write(&path, "mine").unwrap();
     tunnel.end(Signal::TERM);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
-    refused("no socket of yours");
+    refused("not a socket of yours");
     std::fs::remove_file(&path).unwrap();
     drop(UnixListener::bind(dir.join("dead")).unwrap());
     symlink(dir.join("dead"), &path).unwrap();
-    refused("no socket of yours");
+    refused("not a socket of yours");
     assert!(std::fs::symlink_metadata(dir.join("dead")).unwrap().file_type().is_socket());
     if geteuid().is_root() {
         std::fs::remove_file(&path).unwrap();
         drop(UnixListener::bind(&path).unwrap());
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
-        refused("no socket of yours");
+        refused("not a socket of yours");
     }
 }
 
