@@ -244,6 +244,7 @@ fn a_request_may_carry_its_target_or_an_identity() {
 }
 
 /// What a request carries in its extensions.
+#[allow(clippy::large_enum_variant)]
 enum Carried {
     Target(Target),
     Prepared(Prepared),
