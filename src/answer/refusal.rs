@@ -83,7 +83,7 @@ impl Refusal {
         use AlertDescription as A;
         let Self::Alert(alert) = self else { return "its page says so" };
         match alert {
-            A::UnknownCA => "the server does not know the CA that issued it, or an intermediate certificate is missing",
+            A::UnknownCA => "the server does not know the CA that issued it, or misses an intermediate",
             A::CertificateExpired => "the server says that it has expired",
             A::CertificateRevoked => "the server says that it was revoked",
             A::BadCertificate => "the server cannot use it; it may be damaged or not yet valid",

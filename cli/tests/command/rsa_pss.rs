@@ -74,7 +74,7 @@ fn the_parameters_of_the_key_choose_the_digest() {
                 outcome.expect(0);
                 assert_eq!(server.chains().len(), 1, "{case}\n{}", server.said());
             } else {
-                outcome.expect(3).says(&["no signature the server takes"]);
+                outcome.expect(3).says(&["no signature scheme the server accepts"]);
                 server.assert_nothing_came(&case);
             }
         }
@@ -107,7 +107,7 @@ fn in_tls_1_2_the_key_is_not_a_candidate() {
     let server = server_for(&scene, Tls::V1_2, &DIGESTS);
     let said = explained(&scene, &server);
     assert_eq!(said["reasons"], json!(["no_common_signature_scheme"]), "{said}");
-    scene.fetch(&server.url(), &["--as", &alice]).expect(3).says(&["no signature the server takes"]);
+    scene.fetch(&server.url(), &["--as", &alice]).expect(3).says(&["no signature scheme the server accepts"]);
     server.assert_nothing_came("TLS 1.2");
 }
 
