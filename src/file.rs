@@ -1,11 +1,11 @@
 //! Files of certificates and private keys: PKCS#12 (RFC 7292), PEM (RFC 7468) and DER.
 //!
-//! [`read`] recognises what the bytes are and reads all of these. PKCS#12 may be BER or DER, binary, PEM or base64, with
+//! `read` recognises what the bytes are and reads all of these. PKCS#12 may be BER or DER, binary, PEM or base64, with
 //! every cipher, MAC and password encoding that is known to be in use. PEM text may hold any mix of certificates, PKCS#7,
 //! and PKCS#8, PKCS#1 and SEC 1 keys, encrypted in either of OpenSSL's ways; text between the blocks is ignored, except for
 //! a friendlyName. A DER file holds one of these. `docs/pkcs12.md` has the tables.
 //!
-//! [`Store::export`](crate::Store::export) writes PKCS#12. Reading and writing need the feature `files`.
+//! `Store::export` writes PKCS#12. Reading and writing need the feature `files`.
 //!
 //! # Example
 //!

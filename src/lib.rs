@@ -142,7 +142,7 @@ pub mod manage {
     pub use crate::error::Damage;
     pub use crate::request::split_port;
     pub use crate::session::Session;
-    pub use crate::store::{Accepted, Imported, Renewal};
+    pub use crate::store::{Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::Keyring;

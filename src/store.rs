@@ -52,7 +52,6 @@ mod sql;
 mod unlocking;
 mod vault;
 
-pub use accept::Accepted;
 pub(crate) use authorities::TrustAnchors;
 pub use handle::Store;
 pub(crate) use identities::Found;

@@ -12,7 +12,7 @@ use crate::error::{self, Error};
 
 /// The certificates and private keys of one or several files, on their way into a [`Store`](crate::Store).
 ///
-/// [`file::read`](crate::file::read) makes one from the bytes of a file. [`Self::pair`] finds the certificate of each private
+/// `file::read` makes one from the bytes of a file. [`Self::pair`] finds the certificate of each private
 /// key. [`Store::import`](crate::Store::import) does so too, so call it only to see the identities beforehand.
 ///
 /// It is not in the module [`file`](crate::file), because a program without the feature `files` also needs it: to add

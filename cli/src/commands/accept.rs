@@ -1,13 +1,11 @@
 //! `cardcase accept`
 
-use cardcase::manage::Accepted;
-
 use crate::app::App;
 use crate::ui::failure::Failure;
 use crate::ui::say;
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
-    let Accepted { settings, rules, trusted, decisions, .. } = app.unlocked_store()?.accept_terms()?;
+    let (settings, rules, trusted, decisions) = app.unlocked_store()?.accept_terms()?;
     say::note("accepted as they are:");
     say::note(format_args!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));
     let on = |on: bool| if on { "on" } else { "off" };
