@@ -1,14 +1,14 @@
-//! What answering from a store costs a handshake: full TLS handshakes with client authentication, in memory, against
-//! plain rustls with the same identity fixed. Aim: at most 1.05 times.
+//! What answering from a store costs a handshake: full TLS handshakes with client authentication, in memory, compared with
+//! plain rustls and the same identity in its configuration. Aim: at most 1.05 times.
 //!
 //! - `floor`: rustls, the identity in its configuration.
 //! - `resolver`: the same with the resolver of a remembered decision.
-//! - `decision`: besides, the decision is read from the store for every connection, as a connector does.
-//! - `prepare alone`: what `decision` does besides.
+//! - `decision`: also reads the decision from the store for every connection, as a connector does.
+//! - `prepare alone`: only the reading of `decision`.
 //! - `duplex floor` and `connector`: the same two, through tokio and [`Connector::connect`].
 //!
-//! The ratios at the end come from rounds in which each takes its turn, so that they share the machine's moods.
-// Whatever fails ends the measurement
+//! The ratios at the end come from rounds in which all take turns, so that changes in the machine's load affect all of them.
+// Any failure ends the measurement
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
 #[path = "../tests/library/pki.rs"]
@@ -199,7 +199,7 @@ async fn accept(server: Arc<ServerConfig>, far: DuplexStream) {
     assert_authenticated(accepted.get_ref().1);
 }
 
-/// The handshake was a full one, with certificate and chain.
+/// Checks that the handshake was a full one, with certificate and chain.
 fn assert_authenticated(server: &ServerConnection) {
     assert_eq!(server.handshake_kind(), Some(rustls::HandshakeKind::Full));
     assert_eq!(server.peer_certificates().map(<[_]>::len), Some(2));

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 pub(crate) mod file;
 
 /// Where an error came from, kept for `source()`.
-pub type Source = Box<dyn StdError + Send + Sync>;
+pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
 /// A row of the store that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,7 +283,7 @@ pub enum Error {
         /// The name that was chosen.
         name: String,
     },
-    /// No authority has this fingerprint. [`Store::list_authorities`](crate::Store::list_authorities) lists them.
+    /// No authority has this fingerprint. [`Store::authorities`](crate::Store::authorities) lists them.
     #[error("no authority has a fingerprint that begins with {id:?}")]
     UnknownAuthority {
         /// What was asked for.

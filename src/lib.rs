@@ -1,17 +1,20 @@
-//! A browser's client-certificate store for everything that is not a browser: a database of personal certificates, a
-//! selector that answers a TLS server's request for one as Firefox or Chrome would, and plugs that put it into other
-//! clients.
+//! A browser's client-certificate store for everything that is not a browser.
+//!
+//! cardcase keeps personal certificates in a SQLite database with their private keys encrypted. When a TLS server asks for a
+//! client certificate, a [`Selector`] answers as Firefox or Chrome would: from what is remembered for that host, by a rule,
+//! or by asking a person once. Connectors bring the answer into rustls, tokio, hyper, reqwest, ureq and OpenSSL.
 //!
 //! # Start
 //!
 //! ```no_run
 //! use std::{io::Write, net::TcpStream, sync::Arc};
-//! use cardcase::{Destination, Selector, Store};
+//!
 //! use cardcase::connect::blocking::Connector;
+//! use cardcase::{Destination, Selector, Store};
 //!
 //! fn open(config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
-//!     let store = Store::open_default()?;
-//!     let connector = Connector::new(Arc::new(Selector::new(Arc::new(store))), config);
+//!     let selector = Selector::new(Arc::new(Store::open_default()?));
+//!     let connector = Connector::new(Arc::new(selector), config);
 //!     let destination: Destination = "intranet.example.com".parse()?;
 //!     let mut connection = connector.connect(&destination, || TcpStream::connect("intranet.example.com:443"))?;
 //!     connection.stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
@@ -19,59 +22,59 @@
 //! }
 //! ```
 //!
-//! `config` is any configuration of rustls without a client certificate. This asks nobody: it sends what is
-//! [remembered](store::Store::remember) or what a [rule](rules) says, and else fails with [`Error::NobodyToAsk`].
-//! [`Selector::with_chooser`] takes a dialog, [`Selector::with_unlocker`] what asks for the primary password.
+//! `config` is any rustls configuration without a client certificate. This program asks nobody: it sends what is
+//! [remembered](Store::remember) for the host, or what a [rule](manage::Rule) selects. Otherwise it fails with
+//! [`Error::NobodyToAsk`]. To ask a person, give the selector a dialog with [`Selector::with_chooser`], and a prompt for the
+//! primary password with [`Selector::with_unlocker`].
 //!
-//! | feature | module | what comes with it |
-//! |---|---|---|
-//! | | [`connect::blocking`] | rustls over any stream that blocks |
-//! | `tokio` | `connect::tokio` | tokio-rustls, for tokio-tungstenite and others |
-//! | `hyper` | `connect::hyper` | a client over hyper-util, a connector for tonic |
-//! | `reqwest` | `connect::reqwest` | a client over reqwest |
-//! | `ureq` | `connect::ureq` | a connector for ureq 3 |
-//! | `openssl` | `connect::openssl` | the system's OpenSSL, for servers that ask in the middle of a connection |
-//! | `keyring` | `keyring` | the desktop's keyring keeps the primary password |
-//! | `files` (default) | [`file`] | reading and writing PKCS#12, PEM and DER, with every old cipher |
+//! # Where to find what
 //!
-//! # The four calls
+//! | module | for |
+//! |---|---|
+//! | the root | every program: [`Store`], [`Selector`], [`Identity`], [`Destination`], [`Target`], [`Chooser`], [`Unlocker`], [`Error`] |
+//! | [`connect`] | your client: a connector for each library |
+//! | [`ask`] | dialogs: what a [`Chooser`] is asked, and what it answers |
+//! | [`manage`] | programs with a window of their own: decisions, rules, settings, history, certificates |
+//! | [`mod@file`] | reading certificate files |
+//! | [`raw`] | programs that make their TLS connections themselves: the four calls |
 //!
-//! A program that makes its TLS connections itself does what the connectors do. A handshake ends with an error while
-//! nothing is decided, and
+//! | feature | adds |
+//! |---|---|
+//! | `files` (default) | `file::read` and `Store::export`: PKCS#12, PEM and DER, with every old cipher they need |
+//! | `tokio` | `connect::tokio`, for tokio-tungstenite and others |
+//! | `hyper` | `connect::hyper`: a client over hyper-util, and a connector for tonic |
+//! | `reqwest` | `connect::reqwest`: a client over reqwest |
+//! | `ureq` | `connect::ureq`: a connector for ureq 3 |
+//! | `openssl` | `connect::openssl`: the system's OpenSSL, for servers that ask in the middle of a connection |
+//! | `keyring` | `manage::Keyring`: the desktop's keyring keeps the primary password |
 //!
-//! 1. [`raw::needs`] finds in that error what the server asks for;
-//! 2. [`raw::refusal`] finds that a server did not take what it was sent;
-//! 3. [`raw::grant`] decides, on a thread that may block: it asks the person, or unlocks the vault;
-//! 4. the program connects again, with a new [`resolver::Resolver`] of what that gave.
+//! [`connect::blocking`] needs no feature.
 //!
-//! [`connect`] has the whole sequence.
+//! # Words
 //!
-//! # The way of the data
+//! - An *identity* is a personal certificate with its private key. An *authority* is a CA certificate; a *trusted* authority
+//!   also verifies servers.
+//! - A *destination* is a host and a port; a *target* adds the path of a request and whether it carries credentials.
+//! - A *decision* is what was answered for a destination: an identity, or none; for once, for the session, or permanently. A
+//!   *rule* is an answer given in advance for a pattern of destinations.
+//! - A *candidate* is an identity that fits a certificate request. Every other identity has a named reason why it does not.
+//! - The *vault* encrypts the private keys in the store; the primary password opens it.
+//!
+//! # How data flows
 //!
 //! ```text
 //! identity.p12 + password
-//!   -> pkcs12      bytes to plain certificates, keys and names
-//!      pem         the same from PEM and DER
-//!   -> identity    key fits certificate; an identity in hand is whole
-//!      enrollment  a key made here, and the request for its certificate
+//!   -> file        bytes to certificates and keys
+//!   -> certificate key fits certificate: an identity is always whole
 //!   -> vault       private key to encrypted PKCS#8
-//!      agent       another process that signs, so that the primary password is typed once
 //!   -> store       SQLite: identities, authorities, settings, rules, decisions, history
-//!                                       server's CertificateRequest + destination
-//!   -> matching    request + identities + rules + now -> candidates, and a reason for each that is none
-//!   -> decisions   what was remembered for this destination in this mode
-//!   -> policy      rules: what was answered in advance
-//!   -> chooser     ask, once, whoever waits
-//!   -> selector    where these meet; a Selection and its reason
-//!   -> resolver    rustls ResolvesClientCert for one destination
-//!   -> connect     the handshake, for one kind of client each; by OpenSSL where a server asks later
+//!
+//! the server's certificate request + destination
+//!   -> select      look (the store at one moment), match, decide; ask once when nothing else answers
+//!   -> connect     the handshake, for one kind of client each
 //! ```
 //!
-//! A module uses only those above it. The library never prints, prompts or exits: it talks to people through
-//! [`Chooser`] and [`Unlocker`] alone.
-//!
-//! [`Selector::with_chooser`]: selector::Selector::with_chooser
-//! [`Selector::with_unlocker`]: selector::Selector::with_unlocker
+//! The library never prints, prompts or exits. It talks to people only through [`Chooser`] and [`Unlocker`].
 
 // docs.rs shows which feature an item needs; stable Rust cannot
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -130,16 +133,16 @@ pub mod manage {
     pub use crate::answer::policy::Policy;
     pub use crate::answer::rules::Rule;
     pub use crate::answer::settings::{Mode, Settings};
-    pub use crate::certificate::authority::{Authorities, Authority, Chain, Requested};
+    pub use crate::certificate::authority::Authority;
     pub use crate::certificate::enrollment::Enrollment;
     pub use crate::certificate::import::Import;
-    pub use crate::certificate::name::{Name, NameKey, is_unprintable};
+    pub use crate::certificate::name::{Name, is_unprintable};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
-    pub use crate::error::{Damage, Source};
+    pub use crate::error::Damage;
     pub use crate::request::split_port;
     pub use crate::session::Session;
-    pub use crate::store::{Imported, Renewal};
+    pub use crate::store::{Accepted, Imported, Renewal};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::Keyring;

@@ -18,7 +18,7 @@
 //! | `enrollments` | its table |
 //! | `unlocking` | primary password and agent |
 //! | `identities` | its table |
-//! | `import`, `renewal` | changes to several tables |
+//! | `import`, `renewal`, `accept` | changes to several tables |
 //! | `export` | identities as files |
 //! | `look` | everything that answering a server takes, from one moment |
 //! | `open` | opening and creating a store |
@@ -26,6 +26,7 @@
 //! The journal is a rollback journal and not a write-ahead log: at rest one file is the whole store, which can be copied, and
 //! read in a read-only place. Writes are small and rare.
 
+mod accept;
 mod authorities;
 mod cache;
 mod damage;
@@ -51,6 +52,7 @@ mod sql;
 mod unlocking;
 mod vault;
 
+pub use accept::Accepted;
 pub(crate) use authorities::TrustAnchors;
 pub use handle::Store;
 pub(crate) use identities::Found;

@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_nothing_secret() {
+    fn debug_output_shows_no_secret() {
         let vault = Vault::create().unwrap();
         assert_eq!(format!("{vault:?}"), "Vault { password: false, locked: false, .. }");
     }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_alone_is_accepted_too() {
+    fn a_list_without_a_policy_is_accepted_too() {
         let policy = Policy::parse(br#"["{\"pattern\":\"*\",\"filter\":{}}"]"#).unwrap();
         assert_eq!((policy.rules.len(), policy.prompt_on_multiple), (1, None));
     }
@@ -283,7 +283,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in any::<String>()) {
+        fn no_policy_text_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in any::<String>()) {
             let _ = Policy::parse(&bytes);
             let _ = Rule::parse(&text);
         }

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pages_of_nginx_refuse() {
+    fn only_error_pages_of_nginx_are_refusals() {
         let page = b"<center>No required SSL certificate was sent</center>";
         assert_eq!(Refusal::from_response(400, page), Some(Refusal::Page));
         assert_eq!(Refusal::from_response(403, page), None);

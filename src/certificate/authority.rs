@@ -6,7 +6,7 @@
 //! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
 //! # let (_home, store) = alice::store()?;
 //! let alice = store.find_identity("Alice Example's card")?;
-//! let chain = store.authorities()?.chain(alice.certificate(), None);
+//! let chain = store.arranged_authorities()?.chain(alice.certificate(), None);
 //! assert!(chain.complete);
 //! // The root is known, but is not sent
 //! assert_eq!((chain.authorities.len(), chain.intermediates().count()), (2, 1));
@@ -42,14 +42,14 @@ impl Authority {
 
 /// Every authority of a store, by subject and by issuer.
 #[derive(Debug, Default)]
-pub struct Authorities {
+pub(crate) struct Authorities {
     by_subject: HashMap<NameKey, Vec<Arc<Authority>>>,
     by_issuer: HashMap<NameKey, Vec<NameKey>>,
 }
 
 /// The names that a server requested, and every name from which a path leads to one of them.
 #[derive(Debug)]
-pub struct Requested {
+pub(crate) struct Requested {
     names: HashSet<NameKey>,
     /// With the length of the path.
     leading: HashMap<NameKey, usize>,
@@ -58,23 +58,23 @@ pub struct Requested {
 /// The CA certificates above a certificate, its issuer first.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Chain {
+pub(crate) struct Chain {
     /// The issuer, its issuer, and so on, up to a self-issued certificate if it is known.
-    pub authorities: Vec<Arc<Authority>>,
+    pub(crate) authorities: Vec<Arc<Authority>>,
     /// Whether it ends with a self-issued certificate, or below a name that the server requested.
-    pub complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl Chain {
     /// What is sent after the certificate itself: every intermediate, but not a self-issued root (RFC 8446 section 4.4.2).
-    pub fn intermediates(&self) -> impl Iterator<Item = &Certificate> {
+    pub(crate) fn intermediates(&self) -> impl Iterator<Item = &Certificate> {
         self.authorities.iter().map(|authority| &authority.certificate).filter(|ca| !ca.is_self_issued())
     }
 }
 
 impl Authorities {
     /// Indexes authorities by subject and issuer.
-    pub fn new(all: impl IntoIterator<Item = Authority>) -> Self {
+    pub(crate) fn new(all: impl IntoIterator<Item = Authority>) -> Self {
         let mut sorted = Self::default();
         for authority in all {
             let (subject, issuer) = (authority.certificate.subject_key(), authority.certificate.issuer_key());
@@ -85,7 +85,7 @@ impl Authorities {
     }
 
     /// Follows the requested names downwards. Like the browsers, it compares names and does not verify signatures.
-    pub fn requested(&self, names: &[Name]) -> Requested {
+    pub(crate) fn requested(&self, names: &[Name]) -> Requested {
         let names: HashSet<NameKey> = names.iter().map(Name::key).collect();
         let mut leading: HashMap<NameKey, usize> = names.iter().map(|name| (*name, 0)).collect();
         let mut level = names.clone();
@@ -102,7 +102,7 @@ impl Authorities {
 
     /// The chain above a certificate. If several certificates could be the issuer, it prefers the shortest path to a requested
     /// name, then a trusted one, then a root, then the one that is valid longest.
-    pub fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
+    pub(crate) fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
         let mut authorities: Vec<Arc<Authority>> = Vec::new();
         let mut complete = certificate.is_self_issued();
         while !complete && authorities.len() < MAX_PATH {
@@ -139,7 +139,7 @@ impl Authorities {
 
 impl Requested {
     /// Whether a path from this certificate contains a requested name, as the issuer or subject of a certificate.
-    pub fn leads_from(&self, certificate: &Certificate) -> bool {
+    pub(crate) fn leads_from(&self, certificate: &Certificate) -> bool {
         self.leading.contains_key(&certificate.issuer_key()) || self.names.contains(&certificate.subject_key())
     }
 
@@ -162,3 +162,6 @@ impl Requested {
         self.names.iter()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ impl Import {
         self.authorities.push(certificate);
     }
 
-    /// Adds a private key that belongs to one of the certificates.
+    /// Adds a private key that belongs to one of the certificates that are not paired yet.
     pub(crate) fn add_key(&mut self, key: PrivateKey) {
         self.keys.push(FoundKey { key, friendly_name: None, local_key_id: None, file: 0 });
     }
@@ -162,6 +162,11 @@ impl Import {
     /// The CA certificates, once the others are [paired](Self::pair).
     pub fn authorities(&self) -> &[Certificate] {
         &self.authorities
+    }
+
+    /// The public keys of the certificates that are not paired yet.
+    pub(crate) fn unpaired_public_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.certificates.iter().map(|found| found.certificate.public_key())
     }
 
     pub(crate) fn new_identities(&self) -> &[NewIdentity] {

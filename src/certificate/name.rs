@@ -32,11 +32,11 @@ pub struct Name {
 /// A SHA-256 of the name with its strings prepared by RFC 4518: case, spaces, string types and the order inside a
 /// multi-valued RDN do not matter. Names whose DER is equal have equal keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NameKey([u8; 32]);
+pub(crate) struct NameKey([u8; 32]);
 
 impl NameKey {
     /// The key as it is stored and indexed.
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -53,7 +53,7 @@ impl Name {
     }
 
     /// The key by which names can be compared (RFC 5280 section 7.1).
-    pub fn key(&self) -> NameKey {
+    pub(crate) fn key(&self) -> NameKey {
         let mut hash = Sha256::new();
         match self.rdns() {
             Some(rdns) => {
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_rfc_4514() {
+    fn names_are_shown_as_in_rfc_4514() {
         #[allow(clippy::type_complexity)]
         let cases: &[(&[(u8, u8, &[u8])], &str)] = &[
             (&[(6, PRINTABLE, b"DE"), (10, UTF8, b"A, B"), (3, UTF8, b"x")], r"CN=x,O=A\, B,C=DE"),

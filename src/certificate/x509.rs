@@ -107,12 +107,12 @@ impl Certificate {
     }
 
     /// [`Name::key`] of the subject.
-    pub fn subject_key(&self) -> NameKey {
+    pub(crate) fn subject_key(&self) -> NameKey {
         *self.subject_key.get_or_init(|| self.subject.key())
     }
 
     /// [`Name::key`] of the issuer.
-    pub fn issuer_key(&self) -> NameKey {
+    pub(crate) fn issuer_key(&self) -> NameKey {
         *self.issuer_key.get_or_init(|| self.issuer.key())
     }
 

@@ -42,6 +42,11 @@ impl Contents {
         self.certificates.len() + self.keys.len() + self.passed_over.len()
     }
 
+    /// Whether certificates may be missing, because a safe has another password than the rest of the file.
+    pub(super) fn has_locked_safe(&self) -> bool {
+        self.passed_over.contains(&PassedOver::LockedSafe)
+    }
+
     /// Whether a part of the file has another password than the rest.
     pub(super) fn has_locked_part(&self) -> bool {
         let is_locked = |passed: &PassedOver| matches!(passed, PassedOver::LockedKey { .. } | PassedOver::LockedSafe);

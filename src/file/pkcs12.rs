@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mac_that_fits_and_contents_that_do_not() {
+    fn a_password_that_fits_only_the_mac_is_a_content_password_error() {
         let original = include_bytes!("../../fixtures/identities/openssl.p12");
         let limits = Limits::default();
         let file = with_mac(original, "outer");

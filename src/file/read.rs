@@ -50,6 +50,9 @@ pub fn read_certificates(bytes: &[u8], password: &str) -> Result<Vec<Certificate
         Recognised::Pkcs12(binary) => pkcs12::read(&binary, password, &limits)?,
         Recognised::Other(_) => pem::read_certificates(bytes, &limits)?,
     };
+    if contents.has_locked_safe() {
+        return Err(Error::ContentPassword);
+    }
     contents.certificates.into_iter().map(|bag| Ok(certificate(bag)?.certificate)).collect()
 }
 

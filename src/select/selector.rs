@@ -355,7 +355,7 @@ impl Selector {
         request: &CertificateRequest,
         interactive: Option<&Destination>,
     ) -> Result<Vec<Arc<Identity>>, Error> {
-        let (authorities, now) = (self.store.authorities()?, self.now());
+        let (authorities, now) = (self.store.arranged_authorities()?, self.now());
         let mut candidates = self.candidates(&Matcher::new(request, &authorities, now))?.fit;
         let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
             return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());

@@ -20,7 +20,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of [reading](Self#errors).
-    pub fn authorities(&self) -> Result<Arc<Authorities>, Error> {
+    pub(crate) fn arranged_authorities(&self) -> Result<Arc<Authorities>, Error> {
         self.cached(cached_authorities)
     }
 
@@ -29,7 +29,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn chain(&self, certificate: &Certificate) -> Result<Vec<Arc<Authority>>, Error> {
-        Ok(self.authorities()?.chain(certificate, None).authorities)
+        Ok(self.arranged_authorities()?.chain(certificate, None).authorities)
     }
 
     /// [`Self::chain`] of each of these certificates.
@@ -40,7 +40,7 @@ impl Store {
         &self,
         certificates: impl IntoIterator<Item = &'a Certificate>,
     ) -> Result<Vec<Vec<Arc<Authority>>>, Error> {
-        let authorities = self.authorities()?;
+        let authorities = self.arranged_authorities()?;
         Ok(certificates.into_iter().map(|certificate| authorities.chain(certificate, None).authorities).collect())
     }
 
@@ -48,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of [reading](Self#errors).
-    pub fn list_authorities(&self) -> Result<Vec<Authority>, Error> {
+    pub fn authorities(&self) -> Result<Vec<Authority>, Error> {
         Ok(self.reading(read_authorities)?.0)
     }
 

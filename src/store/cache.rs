@@ -40,3 +40,65 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::answer::decision::{Lifetime, Scope};
+    use crate::pki::{Ca, Home, NOW, import};
+    use crate::store::Store;
+
+    fn scope(host: &str) -> Scope {
+        Scope { host: host.to_owned(), port: None }
+    }
+
+    #[test]
+    fn two_stores_on_one_file_see_each_others_changes() {
+        let home = Home::new();
+        let root = Ca::root("Root");
+        let issuer = root.intermediate("Issuer");
+        let (one, two) = (home.open(), home.open());
+        let leaf = issuer.leaf("Person");
+        // Each fills its cache before the other writes
+        let under_root = |store: &Store| {
+            let requested = store.arranged_authorities().unwrap().requested(&[root.name()]);
+            store
+                .found(Some(&requested))
+                .unwrap()
+                .identities
+                .iter()
+                .map(|found| found.name().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
+        one.import(vec![import([&leaf], [])], None, NOW).unwrap();
+        assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
+        two.import(vec![import([], [&issuer.certificate])], None, NOW).unwrap();
+        for store in [&one, &two] {
+            assert_eq!(under_root(store), ["Person"]);
+            assert!(store.identity(leaf.fingerprint()).unwrap().is_some());
+        }
+        home.database().execute("UPDATE identities SET name = 'Renamed'", []).unwrap();
+        assert_eq!((under_root(&one), under_root(&two)), (vec!["Renamed".to_owned()], vec!["Renamed".to_owned()]));
+        one.remove(&[leaf.fingerprint()]).unwrap();
+        assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
+        assert_eq!(two.identity(leaf.fingerprint()).unwrap(), None);
+    }
+
+    #[test]
+    fn parsed_authorities_stay_cached_while_only_decisions_and_history_change() {
+        let home = Home::new();
+        let root = Ca::root("Root");
+        let leaf = root.leaf("Person");
+        let (store, other) = (home.with([&leaf], [&root.certificate]), home.open());
+        let before = store.arranged_authorities().unwrap();
+        for writer in [&store, &other] {
+            writer.remember(&scope("a.example"), Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
+            writer.forget_all().unwrap();
+            assert!(Arc::ptr_eq(&before, &store.arranged_authorities().unwrap()));
+        }
+        other.trust(std::slice::from_ref(&root.certificate), NOW).unwrap();
+        assert!(!Arc::ptr_eq(&before, &store.arranged_authorities().unwrap()));
+    }
+}

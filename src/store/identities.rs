@@ -64,15 +64,6 @@ impl Store {
         }
     }
 
-    /// The identities whose issuers fit a request, found by index. One whose row is damaged is skipped and noted in
-    /// [`Self::damage`].
-    ///
-    /// # Errors
-    /// Those of [reading](Self#errors).
-    pub fn identities_under(&self, requested: &Requested) -> Result<Vec<Arc<Identity>>, Error> {
-        Ok(self.found_under(requested)?.identities)
-    }
-
     fn found_under(&self, requested: &Requested) -> Result<Found, Error> {
         let issuers = key_list(requested.issuers());
         let names = key_list(requested.names());

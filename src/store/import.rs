@@ -72,15 +72,15 @@ impl Store {
         })
     }
 
-    /// Adds to an import the private keys that the store has for its certificates: a certificate may have been
-    /// renewed with the same key, or issued for an enrollment ([`Self::enroll`]). Returns whether there were any.
+    /// Adds to an import the private keys that the store has for its certificates that are not [paired](Import::pair) yet: a
+    /// certificate may have been renewed with the same key, or issued for an enrollment ([`Self::enroll`]). Returns whether
+    /// there were any.
     ///
     /// # Errors
     /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::SealedKey`] when the key of an identity does not
     /// open, [`Error::RowDamaged`] when that of an enrollment does not.
     pub fn add_known_keys(&self, import: &mut Import, unlocker: &dyn Unlocker) -> Result<bool, Error> {
-        let mut wanted: HashSet<Vec<u8>> =
-            import.certificates().map(|certificate| certificate.public_key().to_vec()).collect();
+        let mut wanted: HashSet<Vec<u8>> = import.unpaired_public_keys().map(<[u8]>::to_vec).collect();
         let enrolled = self.enrolled_keys(&wanted)?;
         let mut sealed = Vec::new();
         for identity in self.identities()? {

@@ -190,6 +190,19 @@ pub(super) fn authenticate_decisions(db: &Connection, vault: &Vault, identity: O
     authenticate_each(db, vault, &decisions(db, identity)?)
 }
 
+/// Writes the codes of the terms and of the decisions that the owner sees, as they are now. Returns the number of these
+/// decisions.
+///
+/// # Errors
+/// [`Error::SealedKey`] when the row of an identity with a decision was changed.
+pub(super) fn accept(db: &Connection, vault: &Vault, session: Option<&str>) -> rusqlite::Result<usize> {
+    let shown = shown_decisions(db, session)?;
+    check_identities(db, vault, None)?;
+    authenticate_each(db, vault, &shown)?;
+    authenticate_terms(db, vault)?;
+    Ok(shown.len())
+}
+
 fn decisions(db: &Connection, identity: Option<i64>) -> rusqlite::Result<Vec<(i64, Authenticated)>> {
     let mut query = db.prepare_cached(&format!("{DECISIONS} WHERE ?1 IS NULL OR d.identity = ?1"))?;
     query.query_map([identity], read_decision)?.collect()
@@ -230,21 +243,5 @@ impl Store {
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         self.transact_with_vault(|db, vault| restrict_terms(db, vault, change))
-    }
-
-    /// Accepts as the owner's, exactly as they are now: the settings, the rules, the trusted authorities, and the decisions that
-    /// [`Self::decisions`] returns. Let the owner look at them first. A selection that ended with [`Error::NotAuthentic`]
-    /// works again afterwards.
-    ///
-    /// # Errors
-    /// [`Error::VaultLocked`]; [`Error::SealedKey`] when the row of an identity with a decision is not as cardcase wrote it; and
-    /// the errors of [writing](Self#errors).
-    pub fn accept_terms(&self) -> Result<(), Error> {
-        let session = self.session().token()?;
-        self.transact_with_vault(|db, vault| {
-            check_identities(db, vault, None)?;
-            authenticate_each(db, vault, &shown_decisions(db, session.as_deref())?)?;
-            authenticate_terms(db, vault)
-        })
     }
 }

@@ -162,12 +162,12 @@ impl Message {
 pub(super) fn encrypt(key: &[u8; 32], covered: &Message, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let nonce: [u8; NONCE] = random_bytes()?;
     let failed = |error: Unspecified| Error::Sealing { detail: error.to_string() };
+    let key = aead_key(key).map_err(failed)?;
     // As long as it gets, so that no copy of the plaintext is left behind in freed memory
     let mut sealed = Vec::with_capacity(NONCE + plaintext.len() + AES_256_GCM.tag_len());
     sealed.extend(nonce);
     sealed.extend(plaintext);
     let (_, text) = sealed.split_at_mut(NONCE);
-    let key = aead_key(key).map_err(failed)?;
     let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&covered.0), text);
     let tag = tag.inspect_err(|_| text.zeroize()).map_err(failed)?;
     sealed.extend_from_slice(tag.as_ref());
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_opens_in_its_own_row_only() {
+    fn a_key_opens_only_in_its_own_row() {
         let data_key = DataKey::random().unwrap();
         let key = SealedKey { row: row(), sealed: data_key.seal(&row(), b"secret").unwrap() };
         assert_eq!(**data_key.open(&key).unwrap(), *b"secret");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_does_not_pass_for_a_part_of_another() {
+    fn a_field_cannot_be_taken_for_a_part_of_another() {
         let data_key = DataKey::random().unwrap();
         let code = data_key.mac(&Message::new("x").field(b"ab").field(b"c"));
         assert!(data_key.verify(&Message::new("x").field(b"ab").field(b"c"), &code));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_nothing_secret() {
+    fn debug_output_shows_no_secret() {
         let data_key = DataKey::random().unwrap();
         assert_eq!(format!("{data_key:?}"), "DataKey(..)");
     }

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_in_the_keyring_uses_up_no_attempt_of_the_person() {
+    fn a_wrong_password_in_the_keyring_does_not_count_as_an_attempt() {
         for (kept, asked) in [(Some("wrong"), [1, 2, 3]), (None, [1, 2, 3])] {
             let (keyring, person) = (keyring(), Arc::new(Asked::default()));
             if let Some(kept) = kept {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_that_hangs_is_not_waited_for() {
+    fn a_keyring_that_hangs_is_abandoned_after_a_few_seconds() {
         let open = |_: &str| {
             thread::sleep(Duration::from_secs(60));
             Err(KeyringError::NoEntry)

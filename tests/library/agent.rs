@@ -87,7 +87,7 @@ fn an_agent_that_starts_later_signs_too() {
 }
 
 #[test]
-fn the_agent_gives_no_keys_away() {
+fn the_agent_gives_away_no_keys() {
     let scene = protected(&rustls::version::TLS13);
     let agent = agent_of(&scene.store);
     let store = scene.home.open();

@@ -10,7 +10,7 @@ use rustls::SignatureScheme as Scheme;
 use crate::pki::{Ca, DAY, Leaf, NOW, ca_params, params, parse, valid};
 
 #[test]
-fn the_kind_of_key_and_its_signatures() {
+fn each_key_has_a_kind_and_signature_schemes() {
     let ca = Ca::root("Root");
     let rsa_pss = [Scheme::RSA_PSS_SHA512, Scheme::RSA_PSS_SHA384, Scheme::RSA_PSS_SHA256];
     let cases = [
@@ -35,7 +35,7 @@ fn with(change: impl FnOnce(&mut CertificateParams)) -> Certificate {
 }
 
 #[test]
-fn usages_are_named_and_none_is_not_an_empty_list() {
+fn usages_are_named_and_a_missing_extension_is_none() {
     let plain = with(|_| ());
     assert_eq!((plain.key_usage(), plain.extended_key_usage()), (None, None));
     let used = with(|params| {
@@ -48,7 +48,7 @@ fn usages_are_named_and_none_is_not_an_empty_list() {
 }
 
 #[test]
-fn a_usage_that_does_not_parse_forbids() {
+fn an_invalid_usage_extension_forbids_the_use() {
     for oid in [[2, 5, 29, 15], [2, 5, 29, 37]] {
         let broken = rcgen::CustomExtension::from_oid_content(&oid, vec![0x30, 0x03, 0x02, 0x05, 0x00]);
         let certificate = with(|params| params.custom_extensions = vec![broken]);
@@ -57,7 +57,7 @@ fn a_usage_that_does_not_parse_forbids() {
 }
 
 #[test]
-fn e_mail_addresses_come_from_both_places_each_once() {
+fn email_addresses_come_from_both_fields_without_duplicates() {
     let email = |text: &str| SanType::Rfc822Name(text.try_into().unwrap());
     let certificate = with(|params| {
         params.subject_alt_names = vec![email("a@example.org"), email("b@example.org")];
@@ -68,7 +68,7 @@ fn e_mail_addresses_come_from_both_places_each_once() {
 }
 
 #[test]
-fn the_serial_number_is_shown_without_the_zeros_in_front() {
+fn the_serial_number_is_shown_without_leading_zeros() {
     let cases: [(&[u8], &str); 4] =
         [(&[0], "00"), (&[1], "01"), (&[0x80, 1], "8001"), (&[0xab; 20], "abababababababababababababababababababab")];
     for (serial, shown) in cases {
@@ -78,7 +78,7 @@ fn the_serial_number_is_shown_without_the_zeros_in_front() {
 }
 
 #[test]
-fn validity_ca_and_self_issued() {
+fn validity_issuer_and_ca_status_are_read() {
     let ca = Ca::root("Root");
     let (from, until) = (Timestamp(NOW.0 - DAY), Timestamp(NOW.0 + DAY));
     let leaf = ca.leaf_of(valid(params("a"), from, until)).certificate;
@@ -90,7 +90,7 @@ fn validity_ca_and_self_issued() {
 }
 
 #[test]
-fn key_identifiers_tell_two_authorities_of_one_name_apart() {
+fn key_identifiers_distinguish_authorities_with_the_same_name() {
     let (one, two) = (Ca::root("Root"), Ca::root("Root"));
     let mut identified = params("a");
     identified.use_authority_key_identifier_extension = true;
@@ -105,7 +105,7 @@ fn is_damage(der: Vec<u8>) -> bool {
 }
 
 #[test]
-fn what_is_cut_off_or_goes_on_is_damaged() {
+fn a_truncated_or_extended_certificate_is_damaged() {
     let whole = Leaf::self_signed(ca_params("a")).certificate.der().to_vec();
     for length in 0..whole.len() {
         assert!(is_damage(whole[..length].to_vec()), "the first {length} bytes");
@@ -115,7 +115,7 @@ fn what_is_cut_off_or_goes_on_is_damaged() {
 }
 
 #[test]
-fn no_single_changed_byte_makes_it_panic() {
+fn no_changed_byte_makes_the_parser_panic() {
     let whole = Ca::root("Root").leaf("a").certificate.der().to_vec();
     for at in 0..whole.len() {
         for flip in [0x01, 0x80, 0xff] {

@@ -26,10 +26,10 @@ use crate::people::{PASSWORD, Script, Typist, first};
 use crate::pki::{Ca, Home, Leaf, NOW};
 use crate::tls::{HOST, VERSIONS, client, der, optional_client, server};
 
-/// What the server saw of a connection that came about.
+/// What the server saw in a successful connection.
 type Seen = (HandshakeKind, Option<CertificateDer<'static>>);
 
-/// A server that resumes sessions, two identities it would take, and a connector.
+/// A server that resumes sessions, two identities that it accepts, and a connector.
 pub(crate) struct Scene {
     pub(crate) a: Leaf,
     pub(crate) b: Leaf,
@@ -63,7 +63,7 @@ impl Scene {
         self.store.remember(&scope, identity.map(Leaf::fingerprint), Lifetime::Permanent, NOW).unwrap();
     }
 
-    /// Connects and reads a byte, behind which the session tickets of TLS 1.3 have arrived.
+    /// Connects and reads a byte, which arrives after the session tickets of TLS 1.3.
     pub(crate) async fn connect(&mut self, host: &str) -> Result<Connection<Stream<DuplexStream>>, connect::Error> {
         let destination = Destination::new(host, 443).unwrap();
         let dial = || {
@@ -77,7 +77,7 @@ impl Scene {
         Ok(connection)
     }
 
-    /// What the server saw since the last time, of connections that came about.
+    /// What the server saw in successful connections since the last call.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
@@ -113,7 +113,7 @@ fn leaf(leaf: &Leaf) -> Option<CertificateDer<'static>> {
 }
 
 #[test]
-fn it_asks_once_connects_again_with_the_answer_and_asks_no_more() {
+fn the_connector_asks_once_and_connects_again_with_the_answer() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let connection = scene.connect(HOST).await.unwrap();
@@ -130,7 +130,7 @@ fn it_asks_once_connects_again_with_the_answer_and_asks_no_more() {
 }
 
 #[test]
-fn a_rule_costs_one_more_connection_only_the_first_time() {
+fn a_rule_costs_an_extra_connection_only_the_first_time() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         let rule = |name: &str| {
@@ -141,7 +141,7 @@ fn a_rule_costs_one_more_connection_only_the_first_time() {
             let connection = scene.connect(HOST).await.unwrap();
             assert_eq!((scene.dialled(), connection.opened.selection().unwrap().source), (dialled, Source::Rule));
         }
-        // Another process changes the rules, and the next connection is decided afresh
+        // Another process changes the rules, which apply to the next connection
         let other = scene.home.open();
         other.remove_rules(&[1]).unwrap();
         other.add_rules(&[rule("b")], NOW).unwrap();
@@ -156,7 +156,7 @@ fn a_rule_costs_one_more_connection_only_the_first_time() {
 }
 
 #[test]
-fn a_session_is_resumed_only_with_the_identity_decided_now() {
+fn a_session_is_resumed_only_with_the_identity_that_is_decided_now() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         let (a, b) = (leaf(&scene.a), leaf(&scene.b));
@@ -172,7 +172,7 @@ fn a_session_is_resumed_only_with_the_identity_decided_now() {
             scene.remember(decided.as_ref());
             let connection = scene.connect(HOST).await.unwrap();
             assert_eq!(scene.seen(), [(kind, sent.clone())], "{what}");
-            // What became of it is written down, and that is no reason to give up the session
+            // Recording the outcome does not end the session
             let (selector, selection) = (scene.connector.selector(), connection.opened.selection());
             if let Some(selection) = selection {
                 let destination = Destination::new(HOST, 443).unwrap();
@@ -183,7 +183,7 @@ fn a_session_is_resumed_only_with_the_identity_decided_now() {
 }
 
 #[test]
-fn forgetting_ends_the_session_too() {
+fn forgetting_a_decision_ends_the_tls_session() {
     run(async |version| {
         let mut scene = Scene::new(version, &[Reply::Abort]);
         scene.remember(Some(&scene.a));
@@ -197,7 +197,7 @@ fn forgetting_ends_the_session_too() {
 }
 
 #[test]
-fn declining_opens_no_connection_and_shows_the_server_nothing() {
+fn declining_opens_no_second_connection_and_sends_nothing() {
     run(async |version| {
         for reply in [Reply::Abort, Reply::Nobody] {
             let mut scene = Scene::new(version, &[reply]);
@@ -210,7 +210,7 @@ fn declining_opens_no_connection_and_shows_the_server_nothing() {
 }
 
 #[test]
-fn nobody_is_asked_for_a_server_with_another_name() {
+fn a_server_with_another_name_causes_no_question() {
     run(async |version| {
         let mut scene = Scene::new(version, &[first(Lifetime::Permanent)]);
         let error = scene.connect("other.example").await.unwrap_err();
@@ -232,7 +232,7 @@ fn a_server_that_does_not_ask_costs_one_connection_and_no_question() {
 }
 
 #[test]
-fn a_locked_vault_is_unlocked_on_the_way() {
+fn a_locked_vault_is_unlocked_while_connecting() {
     run(async |version| {
         let mut scene = Scene::new(version, &[]);
         scene.remember(Some(&scene.a));
@@ -244,9 +244,9 @@ fn a_locked_vault_is_unlocked_on_the_way() {
     });
 }
 
-/// Of two TLS sessions, one in the other, each knows what happened in it.
+/// Each of two nested TLS sessions has its own request and answer.
 #[test]
-fn inside_a_tls_session_with_a_proxy_it_knows_what_it_was_asked() {
+fn a_connection_inside_a_proxy_session_has_its_own_request() {
     run(async |version| {
         let scene = Scene::new(version, &[]);
         scene.remember(Some(&scene.a));
@@ -268,12 +268,12 @@ fn inside_a_tls_session_with_a_proxy_it_knows_what_it_was_asked() {
     });
 }
 
-/// Serves as a proxy that has but one server behind it.
+/// Serves as a proxy with only one server behind it.
 async fn carry(server: Arc<ServerConfig>, io: DuplexStream, seen: Arc<Mutex<Vec<Seen>>>) {
     let mut tunnel = TlsAcceptor::from(server.clone()).accept(io).await.unwrap();
     let (mut near, far) = duplex(1 << 16);
     tokio::spawn(serve(server, far, seen));
-    // How either side hangs up is its own affair
+    // It does not matter how either side hangs up
     let _ = tokio::io::copy_bidirectional(&mut tunnel, &mut near).await;
 }
 
@@ -281,9 +281,9 @@ fn selecting(name: &str) -> Rule {
     Rule::parse(&format!(r#"{{"pattern":"*","filter":{{"SUBJECT":{{"CN":"{name}"}}}}}}"#)).unwrap()
 }
 
-/// A dial takes as long as it takes, and what it was for may have been decided otherwise by then.
+/// Dialling can take long, and the decision may change meanwhile.
 #[test]
-fn a_decision_made_while_dialling_again_counts() {
+fn a_decision_made_while_connecting_again_applies() {
     run(async |version| {
         type Change = fn(&Scene);
         let cases: [(&str, Change); 3] = [
@@ -315,9 +315,10 @@ fn a_decision_made_while_dialling_again_counts() {
     });
 }
 
-/// A server that asks for another authority every time, and as many questions as answers that are tried.
+/// The server asks for another authority in every connection. The number of questions equals the number of answers that
+/// are tried.
 #[test]
-fn nobody_is_asked_for_an_answer_that_will_not_be_tried() {
+fn no_question_is_asked_if_its_answer_would_not_be_used() {
     run(async |version| {
         let (servers, home) = (Ca::root("Servers"), Home::new());
         let roots = [Ca::root("One"), Ca::root("Two")];
@@ -340,7 +341,7 @@ fn nobody_is_asked_for_an_answer_that_will_not_be_tried() {
     });
 }
 
-/// Thinks until it is told that all have come.
+/// Waits for a signal before it answers.
 #[derive(Default)]
 struct Thinking {
     waiting: AtomicUsize,
@@ -368,9 +369,9 @@ impl Chooser for Thinking {
     }
 }
 
-/// tokio has 512 threads for blocking.
+/// tokio has 512 threads for blocking calls.
 #[test]
-fn others_go_on_however_many_wait_for_a_person() {
+fn connections_that_wait_for_a_person_do_not_block_others() {
     const WAITING: usize = 600;
     const LIMIT: Duration = Duration::from_secs(30);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -401,7 +402,7 @@ fn others_go_on_however_many_wait_for_a_person() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        // Whether all get that far is for the connection that follows to show
+        // The next connection shows whether a limit is in the way, even if not all tasks got this far
         let _ = tokio::time::timeout(LIMIT, all_wait).await;
         let prompt = tokio::time::timeout(LIMIT, connect(decided)).await;
         chooser.answer();
@@ -415,7 +416,7 @@ fn others_go_on_however_many_wait_for_a_person() {
 }
 
 #[test]
-fn an_error_of_the_dial_is_passed_on() {
+fn a_dial_error_is_returned() {
     run(async |version| {
         let scene = Scene::new(version, &[]);
         let destination = Destination::new(HOST, 443).unwrap();

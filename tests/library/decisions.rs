@@ -31,7 +31,7 @@ fn firefox_remembers_per_host_and_chrome_per_host_and_port() {
 }
 
 #[test]
-fn the_modes_do_not_see_each_other() {
+fn the_modes_do_not_share_decisions() {
     let home = Home::new();
     let store = home.open();
     store.remember(&scope(Mode::Firefox, "a.example:1"), None, Lifetime::Permanent, NOW).unwrap();
@@ -47,7 +47,7 @@ fn a_new_store_is_in_firefox_mode() {
 }
 
 #[test]
-fn a_decision_survives_reopening_and_is_replaced_not_doubled() {
+fn a_decision_survives_reopening_and_can_be_replaced() {
     let home = Home::new();
     let leaf = Ca::root("Root").leaf("a");
     let scope = scope(Mode::Firefox, "a.example");
@@ -62,7 +62,7 @@ fn a_decision_survives_reopening_and_is_replaced_not_doubled() {
 }
 
 #[test]
-fn lifetimes_end_when_they_say() {
+fn each_lifetime_ends_when_it_should() {
     let cases = [(Lifetime::Once, false, false), (Lifetime::Session, true, false), (Lifetime::Permanent, true, true)];
     for (lifetime, now, after_logout) in cases {
         let home = Home::new();
@@ -78,7 +78,7 @@ fn lifetimes_end_when_they_say() {
 }
 
 #[test]
-fn what_another_session_decided_is_neither_seen_nor_erased_before_half_a_year() {
+fn decisions_of_another_session_are_invisible_and_kept_for_half_a_year() {
     let (home, elsewhere) = (Home::new(), tempfile::tempdir().unwrap());
     let here = home.open();
     let there = Store::open_in_session(here.path(), Session::in_directory(elsewhere.path().join("session"))).unwrap();
@@ -96,7 +96,7 @@ fn what_another_session_decided_is_neither_seen_nor_erased_before_half_a_year() 
 }
 
 #[test]
-fn a_decision_for_the_session_answers_before_a_permanent_one_of_another() {
+fn a_session_decision_takes_precedence_over_a_permanent_one() {
     let home = Home::new();
     let leaf = Ca::root("Root").leaf("a");
     let store = home.with([&leaf], []);
@@ -107,13 +107,13 @@ fn a_decision_for_the_session_answers_before_a_permanent_one_of_another() {
     there.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
     assert_eq!(store.decision(&scope).unwrap().unwrap().identity, Some(leaf.fingerprint()));
     assert_eq!(there.decision(&scope).unwrap().unwrap().identity, None);
-    // Deciding anew in the session leaves nothing of either behind
+    // A new decision in the session replaces both
     store.remember(&scope, None, Lifetime::Permanent, NOW).unwrap();
     assert_eq!(store.decisions().unwrap().len(), 1);
 }
 
 #[test]
-fn once_leaves_what_was_remembered_before() {
+fn the_lifetime_once_keeps_the_remembered_decision() {
     let home = Home::new();
     let leaf = Ca::root("Root").leaf("a");
     let store = home.with([&leaf], []);
@@ -124,7 +124,7 @@ fn once_leaves_what_was_remembered_before() {
 }
 
 #[test]
-fn nothing_is_remembered_of_an_identity_that_was_removed() {
+fn a_removed_identity_cannot_be_remembered() {
     let home = Home::new();
     let leaf = Ca::root("Root").leaf("a");
     let store = home.with([&leaf], []);
@@ -139,7 +139,7 @@ fn nothing_is_remembered_of_an_identity_that_was_removed() {
 }
 
 #[test]
-fn forgetting_says_whether_there_was_anything() {
+fn forgetting_says_whether_there_was_a_decision() {
     let home = Home::new();
     let store = home.open();
     let (a, b) = (scope(Mode::Firefox, "a.example"), scope(Mode::Chrome, "b.example:1"));

@@ -1,5 +1,5 @@
-//! An impostor between client and server, without the server's key, asks for a certificate and then "refuses" it. Both could be
-//! mistaken for the server's own messages: in TLS 1.3 a request and an alert need no certificate before them.
+//! An impostor between client and server, without the server's key, asks for a certificate and then refuses it. Both
+//! could be mistaken for messages of the server: in TLS 1.3 a request and an alert need no certificate before them.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ use crate::people::Script;
 use crate::pki::{Ca, Home, NOW};
 use crate::tls::{HOST, client, deliver, drain, optional_client, server};
 
-/// The secret that the server's handshake is encrypted under.
+/// The secret that encrypts the server's handshake messages.
 #[derive(Debug, Default)]
 struct Secret(Mutex<Vec<u8>>);
 
@@ -31,7 +31,7 @@ impl KeyLog for Secret {
     }
 }
 
-/// Keys agreed on with a client that has verified nobody yet.
+/// An impostor with keys for a client that has not verified any server yet.
 struct Impostor {
     hello: Vec<u8>,
     encrypter: Box<dyn MessageEncrypter>,
@@ -39,7 +39,7 @@ struct Impostor {
 }
 
 impl Impostor {
-    /// Answers a client's hello.
+    /// Answers the ClientHello.
     fn new(hello: &[u8]) -> Self {
         let secret = Arc::new(Secret::default());
         let mut tls = ServerConnection::new(Arc::new(any_server(secret.clone()))).unwrap();
@@ -58,7 +58,7 @@ impl Impostor {
     }
 }
 
-/// What its certificate is does not matter: it is never sent.
+/// Its certificate does not matter, because it is never sent.
 fn any_server(secret: Arc<Secret>) -> ServerConfig {
     let mut config = server(&Ca::root("Impostors"), HOST, optional_client(&[&Ca::root("Root").certificate]));
     let mut provider = (**config.crypto_provider()).clone();
@@ -87,10 +87,10 @@ fn encrypter(secret: &[u8]) -> Box<dyn MessageEncrypter> {
     suite.aead_alg.encrypter(AeadKey::from(key), Iv::new(iv))
 }
 
-/// EncryptedExtensions without any, and a CertificateRequest for ecdsa_secp256r1_sha256.
+/// EncryptedExtensions without extensions, and a CertificateRequest for ecdsa_secp256r1_sha256.
 const REQUEST: [u8; 23] = [8, 0, 0, 2, 0, 0, 13, 0, 0, 13, 0, 0, 10, 0, 13, 0, 6, 0, 4, 4, 3, 8, 4];
 
-/// Asks, waits for what the client writes then, and sends a fatal unknown_ca.
+/// Asks for a certificate, waits for the client's next message, and sends a fatal unknown_ca.
 async fn ask_and_refuse(mut io: DuplexStream) {
     let mut hello = vec![0; 5];
     io.read_exact(&mut hello).await.unwrap();
@@ -104,12 +104,12 @@ async fn ask_and_refuse(mut io: DuplexStream) {
     assert_eq!(meaningless, [20, 3, 3, 0, 1, 1], "the change_cipher_spec of a client that verified nobody");
     let alert = impostor.record(ContentType::Alert, &[2, 48]);
     io.write_all(&alert).await.unwrap();
-    // Whether the client waits for the end is its own affair
+    // It does not matter whether the client waits for the end
     let _ = io.read(&mut [0; 64]).await;
 }
 
 #[test]
-fn an_unverified_server_refuses_nothing() {
+fn an_unverified_server_gets_nothing_that_it_could_refuse() {
     let (root, home) = (Ca::root("Root"), Home::new());
     let leaf = root.leaf("a");
     let store = home.with([&leaf], [&root.certificate]);

@@ -1,5 +1,6 @@
-//! The library by its public functions: one file per module of it, certificates made on the spot, a clock that stands.
-// A failed set-up is a failed test
+//! The library through its public functions: one file for each subject, certificates made by the tests, and a fixed
+//! clock.
+// A failed setup is a failed test
 #![allow(missing_docs, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod people;
@@ -11,7 +12,6 @@ mod verdict;
 
 #[cfg(feature = "tokio")]
 mod agent;
-mod authority;
 mod certificate;
 #[cfg(feature = "tokio")]
 mod connector;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const DOCUMENT: &str = include_str!("../../docs/browsers.md");
 
-/// The rows of the table under this head, in the document that people read.
+/// The rows of the table with this head, from the document that people read.
 fn table(second_column: &str) -> Vec<(&'static str, &'static str)> {
     let head = format!("| written | {second_column} |");
     let rows = DOCUMENT.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
@@ -29,14 +29,14 @@ fn a_destination_has_one_form() {
         let destination = parse(written).unwrap();
         assert_eq!(destination.to_string(), shown, "{written}");
         assert_eq!(parse(shown).unwrap(), destination, "{written}");
-        // The host alone, as decisions of firefox mode are shown and typed, is the same place
+        // In firefox mode, decisions are shown and typed as the host only, which is the same scope
         let scope = Mode::Firefox.scope(&destination);
         assert_eq!(Mode::Firefox.scope(&parse(&scope.to_string()).unwrap()), scope, "{written}");
     }
 }
 
 #[test]
-fn what_is_no_destination_is_refused_with_a_reason() {
+fn an_invalid_destination_is_refused_with_a_reason() {
     let rows = table("refused because");
     assert!(rows.len() > 20);
     for (written, why) in rows {
@@ -47,7 +47,7 @@ fn what_is_no_destination_is_refused_with_a_reason() {
 }
 
 #[test]
-fn names_and_labels_have_their_limits() {
+fn names_and_labels_have_length_limits() {
     let of = |labels: &[usize]| labels.iter().map(|&length| "a".repeat(length)).collect::<Vec<_>>().join(".");
     for (labels, dot, taken) in [
         (&[63, 63, 63, 61][..], "", true),
@@ -58,13 +58,13 @@ fn names_and_labels_have_their_limits() {
     ] {
         assert_eq!(parse(&format!("{}{dot}", of(labels))).is_ok(), taken, "{labels:?} {dot}");
     }
-    // The A-label is what counts
+    // The length of the A-label counts
     assert!(parse(&"ü".repeat(60)).is_err());
     assert!(parse(&format!("fe80::1%{}", "a".repeat(15))).is_ok());
 }
 
 #[test]
-fn two_links_are_two_machines() {
+fn addresses_with_different_zones_are_different_destinations() {
     let [eth0, eth1, none] = ["fe80::1%eth0", "fe80::1%eth1", "fe80::1"].map(|text| parse(text).unwrap());
     assert!(eth0 != eth1 && eth0 != none);
     for mode in [Mode::Firefox, Mode::Chrome] {
@@ -100,7 +100,7 @@ fn assert_normal(destination: &Destination) {
 
 proptest! {
     #[test]
-    fn what_is_shown_is_the_same_destination(host in host(), port in 1..=u16::MAX) {
+    fn a_displayed_destination_parses_to_the_same_destination(host in host(), port in 1..=u16::MAX) {
         if let Ok(destination) = Destination::new(&host, port) {
             assert_normal(&destination);
             prop_assert_eq!(parse(&destination.to_string()).unwrap(), destination.clone());
@@ -109,9 +109,9 @@ proptest! {
     }
 
     #[test]
-    fn case_and_one_trailing_dot_never_make_another(host in host(), port in 1..=u16::MAX) {
+    fn case_and_a_trailing_dot_do_not_matter(host in host(), port in 1..=u16::MAX) {
         let Ok(destination) = Destination::new(&host, port) else { return Ok(()) };
-        // The zone is the system's, and its case counts
+        // The zone is defined by the system and is case-sensitive
         let upper = match host.split_once('%') {
             Some((address, zone)) => format!("{}%{zone}", address.to_uppercase()),
             None => host.chars().map(|c| if c.is_ascii() { c.to_ascii_uppercase() } else { c }).collect(),
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn ports_and_hosts_tell_apart(host in host(), port in 1..u16::MAX) {
+    fn different_ports_and_hosts_are_different_destinations(host in host(), port in 1..u16::MAX) {
         let Ok(destination) = Destination::new(&host, port) else { return Ok(()) };
         prop_assert_ne!(&Destination::new(&host, port + 1).unwrap(), &destination);
         let is_name = !destination.host().contains(':') && destination.host().parse::<std::net::Ipv4Addr>().is_err();
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics_or_leaves_something_strange(text in any::<String>(), ascii in "[ -~]{0,30}", zone in "\\[fe80::1%[ -~]{0,18}\\](:[0-9]{1,5})?") {
+    fn no_text_panics_or_gives_an_invalid_destination(text in any::<String>(), ascii in "[ -~]{0,30}", zone in "\\[fe80::1%[ -~]{0,18}\\](:[0-9]{1,5})?") {
         for text in [text, ascii, zone] {
             if let Ok(destination) = parse(&text) {
                 assert_normal(&destination);

@@ -1,4 +1,4 @@
-//! People who answer by a script, and remember what they were asked.
+//! People who answer from a script, and record what they were asked.
 
 #![allow(unreachable_pub)]
 
@@ -13,7 +13,7 @@ use cardcase::manage::Fingerprint;
 use cardcase::manage::{Lifetime, Mode};
 use zeroize::Zeroizing;
 
-/// What was asked once.
+/// One question.
 #[derive(Debug)]
 pub struct Asked {
     pub destination: String,
@@ -23,7 +23,7 @@ pub struct Asked {
     pub mode: Mode,
 }
 
-/// Gives these replies in turn, then aborts.
+/// Gives these replies in order, then aborts.
 #[derive(Debug, Default)]
 pub struct Script {
     replies: Mutex<VecDeque<Reply>>,
@@ -35,7 +35,7 @@ impl Script {
         Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), asked: Mutex::default() })
     }
 
-    /// What was asked since the last time.
+    /// The questions since the last call.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
@@ -54,12 +54,12 @@ impl Chooser for Script {
     }
 }
 
-/// The best candidate, for this long.
+/// The best candidate, with this lifetime.
 pub fn first(lifetime: Lifetime) -> Reply {
     Reply::Identity { index: 0, lifetime }
 }
 
-/// Cannot be asked for the primary password.
+/// Cannot ask for the primary password.
 pub struct Nobody;
 
 impl Unlocker for Nobody {

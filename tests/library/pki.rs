@@ -1,5 +1,5 @@
-//! A certification authority in a few lines, and stores with what it issued.
-// The benches use this file too, each a part of it
+//! A certification authority in a few lines, and stores with the certificates that it issued.
+// The benches use parts of this file too
 #![allow(dead_code, unreachable_pub)]
 
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use rcgen::{
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-/// 2026-11-22T14:30:00Z; every certificate is valid then unless its test says otherwise.
+/// 2026-11-22T14:30:00Z. Every certificate is valid at this time unless a test sets another validity.
 pub const NOW: Timestamp = Timestamp(1_795_357_800);
 
-/// Seconds.
+/// In seconds.
 pub const DAY: i64 = 86_400;
 
 /// The parameters of a certificate for `common_name` that may authenticate a TLS client.
@@ -43,7 +43,7 @@ pub fn ca_params(common_name: &str) -> CertificateParams {
     params
 }
 
-/// A certificate of this validity.
+/// Parameters with this validity.
 pub fn valid(mut params: CertificateParams, from: Timestamp, until: Timestamp) -> CertificateParams {
     let at = |at: Timestamp| time::OffsetDateTime::from_unix_timestamp(at.0).unwrap();
     (params.not_before, params.not_after) = (at(from), at(until));
@@ -83,7 +83,7 @@ impl Ca {
         Self { params, key, certificate }
     }
 
-    /// A certificate of this CA for the name and key of another.
+    /// A certificate from this CA for the name and key of another CA.
     pub fn cross_sign(&self, other: &Ca) -> Certificate {
         self.sign(other.params.clone(), &other.key)
     }
@@ -135,7 +135,7 @@ impl Leaf {
     }
 }
 
-/// An import of these.
+/// An import of these certificates.
 pub fn import<'a>(
     leaves: impl IntoIterator<Item = &'a Leaf>,
     authorities: impl IntoIterator<Item = &'a Certificate>,
@@ -146,7 +146,7 @@ pub fn import<'a>(
     import
 }
 
-/// A directory with a store file and a login session, gone when dropped.
+/// A directory with a store file and a login session, which is removed on drop.
 pub struct Home {
     directory: TempDir,
 }
@@ -172,12 +172,12 @@ impl Home {
         self.path().join("session")
     }
 
-    /// Opens the store once more, as another process would.
+    /// Opens the store again, as another process would.
     pub fn open(&self) -> Arc<Store> {
         Arc::new(Store::open_in_session(self.store_file(), self.session()).unwrap())
     }
 
-    /// The store with these in it.
+    /// The store with these certificates in it.
     pub fn with<'a>(
         &self,
         leaves: impl IntoIterator<Item = &'a Leaf>,
@@ -188,7 +188,7 @@ impl Home {
         store
     }
 
-    /// The database behind the library's back.
+    /// A direct connection to the database.
     pub fn database(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.store_file()).unwrap()
     }

@@ -1,4 +1,5 @@
-//! A refusal is found in any error that holds it: of the connector, of the first read, of hyper in both versions of HTTP.
+//! A refusal is found in every error that contains it: of the connector, of the first read, and of hyper in both
+//! versions of HTTP.
 
 use std::io;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ fn destination() -> Destination {
 }
 
 async fn refuse(server: Arc<ServerConfig>, io: DuplexStream) {
-    // What the client makes of it is what counts
+    // The tests look at the client's result
     let _ = TlsAcceptor::from(server).accept(io).await;
 }
 
@@ -72,7 +73,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn in_tls_1_2_it_is_in_the_error_of_the_connector() {
+fn in_tls_1_2_the_refusal_is_in_the_error_of_the_connector() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS12, verdict(), true);
         let error = run(scene.connect()).unwrap_err();
@@ -81,7 +82,7 @@ fn in_tls_1_2_it_is_in_the_error_of_the_connector() {
 }
 
 #[test]
-fn in_tls_1_3_it_is_in_the_error_of_the_first_read() {
+fn in_tls_1_3_the_refusal_is_in_the_error_of_the_first_read() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         let (error, opened) = run(async {
@@ -94,9 +95,9 @@ fn in_tls_1_3_it_is_in_the_error_of_the_first_read() {
     }
 }
 
-/// A client that drives tokio-rustls itself, with only a resolver of this library.
+/// A client that uses tokio-rustls directly, with only a resolver of this library.
 #[test]
-fn in_tls_1_3_it_is_in_the_error_of_a_read_through_tokio_rustls_alone() {
+fn in_tls_1_3_the_refusal_is_in_the_error_of_a_read_through_tokio_rustls() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         let error = run(async {
@@ -134,7 +135,7 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 #[test]
-fn it_is_in_the_error_of_hyper_and_for_http_2_in_what_is_known_of_the_connection() {
+fn the_refusal_is_in_the_error_of_hyper_and_for_http_2_in_the_opened_connection() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         run(async {
@@ -155,9 +156,9 @@ fn it_is_in_the_error_of_hyper_and_for_http_2_in_what_is_known_of_the_connection
     }
 }
 
-/// An end that is no refusal: the server goes away without a word.
+/// The server ends the connection without an alert.
 #[test]
-fn a_server_that_hangs_up_refuses_nothing() {
+fn a_server_that_hangs_up_is_not_a_refusal() {
     let scene = Scene::new(&rustls::version::TLS13, CertificateError::BadEncoding, true);
     let error = run(async {
         let gone = || {

@@ -14,7 +14,7 @@ use crate::people::{PASSWORD, Typist};
 use crate::pki::{Ca, Home, Leaf, NOW};
 use crate::tls::{HOST, Handshake, VERSIONS, client, der, handshake, optional_client, server};
 
-/// A server that asks for a certificate under a root, and a store with one from an intermediate below it.
+/// A server that asks for a certificate under a root, and a store with an identity from an intermediate below it.
 struct Scene {
     servers: Ca,
     root: Ca,
@@ -55,12 +55,12 @@ impl Scene {
         Arc::new(resolver.config(&client(&self.servers, version)))
     }
 
-    /// A handshake with what is remembered now.
+    /// A handshake with the current decision.
     fn handshake(&self, version: &'static SupportedProtocolVersion) -> Handshake {
         handshake(&self.config(&Resolver::new(self.prepare()), version), &self.server, HOST)
     }
 
-    /// Leaf and intermediate, never the root.
+    /// Leaf and intermediate, without the root.
     fn whole_chain(&self) -> Vec<CertificateDer<'static>> {
         vec![der(&self.leaf.certificate), der(&self.issuer.certificate)]
     }
@@ -82,7 +82,7 @@ fn scope() -> Scope {
 }
 
 #[test]
-fn undecided_it_needs_an_answer_and_sends_nothing() {
+fn without_a_decision_the_resolver_needs_an_answer_and_sends_nothing() {
     for version in VERSIONS {
         let scene = Scene::new();
         let shaken = scene.handshake(version);
@@ -113,7 +113,7 @@ fn an_unverified_server_is_a_certificate_error_and_needs_nothing() {
 }
 
 #[test]
-fn a_server_that_does_not_ask_never_notices() {
+fn a_server_that_does_not_ask_notices_nothing() {
     for version in VERSIONS {
         let scene = Scene::new();
         let plain = Arc::new(server(&scene.servers, HOST, rustls::server::WebPkiClientVerifier::no_client_auth()));
@@ -125,7 +125,7 @@ fn a_server_that_does_not_ask_never_notices() {
 }
 
 #[test]
-fn decided_the_server_sees_the_identity_with_its_intermediates_and_without_the_root() {
+fn a_decided_identity_is_sent_with_its_intermediates_and_without_the_root() {
     for version in VERSIONS {
         let scene = Scene::decided(true);
         let resolver = Resolver::new(scene.prepare());
@@ -141,7 +141,7 @@ fn decided_the_server_sees_the_identity_with_its_intermediates_and_without_the_r
 }
 
 #[test]
-fn decided_for_none_the_server_sees_none() {
+fn a_decision_for_none_sends_no_certificate() {
     for version in VERSIONS {
         let scene = Scene::decided(false);
         let shaken = scene.handshake(version);
@@ -173,7 +173,7 @@ fn a_given_identity_is_sent_whatever_the_server_asks_for() {
     }
 }
 
-/// Another identity's key in the row of the decided one, as by someone who can write to the file.
+/// The key of another identity in the row of the decided one, as somebody who can write the file could put it.
 fn with_swapped_key() -> Scene {
     let scene = Scene::decided(true);
     let other = scene.issuer.leaf("Other");
@@ -194,7 +194,7 @@ fn a_key_swapped_in_the_database_signs_nothing() {
         assert!(named, "{:?}", shaken.error());
         assert!(needs(shaken.error()).is_none());
         assert!(shaken.server.is_handshaking(), "the server has no signature");
-        // In TLS 1.2 rustls has the certificate on its way, to the verified server, when it asks for the signature
+        // In TLS 1.2, rustls has already sent the certificate to the verified server when it asks for the signature
         if *version == rustls::version::TLS13 {
             scene.assert_nothing_sent(&shaken);
         }
@@ -202,7 +202,7 @@ fn a_key_swapped_in_the_database_signs_nothing() {
 }
 
 #[test]
-fn a_row_with_another_certificate_is_damage_not_an_answer() {
+fn a_row_with_another_certificate_is_damaged() {
     let scene = Scene::decided(true);
     let other = scene.issuer.leaf("Other");
     scene.home.with([&other], []);
@@ -243,7 +243,7 @@ fn a_locked_vault_needs_unlocking_and_then_the_handshake_succeeds() {
     }
 }
 
-/// Programs run on while a person sets a password: the keys are sealed under another data key then.
+/// Another process sets a password: the keys are then sealed under another data key.
 #[test]
 fn a_password_set_by_another_process_locks_running_programs() {
     for version in VERSIONS {

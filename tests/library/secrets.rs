@@ -1,4 +1,4 @@
-//! What a log, an error or a panic could show of a secret: everything that `Debug` prints.
+//! What a log, an error or a panic could show: everything that `Debug` prints.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use cardcase::{Identity, Selector, Store};
 use crate::people::{PASSWORD, Typist};
 use crate::pki::{Ca, Home, Leaf, import};
 
-/// The same bytes in every way in which they could be printed, without blanks.
+/// The bytes in every form in which they could be printed, without spaces.
 fn printed(bytes: &[u8]) -> [String; 4] {
     let hex = |upper: bool| bytes.iter().map(|b| if upper { format!("{b:02X}") } else { format!("{b:02x}") }).collect();
     let text = bytes.escape_ascii().to_string();

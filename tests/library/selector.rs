@@ -45,14 +45,14 @@ fn selector(store: Arc<Store>, chooser: &Arc<Script>) -> Selector {
     Selector::new(store).with_chooser(chooser.clone()).with_clock(|| NOW)
 }
 
-/// What was selected and why.
+/// The answer and its source.
 fn selected(prepared: Prepared) -> (Option<Fingerprint>, Source) {
     let Selection { answer, source, .. } = prepared.selection().unwrap().clone();
     (answer.fingerprint(), source)
 }
 
 #[test]
-fn an_answer_holds_for_as_long_as_was_said() {
+fn an_answer_applies_for_its_lifetime() {
     for (lifetime, holds) in [(Lifetime::Once, false), (Lifetime::Session, true), (Lifetime::Permanent, true)] {
         for (reply, sends_one) in [(first(lifetime), true), (Reply::None { lifetime }, false)] {
             let (home, root) = (Home::new(), Ca::root("Root"));
@@ -77,7 +77,7 @@ fn an_answer_holds_for_as_long_as_was_said() {
 }
 
 #[test]
-fn the_question_says_where_for_whom_and_with_what() {
+fn the_question_holds_the_destination_the_candidates_and_the_mode() {
     let (home, root) = (Home::new(), Ca::root("Root"));
     let (good, old) = (root.leaf("good"), root.leaf_of(expired("old")));
     let chooser = Script::new([]);
@@ -90,7 +90,7 @@ fn the_question_says_where_for_whom_and_with_what() {
 }
 
 #[test]
-fn chrome_mode_remembers_per_port_whatever_the_lifetime_said() {
+fn chrome_mode_remembers_per_port_and_ignores_the_lifetime() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let chooser = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Once }]);
     let selector = selector(home.with([&leaf], []), &chooser).with_mode(Mode::Chrome);
@@ -104,7 +104,7 @@ fn chrome_mode_remembers_per_port_whatever_the_lifetime_said() {
     assert_eq!(decisions.len(), 2);
 }
 
-/// One identity remembered for a.example that does not do for the request, and another one that would.
+/// One identity remembered for a.example that does not fit the request, and another one that would.
 fn unfit_is_asked_about(remembered_until: Timestamp, requested: impl Fn(&Ca, &Ca) -> Name, reasons: &[Reason]) {
     let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
     let remembered = one.leaf_of(valid(params("remembered"), Timestamp(0), remembered_until));
@@ -126,17 +126,17 @@ fn unfit_is_asked_about(remembered_until: Timestamp, requested: impl Fn(&Ca, &Ca
 }
 
 #[test]
-fn a_remembered_identity_that_expired_is_asked_about() {
+fn an_expired_remembered_identity_causes_a_question() {
     unfit_is_asked_about(Timestamp(NOW.0 - 1), |one, _| one.name(), &[]);
 }
 
 #[test]
-fn a_remembered_identity_that_the_server_does_not_take_is_asked_about() {
+fn an_unrequested_remembered_identity_causes_a_question() {
     unfit_is_asked_about(Timestamp(NOW.0 + DAY), |_, two| two.name(), &[Reason::IssuerNotRequested]);
 }
 
 #[test]
-fn an_expired_identity_is_not_prepared_but_none_is() {
+fn an_expired_identity_is_not_prepared_but_a_decision_for_none_is() {
     let (home, old) = (Home::new(), Ca::root("Root").leaf_of(expired("old")));
     let store = home.with([&old], []);
     let chooser = Script::new([]);
@@ -161,7 +161,7 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
 }
 
 #[test]
-fn whoever_does_not_answer_has_nothing_stored_or_sent() {
+fn without_an_answer_nothing_is_stored_or_sent() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     let beyond = Reply::Identity { index: 1, lifetime: Lifetime::Permanent };
@@ -178,7 +178,7 @@ fn whoever_does_not_answer_has_nothing_stored_or_sent() {
 }
 
 #[test]
-fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
+fn a_selector_that_cannot_ask_does_not_wait_for_the_lock() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let nobody = Selector::new(home.with([&leaf], []));
     assert!(matches!(nobody.select(at("a.example"), &request(&[])), Err(Error::NobodyToAsk { .. })));
@@ -186,7 +186,7 @@ fn where_nobody_can_be_asked_nobody_waits_for_a_turn() {
 }
 
 #[test]
-fn after_a_refusal_another_is_chosen_and_remembered() {
+fn after_a_refusal_another_identity_can_be_chosen_and_remembered() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (wrong, right) = (ca.leaf("wrong"), ca.leaf("right"));
     for mode in [Mode::Firefox, Mode::Chrome] {
@@ -205,10 +205,10 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
         let again = || selected(selector.select_again(at("a.example"), &request(&[]), &refused).unwrap());
         assert_eq!(again(), (Some(right.fingerprint()), Source::Ask), "{mode}");
         assert_eq!(chooser.asked()[0].refused, refused);
-        // Whoever else was refused finds that another was chosen meanwhile
+        // A later call after the same refusal gets the answer that was chosen meanwhile
         assert_eq!(again(), (Some(right.fingerprint()), Source::Decision), "{mode}");
         assert_eq!(chooser.asked().len(), 0);
-        // Neither of two that were refused comes back unasked
+        // The two refused identities are not sent again without asking
         let answer = Answer::Identity(Arc::new(store.find_identity("right").unwrap()));
         let both = [refused[0].clone(), Refused::new(answer, Refusal::Page)];
         let error = selector.select_again(at("a.example"), &request(&[]), &both).unwrap_err();
@@ -217,7 +217,7 @@ fn after_a_refusal_another_is_chosen_and_remembered() {
     }
 }
 
-/// Denies everything while the person thinks.
+/// Adds a rule that denies everything while the person thinks.
 struct Overtaken {
     store: Arc<Store>,
 }
@@ -230,25 +230,25 @@ impl Chooser for Overtaken {
 }
 
 #[test]
-fn what_was_denied_while_the_person_thought_is_not_sent() {
+fn an_identity_denied_during_the_question_is_not_sent() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     let chooser = Arc::new(Overtaken { store: home.open() });
     let selector = Selector::new(store).with_chooser(chooser).with_clock(|| NOW);
     let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
     assert!(matches!(error, Error::Denied { .. }), "{error}");
-    // From now on it is the answer, also after a refusal of none
+    // From now on the rule answers, even after a refusal of "none"
     let refused = [Refused::new(Answer::None, Refusal::Page)];
     let again = selector.select_again(at("a.example"), &request(&[]), &refused).unwrap();
     assert_eq!(selected(again), (None, Source::Rule));
 }
 
-/// A request of TLS 1.2, which shows the certificate to whoever listens.
+/// A TLS 1.2 request, in which everybody on the network can see the certificate.
 fn visible(authorities: &[Name]) -> CertificateRequest {
     request(authorities).with_version(Some(ProtocolVersion::TLSv1_2))
 }
 
-/// Lets the best candidate out in TLS 1.3 only while the person thinks, once.
+/// Restricts the best candidate to TLS 1.3 while the person thinks, once.
 struct Restricting {
     store: Arc<Store>,
     asked: AtomicUsize,
@@ -264,7 +264,7 @@ impl Chooser for Restricting {
 }
 
 #[test]
-fn what_was_bound_to_tls_1_3_while_the_person_thought_is_decided_anew() {
+fn an_identity_restricted_to_tls_1_3_during_the_question_is_decided_again() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let leaves = [ca.leaf("a"), ca.leaf("b")];
     for (known, request, asked, source) in [
@@ -298,7 +298,7 @@ fn selecting(name: &str) -> Rule {
 }
 
 #[test]
-fn what_was_selected_is_kept_under_the_rules_it_was_selected_under() {
+fn a_selection_belongs_to_the_rules_it_was_made_under() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (a, b) = (ca.leaf("a"), ca.leaf("b"));
     let store = home.with([&a, &b], []);
@@ -321,8 +321,8 @@ fn what_was_selected_is_kept_under_the_rules_it_was_selected_under() {
     assert!(again.serves(&now, NOW));
 }
 
-/// Certificates that a resolver sends for a request for these authorities; `None` where it sends none, and nothing where it
-/// wishes for another answer.
+/// The number of certificates that a resolver sends for a request with these authorities: `None` if it sends none, and
+/// 0 if it needs another answer.
 fn resolved(prepared: &Prepared, authorities: &[&Ca]) -> Option<usize> {
     let names: Vec<Name> = authorities.iter().map(|ca| ca.name()).collect();
     let hints: Vec<&[u8]> = names.iter().map(Name::der).collect();
@@ -330,7 +330,7 @@ fn resolved(prepared: &Prepared, authorities: &[&Ca]) -> Option<usize> {
     resolver.resolve(&hints, &[SignatureScheme::ECDSA_NISTP256_SHA256]).map(|key| key.cert.len())
 }
 
-/// Adds a rule while it is looked whether anybody can be asked.
+/// Adds a rule when the selector checks whether it can ask.
 struct Ruling {
     store: Arc<Store>,
 }
@@ -347,7 +347,7 @@ impl Chooser for Ruling {
 }
 
 #[test]
-fn what_a_rule_says_answers_that_request_alone_renewed_or_waited_for() {
+fn an_answer_by_a_rule_applies_only_to_its_request_even_after_a_refresh() {
     let (home, ca, other) = (Home::new(), Ca::root("Root"), Ca::root("Other"));
     let store = home.with([&ca.leaf("a")], []);
     let selector = Selector::new(store.clone()).with_chooser(Arc::new(Ruling { store: home.open() }));
@@ -363,13 +363,13 @@ fn what_a_rule_says_answers_that_request_alone_renewed_or_waited_for() {
         assert_eq!(prepared.selection().unwrap().source, Source::NoCandidate);
         assert_eq!([resolved(prepared, &[&other]), resolved(prepared, &[])], [None, Some(0)]);
     }
-    // What is not said any more is not renewed
+    // A removed rule is not refreshed
     store.remove_rules(&[1]).unwrap();
     assert!(selector.refresh(&prompt).unwrap().selection().is_none());
 }
 
 #[test]
-fn what_fits_nothing_below_tls_1_3_may_fit_above() {
+fn a_selection_for_tls_1_2_does_not_serve_if_tls_1_3_allows_another() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (leaf, other) = (ca.leaf("a"), Ca::root("Other"));
     let store = home.with([&leaf], []);
@@ -383,7 +383,7 @@ fn what_fits_nothing_below_tls_1_3_may_fit_above() {
     store.require_tls13(&store.find_identity(&leaf.fingerprint().to_string()).unwrap(), true).unwrap();
     assert_eq!(is_kept(&visible(&[ca.name()])), (Source::NoCandidate, false));
     assert_eq!(is_kept(&visible(&[other.name()])), (Source::NoCandidate, true));
-    // A rule may take another where more fit
+    // A rule may select another identity if more of them fit
     store.require_tls13(&store.find_identity(&leaf.fingerprint().to_string()).unwrap(), false).unwrap();
     store.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{}}"#).unwrap()], NOW).unwrap();
     assert_eq!(is_kept(&visible(&[ca.name()])), (Source::Rule, true));
@@ -394,7 +394,7 @@ fn what_fits_nothing_below_tls_1_3_may_fit_above() {
 }
 
 #[test]
-fn a_use_marks_the_decision_that_answered_and_no_other() {
+fn a_use_marks_only_the_decision_that_answered() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     for mode in [Mode::Firefox, Mode::Chrome] {
@@ -423,7 +423,7 @@ fn a_use_marks_the_decision_that_answered_and_no_other() {
     }
 }
 
-/// Answers once another waits.
+/// Answers when another thread waits.
 struct Waited {
     waits: Barrier,
     asked: AtomicUsize,
@@ -443,7 +443,7 @@ impl Chooser for Waited {
 }
 
 #[test]
-fn what_was_said_for_once_is_said_of_one_port_and_path() {
+fn an_answer_for_once_applies_to_one_port_and_path() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let store = home.with([&leaf], []);
     let path = |path: &str| Target::new(at("a.example")).with_path(path);
@@ -461,7 +461,7 @@ fn what_was_said_for_once_is_said_of_one_port_and_path() {
 }
 
 #[test]
-fn a_refused_decision_is_kept_in_firefox_mode_and_forgotten_in_chrome_mode_unless_it_changed() {
+fn only_chrome_mode_forgets_a_refused_decision_and_only_an_unchanged_one() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (refused, other) = (ca.leaf("refused"), ca.leaf("other"));
     let store = home.with([&refused, &other], []);
@@ -485,7 +485,7 @@ fn a_refused_decision_is_kept_in_firefox_mode_and_forgotten_in_chrome_mode_unles
 }
 
 #[test]
-fn a_connection_may_be_reused_while_it_would_be_opened_with_the_same_answer() {
+fn a_connection_may_be_reused_only_while_the_answer_stays_the_same() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (a, b) = (ca.leaf("a"), ca.leaf("b"));
     let store = home.with([&a, &b], []);
@@ -536,7 +536,7 @@ fn a_connection_may_be_reused_while_it_would_be_opened_with_the_same_answer() {
 }
 
 #[test]
-fn a_session_of_ones_own_ends_with_its_store() {
+fn a_private_session_ends_with_its_store() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     drop(home.with([&leaf], []));
     let scope = Mode::Firefox.scope(&at("a.example"));
@@ -552,7 +552,7 @@ fn a_session_of_ones_own_ends_with_its_store() {
 }
 
 #[test]
-fn client_certificates_are_given_as_platform_keys_does() {
+fn client_certificates_are_selected_as_in_platform_keys() {
     const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
     const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
     let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
@@ -586,7 +586,7 @@ fn client_certificates_are_given_as_platform_keys_does() {
 }
 
 #[test]
-fn a_preflight_is_known_by_its_method_and_its_headers() {
+fn a_preflight_is_recognised_by_its_method_and_headers() {
     let preflight = ["origin", "access-control-request-method"];
     let cases: [(&str, &[&str], bool); 4] = [
         ("OPTIONS", &preflight, true),
@@ -601,7 +601,7 @@ fn a_preflight_is_known_by_its_method_and_its_headers() {
 }
 
 #[test]
-fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
+fn an_answer_of_the_caller_takes_precedence_and_is_not_stored() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (remembered, given) = (ca.leaf("remembered"), ca.leaf("given"));
     let store = home.with([&remembered, &given], []);
@@ -619,7 +619,7 @@ fn what_the_caller_says_goes_before_what_is_remembered_and_is_not_stored() {
 }
 
 #[test]
-fn explain_asks_nobody() {
+fn explain_does_not_ask() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
     let chooser = Script::new([]);
     let selector = selector(home.with([&leaf], []), &chooser);
@@ -635,7 +635,7 @@ fn explain_asks_nobody() {
 }
 
 #[test]
-fn what_became_of_it_is_recorded_and_ranks_the_next_list() {
+fn the_outcome_is_recorded_and_affects_the_next_order() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (long, short) = (ca.leaf("long"), ca.leaf_of(valid(params("short"), Timestamp(0), Timestamp(NOW.0 + DAY))));
     let chooser = Script::new([Reply::Identity { index: 1, lifetime: Lifetime::Permanent }]);
@@ -659,7 +659,7 @@ fn what_became_of_it_is_recorded_and_ranks_the_next_list() {
 }
 
 #[test]
-fn an_identity_removed_meanwhile_is_asked_about_anew() {
+fn a_removed_remembered_identity_causes_a_new_question() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (gone, stays) = (ca.leaf("gone"), ca.leaf("stays"));
     let store = home.with([&gone, &stays], []);

@@ -26,9 +26,9 @@ fn scope(host: &str) -> Scope {
     Mode::Firefox.scope(&Destination::new(host, 443).unwrap())
 }
 
-/// In a process of its own: the umask is the whole process's.
+/// Runs itself in another process, because the umask applies to the whole process.
 #[test]
-fn a_new_store_is_its_owners_alone_whatever_the_umask() {
+fn only_the_owner_can_access_a_new_store_under_any_umask() {
     let home = Home::new();
     if let Some(directory) = std::env::var_os("CARDCASE_TEST_UMASK") {
         rustix::process::umask(rustix::fs::Mode::empty());
@@ -42,7 +42,7 @@ fn a_new_store_is_its_owners_alone_whatever_the_umask() {
         .unwrap();
         return;
     }
-    let test = "store::a_new_store_is_its_owners_alone_whatever_the_umask";
+    let test = "store::only_the_owner_can_access_a_new_store_under_any_umask";
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     let output = child.args([test, "--exact"]).env("CARDCASE_TEST_UMASK", home.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -52,7 +52,7 @@ fn a_new_store_is_its_owners_alone_whatever_the_umask() {
 }
 
 #[test]
-fn what_was_imported_is_there_after_reopening() {
+fn an_import_survives_reopening() {
     let home = Home::new();
     let root = Ca::root("Root");
     let leaf = root.leaf("Person");
@@ -61,7 +61,7 @@ fn what_was_imported_is_there_after_reopening() {
     let identity = store.identity(leaf.fingerprint()).unwrap().unwrap();
     assert_eq!((identity.name(), identity.certificate()), ("Person", &leaf.certificate));
     assert_eq!(*store.private_key(&identity, &Nobody).unwrap(), leaf.pkcs8);
-    let [authority] = &store.list_authorities().unwrap()[..] else { panic!("one authority") };
+    let [authority] = &store.authorities().unwrap()[..] else { panic!("one authority") };
     assert_eq!((&authority.certificate, authority.trusted), (&root.certificate, false));
 }
 
@@ -71,7 +71,7 @@ fn no_private_key_is_in_the_file() {
     let leaf = Ca::root("Root").leaf("Person");
     drop(home.with([&leaf], []));
     let file = fs::read(home.store_file()).unwrap();
-    // The secret number of a P-256 key stands here in the PKCS#8
+    // Where the PKCS#8 holds the secret number of a P-256 key
     let secret = &leaf.pkcs8[36..68];
     assert!(!file.windows(secret.len()).any(|window| window == secret));
 }
@@ -101,7 +101,7 @@ fn names_are_made_unique() {
 }
 
 #[test]
-fn many_namesakes_are_numbered_without_a_gap() {
+fn identities_with_the_same_name_are_numbered_without_gaps() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let leaves: Vec<Leaf> = (0..40).map(|_| ca.leaf("Person")).collect();
@@ -114,7 +114,7 @@ fn many_namesakes_are_numbered_without_a_gap() {
 }
 
 #[test]
-fn none_is_never_an_identity() {
+fn no_identity_is_named_none() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let store = home.open();
@@ -130,7 +130,7 @@ fn none_is_never_an_identity() {
 }
 
 #[test]
-fn a_name_that_cannot_be_given_leaves_nothing_behind() {
+fn an_import_under_an_invalid_name_stores_nothing() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let store = home.with([&ca.leaf("taken")], []);
@@ -146,7 +146,7 @@ fn a_name_that_cannot_be_given_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_imported_twice_stays_as_it_is() {
+fn importing_twice_changes_nothing() {
     let home = Home::new();
     let root = Ca::root("Root");
     let (old, new) = (root.leaf("old"), root.leaf("new"));
@@ -179,10 +179,10 @@ fn an_identity_is_found_by_name_or_by_a_prefix_of_its_fingerprint() {
 }
 
 #[test]
-fn what_may_mean_two_identities_is_ambiguous() {
+fn an_id_that_matches_two_identities_is_ambiguous() {
     let home = Home::new();
     let root = Ca::root("Root");
-    // Among some hundreds two begin with the same four digits
+    // Among a few hundred, two begin with the same four digits
     let mut seen = HashMap::new();
     let (one, other) = (0..)
         .find_map(|number| {
@@ -195,7 +195,7 @@ fn what_may_mean_two_identities_is_ambiguous() {
     let digits = one.fingerprint().to_string();
     assert!(matches!(store.find_identity(&digits[..4]), Err(Error::Ambiguous { .. })));
     assert_eq!(store.find_identity(&digits).unwrap().fingerprint(), one.fingerprint());
-    // A name that looks like the fingerprint of another takes nothing from it
+    // A name that looks like the fingerprint of another identity does not replace it
     let named = "UPDATE identities SET name = ?1 WHERE fingerprint = ?2";
     home.database().execute(named, rusqlite::params![digits, other.fingerprint().as_bytes()]).unwrap();
     assert!(matches!(store.find_identity(&digits), Err(Error::Ambiguous { .. })));
@@ -203,15 +203,15 @@ fn what_may_mean_two_identities_is_ambiguous() {
 }
 
 #[test]
-fn authorities_are_found_by_prefix_and_become_trusted() {
+fn authorities_are_found_by_prefix_and_can_be_trusted() {
     let home = Home::new();
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
     let store = home.with([], [&root.certificate]);
     let digits = root.certificate.fingerprint().to_string();
     assert!(!store.find_authority(&digits[..8]).unwrap().trusted);
     store.trust(&[root.certificate.clone(), other.certificate.clone()], NOW).unwrap();
-    assert!(store.list_authorities().unwrap().iter().all(|authority| authority.trusted));
-    assert_eq!(store.list_authorities().unwrap().len(), 2);
+    assert!(store.authorities().unwrap().iter().all(|authority| authority.trusted));
+    assert_eq!(store.authorities().unwrap().len(), 2);
     assert_eq!(store.find_authority(&digits).unwrap().certificate, root.certificate);
     for id in ["Root", "0", "zzzz"] {
         assert!(matches!(store.find_authority(id), Err(Error::UnknownAuthority { .. })), "{id}");
@@ -220,7 +220,7 @@ fn authorities_are_found_by_prefix_and_become_trusted() {
     assert!(store.find_authority(&digits).unwrap().trusted, "an import takes no trust away");
 }
 
-/// What a file that is no store of ours is called, and that it is left as it was.
+/// Checks the error for a file that is not our store, and that the file is unchanged.
 fn assert_left_alone(home: &Home, is_named: impl Fn(&Error) -> bool) {
     let before = fs::read(home.store_file()).unwrap();
     let error = Store::open_in_session(home.store_file(), home.session()).unwrap_err();
@@ -239,7 +239,7 @@ fn home_with_file(content: &[u8]) -> Home {
 }
 
 #[test]
-fn a_file_that_is_no_store_is_left_as_it_is() {
+fn a_file_that_is_not_a_store_is_left_unchanged() {
     for content in [&b"not a database, but longer than the header of one, which is a hundred bytes"[..], &[0x30; 5000]]
     {
         assert_left_alone(&home_with_file(content), |error| matches!(error, Error::NotAStore { .. }));
@@ -247,7 +247,7 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
 }
 
 #[test]
-fn another_programs_database_is_left_as_it_is() {
+fn a_database_of_another_program_is_left_unchanged() {
     for setup in [
         "CREATE TABLE theirs (x)",
         "PRAGMA application_id = 7; CREATE TABLE theirs (x)",
@@ -260,7 +260,7 @@ fn another_programs_database_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_left_as_it_is() {
+fn a_store_of_a_newer_version_is_left_unchanged() {
     let home = Home::new();
     drop(home.open());
     home.database().execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
@@ -268,7 +268,7 @@ fn a_store_of_a_newer_version_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_that_a_newer_version_changed_meanwhile_is_left_as_it_is() {
+fn a_store_upgraded_while_open_is_left_unchanged() {
     let home = Home::new();
     let store = home.open();
     home.database().execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x)").unwrap();
@@ -296,14 +296,13 @@ fn a_damaged_row_is_named_and_nothing_panics() {
     );
     assert_eq!(store.damage(), []);
     assert_eq!(names(&store), [""; 0]);
-    assert_eq!(store.list_authorities().unwrap(), []);
-    store.authorities().unwrap();
+    assert_eq!(store.authorities().unwrap(), []);
     let tables: Vec<&str> = store.damage().iter().map(|damage| damage.table).collect();
     assert_eq!(tables, ["identities", "authorities"], "each once");
 }
 
 #[test]
-fn removing_an_identity_takes_its_decisions_along() {
+fn removing_an_identity_removes_its_decisions() {
     let home = Home::new();
     let ca = Ca::root("Root");
     let (gone, stays) = (ca.leaf("gone"), ca.leaf("stays"));
@@ -316,49 +315,6 @@ fn removing_an_identity_takes_its_decisions_along() {
     let hosts: Vec<String> = store.decisions().unwrap().into_iter().map(|decision| decision.scope.host).collect();
     assert_eq!(hosts, ["c.example", "d.example"]);
     assert_eq!(names(&store), ["stays"]);
-}
-
-#[test]
-fn two_stores_on_one_file_see_each_others_changes() {
-    let home = Home::new();
-    let root = Ca::root("Root");
-    let issuer = root.intermediate("Issuer");
-    let (one, two) = (home.open(), home.open());
-    let leaf = issuer.leaf("Person");
-    // Each fills its cache before the other writes
-    let under_root = |store: &Store| {
-        let requested = store.authorities().unwrap().requested(&[root.name()]);
-        store.identities_under(&requested).unwrap().iter().map(|found| found.name().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
-    one.import(vec![import([&leaf], [])], None, NOW).unwrap();
-    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
-    two.import(vec![import([], [&issuer.certificate])], None, NOW).unwrap();
-    for store in [&one, &two] {
-        assert_eq!(under_root(store), ["Person"]);
-        assert!(store.identity(leaf.fingerprint()).unwrap().is_some());
-    }
-    home.database().execute("UPDATE identities SET name = 'Renamed'", []).unwrap();
-    assert_eq!((under_root(&one), under_root(&two)), (vec!["Renamed".to_owned()], vec!["Renamed".to_owned()]));
-    one.remove(&[leaf.fingerprint()]).unwrap();
-    assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
-    assert_eq!(two.identity(leaf.fingerprint()).unwrap(), None);
-}
-
-#[test]
-fn what_was_parsed_stays_while_only_decisions_and_history_are_written() {
-    let home = Home::new();
-    let root = Ca::root("Root");
-    let leaf = root.leaf("Person");
-    let (store, other) = (home.with([&leaf], [&root.certificate]), home.open());
-    let before = store.authorities().unwrap();
-    for writer in [&store, &other] {
-        writer.remember(&scope("a.example"), Some(leaf.fingerprint()), Lifetime::Session, NOW).unwrap();
-        writer.forget_all().unwrap();
-        assert!(Arc::ptr_eq(&before, &store.authorities().unwrap()));
-    }
-    other.trust(std::slice::from_ref(&root.certificate), NOW).unwrap();
-    assert!(!Arc::ptr_eq(&before, &store.authorities().unwrap()));
 }
 
 #[test]
@@ -405,9 +361,9 @@ fn threads_and_connections_write_at_once() {
 }
 
 #[test]
-fn a_store_is_made_once_by_many_at_once() {
+fn many_threads_that_open_a_new_store_create_it_once() {
     let leaf = Ca::root("Root").leaf("Person");
-    // Many times: what is read in the middle of the making must not be taken for another program's
+    // Repeated, because a store that is read while it is created must not be taken for another program's
     for _ in 0..20 {
         let home = Home::new();
         let stores: Vec<Arc<Store>> = std::thread::scope(|threads| {
@@ -423,7 +379,7 @@ fn a_store_is_made_once_by_many_at_once() {
 }
 
 #[test]
-fn a_locked_vault_takes_no_import() {
+fn a_locked_vault_refuses_an_import() {
     let home = Home::new();
     let leaf = Ca::root("Root").leaf_of(params("Person"));
     home.open().set_primary_password(Some(PASSWORD), &Typist).unwrap();
@@ -432,4 +388,14 @@ fn a_locked_vault_takes_no_import() {
     assert_eq!(names(&store), [""; 0]);
     store.unlock(&Typist).unwrap();
     store.import(vec![import([&leaf], [])], None, NOW).unwrap();
+}
+
+#[test]
+fn known_keys_are_added_to_unpaired_certificates_only() {
+    let home = Home::new();
+    let leaf = Ca::root("Root").leaf("Person");
+    let store = home.with([&leaf], []);
+    let mut paired = import([&leaf], []);
+    assert!(!store.add_known_keys(&mut paired, &Nobody).unwrap());
+    assert_eq!(store.import(vec![paired], None, NOW).unwrap().already_present.len(), 1);
 }

@@ -1,5 +1,5 @@
-//! TLS handshakes in memory: a rustls client against a rustls server, and what crossed the wire.
-// The benches use this file too, each a part of it
+//! TLS handshakes in memory: a rustls client, a rustls server, and the bytes between them.
+// Each bench uses a part of this file too
 #![allow(dead_code, unreachable_pub)]
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use rustls::{
 
 use super::pki::{Ca, Leaf, params};
 
-/// The name the servers here have.
+/// The name of the servers here.
 pub const HOST: &str = "server.example";
 
 pub const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
@@ -38,7 +38,7 @@ pub fn roots(certificates: &[&Certificate]) -> Arc<RootCertStore> {
     Arc::new(roots)
 }
 
-/// Parameters of a certificate for a server of this name.
+/// Parameters of a server certificate for this name.
 pub fn server_params(name: &str) -> CertificateParams {
     let mut server = params(name);
     server.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
@@ -46,13 +46,13 @@ pub fn server_params(name: &str) -> CertificateParams {
     server
 }
 
-/// Takes client certificates under `roots`, or none, and asks for one under them.
+/// Accepts client certificates under `roots`, or none, and asks for one under them.
 pub fn optional_client(roots: &[&Certificate]) -> Arc<dyn ClientCertVerifier> {
     let builder = WebPkiClientVerifier::builder_with_provider(self::roots(roots), Arc::new(default_provider()));
     builder.allow_unauthenticated().build().unwrap()
 }
 
-/// A server that keeps no sessions.
+/// A server without session resumption.
 pub fn server(ca: &Ca, name: &str, clients: Arc<dyn ClientCertVerifier>) -> ServerConfig {
     let leaf = ca.leaf_of(server_params(name));
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -66,7 +66,7 @@ pub fn server(ca: &Ca, name: &str, clients: Arc<dyn ClientCertVerifier>) -> Serv
     config
 }
 
-/// The configuration of a client that trusts `ca`, without a certificate.
+/// A client configuration that trusts `ca`, without a client certificate.
 pub fn client(ca: &Ca, version: &'static SupportedProtocolVersion) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
@@ -75,16 +75,16 @@ pub fn client(ca: &Ca, version: &'static SupportedProtocolVersion) -> ClientConf
         .with_no_client_auth()
 }
 
-/// How a handshake went.
+/// The result of a handshake.
 pub struct Handshake {
     pub client: Result<ClientConnection, rustls::Error>,
     pub server: ServerConnection,
-    /// Every byte the client sent.
+    /// Every byte that the client sent.
     pub sent: Vec<u8>,
 }
 
 impl Handshake {
-    /// The certificates the server took from the client, its own first.
+    /// The certificates the server accepted from the client, the leaf first.
     pub fn presented(&self) -> Vec<CertificateDer<'static>> {
         self.server.peer_certificates().unwrap_or_default().iter().cloned().map(CertificateDer::into_owned).collect()
     }
@@ -99,7 +99,7 @@ impl Handshake {
     }
 }
 
-/// Shakes hands until nobody has anything to say, or one of them fails; what the client says last still arrives.
+/// Performs a handshake until neither side has anything to send, or one fails; the last bytes of the client still arrive.
 pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> Handshake {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(client.clone(), name).unwrap();
@@ -116,13 +116,13 @@ pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &
         }
     };
     let last = drain(&mut client);
-    // A server that is told of an error fails too
+    // A server that receives an alert fails too
     let _ = deliver(&mut server, &last);
     sent.extend(last);
     Handshake { client: outcome.map(|()| client), server, sent }
 }
 
-/// Everything this side wants to send.
+/// Everything that this side has to send.
 pub fn drain<Side>(connection: &mut ConnectionCommon<Side>) -> Vec<u8> {
     let mut bytes = Vec::new();
     while connection.wants_write() {

@@ -1,16 +1,13 @@
 //! `cardcase accept`
 
+use cardcase::manage::Accepted;
+
 use crate::app::App;
 use crate::ui::failure::Failure;
 use crate::ui::say;
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
-    let store = app.unlocked_store()?;
-    store.accept_terms()?;
-    let settings = store.settings()?;
-    let rules = store.rules()?.len();
-    let trusted = store.list_authorities()?.iter().filter(|authority| authority.trusted).count();
-    let decisions = store.decisions()?.iter().filter(|decision| decision.identity.is_some()).count();
+    let Accepted { settings, rules, trusted, decisions, .. } = app.unlocked_store()?.accept_terms()?;
     say::note("accepted as they are:");
     say::note(format_args!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));
     let on = |on: bool| if on { "on" } else { "off" };

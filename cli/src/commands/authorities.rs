@@ -14,7 +14,7 @@ struct AuthoritiesJson {
 }
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
-    let authorities = app.store()?.list_authorities()?;
+    let authorities = app.store()?.authorities()?;
     if app.common.json {
         let authorities = authorities
             .iter()

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cardcase::connect::Connection;
 use cardcase::connect::tokio::Connector;
 use cardcase::{Destination, Identity};
 use serde::Serialize;
@@ -127,7 +128,7 @@ impl Tunnel {
             None => self.connector.connect(&self.destination, dial).await,
         };
         match connected {
-            Ok(connection) => self.relay(near, Asked::on(connection.opened), connection.stream).await,
+            Ok(connection) => self.relay(near, connection).await,
             Err(error) => {
                 let destination = self.destination.clone();
                 let failed = move |outcomes: &Outcomes| outcomes.failure(outcomes.unconnected(&destination, error));
@@ -137,7 +138,9 @@ impl Tunnel {
     }
 
     /// Carries bytes over an open connection. The first byte from the server means that it accepts the answer that it got.
-    async fn relay(&self, near: BoxStream, asked: Option<Asked>, far: impl Stream) -> Result<(), Failure> {
+    async fn relay<S: Stream>(&self, near: BoxStream, connection: Connection<S>) -> Result<(), Failure> {
+        let Connection { stream: far, opened, .. } = connection;
+        let asked = Asked::from_opened(opened);
         if let Some(asked) = &asked {
             self.outcomes.announce(asked);
         }

@@ -2,25 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
-use std::io;
 use std::sync::Arc;
 
 use cardcase::ask::{Refusal, Refused};
 use cardcase::connect::tokio::Connector;
-use cardcase::connect::{Connection, Selection, Source};
+use cardcase::connect::{self, Opened, Selection, Source};
 use cardcase::manage::Answer;
-use cardcase::raw::{Prepared, failure};
-use cardcase::{Destination, Identity, Target};
-use http_body_util::BodyExt;
+use cardcase::raw::{Prepared, alert, failure};
+use cardcase::{Destination, Identity};
+use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::http::response::Parts;
+use hyper_util::client::legacy;
 use rustls::ProtocolVersion;
 use url::Url;
 
 use crate::app::App;
 use crate::cli::{self, Fetch, TlsLibrary};
-use crate::http::exchange::{Requests, send};
+use crate::http::exchange::Requests;
 use crate::http::location::{self, destination};
 use crate::http::message::Message;
 use crate::http::mid_connection::MidConnection;
@@ -28,7 +28,6 @@ use crate::http::mid_connection::MidConnection;
 use crate::http::openssl;
 use crate::http::outcome::{Asked, Ended, Outcomes};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
-use crate::http::stream::BoxStream;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
@@ -43,7 +42,7 @@ const MAX_ERROR_PAGE: usize = 64 << 10;
 pub(crate) struct Client<'a> {
     app: &'a App,
     args: &'a Fetch,
-    connector: Connector,
+    connector: Arc<Connector>,
     route: Arc<Route>,
     /// The identity that `--as` names, for the destination of the URL only: a redirect does not take it elsewhere.
     given: Option<(Destination, Identity)>,
@@ -82,24 +81,15 @@ impl Progress {
     }
 }
 
-/// An open connection for a request.
-struct Open {
-    stream: BoxStream,
-    is_http2: bool,
-    /// Whether it leads to a proxy that forwards the request.
-    is_forwarded: bool,
-    version: Option<ProtocolVersion>,
-    requests: Requests,
-}
-
 /// A response, with as much of its body as was read.
 pub(crate) struct Response {
     pub(crate) head: Parts,
     url: Url,
     start: Bytes,
     body: Incoming,
-    version: Option<ProtocolVersion>,
     requests: Requests,
+    /// Whether it came over OpenSSL, which lets a server ask at any time.
+    is_openssl: bool,
     /// The failure of the command although there is a response: the server refused by an error page.
     refused: Option<Failure>,
 }
@@ -140,7 +130,7 @@ impl<'a> Client<'a> {
         Ok(Self {
             app,
             args,
-            connector: connector(selector, &config, &[H2, HTTP_1_1]),
+            connector: Arc::new(connector(selector, &config, &[H2, HTTP_1_1])),
             route: Arc::new(Route::new(&args.route, &config, outcomes.clone())?),
             given,
             credentials: message.carries_credentials(args.credentials == cli::Credentials::Include),
@@ -175,21 +165,18 @@ impl<'a> Client<'a> {
     pub(crate) fn finish(&self, mut response: Response) -> Result<(), Failure> {
         // The server may have asked while it sent the body
         response.requests.catch_up(&self.outcomes);
-        if let Some(asked) = &response.requests.asked {
-            self.outcomes.accepted(asked);
-        }
-        if let Some(open) = &response.requests.open {
-            open.finished();
+        response.requests.accepted(&self.outcomes);
+        #[cfg(feature = "openssl")]
+        if let Some(opened) = response.requests.opened() {
+            opened.finished();
         }
         response.refused.map_or(Ok(()), Err)
     }
 
     /// The connection ended in the middle of the body.
     fn interrupted(&self, response: &mut Response, error: &hyper::Error) -> Failure {
-        let mut requests = std::mem::take(&mut response.requests);
-        requests.catch_up(&self.outcomes);
-        let broken = self.broken(&mut Progress::default(), &response.url, requests, response.version, error);
-        match broken {
+        let (url, is_openssl) = (response.url.clone(), response.is_openssl);
+        match self.broken(&mut Progress::default(), &url, &mut response.requests, is_openssl, error) {
             Unanswered::Refused(asked, refusal) => self.outcomes.refused(&asked, refusal),
             Unanswered::MidConnection(how, failure) => how.explain(failure),
             Unanswered::Lost(failure) | Unanswered::Failed(failure) => failure,
@@ -235,12 +222,10 @@ impl<'a> Client<'a> {
         message: &Message,
         mut response: Response,
     ) -> Result<Option<Response>, Failure> {
-        let page = String::from_utf8_lossy(&response.start);
-        if let Some(how) = MidConnection::from_page(response.head.status, &page) {
+        let status = response.head.status;
+        if let Some(how) = MidConnection::from_page(status, &String::from_utf8_lossy(&response.start)) {
             if self.turn_to_openssl(progress, url, message, how)? {
-                if let Some(asked) = &response.requests.asked {
-                    self.outcomes.accepted(asked);
-                }
+                response.requests.accepted(&self.outcomes);
                 return Ok(None);
             }
             say::warn(how.hint());
@@ -252,18 +237,16 @@ impl<'a> Client<'a> {
             progress.sent_again = true;
             return Ok(None);
         }
-        let refusal = Refusal::from_response(response.head.status.as_u16(), &response.start);
-        if let Some(asked) = response.requests.asked.take() {
-            match refusal {
-                Some(refusal) => {
-                    let failure = self.outcomes.refused(&asked, refusal);
-                    if self.choose_again(progress, &asked, refusal).await? {
-                        return Ok(None);
-                    }
-                    response.refused = Some(failure);
-                }
-                None => self.outcomes.accepted(&asked),
+        let Some(refusal) = Refusal::from_response(status.as_u16(), &response.start) else {
+            response.requests.accepted(&self.outcomes);
+            return Ok(Some(response));
+        };
+        if let Some(asked) = response.requests.pending.take() {
+            let failure = self.outcomes.refused(&asked, refusal);
+            if self.choose_again(progress, &asked, refusal).await? {
+                return Ok(None);
             }
+            response.refused = Some(failure);
         }
         Ok(Some(response))
     }
@@ -324,105 +307,70 @@ impl<'a> Client<'a> {
 
     /// Sends a request once.
     async fn attempt(&self, progress: &mut Progress, url: &Url, message: &Message) -> Result<Response, Unanswered> {
-        let Open { stream, is_http2, is_forwarded, version, mut requests } = self.open(progress, url).await?;
-        let request = message.request(url, is_http2, is_forwarded)?;
-        let sent = send(stream, is_http2, request).await;
-        requests.catch_up(&self.outcomes);
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) => return Err(self.broken(progress, url, requests, version, &error)),
-        };
-        let (head, mut body) = response.into_parts();
-        let mut start = Vec::new();
-        if may_refuse(&head, &requests) {
-            while start.len() < MAX_ERROR_PAGE {
-                match next(&mut body).await {
-                    Ok(Some(data)) => start.extend_from_slice(&data),
-                    Ok(None) => break,
-                    Err(error) => return Err(self.broken(progress, url, requests, version, &error)),
-                }
-            }
-        }
-        Ok(Response { head, url: url.clone(), start: start.into(), body, version, requests, refused: None })
-    }
-
-    /// Opens a connection for a request.
-    async fn open(&self, progress: &mut Progress, url: &Url) -> Result<Open, Unanswered> {
         let destination = destination(url)?;
+        let is_openssl = url.scheme() == "https" && self.uses_openssl(progress, &destination);
         let proxy_answer = self.route.proxy().and_then(|proxy| progress.chosen.get(proxy)).cloned();
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
-        let opened = match url.scheme() {
-            "http" => {
-                let dialled = dialer.dial(&destination).await;
-                dialled.map(|dialled| Open {
-                    stream: dialled.stream,
-                    is_http2: false,
-                    is_forwarded: dialled.is_proxy,
-                    version: None,
-                    requests: Requests::of_handshake(dialled.proxy_asked),
-                })
-            }
-            _ => {
-                let target = dialer.target(&destination).with_path(url.path());
-                let prepared = match (progress.chosen.get(&destination), &self.given) {
-                    (Some(chosen), _) => Some(chosen.clone()),
-                    (None, Some((given_for, identity))) if *given_for == destination => {
-                        Some(self.outcomes.selector().given(&target, identity.clone()).map_err(Failure::from)?)
-                    }
-                    _ => None,
-                };
-                match self.uses_openssl(progress, &destination) {
-                    #[cfg(feature = "openssl")]
-                    true => self.open_by_openssl(&target, prepared, &dialer).await,
-                    _ => self.open_by_rustls(target, prepared, &dialer).await,
-                }
-            }
-        };
+        let request = self.prepared_request(progress, url, message, &dialer)?;
+        let sent = self.client(dialer.clone(), is_openssl)?.request(request).await;
         dialer.proxy_answer().into_iter().for_each(|chosen| progress.keep(chosen));
-        let opened = opened?;
-        if let Some(chosen) = opened.requests.asked.as_ref().and_then(Asked::chosen) {
-            progress.keep(chosen);
-        }
-        Ok(opened)
-    }
-
-    async fn open_by_rustls(&self, target: Target, prepared: Option<Prepared>, dialer: &Dialer) -> Result<Open, Ended> {
-        let dial = || async { dialer.dial_through(target.destination()).await.map_err(io::Error::other) };
-        let connected = match prepared {
-            Some(prepared) => self.connector.connect_prepared(prepared, dial).await,
-            None => self.connector.connect(&target, dial).await,
+        let (head, body) = match sent {
+            Ok(response) => response.into_parts(),
+            Err(connect::Error::Request { source, opened }) => {
+                let mut requests = Requests::new(opened);
+                return Err(self.broken(progress, url, &mut requests, is_openssl, without_client(&*source)));
+            }
+            Err(error) => return Err(self.outcomes.unconnected(&destination, error).into()),
         };
-        let connection = match connected {
-            Ok(connection) => connection,
-            Err(error) => return Err(self.outcomes.unconnected(target.destination(), error)),
-        };
-        let Connection { stream, opened, .. } = connection;
-        let asked = Asked::on(opened.clone());
-        if let Some(asked) = &asked {
-            self.outcomes.announce(asked);
-        }
-        Ok(Open {
-            is_http2: opened.alpn() == Some(H2),
-            is_forwarded: false,
-            version: opened.version(),
-            stream: Box::new(stream),
-            requests: Requests::of_handshake(asked),
-        })
-    }
-
-    #[cfg(feature = "openssl")]
-    async fn open_by_openssl(
-        &self,
-        target: &Target,
-        prepared: Option<Prepared>,
-        dialer: &Dialer,
-    ) -> Result<Open, Ended> {
-        let selector = self.outcomes.selector().clone();
-        let connector = openssl::Connector::new(self.app, selector, self.args.route.cacert.as_deref())?;
-        let dial = || async { dialer.dial_through(target.destination()).await.map_err(io::Error::other) };
-        let (stream, version, mut requests) = connector.connect(target, prepared, dial, &self.outcomes).await?;
+        let mut requests = Requests::new(head.extensions.get::<Opened>().cloned());
         requests.catch_up(&self.outcomes);
-        Ok(Open { stream, is_http2: false, is_forwarded: false, version, requests })
+        requests.chosen().into_iter().for_each(|chosen| progress.keep(chosen));
+        let mut response =
+            Response { head, url: url.clone(), start: Bytes::new(), body, requests, is_openssl, refused: None };
+        match response.read_start().await {
+            Ok(()) => Ok(response),
+            Err(error) => Err(self.broken(progress, url, &mut response.requests, is_openssl, &error)),
+        }
+    }
+
+    /// The request with what its connection begins with: an identity that was chosen or given for it, or what is decided.
+    fn prepared_request(
+        &self,
+        progress: &Progress,
+        url: &Url,
+        message: &Message,
+        dialer: &Dialer,
+    ) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+        let destination = destination(url)?;
+        let target = dialer.target(&destination).with_path(url.path());
+        let prepared = match (progress.chosen.get(&destination), &self.given) {
+            (Some(chosen), _) => Some(chosen.clone()),
+            (None, Some((given_for, identity))) if *given_for == destination && url.scheme() == "https" => {
+                Some(self.outcomes.selector().given(&target, identity.clone())?)
+            }
+            _ => None,
+        };
+        let mut request = message.request(url)?;
+        request.extensions_mut().insert(target);
+        if let Some(prepared) = prepared {
+            request.extensions_mut().insert(prepared);
+        }
+        Ok(request)
+    }
+
+    /// A client for one request. It writes no history: whether a server accepts shows only in its page.
+    fn client(&self, dialer: Dialer, is_openssl: bool) -> Result<connect::hyper::Client<Full<Bytes>, Dialer>, Failure> {
+        let connector = connect::hyper::Connector::over(self.connector.clone(), dialer).without_history();
+        let connector = match is_openssl {
+            #[cfg(feature = "openssl")]
+            true => {
+                let selector = self.outcomes.selector().clone();
+                let by_openssl = openssl::connector(self.app, selector, self.args.route.cacert.as_deref())?;
+                connector.with_openssl(Arc::new(by_openssl), |_| true)
+            }
+            _ => connector,
+        };
+        Ok(connect::hyper::Client::with_connector(connector))
     }
 
     /// Why a connection ended before the end of the response.
@@ -430,48 +378,64 @@ impl<'a> Client<'a> {
         &self,
         progress: &mut Progress,
         url: &Url,
-        requests: Requests,
-        version: Option<ProtocolVersion>,
+        requests: &mut Requests,
+        is_openssl: bool,
         error: &(dyn StdError + 'static),
     ) -> Unanswered {
-        if let Some((error, open)) = failure(error).zip(requests.open.as_ref()) {
-            return self.outcomes.undecided(open.destination(), error).into();
+        requests.catch_up(&self.outcomes);
+        let chosen = requests.chosen();
+        chosen.iter().for_each(|chosen| progress.keep(chosen.clone()));
+        if let Some((error, destination)) = failure(error).zip(requests.destination()) {
+            return self.outcomes.undecided(destination, error).into();
         }
         let failure = with_causes(url, error);
-        if requests.open.is_none()
-            && let Some(how) = MidConnection::from_error(error, version)
-        {
-            if let Some(asked) = &requests.asked {
-                self.outcomes.accepted(asked);
-            }
+        let version = requests.opened().and_then(Opened::version);
+        if !is_openssl && let Some(how) = MidConnection::from_error(error, version) {
+            requests.accepted(&self.outcomes);
             return Unanswered::MidConnection(how, failure);
         }
-        let chosen = requests.chosen_too_late().filter(|_| cardcase::raw::alert(error).is_none());
-        match (self.outcomes.broken(requests.asked, error, failure), chosen) {
-            (Ended::Failed(failure), Some(chosen)) => {
-                progress.keep(chosen);
+        match self.outcomes.broken(requests.pending.take(), error, failure) {
+            Ended::Failed(failure) if is_openssl && chosen.is_some() && alert(error).is_none() => {
                 Unanswered::Lost(failure)
             }
-            (ended, _) => ended.into(),
+            ended => ended.into(),
         }
     }
 }
 
 impl Response {
+    /// Reads the start of a page that may refuse: one of nginx, or one of Apache when it cannot ask.
+    async fn read_start(&mut self) -> hyper::Result<()> {
+        let may_refuse = match self.head.status {
+            StatusCode::FORBIDDEN => !self.is_openssl,
+            status => Refusal::may_come_with(status.as_u16()) && self.requests.pending.is_some(),
+        };
+        let mut start = Vec::new();
+        while may_refuse && start.len() < MAX_ERROR_PAGE {
+            match next(&mut self.body).await? {
+                Some(data) => start.extend_from_slice(&data),
+                None => break,
+            }
+        }
+        self.start = start.into();
+        Ok(())
+    }
+
     /// What a person chose in the middle of the connection, if the server may have sent its page before they did: in TLS 1.3
     /// Apache waits for some time, and then forbids. Sending the request again shows.
     fn sent_before_choice(&self) -> Option<Prepared> {
-        let is_forbidden = self.head.status == StatusCode::FORBIDDEN && self.version == Some(ProtocolVersion::TLSv1_3);
-        self.requests.chosen_too_late().filter(|_| is_forbidden && self.requests.were_mid_connection())
+        let opened = self.requests.opened()?;
+        let is_forbidden =
+            self.head.status == StatusCode::FORBIDDEN && opened.version() == Some(ProtocolVersion::TLSv1_3);
+        self.requests.chosen().filter(|_| is_forbidden && opened.is_mid_connection())
     }
 }
 
-/// Whether a response may be a page that refuses: one of nginx, or one of Apache when it cannot ask.
-fn may_refuse(head: &Parts, requests: &Requests) -> bool {
-    match head.status {
-        StatusCode::BAD_REQUEST => requests.asked.is_some(),
-        StatusCode::FORBIDDEN => requests.open.is_none(),
-        _ => false,
+/// The error below the one of hyper-util, which only says at which step it occurred.
+fn without_client<'a>(error: &'a (dyn StdError + Send + Sync + 'static)) -> &'a (dyn StdError + 'static) {
+    match error.downcast_ref::<legacy::Error>().and_then(StdError::source) {
+        Some(source) => source,
+        None => error,
     }
 }
 

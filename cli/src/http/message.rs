@@ -1,7 +1,6 @@
 //! The request that `fetch` sends: method, headers and body, and what remains of them after a redirect.
 
 use std::collections::HashSet;
-use std::error::Error as StdError;
 use std::path::Path;
 
 use cardcase::Target;
@@ -91,28 +90,18 @@ impl Message {
         }
     }
 
-    /// The request for a URL. HTTP/2 has the authority in the URI; HTTP/1.1 has it in Host, and the whole URI in the request
-    /// line only for a proxy that forwards the request (RFC 9112 section 3.2).
-    pub(crate) fn request(&self, url: &Url, http2: bool, forwarded: bool) -> Result<Request<Full<Bytes>>, Failure> {
-        let failed = |error: &dyn StdError| Failure::usage(format_args!("{url}: {error}"));
-        let target = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
-        };
+    /// The request for a URL, with an absolute URI.
+    pub(crate) fn request(&self, url: &Url) -> Result<Request<Full<Bytes>>, Failure> {
         let authority = match url.port() {
             Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
             None => url.host_str().unwrap_or_default().to_owned(),
         };
-        let uri = if http2 || forwarded { format!("{}://{authority}{target}", url.scheme()) } else { target };
-        let uri: Uri = uri.parse().map_err(|error| failed(&error))?;
+        let query = url.query().map_or(String::new(), |query| format!("?{query}"));
+        let uri = format!("{}://{authority}{}{query}", url.scheme(), url.path()).parse::<Uri>();
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
+        *request.uri_mut() = uri.map_err(|error| Failure::usage(format_args!("{url}: {error}")))?;
         *request.headers_mut() = self.headers.clone();
-        if !http2 && !self.headers.contains_key(header::HOST) {
-            let host = HeaderValue::from_str(&authority).map_err(|error| failed(&error))?;
-            request.headers_mut().insert(header::HOST, host);
-        }
         Ok(request)
     }
 }

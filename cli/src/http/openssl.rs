@@ -1,65 +1,32 @@
-//! Connections by OpenSSL, on which a server may ask at any time.
+//! The connector of OpenSSL, for servers that ask in the middle of a connection.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use ::openssl::error::ErrorStack;
 use ::openssl::x509::X509;
 use ::openssl::x509::store::X509StoreBuilder;
-use cardcase::connect::Connection;
-use cardcase::connect::openssl::{self, SslConnector, SslMethod};
-use cardcase::raw::Prepared;
-use cardcase::{Selector, Target};
-use rustls::ProtocolVersion;
+use cardcase::Selector;
+use cardcase::connect::openssl::{Connector, SslConnector, SslConnectorBuilder, SslMethod};
 use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
 use crate::http::dial::TIMEOUT;
-use crate::http::exchange::Requests;
-use crate::http::outcome::{Ended, Outcomes};
-use crate::http::stream::BoxStream;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 
 /// For TLS 1.2: the ciphers that rustls supports, all with forward secrecy.
 const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
 
-/// Makes connections.
-pub(crate) struct Connector(openssl::Connector);
-
-impl Connector {
-    /// A connector that verifies servers as [`verify::config`] does.
-    pub(crate) fn new(app: &App, selector: Arc<Selector>, cacert: Option<&Path>) -> Result<Self, Failure> {
-        let roots = verify::roots(app, cacert)?;
-        let connector = connector(selector, &roots).map_err(|error| Failure::new(Code::Failed, error))?;
-        Ok(Self(connector.with_handshake_timeout(TIMEOUT)))
-    }
-
-    pub(crate) async fn connect<F>(
-        &self,
-        target: &Target,
-        prepared: Option<Prepared>,
-        dial: impl FnMut() -> F,
-        outcomes: &Outcomes,
-    ) -> Result<(BoxStream, Option<ProtocolVersion>, Requests), Ended>
-    where
-        F: Future<Output = io::Result<BoxStream>>,
-    {
-        let connected = match prepared {
-            Some(prepared) => self.0.connect_prepared_async(prepared, dial).await,
-            None => self.0.connect_async(target, dial).await,
-        };
-        match connected {
-            Ok(Connection { stream, opened, .. }) => {
-                Ok((Box::new(stream), opened.version(), Requests::at_any_time(opened)))
-            }
-            Err(error) => Err(outcomes.unconnected(target.destination(), error)),
-        }
-    }
+/// A connector that verifies servers as [`verify::config`] does, and offers HTTP/1.1 only.
+pub(crate) fn connector(app: &App, selector: Arc<Selector>, cacert: Option<&Path>) -> Result<Connector, Failure> {
+    let roots = verify::roots(app, cacert)?;
+    let connector = builder(&roots).and_then(|builder| Connector::new(selector, builder));
+    let connector = connector.map_err(|error| Failure::new(Code::Failed, error))?;
+    Ok(connector.with_handshake_timeout(TIMEOUT))
 }
 
-fn connector(selector: Arc<Selector>, roots: &[CertificateDer<'_>]) -> Result<openssl::Connector, ErrorStack> {
+fn builder(roots: &[CertificateDer<'_>]) -> Result<SslConnectorBuilder, ErrorStack> {
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     let mut store = X509StoreBuilder::new()?;
     // A certificate of the system that OpenSSL cannot read cannot verify a server, but must not stop the others
@@ -69,5 +36,5 @@ fn connector(selector: Arc<Selector>, roots: &[CertificateDer<'_>]) -> Result<op
     builder.set_cert_store(store.build());
     builder.set_cipher_list(CIPHERS)?;
     builder.set_alpn_protos(b"\x08http/1.1")?;
-    openssl::Connector::new(selector, builder)
+    Ok(builder)
 }

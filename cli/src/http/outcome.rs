@@ -21,14 +21,13 @@ use crate::ui::text::{days_from, expires_soon};
 /// A certificate request on one connection, and the answer that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    pub(crate) selection: Selection,
-    /// The connection, as far as this request is concerned.
     pub(crate) opened: Opened,
+    pub(crate) selection: Selection,
 }
 
 impl Asked {
-    /// What the server asked for, if it did.
-    pub(crate) fn on(opened: Opened) -> Option<Self> {
+    /// The last request on a connection; `None` when its server did not ask.
+    pub(crate) fn from_opened(opened: Opened) -> Option<Self> {
         Some(Self { selection: opened.selection()?, opened })
     }
 
@@ -36,7 +35,7 @@ impl Asked {
         self.opened.destination()
     }
 
-    /// The answer for another connection of the same request, if a person chose it on this one. Nobody is asked again then.
+    /// The answer for another connection of the same request, if a person chose it on this one.
     pub(crate) fn chosen(&self) -> Option<Prepared> {
         self.opened.again().filter(|_| self.selection.source == Source::Ask)
     }
@@ -65,7 +64,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// To pass through I/O errors: [`Outcomes::unconnected`] takes it out again.
+/// To pass through the error of a connector: [`Outcomes::unconnected`] takes it out again.
 impl StdError for Ended {}
 
 /// Tells a person about the answers of a selector, and records what servers made of them.
@@ -132,26 +131,26 @@ impl Outcomes {
         failure
     }
 
-    /// Why there is no TLS connection.
+    /// Why a connector gave no connection to a destination.
     pub(crate) fn unconnected(&self, destination: &Destination, error: connect::Error) -> Ended {
-        let (error, opened) = match error {
-            connect::Error::Selection(error) => return self.undecided(destination, &error).into(),
-            connect::Error::Dial(error) => (error, None),
-            connect::Error::Handshake { source, opened } => (source, Some(opened)),
-            other => return verify::unreachable(destination, &other).into(),
-        };
-        let error = match error.downcast::<Ended>() {
-            Ok(undialled) => return undialled,
-            Err(error) => error,
-        };
-        if let Some(error) = failure(&error) {
-            return self.undecided(destination, error).into();
+        match error {
+            connect::Error::Selection(error) => self.undecided(destination, &error).into(),
+            connect::Error::Dial(error) => match error.downcast::<Ended>() {
+                Ok(ended) => ended,
+                Err(error) => verify::unreachable(destination, &error).into(),
+            },
+            connect::Error::Handshake { source, opened } => {
+                if let Some(error) = failure(&source) {
+                    return self.undecided(destination, error).into();
+                }
+                let asked = Asked::from_opened(opened);
+                if let Some(asked) = &asked {
+                    self.announce(asked);
+                }
+                self.broken(asked, &source, verify::failed(destination, &source))
+            }
+            other => verify::failed(destination, &other).into(),
         }
-        let asked = opened.and_then(Asked::on);
-        if let Some(asked) = &asked {
-            self.announce(asked);
-        }
-        self.broken(asked, &error, verify::failed(destination, &error))
     }
 
     /// Why a connection ended before the response: because of this error, of which `failure` tells a person.

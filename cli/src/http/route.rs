@@ -1,18 +1,23 @@
 //! The way to a destination: directly, to the address that `--connect-to` names, or through a proxy, which may ask for a
 //! certificate itself.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
+use cardcase::connect::Connection;
 use cardcase::connect::tokio::Connector;
 use cardcase::raw::Prepared;
 use cardcase::{Destination, Selector, Target};
+use hyper::Uri;
 use rustls::ClientConfig;
+use tower_service::Service;
 
 use crate::cli;
 use crate::http::dial::{Detour, TIMEOUT, detour, tcp};
 use crate::http::outcome::{Asked, Ended, Outcomes};
 use crate::http::proxy::{Proxy, tunnel};
-use crate::http::stream::BoxStream;
+use crate::http::stream::{BoxStream, Dialled};
 use crate::http::verify;
 use crate::ui::failure::Failure;
 
@@ -35,15 +40,6 @@ pub(crate) struct Route {
     /// For a proxy that speaks TLS. All of them speak HTTP/1.1.
     to_proxy: Connector,
     outcomes: Arc<Outcomes>,
-}
-
-/// A connection to a destination, or to the proxy that forwards requests to it.
-pub(crate) struct Dialled {
-    pub(crate) stream: BoxStream,
-    /// Whether it leads to a proxy.
-    pub(crate) is_proxy: bool,
-    /// What the proxy asked for, and the answer that it got.
-    pub(crate) proxy_asked: Option<Asked>,
 }
 
 impl Route {
@@ -88,63 +84,85 @@ impl Dialer {
     }
 
     /// Connects to a destination, or to the proxy.
-    pub(crate) async fn dial(&self, destination: &Destination) -> Result<Dialled, Ended> {
+    async fn dial(&self, destination: &Destination) -> Result<Dialled, Ended> {
         let Some(proxy) = &self.route.proxy else {
-            let stream = open(destination, detour(destination, &self.route.detours)).await?;
-            return Ok(Dialled { stream, is_proxy: false, proxy_asked: None });
+            return Ok(Dialled::to_destination(open(destination, detour(destination, &self.route.detours)).await?));
         };
-        let (stream, proxy_asked) = match proxy.tls {
+        Ok(match proxy.tls {
             true => self.connect_to_proxy(&proxy.destination).await?,
-            false => (open(&proxy.destination, None).await?, None),
-        };
-        Ok(Dialled { stream, is_proxy: true, proxy_asked })
+            false => Dialled::to_proxy(open(&proxy.destination, None).await?, None),
+        })
     }
 
     /// Connects to a destination, by a tunnel if there is a proxy.
     pub(crate) async fn dial_through(&self, destination: &Destination) -> Result<BoxStream, Ended> {
-        let Dialled { stream, proxy_asked: asked, .. } = self.dial(destination).await?;
+        let (stream, opened) = self.dial(destination).await?.into_parts();
         let Some(proxy) = self.route.proxy() else { return Ok(stream) };
         let authority = match detour(destination, &self.route.detours) {
             Some((host, port)) => Destination::new(&host, port).map_err(Failure::from)?.to_string(),
             None => destination.to_string(),
         };
         let (tunnel, proxy) = (tunnel(stream, &authority).await, proxy.clone());
-        let recorded = self.route.outcomes.blocking(move |outcomes| match tunnel {
-            Ok(tunnel) => {
-                if let Some(asked) = &asked {
-                    outcomes.accepted(asked);
-                }
-                Ok(tunnel)
+        let asked = opened.and_then(Asked::from_opened);
+        let recorded = self.route.outcomes.blocking(move |outcomes| {
+            if let Some(asked) = &asked {
+                outcomes.announce(asked);
             }
-            Err(error) => Err(outcomes.broken(asked, &error, verify::unreachable(&proxy, &error))),
+            match (tunnel, asked) {
+                (Ok(tunnel), Some(asked)) => {
+                    outcomes.accepted(&asked);
+                    Ok(tunnel)
+                }
+                (Ok(tunnel), None) => Ok(tunnel),
+                (Err(error), asked) => Err(outcomes.broken(asked, &error, verify::unreachable(&proxy, &error))),
+            }
         });
         recorded.await?
     }
 
-    async fn connect_to_proxy(&self, proxy: &Destination) -> Result<(BoxStream, Option<Asked>), Ended> {
+    async fn connect_to_proxy(&self, proxy: &Destination) -> Result<Dialled, Ended> {
         let Route { to_proxy, outcomes, .. } = &*self.route;
-        let target = self.target(proxy);
         let dial = || tcp(proxy, None);
         let connected = match self.proxy_answer() {
             Some(chosen) => to_proxy.connect_prepared(chosen, dial).await,
-            None => to_proxy.connect(&target, dial).await,
+            None => to_proxy.connect(self.target(proxy), dial).await,
         };
-        let connection = match connected {
+        let Connection { stream, opened, .. } = match connected {
             Ok(connection) => connection,
             Err(error) => {
-                return Err(outcomes
-                    .blocking(move |outcomes| outcomes.unconnected(target.destination(), error))
-                    .await?);
+                let proxy = proxy.clone();
+                return Err(outcomes.blocking(move |outcomes| outcomes.unconnected(&proxy, error)).await?);
             }
         };
-        let asked = Asked::on(connection.opened);
-        if let Some(asked) = &asked {
-            outcomes.announce(asked);
-            if let Some(chosen) = asked.chosen() {
-                *self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(chosen);
-            }
+        if let Some(chosen) = Asked::from_opened(opened.clone()).and_then(|asked| asked.chosen()) {
+            *self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(chosen);
         }
-        Ok((Box::new(connection.stream), asked))
+        Ok(Dialled::to_proxy(Box::new(stream), Some(opened)))
+    }
+}
+
+/// For the client of hyper-util: a tunnel for `https`, and for `http` a connection to the proxy, which forwards the request.
+impl Service<Uri> for Dialer {
+    type Response = Dialled;
+    type Error = Ended;
+    type Future = Pin<Box<dyn Future<Output = Result<Dialled, Ended>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let dialer = self.clone();
+        Box::pin(async move {
+            let is_http = uri.scheme_str() == Some("http");
+            let default = if is_http { 80 } else { Destination::DEFAULT_PORT };
+            let destination = Destination::new(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default));
+            let destination = destination.map_err(Failure::from)?;
+            match is_http {
+                true => dialer.dial(&destination).await,
+                false => dialer.dial_through(&destination).await.map(Dialled::to_destination),
+            }
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cardcase unlock` and `lock`: the agent signs, asks nobody, gives nothing away, and goes when it has to.
+//! `cardcase unlock` and `lock`: the agent signs without asking, gives no keys away, and ends when it has to.
 
 #![cfg(target_os = "linux")]
 use std::fs;
@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 const PRIMARY: &str = "correct horse";
 
-/// Whatever ends by itself has ended by then.
+/// Everything that ends by itself ends within this time.
 const SOON: Duration = Duration::from_secs(20);
 
 /// A scene with an employee called alice, and a store that a primary password protects.
@@ -35,7 +35,7 @@ fn protect(machine: &Cardcase) {
     machine.command(["password", "--new-password-file"]).arg(password).run().expect(0);
 }
 
-/// With the primary password.
+/// Runs the command with the primary password.
 fn knowing(machine: &Cardcase, line: &str) -> Run {
     let password = machine.password_file(PRIMARY);
     machine.command(line.split_whitespace()).env("CARDCASE_PRIMARY_PASSWORD_FILE", password)
@@ -69,12 +69,12 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
 
 #[track_caller]
 fn assert_gone(process: Pid) {
-    // A parent that does not wait, such as a container's first process, leaves it a zombie
+    // If the parent does not wait for it, as the first process of a container may not, it remains a zombie
     let state = || fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
     wait_until("the agent is gone", || state().is_empty() || state().contains(") Z "));
 }
 
-/// A server that takes employees only, and alice remembered for it.
+/// A server that accepts only employees, and that alice is remembered for.
 fn server_for_alice(scene: &Scene) -> Server {
     let server = scene.server(Kind::OpenSsl).ask(Ask::Require).start();
     let line = format!("remember {} alice", server.destination());
@@ -91,7 +91,7 @@ fn assert_locked(scene: &Scene, server: &Server) {
 }
 
 #[test]
-fn every_kind_of_key_signs_in_every_version_and_nobody_is_asked() {
+fn the_agent_signs_with_every_kind_of_key_in_both_tls_versions_without_asking() {
     let scene = Scene::new();
     let keys = [Key::P256, Key::P384, Key::Rsa2048, Key::Ed25519];
     let people = keys.map(|key| (key.name(), scene.bring(scene.employee(key.name()).key(key).issue())));
@@ -106,7 +106,7 @@ fn every_kind_of_key_signs_in_every_version_and_nobody_is_asked() {
             assert_eq!(server.chains().last(), Some(&identity.sent_chain()), "{name} {tls:?}\n{}", server.said());
             assert!(server.handshakes().last().unwrap().complete, "{name} {tls:?}\n{}", server.said());
         }
-        // In TLS 1.2 rustls does not offer it
+        // rustls does not offer this kind of key in TLS 1.2
         if tls == Tls::V1_3 {
             scene.fetch(&server.url(), &["--as", "rsa-pss"]).expect(0);
             assert_eq!(server.chains().last().unwrap()[0], crate::support::fingerprint(&pss), "{}", server.said());
@@ -115,7 +115,7 @@ fn every_kind_of_key_signs_in_every_version_and_nobody_is_asked() {
 }
 
 #[test]
-fn what_is_written_is_authentic_by_the_agent_and_what_is_imported_is_sealed_by_it() {
+fn the_agent_authenticates_changes_and_seals_imported_keys() {
     let scene = protected();
     unlock(&scene.machine);
     let bob = scene.hire("bob");
@@ -133,7 +133,7 @@ fn what_is_written_is_authentic_by_the_agent_and_what_is_imported_is_sealed_by_i
 }
 
 #[test]
-fn what_takes_keys_in_the_clear_asks_all_the_same() {
+fn commands_that_need_keys_in_the_clear_still_ask_for_the_password() {
     let scene = protected();
     unlock(&scene.machine);
     let export = format!("--batch export alice -o {}", scene.machine.dir().join("alice.p12").display());
@@ -144,7 +144,7 @@ fn what_takes_keys_in_the_clear_asks_all_the_same() {
 }
 
 #[test]
-fn lock_ends_it_at_once() {
+fn lock_ends_the_agent_at_once() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -158,13 +158,13 @@ fn lock_ends_it_at_once() {
 }
 
 #[test]
-fn it_ends_in_time() {
+fn the_agent_ends_when_its_time_is_over() {
     let scene = protected();
     let server = server_for_alice(&scene);
     knowing(&scene.machine, "unlock --for 2s").run().expect(0);
     let agent = process(&scene.machine);
     std::thread::sleep(Duration::from_millis(2100));
-    // Though it may be there for another moment
+    // The process may exist for another moment
     assert_locked(&scene, &server);
     assert_gone(agent);
     for wrong in ["0s", "2y", "soon", "-1h"] {
@@ -173,7 +173,7 @@ fn it_ends_in_time() {
 }
 
 #[test]
-fn it_ends_at_logout() {
+fn the_agent_ends_at_logout() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -184,7 +184,7 @@ fn it_ends_at_logout() {
 }
 
 #[test]
-fn it_ends_on_signals_and_takes_its_socket_along() {
+fn the_agent_ends_on_signals_and_removes_its_socket() {
     let scene = protected();
     for signal in [Signal::TERM, Signal::HUP] {
         unlock(&scene.machine);
@@ -196,7 +196,7 @@ fn it_ends_on_signals_and_takes_its_socket_along() {
 }
 
 #[test]
-fn a_killed_agent_leaves_a_locked_store_and_makes_way() {
+fn after_an_agent_is_killed_the_store_is_locked_and_can_be_unlocked_again() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -210,7 +210,7 @@ fn a_killed_agent_leaves_a_locked_store_and_makes_way() {
 }
 
 #[test]
-fn another_primary_password_ends_it() {
+fn changing_the_primary_password_ends_the_agent() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -221,9 +221,9 @@ fn another_primary_password_ends_it() {
     assert_locked(&scene, &server);
 }
 
-/// By another machine, say, which knows of no agent here.
+/// As if another machine, which does not know of this agent, had changed it.
 #[test]
-fn an_agent_that_was_given_another_password_is_not_asked() {
+fn an_agent_with_an_old_password_is_not_used() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -242,7 +242,7 @@ fn an_agent_that_was_given_another_password_is_not_asked() {
 }
 
 #[test]
-fn unlock_says_why_it_does_not() {
+fn unlock_says_why_it_fails() {
     let scene = Scene::new();
     scene.machine.run("unlock").expect(0).says(&["not protected", "cardcase password"]);
     protect(&scene.machine);
@@ -256,7 +256,7 @@ fn unlock_says_why_it_does_not() {
 }
 
 #[test]
-fn of_several_unlocks_one_agent_remains() {
+fn several_unlocks_at_once_leave_one_agent() {
     let scene = protected();
     let server = server_for_alice(&scene);
     std::thread::scope(|scope| {
@@ -271,7 +271,7 @@ fn of_several_unlocks_one_agent_remains() {
 }
 
 #[test]
-fn fifty_fetches_at_once_are_all_answered() {
+fn fifty_fetches_at_once_all_succeed() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -282,13 +282,13 @@ fn fifty_fetches_at_once_are_all_answered() {
     assert_eq!(server.chains().len(), 50);
 }
 
-/// A frame, with any length before it.
+/// A frame with any length in its header.
 fn frame(length: u32, rest: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), rest].concat()
 }
 
 #[test]
-fn what_it_does_not_understand_does_it_no_harm() {
+fn invalid_requests_do_not_harm_the_agent() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -305,27 +305,27 @@ fn what_it_does_not_understand_does_it_no_harm() {
         &frame(2, &[1, 99]),
         &frame(2, &[99, 1]),
         &frame(10_001, &[&[1], noise.as_slice()].concat()),
-        // A length inside that is not there
+        // A field that is longer than the frame
         &frame(43, &[&[1, 2], [0; 32].as_slice(), &[1], &[0xff; 8]].concat()),
     ] {
         let mut stream = UnixStream::connect(&socket).unwrap();
-        // It may have heard enough by then
+        // The agent may have closed the connection already
         let _ = stream.write_all(bytes);
         half_asked.push(stream);
     }
-    // As many as it serves at the same time, and more
+    // More connections than it serves at the same time
     half_asked.extend((0..40).map(|_| UnixStream::connect(&socket).unwrap()));
     scene.fetch(&server.url(), &[]).expect(0);
     assert_eq!(process(&scene.machine), agent);
     for mut stream in half_asked {
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut answer = Vec::new();
-        // Reset, where something was left unread
+        // The connection is reset if the agent left something unread
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.len() < 64, "{answer:?}");
     }
     let status = || fs::read_to_string(format!("/proc/{}/status", agent.as_raw_nonzero())).unwrap();
-    // A thread ends a little after its connection does
+    // A thread ends a little later than its connection
     wait_until("few threads", || number(&status(), "Threads:") <= 5);
     let status = status();
     assert!(number(&status, "VmRSS:") < 64 << 10, "{status}");
@@ -337,7 +337,7 @@ fn number(status: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn one_that_hangs_is_named_and_can_be_locked() {
+fn an_agent_that_hangs_is_named_and_can_be_ended() {
     let scene = protected();
     let server = server_for_alice(&scene);
     unlock(&scene.machine);
@@ -350,7 +350,7 @@ fn one_that_hangs_is_named_and_can_be_locked() {
     assert_locked(&scene, &server);
 }
 
-/// Somebody who is not root: a process of root's belongs to root in /proc, dumpable or not.
+/// A user who is not root. In `/proc`, a process of root belongs to root whether it is dumpable or not.
 const SOMEBODY: u32 = 65534;
 
 fn give_away(path: &Path) {
@@ -360,7 +360,8 @@ fn give_away(path: &Path) {
     }
 }
 
-/// Runs a command line on the machine as its owner, who is not root. The build may be where they cannot go.
+/// Runs a command line on the machine as its owner, who is not root. The owner may not be able to read the build
+/// directory.
 fn as_owner(machine: &Cardcase, line: &str) -> String {
     let program = machine.dir().join("cardcase");
     if !program.exists() {
@@ -380,7 +381,7 @@ fn as_owner(machine: &Cardcase, line: &str) -> String {
 }
 
 #[test]
-fn it_keeps_to_itself() {
+fn other_users_and_processes_cannot_access_the_agent() {
     let machine = Cardcase::new();
     let password = machine.password_file(PRIMARY);
     as_owner(&machine, &format!("password --new-password-file {}", password.display()));
@@ -400,12 +401,12 @@ fn it_keeps_to_itself() {
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
     let is_locked = number(&read("status"), "VmLck:") > 0;
     assert_ne!(is_locked, said.contains("swapped out"), "{said}");
-    // It tells nothing where everybody may read, and leads a session of its own
+    // Nothing secret is where everybody can read it, and the agent has a session of its own
     assert!(read("cmdline").ends_with("cardcase\0agent\0"));
     let stat = read("stat");
     let session = stat.rsplit(") ").next().unwrap().split_whitespace().nth(3).unwrap();
     assert_eq!(session, status["process"].to_string());
-    // As root everything may be read
+    // Root may read everything
     if geteuid().is_root() {
         assert_eq!(read("environ"), "");
         assert_another_user_is_refused(&path);
@@ -413,7 +414,7 @@ fn it_keeps_to_itself() {
     as_owner(&machine, "lock");
 }
 
-/// To end it, which it would understand.
+/// The request is a valid one: to end the agent.
 fn assert_another_user_is_refused(socket: &Path) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let _ = stream.write_all(&frame(2, &[1, 0]));
@@ -424,7 +425,7 @@ fn assert_another_user_is_refused(socket: &Path) {
 }
 
 #[test]
-fn its_memory_is_locked_or_it_says_why_not() {
+fn the_memory_of_the_agent_is_locked_or_unlock_warns() {
     let scene = protected();
     let said = unlock(&scene.machine).stderr;
     let status = fs::read_to_string(format!("/proc/{}/status", process(&scene.machine).as_raw_nonzero())).unwrap();

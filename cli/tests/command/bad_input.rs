@@ -1,5 +1,4 @@
-//! Input that is not what it should be: each gives a clear error and an exit code, and nothing is
-//! lost or half stored.
+//! Invalid input: each case gives a clear error and an exit code, and nothing is lost or half stored.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +20,7 @@ fn assert_nothing_stored(machine: &Cardcase) {
     assert_eq!(machine.json("authorities")["authorities"], json!([]));
 }
 
-/// The error names the file, so that of many the bad one is found.
+/// Checks that the error names the file, so that a person finds the bad one among many.
 #[track_caller]
 fn assert_names(outcome: &Outcome, file: &Path) {
     let name = file.file_name().unwrap().to_str().unwrap();
@@ -30,7 +29,7 @@ fn assert_names(outcome: &Outcome, file: &Path) {
 }
 
 #[test]
-fn what_is_no_identity_is_not_imported() {
+fn a_file_that_holds_no_identity_is_not_imported() {
     let machine = Cardcase::new();
     let cases: [(&str, &[u8]); 7] = [
         ("empty", b""),
@@ -50,7 +49,7 @@ fn what_is_no_identity_is_not_imported() {
     assert_nothing_stored(&machine);
 }
 
-/// One element of DER.
+/// One DER element.
 fn der(tag: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
     [&[tag, 0x84], &length[..], body].concat()
@@ -62,7 +61,7 @@ fn pfx(safes: &[u8]) -> Vec<u8> {
     der(0x30, &[&[0x02, 0x01, 0x03], &der(0x30, &content)[..]].concat())
 }
 
-/// The safe in a PFX, with these bags.
+/// A safe in a PFX, with these bags.
 fn safe(bags: &[u8]) -> Vec<u8> {
     der(0x30, &[DATA, &der(0xa0, &der(0x04, &der(0x30, bags)))].concat())
 }
@@ -78,9 +77,9 @@ const DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
 /// 1.2.840.113549.1.7.2
 const SIGNED_DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
 
-/// As large as a file may be, with as many things in it as go in: one of these took 2.5 GB once.
+/// Files of the maximum size with as many entries as possible. One of them once took 2.5 GB.
 #[test]
-fn memory_is_a_small_multiple_of_the_file() {
+fn memory_use_is_a_small_multiple_of_the_file_size() {
     let machine = Cardcase::new();
     let size = (16 << 20) - 200;
     let full_of = |unit: &[u8]| unit.repeat(size / unit.len());
@@ -136,7 +135,7 @@ fn a_wrong_password_is_exit_6_and_stores_nothing() {
 }
 
 #[test]
-fn a_password_nobody_can_be_asked_for_is_exit_4() {
+fn a_file_password_that_cannot_be_asked_for_is_exit_4() {
     let scene = Scene::new();
     let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
     scene.machine.command(["--batch", "import"]).arg(&file).run().expect(4);
@@ -185,7 +184,7 @@ fn a_certificate_without_its_key_is_not_imported() {
 }
 
 #[test]
-fn of_several_files_a_bad_one_leaves_whole_files_only() {
+fn a_bad_file_among_several_leaves_no_file_half_imported() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let good = scene.employee("alice").issue().p12(dir, P12::Default);
@@ -224,7 +223,7 @@ fn importing_again_changes_nothing() {
 }
 
 #[test]
-fn a_store_that_is_no_database_is_left_as_it_is() {
+fn a_file_that_is_not_a_database_is_left_unchanged() {
     let machine = Cardcase::new();
     for content in [&b"a letter, not a database\n"[..], &[0xff; 8192], b"SQLite format 3\0cut"] {
         std::fs::write(machine.store(), content).unwrap();
@@ -237,7 +236,7 @@ fn a_store_that_is_no_database_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_another_program_is_left_as_it_is() {
+fn a_database_of_another_program_is_left_unchanged() {
     let machine = Cardcase::new();
     let database = rusqlite::Connection::open(machine.store()).unwrap();
     database.execute_batch("CREATE TABLE bookmarks(url TEXT)").unwrap();
@@ -250,12 +249,12 @@ fn a_store_of_another_program_is_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_left_as_it_is() {
+fn a_store_of_a_newer_version_is_left_unchanged() {
     let scene = Scene::new();
     scene.hire("alice");
     let database = rusqlite::Connection::open(scene.machine.store()).unwrap();
     database.execute_batch("PRAGMA user_version = 999").unwrap();
-    // Back out of the write-ahead log, if there is one, so that the file holds everything
+    // Checkpoints a write-ahead log, if there is one, so that the file holds everything
     let _ = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     drop(database);
     let before = std::fs::read(scene.machine.store()).unwrap();
@@ -266,10 +265,10 @@ fn a_store_of_a_newer_version_is_left_as_it_is() {
     assert_eq!(std::fs::read(scene.machine.store()).unwrap(), before);
 }
 
-/// A certificate request has room for 65535 bytes of names: for 10,000 only if each is the empty
-/// name. Go sends them as they are.
+/// A certificate request has room for 65535 bytes of names. 10,000 names fit only if each is empty. Go sends them
+/// unchanged.
 #[test]
-fn ten_thousand_issuer_hints_are_read() {
+fn a_request_with_ten_thousand_authorities_is_read() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let nameless: Vec<_> = (1..=10_000).map(Authority::nameless_root).collect();
@@ -290,7 +289,7 @@ fn ten_thousand_issuer_hints_are_read() {
 
 /// As many different names as one request can carry.
 #[test]
-fn a_request_full_of_names_is_read() {
+fn a_request_with_900_different_authorities_is_read() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let others: Vec<_> = (0..900).map(|number| Authority::root(&format!("Other {number}"))).collect();
@@ -310,7 +309,7 @@ fn a_request_full_of_names_is_read() {
 }
 
 #[test]
-fn wrong_usage_is_exit_2_and_missing_things_are_not() {
+fn wrong_usage_is_exit_2_and_missing_files_or_identities_are_not() {
     let machine = Cardcase::new();
     let cases = [
         ("", 2),
@@ -345,7 +344,7 @@ fn wrong_usage_is_exit_2_and_missing_things_are_not() {
 }
 
 #[test]
-fn a_zone_in_a_url_is_refused_with_the_way_to_dial_it() {
+fn a_zone_in_a_url_is_refused_with_a_hint_at_connect_to() {
     let outcome = Cardcase::new().run("fetch https://[fe80::1%25eth0]:8443/").expect(2);
     for words in ["has no zone", "as in browsers", "--connect-to"] {
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
@@ -353,7 +352,7 @@ fn a_zone_in_a_url_is_refused_with_the_way_to_dial_it() {
 }
 
 #[test]
-fn a_name_full_of_control_characters_does_not_reach_the_terminal() {
+fn control_characters_in_a_name_do_not_reach_the_terminal() {
     let scene = Scene::new();
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{202e}evil\r\n";
     let evil = scene.employee(evil).issue();
@@ -370,10 +369,10 @@ fn a_name_full_of_control_characters_does_not_reach_the_terminal() {
 }
 
 #[test]
-fn nobody_at_home_is_exit_1_and_quick() {
+fn a_refused_connection_is_exit_1_without_delay() {
     let scene = Scene::new();
     scene.hire("alice");
-    // A port that was free a moment ago
+    // A port that was free just now
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("https://localhost:{port}/");
     let run = scene.machine.command(scene.fetch_arguments(&url)).limit(Duration::from_secs(20));
@@ -381,7 +380,7 @@ fn nobody_at_home_is_exit_1_and_quick() {
 }
 
 #[test]
-fn a_hint_repeats_the_import_as_a_shell_takes_it() {
+fn a_hint_quotes_the_import_command_for_a_shell() {
     let scene = Scene::new();
     let directory = scene.machine.dir().join("Alice's keys");
     std::fs::create_dir(&directory).unwrap();
@@ -392,7 +391,7 @@ fn a_hint_repeats_the_import_as_a_shell_takes_it() {
 }
 
 #[test]
-fn a_store_that_cannot_be_made_says_where_to_look() {
+fn a_store_that_cannot_be_created_is_an_error_with_a_hint() {
     let machine = Cardcase::new();
     let file = ca::write(machine.dir(), "no directory", "txt", "");
     let store = file.join("cardcase.db");

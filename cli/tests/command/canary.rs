@@ -1,5 +1,5 @@
-//! Secrets that are known to the test are looked for in everything that the command leaves behind or says: private keys,
-//! passwords, and what they were sealed as before they went or the password changed.
+//! Searches everything that the command leaves behind or prints for secrets that the test knows: private keys,
+//! passwords, and how they were sealed before they were removed or the password changed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -21,12 +21,12 @@ const PRIMARY: [&str; 2] = ["canary of the vault, the first: 88ac31", "canary of
 const DATA_KEY: &str = "SELECT 'the data key', data_key FROM vault";
 const PRIVATE_KEYS: &str = "SELECT name, private_key FROM identities";
 
-/// What must not be found, in every form in which it might be written, by how that begins.
+/// What must not be found, in every form in which it might be written, by its first bytes.
 #[derive(Clone, Default)]
 struct Secrets(HashMap<[u8; 8], Vec<(String, Vec<u8>)>>);
 
 impl Secrets {
-    /// Any 16 bytes of it will do.
+    /// Any 16 bytes of the secret are enough.
     fn add_bytes(&mut self, name: &str, secret: &[u8]) {
         for (number, part) in secret.chunks_exact(16).enumerate() {
             self.add_forms(&format!("{name}, part {number}"), forms(part));
@@ -35,7 +35,7 @@ impl Secrets {
 
     fn add_text(&mut self, name: &str, secret: &str) {
         self.add_forms(name, forms(secret.as_bytes()));
-        // As PKCS#12 has it
+        // As in PKCS#12
         let units = || secret.encode_utf16();
         let wide = [units().flat_map(u16::to_be_bytes).collect(), units().flat_map(u16::to_le_bytes).collect()];
         self.add_forms(name, wide.to_vec());
@@ -58,7 +58,7 @@ impl Secrets {
     }
 }
 
-/// Raw, as hexadecimal, and as base64, wherever it begins there.
+/// Raw, as hexadecimal, and as base64 at every offset.
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let hexadecimal: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut forms = vec![secret.to_vec(), hexadecimal.to_uppercase().into_bytes(), hexadecimal.into_bytes()];
@@ -69,15 +69,15 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-/// The numbers of a private key that nobody else may know.
+/// The secret numbers of a private key.
 fn private_numbers(pkcs8: &[u8], key: Key) -> Vec<Vec<u8>> {
-    // What stands before them: version and tag of ECPrivateKey (RFC 5915), the public exponent in RSAPrivateKey
+    // The bytes before them: version and tag of ECPrivateKey (RFC 5915), the public exponent in RSAPrivateKey
     let before: &[u8] = if key == Key::P256 { &[2, 1, 1, 4, 32] } else { &[2, 3, 1, 0, 1] };
     let at = pkcs8.windows(before.len()).position(|window| window == before).unwrap() + before.len();
     if key == Key::P256 {
         return vec![pkcs8[at..at + 32].to_vec()];
     }
-    // d, p, q, and what follows from them
+    // d, p, q, and the numbers derived from them
     let mut rest = &pkcs8[at..];
     let mut numbers = Vec::new();
     while let [2, long, more @ ..] = rest {
@@ -90,12 +90,12 @@ fn private_numbers(pkcs8: &[u8], key: Key) -> Vec<Vec<u8>> {
     numbers
 }
 
-/// A machine on which nothing but the command writes, and where everything that it writes is looked at.
+/// A machine on which only the command writes, and where everything that it writes is searched.
 struct Watched {
     scene: Scene,
-    /// Everything of which is searched.
+    /// Everything on it is searched.
     machine: Cardcase,
-    /// Where the test keeps what the command reads.
+    /// The files that the test gives to the command.
     hands: TempDir,
     secrets: RefCell<Secrets>,
 }
@@ -115,7 +115,7 @@ impl Watched {
         ca::write(self.hands.path(), "password", "txt", password)
     }
 
-    /// The command, as talkative as it can be.
+    /// The command with the most verbose output.
     fn command(&self, words: &[&str]) -> Run {
         let run = self.machine.command(["--batch"]).args(words).env("TMPDIR", self.machine.dir().join("tmp"));
         run.env("RUST_BACKTRACE", "full").env("RUST_LOG", "trace").in_directory(self.machine.dir())
@@ -128,7 +128,7 @@ impl Watched {
         }
     }
 
-    /// Runs it, and looks all the while at what is there, and at the end at what it said.
+    /// Runs the command. Searches the files while it runs, and its output at the end.
     fn run(&self, run: Run) -> Outcome {
         let secrets = self.secrets.borrow().clone();
         let (directory, ended) = (self.machine.dir(), AtomicBool::new(false));
@@ -163,13 +163,13 @@ impl Watched {
         issued
     }
 
-    /// From now on it is a secret what this query gives: a name, and what is in the store under it just now.
+    /// Makes the current results of this query secret: each a name and the bytes stored under it.
     fn must_go(&self, query: &str, stage: &str) {
         let database = self.machine.database();
         let mut query = database.prepare(query).unwrap();
         let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))).unwrap();
         for (name, sealed) in rows.map(Result::unwrap) {
-            // How it begins may be the same for all: names of algorithms
+            // The beginning may be the same for all: names of algorithms
             let end = &sealed[sealed.len().saturating_sub(48)..];
             self.secrets.borrow_mut().add_bytes(&format!("{name} as it was {stage}"), end);
         }
@@ -183,7 +183,7 @@ impl Watched {
     }
 
     fn set_password(&self, from: Option<&str>, to: &str) {
-        // Not watched: while it changes, the journal has what must be gone afterwards
+        // Not searched meanwhile: during the change, the journal holds what must be gone afterwards
         self.with(from, &["password", "--new-password-file"]).arg(self.password_file(to)).run().expect(0);
         self.is_clean();
     }
@@ -203,10 +203,10 @@ impl Watched {
     }
 }
 
-/// In no file below, as it is just now.
+/// Searches all files below the directory, as they are now.
 #[track_caller]
 fn assert_not_in(secrets: &Secrets, directory: &Path) {
-    // What is gone meanwhile is not there
+    // A file that was removed meanwhile holds nothing
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -217,9 +217,9 @@ fn assert_not_in(secrets: &Secrets, directory: &Path) {
     }
 }
 
-/// Were this not so, the other tests would prove nothing.
+/// The other tests depend on this.
 #[test]
-fn every_form_of_a_secret_is_found() {
+fn the_search_finds_every_form_of_a_secret() {
     let watched = Watched::new();
     let alice = watched.issue("alice", Key::Rsa2048);
     let (pkcs8, pem) = (alice.key_der(), alice.key_pem());
@@ -238,7 +238,7 @@ fn every_form_of_a_secret_is_found() {
 }
 
 #[test]
-fn no_secret_is_left_anywhere() {
+fn no_secret_is_left_in_files_or_output() {
     let watched = Watched::new();
     let (alice, bob) = (watched.issue("alice", Key::P256), watched.issue("bob", Key::Rsa2048));
     watched.import(&alice, None);
@@ -248,7 +248,7 @@ fn no_secret_is_left_anywhere() {
     let mut in_force = None;
     for (stage, password) in [PRIMARY[0], PRIMARY[1], "", PRIMARY[0]].into_iter().enumerate() {
         watched.must_go(DATA_KEY, &format!("at stage {stage}"));
-        // Where the data key was open in the file, the keys are sealed anew too
+        // If the data key was stored in the clear, the keys are sealed again too
         if in_force.is_none() {
             watched.must_go(PRIVATE_KEYS, &format!("at stage {stage}"));
         }
@@ -274,9 +274,9 @@ fn no_secret_is_left_anywhere() {
     }
 }
 
-/// Errors tell what is wrong with a file, not what is in it.
+/// Errors say what is wrong with a file, but do not show its contents.
 #[test]
-fn what_cannot_be_read_is_not_repeated() {
+fn errors_do_not_show_the_contents_of_a_file() {
     let watched = Watched::new();
     let alice = watched.issue("alice", Key::P256);
     let p12 = alice.p12_with_password(watched.hands.path(), P12::Default, P12_PASSWORD);
@@ -284,20 +284,20 @@ fn what_cannot_be_read_is_not_repeated() {
     watched.run(watched.command(&["import", "--password-file"]).arg(&wrong).arg(p12)).expect(6);
     let not_utf8 = ca::write(watched.hands.path(), "password", "txt", [WRONG.as_bytes(), b"\xff"].concat());
     watched.run(watched.command(&["password", "--new-password-file"]).arg(&not_utf8)).expect(1);
-    // A key without its certificate, whole, damaged, and cut off
+    // A key without its certificate: whole, cut off, and damaged
     let pem = alice.key_pem();
     let (cut, damaged) = (pem[..pem.len() / 2].to_owned(), pem.replacen("MIG", "MIH", 1));
     for text in [pem, cut, damaged] {
         let file = ca::write(watched.hands.path(), "key", "pem", text);
         watched.run(watched.command(&["import"]).arg(file)).expect(1);
     }
-    // A password where something else belongs
+    // A password file where a key file belongs
     watched.run(watched.command(&["import"]).arg(&wrong)).expect(1);
 }
 
-/// Pages are split, merged and freed: what stood there before must not stay behind in what is free.
+/// Pages are split, merged and freed. Their old contents must not remain on free pages.
 #[test]
-fn nothing_stays_behind_on_pages_that_are_free() {
+fn free_pages_hold_no_secrets() {
     let watched = Watched::new();
     let names: Vec<String> = (0..24).map(|number| format!("person {number}")).collect();
     for (number, name) in names.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The chooser in a real pseudo-terminal, and what it does when there is none.
+//! The chooser in a real pseudo-terminal, and what happens without one.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use crate::support::screen::{self, BACK, ONCE, PERMANENT, SEND_NONE, choose, go_
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup};
 use crate::support::terminal::{Terminal, key};
 
-/// Long enough for a mistaken answer to show.
+/// Long enough for a wrong answer to take effect.
 const A_WHILE: Duration = Duration::from_millis(700);
 
 #[test]
-fn back_leads_back_to_the_identities() {
+fn back_returns_to_the_identities() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = question.asked(&server, &[]);
@@ -43,9 +43,9 @@ fn enter_alone_answers_nothing() {
     question.assert_nothing_came_of_it(&server);
 }
 
-/// What is typed while the server is still silent was not meant for the chooser.
+/// Keys typed while the server is still silent are not meant for the chooser.
 #[test]
-fn keys_typed_before_the_question_answer_nothing() {
+fn keys_typed_before_the_question_do_not_answer_it() {
     let question = Question::new();
     let server = question.server();
     for mode in ["chrome", "firefox"] {
@@ -56,7 +56,7 @@ fn keys_typed_before_the_question_answer_nothing() {
             let mut terminal = Terminal::open(&question.scene.machine, arguments);
             gate.wait_for_the_client();
             terminal.send(keys);
-            // The terminal echoes in order: once this is on the screen, all before it waits to be read
+            // The terminal echoes in order: once this is on the screen, everything before it waits to be read
             terminal.send(key::DOWN);
             terminal.send(key::DOWN);
             terminal.wait_for("^[[B^[[B");
@@ -72,9 +72,9 @@ fn keys_typed_before_the_question_answer_nothing() {
     }
 }
 
-/// The same store by other names is the same store: whoever comes second waits for the first.
+/// Different paths to the same store: the second command waits for the first.
 #[test]
-fn one_question_at_a_time_however_the_store_is_named() {
+fn one_question_at_a_time_even_if_the_paths_to_the_store_differ() {
     for name in ["store/cardcase.db", "store/../store/cardcase.db", "linked/cardcase.db"] {
         let question = Question::new();
         let machine = &question.scene.machine;
@@ -102,7 +102,7 @@ fn one_question_at_a_time_however_the_store_is_named() {
 fn ctrl_c_is_exit_130_and_leaves_nothing_behind() {
     let question = Question::new();
     let server = question.server();
-    // At the first question, with a line marked, and at the second
+    // At the first question, with a marked line, and at the second question
     for moment in ["asked", "marked", "how long"] {
         let mut terminal = question.asked(&server, &[]);
         match moment {
@@ -159,7 +159,7 @@ fn a_terminated_command_leaves_nothing_behind() {
 }
 
 #[test]
-fn without_a_terminal_it_is_exit_4_at_once() {
+fn without_a_terminal_fetch_ends_at_once_with_exit_4() {
     let question = Question::new();
     let server = question.server();
     let arguments = question.scene.fetch_arguments(&server.url());
@@ -181,7 +181,7 @@ fn without_a_terminal_it_is_exit_4_at_once() {
 }
 
 #[test]
-fn batch_never_asks_in_a_terminal_either() {
+fn batch_does_not_ask_even_in_a_terminal() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = question.fetch(&server, &["--batch"]);
@@ -191,7 +191,7 @@ fn batch_never_asks_in_a_terminal_either() {
 }
 
 #[test]
-fn a_server_that_is_not_verified_raises_no_question() {
+fn an_unverified_server_causes_no_question() {
     let question = Question::new();
     let scene = &question.scene;
     let elsewhere = scene.server_root.server(&["elsewhere.example"]);
@@ -209,7 +209,7 @@ fn a_server_that_is_not_verified_raises_no_question() {
 }
 
 #[test]
-fn no_candidate_raises_no_question() {
+fn without_a_candidate_there_is_no_question() {
     let scene = Scene::new();
     scene.bring(scene.guests.client("guest").issue());
     let server = scene.server(Kind::Go).start();
@@ -218,10 +218,9 @@ fn no_candidate_raises_no_question() {
     assert!(server.chains().is_empty());
 }
 
-/// The server goes away while the person thinks: the fetch fails, but what the person answered
-/// for good is kept.
+/// The server goes away while the person thinks: the fetch fails, but a permanent answer is kept.
 #[test]
-fn an_answer_outlives_the_server() {
+fn a_permanent_answer_is_kept_when_the_server_goes_away() {
     let question = Question::new();
     let server = question.scene.server(Kind::Go).start();
     let mut terminal = question.asked(&server, &[]);
@@ -256,7 +255,7 @@ fn two_hundred_identities_fit_a_window_of_80_by_24() {
     reach_the_last(&scene, &server, &identities);
 }
 
-/// By arrow keys alone, line after line; no line may wrap on the way.
+/// Uses only the arrow keys, line by line. No line may wrap on the way.
 fn reach_the_last(scene: &Scene, server: &Server, identities: &[Issued]) {
     let mut terminal = Terminal::open(&scene.machine, scene.fetch_arguments(&server.url()));
     terminal.wait_for("person 0");
@@ -276,7 +275,7 @@ fn reach_the_last(scene: &Scene, server: &Server, identities: &[Issued]) {
     assert_eq!(server.chains(), [chosen.sent_chain()]);
 }
 
-/// One line further down; returns that line.
+/// Goes one line down and returns that line.
 fn step(terminal: &mut Terminal) -> String {
     let here = marked(&terminal.text()).map(str::to_owned);
     terminal.send(key::DOWN);
@@ -284,7 +283,7 @@ fn step(terminal: &mut Terminal) -> String {
     marked(&terminal.text()).unwrap().to_owned()
 }
 
-/// Tells in its first ten characters which it is, and is wider than any window.
+/// The first ten characters are unique, and the name is wider than any window.
 fn long_name(number: usize) -> String {
     format!("person {number:03} of the Department of Redundancy {}", "Department, ".repeat(9))
 }

@@ -1,4 +1,4 @@
-//! Many processes on one store: each waits its turn, and nothing of what one did is lost to another.
+//! Many processes on one store: each waits for its turn, and no change is lost.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use cardcase::manage::Timestamp;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// At a time.
+/// Processes at the same time.
 const PROCESSES: usize = 32;
 
-/// One after the other in each of them.
+/// Changes by each process, one after the other.
 const ROUNDS: usize = 3;
 
 fn fingerprints(listed: &Value) -> BTreeSet<String> {
@@ -31,9 +31,9 @@ fn decided(decisions: &Value) -> BTreeSet<(String, String)> {
     all.iter().map(|decision| (text(&decision["host"]), text(&decision["identity"]))).collect()
 }
 
-/// No store at first, so that it is made, and brought up to date, by many at once as well.
+/// The store does not exist at first, so many processes also create it and migrate it at the same time.
 #[test]
-fn nothing_is_lost_among_32_processes() {
+fn nothing_is_lost_when_32_processes_write_at_once() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let issue = |process: usize, round| {
@@ -48,7 +48,7 @@ fn nothing_is_lost_among_32_processes() {
                 for (round, (fingerprint, file)) in mine.iter().enumerate() {
                     machine.command(["--batch", "import"]).arg(file).run().expect(0);
                     machine.run(&format!("remember host{process}-{round}.example {fingerprint}")).expect(0);
-                    // What is acknowledged is seen by everybody at once
+                    // An acknowledged change is visible to everybody at once
                     assert!(fingerprints(&machine.json("list")).contains(fingerprint));
                 }
             });
@@ -66,9 +66,9 @@ fn nothing_is_lost_among_32_processes() {
     assert_is_intact(machine);
 }
 
-/// Everybody writes to the same rows: the last one counts, and there is but one decision.
+/// Everybody writes to the same row: the last one wins, and there is only one decision.
 #[test]
-fn the_same_decision_is_made_by_all() {
+fn processes_that_make_the_same_decision_leave_one_decision() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();
@@ -81,9 +81,9 @@ fn the_same_decision_is_made_by_all() {
     assert_is_intact(machine);
 }
 
-/// Passwords are changed while others import: no key is left that the password does not open.
+/// The password changes while others import: the current password opens every key.
 #[test]
-fn no_key_is_sealed_under_a_data_key_that_is_gone() {
+fn no_imported_key_is_lost_while_the_password_changes() {
     let scene = Scene::new();
     let machine = &scene.machine;
     machine.run("list").expect(0);
@@ -93,7 +93,7 @@ fn no_key_is_sealed_under_a_data_key_that_is_gone() {
         .map(|number| scene.employee(&format!("person {number}")).issue())
         .map(|identity| (identity.fingerprint(), identity.pem_file(machine.dir())))
         .collect();
-    // The password is whatever it is just now
+    // Tries each password, because the current one is not known
     let with_a_password = |words: &[&str], last: &std::path::Path| {
         let with = |password| {
             let run = machine.command(["--batch", "--primary-password-file"]).arg(password);
@@ -105,7 +105,7 @@ fn no_key_is_sealed_under_a_data_key_that_is_gone() {
                 let outcome = with(password);
                 match outcome.code() {
                     Some(0) => return,
-                    // Another password by now; or it changed meanwhile
+                    // The password was another one, or it changed meanwhile
                     Some(6) => {}
                     Some(1) => drop(outcome.says(&["try again"])),
                     Some(4) => drop(outcome.says(&["password"])),
@@ -134,9 +134,9 @@ fn no_key_is_sealed_under_a_data_key_that_is_gone() {
     assert_is_intact(machine);
 }
 
-/// Who opened the store before it had a password seals under a data key that is gone once it has one.
+/// A process that opened the store before the password was set would seal under a data key that no longer exists.
 #[test]
-fn a_password_that_is_set_meanwhile_loses_no_key() {
+fn an_open_store_loses_no_key_when_another_process_sets_a_password() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();
@@ -159,7 +159,7 @@ fn a_password_that_is_set_meanwhile_loses_no_key() {
     run.arg("--password-file").arg(&password).arg("--primary-password-file").arg(&password).run().expect(0);
 }
 
-/// Cannot be asked for the primary password.
+/// Cannot ask for the primary password.
 struct Nobody;
 
 impl Unlocker for Nobody {
@@ -182,7 +182,7 @@ fn assert_is_intact(machine: &Cardcase) {
 }
 
 #[test]
-fn a_store_locked_for_too_long_is_a_clear_error() {
+fn a_store_that_stays_locked_is_a_clear_error() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();
@@ -209,9 +209,9 @@ fn a_store_locked_for_too_long_is_a_clear_error() {
     lines.iter().for_each(|line| drop(machine.run(line).expect(0)));
 }
 
-/// Not longer than one waits: nobody notices.
+/// The lock ends before the time limit of a command.
 #[test]
-fn a_store_locked_for_a_while_is_waited_for() {
+fn a_command_waits_for_a_store_that_is_locked_briefly() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice").fingerprint();

@@ -1,8 +1,7 @@
-//! `kill -9` in the middle of everything that writes: what was acknowledged is there afterwards, and nothing is there by
-//! half.
+//! `kill -9` during everything that writes: acknowledged changes are there afterwards, and no change is half made.
 //!
-//! Some processes are killed by the clock, at any moment of their run; the others as soon as SQLite's journal is seen, which
-//! is when they write, or a little later.
+//! Some processes are killed after a random time; the others when SQLite's journal appears, that is, while they write,
+//! or a little later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -14,21 +13,21 @@ use crate::support::command::{Cardcase, Outcome, Run};
 use crate::support::scene::Scene;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What all randomness comes from.
+/// The seed of all random numbers.
 const SEED: u64 = 0x6361_7264;
 
-/// Identities that come in one file, and go with one command.
+/// Identities that are imported from one file and removed by one command.
 const TOGETHER: usize = 3;
 
-/// Files of them, on each machine.
+/// Such files on each machine.
 const FILES: usize = 6;
 
 const HOSTS: u64 = 12;
 
-/// Primary passwords; the empty one is none.
+/// Primary passwords; the empty one means none.
 const PASSWORDS: [&str; 3] = ["", "first", "second"];
 
-/// How many processes are killed on one machine, command by command.
+/// The number of processes killed on one machine, for each command.
 #[derive(Clone, Copy)]
 struct Kills {
     import: usize,
@@ -43,7 +42,7 @@ impl Kills {
     }
 }
 
-/// One after the other on each machine, all machines at once. Together 300.
+/// One after the other on each machine, and all machines at the same time. 300 in total.
 const MACHINES: [Kills; 8] = {
     let without_password = Kills { import: 17, remember: 17, remove: 17, password: 0 };
     let with_password = Kills { import: 3, remember: 3, remove: 3, password: 15 };
@@ -82,24 +81,24 @@ struct State {
 
 #[derive(Clone, Debug)]
 enum Change {
-    /// The file with this number.
+    /// Imports the file with this number.
     Import(usize),
     Remember(String, String),
-    /// What came with this file.
+    /// Removes the identities of this file.
     Remove(usize),
     Password(&'static str),
 }
 
-/// A machine, and what was acknowledged on it.
+/// A machine and its acknowledged changes.
 struct World {
     machine: Cardcase,
-    /// Each with the fingerprints of what is in it.
+    /// Each with the fingerprints of its identities.
     files: Vec<(PathBuf, Vec<String>)>,
     state: State,
     random: Random,
-    /// How long each kind of change took when nobody killed it.
+    /// How long each kind of change took without a kill.
     took: BTreeMap<&'static str, Duration>,
-    /// Journals that a killed process left.
+    /// The number of journals that killed processes left.
     journals: usize,
     shown: String,
 }
@@ -125,7 +124,7 @@ impl World {
         }
     }
 
-    /// With the primary password that is in force.
+    /// The command with the current primary password.
     fn command(&self, words: &[&str]) -> Run {
         with_password(self.machine.command(["--batch"]), &self.machine, self.state.password).args(words)
     }
@@ -141,7 +140,7 @@ impl World {
         }
     }
 
-    /// The state as it is once this change is made.
+    /// The state after this change.
     fn after(&self, change: &Change) -> State {
         let mut state = self.state.clone();
         match change {
@@ -161,7 +160,7 @@ impl World {
         self.state.identities.contains(&self.files[file].1[0])
     }
 
-    /// Some change of this kind, for which the store is made ready.
+    /// A random change of this kind. Prepares the store for it.
     fn change(&mut self, kind: &str) -> Change {
         let wanted = kind == "import";
         if kind == "password" {
@@ -186,7 +185,7 @@ impl World {
         }
     }
 
-    /// Undisturbed.
+    /// Makes a change without a kill.
     fn make(&mut self, change: &Change) {
         let began = Instant::now();
         self.run_of(change).run().expect(0);
@@ -195,7 +194,7 @@ impl World {
         self.state = self.after(change);
     }
 
-    /// Starts a change and kills it; whether it came so far, and left anything undone.
+    /// Starts a change and kills it. Returns whether it was killed before it ended.
     fn is_killed_in(&mut self, kind: &'static str) -> bool {
         let change = self.change(kind);
         let run = self.run_of(&change);
@@ -220,7 +219,7 @@ impl World {
         path.into()
     }
 
-    /// Opens the store, which must be as before the change, or as after it; once acknowledged, only the latter.
+    /// Opens the store, which must be as before or as after the change; after an acknowledged change, only as after it.
     fn take_stock(&mut self, change: &Change, acknowledged: bool) {
         let after = self.after(change);
         let before = if acknowledged { after.clone() } else { self.state.clone() };
@@ -255,7 +254,8 @@ impl World {
         }
     }
 
-    /// Which of these passwords opens a key. A store without one opens whatever is given, so no password comes first.
+    /// Which of these passwords opens a key. Without a password, every password is accepted, so the empty one is tried
+    /// first.
     fn password_in_force(&mut self, candidates: &[&'static str], shown: &str) -> &'static str {
         let all: Vec<_> = self.state.identities.iter().cloned().collect();
         let identity = self.random.of(&all);
@@ -272,7 +272,7 @@ impl World {
         panic!("{shown}: no password opens {identity}");
     }
 
-    /// The key of an identity: it opens, and is that of the certificate, or there is no export.
+    /// Exports an identity. This succeeds only if the key opens and belongs to the certificate.
     fn export(&self, identity: &str, password: &str) -> Outcome {
         let run = with_password(self.machine.command(["--batch"]), &self.machine, password);
         let file = self.machine.password_file(PASSWORD);
@@ -311,12 +311,12 @@ fn kind_of(change: &Change) -> &'static str {
     }
 }
 
-/// The exit code says so, or what is printed once it is stored.
+/// Either the exit code says so, or the output that follows the change.
 fn is_acknowledged(ended: &Output) -> bool {
     ended.status.success() || String::from_utf8_lossy(&ended.stdout).contains("imported: ")
 }
 
-/// Kills as many processes as were asked for; how many of them left a journal.
+/// Kills as many processes as requested. Returns how many of them left a journal.
 fn kill_on(number: usize, kills: Kills) -> usize {
     let mut world = World::new(number as u64);
     let kinds = [
@@ -339,7 +339,7 @@ fn kill_on(number: usize, kills: Kills) -> usize {
         assert!(attempt < 5 * kills.all(), "{}: hardly any process is killed in time", world.shown);
         let Some(next) = left.len().checked_sub(1) else { break };
         let next = world.random.below(next as u64 + 1) as usize;
-        // A password opens something only where there is something
+        // A password can only be tested if there is an identity
         if left[next] == "password" && world.state.identities.is_empty() {
             world.make(&Change::Import(0));
         }
@@ -352,7 +352,7 @@ fn kill_on(number: usize, kills: Kills) -> usize {
 }
 
 #[test]
-fn three_hundred_times_kill_9() {
+fn the_store_is_intact_after_each_of_300_kills() {
     assert_eq!(MACHINES.iter().map(|kills| kills.all()).sum::<usize>(), 300);
     let journals: usize = std::thread::scope(|scope| {
         let start = |(number, kills): (usize, &Kills)| {

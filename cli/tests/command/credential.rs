@@ -1,5 +1,5 @@
-//! Identities for programs that make their TLS connections themselves: the real curl and git with what they are given, and
-//! kubectl's exec credential, held against its schema by hand.
+//! Identities for programs that make TLS connections themselves: the real curl and git with the options they are given,
+//! and the credential for kubectl, compared with its schema.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-/// `credential`, asking nobody.
+/// Runs `credential` with `--batch`.
 fn credential(scene: &Scene, words: &[&str]) -> Run {
     let authority = scene.server_root_file.to_str().unwrap();
     scene.machine.command(["--batch", "credential"]).args(words).args(["--cacert", authority])
@@ -68,7 +68,7 @@ fn curl_sends_the_selected_identity_with_its_chain() {
 }
 
 #[test]
-fn the_file_goes_with_its_identity_and_with_the_session() {
+fn a_credential_file_is_removed_with_its_identity() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     let server = scene.server(Kind::Go).start();
@@ -82,9 +82,9 @@ fn the_file_goes_with_its_identity_and_with_the_session() {
     assert!(std::fs::read_to_string(&files[0]).unwrap().starts_with(&bob.pem()[..200].replace("\r\n", "\n")));
 }
 
-/// curl would take it along.
+/// curl would send the identity there.
 #[test]
-fn curl_does_not_follow_who_redirects_it() {
+fn curl_does_not_take_the_identity_along_a_redirect() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -97,7 +97,7 @@ fn curl_does_not_follow_who_redirects_it() {
     other.assert_nothing_came("redirected");
 }
 
-/// Serves a directory to whoever shows a certificate of these authorities.
+/// Serves a directory to clients with a certificate from these authorities.
 const FILES: &str = r#"
 import functools, http.server, os, ssl, sys
 directory, certificate, key, authorities = sys.argv[1:]
@@ -139,7 +139,7 @@ impl Drop for Files {
     }
 }
 
-/// git as on a machine of its own.
+/// git without any other configuration.
 fn git(scene: &Scene) -> Command {
     let mut command = program::named("git");
     command.env_clear().envs(scene.machine.environment());
@@ -155,7 +155,7 @@ fn succeeds(mut command: Command) {
 }
 
 #[test]
-fn git_clones_from_a_server_that_demands_a_certificate() {
+fn git_clones_from_a_server_that_requires_a_certificate() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -180,7 +180,7 @@ fn git_clones_from_a_server_that_demands_a_certificate() {
         command
     };
     assert!(!clone(&[], "without").output().unwrap().status.success(), "the server demands no certificate");
-    // Also of an identity that goes out in TLS 1.3 only
+    // Also for an identity that is sent in TLS 1.3 only
     for (version, to) in [("1.2", "any"), ("1.3", "newest")] {
         scene.machine.run(&format!("min-tls alice {version}")).expect(0);
         let options = options(&scene, "git", &destination);
@@ -192,7 +192,7 @@ fn git_clones_from_a_server_that_demands_a_certificate() {
 }
 
 #[test]
-fn what_demands_tls_1_3_is_given_with_the_demand() {
+fn an_identity_for_tls_1_3_only_is_given_with_that_restriction() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -204,13 +204,13 @@ fn what_demands_tls_1_3_is_given_with_the_demand() {
     let old = scene.server(Kind::Go).tls(Tls::V1_2).start();
     assert!(!curl(&scene, &options, &old.url()).status.success());
     assert!(old.chains().is_empty(), "{}", old.said());
-    // Nor is it given for a server that speaks no better
+    // It is not given for a server that only supports TLS 1.2
     credential(&scene, &["curl", &old.destination()]).run().expect(3).says(&["no identity fits"]);
     kubectl(&scene, &old, |_| ()).run().expect(3);
     kubectl(&scene, &server, |_| ()).run().expect(3).says(&["TLS 1.3 only", "tunnel"]);
 }
 
-/// As kubectl calls its plugin.
+/// Runs the command as kubectl calls its plugin.
 fn kubectl(scene: &Scene, server: &Server, change: impl FnOnce(&mut Value)) -> Run {
     let authority = std::fs::read(&scene.server_root_file).unwrap();
     let mut info = json!({
@@ -233,7 +233,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}"))
 }
 
-/// <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>: the fields that are there, and no others.
+/// <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>: the fields that exist, and no others.
 #[track_caller]
 fn assert_is_credential_of(answer: &Value, identity: &Issued, dir: &Path, version: &str) {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -246,7 +246,7 @@ fn assert_is_credential_of(answer: &Value, identity: &Issued, dir: &Path, versio
     let certificates = text(status, "clientCertificateData");
     let sent: Vec<_> = certificates.split_inclusive("-----END CERTIFICATE-----\n").map(fingerprint_of_pem).collect();
     assert_eq!(sent, identity.sent_chain());
-    // The key is that of the certificate, as another program reads it
+    // The key belongs to the certificate, as another program reads it
     let key = crate::support::ca::write(dir, "given", "pem", text(status, "clientKeyData"));
     let public = crate::support::ca::openssl(&format!("pkey -in {} -pubout", key.display()));
     let leaf = crate::support::ca::write(dir, "leaf", "pem", identity.pem());
@@ -267,7 +267,7 @@ fn kubectl_gets_an_exec_credential() {
     assert!(key_files(&scene).is_empty(), "nothing is written");
     server.assert_nothing_came("the plugin only looks");
 
-    // Verified by another name than that of the address, and decided about by that
+    // The server is verified by another name than its address, and that name is the destination
     let by_name = |info: &mut Value| {
         info["spec"]["cluster"]["server"] = json!(format!("https://127.0.0.2:{}", server.port()));
         info["spec"]["cluster"]["tls-server-name"] = json!("localhost");
@@ -279,7 +279,7 @@ fn kubectl_gets_an_exec_credential() {
         info["spec"]["cluster"]["tls-server-name"] = json!("localhost");
     };
     kubectl(&scene, &server, by_name).run().expect(0);
-    // Without provideClusterInfo the host is named
+    // Without provideClusterInfo, the destination must be an argument
     let without = |info: &mut Value| info["spec"] = json!({"interactive": false});
     kubectl(&scene, &server, without).run().expect(1).says(&["names no server", "provideClusterInfo"]);
     let authority = scene.server_root_file.to_str().unwrap();
@@ -287,7 +287,7 @@ fn kubectl_gets_an_exec_credential() {
 }
 
 #[test]
-fn kubectl_gets_nothing_that_was_not_decided() {
+fn kubectl_gets_no_credential_without_a_decision() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).start();
@@ -318,7 +318,7 @@ fn kubectl_gets_nothing_that_was_not_decided() {
 }
 
 #[test]
-fn setting_kubectl_up_shows_no_key_and_says_what_it_means() {
+fn the_kubectl_configuration_shows_no_key_and_comes_with_a_warning() {
     let scene = Scene::new();
     scene.hire("alice");
     let outcome = scene.machine.run("credential kubectl cluster.example:6443 --as alice").expect(0);
@@ -330,9 +330,9 @@ fn setting_kubectl_up_shows_no_key_and_says_what_it_means() {
     outcome.says(&["warning", "private key", "from the store"]);
 }
 
-/// The key passes the checks that a signature does.
+/// The key must pass the same checks as for a signature.
 #[test]
-fn what_was_changed_behind_cardcase_gives_no_key() {
+fn a_tampered_decision_gives_no_key() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.hire("bob");

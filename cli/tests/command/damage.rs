@@ -1,4 +1,5 @@
-//! A row that cannot be read: the others are shown and used all the same, it is said which it is, and a person can be rid of it.
+//! Rows that cannot be read: the other rows are still shown and used, the damaged one is named, and a person can remove
+//! it.
 
 use crate::support::ca::Issued;
 use crate::support::scene::Scene;
@@ -34,14 +35,14 @@ impl Stage {
         assert_eq!(changed.unwrap(), 1, "{what}");
     }
 
-    /// How alice is named where nothing of her can be read.
+    /// How alice is named when her row cannot be read.
     fn named(&self) -> String {
         self.alice.fingerprint()[..16].to_owned()
     }
 }
 
 #[test]
-fn the_others_are_listed_and_the_damaged_one_can_be_removed() {
+fn a_damaged_identity_is_skipped_and_can_be_removed() {
     for damage in DAMAGES {
         let stage = Stage::new();
         let machine = &stage.scene.machine;
@@ -51,12 +52,12 @@ fn the_others_are_listed_and_the_damaged_one_can_be_removed() {
         let words = words.each_ref().map(String::as_str);
         let listed = machine.run("list").expect(1).says(&words);
         assert!(listed.text().contains("bob") && !listed.text().contains("alice"), "{damage}: {}", listed.text());
-        // A script would take a part for the whole
+        // A script would take the incomplete list for the whole
         assert_eq!(machine.run("list --json").expect(1).says(&words).stdout, b"");
         for command in ["show", "export -o - "] {
             machine.run(&format!("--batch {command} {}", stage.named())).expect(1).says(&words);
         }
-        // Who asks for another is not bothered
+        // A command about another identity gives no warning
         assert_eq!(machine.run("show bob").expect(0).stderr, "");
         machine.run(&format!("remove --yes {}", stage.named())).expect(0);
         assert_eq!(machine.json("list")["identities"].as_array().unwrap().len(), 1, "{damage}");
@@ -68,7 +69,7 @@ fn the_others_are_listed_and_the_damaged_one_can_be_removed() {
 }
 
 #[test]
-fn who_is_decided_for_goes_out_beside_a_damaged_row() {
+fn a_decided_identity_is_sent_despite_a_damaged_row() {
     let stage = Stage::new();
     let (machine, url) = (&stage.scene.machine, stage.server.url());
     stage.scene.remember("localhost", &stage.bob.fingerprint());
@@ -85,7 +86,7 @@ fn who_is_decided_for_goes_out_beside_a_damaged_row() {
     let explained = machine.run(&format!("explain {} --cacert {root}", stage.server.destination())).expect(0);
     assert!(explained.text().contains("bob is sent"), "{}", explained.text());
     explained.says(&[&stage.named(), "skipped", "cardcase remove"]);
-    // The damaged one goes nowhere
+    // The damaged identity is not sent
     for damage in DAMAGES {
         let changed = machine.database().execute(&format!("UPDATE identities SET {damage} WHERE id = 1"), []);
         assert_eq!(changed.unwrap(), 1, "{damage}");
@@ -98,9 +99,9 @@ fn who_is_decided_for_goes_out_beside_a_damaged_row() {
     assert_eq!(stage.server.chains().len(), 2);
 }
 
-/// A new primary password seals every key anew, and what is decided is looked at whole: a row that cannot be read is in the way.
+/// A new primary password seals every key again, and `accept` looks at all decisions. Both need every row.
 #[test]
-fn what_takes_every_key_names_the_damaged_row() {
+fn commands_that_need_every_row_name_the_damaged_one() {
     let stage = Stage::new();
     let machine = &stage.scene.machine;
     stage.scene.remember("127.0.0.1", &stage.alice.fingerprint());
@@ -114,9 +115,9 @@ fn what_takes_every_key_names_the_damaged_row() {
     machine.run(&format!("password --new-password-file {new}")).expect(0);
 }
 
-/// One of whom nothing is known may fit, too: where it matters how many do, a person is asked.
+/// An identity that cannot be read might fit too. If the number of candidates matters, a person is asked.
 #[test]
-fn a_damaged_row_counts_as_another_that_fits() {
+fn a_damaged_row_counts_as_one_more_candidate() {
     let stage = Stage::new();
     let (machine, url) = (&stage.scene.machine, stage.server.url());
     let fetch = || stage.scene.fetch(&url, &[]);
@@ -130,7 +131,7 @@ fn a_damaged_row_counts_as_another_that_fits() {
     machine.run("config prompt-on-multiple off").expect(0);
     fetch().expect(0).says(&[&stage.named()]);
     assert_eq!(stage.server.chains()[0][0], stage.bob.fingerprint());
-    // It may be the only one that does
+    // The damaged one may be the only one that fits
     machine.run("remove --yes bob").expect(0);
     fetch().expect(1).says(&[&stage.named()]);
     assert_eq!(stage.server.chains().len(), 1, "nobody knows whether one fits");
@@ -139,7 +140,7 @@ fn a_damaged_row_counts_as_another_that_fits() {
 }
 
 #[test]
-fn a_damaged_authority_is_passed_over_mended_and_removed() {
+fn a_damaged_authority_is_skipped_and_can_be_repaired_or_removed() {
     let stage = Stage::new();
     let machine = &stage.scene.machine;
     let root = stage.scene.server_root_file.to_str().unwrap();
@@ -162,7 +163,7 @@ fn a_damaged_authority_is_passed_over_mended_and_removed() {
     assert_eq!(told.stdout, b"", "a script would take a part for the whole");
     let listed = machine.run("authorities").expect(1).says(&[id, "trust --remove"]).text();
     assert_eq!(listed.lines().count(), 1 + all - 1, "{listed}");
-    // It verifies no server
+    // A damaged authority verifies no server
     fetch().expect(1).says(&["unknown authority", id]);
     machine.run(&format!("trust {root}")).expect(0);
     assert_eq!(shown(), (all, String::new()));
@@ -173,9 +174,10 @@ fn a_damaged_authority_is_passed_over_mended_and_removed() {
     machine.run("rules add https://good.example").expect(0);
 }
 
-/// Of very many the first are named; and what is larger than anything that is ever stored is not read into memory.
+/// If there are very many, only the first are named. A value that is larger than anything stored is not read into
+/// memory.
 #[test]
-fn a_store_that_is_damaged_all_over_is_told_of_in_bounds() {
+fn the_report_about_a_badly_damaged_store_is_bounded() {
     let stage = Stage::new();
     let machine = &stage.scene.machine;
     let fill = "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)

@@ -1,5 +1,5 @@
-//! What is remembered, for which destination, and what it then sends: the two modes, redirects,
-//! servers that are not who they should be, and what `explain` and `history` tell.
+//! What is remembered, for which destination, and what is then sent: the two modes, redirects, unverified servers, and
+//! the output of `explain` and `history`.
 
 use crate::support::ca::{self, Authority, Issued, Key, Validity};
 use crate::support::scene::Scene;
@@ -11,7 +11,7 @@ const FIREFOX: &[&str] = &["--mode", "firefox"];
 const CHROME: &[&str] = &["--mode", "chrome"];
 
 #[test]
-fn decisions_of_one_mode_do_not_answer_in_the_other() {
+fn decisions_of_one_mode_do_not_apply_in_the_other() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).start();
@@ -29,7 +29,7 @@ fn decisions_are_listed_with_their_scope() {
     let alice = scene.hire("alice");
     scene.remember("Example.COM.", &alice.fingerprint());
     scene.remember_as("example.com:8443", "none", "--mode chrome");
-    // Both are listed in either mode: what does not count now is still remembered
+    // Both modes list both: a decision of the other mode is still remembered
     for mode in ["firefox", "chrome"] {
         let listed = scene.machine.json(&format!("decisions --mode {mode}"));
         assert_eq!(listed["mode"], mode);
@@ -46,7 +46,7 @@ fn decisions_are_listed_with_their_scope() {
 }
 
 #[test]
-fn a_session_ends_with_the_login_and_permanent_does_not() {
+fn a_session_decision_ends_at_logout_and_a_permanent_one_does_not() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).start();
@@ -62,7 +62,7 @@ fn a_session_ends_with_the_login_and_permanent_does_not() {
 }
 
 #[test]
-fn a_forgotten_decision_answers_no_more() {
+fn a_forgotten_decision_no_longer_applies() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).start();
@@ -74,7 +74,7 @@ fn a_forgotten_decision_answers_no_more() {
 }
 
 #[test]
-fn a_removed_identity_takes_its_decisions_along() {
+fn removing_an_identity_removes_its_decisions() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.hire("bob");
@@ -99,7 +99,7 @@ fn a_redirect_to_an_undecided_host_stops_before_anything_is_sent() {
 }
 
 #[test]
-fn without_following_a_redirect_is_the_answer() {
+fn without_following_a_redirect_is_the_response() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let (target, first) = (scene.server(Kind::Go).start(), scene.server(Kind::Go).start());
@@ -110,7 +110,7 @@ fn without_following_a_redirect_is_the_answer() {
 }
 
 #[test]
-fn a_changed_decision_changes_what_the_next_program_sends() {
+fn a_changed_decision_applies_to_the_next_command() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     for tls in BOTH_VERSIONS {
@@ -166,7 +166,7 @@ fn a_trusted_authority_verifies_servers() {
     assert_eq!(server.chains(), [alice.sent_chain()]);
 }
 
-/// An authority that came along in a `.p12` file must not vouch for servers.
+/// An authority from a `.p12` file must not verify servers.
 #[test]
 fn an_imported_authority_does_not_verify_servers() {
     let scene = Scene::new();
@@ -179,7 +179,7 @@ fn an_imported_authority_does_not_verify_servers() {
     assert!(server.chains().is_empty());
 }
 
-/// One identity, and what `explain` says of it to a TLS 1.2 server that asks for staff.
+/// An identity, and what `explain` says about it to a TLS 1.2 server that asks for staff.
 struct Explained {
     identity: Issued,
     reasons: &'static [&'static str],
@@ -250,7 +250,7 @@ fn assert_explained(answer: &Value, row: &Explained, tls: Tls) {
     assert_eq!(said["candidate"], row.reasons.is_empty(), "{name} {tls:?}: {said}");
     assert_eq!(said["reasons"], json!(row.reasons), "{name} {tls:?}");
     let warnings = said["warnings"].as_array().unwrap();
-    // In TLS 1.2 the certificate is visible on the way, which is not a trait of the identity
+    // In TLS 1.2 everybody on the network can see the certificate. That is not a property of the identity
     let own: Vec<_> = warnings.iter().filter(|code| *code != "visible_below_tls13").collect();
     assert_eq!(json!(own), json!(row.warnings), "{name} {tls:?}");
     if row.reasons.is_empty() {
@@ -260,7 +260,7 @@ fn assert_explained(answer: &Value, row: &Explained, tls: Tls) {
 }
 
 #[test]
-fn explain_tells_what_the_server_asked_for() {
+fn explain_shows_what_the_server_asked_for() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for tls in BOTH_VERSIONS {
@@ -287,7 +287,7 @@ fn explain_tells_what_the_server_asked_for() {
 }
 
 #[test]
-fn explain_tells_when_nothing_was_asked_or_nothing_fits() {
+fn explain_says_when_the_server_does_not_ask_or_nothing_fits() {
     let scene = Scene::new();
     scene.bring(scene.guests.client("guest").issue());
     let server = scene.server(Kind::Go).ask(Ask::Never).start();
@@ -298,10 +298,10 @@ fn explain_tells_when_nothing_was_asked_or_nothing_fits() {
     assert_eq!(explain(&scene, &server)["answer"]["source"], "no_candidate");
 }
 
-/// ECDSA keys do not fit a request for RSA, which only a request in TLS 1.2 can be by its
-/// certificate types, and any by its signature schemes.
+/// ECDSA keys do not fit a request for RSA. A request says so by its signature schemes, and in TLS 1.2 also by its
+/// certificate types.
 #[test]
-fn a_key_the_server_cannot_check_is_no_candidate() {
+fn a_key_that_the_server_cannot_verify_is_not_a_candidate() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for tls in BOTH_VERSIONS {
@@ -327,7 +327,7 @@ fn no_candidate_is_exit_3_where_a_certificate_is_required() {
 }
 
 #[test]
-fn history_tells_what_became_of_it() {
+fn history_shows_how_each_use_ended() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let guest = scene.bring(scene.guests.client("guest").issue());
@@ -354,14 +354,14 @@ fn history_tells_what_became_of_it() {
     }
 }
 
-/// What `explain` tells a person.
+/// The text output of `explain`.
 fn told(scene: &Scene, server: &Server, more: &str) -> String {
     let root = scene.server_root_file.to_str().unwrap();
     scene.machine.run(&format!("--batch explain {} --cacert {root} {more}", server.destination())).expect(0).text()
 }
 
 #[test]
-fn explain_tells_why_a_person_would_be_asked() {
+fn explain_says_why_a_person_would_be_asked() {
     let scene = Scene::new();
     let (alice, late) = (scene.hire("alice"), scene.bring(scene.employee("late").validity(Validity::Expired).issue()));
     scene.hire("bob");
@@ -385,7 +385,7 @@ fn explain_tells_why_a_person_would_be_asked() {
 }
 
 #[test]
-fn explain_tells_what_keeps_identities_back() {
+fn explain_says_what_excludes_identities() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
@@ -399,14 +399,14 @@ fn explain_tells_what_keeps_identities_back() {
     scene.machine.run("rules remove 1").expect(0);
     scene.machine.run("rules add https://localhost --deny --subject CN=alice").expect(0);
     assert!(told().contains("cardcase rules"), "{}", told());
-    // Somebody else's cannot be sent, whatever the rules say
+    // An identity of another issuer cannot be sent, with or without rules
     scene.machine.run(&format!("remove {} --yes", alice.fingerprint())).expect(0);
     scene.bring(scene.guests.client("alice").issue());
     assert!(!told().contains("cardcase rules"), "{}", told());
 }
 
 #[test]
-fn an_intermediate_that_is_missing_is_to_be_imported() {
+fn a_missing_intermediate_causes_a_hint_to_import_it() {
     let scene = Scene::new();
     let alice = scene.employee("alice").issue();
     let alone = ca::write(scene.machine.dir(), "alice", "pem", alice.pem() + &alice.key_pem());
@@ -415,13 +415,13 @@ fn an_intermediate_that_is_missing_is_to_be_imported() {
     assert!(told(&scene, &server, "").contains("Authorities: cardcase import FILE"), "{}", told(&scene, &server, ""));
     let shown = scene.machine.run(&format!("show {}", alice.fingerprint())).expect(0).text();
     assert!(shown.contains("cardcase import FILE") && !shown.contains("trust"), "{shown}");
-    // And that does help
+    // The hint helps
     scene.machine.run(&format!("import {}", scene.staff.file(scene.machine.dir()).display())).expect(0);
     assert_eq!(explain(&scene, &server)["answer"]["source"], "ask");
 }
 
 #[test]
-fn commands_to_copy_are_about_the_mode_that_was_given() {
+fn suggested_commands_use_the_mode_that_was_given() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();

@@ -1,4 +1,4 @@
-//! Where the disk is full, or cannot be written to: a clear error, and the store as it was.
+//! A disk that is full or read-only: a clear error, and the store is unchanged.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use crate::support::program;
 use crate::support::scene::Scene;
 use serde_json::Value;
 
-/// A store with something in it, and every way to change it.
+/// A store with some contents, and every way to change it.
 struct Case {
     scene: Scene,
     commands: Vec<Vec<String>>,
 }
 
-/// What there is to lose.
+/// What could be lost.
 #[derive(Debug, PartialEq)]
 struct Contents {
     identities: Value,
@@ -46,7 +46,7 @@ impl Case {
             &["rules", "add", "https://localhost", filter],
             &["config", "mode", "chrome"],
             &["min-tls", &bob, "1.3"],
-            // The last: it locks what comes after
+            // Last, because it locks the store
             &["password", "--new-password-file", &new],
         ];
         let words = |words: &&[&str]| words.iter().map(|word| (*word).to_owned()).collect();
@@ -70,8 +70,8 @@ impl Case {
         Contents { identities: json("list"), decisions: json("decisions"), authorities: json("authorities") }
     }
 
-    /// Every command that writes fails under these circumstances with these words, and changes nothing; what only reads goes
-    /// on. Without them the commands work: it is not for another reason that they fail.
+    /// Under these conditions, every command that writes fails with these words and changes nothing, and commands that
+    /// only read succeed. Afterwards the commands succeed, so the conditions were the only reason for the failures.
     fn nothing_is_written(&self, bound: impl Fn(Run) -> Run, words: &[&str], free: impl FnOnce()) {
         let (before, bytes) = (self.contents(), std::fs::read(self.store()).unwrap());
         for command in &self.commands {
@@ -98,7 +98,7 @@ impl Case {
     }
 }
 
-/// Names the store, what is the matter, and what to do.
+/// Checks that the error names the store, the cause and a remedy.
 #[track_caller]
 fn fails_clearly(outcome: Outcome, store: &Path, words: &[&str]) {
     let outcome = outcome.expect(1).says(&[store.to_str().unwrap(), "hint: "]).says(words);
@@ -110,7 +110,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_to() {
+fn a_read_only_directory_is_a_clear_error() {
     let case = Case::new();
     let directory = case.directory();
     set_mode(directory, 0o500);
@@ -119,7 +119,7 @@ fn a_directory_that_cannot_be_written_to() {
 }
 
 #[test]
-fn a_directory_in_which_nothing_can_be_made() {
+fn a_store_that_cannot_be_created_is_a_clear_error() {
     let machine = Cardcase::new();
     let directory = machine.store().parent().unwrap();
     set_mode(directory, 0o500);
@@ -128,7 +128,7 @@ fn a_directory_in_which_nothing_can_be_made() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_to() {
+fn a_read_only_store_is_a_clear_error() {
     let case = Case::new();
     let store = case.store();
     set_mode(store, 0o400);
@@ -136,16 +136,16 @@ fn a_file_that_cannot_be_written_to() {
     case.nothing_is_written(Run::bound, &words, || set_mode(store, 0o600));
 }
 
-/// As where a quota is reached: SQLite can write its journal, and then not the store; or not even the journal.
+/// As with a quota: SQLite can write its journal but not the store, or not even the journal.
 #[test]
-fn no_file_may_grow() {
+fn a_file_size_limit_is_a_clear_error() {
     let case = Case::new();
     for limit in [0, 600, 1500] {
         let before = (case.contents(), std::fs::read(case.store()).unwrap());
         for command in &case.commands {
             let outcome = case.machine().command(["--batch"]).args(command).file_size(limit).run();
             fails_clearly(outcome, case.store(), &["ulimit"]);
-            // The next one plays the journal back
+            // The next command replays the journal
             assert_eq!(case.contents(), before.0, "{limit} {command:?}");
         }
         case.is_intact();
@@ -153,9 +153,9 @@ fn no_file_may_grow() {
     }
 }
 
-/// The store outgrows the limit in the middle of an import.
+/// The store exceeds the limit in the middle of an import.
 #[test]
-fn an_import_that_does_not_fit_leaves_nothing_of_it() {
+fn an_import_that_exceeds_the_limit_stores_nothing() {
     let case = Case::new();
     let dir = case.machine().dir();
     let many: String = (0..60).map(|number| many_pem(&case, number)).collect();
@@ -174,8 +174,8 @@ fn many_pem(case: &Case, number: usize) -> String {
     identity.key_pem() + &identity.pem()
 }
 
-/// Runs the test of this name again, where it may mount file systems that nobody else sees: in namespaces of its own. True
-/// if that was so here.
+/// Runs the test with this name again in its own namespaces, where it may mount file systems that nobody else sees.
+/// Returns true there.
 fn is_where_it_may_mount(test: &str) -> bool {
     const INSIDE: &str = "CARDCASE_TEST_MAY_MOUNT";
     if std::env::var_os(INSIDE).is_some() {
@@ -198,7 +198,7 @@ fn is_where_it_may_mount(test: &str) -> bool {
     false
 }
 
-/// A small file system where the store is to be.
+/// Mounts a small file system for the store.
 fn mount(directory: &Path, options: &str) {
     let mut command = program::named("mount");
     command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory);
@@ -206,25 +206,25 @@ fn mount(directory: &Path, options: &str) {
 }
 
 #[test]
-fn a_full_disk() {
-    if !is_where_it_may_mount("a_full_disk") {
+fn a_full_disk_is_a_clear_error() {
+    if !is_where_it_may_mount("a_full_disk_is_a_clear_error") {
         return;
     }
     let scene = Scene::new();
     mount(scene.machine.store().parent().unwrap(), "size=1m,mode=700");
     let case = Case::of(scene);
     let ballast = case.directory().join("ballast");
-    // As much as goes in
+    // Fills the disk completely
     let filled = program::named("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
     assert!(!filled.unwrap().status.success());
     let words = ["cannot be changed", "the disk is full", "df"];
     case.nothing_is_written(|run| run, &words, || std::fs::remove_file(&ballast).unwrap());
 }
 
-/// Not everything at once, as with a full disk, but one day.
+/// Unlike a full disk, this one fills up during an import.
 #[test]
-fn a_disk_that_fills_up() {
-    if !is_where_it_may_mount("a_disk_that_fills_up") {
+fn a_disk_that_fills_up_loses_nothing() {
+    if !is_where_it_may_mount("a_disk_that_fills_up_loses_nothing") {
         return;
     }
     let scene = Scene::new();
@@ -232,7 +232,7 @@ fn a_disk_that_fills_up() {
     let case = Case::of(scene);
     let password = case.machine().password_file(PASSWORD);
     let mut acknowledged = case.contents();
-    // It has room for fewer
+    // The disk has room for fewer
     for number in 0..200 {
         assert!(number < 199, "the disk does not fill up");
         let file = crate::support::ca::write(case.machine().dir(), "next", "pem", many_pem(&case, number));
@@ -251,8 +251,8 @@ fn a_disk_that_fills_up() {
 }
 
 #[test]
-fn a_file_system_mounted_for_reading_alone() {
-    if !is_where_it_may_mount("a_file_system_mounted_for_reading_alone") {
+fn a_read_only_file_system_is_a_clear_error() {
+    if !is_where_it_may_mount("a_read_only_file_system_is_a_clear_error") {
         return;
     }
     let scene = Scene::new();

@@ -1,5 +1,5 @@
-//! `cardcase enroll`: a key that never leaves the store, a request that openssl verifies and signs, and the certificate that
-//! completes the identity.
+//! `cardcase enroll`: a key that never leaves the store, a request that openssl verifies and signs, and the certificate
+//! that completes the identity.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ fn enroll(machine: &Cardcase, subject: &str) -> PathBuf {
     request
 }
 
-/// What the CA makes of a request: the certificate with what was asked for, and the CA's own after it.
+/// Issues a certificate with the requested extensions, followed by the CA's own certificate.
 fn certify(dir: &Path, request: &Path, authority: &Authority) -> PathBuf {
     let (ca_file, key_file) = (authority.file(dir), authority.key_file(dir));
     let certificate = openssl(&format!(
@@ -48,7 +48,7 @@ fn waiting(machine: &Cardcase) -> Vec<String> {
     enrollments.iter().map(|each| each["subject"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What is told to be removed.
+/// The ID in the hint to remove it.
 fn removable(told: &str) -> String {
     told.split("cardcase remove ").nth(1).unwrap().split(';').next().unwrap().to_owned()
 }
@@ -58,7 +58,7 @@ fn stored_keys(machine: &Cardcase) -> i64 {
 }
 
 #[test]
-fn the_certificate_completes_an_identity_that_goes_out() {
+fn the_certificate_completes_an_identity_that_can_be_sent() {
     for (kind, signature) in KINDS {
         let scene = Scene::new();
         let machine = &scene.machine;
@@ -85,9 +85,10 @@ fn the_certificate_completes_an_identity_that_goes_out() {
     }
 }
 
-/// As people write it, and how it is read back; what cannot be signed is refused with exit 2, and no key is made.
+/// Subjects as people write them, and how openssl reads them. An invalid subject is refused with exit 2, and no key is
+/// made.
 #[test]
-fn subjects() {
+fn subjects_are_read_as_people_write_them() {
     let machine = Cardcase::new();
     for (given, read) in [
         ("CN=Alice Example, O=Example Ltd, C=DE", "C = DE, O = Example Ltd, CN = Alice Example"),
@@ -138,9 +139,9 @@ fn a_request_that_cannot_be_written_leaves_no_key() {
     assert!(printed.stdout.starts_with(b"-----BEGIN CERTIFICATE REQUEST-----"));
 }
 
-/// The key is under the primary password, the one that was there and the one that is set later.
+/// The key is under the primary password, whether it was set before or after.
 #[test]
-fn the_key_is_protected_as_all_are() {
+fn the_primary_password_protects_the_key_of_an_enrollment() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let early = enroll(machine, "CN=early");
@@ -161,9 +162,9 @@ fn the_key_is_protected_as_all_are() {
     }
 }
 
-/// Offered before the first key is made, as before the first is imported; not for a subject that is none, and not again.
+/// Offered before the first key is made, as before the first import; but not with an invalid subject, and only once.
 #[test]
-fn the_first_key_made_at_a_terminal_offers_a_primary_password() {
+fn the_first_enrollment_at_a_terminal_offers_a_primary_password() {
     const OFFER: &str = "New primary password";
     let machine = Cardcase::new();
     let enrolled_in_a_terminal = |subject: &str| {
@@ -184,9 +185,9 @@ fn the_first_key_made_at_a_terminal_offers_a_primary_password() {
     assert_eq!(waiting(&machine), ["CN=alice", "CN=bob"]);
 }
 
-/// A key opens in its row only, and beside its request only.
+/// A key opens only in its own row and with its own request.
 #[test]
-fn swapped_keys_and_requests_are_noticed() {
+fn swapped_keys_and_requests_are_detected() {
     let scene = Scene::new();
     let machine = &scene.machine;
     for column in ["request", "private_key"] {
@@ -215,7 +216,7 @@ fn swapped_keys_and_requests_are_noticed() {
 }
 
 #[test]
-fn a_damaged_request_is_passed_over_and_can_be_removed() {
+fn a_damaged_request_is_skipped_and_can_be_removed() {
     let machine = Cardcase::new();
     enroll(&machine, "CN=alice");
     enroll(&machine, "CN=bob");
@@ -229,9 +230,9 @@ fn a_damaged_request_is_passed_over_and_can_be_removed() {
     assert!(!machine.run("list").expect(0).stderr.contains("damaged"));
 }
 
-/// A key is bound to its number, which the file has a say in.
+/// A key is bound to the number of its row, and the file determines that number.
 #[test]
-fn numbers_that_cannot_be_given_make_no_key_and_no_panic() {
+fn an_invalid_row_number_causes_no_key_and_no_panic() {
     let machine = Cardcase::new();
     enroll(&machine, "CN=alice");
     let count =

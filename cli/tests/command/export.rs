@@ -1,4 +1,4 @@
-//! `cardcase export`: what it writes is read by everybody else, and their copy of the key signs.
+//! `cardcase export`: other programs read the files, and their copies of the key can sign.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::support::server::{Kind, Server};
 use crate::support::terminal::Terminal;
 use serde_json::json;
 
-/// Runs another reader, which must succeed; returns its stdout.
+/// Runs another program, which must succeed, and returns its stdout.
 fn run(program: &str, package: &str, arguments: &[&str]) -> Vec<u8> {
     let mut command = program::named(program);
     command.args(arguments).env("LC_ALL", "C.UTF-8");
@@ -33,12 +33,12 @@ fn export(machine: &Cardcase, id: &str, file: &Path, password: &str, more: &[&st
     machine.command(arguments).args(more).run()
 }
 
-/// Another program's reader: gives back what it read in a file that `import` takes.
+/// Another program that reads the file and writes what it read to a file that `import` accepts.
 type Reader = fn(dir: &Path, file: &Path, password: &str) -> PathBuf;
 
 fn openssl(dir: &Path, file: &Path, password: &str) -> PathBuf {
     let password = format!("file:{}", text(&ca::write(dir, "password", "txt", password)));
-    // 3DES needs no -legacy: only RC2 does
+    // 3DES does not need -legacy; only RC2 does
     let printed = run("openssl", "openssl", &["pkcs12", "-in", text(file), "-nodes", "-passin", &password]);
     ca::write(dir, "openssl", "pem", printed)
 }
@@ -86,13 +86,13 @@ fn keytool(dir: &Path, file: &Path, password: &str) -> PathBuf {
 fn certtool(dir: &Path, file: &Path, password: &str) -> PathBuf {
     let arguments = ["--p12-info", "--inder", "--infile", text(file), "--password", password];
     let printed = run("certtool", "gnutls-bin", &arguments);
-    // It prints the key still encrypted too, and says so on a line of its own
+    // It prints the encrypted key too, and marks it with a line of its own
     ca::write(dir, "certtool", "pem", printed)
 }
 
 const READERS: [(&str, Reader); 4] = [("openssl", openssl), ("nss", nss), ("keytool", keytool), ("certtool", certtool)];
 
-/// On a machine of its own: the copy holds the identity with its chain, and its key signs.
+/// Imports the copy on another machine: it holds the identity with its chain, and its key signs.
 #[track_caller]
 fn works(scene: &Scene, server: &Server, identity: &Issued, copy: &Path, password: &str, case: &str) {
     let machine = Cardcase::new();
@@ -107,7 +107,7 @@ fn works(scene: &Scene, server: &Server, identity: &Issued, copy: &Path, passwor
     assert_eq!(server.chains().last(), Some(&identity.sent_chain()), "{case}");
 }
 
-/// Exports a new identity, and lets these readers at it.
+/// Exports a new identity and reads it with these programs.
 fn is_read(scene: &Scene, server: &Server, key: Key, more: &[&str], readers: &[(&str, Reader)]) {
     let dir = scene.machine.dir();
     let identity = scene.bring(scene.employee(key.name()).key(key).issue());
@@ -121,19 +121,19 @@ fn is_read(scene: &Scene, server: &Server, key: Key, more: &[&str], readers: &[(
 }
 
 #[test]
-fn everybody_reads_every_kind_of_key() {
+fn other_programs_read_every_kind_of_key() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
     for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
         is_read(&scene, &server, key, &[], &READERS);
     }
-    // NSS 3.87 of Debian 12 knows no Ed25519: it refuses openssl's file too
+    // NSS 3.87 of Debian 12 does not support Ed25519: it refuses openssl's file too
     let others: Vec<_> = READERS.into_iter().filter(|(reader, _)| *reader != "nss").collect();
     is_read(&scene, &server, Key::Ed25519, &[], &others);
 }
 
 #[test]
-fn everybody_reads_legacy_files() {
+fn other_programs_read_legacy_files() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
     for key in [Key::P256, Key::Rsa2048] {
@@ -142,7 +142,7 @@ fn everybody_reads_legacy_files() {
 }
 
 #[test]
-fn keys_that_few_handshakes_or_none_use_are_exported_too() {
+fn keys_that_tls_rarely_or_never_uses_are_exported_too() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     let password = machine.password_file(PASSWORD);
@@ -176,11 +176,11 @@ fn keys_that_few_handshakes_or_none_use_are_exported_too() {
 }
 
 #[test]
-fn names_and_passwords_in_any_script() {
+fn names_and_passwords_may_be_in_any_script() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).start();
     let identity = scene.employee("Алиса 😀").issue();
-    // openssl writes no name beyond the BMP into a .p12 file
+    // openssl cannot write names beyond the BMP into a .p12 file
     scene.machine.import_file(&identity.pem_file(scene.machine.dir()));
     let password = "пароль é 😀";
     for more in [&[][..], &["--legacy"]] {
@@ -198,7 +198,7 @@ fn names_and_passwords_in_any_script() {
 }
 
 #[test]
-fn the_algorithms_are_those_that_were_asked_for() {
+fn the_file_uses_the_requested_algorithms() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for (more, words) in [
@@ -220,7 +220,7 @@ fn the_algorithms_are_those_that_were_asked_for() {
 }
 
 #[test]
-fn the_file_is_its_owners_alone_and_never_overwritten_unasked() {
+fn the_file_is_private_and_is_overwritten_only_with_force() {
     let scene = Scene::new();
     scene.hire("alice");
     let file = scene.machine.dir().join("out.p12");
@@ -242,7 +242,7 @@ fn the_file_is_its_owners_alone_and_never_overwritten_unasked() {
 }
 
 #[test]
-fn stdout_is_a_file_too() {
+fn export_can_write_to_stdout() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let outcome = export(&scene.machine, "alice", Path::new("-"), PASSWORD, &[]).expect(0);
@@ -254,7 +254,7 @@ fn stdout_is_a_file_too() {
 }
 
 #[test]
-fn no_empty_password_unless_somebody_says_so() {
+fn an_empty_password_must_be_confirmed() {
     let scene = Scene::new();
     scene.hire("alice");
     let file = scene.machine.dir().join("out.p12");
@@ -265,7 +265,7 @@ fn no_empty_password_unless_somebody_says_so() {
         let mut terminal = Terminal::open(&scene.machine, arguments.map(str::to_owned).to_vec());
         for (answer, prompt) in answers.iter().zip(["New password", "Repeat it", "without a password"]) {
             terminal.wait_for(prompt);
-            // The prompt is there before the terminal is set to read a password: what comes between may be lost
+            // The prompt appears before the terminal is ready to read a password. Input in between may be lost
             terminal.stays_for(Duration::from_millis(300));
             terminal.send(answer);
             if prompt != "without a password" {
@@ -282,7 +282,7 @@ fn no_empty_password_unless_somebody_says_so() {
 }
 
 #[test]
-fn the_primary_password_comes_first() {
+fn export_requires_the_primary_password() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let primary = scene.machine.password_file("primary");
@@ -299,7 +299,7 @@ fn the_primary_password_comes_first() {
 }
 
 #[test]
-fn a_key_that_does_not_fit_is_not_exported() {
+fn a_swapped_key_is_not_exported() {
     let scene = Scene::new();
     let (alice, _bob) = (scene.hire("alice"), scene.hire("bob"));
     let database = rusqlite::Connection::open(scene.machine.store()).unwrap();
@@ -312,14 +312,14 @@ fn a_key_that_does_not_fit_is_not_exported() {
 }
 
 #[test]
-fn an_exported_identity_is_known_again() {
+fn an_exported_identity_is_recognised_on_import() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let file = scene.machine.dir().join("out.p12");
     export(&scene.machine, "alice", &file, PASSWORD, &["--legacy"]).expect(0);
     scene.machine.import_file(&file);
     assert_eq!(scene.machine.json("list")["identities"].as_array().unwrap().len(), 1);
-    // As it came from the CA, root included
+    // With the same authorities as the file from the CA, including the root
     let machine = Cardcase::new();
     machine.import_file(&file);
     let machine_original = Cardcase::new();

@@ -1,5 +1,5 @@
-//! The files of `fixtures/`, by real producers: each is imported whole and its identities work
-//! against the fixture server.
+//! The files in `fixtures/`, made by real programs: each is imported completely, and its identities work with the
+//! fixture server.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::support::command::Cardcase;
 use crate::support::server::{Kind, Server, Setup};
 use serde_json::Value;
 
-/// A file, its password, and of each identity in it: key, name, common name.
+/// A file, its password, and its identities: key, name and common name of each.
 type Row = (&'static str, &'static str, &'static [(&'static str, &'static str, &'static str)]);
 
 const FILES: [Row; 6] = [
@@ -35,7 +35,7 @@ fn import(machine: &Cardcase, file: &str, password: &str) -> Vec<Value> {
 }
 
 #[test]
-fn every_producers_file_is_imported_whole() {
+fn the_file_of_every_producer_is_imported_completely() {
     for (file, password, people) in FILES {
         let machine = Cardcase::new();
         let mut identities = import(&machine, file, password);
@@ -58,7 +58,7 @@ fn every_producers_file_is_imported_whole() {
 }
 
 #[test]
-fn every_identity_of_the_fixtures_works() {
+fn every_identity_of_the_fixtures_can_be_sent() {
     let server = fixture_server();
     let machine = Cardcase::new();
     let mut expected = Vec::new();

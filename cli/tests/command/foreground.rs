@@ -1,4 +1,4 @@
-//! Who is in the background of a terminal, or stopped, asks nobody and holds back nobody.
+//! A command in the background of a terminal, or stopped, asks nobody and does not block others.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn script(scene: &Scene, server: &Server, rest: &str) -> Terminal {
 }
 
 #[test]
-fn in_the_background_nobody_is_asked() {
+fn a_command_in_the_background_does_not_ask() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = script(&question.scene, &server, "& wait $!");
@@ -30,7 +30,7 @@ fn in_the_background_nobody_is_asked() {
 }
 
 #[test]
-fn a_question_is_not_stopped() {
+fn ctrl_z_does_not_stop_a_question() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = script(&question.scene, &server, "");
@@ -44,7 +44,7 @@ fn a_question_is_not_stopped() {
 }
 
 #[test]
-fn nor_is_whoever_asks_for_a_password() {
+fn ctrl_z_does_not_stop_a_password_prompt() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());

@@ -1,4 +1,4 @@
-//! The process keeps its memory to itself: no core dump, and nobody of the same user reads it.
+//! The process protects its memory: no core dump, and no access by other processes of the same user.
 
 #![cfg(target_os = "linux")]
 use std::os::unix::fs::{MetadataExt, chown};
@@ -12,16 +12,16 @@ use crate::support::executable;
 use crate::support::program;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-/// Somebody who is not root: a process of root's belongs to root in /proc, dumpable or not.
+/// A user who is not root. In `/proc`, a process of root belongs to root whether it is dumpable or not.
 const SOMEBODY: u32 = 65534;
 
-/// A machine whose owner is not root, and the words that run a program as that owner.
+/// A machine whose owner is not root, and the prefix that runs a program as that owner.
 fn machine_of_somebody() -> (Cardcase, Vec<String>) {
     let machine = Cardcase::new();
     if !geteuid().is_root() {
         return (machine, Vec::new());
     }
-    // Of util-linux, which every Debian has
+    // From util-linux, which every Debian has
     let become_somebody = format!("setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups");
     give_away(machine.dir());
     (machine, become_somebody.split(' ').map(str::to_owned).collect())
@@ -34,12 +34,12 @@ fn give_away(path: &Path) {
     }
 }
 
-/// The build may be where somebody cannot go.
+/// A copy, because the owner may not be able to read the build directory.
 fn copy_of_the_command(machine: &Cardcase) -> PathBuf {
     executable::copy(env!("CARGO_BIN_EXE_cardcase"), machine.dir(), "cardcase")
 }
 
-/// The command, run with a core limit as high as may be, reading from a stdin that stays open: `import -`.
+/// Starts `import -` with the highest possible core limit and a stdin that stays open.
 fn waiting_for_stdin(machine: &Cardcase, before: &[String]) -> Child {
     let program = copy_of_the_command(machine);
     let line = "ulimit -c unlimited; exec \"$@\"";
@@ -47,7 +47,7 @@ fn waiting_for_stdin(machine: &Cardcase, before: &[String]) -> Child {
     command.args(["-c", line, "sh"]).args(before).arg(program).args(["--batch", "import", "-"]);
     command.env_clear().envs(machine.environment()).current_dir(machine.dir());
     let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // It opens the store before it reads stdin: then it is well past its beginning
+    // It opens the store before it reads stdin, and by then it has protected itself
     let began = Instant::now();
     while !machine.store().exists() {
         assert!(began.elapsed() < Duration::from_secs(60), "it opens no store");
@@ -61,7 +61,7 @@ fn kill(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn a_crash_leaves_no_core() {
+fn a_crash_leaves_no_core_dump() {
     let (machine, before) = machine_of_somebody();
     let mut child = waiting_for_stdin(&machine, &before);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
@@ -74,7 +74,7 @@ fn a_crash_leaves_no_core() {
 }
 
 #[test]
-fn nobody_of_the_same_user_reads_its_memory() {
+fn processes_of_the_same_user_cannot_read_its_memory() {
     let (machine, before) = machine_of_somebody();
     let mut child = waiting_for_stdin(&machine, &before);
     let process = Path::new("/proc").join(child.id().to_string());
@@ -87,9 +87,9 @@ fn nobody_of_the_same_user_reads_its_memory() {
     child.wait().unwrap();
 }
 
-/// What a shell's `<(...)` gives goes through /proc/self, which is root's then.
+/// A shell's `<(...)` goes through /proc/self, which then belongs to root.
 #[test]
-fn it_still_reads_its_own_descriptors() {
+fn the_command_can_still_read_its_own_descriptors() {
     let (machine, before) = machine_of_somebody();
     let program = copy_of_the_command(&machine);
     let line = "echo nothing of use | \"$0\" --batch import /dev/stdin";

@@ -1,5 +1,5 @@
-//! The harness itself: every server of `support` must see and write down what a known client,
-//! curl, sends to it. Were this not so, the other tests would prove nothing.
+//! Tests of the test servers: every server of `support` must see and record what a known client, curl, sends to it. The
+//! other tests depend on this.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
@@ -26,7 +26,7 @@ fn curl(scene: &Scene, url: &str, identity: Option<&Issued>) -> String {
 }
 
 #[test]
-fn servers_write_down_what_curl_sends() {
+fn servers_record_what_curl_sends() {
     let scene = Scene::new();
     let alice = scene.employee("alice").issue();
     for kind in Kind::ALL {
@@ -45,7 +45,7 @@ fn servers_write_down_what_curl_sends() {
 }
 
 #[test]
-fn servers_write_down_that_nothing_came() {
+fn servers_record_that_no_certificate_came() {
     let scene = Scene::new();
     for kind in Kind::ALL {
         for tls in BOTH_VERSIONS {
@@ -76,7 +76,7 @@ fn openssl_names_the_alert_it_sends() {
 }
 
 #[test]
-fn openssl_reads_every_p12_written() {
+fn openssl_reads_every_p12_file_of_the_tests() {
     let scene = Scene::new();
     let alice = scene.employee("alice").issue();
     for form in [P12::Default, P12::Legacy] {
@@ -90,7 +90,7 @@ fn openssl_reads_every_p12_written() {
     }
 }
 
-/// The names in the server's certificate request, as `openssl s_client` counts them.
+/// The number of names in the server's certificate request, as `openssl s_client` shows them.
 fn authorities_named(server: &Server, tls: Tls) -> usize {
     let mut command = program::named("openssl");
     command.args(["s_client", "-connect"]).arg(server.address().to_string());
@@ -102,7 +102,7 @@ fn authorities_named(server: &Server, tls: Tls) -> usize {
 }
 
 #[test]
-fn servers_name_as_many_authorities_as_they_were_given() {
+fn servers_name_all_the_authorities_they_were_given() {
     let scene = Scene::new();
     let nameless: Vec<_> = (1..=10_000).map(Authority::nameless_root).collect();
     let named: Vec<_> = (0..900).map(|number| Authority::root(&format!("Other {number}"))).collect();
@@ -149,7 +149,7 @@ fn the_terminal_sends_the_signals_of_a_terminal() {
 }
 
 #[test]
-fn a_command_that_hangs_is_ended() {
+fn a_command_that_hangs_is_killed() {
     let child = program::named("sleep").arg("60").spawn().unwrap();
     assert!(crate::support::command::wait(child, std::time::Duration::from_millis(200)).is_none());
 }

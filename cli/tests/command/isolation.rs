@@ -1,5 +1,5 @@
-//! Identities stay what they are and where they belong: none goes to a destination it was not
-//! decided for, none with another's key, and what fails sends nothing, not even an empty message.
+//! No identity is sent to a destination that it was not decided for, or with the key of another. A failure sends
+//! nothing, not even an empty message.
 
 use crate::support::ca::{Authority, Validity};
 use crate::support::command::Cardcase;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 const WITNESSES: [Kind; 2] = [Kind::OpenSsl, Kind::Go];
 
-/// Exchanges a column between the two identities of a store, as someone who may write the file could.
+/// Swaps a column between the two identities of a store, as somebody who can write the file could.
 fn swap(machine: &Cardcase, column: &str) {
     let database = machine.database();
     let mut query = database.prepare(&format!("SELECT id, {column} FROM identities ORDER BY id")).unwrap();
@@ -23,7 +23,7 @@ fn swap(machine: &Cardcase, column: &str) {
 }
 
 #[test]
-fn an_identity_given_for_a_url_does_not_follow_a_redirect_elsewhere() {
+fn an_identity_given_for_a_url_is_not_sent_after_a_redirect_elsewhere() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for host in ["127.0.0.1", "localhost"] {
@@ -43,7 +43,7 @@ fn an_identity_given_for_a_url_does_not_follow_a_redirect_elsewhere() {
 }
 
 #[test]
-fn an_identity_given_for_a_url_follows_a_redirect_to_the_same_destination() {
+fn an_identity_given_for_a_url_is_sent_after_a_redirect_to_the_same_destination() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for tls in BOTH_VERSIONS {
@@ -59,7 +59,7 @@ fn an_identity_given_for_a_url_follows_a_redirect_to_the_same_destination() {
 }
 
 #[test]
-fn a_key_that_is_not_its_certificates_sends_nothing() {
+fn a_key_that_does_not_match_its_certificate_sends_nothing() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.hire("bob");
@@ -79,7 +79,7 @@ fn a_key_that_is_not_its_certificates_sends_nothing() {
 }
 
 #[test]
-fn while_nothing_is_decided_nothing_is_sent() {
+fn nothing_is_sent_without_a_decision() {
     let scene = Scene::new();
     scene.hire("alice");
     for kind in WITNESSES {
@@ -94,7 +94,7 @@ fn while_nothing_is_decided_nothing_is_sent() {
 }
 
 #[test]
-fn a_certificate_in_a_row_of_another_identity_is_never_used() {
+fn a_certificate_swapped_into_another_row_is_never_used() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     let server = scene.server(Kind::Go).start();
@@ -113,7 +113,7 @@ fn a_certificate_in_a_row_of_another_identity_is_never_used() {
 }
 
 #[test]
-fn a_server_that_is_not_verified_leaves_no_trace() {
+fn an_unverified_server_leaves_no_trace() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let stranger = Authority::root("Stranger Root").server(&["localhost"]);
@@ -134,7 +134,7 @@ fn a_server_that_is_not_verified_leaves_no_trace() {
 }
 
 #[test]
-fn an_identity_out_of_its_validity_is_no_answer_and_the_error_says_so() {
+fn an_identity_outside_its_validity_is_not_sent_and_the_error_says_why() {
     let scene = Scene::new();
     for (validity, why) in [(Validity::Expired, ": expired"), (Validity::NotYet, ": not yet valid")] {
         let name = format!("{validity:?} employee");
@@ -149,17 +149,17 @@ fn an_identity_out_of_its_validity_is_no_answer_and_the_error_says_so() {
 }
 
 #[test]
-fn what_is_for_the_server_is_not_for_the_proxy() {
+fn a_decision_for_the_server_does_not_apply_to_the_proxy() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for tls in BOTH_VERSIONS {
         let (proxy, server, [flag, at]) = scene.behind_a_proxy(tls);
         scene.remember("localhost", &alice.fingerprint());
-        // Undecided is the proxy alone
+        // Only the proxy is undecided
         for more in [&[&flag[..], &at][..], &[&flag, &at, "--as", &alice.fingerprint()]] {
             scene.fetch(&server.url(), more).expect(4).says(&["127.0.0.1"]);
         }
-        // Decided is the proxy alone
+        // Only the proxy is decided
         scene.machine.run("forget localhost").expect(0);
         scene.remember("127.0.0.1", &alice.fingerprint());
         scene.fetch(&server.url(), &[&flag, &at]).expect(4).says(&["localhost"]);
@@ -174,9 +174,9 @@ fn what_is_for_the_server_is_not_for_the_proxy() {
     }
 }
 
-/// The session with the server goes through the one with the proxy, and neither hides what happens in the other.
+/// The session with the server runs inside the session with the proxy, and neither hides what happens in the other.
 #[test]
-fn behind_a_proxy_too_nothing_is_sent_undecided_and_what_is_sent_is_in_the_history() {
+fn behind_a_proxy_nothing_is_sent_without_a_decision_and_uses_are_recorded() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("127.0.0.1", "none");
@@ -195,7 +195,7 @@ fn behind_a_proxy_too_nothing_is_sent_undecided_and_what_is_sent_is_in_the_histo
 }
 
 #[test]
-fn a_proxy_that_refuses_an_identity_is_exit_5_and_in_the_history() {
+fn a_refusal_by_a_proxy_is_exit_5_and_recorded() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("127.0.0.1", &alice.fingerprint());

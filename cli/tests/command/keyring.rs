@@ -1,4 +1,4 @@
-//! The command beside a desktop keyring that is not there, or hangs. One that works is the mock of `src/keyring.rs`.
+//! The command with a desktop keyring that is missing or hangs. src/vault/keyring.rs tests a mock that works.
 
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use crate::support::command::Cardcase;
 use crate::support::pinentry::Pinentry;
 
 #[test]
-fn nobody_waits_for_a_keyring() {
+fn a_missing_or_hanging_keyring_does_not_block_a_command() {
     let machine = Cardcase::new();
     let new = machine.password_file("secret");
     machine.command(["--batch", "password", "--new-password-file"]).arg(new).run().expect(0);
-    // Takes connections, and says nothing
+    // Accepts connections and never answers
     let socket = machine.dir().join("bus");
     let _hangs = UnixListener::bind(&socket).unwrap();
     for (bus, patience) in [("nowhere", 0), ("bus", 3)] {

@@ -1,6 +1,6 @@
 //! The command, as a person or a script runs it.
 
-// A failed set-up is a failed test
+// A failed setup is a failed test
 #![allow(
     missing_docs,
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! Giving an identity another name, and what the command tells of itself: completions and manual pages.
+//! Renaming an identity, and how the command describes itself: completions and manual pages.
 
 use std::process::Stdio;
 
@@ -19,17 +19,17 @@ fn a_renamed_identity_is_used_as_before() {
     assert_eq!(shown["fingerprint"], alice.fingerprint());
     assert_eq!((&shown["name"], &shown["requires_tls13"]), (&json!("Liddell"), &json!(true)));
     scene.machine.run("show alice").expect(3);
-    // Its key is bound to its name, and the decision on it to neither
+    // Its key is bound to its name, but the decision is not
     let server = scene.server(Kind::Go).start();
     scene.fetch(&server.url(), &[]).expect(0);
     assert_eq!(server.chains(), [alice.sent_chain()]);
-    // To what it is called already, and back
+    // To its current name, and back
     scene.machine.run("rename Liddell Liddell").expect(0);
     scene.machine.run("rename Liddell alice").expect(0);
 }
 
 #[test]
-fn a_name_that_cannot_be_given_changes_nothing() {
+fn an_invalid_name_changes_nothing() {
     let scene = Scene::new();
     scene.hire("alice");
     scene.hire("bob");
@@ -42,7 +42,7 @@ fn a_name_that_cannot_be_given_changes_nothing() {
 }
 
 #[test]
-fn with_a_primary_password_renaming_takes_it() {
+fn renaming_requires_the_primary_password() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let password = scene.machine.password_file("correct horse");
@@ -57,7 +57,7 @@ fn with_a_primary_password_renaming_takes_it() {
 }
 
 #[test]
-fn completions_are_a_script_that_the_shell_reads() {
+fn shells_can_read_the_completions() {
     let scene = Scene::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = scene.machine.run(&format!("completions {shell}")).expect(0).text();

@@ -1,5 +1,5 @@
-//! One prompt for all who wait, among threads, tasks and processes: the answer serves everyone, also when nothing is
-//! remembered, and when whoever was asked is gone, the next one is asked.
+//! One prompt for all that wait, among threads, tasks and processes: everyone gets the answer, even if nothing is
+//! remembered. If the process that asks dies, another one asks.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -24,13 +24,13 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
-/// Until everybody has come.
+/// The time limit for everybody to wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Long enough for a second prompt to show.
+/// Long enough for a second prompt to appear.
 const A_WHILE: Duration = Duration::from_millis(700);
 
-/// Answers once all the others wait for the answer.
+/// Answers when all others wait for the answer.
 struct Patient {
     others: usize,
     reply: Reply,
@@ -73,7 +73,7 @@ impl Chooser for Patient {
     }
 }
 
-/// The best candidate, for this long.
+/// The best candidate, with this lifetime.
 fn best(lifetime: Lifetime) -> Reply {
     Reply::Identity { index: 0, lifetime }
 }
@@ -86,7 +86,7 @@ fn request(schemes: &[SignatureScheme]) -> CertificateRequest {
     CertificateRequest::new(&[], schemes)
 }
 
-/// What each of these requests is answered, all at one destination and at once, by four handles of the store.
+/// The answers to these requests, made for one destination at the same time through four handles of the store.
 fn answers(
     machine: &Cardcase,
     chooser: &Arc<Patient>,
@@ -130,9 +130,9 @@ fn one_prompt_for_fifty_threads_whatever_the_answer() {
     assert_eq!(chooser.asked(), 1);
 }
 
-/// An answer to one question is none to another, and each is asked once.
+/// An answer to one question is not an answer to another, and each question is asked once.
 #[test]
-fn two_different_requests_of_one_server_are_two_prompts_one_after_the_other() {
+fn two_different_requests_cause_two_prompts_in_turn() {
     let scene = Scene::new();
     let alice = Fingerprint::from_der(scene.hire("alice").der());
     let one = request(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
@@ -179,7 +179,7 @@ fn one_prompt_for_all_tasks_of_a_runtime() {
     }
 }
 
-/// Ten people would be asked the same thing on ten screens.
+/// Ten people who would be asked the same question on ten screens.
 struct Office {
     scene: Scene,
     server: Server,
@@ -200,7 +200,7 @@ impl Office {
         self.terminals = (0..Self::SCREENS).map(|_| Terminal::open(&self.scene.machine, &arguments)).collect();
     }
 
-    /// Who is asked, out of all, once all the others wait.
+    /// The terminal that shows the question, when all others wait.
     fn asked(&mut self) -> Terminal {
         let asked = Terminal::first_with(&mut self.terminals, SEND_NONE);
         let asked = self.terminals.remove(asked);
@@ -211,7 +211,7 @@ impl Office {
         asked
     }
 
-    /// Nobody else has to answer anything.
+    /// The others end without a question.
     fn everybody_is_done(&mut self) {
         for terminal in &mut self.terminals {
             let status = terminal.end();
@@ -236,7 +236,7 @@ fn one_prompt_for_ten_processes() {
 }
 
 #[test]
-fn when_the_prompter_is_killed_another_takes_over() {
+fn when_the_process_that_asks_is_killed_another_one_asks() {
     let mut office = Office::new();
     let alice = office.scene.hire("alice");
     office.everybody_fetches();
@@ -249,15 +249,15 @@ fn when_the_prompter_is_killed_another_takes_over() {
     assert_eq!(office.server.chains(), vec![alice.sent_chain(); Office::SCREENS - 1]);
 }
 
-/// The words of a fetch that prints nothing.
+/// The command line of a fetch that prints nothing.
 fn fetch(scene: &Scene, url: &str) -> String {
     format!("$cardcase {} -o /dev/null", scene.fetch_arguments(url).join(" "))
 }
 
-/// What stands below a question while another cardcase waits to ask on the same terminal.
+/// The text below a question while another cardcase waits to ask on the same terminal.
 const ANOTHER_ASKS: &str = "another cardcase is asking on this terminal; waiting";
 
-/// Drawn anew, the menu leaves nothing of itself behind.
+/// Redrawing the menu leaves no remains of it.
 #[track_caller]
 fn assert_menu_is_whole(terminal: &mut Terminal) {
     for _ in 0..2 {
@@ -269,9 +269,9 @@ fn assert_menu_is_whole(terminal: &mut Terminal) {
     }
 }
 
-/// The second takes over the answer to the first, and does not write across its question.
+/// The second process takes over the answer to the first, and does not write over its question.
 #[test]
-fn who_waits_on_the_terminal_of_the_question_leaves_it_alone() {
+fn a_waiting_process_does_not_disturb_the_question_on_its_terminal() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = scene.server(Kind::Go).ask(Ask::Require).start();
@@ -289,9 +289,9 @@ fn who_waits_on_the_terminal_of_the_question_leaves_it_alone() {
     assert_eq!(server.chains(), vec![alice.sent_chain(); 2]);
 }
 
-/// Two commands in one window, as a script would run them side by side.
+/// Two commands in one window, as a script might run them at the same time.
 #[test]
-fn two_prompts_on_one_terminal_come_one_after_the_other() {
+fn two_prompts_on_one_terminal_appear_in_turn() {
     let scene = Scene::new();
     let people = [scene.hire("alice"), scene.hire("bob")];
     let server = scene.server(Kind::Go).ask(Ask::Require).start();

@@ -1,4 +1,4 @@
-//! PEM and DER files as `openssl` writes them: each is imported through the command, and used once.
+//! PEM and DER files as `openssl` writes them: each is imported by the command and used once.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ impl Trial {
         self.scene.machine.dir()
     }
 
-    /// On a machine of its own: the files make this identity and no other, and a server takes it.
+    /// Imports the files on a new machine: they hold exactly this identity, and a server accepts it.
     #[track_caller]
     fn works(&self, identity: &Issued, files: &[PathBuf], case: &str) {
         let machine = Cardcase::new();
@@ -57,7 +57,7 @@ impl Trial {
         assert_eq!(self.server.chains().last(), Some(&identity.sent_chain()), "{case}");
     }
 
-    /// The key in every form, in a file of its own and in one with the certificates.
+    /// The key in every form: in a file of its own, and in one with the certificates.
     #[track_caller]
     fn keys_work(&self, identity: &Issued, forms: &[&str]) {
         let plain = identity.key_file(self.dir());
@@ -88,9 +88,9 @@ const PKCS8: [&str; 9] = [
 ];
 
 #[test]
-fn pkcs8_keys_of_every_kind() {
+fn pkcs8_keys_of_every_kind_are_imported() {
     let trial = Trial::new();
-    // With its public key inside (RFC 5958), which openssl 3.0 does not read
+    // With the public key inside (RFC 5958), which openssl 3.0 cannot read
     let ed25519 = trial.scene.employee("ed25519").key(Key::Ed25519).issue();
     trial.works(&ed25519, &[ed25519.pem_file(trial.dir())], "Ed25519");
     for key in [Key::P256, Key::P384, Key::P521, Key::Rsa2048] {
@@ -100,7 +100,7 @@ fn pkcs8_keys_of_every_kind() {
 }
 
 #[test]
-fn pkcs1_keys() {
+fn pkcs1_keys_are_imported() {
     let trial = Trial::new();
     let identity = trial.scene.employee("rsa").key(Key::Rsa2048).issue();
     let forms = [
@@ -118,7 +118,7 @@ fn pkcs1_keys() {
 }
 
 #[test]
-fn sec1_keys() {
+fn sec1_keys_are_imported() {
     let trial = Trial::new();
     for key in [Key::P256, Key::P384, Key::P521] {
         let identity = trial.scene.employee(key.name()).key(key).issue();
@@ -135,7 +135,7 @@ fn sec1_keys() {
 }
 
 #[test]
-fn certificates_in_every_form() {
+fn certificates_in_every_form_are_imported() {
     let trial = Trial::new();
     let identity = trial.scene.employee("alice").issue();
     let all = identity.certificate_file(trial.dir());
@@ -163,7 +163,7 @@ fn certificates_in_every_form() {
 }
 
 #[test]
-fn what_openssl_pkcs12_prints_keeps_its_name() {
+fn the_output_of_openssl_pkcs12_keeps_its_name() {
     let trial = Trial::new();
     let identity = trial.scene.employee("alice").issue();
     let p12 = identity.p12(trial.dir(), P12::Default);
@@ -179,7 +179,7 @@ fn what_openssl_pkcs12_prints_keeps_its_name() {
 }
 
 #[test]
-fn ec_parameters_requests_and_public_keys_beside_are_passed_over() {
+fn ec_parameters_and_public_keys_in_a_file_are_ignored() {
     let trial = Trial::new();
     let identity = trial.scene.employee("alice").issue();
     let key = identity.key_file(trial.dir());
@@ -192,7 +192,7 @@ fn ec_parameters_requests_and_public_keys_beside_are_passed_over() {
 }
 
 #[test]
-fn a_wrong_password_is_exit_6_and_none_exit_4() {
+fn a_wrong_password_is_exit_6_and_a_missing_one_is_exit_4() {
     let scene = Scene::new();
     let identity = scene.employee("alice").key(Key::Rsa2048).issue();
     let (plain, certificate) = (identity.key_file(scene.machine.dir()), identity.certificate_file(scene.machine.dir()));
@@ -209,7 +209,7 @@ fn a_wrong_password_is_exit_6_and_none_exit_4() {
 }
 
 #[test]
-fn keys_with_two_passwords_in_one_file_are_named_as_such() {
+fn two_passwords_in_one_file_are_an_error_that_says_so() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let mut text = Vec::new();
@@ -222,9 +222,9 @@ fn keys_with_two_passwords_in_one_file_are_named_as_such() {
     import(&scene.machine, &[file], PASSWORD).expect(6).says(&["some of the private keys"]);
 }
 
-/// Imported and listed; no handshake uses them.
+/// They are imported and listed, but no handshake uses them.
 #[test]
-fn keys_of_no_use_come_in_with_their_certificate() {
+fn keys_that_tls_cannot_use_are_imported_with_their_certificates() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let issuer = [dir.join("ca.key"), dir.join("ca.pem")];
@@ -261,7 +261,7 @@ fn shell(line: &str) {
 }
 
 #[test]
-fn the_file_at_fault_is_named() {
+fn an_error_names_the_file_that_caused_it() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let (alice, bob) = (scene.employee("alice").issue(), scene.employee("bob").issue());
@@ -284,7 +284,7 @@ fn the_file_at_fault_is_named() {
 }
 
 #[test]
-fn other_formats_are_named() {
+fn unsupported_formats_are_named() {
     let machine = Cardcase::new();
     let pem = |label: &str| format!("-----BEGIN {label}-----\nMAA=\n-----END {label}-----\n").into_bytes();
     let cases: [(Vec<u8>, &[&str]); 9] = [
@@ -308,7 +308,7 @@ fn other_formats_are_named() {
 }
 
 #[test]
-fn a_ca_certificate_alone_is_an_authority_that_verifies_nobody() {
+fn an_imported_ca_certificate_is_not_trusted() {
     let scene = Scene::new();
     let answer = import(&scene.machine, &[scene.staff_root.file(scene.machine.dir())], PASSWORD).expect(0).json();
     assert_eq!(answer["authorities"][0]["fingerprint"], scene.staff_root.fingerprint());
@@ -329,7 +329,7 @@ fn a_certificate_renewed_for_a_key_in_the_store_makes_an_identity() {
     assert_ne!(id, alice.fingerprint());
     let answer = import(&scene.machine, &[renewed], PASSWORD).expect(0).json();
     assert_eq!(answer["already_present"][0]["fingerprint"], id);
-    // Any certificate will do for a server that asks for no authority in particular
+    // A server that names no authority accepts any certificate
     let server = crate::support::server::Setup::new(Kind::OpenSsl, &scene.server_certificate);
     let server = server.ask(crate::support::server::Ask::Optional).start();
     scene.fetch(&server.url(), &["--as", &id]);
@@ -337,7 +337,7 @@ fn a_certificate_renewed_for_a_key_in_the_store_makes_an_identity() {
 }
 
 #[test]
-fn two_hundred_identities_in_one_file() {
+fn two_hundred_identities_in_one_file_are_imported() {
     let scene = Scene::new();
     let identities: Vec<_> = (0..200).map(|number| scene.employee(&format!("person {number}")).issue()).collect();
     let text: String = identities.iter().map(|each| each.key_pem() + &each.pem() + &each.chain_pem()).collect();
@@ -353,7 +353,7 @@ fn two_hundred_identities_in_one_file() {
 }
 
 #[test]
-fn more_rounds_than_usual_have_to_be_allowed() {
+fn more_rounds_than_usual_must_be_allowed() {
     let scene = Scene::new();
     let alice = scene.employee("alice").issue();
     let dir = scene.machine.dir();

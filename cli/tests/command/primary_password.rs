@@ -1,4 +1,4 @@
-//! Who is asked for the primary password, where, and how often.
+//! How the primary password is asked for: where, and how often.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const OFFER: &str = "New primary password (empty for none)";
 const AGAIN: &str = "Repeat it";
 const NOT_PROTECTED: &str = "not protected by a password";
 
-/// What takes the primary password, and needs nothing else.
+/// A command that needs the primary password and nothing else.
 const NEEDS_IT: [&str; 3] = ["config", "use-single-candidate", "on"];
 
 /// A store with a primary password.
@@ -37,7 +37,7 @@ fn is_done(machine: &Cardcase) -> bool {
     machine.json("config")["use_single_candidate"] == true
 }
 
-/// Without a terminal, with this program to ask.
+/// Without a terminal, using this program to ask.
 fn with_pinentry(machine: &Cardcase, program: &Path) -> Outcome {
     machine.command(NEEDS_IT).env("PINENTRY_PROGRAM", program).run()
 }
@@ -61,7 +61,7 @@ fn a_pinentry_needs_no_terminal() {
 }
 
 #[test]
-fn what_is_wrong_with_the_vault_is_said_with_a_next_step() {
+fn a_damaged_vault_is_described_with_a_next_step() {
     let cases = [
         ("memory = 4", &["4 KiB of memory", "65536"][..]),
         ("memory = -1", &["-1 KiB of memory", "65536"]),
@@ -80,7 +80,7 @@ fn what_is_wrong_with_the_vault_is_said_with_a_next_step() {
     }
 }
 
-/// The primary password is for what takes it: a private key to be stored, or decisions to be taken over.
+/// Only an import that stores a private key or moves decisions needs the primary password.
 #[test]
 fn an_import_that_stores_no_key_asks_for_no_password() {
     let scene = Scene::new();
@@ -104,7 +104,7 @@ fn an_import_that_stores_no_key_asks_for_no_password() {
 }
 
 #[test]
-fn three_tries_at_a_pinentry() {
+fn a_pinentry_gives_three_tries() {
     let machine = protected();
     let pinentry = Pinentry::replying(machine.dir(), &["OK", "D x\nOK", "D y\nOK", "D never asked\nOK"]);
     with_pinentry(&machine, &pinentry.program).expect(6).says(&["primary password is wrong"]);
@@ -112,7 +112,7 @@ fn three_tries_at_a_pinentry() {
 }
 
 #[test]
-fn a_pinentry_that_is_cancelled_ends_it() {
+fn cancelling_a_pinentry_ends_the_command() {
     let machine = protected();
     for code in [83_886_179, 99, 83_886_278] {
         let pinentry = Pinentry::replying(machine.dir(), &[&format!("ERR {code} Operation cancelled <Pinentry>")]);
@@ -155,7 +155,7 @@ fn a_pinentry_that_does_not_work_is_named() {
 }
 
 #[test]
-fn batch_asks_no_pinentry() {
+fn batch_does_not_use_a_pinentry() {
     let machine = protected();
     let pinentry = Pinentry::replying(machine.dir(), &["D correct horse 50%25 %C3%a4\nOK"]);
     let run = machine.command(NEEDS_IT).env("PINENTRY_PROGRAM", &pinentry.program);
@@ -163,9 +163,9 @@ fn batch_asks_no_pinentry() {
     assert!(pinentry.told().is_empty());
 }
 
-/// On a terminal the program is told which, so that it can draw there.
+/// On a terminal, the program is told which one, so that it can draw there.
 #[test]
-fn a_pinentry_is_told_the_terminal_and_ends_with_us() {
+fn a_pinentry_is_told_the_terminal_and_ends_with_the_command() {
     let machine = protected();
     let pid = machine.dir().join("pid");
     let script = r#"#!/bin/sh
@@ -195,9 +195,9 @@ done
     assert!(!process.exists(), "the pinentry still runs");
 }
 
-/// Under a shell that sends every stream elsewhere.
+/// Under a shell that redirects every stream.
 #[test]
-fn the_terminal_is_asked_wherever_the_streams_go() {
+fn the_terminal_is_used_even_if_all_streams_are_redirected() {
     let machine = protected();
     let (out, err) = (machine.dir().join("out"), machine.dir().join("err"));
     let mut shell = program::in_terminal("sh");
@@ -221,7 +221,7 @@ fn the_terminal_is_asked_wherever_the_streams_go() {
 }
 
 #[test]
-fn three_tries_at_a_terminal_and_one_with_a_file() {
+fn a_terminal_gives_three_tries_and_a_file_gives_one() {
     let machine = protected();
     let mut terminal = Terminal::open(&machine, ["password"]);
     for tries in 1..=3 {
@@ -238,9 +238,9 @@ fn three_tries_at_a_terminal_and_one_with_a_file() {
     assert!(!is_done(&machine));
 }
 
-/// The end of input is no empty password.
+/// The end of input is not an empty password.
 #[test]
-fn interrupted_or_ended_at_the_password_it_leaves_everything() {
+fn ctrl_c_or_ctrl_d_at_the_password_prompt_changes_nothing() {
     let machine = protected();
     for (key, code) in [(key::CTRL_C, 130), (key::CTRL_D, 4)] {
         let mut terminal = Terminal::open(&machine, NEEDS_IT);
@@ -251,7 +251,7 @@ fn interrupted_or_ended_at_the_password_it_leaves_everything() {
     assert!(!is_done(&machine));
 }
 
-/// A fresh machine, and the arguments that import an identity there without asking for the file's password.
+/// A new machine, and arguments that import an identity without asking for the file's password.
 fn newcomer() -> (Scene, Vec<PathBuf>) {
     let scene = Scene::new();
     let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
@@ -294,7 +294,7 @@ fn the_first_import_at_a_terminal_offers_a_primary_password() {
 }
 
 #[test]
-fn an_empty_password_at_the_first_import_is_none_for_good() {
+fn an_empty_password_at_the_first_import_means_no_password() {
     let (scene, arguments) = newcomer();
     let machine = &scene.machine;
     let mut terminal = Terminal::open(machine, &arguments);
@@ -315,7 +315,7 @@ fn an_empty_password_at_the_first_import_is_none_for_good() {
 }
 
 #[test]
-fn aborted_at_the_offer_nothing_is_stored() {
+fn aborting_the_offer_stores_nothing() {
     let (scene, arguments) = newcomer();
     for (key, code) in [(key::CTRL_C, 130), (key::CTRL_D, 4)] {
         let mut terminal = Terminal::open(&scene.machine, &arguments);
@@ -341,7 +341,7 @@ fn scripts_are_offered_no_primary_password() {
 }
 
 #[test]
-fn a_weak_password_is_said_to_be_weak_and_taken() {
+fn a_weak_password_is_accepted_with_a_warning() {
     let machine = Cardcase::new();
     for (from, to, weak) in
         [("", "hunter2", true), ("hunter2", "Cardcase1", true), ("Cardcase1", "vole-parapet-umber-skein", false)]
@@ -362,7 +362,7 @@ fn set_from(machine: &Cardcase, from: &str, to: &str) -> Outcome {
 }
 
 #[test]
-fn of_two_that_change_the_password_one_says_that_it_did_not() {
+fn of_several_processes_that_change_the_password_only_one_succeeds() {
     let machine = Cardcase::new();
     let mut late = Terminal::open(&machine, ["password"]);
     late.wait_for(OFFER);
@@ -385,7 +385,7 @@ fn of_two_that_change_the_password_one_says_that_it_did_not() {
     });
     let winner = outcomes.iter().position(|outcome| outcome.code() == Some(0)).expect("one wins");
     for (n, outcome) in outcomes.into_iter().enumerate().filter(|(n, _)| *n != winner) {
-        // Late enough, it finds the store locked
+        // A late process finds the store locked
         assert!(matches!(outcome.code(), Some(1 | 4)), "{n} and {winner}: {}", outcome.stderr);
         outcome.says(&["primary password"]);
     }
@@ -393,7 +393,7 @@ fn of_two_that_change_the_password_one_says_that_it_did_not() {
 }
 
 #[test]
-fn a_pinentry_gives_a_new_password_too() {
+fn a_new_password_can_come_from_a_pinentry() {
     let machine = Cardcase::new();
     let pinentry = Pinentry::replying(machine.dir(), &["D first\nOK", "D other\nOK", "D first\nOK", "D first\nOK"]);
     machine.command(["password"]).env("PINENTRY_PROGRAM", &pinentry.program).run().expect(0);

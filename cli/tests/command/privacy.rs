@@ -1,11 +1,11 @@
-//! Identities that go out in TLS 1.3 only, since below it whoever listens reads the certificate.
+//! Identities that are sent in TLS 1.3 only, because in TLS 1.2 everybody on the network can read the certificate.
 
 use crate::support::ca::Issued;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server, Tls};
 use serde_json::json;
 
-/// A server that shows every message, an empty Certificate too.
+/// A server that reports every message, even an empty Certificate.
 fn server(scene: &Scene, tls: Tls) -> Server {
     scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(tls).start()
 }
@@ -15,7 +15,7 @@ fn require(scene: &Scene, identity: &Issued, version: &str) {
 }
 
 #[test]
-fn a_remembered_identity_that_demands_tls_1_3_stays_home_below() {
+fn a_remembered_identity_for_tls_1_3_only_is_not_sent_in_tls_1_2() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.hire("bob");
@@ -25,7 +25,7 @@ fn a_remembered_identity_that_demands_tls_1_3_stays_home_below() {
     scene.fetch(&newest.url(), &[]).expect(0);
     assert_eq!(newest.chains(), [alice.sent_chain()]);
     let older = server(&scene, Tls::V1_2);
-    // Bob would do, so it is a question, and nobody is there
+    // Bob would fit, so it is a question, and nobody can be asked
     scene.fetch(&older.url(), &[]).expect(4).says(&["alice", "TLS 1.3 only"]);
     older.assert_nothing_came("a decision");
 
@@ -35,7 +35,7 @@ fn a_remembered_identity_that_demands_tls_1_3_stays_home_below() {
 }
 
 #[test]
-fn named_on_the_command_line_it_stays_home_too() {
+fn a_given_identity_for_tls_1_3_only_is_not_sent_in_tls_1_2() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     require(&scene, &alice, "1.3");
@@ -48,7 +48,7 @@ fn named_on_the_command_line_it_stays_home_too() {
 }
 
 #[test]
-fn explain_gives_the_reason() {
+fn explain_says_that_the_identity_is_for_tls_1_3_only() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     require(&scene, &alice, "1.3");
@@ -63,7 +63,7 @@ fn explain_gives_the_reason() {
 }
 
 #[test]
-fn automatic_selection_passes_it_over_below() {
+fn automatic_selection_skips_the_identity_in_tls_1_2() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     require(&scene, &alice, "1.3");

@@ -1,4 +1,4 @@
-//! A program as chooser: what it is asked, what its answer brings about, and that nothing comes of an answer that is none.
+//! A program as the chooser: what it is told, what its answer does, and that an invalid answer does nothing.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::server::{BOTH_VERSIONS, Kind, Server, Tls};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 
-/// A chooser that keeps what it is asked beside itself, and then does this.
+/// A chooser that writes the question to a file and then runs this script.
 fn chooser(question: &Question, then: &str) -> PathBuf {
     let text = format!("#!/bin/sh\ncat > \"$0.asked\"\n{then}\n");
     executable(question.scene.machine.dir(), "chooser", &text)
@@ -27,7 +27,7 @@ fn asked(chooser: &Path) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// A fetch that asks this program; there is no terminal.
+/// A fetch without a terminal that asks this program.
 fn fetch(question: &Question, server: &Server, chooser: &Path) -> Run {
     let scene = &question.scene;
     scene.machine.command(scene.fetch_arguments(&server.url())).env("CARDCASE_CHOOSER", chooser)
@@ -38,7 +38,7 @@ fn decisions(question: &Question) -> Value {
 }
 
 #[test]
-fn its_answer_is_sent_and_remembered_as_it_says() {
+fn the_answer_of_the_program_is_sent_and_remembered() {
     for lifetime in ["once", "session", "permanent"] {
         for sends in [true, false] {
             let question = Question::new();
@@ -63,7 +63,7 @@ fn its_answer_is_sent_and_remembered_as_it_says() {
 }
 
 #[test]
-fn chrome_mode_does_not_ask_for_how_long() {
+fn chrome_mode_does_not_ask_for_a_lifetime() {
     let question = Question::new();
     let chooser = answering(&question, &json!({"answer": "identity", "fingerprint": question.bob.fingerprint()}));
     let server = question.server();
@@ -75,7 +75,7 @@ fn chrome_mode_does_not_ask_for_how_long() {
 }
 
 #[test]
-fn it_is_told_what_a_person_would_see() {
+fn the_program_is_told_what_a_person_would_see() {
     let question = Question::new();
     let scene = &question.scene;
     scene.bring(scene.employee("late").validity(Validity::Expired).issue());
@@ -93,7 +93,7 @@ fn it_is_told_what_a_person_would_see() {
         assert!(schemes.contains(&json!("ecdsa_secp256r1_sha256")), "{asked}");
         assert_eq!(asked["lifetimes"], json!(["once", "session", "permanent"]));
         assert_eq!((&asked["unfit"], &asked["refused"]), (&Value::Null, &json!([])));
-        // The same identities as in the list, in the same words
+        // The same identities as in `list`, in the same format
         let listed = scene.machine.json("list")["identities"].as_array().unwrap().clone();
         let candidates = asked["candidates"].as_array().unwrap();
         assert_eq!(candidates.len(), listed.len());
@@ -110,11 +110,11 @@ fn it_is_told_what_a_person_would_see() {
 }
 
 #[test]
-fn it_is_asked_again_after_a_refusal_and_told_of_it() {
+fn the_program_is_asked_again_after_a_refusal_and_told_of_it() {
     let question = Question::new();
     let scene = &question.scene;
     let guest = scene.bring(scene.guests.client("guest").issue());
-    // The first time the guest, who is refused
+    // First it picks the guest, whom the server refuses
     let (first, then) = (guest.fingerprint(), question.alice.fingerprint());
     let answer = |fingerprint: &str| json!({"answer": "identity", "fingerprint": fingerprint, "lifetime": "once"});
     let text =
@@ -130,7 +130,7 @@ fn it_is_asked_again_after_a_refusal_and_told_of_it() {
 }
 
 #[test]
-fn what_is_remembered_and_does_not_do_is_shown() {
+fn the_program_is_told_why_the_remembered_identity_no_longer_fits() {
     let question = Question::new();
     let scene = &question.scene;
     let late = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
@@ -143,7 +143,7 @@ fn what_is_remembered_and_does_not_do_is_shown() {
 }
 
 #[test]
-fn nothing_comes_of_an_answer_that_is_none() {
+fn an_invalid_answer_has_no_effect() {
     let question = Question::new();
     let alice = question.alice.fingerprint();
     let good = json!({"answer": "identity", "fingerprint": alice, "lifetime": "permanent"}).to_string();
@@ -177,7 +177,7 @@ fn nothing_comes_of_an_answer_that_is_none() {
 }
 
 #[test]
-fn it_is_not_asked_with_batch_nor_about_what_is_decided() {
+fn the_program_is_not_asked_in_batch_or_after_a_decision() {
     let question = Question::new();
     let chooser = answering(&question, &json!({"answer": "abort"}));
     let server = question.server();
@@ -185,15 +185,15 @@ fn it_is_not_asked_with_batch_nor_about_what_is_decided() {
     question.scene.remember("localhost", &question.alice.fingerprint());
     fetch(&question, &server, &chooser).run().expect(0);
     assert!(!Path::new(&format!("{}.asked", chooser.display())).exists(), "it was asked");
-    // An empty name is none
+    // An empty name means no program
     question.scene.machine.run("forget localhost").expect(0);
     fetch(&question, &server, Path::new("")).run().expect(4).says(&["nobody can be asked"]);
     assert_eq!(server.chains(), [question.alice.sent_chain()]);
 }
 
-/// The window must not stay open when nobody waits for its answer.
+/// The window must not stay open when nobody waits for its answer any more.
 #[test]
-fn it_ends_with_the_command() {
+fn the_program_ends_with_the_command() {
     let question = Question::new();
     let pid_file = question.scene.machine.dir().join("pid");
     let chooser =
@@ -217,8 +217,8 @@ fn it_ends_with_the_command() {
     }
 }
 
-/// A program that stands for zenity or rofi: it answers with the lines of a file, one at each call, and notes its arguments
-/// and what it reads.
+/// A program in place of zenity or rofi. It answers with the lines of a file, one for each call, and records its
+/// arguments and input.
 fn stand_in(dir: &Path, name: &str) {
     let text = r#"#!/bin/sh
 printf '%s\n' "$@" >> "$0.shown"
@@ -232,7 +232,7 @@ echo "$answer"
 }
 
 #[test]
-fn the_scripts_for_zenity_and_rofi_ask_and_answer() {
+fn the_scripts_for_zenity_and_rofi_work() {
     for mode in MODES {
         for tool in ["zenity", "rofi"] {
             let question = Question::new();
@@ -255,7 +255,7 @@ fn the_scripts_for_zenity_and_rofi_ask_and_answer() {
             for text in ["localhost", "alice", "bob", "carol", "Staff Issuing", "Send no certificate"] {
                 assert!(shown.contains(text), "{tool}: no {text} in {shown}");
             }
-            // The candidates stand in the order of the question, and rofi's first row is none of them
+            // The candidates are in the order of the question; rofi's first row is not a candidate
             let alice = question.alice.fingerprint();
             let place = shown.lines().filter(|line| ["alice", "bob", "carol"].iter().any(|name| line.contains(name)));
             let place = place.take(3).position(|line| line.contains("alice")).unwrap() + 1;

@@ -1,4 +1,4 @@
-//! What a person sees while the key of a file with millions of rounds is derived, and what stays of it.
+//! What a person sees during a long key derivation, and that nothing of it remains on the screen.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::terminal::{Terminal, key};
 
-/// On the screen while it takes long.
+/// The text on the screen while it takes long.
 const WHY: &str = "many rounds";
 
 /// How long nothing is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An identity in a file that takes a while.
+/// An identity in a file whose key derivation takes a while.
 struct Slow {
     scene: Scene,
     identity: Issued,
@@ -39,7 +39,7 @@ impl Slow {
         ["import".into(), self.file.clone(), "--password-file".into(), password].to_vec()
     }
 
-    /// In a terminal, with the spinner on its screen.
+    /// A terminal that shows the spinner.
     fn shown(&self, arguments: &[PathBuf]) -> Terminal {
         let start = Instant::now();
         let mut terminal = Terminal::open(self.machine(), arguments);
@@ -50,7 +50,7 @@ impl Slow {
 }
 
 #[test]
-fn a_spinner_shows_that_it_goes_on_and_leaves_nothing() {
+fn a_spinner_moves_and_is_removed_at_the_end() {
     let slow = Slow::new();
     let batch = [vec!["--batch".into()], slow.arguments()].concat();
     let mut terminal = slow.shown(&batch);
@@ -64,9 +64,9 @@ fn a_spinner_shows_that_it_goes_on_and_leaves_nothing() {
     assert!(!terminal.text().contains(WHY) && !terminal.cursor_hidden(), "{rest:?}");
 }
 
-/// Under a shell, as a person has it: when the first program of a terminal ends, the kernel throws away what it wrote last.
+/// Under a shell, as usual: when the first program of a terminal ends, the kernel discards its last output.
 #[test]
-fn ctrl_c_leaves_the_screen_as_it_was() {
+fn ctrl_c_removes_the_spinner() {
     let slow = Slow::new();
     let mut shell = program::in_terminal("sh");
     shell = shell.args(["-c", r#"trap : INT; "$@"; echo "ended with $?"; read wait"#, "sh"]);
@@ -76,14 +76,14 @@ fn ctrl_c_leaves_the_screen_as_it_was() {
     terminal.wait_for(WHY);
     terminal.send(key::CTRL_C);
     terminal.wait_for("ended with");
-    // The kernel may show what was typed a moment after the line was cleared
+    // The kernel may echo the typed key a moment after the line was cleared
     assert_eq!(terminal.text().trim().trim_start_matches("^C"), "ended with 130");
     assert!(!terminal.cursor_hidden());
     assert_eq!(slow.machine().json("list")["identities"].as_array().unwrap().len(), 0);
 }
 
 #[test]
-fn nobody_at_a_terminal_is_shown_nothing() {
+fn without_a_terminal_there_is_no_spinner() {
     let slow = Slow::new();
     let start = Instant::now();
     let outcome = slow.machine().command(slow.arguments()).run().expect(0);

@@ -1,6 +1,6 @@
-//! Every way in which a server refuses: what the command says, how it ends, what it writes down, and what a person at a
-//! terminal may do about it. Real servers send every alert but access_denied; that one, and all of them once more for what
-//! is remembered, come from a rustls server whose verifier returns the error.
+//! Every way in which a server refuses: the error, the exit code, the history, and what a person at a terminal can do.
+//! Real servers send every alert except access_denied. A rustls server whose verifier returns the error sends that one,
+//! and all of them again for remembered decisions.
 
 use crate::support::MODES;
 use crate::support::ca::{Issued, Validity};
@@ -14,7 +14,7 @@ use crate::support::terminal::{Terminal, key};
 use crate::support::verdict::VERDICTS;
 use serde_json::{Value, json};
 
-/// What an alert means, as a person reads it.
+/// The meaning of each alert, in the words of the command.
 const MEANINGS: [(&str, &str); 9] = [
     ("bad_certificate", "may be damaged or not yet valid"),
     ("unsupported_certificate", "certificates of this kind"),
@@ -43,7 +43,7 @@ fn assert_recorded(scene: &Scene, identity: Option<&Issued>, alert: Option<&str>
     assert_eq!(used["identity"], json!(identity.map(Issued::fingerprint)), "{case}: {used}");
 }
 
-/// Fetches with this identity or none, whatever is remembered.
+/// Fetches with this identity or none, regardless of what is remembered.
 fn fetch_as(scene: &Scene, url: &str, identity: Option<&Issued>) -> Outcome {
     match identity {
         Some(identity) => scene.fetch(url, &["--as", &identity.fingerprint()]),
@@ -51,7 +51,7 @@ fn fetch_as(scene: &Scene, url: &str, identity: Option<&Issued>) -> Outcome {
     }
 }
 
-/// What OpenSSL refuses, by which of its options, and what it says in TLS 1.2 and 1.3.
+/// What OpenSSL refuses, with which options, and its alerts in TLS 1.2 and 1.3.
 struct Refused {
     what: &'static str,
     identity: Option<Issued>,
@@ -86,7 +86,7 @@ fn refused(scene: &Scene) -> Vec<Refused> {
 }
 
 #[test]
-fn openssl_names_its_reason_and_the_command_says_what_it_means() {
+fn the_command_explains_the_alerts_of_openssl() {
     let scene = Scene::new();
     for Refused { what, identity, arguments, alerts } in refused(&scene) {
         if let Some(identity) = &identity {
@@ -95,7 +95,7 @@ fn openssl_names_its_reason_and_the_command_says_what_it_means() {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         for (tls, alert) in BOTH_VERSIONS.into_iter().zip(alerts) {
             let case = format!("{what} {tls:?}");
-            // Nothing is named, so that an identity from elsewhere is a candidate
+            // The server names no authority, so that an identity of any issuer is a candidate
             let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().arguments(&arguments).start();
             fetch_as(&scene, &server.url(), identity.as_ref()).expect(5).says(&[alert, meaning(alert), "hint"]);
             let last = server.handshakes().pop().unwrap();
@@ -106,9 +106,9 @@ fn openssl_names_its_reason_and_the_command_says_what_it_means() {
     }
 }
 
-/// An intermediate that nobody has: what goes out is the certificate alone.
+/// The intermediate is not in the store, so only the certificate itself is sent.
 #[test]
-fn a_chain_that_is_missing_is_an_unknown_ca() {
+fn a_missing_intermediate_leads_to_unknown_ca() {
     let scene = Scene::new();
     let lost = scene.staff.intermediate("Lost Issuing").client("lost").issue();
     let alone = crate::support::ca::write(scene.machine.dir(), "alone", "pem", lost.key_pem() + &lost.pem());
@@ -123,9 +123,9 @@ fn a_chain_that_is_missing_is_an_unknown_ca() {
     }
 }
 
-/// The other decision stays, whatever became of this one.
+/// Every other decision stays.
 #[test]
-fn of_what_is_remembered_chrome_mode_drops_the_refused_decision_alone() {
+fn chrome_mode_forgets_only_the_refused_decision() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     for mode in MODES {
@@ -151,9 +151,9 @@ fn of_what_is_remembered_chrome_mode_drops_the_refused_decision_alone() {
     }
 }
 
-/// Go says bad_certificate whatever it does not like.
+/// Go sends bad_certificate for every reason.
 #[test]
-fn a_remembered_identity_or_none_is_refused_by_every_server() {
+fn every_server_can_refuse_a_remembered_identity_or_none() {
     let scene = Scene::new();
     let guest = scene.bring(scene.guests.client("guest").issue());
     let cases = [
@@ -169,7 +169,7 @@ fn a_remembered_identity_or_none_is_refused_by_every_server() {
                 scene.fetch(&server.url(), &[]).expect(5).says(&[alert, meaning(alert), "explain", "forget localhost"]);
                 assert_recorded(&scene, identity, Some(alert), &format!("{kind:?} {tls:?}"));
             }
-            // Python tells nothing of a certificate it refused within the handshake
+            // Python reports nothing about a certificate that it refused during the handshake
             if kind != Kind::Python {
                 assert_eq!(server.chains(), [guest.sent_chain()], "{kind:?} {tls:?}");
             }
@@ -177,10 +177,10 @@ fn a_remembered_identity_or_none_is_refused_by_every_server() {
     }
 }
 
-/// The JDK's server says nothing, it hangs up; in TLS 1.2 within the handshake. It is not tried once more, and the person is told
-/// what it was sent.
+/// The server of the JDK hangs up without an alert; in TLS 1.2 during the handshake. The command does not try again,
+/// and says what was sent.
 #[test]
-fn a_server_that_hangs_up_instead_is_a_failure() {
+fn a_server_that_hangs_up_instead_of_refusing_is_exit_1() {
     let scene = Scene::new();
     let guest = scene.bring(scene.guests.client("guest").issue());
     for tls in BOTH_VERSIONS {
@@ -194,9 +194,9 @@ fn a_server_that_hangs_up_instead_is_a_failure() {
     }
 }
 
-/// Nothing fits, and the server does not go on without: that is exit 3.
+/// If no identity fits and the server requires one, the exit code is 3.
 #[test]
-fn where_nothing_fits_a_refusal_is_exit_3() {
+fn a_refusal_when_no_identity_fits_is_exit_3() {
     let scene = Scene::new();
     scene.bring(scene.guests.client("guest").issue());
     for (tls, alert) in BOTH_VERSIONS.into_iter().zip(["handshake_failure", "certificate_required"]) {
@@ -211,9 +211,9 @@ fn where_nothing_fits_a_refusal_is_exit_3() {
 }
 
 #[test]
-fn nginx_refuses_by_a_page_which_is_exit_5_and_delivered() {
+fn a_refusal_page_of_nginx_is_exit_5_and_is_printed() {
     let scene = Scene::new();
-    // nginx names its authorities, so what it refuses has to be revoked or expired
+    // nginx names its authorities, so only a revoked or expired certificate is sent and refused
     let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
     let cases = [(None, "No required SSL certificate was sent"), (Some(&expired), "The SSL certificate error")];
     let file = scene.machine.dir().join("page.html");
@@ -237,9 +237,9 @@ fn nginx_refuses_by_a_page_which_is_exit_5_and_delivered() {
     }
 }
 
-/// What is remembered and what nginx's page says of it, as with an alert.
+/// The page has the same effect on remembered decisions as an alert.
 #[test]
-fn nginx_s_page_drops_a_decision_in_chrome_mode() {
+fn chrome_mode_forgets_a_decision_after_a_refusal_page_of_nginx() {
     let scene = Scene::new();
     scene.hire("alice");
     for (mode, left) in MODES.into_iter().zip([2, 1]) {
@@ -257,7 +257,7 @@ fn nginx_s_page_drops_a_decision_in_chrome_mode() {
     }
 }
 
-/// A person at a terminal, alice whom the server refuses, and a guest whom it takes.
+/// A person at a terminal; alice, whom the server refuses; and a guest, whom it accepts.
 struct Refusal {
     scene: Scene,
     alice: Issued,
@@ -272,7 +272,7 @@ impl Refusal {
         Refusal { scene, alice, guest }
     }
 
-    /// It names nobody, and lets guests in.
+    /// A server that names no authority and accepts guests.
     fn server(&self, kind: Kind, tls: Tls) -> Server {
         let setup = Setup::new(kind, &self.scene.server_certificate).authorities(&[&self.scene.guests_root]);
         setup.without_hints().tls(tls).start()
@@ -295,10 +295,10 @@ impl Refusal {
 }
 
 #[test]
-fn at_a_terminal_another_may_be_chosen_at_once() {
+fn after_a_refusal_a_person_can_choose_another_identity() {
     let refusal = Refusal::new();
     let (alice, guest) = (&refusal.alice, &refusal.guest);
-    // What is remembered afterwards: in firefox mode what was refused stays unless another takes its place
+    // The remembered identity afterwards: firefox mode keeps the refused one unless another replaces it
     let cases = [("firefox", ONCE, alice), ("firefox", PERMANENT, guest), ("chrome", "", guest)];
     for kind in [Kind::OpenSsl, Kind::Go] {
         for tls in BOTH_VERSIONS {
@@ -322,9 +322,9 @@ fn at_a_terminal_another_may_be_chosen_at_once() {
     }
 }
 
-/// What is picked again is refused again, and asked about again; until somebody gives up.
+/// An answer that is refused again leads to another question, until the person aborts.
 #[test]
-fn it_is_asked_until_it_is_accepted_or_given_up() {
+fn a_person_is_asked_until_the_server_accepts_or_the_person_aborts() {
     let refusal = Refusal::new();
     let server = refusal.server(Kind::OpenSsl, Tls::V1_3);
     let mut terminal = refusal.fetch(&server.url(), &[]);
@@ -349,7 +349,7 @@ fn complaint(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn whoever_declines_is_told_what_everybody_is_told() {
+fn a_person_who_aborts_gets_the_usual_error_and_hints() {
     let refusal = Refusal::new();
     for mode in MODES {
         for answered in [refusal.alice.fingerprint(), "none".to_owned()] {
@@ -376,7 +376,7 @@ fn whoever_declines_is_told_what_everybody_is_told() {
 }
 
 #[test]
-fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
+fn no_question_follows_a_refusal_in_batch_or_of_a_given_answer() {
     let refusal = Refusal::new();
     let alice = refusal.alice.fingerprint();
     let server = refusal.server(Kind::OpenSsl, Tls::V1_3);
@@ -392,7 +392,7 @@ fn nobody_is_asked_who_cannot_or_who_said_what_to_send() {
 }
 
 #[test]
-fn where_a_rule_denies_everything_nothing_is_left_to_choose() {
+fn no_question_follows_a_refusal_if_a_rule_denies_everything() {
     let refusal = Refusal::new();
     refusal.scene.machine.run("rules add https://localhost --deny").expect(0);
     for tls in BOTH_VERSIONS {
@@ -404,9 +404,9 @@ fn where_a_rule_denies_everything_nothing_is_left_to_choose() {
     }
 }
 
-/// "None" was refused, by a page; the page is printed when nobody chooses another.
+/// The answer was refused by a page. The page is printed only if the person chooses no other answer.
 #[test]
-fn after_nginx_s_page_another_may_be_chosen() {
+fn after_a_refusal_page_of_nginx_a_person_can_choose_another_identity() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
@@ -438,7 +438,7 @@ fn after_nginx_s_page_another_may_be_chosen() {
 }
 
 #[test]
-fn a_proxy_that_refuses_may_be_sent_another() {
+fn after_a_refusal_by_a_proxy_a_person_can_choose_another_identity() {
     let refusal = Refusal::new();
     for mode in MODES {
         for tls in BOTH_VERSIONS {

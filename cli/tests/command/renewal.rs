@@ -1,5 +1,5 @@
-//! A renewed identity takes over what is remembered for the old one, on request; and whoever has an identity that ends soon
-//! is told.
+//! A renewed identity takes over what is remembered for the old one, on request. A warning appears when an identity
+//! expires soon.
 
 use crate::support::ca::{Issued, P12, PASSWORD, Validity};
 use crate::support::scene::Scene;
@@ -7,7 +7,7 @@ use crate::support::server::{Ask, Kind, Tls};
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, EmailProtection};
 use serde_json::Value;
 
-/// Alice's old identity, remembered in both modes, and the one that renews it, not imported yet.
+/// Alice's old identity, remembered in both modes, and the renewed one, not yet imported.
 fn alice(scene: &Scene) -> (Issued, Issued) {
     let old = scene.bring(scene.employee("alice").validity(Validity::Soon).issue());
     scene.remember("localhost", &old.fingerprint());
@@ -49,7 +49,7 @@ fn renew_moves_the_decisions_of_both_modes() {
 }
 
 #[test]
-fn import_renews_on_request_and_otherwise_says_how() {
+fn import_renews_on_request_and_otherwise_suggests_it() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     let file = new.p12(scene.machine.dir(), P12::Default);
@@ -70,7 +70,7 @@ fn import_renews_on_request_and_otherwise_says_how() {
 }
 
 #[test]
-fn what_was_imported_before_takes_over_too() {
+fn an_identity_imported_earlier_can_take_over() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     let file = new.p12(scene.machine.dir(), P12::Default);
@@ -83,7 +83,7 @@ fn what_was_imported_before_takes_over_too() {
 }
 
 #[test]
-fn a_renewed_identity_stays_in_tls_1_3() {
+fn a_renewed_identity_keeps_the_restriction_to_tls_1_3() {
     for by_import in [false, true] {
         let scene = Scene::new();
         let (old, new) = alice(&scene);
@@ -102,14 +102,14 @@ fn a_renewed_identity_stays_in_tls_1_3() {
         let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).tls(Tls::V1_2).start();
         scene.fetch(&server.url(), &[]).expect(0);
         assert!(server.chains().is_empty());
-        // Nothing more to say of it
+        // The second time there is nothing to report
         let again = scene.machine.run(&format!("renew {} {}", old.fingerprint(), new.fingerprint())).expect(0);
         assert!(!again.stderr.contains("TLS 1.3"), "{}", again.stderr);
     }
 }
 
 #[test]
-fn what_is_no_renewal_takes_nothing_over() {
+fn a_certificate_that_is_not_a_renewal_takes_nothing_over() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     let others = [
@@ -130,7 +130,7 @@ fn what_is_no_renewal_takes_nothing_over() {
 }
 
 #[test]
-fn an_identity_that_ends_within_30_days_is_warned_about() {
+fn an_identity_that_expires_within_30_days_causes_a_warning() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);
     scene.machine.run("list").expect(0).says(&["warning", "alice", "expires in"]);

@@ -1,4 +1,4 @@
-//! Keys for RSASSA-PSS alone (RFC 4055), made by openssl and checked by its server.
+//! Keys only for RSASSA-PSS (RFC 4055), made by openssl and checked by its server.
 
 use crate::support::ca;
 use crate::support::command::Cardcase;
@@ -7,7 +7,7 @@ use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server, Tls};
 use serde_json::{Value, json};
 
-/// What the parameters are to be, and the digests they leave.
+/// The parameters of a key, and the digests they allow.
 const PARAMETERS: [(&str, &[&str]); 5] = [
     ("", &["sha256", "sha384", "sha512"]),
     ("md:sha256 mgf1_md:sha256", &["sha256"]),
@@ -18,7 +18,7 @@ const PARAMETERS: [(&str, &[&str]); 5] = [
 
 const DIGESTS: [&str; 3] = ["sha256", "sha384", "sha512"];
 
-/// Imports an identity called alice with a key of 2048 bits; its fingerprint.
+/// Imports an identity called alice with a 2048-bit key and returns its fingerprint.
 fn hire(scene: &Scene, parameters: &str) -> String {
     hire_of(scene, 2048, parameters)
 }
@@ -35,7 +35,7 @@ fn explained(scene: &Scene, server: &Server) -> Value {
     answer["identities"][0].clone()
 }
 
-/// A server that takes these digests in signatures of such keys, and those of other RSA keys.
+/// A server that accepts these digests in signatures of such keys, and one scheme of other RSA keys.
 fn server_for(scene: &Scene, tls: Tls, digests: &[&str]) -> Server {
     let schemes = digests.iter().map(|digest| format!("rsa_pss_pss_{digest}"));
     let schemes = schemes.chain(["rsa_pss_rsae_sha256".to_owned()]).collect::<Vec<_>>().join(":");
@@ -43,7 +43,7 @@ fn server_for(scene: &Scene, tls: Tls, digests: &[&str]) -> Server {
 }
 
 #[test]
-fn it_signs_in_tls_1_3_whatever_its_parameters() {
+fn an_rsa_pss_key_signs_in_tls_1_3_with_any_parameters() {
     for (parameters, _) in PARAMETERS {
         let scene = Scene::new();
         let alice = hire(&scene, parameters);
@@ -60,7 +60,7 @@ fn it_signs_in_tls_1_3_whatever_its_parameters() {
 }
 
 #[test]
-fn its_parameters_choose_the_digest() {
+fn the_parameters_of_the_key_choose_the_digest() {
     for (parameters, allowed) in PARAMETERS {
         let scene = Scene::new();
         let alice = hire(&scene, parameters);
@@ -81,10 +81,10 @@ fn its_parameters_choose_the_digest() {
     }
 }
 
-/// TLS has no salt longer than the digest and no other digest in the mask, such as the SHA-1 that is there by default;
-/// and 1024 bits are too few.
+/// TLS requires a salt as long as the digest and the same digest in the mask; by default the mask uses SHA-1. 1024 bits
+/// are too few.
 #[test]
-fn keys_that_tls_cannot_use_are_no_candidates() {
+fn keys_that_tls_cannot_use_are_not_candidates() {
     for (bits, parameters) in [
         (2048, "md:sha256 mgf1_md:sha256 saltlen:33"),
         (2048, "md:sha256"),
@@ -99,9 +99,9 @@ fn keys_that_tls_cannot_use_are_no_candidates() {
     }
 }
 
-/// rustls does not tell of these schemes in TLS 1.2.
+/// In TLS 1.2, rustls does not show these schemes.
 #[test]
-fn in_tls_1_2_it_has_its_reason() {
+fn in_tls_1_2_the_key_is_not_a_candidate() {
     let scene = Scene::new();
     let alice = hire(&scene, "");
     let server = server_for(&scene, Tls::V1_2, &DIGESTS);
@@ -112,7 +112,7 @@ fn in_tls_1_2_it_has_its_reason() {
 }
 
 #[test]
-fn it_is_listed_as_what_it_is_and_its_name_is_told() {
+fn list_names_the_kind_of_key_and_explain_its_schemes() {
     let scene = Scene::new();
     hire(&scene, "");
     assert_eq!(scene.machine.json("list")["identities"][0]["key"], "rsa-pss-2048");
@@ -122,9 +122,9 @@ fn it_is_listed_as_what_it_is_and_its_name_is_told() {
     assert_eq!(answer["signature_schemes"], json!(["rsa_pss_pss_sha384", "rsa_pss_rsae_sha256"]));
 }
 
-/// Its public half is compared like any other's.
+/// Its public half is compared with the certificate, as for any other key.
 #[test]
-fn another_ones_key_sends_nothing() {
+fn a_swapped_key_sends_nothing() {
     let scene = Scene::new();
     let alice = hire(&scene, "");
     let (bob, file) = issued(&scene, "bob", 2048, "");
@@ -137,15 +137,15 @@ fn another_ones_key_sends_nothing() {
     scene.fetch(&server.url(), &["--as", &crate::support::fingerprint(&bob)]).expect(0);
 }
 
-/// A certificate that says rsaEncryption does not widen what a key for RSASSA-PSS is for.
+/// The certificate says rsaEncryption, but the key is only for RSASSA-PSS.
 #[test]
-fn a_certificate_does_not_widen_what_the_key_is_for() {
+fn a_certificate_does_not_widen_the_use_of_the_key() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     let [rsa, pss, leaf] = ["rsa", "pss", "leaf"].map(|stem| ca::unused(dir, stem, "pem"));
     ca::openssl(&format!("genrsa -out {} 2048", rsa.display()));
     ca::openssl(&format!("req -x509 -key {} -subj /CN=alice -out {}", rsa.display(), leaf.display()));
-    // The two algorithm identifiers differ in the last byte of the OID; the parameters NULL make way for none
+    // The two algorithm identifiers differ in the last byte of the OID, and the parameters NULL are left out
     let der = ca::openssl(&format!("pkcs8 -topk8 -nocrypt -in {} -outform DER", rsa.display()));
     std::fs::write(&pss, for_pss(&der)).unwrap();
     machine.command(["import"]).arg(&pss).arg(&leaf).run().expect(0);
@@ -155,13 +155,13 @@ fn a_certificate_does_not_widen_what_the_key_is_for() {
     server.assert_nothing_came("the key is for RSASSA-PSS");
 }
 
-/// A PKCS#8 rsaEncryption key under the name of id-RSASSA-PSS.
+/// A PKCS#8 key with rsaEncryption replaced by id-RSASSA-PSS.
 fn for_pss(der: &[u8]) -> Vec<u8> {
     let old = [0x30, 0x0d, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
     let new = [0x30, 0x0b, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0a];
     let at = der.windows(old.len()).position(|bytes| bytes == old).unwrap();
     let mut changed = [&der[..at], &new, &der[at + old.len()..]].concat();
-    // 30 82 xx xx: the outermost length, two bytes less now
+    // 30 82 xx xx: the outer length, which is two bytes less now
     let length = u16::from_be_bytes([changed[2], changed[3]]) - 2;
     changed[2..4].copy_from_slice(&length.to_be_bytes());
     changed

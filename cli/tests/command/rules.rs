@@ -1,4 +1,4 @@
-//! Rules on the command line: in Chrome's form, from the store and from the administrator, and what servers then see.
+//! Rules on the command line: in Chrome's format, from the store and from the administrator, and what servers then see.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server, Tls};
 use serde_json::{Value, json};
 
-/// Alice and Bob of the staff, and a server that asks for either.
+/// Alice and Bob of the staff, and a server that asks for staff.
 struct Office {
     scene: Scene,
     alice: Issued,
@@ -47,7 +47,7 @@ impl Office {
         self.scene.machine.json(&line)["answer"].clone()
     }
 
-    /// A policy file of the administrator's.
+    /// A policy file of the administrator.
     fn policy(&self, name: &str, content: &str) -> PathBuf {
         let directory = self.scene.machine.policies();
         std::fs::create_dir_all(&directory).unwrap();
@@ -67,12 +67,12 @@ fn a_rule_selects_without_asking_and_stores_nothing() {
     assert_eq!(server.chains(), [office.bob.sent_chain()]);
     assert_eq!(office.scene.machine.json("decisions")["decisions"], json!([]));
     assert_eq!(office.scene.machine.json("history")["uses"][0]["source"], "rule");
-    // Another port is not meant
+    // The rule does not match another port
     office.fetch(&office.server(), "/", 4);
 }
 
 #[test]
-fn what_is_remembered_goes_before_a_rule() {
+fn a_remembered_decision_takes_precedence_over_a_rule() {
     let office = Office::new();
     let server = office.server();
     office.add("https://localhost", &["--subject", "CN=bob"]);
@@ -82,7 +82,7 @@ fn what_is_remembered_goes_before_a_rule() {
 }
 
 #[test]
-fn of_several_matches_the_first_or_a_question() {
+fn several_matches_select_the_first_or_cause_a_question() {
     let office = Office::new();
     let server = office.server();
     office.add("*", &["--subject", "O=Test Clients"]);
@@ -97,7 +97,7 @@ fn of_several_matches_the_first_or_a_question() {
 }
 
 #[test]
-fn a_rule_sends_nothing_that_the_server_would_not_take_or_that_is_out_of_its_validity() {
+fn a_rule_does_not_select_an_unrequested_or_expired_identity() {
     let office = Office::new();
     let server = office.server();
     office.scene.bring(office.scene.guests.client("guest").issue());
@@ -109,7 +109,7 @@ fn a_rule_sends_nothing_that_the_server_would_not_take_or_that_is_out_of_its_val
 }
 
 #[test]
-fn a_denied_host_gets_nothing_whatever_is_remembered_or_named() {
+fn a_denied_host_gets_nothing_even_if_remembered_or_given() {
     let office = Office::new();
     let server = office.scene.server(Kind::OpenSsl).ask(Ask::Optional).start();
     office.scene.remember("localhost", &office.alice.fingerprint());
@@ -127,7 +127,7 @@ fn a_denied_host_gets_nothing_whatever_is_remembered_or_named() {
 }
 
 #[test]
-fn a_denied_identity_is_no_candidate_and_the_others_are() {
+fn a_denied_identity_is_not_a_candidate_and_the_others_are() {
     let office = Office::new();
     let server = office.server();
     office.add("https://localhost", &["--subject", "CN=alice", "--deny"]);
@@ -142,7 +142,7 @@ fn a_denied_identity_is_no_candidate_and_the_others_are() {
     assert_eq!(alice["reasons"], json!(["denied_by_rule"]));
 }
 
-/// `fetch` knows the path of each request, and connects for each.
+/// `fetch` knows the path of each request, and opens a connection for each.
 #[test]
 fn a_rule_for_a_path_selects_nothing_for_another_path() {
     let office = Office::new();
@@ -157,7 +157,7 @@ fn a_rule_for_a_path_selects_nothing_for_another_path() {
 }
 
 #[test]
-fn the_longest_match_wins_down_to_the_path() {
+fn the_most_specific_pattern_wins_including_its_path() {
     let office = Office::new();
     let server = office.server();
     office.add("*", &["--subject", "CN=alice"]);
@@ -172,7 +172,7 @@ fn the_longest_match_wins_down_to_the_path() {
     assert_eq!(by("/"), "rule 1 (*)");
     assert_eq!(by("/admin"), "rule 2 (https://localhost/admin)");
     assert_eq!(by("/admin/own"), "rule 3 (https://localhost/admin/own)");
-    // Without a path it may be the denied one
+    // Without a path, the denied path may be meant
     assert_eq!(by(""), "rule 2 (https://localhost/admin)");
 }
 
@@ -189,7 +189,7 @@ fn a_rule_may_demand_tls_1_3() {
     assert_eq!(newest.chains(), [office.alice.sent_chain()]);
 }
 
-/// A managed policy as administrators have it for Chrome.
+/// A managed policy as administrators write it for Chrome.
 fn chrome_policy(filter: &str) -> String {
     let entry = format!(r#"{{"pattern":"https://localhost","filter":{filter}}}"#);
     json!({
@@ -201,7 +201,7 @@ fn chrome_policy(filter: &str) -> String {
 }
 
 #[test]
-fn a_policy_of_chrome_is_imported_as_it_is() {
+fn a_chrome_policy_is_imported_unchanged() {
     let office = Office::new();
     let server = office.server();
     let content = chrome_policy(r#"{"ISSUER":{"CN":"Staff Issuing"},"SUBJECT":{"CN":"bob"}}"#);
@@ -210,13 +210,13 @@ fn a_policy_of_chrome_is_imported_as_it_is() {
     assert_eq!(office.scene.machine.json("config")["prompt_on_multiple"], true);
     office.fetch(&server, "/", 0);
     assert_eq!(server.chains(), [office.bob.sent_chain()]);
-    // Again, and nothing changes
+    // Importing it again changes nothing
     office.rules(&["import", file.to_str().unwrap()]).expect(0);
     assert_eq!(office.scene.machine.json("rules")["rules"].as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn the_administrators_files_are_read_besides_and_at_once() {
+fn policy_files_of_the_administrator_apply_at_once() {
     let office = Office::new();
     let server = office.server();
     office.fetch(&server, "/", 4);
@@ -233,7 +233,7 @@ fn the_administrators_files_are_read_besides_and_at_once() {
 }
 
 #[test]
-fn a_file_of_the_administrators_that_cannot_be_read_fails_closed() {
+fn a_policy_file_that_cannot_be_read_fails_closed() {
     let office = Office::new();
     let server = office.server();
     office.scene.remember("localhost", &office.alice.fingerprint());
@@ -243,7 +243,7 @@ fn a_file_of_the_administrators_that_cannot_be_read_fails_closed() {
 }
 
 #[test]
-fn a_misspelled_denial_of_the_administrators_fails_closed() {
+fn a_misspelled_denial_in_a_policy_file_fails_closed() {
     let office = Office::new();
     let server = office.server();
     office.add("https://localhost", &["--subject", "CN=alice"]);
@@ -261,7 +261,7 @@ fn a_misspelled_denial_of_the_administrators_fails_closed() {
 }
 
 #[test]
-fn a_filter_that_lost_what_it_looks_at_is_passed_over() {
+fn a_filter_with_only_unknown_keys_is_skipped() {
     let office = Office::new();
     let server = office.server();
     let content = chrome_policy(r#"{"SUBJCET":{"CN":"bob"}}"#);
@@ -274,7 +274,7 @@ fn a_filter_that_lost_what_it_looks_at_is_passed_over() {
 }
 
 #[test]
-fn one_broken_file_of_the_administrators_hides_no_rule() {
+fn a_broken_policy_file_hides_no_rule() {
     let office = Office::new();
     office.add("https://localhost", &["--subject", "CN=alice"]);
     office.policy("a.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
@@ -293,7 +293,7 @@ fn one_broken_file_of_the_administrators_hides_no_rule() {
 }
 
 #[test]
-fn what_else_is_in_the_administrators_directory_is_no_matter() {
+fn other_files_in_the_policy_directory_are_ignored() {
     let office = Office::new();
     let server = office.server();
     office.add("https://localhost", &["--subject", "CN=alice"]);
@@ -306,7 +306,7 @@ fn what_else_is_in_the_administrators_directory_is_no_matter() {
 }
 
 #[test]
-fn what_cannot_be_a_file_of_the_administrators_is_not_waited_for() {
+fn a_policy_that_is_not_a_regular_file_is_an_error_without_waiting() {
     let office = Office::new();
     let server = office.server();
     office.add("https://localhost", &["--subject", "CN=alice"]);
@@ -314,7 +314,7 @@ fn what_cannot_be_a_file_of_the_administrators_is_not_waited_for() {
     std::fs::create_dir(&directory).unwrap();
     let pipe = directory.join("pipe.json");
     assert!(program::named("mkfifo").arg(&pipe).status().unwrap().success());
-    office.fetch(&server, "/", 1).says(&["pipe.json", "no regular file"]);
+    office.fetch(&server, "/", 1).says(&["pipe.json", "not a regular file"]);
     office.rules(&[]).expect(1);
     std::fs::remove_file(pipe).unwrap();
     std::os::unix::fs::symlink("nowhere", directory.join("dangling.json")).unwrap();
@@ -327,9 +327,9 @@ fn what_cannot_be_a_file_of_the_administrators_is_not_waited_for() {
     office.fetch(&server, "/", 0);
 }
 
-/// Whoever replaces files by renaming, as installers do, is in nobody's way.
+/// As installers do, which replace files by renaming.
 #[test]
-fn files_of_the_administrators_that_are_being_replaced_are_read() {
+fn policy_files_can_be_replaced_while_they_are_read() {
     let office = Office::new();
     let one = office.policy("one.json", &chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#));
     let other = one.with_file_name("other.json");
@@ -352,7 +352,7 @@ fn files_of_the_administrators_that_are_being_replaced_are_read() {
 }
 
 #[test]
-fn a_demand_of_the_administrators_to_ask_shows_in_the_settings() {
+fn the_settings_show_that_a_policy_file_requires_a_prompt() {
     let office = Office::new();
     let shown = |key: &str| office.scene.machine.run(&format!("config {key}")).expect(0).text();
     assert_eq!(shown("prompt-on-multiple"), "off\n");
@@ -365,7 +365,7 @@ fn a_demand_of_the_administrators_to_ask_shows_in_the_settings() {
 }
 
 #[test]
-fn what_an_import_changes_and_what_not_is_said() {
+fn an_import_says_what_it_changed_and_what_was_already_there() {
     let office = Office::new();
     let content = chrome_policy(r#"{"SUBJECT":{"CN":"bob"}}"#);
     let file = ca::write(office.scene.machine.dir(), "policy", "json", content);
@@ -377,7 +377,7 @@ fn what_an_import_changes_and_what_not_is_said() {
         .rules(&["add", "https://localhost", "--subject", "CN=bob"])
         .expect(0)
         .says(&["rule 1, which was already there"]);
-    // What is there already uses up no number
+    // A rule that is already there takes no new number
     office.rules(&["add", "http://b.example"]).expect(0).says(&["rule 2:", "warning", "only https"]);
     office.rules(&["remove", "2", "1", "2"]).expect(0);
     assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
@@ -396,7 +396,7 @@ fn an_import_that_fails_changes_nothing() {
 }
 
 #[test]
-fn what_is_wrong_with_a_pattern_is_said_once() {
+fn an_invalid_pattern_is_reported_once() {
     let said = Office::new().rules(&["add", "*.example.com"]).expect(2).says(&["[*.]example.com"]).stderr;
     assert_eq!(said.matches("is not a rule").count(), 1, "{said}");
 }
@@ -426,7 +426,7 @@ fn rules_are_listed_shown_and_removed_by_number() {
 }
 
 #[test]
-fn what_is_no_rule_is_refused_and_changes_nothing() {
+fn an_invalid_rule_is_refused_and_changes_nothing() {
     let office = Office::new();
     let cases: [&[&str]; 13] = [
         &["add", "*.example.com"],

@@ -1,14 +1,14 @@
-//! What real servers see: the right certificate with its chain, and nothing when nothing was decided on.
+//! What real servers see: the right certificate with its chain, and nothing without a decision.
 
 use crate::support::ca::{Issued, Key, P12};
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
 
-/// The chains of these identities, as far as a server of this kind sees them.
+/// The chains of these identities, as far as this kind of server reports them.
 fn seen_by(kind: Kind, identities: &[&Issued]) -> Vec<Vec<String>> {
     let whole = |identity: &&Issued| {
         let mut chain = identity.sent_chain();
-        // nginx tells the leaf; that it could verify it tells that the rest came
+        // nginx reports only the leaf. It verified it, so the rest arrived too
         chain.truncate(if kind == Kind::Nginx { 1 } else { chain.len() });
         chain
     };
@@ -67,7 +67,7 @@ fn every_key_type_signs_for_every_server() {
 }
 
 #[test]
-fn the_chain_goes_along_from_every_kind_of_file() {
+fn the_chain_is_sent_from_every_kind_of_file() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let cases = [
@@ -91,7 +91,7 @@ fn the_chain_goes_along_from_every_kind_of_file() {
 }
 
 #[test]
-fn none_sends_nothing() {
+fn a_decision_for_none_sends_no_certificate() {
     let scene = Scene::new();
     scene.hire("alice");
     scene.remember("localhost", "none");

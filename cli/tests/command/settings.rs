@@ -1,4 +1,4 @@
-//! What a store is set to: the mode, and answering without asking. Nothing is sent without being asked unless a setting
+//! The settings of a store: the mode, and selection without asking. Nothing is sent without asking unless a setting
 //! says so.
 
 use crate::support::ca::{Issued, Validity};
@@ -31,7 +31,7 @@ fn a_new_store_is_set_to_ask() {
 }
 
 #[test]
-fn the_mode_is_stored_and_flag_and_environment_go_before_it() {
+fn the_flag_and_the_environment_override_the_stored_mode() {
     let scene = Scene::new();
     let mode = |more: &str| scene.machine.json(&format!("decisions {more}"))["mode"].clone();
     assert_eq!(mode(""), "firefox");
@@ -44,7 +44,7 @@ fn the_mode_is_stored_and_flag_and_environment_go_before_it() {
 }
 
 #[test]
-fn a_changed_mode_counts_from_the_next_connection() {
+fn a_changed_mode_applies_from_the_next_connection() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let (first, second) = (optional(&scene), optional(&scene));
@@ -61,7 +61,7 @@ fn a_changed_mode_counts_from_the_next_connection() {
 }
 
 #[test]
-fn what_is_no_setting_or_no_value_is_a_usage_error_and_changes_nothing() {
+fn an_invalid_setting_or_value_is_a_usage_error_and_changes_nothing() {
     let scene = Scene::new();
     let before = scene.machine.json("config");
     for line in
@@ -73,7 +73,7 @@ fn what_is_no_setting_or_no_value_is_a_usage_error_and_changes_nothing() {
 }
 
 #[test]
-fn a_single_candidate_is_used_unasked_only_where_it_is_the_only_one() {
+fn a_single_candidate_is_used_without_asking_but_not_one_of_two() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let server = optional(&scene);
@@ -85,7 +85,7 @@ fn a_single_candidate_is_used_unasked_only_where_it_is_the_only_one() {
 }
 
 #[test]
-fn no_setting_sends_what_is_out_of_its_validity() {
+fn no_setting_sends_an_expired_identity() {
     let scene = Scene::new();
     scene.bring(scene.employee("expired").validity(Validity::Expired).issue());
     let server = optional(&scene);

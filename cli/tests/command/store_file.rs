@@ -1,5 +1,4 @@
-//! The store as a file: who may read it, what of a key stays behind in it, and what goes in under
-//! which name.
+//! The store as a file: its permissions, what remains of old keys in it, and the names of identities.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -22,13 +21,13 @@ fn assert_mode(path: &Path, mode: u32) {
     assert_eq!(found, mode, "{} is {found:o}", path.display());
 }
 
-/// `list` with this store, under a umask that takes nothing away.
+/// Runs `list` with this store, under a umask that removes no permissions.
 fn list_in(machine: &Cardcase, store: &str) -> Outcome {
     machine.command(["list", "--store", store]).in_directory(machine.dir()).open_handed().run()
 }
 
 #[test]
-fn a_new_store_is_its_owners_alone() {
+fn only_the_owner_can_access_a_new_store() {
     let machine = Cardcase::new();
     list_in(&machine, "new/deep/cards.db").expect(0);
     for (path, mode) in [("new", 0o700), ("new/deep", 0o700), ("new/deep/cards.db", 0o600)] {
@@ -37,7 +36,7 @@ fn a_new_store_is_its_owners_alone() {
 }
 
 #[test]
-fn a_file_that_is_there_becomes_its_owners_alone() {
+fn an_existing_store_becomes_accessible_only_to_its_owner() {
     let machine = Cardcase::new();
     list_in(&machine, "store.db").expect(0);
     std::fs::write(machine.dir().join("empty.db"), []).unwrap();
@@ -49,7 +48,7 @@ fn a_file_that_is_there_becomes_its_owners_alone() {
 }
 
 #[test]
-fn a_store_named_like_a_uri_is_a_file_of_that_name() {
+fn a_store_path_that_looks_like_a_uri_is_a_file_name() {
     let machine = Cardcase::new();
     for name in ["file:u.db", "file:u.db?mode=memory"] {
         list_in(&machine, name).expect(0);
@@ -58,11 +57,11 @@ fn a_store_named_like_a_uri_is_a_file_of_that_name() {
     }
 }
 
-/// Another user, as far as the system lets a test make files of another user.
+/// Another user, if the system lets the test change the owner of files.
 const SOMEBODY: u32 = 65534;
 
 #[test]
-fn a_new_store_has_its_modes_whatever_the_umask() {
+fn the_permissions_of_a_new_store_do_not_depend_on_the_umask() {
     for mask in ["000", "022", "077", "277"] {
         let machine = Cardcase::new();
         let directory = if mask == "277" { "" } else { "new/" };
@@ -75,15 +74,15 @@ fn a_new_store_has_its_modes_whatever_the_umask() {
     }
 }
 
-/// What SQLite makes beside the store while it writes, too.
+/// Also the files that SQLite creates beside the store while it writes.
 #[test]
-fn no_file_in_the_making_is_anybody_elses() {
+fn files_beside_the_store_are_private_from_their_creation() {
     let scene = Scene::new();
     let (machine, directory) = (&scene.machine, scene.machine.store().parent().unwrap().to_owned());
     let alice = scene.hire("alice").fingerprint();
     let look = || {
         let entries = std::fs::read_dir(&directory).unwrap().map(Result::unwrap);
-        // What is gone meanwhile has no mode
+        // A file that was removed meanwhile has no permissions
         let mode = |entry: std::fs::DirEntry| Some((entry.file_name(), entry.metadata().ok()?.permissions().mode()));
         entries.filter_map(mode).collect::<Vec<_>>()
     };
@@ -108,7 +107,7 @@ fn no_file_in_the_making_is_anybody_elses() {
 }
 
 #[test]
-fn a_link_is_no_store_and_nothing_is_made_where_it_points() {
+fn a_symbolic_link_is_refused_and_its_target_is_not_created() {
     let machine = Cardcase::new();
     list_in(&machine, "store.db").expect(0);
     for (target, link) in [("target.db", "dangling.db"), ("store.db", "link.db")] {
@@ -123,12 +122,12 @@ fn a_link_is_no_store_and_nothing_is_made_where_it_points() {
 }
 
 #[test]
-fn a_file_of_another_user_is_no_store() {
+fn a_file_of_another_user_is_refused() {
     let machine = Cardcase::new();
     list_in(&machine, "store.db").expect(0);
     let is_root = rustix::process::geteuid().is_root();
     let theirs = machine.dir().join("store.db");
-    // Who is not root finds one that root has left for all to read
+    // Without root's privileges, the test uses a file of root that everybody can read
     let theirs = if is_root { theirs.as_path() } else { Path::new("/etc/passwd") };
     if is_root {
         set_mode(theirs, 0o644);
@@ -141,9 +140,9 @@ fn a_file_of_another_user_is_no_store() {
     assert_mode(theirs, 0o644);
 }
 
-/// SQLite plays back a journal that it finds, into the store.
+/// SQLite replays a journal that it finds into the store.
 #[test]
-fn a_journal_that_somebody_else_may_have_left_is_not_played_back() {
+fn a_journal_that_another_user_may_have_left_is_not_replayed() {
     let machine = Cardcase::new();
     for suffix in ["-journal", "-wal", "-shm"] {
         let (store, beside) = (format!("{suffix}.db"), machine.dir().join(format!("{suffix}.db{suffix}")));
@@ -165,7 +164,7 @@ fn a_journal_that_somebody_else_may_have_left_is_not_played_back() {
     }
 }
 
-/// The data key as the file has it, and every sealed private key.
+/// The data key as stored in the file, and every sealed private key.
 fn secrets(machine: &Cardcase) -> (Vec<u8>, Vec<Vec<u8>>) {
     let database = machine.database();
     let data_key = database.query_row("SELECT data_key FROM vault", [], |row| row.get(0)).unwrap();
@@ -174,7 +173,7 @@ fn secrets(machine: &Cardcase) -> (Vec<u8>, Vec<Vec<u8>>) {
     (data_key, keys)
 }
 
-/// `password` from one to another; the empty one is none.
+/// Changes the password; an empty one means none.
 fn change_password(machine: &Cardcase, from: &str, to: &str) -> Outcome {
     let (from, to) = (machine.password_file(from), machine.password_file(to));
     let run = machine.command(["--batch", "password", "--primary-password-file"]).arg(from);
@@ -182,7 +181,7 @@ fn change_password(machine: &Cardcase, from: &str, to: &str) -> Outcome {
 }
 
 #[test]
-fn the_first_primary_password_brings_a_new_data_key() {
+fn the_first_primary_password_creates_a_new_data_key() {
     let scene = Scene::new();
     let machine = &scene.machine;
     let alice = scene.hire("alice");
@@ -205,7 +204,7 @@ fn the_first_primary_password_brings_a_new_data_key() {
     assert_fetches(&scene, "first", &[alice.sent_chain()]);
 }
 
-/// Fetches with this primary password; the server must see these chains.
+/// Fetches with this primary password. The server must see these chains.
 #[track_caller]
 fn assert_fetches(scene: &Scene, password: &str, chains: &[Vec<String>]) {
     let server = scene.server(Kind::Go).start();
@@ -255,9 +254,9 @@ fn a_locked_store_sends_nothing() {
     assert_eq!(scene.machine.json("history")["uses"], json!([]));
 }
 
-/// Two sessions on one store, as on two machines that share a home.
+/// Two sessions on one store, as on two machines with a shared home.
 #[test]
-fn a_decision_for_a_session_is_left_alone_by_another_session() {
+fn a_session_decision_is_not_changed_by_another_session() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     let elsewhere = scene.machine.dir().join("run elsewhere");
@@ -289,7 +288,7 @@ fn import_named(machine: &Cardcase, file: &Path, name: &str) -> Outcome {
 }
 
 #[test]
-fn a_name_is_given_once() {
+fn a_name_belongs_to_one_identity() {
     let scene = Scene::new();
     let (machine, dir) = (&scene.machine, scene.machine.dir());
     let alice = scene.employee("alice").issue();
@@ -307,7 +306,7 @@ fn a_name_is_given_once() {
 }
 
 #[test]
-fn a_name_equal_to_another_fingerprint_captures_nothing() {
+fn a_name_that_equals_the_fingerprint_of_another_identity_is_ambiguous() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     let fingerprint = alice.fingerprint();

@@ -1,5 +1,5 @@
-//! Somebody writes to the store who cannot open its vault: every column with a bit changed, every pair of rows with a column
-//! swapped. Nobody's identity goes where it was not decided, and nothing that bears on it is passed over in silence.
+//! Somebody who cannot open the vault writes to the store: every column with a changed bit, every pair of rows with a
+//! swapped column. No identity is sent where it was not decided, and no change that matters goes unnoticed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 const PRIMARY: &str = "correct horse";
 
-/// Columns that bear on nothing that is sent: what they say is shown, or orders what a person is asked about.
+/// Columns that do not affect what is sent: they are only shown, or order the list in a question.
 const TELLING: [&str; 14] = [
     "identities.added_at",
     "authorities.added_at",
@@ -41,16 +41,16 @@ const TELLING: [&str; 14] = [
     "decisions.last_outcome",
     "settings.generation",
     "uses.",
-    // Looked up by; a wrong one is not found
+    // Only used to look up identities; with a wrong value, the identity is not found
     "identities.subject_key",
     "identities.issuer_key",
-    // Of authorities that verify no server
+    // These belong to authorities that are not trusted for servers
     "authorities.certificate",
     "authorities.fingerprint",
     "sqlite_sequence.",
 ];
 
-/// A table of the store, and a row of it as it is.
+/// A table of the store with its current rows.
 struct Table {
     name: String,
     columns: Vec<String>,
@@ -74,7 +74,7 @@ fn tables(store: &Path) -> Vec<Table> {
     names.into_iter().map(table).collect()
 }
 
-/// The value with one bit of it changed, in a few places.
+/// The value with one changed bit, at a few positions.
 fn flipped(value: &Value) -> Vec<Value> {
     match value {
         Value::Null => vec![Value::Blob(vec![0; 32]), Value::Integer(1)],
@@ -83,7 +83,7 @@ fn flipped(value: &Value) -> Vec<Value> {
         Value::Text(text) => {
             let mut first = text.clone().into_bytes();
             let mut last = first.clone();
-            // The sixth bit of a letter is its case, the first makes it another
+            // The sixth bit of a letter is its case; the first turns it into another letter
             if let (Some(first), Some(last)) = (first.first_mut(), last.last_mut()) {
                 *first ^= 0x20;
                 *last ^= 1;
@@ -102,7 +102,7 @@ fn flipped(value: &Value) -> Vec<Value> {
     }
 }
 
-/// Statements that change one thing, and what that is.
+/// Statements that make one change, and a description of it.
 struct Change {
     what: String,
     column: String,
@@ -150,7 +150,7 @@ fn swaps(tables: &[Table]) -> Vec<Change> {
     changes
 }
 
-/// Both rows out, then both in: no column that has to be unique is in the way.
+/// Deletes both rows and then inserts both, so that unique columns cause no conflict.
 fn replacing(table: &Table, old: [&Vec<Value>; 2], new: [Vec<Value>; 2]) -> Vec<(String, Vec<Value>)> {
     let same = table.columns.iter().enumerate().map(|(at, column)| format!("{column} IS ?{}", at + 1));
     let delete = format!("DELETE FROM {} WHERE {}", table.name, same.collect::<Vec<_>>().join(" AND "));
@@ -161,7 +161,7 @@ fn replacing(table: &Table, old: [&Vec<Value>; 2], new: [Vec<Value>; 2]) -> Vec<
     deletes.into_iter().chain(inserts).collect()
 }
 
-/// Makes a change behind the command's back; `false` when SQLite's own checks do not let it.
+/// Makes a change behind the command's back. Returns `false` when SQLite's own checks prevent it.
 fn made(store: &Path, change: &Change) -> bool {
     let mut database = Connection::open(store).unwrap();
     database.pragma_update(None, "foreign_keys", false).unwrap();
@@ -171,11 +171,11 @@ fn made(store: &Path, change: &Change) -> bool {
     done.is_ok_and(|rows| rows.iter().all(|count| *count == 1)) && transaction.commit().is_ok()
 }
 
-/// Two hosts, each decided for one of two people, and a third that a rule keeps from all.
+/// Two hosts, each with a decision for one of two people, and rules for other hosts.
 struct Stage {
     scene: Scene,
     server: Server,
-    /// Who is decided where.
+    /// The decided identity for each host.
     decided: HashMap<&'static str, String>,
     flags: Vec<String>,
 }
@@ -193,7 +193,7 @@ impl Stage {
         let root = scene.server_root_file.to_str().unwrap();
         scene.machine.run(&format!("trust {root}")).expect(0);
         let server = scene.server(Kind::Go).start();
-        // So that there is a history
+        // To have an entry in the history
         scene.machine.run(&format!("--batch fetch {}", server.url())).expect(0);
         let mut flags = vec!["--batch".to_owned()];
         if protected {
@@ -205,7 +205,7 @@ impl Stage {
         Stage { scene, server, decided, flags }
     }
 
-    /// Makes the change in a copy of the store and connects everywhere. What is wrong with what comes, if anything.
+    /// Makes the change in a copy of the store and connects to every host. Returns what went wrong, if anything.
     fn try_change(&self, change: &Change, copy: &Path) -> Result<bool, String> {
         std::fs::copy(self.scene.machine.store(), copy).unwrap();
         if !made(copy, change) {
@@ -215,7 +215,7 @@ impl Stage {
         for (host, decided) in &self.decided {
             let before = self.server.requests().len();
             let run = self.scene.machine.command(&self.flags).arg("--store").arg(copy);
-            // A path of its own tells this request from those beside it
+            // The unique path distinguishes this request from concurrent ones
             let path = format!("/{}/{before}", copy.file_name().unwrap().display());
             let outcome = run.args(["fetch", &self.server.url_at(host, &path)]).run();
             let came = self.server.requests().into_iter().filter(|request| request["path"] == path.as_str());
@@ -260,20 +260,20 @@ impl Stage {
 }
 
 #[test]
-fn a_bit_changed_in_any_column_sends_nothing_elsewhere() {
+fn a_changed_bit_in_any_column_sends_nothing_elsewhere() {
     let stage = Stage::new(false);
     stage.try_all(&flips(&tables(stage.scene.machine.store())));
 }
 
 #[test]
-fn a_column_swapped_between_any_two_rows_sends_nothing_elsewhere() {
+fn swapping_a_column_between_any_two_rows_sends_nothing_elsewhere() {
     let stage = Stage::new(false);
     stage.try_all(&swaps(&tables(stage.scene.machine.store())));
 }
 
-/// With a primary password the same holds against somebody who computes every code that takes no secret.
+/// With a primary password the same holds against somebody who recomputes every code that needs no secret.
 #[test]
-fn nor_does_a_change_in_a_protected_store() {
+fn a_change_in_a_protected_store_sends_nothing_elsewhere() {
     let stage = Stage::new(true);
     let mut tables = tables(stage.scene.machine.store());
     tables.retain(|table| ["vault", "decisions"].contains(&table.name.as_str()));
@@ -281,7 +281,7 @@ fn nor_does_a_change_in_a_protected_store() {
     stage.try_all(&swaps(&tables));
 }
 
-/// A store with a primary password, for somebody who writes to the file without it.
+/// A store with a primary password, and somebody who writes to the file without it.
 struct Protected {
     scene: Scene,
     password: String,
@@ -297,13 +297,13 @@ impl Protected {
         Protected { scene, password }
     }
 
-    /// What the owner does.
+    /// Runs a command as the owner.
     fn owner(&self, line: &str) -> Outcome {
         let flags = ["--batch", "--primary-password-file", &self.password];
         self.scene.machine.command(flags).args(line.split(' ')).run()
     }
 
-    /// What the other one does.
+    /// Changes the file without the password.
     fn tamper(&self, sql: &str) {
         Connection::open(self.scene.machine.store()).unwrap().execute_batch(sql).unwrap();
     }
@@ -318,7 +318,7 @@ impl Unlocker for Owner {
     }
 }
 
-/// What puts an authority among the trusted ones.
+/// The statement that adds a trusted authority.
 fn planting(authority: &Authority) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     format!(
@@ -330,9 +330,9 @@ fn planting(authority: &Authority) -> String {
 
 const EVIL_RULE: &str = r#"{"pattern":"https://evil.example","filter":{}}"#;
 
-/// What a trigger writes in the owner's own transaction is not made authentic with what the owner writes.
+/// Rows that a trigger writes in the owner's transaction are not authenticated together with the owner's change.
 #[test]
-fn what_a_trigger_adds_is_not_made_authentic() {
+fn rows_that_a_trigger_adds_are_not_authenticated() {
     let triggers = [
         ("rules", "AFTER INSERT ON rules WHEN NEW.rule NOT LIKE '%evil%'"),
         ("settings", "AFTER UPDATE ON settings"),
@@ -349,9 +349,9 @@ fn what_a_trigger_adds_is_not_made_authentic() {
     }
 }
 
-/// Nor when it comes after the store was opened.
+/// The same for a trigger that is added after the store was opened.
 #[test]
-fn a_trigger_that_comes_later_stops_every_change() {
+fn a_trigger_added_after_opening_stops_every_change() {
     let scene = Scene::new();
     scene.hire("alice");
     let store = Store::open_in_session(scene.machine.store(), Session::own().unwrap()).unwrap();
@@ -369,13 +369,13 @@ fn a_trigger_that_comes_later_stops_every_change() {
     assert_eq!(count.unwrap(), 0);
 }
 
-/// The names of the two changed for each other.
+/// Swaps the names of the two identities.
 const SWAP_NAMES: &str = "UPDATE identities SET name = CASE name WHEN 'alice' THEN 'x' ELSE 'y' END;
     UPDATE identities SET name = CASE name WHEN 'x' THEN 'bob' ELSE 'alice' END;";
 
-/// What the owner decides for a name is not for whoever was given that name; with an agent neither.
+/// The owner's decision for a name does not apply to an identity that was given this name; with an agent too.
 #[test]
-fn a_decision_for_a_swapped_name_is_not_made() {
+fn a_decision_for_a_swapped_name_is_refused() {
     for by_agent in [false, true] {
         let stage = Protected::new();
         if by_agent {
@@ -400,7 +400,7 @@ fn a_decision_for_a_swapped_name_is_not_made() {
     }
 }
 
-/// Swaps the names while it is asked for the primary password, so that they are right again when the answer is written.
+/// Swaps the names during the prompt for the primary password, so that they are right again when the answer is written.
 struct SwappedMeanwhile(PathBuf);
 
 impl Unlocker for SwappedMeanwhile {
@@ -410,7 +410,7 @@ impl Unlocker for SwappedMeanwhile {
     }
 }
 
-/// Picks who is called alice, and leaves right names behind if they were not.
+/// Picks the identity that is called alice. Swaps the names back at the first question.
 struct PicksAlice {
     store: PathBuf,
     lifetime: Lifetime,
@@ -429,9 +429,10 @@ impl Chooser for PicksAlice {
     }
 }
 
-/// Who was given another's name when the owner chose, and lost it before that was written, is not who the owner chose.
+/// An identity that had another's name when the owner chose, and lost it before the choice was written, is not what the
+/// owner chose.
 #[test]
-fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
+fn a_choice_by_a_swapped_name_is_refused_after_the_names_are_swapped_back() {
     let stage = Protected::new();
     let names = || {
         stage
@@ -465,7 +466,7 @@ fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
     chosen(&|store, alice| store.require_tls13(&alice, false));
     chosen(&|store, alice| store.rename(&alice, "carol"));
     chosen(&|store, alice| store.private_key(&alice, &Owner).map(drop));
-    // A person is asked once more, and sees the right names then
+    // The person is asked again, and then sees the right names
     for lifetime in [Lifetime::Once, Lifetime::Permanent] {
         stage.tamper(SWAP_NAMES);
         let seen = Mutex::default();
@@ -483,7 +484,7 @@ fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
         assert_eq!(*picks.seen.lock().unwrap(), [right[1].clone(), right[0].clone()]);
         assert_eq!(selected.selection().unwrap().answer.fingerprint().unwrap().to_string(), right[0]);
     }
-    // As with --as
+    // The same with --as
     stage.scene.machine.run("forget --all").expect(0);
     stage.tamper(SWAP_NAMES);
     let selector = stage.scene.machine.selector();
@@ -493,9 +494,9 @@ fn what_was_chosen_by_a_swapped_name_is_not_done_when_it_is_swapped_back() {
     assert!(matches!(refused, Err(Error::Renamed { .. })), "{refused:?}");
 }
 
-/// Nor does one who is no longer what cardcase wrote take over.
+/// An identity whose name cardcase did not write takes nothing over in a renewal.
 #[test]
-fn nothing_is_taken_over_by_a_swapped_name() {
+fn an_identity_with_a_tampered_name_takes_nothing_over() {
     let stage = Protected::new();
     let renewed = stage.scene.employee("alice").email("alice@example.com").issue();
     let file = renewed.p12(stage.scene.machine.dir(), P12::Default);
@@ -509,13 +510,13 @@ fn nothing_is_taken_over_by_a_swapped_name() {
     stage.owner("renew alice carol").says(&["carol", "tampered"]).expect(1);
 }
 
-/// `accept` takes what the owner can see, and says what that is.
+/// `accept` authenticates what the owner can see, and lists it.
 #[test]
-fn what_the_owner_cannot_see_is_not_accepted() {
+fn accept_does_not_authenticate_what_the_owner_cannot_see() {
     let stage = Protected::new();
     stage.owner("remember localhost alice --for session").expect(0);
     stage.owner("rules add https://good.example").expect(0);
-    // What is decided in a session to come, say one whose name is known
+    // A decision in another session, whose name may be known in advance
     let bob = "(SELECT id FROM identities WHERE name = 'bob')";
     stage.tamper(&format!("UPDATE decisions SET session = 'another', mac = NULL, identity = {bob}"));
     stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "decisions for identities: 0"]);
@@ -523,9 +524,9 @@ fn what_the_owner_cannot_see_is_not_accepted() {
     assert_eq!(code.unwrap(), Value::Null);
 }
 
-/// What was put there can be taken away without taking the rest for one's own.
+/// Planted rows can be removed without accepting the rest.
 #[test]
-fn what_was_put_there_can_be_taken_away() {
+fn planted_rules_and_authorities_can_be_removed() {
     let stage = Protected::new();
     stage.owner("rules add https://good.example").expect(0);
     let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
@@ -537,20 +538,20 @@ fn what_was_put_there_can_be_taken_away() {
     stage.owner("rules remove 2").expect(0);
     let authority = stage.scene.server_root.fingerprint();
     stage.owner(&format!("trust --remove {authority}")).expect(0).says(&["no longer trusted"]);
-    // What is left is not the owner's by that
+    // Removing does not authenticate the rest
     stage.owner("rules add https://other.example").expect(1).says(&["not authentic"]);
     stage.owner("accept").expect(0).says(&["rules: 1", "trusted authorities: 0", "select-automatically: on"]);
     stage.owner("config select-automatically off").expect(0);
-    // With nothing but the rule, taking it away leaves what was authentic
+    // If only the rule was planted, removing it restores an authentic state
     stage.tamper(&insert);
     stage.owner("rules remove 3").expect(0);
     stage.owner("rules add https://other.example").expect(0);
 }
 
-/// Without a key nothing is asked for the owner's password. Where none is needed to look, whoever put an authority there has no server
-/// verified by it.
+/// Without using a key, the password is not asked for. Where the check needs no password, a planted authority verifies
+/// no server.
 #[test]
-fn a_planted_authority_verifies_no_server_where_that_can_be_seen() {
+fn a_planted_authority_verifies_no_server_unless_the_store_is_locked() {
     for by_agent in [false, true] {
         let stage = Protected::new();
         let server = stage.scene.server(Kind::Go).ask(Ask::Never).start();
@@ -578,9 +579,9 @@ fn a_planted_authority_verifies_no_server_where_that_can_be_seen() {
     }
 }
 
-/// One that is there only while the command reads what it verifies servers by is noticed when a key is used.
+/// An authority that is there only while the command reads the trusted authorities is detected when a key is used.
 #[test]
-fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
+fn an_authority_planted_for_only_one_connection_gets_no_signature() {
     let stage = Protected::new();
     stage.owner("remember localhost alice --for permanent").expect(0);
     let read = || {
@@ -597,7 +598,7 @@ fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
     stage.tamper("DELETE FROM authorities WHERE trusted");
     let refused = used(selector);
     assert!(matches!(refused, Err(Error::NotAuthentic { .. })), "{refused:?}");
-    // What the owner does meanwhile is no reason to refuse
+    // Changes by the owner in between are no reason to refuse
     let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
     stage.owner(&format!("trust {root}")).expect(0);
     let authority = stage.scene.server_root.fingerprint();
@@ -608,8 +609,8 @@ fn an_authority_that_is_planted_around_one_connection_gets_no_signature() {
     }
 }
 
-/// What a program keeps in memory it keeps for as long as a number in the file says that nothing changed; but anybody can
-/// write that number, too.
+/// A program keeps rows in memory as long as a number in the file says that nothing changed. But somebody who can write the
+/// file can write that number too.
 struct Kept {
     stage: Protected,
     selector: Selector,
@@ -627,7 +628,7 @@ impl Kept {
         Kept { stage, selector, to: "localhost".parse().unwrap() }
     }
 
-    /// Has something read while it is changed, and puts back what it was, as if nothing had happened.
+    /// Changes the store, has it read, and then restores it, including the number, as if nothing had happened.
     fn poison(&self, change: &str, read: impl FnOnce(&Selector), undo: &str) {
         self.stage.tamper(change);
         read(&self.selector);
@@ -639,7 +640,7 @@ impl Kept {
 }
 
 #[test]
-fn a_demand_for_tls13_that_was_taken_away_for_a_moment_stands() {
+fn a_tls13_requirement_that_was_removed_briefly_still_applies() {
     for decided in [true, false] {
         let kept = Kept::new(&["min-tls alice 1.3", "remember localhost alice --for permanent"]);
         let alice = kept.selector.store().find_identity("alice").unwrap();
@@ -654,9 +655,9 @@ fn a_demand_for_tls13_that_was_taken_away_for_a_moment_stands() {
     }
 }
 
-/// Neither where all that bears on an answer is read at once but not all of it can be, nor where rules are read alone.
+/// Both when reading everything for an answer fails halfway, and when only the rules are read.
 #[test]
-fn a_rule_that_was_there_for_a_moment_selects_nobody() {
+fn a_rule_that_existed_only_briefly_selects_no_identity() {
     let request = CertificateRequest::new(&[], &[SignatureScheme::ECDSA_NISTP256_SHA256]);
     let plant = r#"INSERT INTO rules (rule, added_at) VALUES ('{"pattern":"https://localhost","filter":{}}', 0);"#;
     let take = "DELETE FROM rules";
@@ -685,30 +686,30 @@ fn a_rule_that_was_there_for_a_moment_selects_nobody() {
     }
 }
 
-/// A setting that somebody turned on can be turned off without taking it for one's own first.
+/// A setting that somebody else turned on can be turned off without accepting it first.
 #[test]
-fn what_was_turned_on_can_be_turned_off() {
+fn a_setting_that_was_turned_on_can_be_turned_off() {
     let stage = Protected::new();
     stage.owner("config prompt-on-multiple on").expect(0);
     stage.tamper("UPDATE settings SET select_automatically = 1, use_single_candidate = 1, prompt_on_multiple = 0");
-    // What is sent without asking, or where, is not changed on top of it
+    // Changes that could send more are refused on top of it
     for more in ["config mode chrome", "rules add https://good.example"] {
         stage.owner(more).expect(1).says(&["not authentic"]);
     }
     for restricting in ["select-automatically off", "use-single-candidate off", "prompt-on-multiple on"] {
         stage.owner(&format!("config {restricting}")).expect(0);
     }
-    // It is what the owner had
+    // The settings are as the owner left them
     stage.owner("rules add https://good.example").expect(0);
-    // Turning on what was turned off behind the owner's back takes a look
+    // Turning on a setting that was turned off behind the owner's back is refused
     stage.owner("config use-single-candidate on").expect(0);
     stage.tamper("UPDATE settings SET use_single_candidate = 0");
     stage.owner("config use-single-candidate on").expect(1).says(&["not authentic"]);
 }
 
-/// Where nobody is asked, the history, which has no code, does not say who goes.
+/// The history has no code. When nobody is asked, it does not affect which identity is sent.
 #[test]
-fn a_forged_history_does_not_steer_what_is_selected_without_asking() {
+fn a_forged_history_does_not_change_what_is_selected_without_asking() {
     let stage = Protected::new();
     let server = stage.scene.server(Kind::Go).start();
     stage.owner("config select-automatically on").expect(0);

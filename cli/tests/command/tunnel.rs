@@ -1,5 +1,5 @@
-//! A client without TLS behind `cardcase tunnel`: the right certificate on every connection, what becomes of it written down,
-//! and nobody else at the socket.
+//! A client without TLS that uses `cardcase tunnel`: the right certificate on every connection, an entry in the history
+//! for each, and no other user at the socket.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -24,7 +24,7 @@ fn last_use(scene: &Scene) -> Value {
     scene.machine.json("history")["uses"][0].clone()
 }
 
-/// What is written down when the client has its answer, or none, may be so a moment later.
+/// Waits for this entry, because it may be written a moment after the client has its answer.
 #[track_caller]
 fn wait_for_use(scene: &Scene, outcome: &str) -> Value {
     let began = Instant::now();
@@ -63,7 +63,7 @@ fn every_server_sees_the_decided_identity() {
 }
 
 #[test]
-fn many_connections_at_once_and_a_switch_in_between() {
+fn many_connections_at_once_follow_a_changed_decision() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     let server = scene.server(Kind::Go).start();
@@ -88,9 +88,9 @@ fn many_connections_at_once_and_a_switch_in_between() {
     tunnel.says("nobody can be asked");
 }
 
-/// Twenty wait, one asks; and what was said for once is not kept for the next.
+/// Only one of twenty waiting connections asks. An answer for once is not kept for the next connections.
 #[test]
-fn one_prompt_answers_all_who_wait() {
+fn one_prompt_answers_all_waiting_connections() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.hire("bob");
@@ -114,7 +114,7 @@ fn one_prompt_answers_all_who_wait() {
 }
 
 #[test]
-fn a_refusal_is_said_and_written_down() {
+fn a_refusal_is_reported_and_recorded() {
     let scene = Scene::new();
     let guest = scene.bring(scene.guests.client("guest").issue());
     for tls in BOTH_VERSIONS {
@@ -130,7 +130,7 @@ fn a_refusal_is_said_and_written_down() {
 }
 
 #[test]
-fn a_server_that_is_gone_comes_back() {
+fn a_tunnel_goes_on_when_the_server_cannot_be_reached() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -160,7 +160,7 @@ fn a_server_with_another_name_gets_nothing() {
 }
 
 #[test]
-fn the_flags_of_fetch_mean_the_same() {
+fn the_flags_of_fetch_work_for_a_tunnel() {
     let scene = Scene::new();
     let (alice, bob) = (scene.hire("alice"), scene.hire("bob"));
     scene.remember("localhost", &alice.fingerprint());
@@ -172,7 +172,7 @@ fn the_flags_of_fetch_mean_the_same() {
     assert_eq!(last_use(&scene)["source"], "given");
 
     drop(tunnel);
-    // HTTP/2 in the clear is what the client makes of it
+    // The client decides to speak HTTP/2 without TLS
     let tunnel = Tunnel::start(&scene, &server.destination(), &["--alpn", "h2"]);
     let output = tunnel.curl().arg("--http2-prior-knowledge").output().unwrap();
     let body: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -196,7 +196,7 @@ fn the_flags_of_fetch_mean_the_same() {
 }
 
 #[test]
-fn the_socket_is_its_owners_alone_and_goes_with_the_tunnel() {
+fn the_socket_is_private_and_is_removed_with_the_tunnel() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).ask(Ask::Never).start();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
@@ -206,7 +206,7 @@ fn the_socket_is_its_owners_alone_and_goes_with_the_tunnel() {
         let mode = std::fs::symlink_metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         tunnel.fetches();
-        // One that carries something does not hold it up
+        // An open connection does not delay the end
         let _open = UnixStream::connect(&path).unwrap();
         assert_eq!(tunnel.end(signal), Some(code));
         assert!(!path.exists());
@@ -214,7 +214,7 @@ fn the_socket_is_its_owners_alone_and_goes_with_the_tunnel() {
 }
 
 #[test]
-fn only_a_dead_socket_of_ones_own_is_replaced() {
+fn only_an_unused_socket_of_the_same_user_is_replaced() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).ask(Ask::Never).start();
     let dir = scene.machine.dir();
@@ -229,7 +229,7 @@ fn only_a_dead_socket_of_ones_own_is_replaced() {
     tunnel.fetches();
     refused("another process listens");
     assert_eq!(server.requests().len(), 1, "whoever looks whether it lives begins no connection");
-    // What somebody puts in its place is not removed with it
+    // A file that replaced the socket is not removed with it
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "mine").unwrap();
     tunnel.end(Signal::TERM);
@@ -248,9 +248,9 @@ fn only_a_dead_socket_of_ones_own_is_replaced() {
     }
 }
 
-/// The mode of a socket can be changed; who is on the other side cannot.
+/// The permissions of a socket can be changed; the user on the other side cannot.
 #[test]
-fn another_user_is_turned_away() {
+fn a_connection_of_another_user_is_refused() {
     if !geteuid().is_root() {
         eprintln!("only root can become somebody else");
         return;
@@ -275,7 +275,7 @@ fn another_user_is_turned_away() {
 }
 
 #[test]
-fn loopback_is_warned_about_and_nothing_else_is_listened_on() {
+fn a_loopback_address_causes_a_warning_and_other_addresses_are_refused() {
     let scene = Scene::new();
     let alice = scene.hire("alice");
     scene.remember("localhost", &alice.fingerprint());
@@ -300,7 +300,7 @@ fn loopback_is_warned_about_and_nothing_else_is_listened_on() {
 }
 
 #[test]
-fn json_says_where_it_listens() {
+fn json_output_says_where_the_tunnel_listens() {
     let scene = Scene::new();
     let path = scene.machine.dir().join("s");
     let listen = format!("unix:{}", path.display());
@@ -321,7 +321,7 @@ fn json_says_where_it_listens() {
     assert_eq!(value, json!({"listen": listen, "destination": {"host": "localhost", "port": 1}}));
 }
 
-/// A server that reads to the end, then answers with all that it read, and ends.
+/// A server that reads to the end, sends back everything it read, and ends. With `says_so` false it hangs up halfway.
 fn echo_at_the_end(scene: &Scene, says_so: bool) -> u16 {
     let certificate = CertificateDer::from(scene.server_certificate.der().to_vec());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(scene.server_certificate.key_der()));
@@ -335,7 +335,7 @@ fn echo_at_the_end(scene: &Scene, says_so: bool) -> u16 {
             let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), connection);
             let mut heard = Vec::new();
             if !says_so {
-                // Hangs up in the middle
+                // Hangs up halfway
                 tls.write_all(b"half of").unwrap();
                 tls.flush().unwrap();
                 continue;
@@ -350,7 +350,7 @@ fn echo_at_the_end(scene: &Scene, says_so: bool) -> u16 {
 }
 
 #[test]
-fn the_end_of_one_direction_is_passed_on_and_the_other_goes_on() {
+fn closing_one_direction_leaves_the_other_open() {
     let scene = Scene::new();
     let port = echo_at_the_end(&scene, true);
     let tunnel = Tunnel::start(&scene, &format!("localhost:{port}"), &[]);
@@ -365,7 +365,7 @@ fn the_end_of_one_direction_is_passed_on_and_the_other_goes_on() {
 }
 
 #[test]
-fn what_was_cut_short_is_said() {
+fn a_truncated_response_is_reported() {
     let scene = Scene::new();
     let port = echo_at_the_end(&scene, false);
     let tunnel = Tunnel::start(&scene, &format!("localhost:{port}"), &[]);

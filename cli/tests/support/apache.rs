@@ -18,7 +18,7 @@ use super::server::Tls;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Where Debian's apache2-bin has its modules.
+/// The directory of the modules in Debian's apache2-bin.
 const MODULES: &str = "/usr/lib/apache2/modules";
 
 /// The directories. `/open` asks for no certificate.

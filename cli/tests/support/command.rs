@@ -246,7 +246,7 @@ impl Run {
 
     /// The process, for a test that does not wait for its end. It has no terminal, even where the tests have one.
     pub fn process(&self) -> Command {
-        // Of util-linux, which every Debian has; as are prlimit and setpriv
+        // From util-linux, which every Debian has, as are prlimit and setpriv
         let mut command = program::named("setsid");
         command.args(&self.before).arg(env!("CARGO_BIN_EXE_cardcase"));
         if let Some(directory) = &self.directory {

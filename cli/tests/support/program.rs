@@ -20,7 +20,7 @@ pub fn in_terminal(name: impl AsRef<OsStr>) -> pty_process::blocking::Command {
     pty_process::blocking::Command::new(name).env_clear().envs(environment())
 }
 
-/// Where programs are found. Debian has servers where only root's `PATH` leads.
+/// The `PATH`. Debian installs servers in directories that only root's `PATH` includes.
 pub fn path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/sbin");

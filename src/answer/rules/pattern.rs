@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_match_by_segment_in_every_way_to_write_them() {
+    fn paths_match_by_segment_in_every_spelling() {
         let admin = "https://www.example.com/admin";
         let cases = [
             (admin, "/admin", true),
@@ -388,14 +388,14 @@ mod tests {
         }
 
         #[test]
-        fn specificity_orders_any_three(texts in proptest::array::uniform3("(https://)?(\\[\\*\\.\\])?[ab](\\.[ab]){0,2}(:44)?(/[ab]){0,2}")) {
+        fn specificity_is_a_total_order(texts in proptest::array::uniform3("(https://)?(\\[\\*\\.\\])?[ab](\\.[ab]){0,2}(:44)?(/[ab]){0,2}")) {
             let [a, b, c] = texts.map(|text| text.parse::<Pattern>().unwrap().specificity());
             prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
             prop_assert!(!(a <= b && b <= c) || a <= c);
         }
 
         #[test]
-        fn a_destination_is_matched_by_its_own_pattern_and_by_no_other_port(host in "[a-z]{1,9}(\\.[a-z]{1,9}){0,3}", port in 1..u16::MAX) {
+        fn a_pattern_with_a_port_matches_only_that_port(host in "[a-z]{1,9}(\\.[a-z]{1,9}){0,3}", port in 1..u16::MAX) {
             let destination = Destination::new(&host, port).unwrap();
             let pattern: Pattern = format!("https://{destination}").parse().unwrap();
             prop_assert!(pattern.matches(&destination, None));

@@ -37,7 +37,7 @@ fn assert_complete(import: &Import, expected: &[&Leaf]) {
 }
 
 #[test]
-fn public_keys_decide_and_not_local_key_ids() {
+fn keys_are_paired_by_public_key_and_not_by_local_key_id() {
     let ca = Ca::root("Root");
     let algorithms = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256];
     let leaves = algorithms.map(|algorithm| ca.leaf_with(params("a"), algorithm));
@@ -133,7 +133,7 @@ fn an_empty_file_is_an_error() {
 }
 
 #[test]
-fn errors_tell_the_file() {
+fn errors_name_the_file() {
     let ca = Ca::root("Root");
     let (leaf, lonely) = (ca.leaf("a"), ca.leaf("b"));
     let certificate = |leaf: &Leaf| FoundCertificate::new(leaf.certificate.clone(), None, None);

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_around_is_passed_over_but_for_the_name() {
+    fn text_between_blocks_is_ignored_except_for_the_name() {
         let text = "Bag Attributes\r\n    friendlyName: Alice's card\r\n    localKeyID: 01\r\n\
                     -----BEGIN CERTIFICATE-----\r\nMAA=\r\n\r\n-----END CERTIFICATE-----\r\nsubject=CN = x\r\n\
                     -----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-128-CBC,00\n\nMA\nA=\n-----END RSA PRIVATE KEY-----";
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_named_with_its_line() {
+    fn an_unterminated_block_is_named_with_its_line() {
         let cut = |text: &str| match blocks(text.as_bytes()) {
             Err(Error::UnterminatedBlock { label, line }) => (label, line),
             other => panic!("{text}: {other:?}"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn other_blocks_are_named() {
+    fn ignored_blocks_are_named() {
         assert_eq!(blocks(b"hello").unwrap(), []);
         let text = "-----BEGIN EC PARAMETERS-----\nMAA=\n-----END EC PARAMETERS-----";
         let blocks = blocks(text.as_bytes()).unwrap();

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_named() {
+    fn other_file_types_are_named() {
         assert_eq!(found(b""), Some("an empty file"));
         assert_eq!(found(b"hello, world"), Some("text"));
         assert_eq!(found(b"\xfe\xed\xfe\xed\0\0\0\x02").unwrap().split(';').next(), Some("a Java keystore (JKS)"));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_file_is_not_enough() {
+    fn a_truncated_header_is_not_recognised() {
         assert_eq!(recognise(&[0x30]), Recognised::Other(None));
         assert_eq!(recognise(&[0x30, 0x80, 0x02, 0x01, 0x03]), Recognised::Other(None));
     }

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_any_script() {
+    fn names_may_be_in_any_script() {
         assert_eq!(name(ber::BMP_STRING, &[0x04, 0x38, 0xd8, 0x3d, 0xde, 0x00]).unwrap(), "и😀");
         assert_eq!(name(ber::UTF8_STRING, "имя".as_bytes()).unwrap(), "имя");
         assert_eq!(name(ber::BMP_STRING, &[0, b'a', 0, 0]).unwrap(), "a", "a terminating zero is no letter");

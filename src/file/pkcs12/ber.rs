@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn der_stays_as_it_is() {
+    fn der_stays_unchanged() {
         let input = [0x30, 0x06, 0x02, 0x01, 0x03, 0x04, 0x01, 0xff];
         assert_eq!(der(&input).unwrap(), input);
     }
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_beyond_the_input_are_cut_short() {
+    fn a_length_beyond_the_input_is_a_truncation() {
         assert_eq!(der(&[]), Err(BerError::Truncated(2)));
         assert_eq!(der(&[0x30]), Err(BerError::Truncated(1)));
         assert_eq!(der(&[0x30, 0x82, 0x01]), Err(BerError::Truncated(1)));
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_beyond_the_parent_contradict() {
+    fn a_length_beyond_the_parent_is_an_error() {
         let longer = Err(BerError::Malformed("an inner element is longer than what holds it"));
         assert_eq!(der(&[0x30, 0x03, 0x04, 0x02, 0, 0]), longer);
         assert_eq!(der(&[0x30, 0x02, 0x30, 0x80, 0, 0]), longer);
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ber_is_refused() {
+    fn invalid_ber_is_refused() {
         assert!(matches!(der(&[0x04, 0x80, 0, 0]), Err(BerError::Malformed(_))), "a plain value of indefinite length");
         assert!(matches!(der(&[0x1f, 0x81, 0x00]), Err(BerError::Malformed(_))), "a high tag number");
         assert!(matches!(der(&[0x30, 0x89, 1, 1, 1, 1, 1, 1, 1, 1, 1]), Err(BerError::Malformed(_))));
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded() {
+    fn nesting_depth_is_bounded() {
         for open in [[0x30, 0x80], [0x24, 0x80]] {
             let input: Vec<u8> = open.repeat(100_000);
             assert_eq!(der(&input), Err(BerError::Malformed("elements are nested too deep")));
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_end_at_what_is_none() {
+    fn elements_end_at_invalid_input() {
         let mut elements = Elements(&[0x02, 0x01, 0x03, 0x04, 0x00, 0x04, 0x05]);
         assert_eq!(elements.next().unwrap().body, [3]);
         assert!(elements.next_if(INTEGER).is_none());

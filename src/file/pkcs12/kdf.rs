@@ -264,7 +264,7 @@ mod tests {
 
     /// Computed with OpenSSL; the p12 crate has the same in its own tests.
     #[test]
-    fn pkcs12_derivation_of_a_known_key() {
+    fn the_pkcs12_derivation_gives_a_known_key() {
         let salt = [0x9a, 0xf4, 0x70, 0x29, 0x58, 0xa8, 0xe9, 0x5c];
         let key = pkcs12(Hash::Sha1, &[0, 0], &salt, Purpose::Key, 2048, 24);
         let expected = [
@@ -276,7 +276,7 @@ mod tests {
 
     /// RFC 6070.
     #[test]
-    fn pbkdf2_of_a_known_key() {
+    fn pbkdf2_gives_a_known_key() {
         let derivation =
             Derivation::Pbkdf2 { salt: b"salt".to_vec(), iterations: 2, key_length: None, prf: Hash::Sha1 };
         let expected = [

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn surrogates_beyond_the_bmp() {
+    fn characters_beyond_the_bmp_are_encoded_as_surrogates() {
         assert_eq!(all("😀", Form::Pkcs12)[0], [0xd8, 0x3d, 0xde, 0x00, 0, 0]);
     }
 

@@ -257,7 +257,7 @@ mod tests {
     const KEY: &[u8] = &[0x30, 0x12, 2, 1, 1, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 2, 7, 7, 0x81, 2, 0, 9];
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_file_can_be_read() {
         let (leaf, above): (&[u8], &[u8]) = (&[0x30, 1, 0], &[0x30, 1, 1]);
         for protection in [Protection::Aes256, Protection::Legacy] {
             for (name, password) in [("name", "secret"), ("имя 😀", "пароль 😀"), ("", "")] {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_positive_and_short() {
+    fn integers_are_positive_and_minimal() {
         assert_eq!(**integer(0), [2, 1, 0]);
         assert_eq!(**integer(128), [2, 2, 0, 128]);
         assert_eq!(**integer(150_000), [2, 3, 2, 0x49, 0xf0]);

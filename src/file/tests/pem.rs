@@ -48,11 +48,11 @@ fn a_costly_file_in_base64_is_refused_at_once() {
     assert!(start.elapsed() < Duration::from_secs(1));
 }
 
-/// Neither the reader nor the pairing panics.
+/// The reader and the pairing do not panic.
 fn survives(input: &[u8]) {
     match import(input, PASSWORD, &small()) {
         Ok(mut import) => drop(Import::pair(&mut import)),
-        // Nor does the last wall around a parser hide a panic
+        // The barrier around a parser must not have hidden a panic
         Err(error) => assert!(!error.to_string().contains("gave up"), "{error}"),
     }
 }

@@ -113,7 +113,7 @@ fn all_pass<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Syn
 
 /// Slow: some programs write files with 600,000 rounds and more.
 #[test]
-fn every_file_gives_what_the_manifest_says() {
+fn every_file_matches_the_manifest() {
     let rows = manifest();
     assert!(rows.len() > 300);
     all_pass(&rows, outcome);
@@ -134,7 +134,7 @@ fn every_file_that_can_be_read_is_recognised() {
 }
 
 #[test]
-fn other_files_are_named() {
+fn other_file_types_are_named() {
     let found = |name: &str| match recognise(&fixture(name)) {
         Recognised::Other(found) => found,
         Recognised::Pkcs12(_) => panic!("{name}"),
@@ -222,7 +222,7 @@ fn survives_changes(name: &str, file: &[u8], password: &str) -> Result<(), Strin
             if start.elapsed() > Duration::from_secs(2) {
                 return Err(format!("{name}: byte {at} changed by {change:#x} takes long"));
             }
-            // Nor does the last wall around the parser hide a panic
+            // The barrier around the parser must not have hidden a panic
             if outcome.err() == Some(Error::Damaged { what: "its parser gave up on it" }) {
                 return Err(format!("{name}: byte {at} changed by {change:#x} runs into the wall"));
             }
@@ -286,7 +286,7 @@ fn the_work_of_a_whole_file_is_bounded() {
 
 /// Found by fuzzing: encrypted data around something else than data, which `p12` asserts on.
 #[test]
-fn a_file_that_is_encrypted_data_outermost_is_unsupported() {
+fn a_file_with_encrypted_data_outermost_is_unsupported() {
     const FILE: &[u8] = b"\
     \x30\x81\x87\x02\x01\x03\x30\x81\x81\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x06\xa0\x74\x30\x72\x02\x01\
     \x00\x30\x6d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x90\x00\x01\x30\x1e\x06\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x27\
@@ -320,7 +320,7 @@ fn too_many_entries_are_refused() {
 }
 
 #[test]
-fn the_empty_password_is_refused_where_there_is_another() {
+fn the_empty_password_is_refused_if_the_file_has_another() {
     for name in ["openssl-iter-1.p12", "openssl-iter-1-legacy.p12", "openssl-nomac.p12", "ber-chunked.p12"] {
         assert_eq!(open(name, "").err(), Some(Error::WrongPassword), "{name}");
     }
@@ -334,7 +334,7 @@ fn a_key_with_another_password_stays_locked() {
 }
 
 #[test]
-fn other_entries_are_passed_over() {
+fn other_entries_are_ignored() {
     let unknown = || "1.2.3.4.5".to_owned();
     let contents = open("hand-crl-secret-unknown.p12", "secret").unwrap();
     assert_eq!(contents.passed_over, [PassedOver::Crl, PassedOver::Secret, PassedOver::UnknownBag(unknown())]);
@@ -374,7 +374,7 @@ fn an_unsupported_cipher_is_named() {
 }
 
 #[test]
-fn keys_do_not_show_in_debug_output() {
+fn debug_output_shows_no_keys() {
     let contents = open("hand-keybag-plain.p12", "secret").unwrap();
     let shown = format!("{:?}", contents.keys);
     assert_eq!(shown, r#"[KeyBag { friendly_name: Some("leaf"), local_key_id: Some([1]), .. }]"#);

@@ -370,7 +370,7 @@ mod tests {
             self.answer(&Request::Use { vault: VAULT, work })
         }
 
-        /// What goes out never holds a part of a key.
+        /// Checks that no reply holds a part of a key.
         fn answer(&self, request: &Request<'_>) -> Reply {
             let reply = self.shared.answer(&Frame::encode(request).unwrap());
             let sent = Frame::encode(&reply).unwrap().body;
@@ -389,7 +389,7 @@ mod tests {
     const TLS12: [u8; 5] = [1, 0, 0, 1, 3];
 
     #[test]
-    fn it_signs_and_authenticates() {
+    fn the_agent_signs_and_authenticates() {
         let scene = Scene::new(false);
         assert!(matches!(scene.answer(&Request::Status), Reply::Status { vault: VAULT, seconds_left: 60 }));
         assert!(matches!(scene.work(scene.sign(&tls13())), Reply::Signature(_)));
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn it_signs_only_what_tls_clients_sign() {
+    fn the_agent_signs_only_what_tls_clients_sign() {
         let scene = Scene::new(false);
         let server_side = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[5; 32]].concat();
         for other in [&b""[..], b"I owe you", &[0x30, 0x82, 1, 0], &[b' '; 64], &server_side, &[2, 0, 0, 1]] {
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_locked_for_another_password_and_after_the_lease() {
+    fn the_agent_is_locked_for_another_password_and_after_its_lease() {
         let mut scene = Scene::new(false);
         let work = || Work::Authenticate { message: b"x" };
         assert_eq!(scene.answer(&Request::Use { vault: [8; 32], work: work() }), Reply::Refused(Refusal::Locked));
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn every_version_of_the_request_to_end_is_understood_and_of_no_other() {
+    fn only_the_request_to_end_is_understood_in_every_version() {
         let scene = Scene::new(false);
         let asked = |request| scene.shared.answer(&Frame { version: VERSION + 1, ..Frame::encode(&request).unwrap() });
         assert_eq!(asked(Request::End), Reply::Ending);
@@ -447,12 +447,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_frame_makes_it_panic(version in 0..3_u8, body: Vec<u8>) {
+        fn no_frame_makes_the_agent_panic(version in 0..3_u8, body: Vec<u8>) {
             Scene::new(false).shared.answer(&Frame { version, body: Zeroizing::new(body) });
         }
 
         #[test]
-        fn no_changed_request_makes_it_panic(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+        fn no_changed_request_makes_the_agent_panic(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
             let scene = Scene::new(false);
             let message = tls13();
             let mut frame = Frame::encode(&Request::Use { vault: VAULT, work: scene.sign(&message) }).unwrap();

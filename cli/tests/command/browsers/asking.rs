@@ -1,4 +1,4 @@
-//! Who is asked, with what on the screen, and what the answer does.
+//! When a person is asked, what the screen shows, and what each answer does.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn asked(scene: &Scene, url: &str, mode: &str) -> Terminal {
     terminal
 }
 
-/// The whole order is in tests/library/matching.rs.
+/// src/select/matching/tests.rs has the complete order.
 #[test]
 fn order_of_the_list() {
     let scene = Scene::new();
@@ -45,7 +45,7 @@ fn order_of_the_list() {
     }
     scene.hire("later");
     let names = ["soon", "late", "early", "later"];
-    // Chrome's order; "early" expires with "later", and "late" first of all
+    // Chrome's order: "early" and "later" expire at the same time, "late" has expired
     for (used, order) in [(false, ["later", "soon", "early", "late"]), (true, ["soon", "later", "early", "late"])] {
         if used {
             let server = optional(&scene);
@@ -61,7 +61,7 @@ fn order_of_the_list() {
     }
 }
 
-/// Last in the list, labelled, and never sent without being picked.
+/// Last in the list, labelled, and never sent unless a person picks it.
 #[test]
 fn expired_or_not_yet_valid() {
     let scene = Scene::new();
@@ -78,7 +78,7 @@ fn expired_or_not_yet_valid() {
             answer(&mut terminal, mode, "odd", PERMANENT);
             assert_ends(&mut terminal, 0);
             assert_eq!(server.chains(), [odd.sent_chain()], "{mode} {validity:?}: picked");
-            // Not even what was picked goes out again by itself
+            // Even an identity that a person picked is not sent again without asking
             fetch(&scene, mode, &server.url(), &[]).expect(4).says(&["odd", why]);
             assert_eq!(server.chains().len(), 1, "{mode} {validity:?}");
             scene.machine.run("forget --all").expect(0);
@@ -95,7 +95,7 @@ fn no_candidate() {
         let server = optional(&scene);
         let mut terminal = started(&scene, &server.url(), mode);
         assert_ends(&mut terminal, 0);
-        // It is wider than the window
+        // The text is wider than the window
         let text = terminal.rows().concat();
         assert!(text.contains("no identity fits") && !text.contains(SEND_NONE), "{mode}: {text}");
         let required = scene.server(Kind::Go).start();
@@ -106,7 +106,7 @@ fn no_candidate() {
     }
 }
 
-/// Neither to abort nor the end of input is an answer, let alone "none", as it is in the browsers.
+/// Neither an abort nor the end of input is an answer. In the browsers, cancelling means "none".
 #[test]
 fn cancel() {
     let question = Question::new();
@@ -136,7 +136,7 @@ fn dialog_shows() {
         go_to(&mut terminal, "dora", 10);
         let short = &mail.fingerprint()[..8];
         let shown = mail_details(scene, &mail.fingerprint());
-        // They come line by line
+        // The screen is drawn line by line
         let names =
             ["CN=Staff Issuing", "CN=dora", "dora@example.com", "5e71a1", "digitalSignature", "clientAuth", "ec-p256"];
         for text in names.into_iter().chain([short]).chain(shown.iter().map(String::as_str)) {
@@ -148,13 +148,14 @@ fn dialog_shows() {
     }
 }
 
-/// The days on which its validity begins and ends.
+/// The days on which the validity begins and ends.
 fn mail_details(scene: &Scene, id: &str) -> [String; 2] {
     let shown = scene.machine.json(&format!("show {id}"));
     ["not_before", "not_after"].map(|key| shown[key].as_str().unwrap()[..10].to_owned())
 }
 
-/// One prompt for whoever asks the same meanwhile, whatever the answer was; across threads: tests/library/selector.rs.
+/// One prompt for all that ask for the same at the same time, for every answer. tests/library/selector.rs tests it
+/// across threads.
 #[test]
 fn parallel_connections() {
     let question = Question::new();
@@ -180,13 +181,13 @@ fn parallel_connections() {
             assert_ends(&mut second, code);
             assert!(!second.text().contains(SEND_NONE), "{case}: asked as well\n{}", second.text());
             assert_eq!(server.chains(), seen, "{case}");
-            // Nothing is stored of some of these
+            // Some of these answers are not stored
             let _ = question.scene.machine.run("forget --all");
         }
     }
 }
 
-/// The server hangs up after 5 seconds, and the person thinks for 6: the answer goes out over another connection, once.
+/// The server hangs up after 5 seconds, and the person thinks for 6. The answer is sent in one new connection.
 #[test]
 fn waiting_for_the_user() {
     let question = Question::new();
@@ -207,7 +208,7 @@ fn waiting_for_the_user() {
     }
 }
 
-/// What comes and goes shows in the next question; what was decided on an identity goes with it.
+/// The next question shows which identities were added and removed. Removing an identity removes its decisions.
 #[test]
 fn certificate_store_changes() {
     let scene = Scene::new();

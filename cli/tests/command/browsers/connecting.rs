@@ -1,4 +1,4 @@
-//! Connections: which identity goes over which of them.
+//! Connections: which identity is sent in which connection.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::support::screen::SEND_NONE;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server};
 use crate::support::typed::Typed;
 
-/// What came with each request.
+/// The chain in each request.
 fn received(server: &Server) -> Vec<Value> {
     server.requests().iter().map(|request| request["chain"].clone()).collect()
 }
@@ -27,7 +27,7 @@ fn redirects() {
         let (elsewhere, here) = (format!("127.0.0.1:{}", middle.port()), first.destination());
         remember(&scene, mode, &here, &alice.fingerprint());
         remember(&scene, mode, &elsewhere, &bob.fingerprint());
-        // The last hop is another port of the first one's host: in chrome mode a destination of its own
+        // The last server has the host of the first and another port. In chrome mode that is another destination
         if mode == "chrome" {
             remember(&scene, mode, &last.destination(), "none");
         }
@@ -41,7 +41,7 @@ fn redirects() {
     }
 }
 
-/// One process, one destination, another decision: the session of the first connection is not resumed.
+/// One process, one destination, and another decision: the session of the first connection is not resumed.
 #[test]
 fn after_the_decision_changes() {
     let scene = Scene::new();
@@ -71,7 +71,7 @@ fn after_the_decision_changes() {
     }
 }
 
-/// A server that both names lead to, over HTTP/2: what may go to one of them does not go to the other.
+/// Two names lead to the same server over HTTP/2. An identity for one of them is not sent to the other.
 #[test]
 fn http2_connection_reuse_for_another_host() {
     let scene = Scene::new();
@@ -89,7 +89,7 @@ fn http2_connection_reuse_for_another_host() {
     }
 }
 
-/// As the Fetch standard has it, not as either browser does.
+/// As in the Fetch standard, which differs from both browsers.
 #[test]
 fn credentials_mode() {
     let question = Question::new();
@@ -146,7 +146,7 @@ fn https_proxy_that_asks() {
     }
 }
 
-/// rustls does not renegotiate: nothing is sent, and the error says what may be behind it.
+/// rustls does not renegotiate: nothing is sent, and the error gives the likely cause.
 #[test]
 fn renegotiation_tls_1_2() {
     let scene = Scene::new();
@@ -167,7 +167,7 @@ fn renegotiation_tls_1_2() {
     }
 }
 
-/// rustls does not offer it, so a server cannot ask; the connection goes on.
+/// rustls does not offer it, so a server cannot ask. The connection goes on.
 #[test]
 fn post_handshake_authentication_tls_1_3() {
     let scene = Scene::new();

@@ -1,4 +1,4 @@
-//! Which identities fit, and what goes out with them.
+//! Which identities fit, and which certificates are sent with them.
 
 use rcgen::{ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use serde_json::json;
@@ -33,8 +33,8 @@ fn empty_list_of_authorities() {
     }
 }
 
-/// Two organisations certified each other's root: each one's people fit where the other is asked for, and are sent with the
-/// certificate that leads there. Every other cell is in the matrix.
+/// Two organisations certified each other's root. The people of each fit where the other is requested, and are sent
+/// with the certificate in between. The matrix has all other cells.
 #[test]
 fn match_against_the_requested_authorities() {
     let scene = Scene::new();
@@ -69,7 +69,8 @@ fn match_against_the_requested_authorities() {
     }
 }
 
-/// What both browsers never send is not sent, remembered or not; the one exception is a CA certificate, with a warning.
+/// Certificates that neither browser sends are not sent, even if remembered. The only exception is a CA certificate,
+/// with a warning.
 #[test]
 fn key_usage_extended_key_usage() {
     let scene = Scene::new();
@@ -102,7 +103,7 @@ fn key_usage_extended_key_usage() {
     }
 }
 
-/// Firefox sends none then, Chrome asks and aborts; here it is no candidate, and nobody is asked.
+/// Firefox then sends none; Chrome asks and aborts. Here the identity is not a candidate, and nobody is asked.
 #[test]
 fn key_type_against_signature_algorithms() {
     let scene = Scene::new();
@@ -113,7 +114,9 @@ fn key_type_against_signature_algorithms() {
             fetch(&scene, mode, &server.url(), &[]).expect(3).says(&["no identity fits"]);
             remember(&scene, mode, &server.destination(), &rsa.fingerprint());
             fetch(&scene, mode, &server.url(), &[]).expect(3);
-            fetch(&scene, mode, &server.url(), &["--as", &rsa.fingerprint()]).expect(3).says(&["makes no signature"]);
+            fetch(&scene, mode, &server.url(), &["--as", &rsa.fingerprint()])
+                .expect(3)
+                .says(&["supports no signature scheme"]);
             assert!(server.chains().is_empty(), "{mode} {tls:?}");
             let pss = "rsa_pss_rsae_sha256:RSA+SHA256";
             let server = scene.server(Kind::OpenSsl).tls(tls).client_schemes(pss).start();
@@ -143,7 +146,7 @@ fn ed25519() {
     }
 }
 
-/// As Firefox: whatever the server names, every intermediate, and never the root.
+/// As in Firefox: every intermediate and never the root, whatever the server names.
 #[test]
 fn chain_sent() {
     let scene = Scene::new();
@@ -162,7 +165,7 @@ fn chain_sent() {
                 let setup = Setup::new(kind, &scene.server_certificate).authorities(authorities).tls(tls);
                 let setup = setup.ask(Ask::Unchecked);
                 let server = if hints { setup } else { setup.without_hints() }.start();
-                // Under no authority at all, it fits where none is named
+                // A self-signed identity fits only if the server names no authority
                 let fitting = &people[..if hints { 3 } else { 4 }];
                 for identity in fitting {
                     remember(&scene, mode, &server.destination(), &identity.fingerprint());

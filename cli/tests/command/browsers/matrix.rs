@@ -11,19 +11,19 @@ use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{BOTH_VERSIONS, Kind, Tls};
 
-/// An identity, and what is expected of it.
+/// An identity and the expected results for it.
 struct Row {
     name: String,
     fingerprint: String,
     pem: String,
-    /// The requested names that lead to it, in the words of [`Asked`].
+    /// The requested names that lead to it, in the terms of [`Asked`].
     under: &'static [&'static str],
-    /// The keys it has, in the words of [`SCHEMES`].
+    /// The kind of its key, in the terms of [`SCHEMES`].
     key: &'static str,
-    /// Why it is no candidate anywhere.
+    /// Why it is never a candidate.
     never: Vec<&'static str>,
     warnings: Vec<&'static str>,
-    /// Whether what is above it is not in the store.
+    /// Whether its issuers are missing from the store.
     incomplete: bool,
 }
 
@@ -61,7 +61,7 @@ impl Row {
         Row { incomplete: true, ..self }
     }
 
-    /// Reasons and warnings in one request.
+    /// The expected reasons and warnings for one request.
     fn expected(&self, asked: &Asked, (_, _, keys): &Schemes, tls: Tls) -> (Vec<&'static str>, Vec<&'static str>) {
         let named = asked.names.iter().any(|name| self.under.contains(name));
         let mut reasons = Vec::new();
@@ -89,13 +89,13 @@ impl Row {
 
 const DATES: [&str; 2] = ["expired", "not_yet_valid"];
 
-/// What a request names.
+/// The authorities in a request.
 struct Asked {
     names: &'static [&'static str],
     pem: String,
 }
 
-/// What a request says of signatures, in OpenSSL's words, and the keys that make such.
+/// The signature algorithms in a request, in OpenSSL's notation, and the kinds of keys that can use them.
 type Schemes = (&'static str, Option<&'static str>, &'static [&'static str]);
 
 const SCHEMES: [Schemes; 3] = [
@@ -107,10 +107,10 @@ const SCHEMES: [Schemes; 3] = [
 const NOT_CLIENT: &str = "not_for_client_auth";
 const NOT_SIGNING: &str = "not_for_signing";
 
-/// Under the staff's intermediate, whose root is there too.
+/// Identities under the staff's intermediate, whose root is in the store too.
 const STAFF: &[&str] = &["staff root", "staff"];
 
-/// Every combination of usages, both browsers' verdict beside each.
+/// Every combination of usages, each with the verdict of both browsers.
 fn usages(scene: &Scene) -> Vec<Row> {
     let key_usages: [(&[Ku], bool); 9] = [
         (&[], true),
@@ -151,10 +151,10 @@ fn usages(scene: &Scene) -> Vec<Row> {
     rows
 }
 
-/// Key usages and extended ones.
+/// Key usages and extended key usages.
 type Usages<'a> = (&'a [Ku], &'a [Eku]);
 
-/// CA certificates that somebody uses as a person's: what both browsers never send, offered with a warning.
+/// CA certificates used as a person's certificate. Neither browser sends them; cardcase offers them with a warning.
 fn authorities(scene: &Scene) -> Vec<Row> {
     let cases: [(&str, Usages<'_>, &[&str]); 5] = [
         ("CA without usages", (&[], &[]), &[]),
@@ -189,7 +189,7 @@ fn keys(scene: &Scene) -> Vec<Row> {
     let row =
         |(key, scheme): (Key, _)| Row::new(key.name(), &scene.employee(key.name()).key(key).issue(), STAFF).key(scheme);
     let mut rows: Vec<_> = kinds.map(row).into();
-    // Of no use with rustls
+    // rustls cannot use these
     for (name, make) in [
         ("ed448", "-newkey ed448"),
         ("secp256k1", "-newkey ec -pkeyopt ec_paramgen_curve:secp256k1"),
@@ -201,7 +201,7 @@ fn keys(scene: &Scene) -> Vec<Row> {
     rows
 }
 
-/// A self-signed certificate by `openssl req`, and its key.
+/// A self-signed certificate from `openssl req`, and its key.
 fn by_openssl(dir: &Path, name: &str, arguments: &str) -> (String, String) {
     let (key, certificate) = (ca::unused(dir, "key", "pem"), ca::unused(dir, "certificate", "pem"));
     let mut command = program::named("openssl");
@@ -213,7 +213,7 @@ fn by_openssl(dir: &Path, name: &str, arguments: &str) -> (String, String) {
     (read(certificate), read(key))
 }
 
-/// X.509 version 1, as `openssl x509 -req` makes it when it is told of no extensions.
+/// X.509 version 1, as `openssl x509 -req` writes it without extensions.
 fn version_1(dir: &Path) -> Row {
     let (request, key) = by_openssl(dir, "version 1", "-new -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256");
     let (request, key_file) = (ca::write(dir, "request", "pem", request), ca::write(dir, "key", "pem", &key));
@@ -233,15 +233,15 @@ fn name(attributes: &[(DnType, DnValue)]) -> DistinguishedName {
     name
 }
 
-/// What the requests call "named": the organisation in PrintableString, its name in UTF8String.
+/// The authority that the requests call "named": its organisation is a PrintableString, its name a UTF8String.
 fn named() -> Authority {
     let organisation = DnValue::PrintableString("Example Org".try_into().unwrap());
     let common = DnValue::Utf8String("Named Root".to_owned());
     Authority::root_named(name(&[(DnType::OrganizationName, organisation), (DnType::CommonName, common)]))
 }
 
-/// Issuers that are written another way than the requests write them. The browsers compare bytes, and offer none of these;
-/// RFC 5280 section 7.1 takes the first three for the same name.
+/// Issuers in another encoding than in the requests. The browsers compare bytes and offer none of these. According to
+/// RFC 5280 section 7.1, the first three are the same name.
 fn names() -> Vec<Row> {
     let utf8 = |text: &str| DnValue::Utf8String(text.to_owned());
     let bmp = |text: &str| DnValue::BmpString(text.try_into().unwrap());
@@ -261,7 +261,7 @@ fn names() -> Vec<Row> {
     cases.map(row).into()
 }
 
-/// Certificates that differ in their place: above them, below them, beside them.
+/// Certificates that differ in their position: in what is above, below or beside them.
 fn places(scene: &Scene, alone: &Issued, lost: &Authority, partner: &Authority) -> Vec<Row> {
     let renewed = |validity| scene.employee("renewed").validity(validity).issue();
     vec![
@@ -293,7 +293,7 @@ fn every_cell_of_the_matrix() {
     rows.extend(keys(&scene));
     rows.extend(names());
     rows.push(version_1(dir));
-    // The staff's root was certified by the partner's and the other way round
+    // The staff's root and the partner's root certified each other
     for row in rows.iter_mut().filter(|row| row.under.starts_with(STAFF)) {
         row.under = if row.under.contains(&"subject") {
             &["staff root", "staff", "partner", "subject"]
@@ -303,7 +303,7 @@ fn every_cell_of_the_matrix() {
     }
     let crossed = [scene.staff_root.cross_sign(&partner), partner.cross_sign(&scene.staff_root)];
     let above = [&scene.staff, &scene.staff_root, &scene.guests, &scene.guests_root, &partner].map(Authority::pem);
-    // A key of no use comes alone: of some nobody can tell which certificate is theirs
+    // An unusable key is imported on its own: for some of them, the matching certificate cannot be determined
     let (useless, useful): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.key == "none");
     let pem: String = useful.iter().map(|row| row.pem.clone()).chain(above).chain(crossed).collect();
     for pem in useless.iter().map(|row| row.pem.clone()).chain([pem]) {
@@ -330,7 +330,7 @@ fn every_cell_of_the_matrix() {
     }
 }
 
-/// The certificate of a row without its key.
+/// The certificate of a row, without its key.
 fn certificate_pem(row: &Row) -> String {
     row.pem[row.pem.find("-----BEGIN CERTIFICATE").unwrap()..].to_owned()
 }

@@ -1,4 +1,4 @@
-//! What is remembered, under which key, for how long, and what becomes of it.
+//! What is remembered, under which key, for how long, and when it ends.
 
 use serde_json::json;
 
@@ -59,7 +59,7 @@ fn how_long() {
         ("firefox", ONCE, [4, 4]),
         ("firefox", SESSION, [0, 4]),
         ("firefox", PERMANENT, [0, 0]),
-        // Not asked for, and held until it is forgotten
+        // Chrome mode does not ask for a lifetime, and keeps the decision until it is forgotten
         ("chrome", "", [0, 0]),
     ];
     for (mode, lifetime, [in_the_session, in_the_next]) in cases {
@@ -76,7 +76,7 @@ fn how_long() {
     }
 }
 
-/// The next handshake asks again, one of the same command included. Chrome mode does not offer it: `how_long`.
+/// The next handshake asks again, even within the same command. Chrome mode does not offer it: `how_long`.
 #[test]
 fn just_this_once() {
     let question = Question::new();
@@ -97,7 +97,7 @@ fn just_this_once() {
 fn remembered_and_the_server_refuses_the_certificate() {
     let scene = Scene::new();
     let guest = scene.bring(scene.guests.client("guest").issue());
-    // Firefox sends it again and again; Chrome has dropped it and asks
+    // Firefox mode keeps sending it; chrome mode has forgotten it and asks
     for (mode, again, sent) in [("firefox", 5, 2), ("chrome", 4, 1)] {
         for tls in BOTH_VERSIONS {
             let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
@@ -109,7 +109,7 @@ fn remembered_and_the_server_refuses_the_certificate() {
             let refused = history["uses"].as_array().unwrap().iter().filter(|used| used["port"] == server.port());
             let outcomes: Vec<_> = refused.map(|used| used["outcome"].clone()).collect();
             assert_eq!(outcomes, vec!["refused"; sent], "{mode} {tls:?}");
-            // Not stored any more in chrome mode
+            // In chrome mode it is no longer stored
             let _ = scene.machine.run(&format!("forget {} --mode {mode}", server.destination()));
         }
     }
@@ -122,7 +122,7 @@ fn remembered_but_gone_expired_or_not_under_the_authorities() {
     let late = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
     let guest = scene.bring(scene.guests.client("guest").issue());
     let gone = scene.hire("gone");
-    // The remembered identity, and why it no longer fits; nothing is left to say of one that was removed
+    // The remembered identity, and why it no longer fits. For a removed identity there is nothing to say
     let cases = [(&late, Some("\"late\": expired")), (&guest, Some("not issued under an authority")), (&gone, None)];
     for mode in MODES {
         for (remembered, why) in cases {
@@ -144,7 +144,7 @@ fn remembered_but_gone_expired_or_not_under_the_authorities() {
             assert_ends(&mut terminal, 130);
             server.assert_nothing_came(&format!("{mode} {}", remembered.name));
             assert_eq!(decisions(scene), usize::from(why.is_some()), "{mode} {}: the entry stays", remembered.name);
-            // Nothing is left of what is gone
+            // The decisions of a removed identity are gone
             let _ = scene.machine.run("forget --all");
         }
     }
@@ -170,7 +170,7 @@ fn answers_403_after_tls_accepted() {
     }
 }
 
-/// Firefox's preference, and Chrome's policy; nothing is stored by either.
+/// Firefox's preference and Chrome's policy. Neither stores anything.
 #[test]
 fn select_automatically() {
     for mode in MODES {

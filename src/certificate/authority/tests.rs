@@ -1,15 +1,16 @@
-use cardcase::manage::Certificate;
-use cardcase::manage::Name;
-use cardcase::manage::Timestamp;
-use cardcase::manage::{Authorities, Authority};
+//! Chains and requested names, over certificates made on the spot.
 
+use super::{Authorities, Authority};
+use crate::certificate::Certificate;
+use crate::certificate::name::Name;
+use crate::clock::Timestamp;
 use crate::pki::{Ca, DAY, NOW, ca_params, valid};
 
 fn authorities(certificates: &[&Certificate]) -> Authorities {
     Authorities::new(certificates.iter().map(|&ca| Authority::new(ca.clone(), false)))
 }
 
-/// A root and `depth` CAs, each under the one before.
+/// A root and `depth` CAs, each issued by the previous one.
 fn tower(depth: usize) -> Vec<Ca> {
     let mut tower = vec![Ca::root("CA 0")];
     for level in 1..=depth {
@@ -42,7 +43,7 @@ fn a_requested_name_is_reached_through_any_number_of_intermediates() {
 }
 
 #[test]
-fn a_missing_intermediate_breaks_the_way() {
+fn a_missing_intermediate_breaks_the_path() {
     let tower = tower(2);
     let leaf = tower[2].leaf("leaf").certificate;
     let without = authorities(&[&tower[0].certificate, &tower[2].certificate]);
@@ -51,7 +52,7 @@ fn a_missing_intermediate_breaks_the_way() {
 }
 
 #[test]
-fn a_way_has_twenty_steps_at_most() {
+fn a_path_has_at_most_twenty_steps() {
     let tower = tower(25);
     let authorities = all(&tower);
     let requested = authorities.requested(&[tower[0].name()]);
@@ -64,7 +65,7 @@ fn a_way_has_twenty_steps_at_most() {
 }
 
 #[test]
-fn authorities_that_certify_each_other_end() {
+fn a_cycle_of_authorities_causes_no_endless_search() {
     let (a, b) = (Ca::root("A"), Ca::root("B"));
     let authorities = authorities(&[&a.cross_sign(&b), &b.cross_sign(&a)]);
     let leaf = a.leaf("leaf").certificate;
@@ -76,7 +77,7 @@ fn authorities_that_certify_each_other_end() {
 }
 
 #[test]
-fn the_chain_goes_where_the_server_asked() {
+fn the_chain_leads_to_the_requested_authority() {
     let (one, two) = (Ca::root("One"), Ca::root("Two"));
     let issuer = one.intermediate("Issuer");
     let crossed = two.cross_sign(&issuer);
@@ -89,7 +90,7 @@ fn the_chain_goes_where_the_server_asked() {
 }
 
 #[test]
-fn without_a_request_a_trusted_issuer_goes_before_one_valid_longer() {
+fn without_a_request_a_trusted_issuer_is_preferred_to_one_valid_longer() {
     let short = Ca::root_of(valid(ca_params("Root"), Timestamp(NOW.0 - DAY), Timestamp(NOW.0 + DAY)));
     let long = Ca::root("Root");
     let leaf = short.leaf("leaf").certificate;
@@ -135,10 +136,10 @@ fn a_root_is_never_among_the_intermediates() {
     assert_eq!(sent(&tower[0].certificate), [""; 0]);
 }
 
-/// Two roots certified each other: the way to the one that is asked for leads over the certificate that it issued, and
-/// ends there; where nothing is asked for, the root itself is the end.
+/// Two roots certified each other. The chain to the requested root contains the certificate that it issued, and ends
+/// there. Without a request, the chain ends at the root of the identity's issuer.
 #[test]
-fn of_roots_that_certified_each_other_the_requested_one_is_reached() {
+fn with_cross_signed_roots_the_chain_leads_to_the_requested_one() {
     let (a, b) = (Ca::root("A"), Ca::root("B"));
     let (a_by_b, b_by_a) = (b.cross_sign(&a), a.cross_sign(&b));
     let leaf = a.leaf("leaf").certificate;
