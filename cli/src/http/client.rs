@@ -317,6 +317,8 @@ impl<'a> Client<'a> {
         let (head, body) = match sent {
             Ok(response) => response.into_parts(),
             Err(connect::Error::Request { source, opened }) => {
+                // hyper-util does not say which connection it was when that ended before the request was sent
+                let opened = opened.or_else(|| dialer.proxy_opened().filter(|_| url.scheme() == "http"));
                 let mut requests = Requests::new(opened);
                 return Err(self.broken(progress, url, &mut requests, is_openssl, without_client(&*source)));
             }

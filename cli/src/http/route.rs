@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use cardcase::connect::Connection;
 use cardcase::connect::tokio::Connector;
+use cardcase::connect::{Connection, Opened};
 use cardcase::raw::Prepared;
 use cardcase::{Destination, Selector, Target};
 use hyper::Uri;
@@ -63,18 +63,26 @@ impl Route {
 pub(crate) struct Dialer {
     route: Arc<Route>,
     credentials: bool,
-    /// What a person chose for the proxy: they are not asked again when this request needs another connection.
-    proxy_answer: Arc<Mutex<Option<Prepared>>>,
+    /// What a person chose for the proxy on an earlier connection of this request.
+    proxy_answer: Option<Prepared>,
+    /// The last TLS connection to the proxy.
+    proxy_opened: Arc<Mutex<Option<Opened>>>,
 }
 
 impl Dialer {
     pub(crate) fn new(route: Arc<Route>, credentials: bool, proxy_answer: Option<Prepared>) -> Self {
-        Self { route, credentials, proxy_answer: Arc::new(Mutex::new(proxy_answer)) }
+        Self { route, credentials, proxy_answer, proxy_opened: Arc::default() }
     }
 
-    /// What a person chose for the proxy so far.
+    /// The last TLS connection to the proxy.
+    pub(crate) fn proxy_opened(&self) -> Option<Opened> {
+        self.proxy_opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a person chose for the proxy: they are not asked again when this request needs another connection.
     pub(crate) fn proxy_answer(&self) -> Option<Prepared> {
-        self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let chosen = self.proxy_opened().and_then(Asked::from_opened).and_then(|asked| asked.chosen());
+        chosen.or_else(|| self.proxy_answer.clone())
     }
 
     /// A request to this destination, with or without credentials.
@@ -134,9 +142,7 @@ impl Dialer {
                 return Err(outcomes.blocking(move |outcomes| outcomes.unconnected(&proxy, error)).await?);
             }
         };
-        if let Some(chosen) = Asked::from_opened(opened.clone()).and_then(|asked| asked.chosen()) {
-            *self.proxy_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(chosen);
-        }
+        *self.proxy_opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
         Ok(Dialled::to_proxy(Box::new(stream), Some(opened)))
     }
 }

@@ -80,7 +80,9 @@ where
     /// # Errors
     /// [`Error`].
     pub async fn request(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error> {
-        let pool = match self.start(&mut request)? {
+        let start = self.start(&mut request)?;
+        let is_single = start.is_some();
+        let pool = match start {
             Some(start) => Pool::single(self.connector.renewed().starting_with(start)),
             None => self.pool(request.uri()).await?,
         };
@@ -98,7 +100,9 @@ where
         let mut ended = connections.ended();
         // This request did not end those
         ended.retain(|one| !before.iter().any(|old| old.is_same(one)));
+        // hyper-util does not say which connection it was when that ended before the request was sent
         let opened = opened_of(&error).or_else(|| ended.last().cloned());
+        let opened = opened.or_else(|| connections.last().filter(|_| is_single));
         if !ended.is_empty() {
             self.forget(&pool.connector);
             self.record_refusals(ended).await;

@@ -61,6 +61,11 @@ impl Connections {
         self.locked().iter().filter(|one| one.alert().is_some()).cloned().collect()
     }
 
+    /// The one that was opened last, even if it is closed.
+    pub(super) fn last(&self) -> Option<Opened> {
+        self.locked().last().cloned()
+    }
+
     /// Forgets those that alerts have ended so far.
     pub(super) fn forget_ended(&self) {
         self.locked().retain(|one| one.alert().is_none());
