@@ -203,7 +203,7 @@ pub fn unlocks(make: Make, serve: Serve, tls: Tls) {
 
 /// Other tasks on the same thread go on while a person thinks.
 pub fn does_not_stall(make: fn(&World, Ticking) -> Client, serve: Serve) {
-    const TRIES: usize = 5;
+    const TRIES: usize = 15;
     let world = World::new();
     world.person.will_think(Duration::from_secs(1));
     let mut shortest = Duration::MAX;
