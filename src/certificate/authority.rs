@@ -1,17 +1,4 @@
 //! Authorities: the CA certificates in the store, and the paths between them.
-//!
-//! # Example
-//!
-//! ```
-//! # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
-//! # let (_home, store) = alice::store()?;
-//! let alice = store.find_identity("Alice Example's card")?;
-//! let chain = store.arranged_authorities()?.chain(alice.certificate(), None);
-//! assert!(chain.complete);
-//! // The root is known, but is not sent
-//! assert_eq!((chain.authorities.len(), chain.intermediates().count()), (2, 1));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};

@@ -1,16 +1,4 @@
 //! Distinguished names (RFC 5280 section 4.1.2.4): as bytes, as text, and as the key by which two of them are equal.
-//!
-//! # Example
-//!
-//! ```
-//! use cardcase::manage::Name;
-//!
-//! let name = Name::from_der(b"\x30\x17\x31\x15\x30\x13\x06\x03\x55\x04\x03\x0c\x0cExample Root");
-//! assert_eq!(name.to_string(), "CN=Example Root");
-//! // Another string type, and another case: the same name
-//! let same = Name::from_der(b"\x30\x17\x31\x15\x30\x13\x06\x03\x55\x04\x03\x13\x0cEXAMPLE ROOT");
-//! assert_eq!(name.key(), same.key());
-//! ```
 
 use std::fmt;
 
