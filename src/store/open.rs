@@ -69,7 +69,7 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
     let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
     check_is_store(&connection, &path, schema)?;
     configure(&connection).map_err(failed)?;
-    schema.migrate(&mut connection, &path)?;
+    schema.migrate(&mut connection).map_err(failed)?;
     schema.check(&connection).map_err(failed)?;
     let vault = load_vault(&mut connection, schema).map_err(failed)?;
     let store = Store::new(path, session, schema, connection, vault);
@@ -131,8 +131,6 @@ fn load_vault(connection: &mut Connection, schema: &Schema) -> rusqlite::Result<
 mod tests {
     use std::thread;
 
-    use rusqlite_migration::M;
-
     use super::*;
     use crate::answer::decision::{Lifetime, Scope};
     use crate::clock::Timestamp;
@@ -146,7 +144,7 @@ mod tests {
     /// The schema of a cardcase that does not exist yet.
     static NEXT: Schema = Schema::new(&MIGRATIONS);
 
-    static MIGRATIONS: [M<'static>; 2] = [M::up(FIRST), M::up(SECOND)];
+    static MIGRATIONS: [&str; 2] = [FIRST, SECOND];
 
     struct Home(tempfile::TempDir);
 
@@ -211,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_failed_migration_leaves_the_store_as_it_was() {
-        static MIGRATIONS: [M<'static>; 2] = [M::up(FIRST), M::up("CREATE TABLE made_up (id); SELECT nonsense;")];
+        static MIGRATIONS: [&str; 2] = [FIRST, "CREATE TABLE made_up (id); SELECT nonsense;"];
         static BROKEN: Schema = Schema::new(&MIGRATIONS);
         let home = Home::new();
         assert!(matches!(home.open(&BROKEN), Err(Error::Store { .. })));

@@ -6,20 +6,19 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rusqlite::{Connection, TransactionBehavior};
-use rusqlite_migration::{M, Migrations};
 
-use super::sql::{as_rusqlite, store_error};
+use super::sql::as_rusqlite;
 use crate::error::Error;
 
 /// The schema of this cardcase.
 pub(super) static SCHEMA: Schema = Schema::new(&MIGRATIONS);
 
-static MIGRATIONS: [M<'static>; 1] = [M::up(include_str!("../../migrations/0001_store.sql"))];
+static MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_store.sql")];
 
 /// What migrations make. The version of a store is the number of the migrations it has seen: add new ones at the end, and
 /// never edit one that has been released.
 pub(super) struct Schema {
-    migrations: &'static [M<'static>],
+    migrations: &'static [&'static str],
     objects: OnceLock<BTreeSet<Object>>,
 }
 
@@ -27,7 +26,7 @@ pub(super) struct Schema {
 type Object = (String, String, String, Option<String>);
 
 impl Schema {
-    pub(super) const fn new(migrations: &'static [M<'static>]) -> Self {
+    pub(super) const fn new(migrations: &'static [&'static str]) -> Self {
         Self { migrations, objects: OnceLock::new() }
     }
 
@@ -43,21 +42,25 @@ impl Schema {
         }
     }
 
-    /// Brings a store to the newest version.
-    pub(super) fn migrate(&self, connection: &mut Connection, path: &Path) -> Result<(), Error> {
-        let migrations = Migrations::from_slice(self.migrations);
+    /// Brings a store to the newest version, in one transaction.
+    pub(super) fn migrate(&self, connection: &mut Connection) -> rusqlite::Result<()> {
         connection.set_transaction_behavior(TransactionBehavior::Immediate);
-        let Err(error) = migrations.to_latest(connection) else {
-            return Ok(());
-        };
-        // Another process may have migrated the store after this one read its version
-        if migrations.pending_migrations(connection).is_ok_and(|pending| pending == 0) {
+        if self.pending(connection)?.is_empty() {
             return Ok(());
         }
-        match error {
-            rusqlite_migration::Error::RusqliteError { err, .. } => Err(store_error(path, err)),
-            other => Err(Error::Store { path: path.to_owned(), source: Box::new(other) }),
+        let transaction = connection.transaction()?;
+        // Read again now that nobody else can write: another process may have migrated the store meanwhile
+        for migration in self.pending(&transaction)? {
+            transaction.execute_batch(migration)?;
         }
+        transaction.pragma_update(None, "user_version", self.migrations.len())?;
+        transaction.commit()
+    }
+
+    /// The migrations that a store has not seen.
+    fn pending(&self, db: &Connection) -> rusqlite::Result<&'static [&'static str]> {
+        let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok(self.migrations.get(version..).unwrap_or_default())
     }
 
     /// Checks that the schema is exactly the one that the migrations make.
@@ -77,10 +80,7 @@ impl Schema {
             return Ok(objects);
         }
         let mut pattern = Connection::open_in_memory()?;
-        Migrations::from_slice(self.migrations).to_latest(&mut pattern).map_err(|error| match error {
-            rusqlite_migration::Error::RusqliteError { err, .. } => err,
-            other => rusqlite::Error::ToSqlConversionFailure(Box::new(other)),
-        })?;
+        self.migrate(&mut pattern)?;
         let objects = read_objects(&pattern)?;
         Ok(self.objects.get_or_init(|| objects))
     }
