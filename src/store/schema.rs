@@ -35,7 +35,7 @@ impl Schema {
     /// # Errors
     /// [`Error::NewerStore`].
     pub(super) fn check_version(&self, db: &Connection, path: &Path) -> rusqlite::Result<()> {
-        let known = i64::try_from(self.migrations.len()).unwrap_or(i64::MAX);
+        let known = self.version();
         match db.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             found if found > known => Err(as_rusqlite(Error::NewerStore { path: path.to_owned(), found, known })),
             _ => Ok(()),
@@ -53,14 +53,19 @@ impl Schema {
         for migration in self.pending(&transaction)? {
             transaction.execute_batch(migration)?;
         }
-        transaction.pragma_update(None, "user_version", self.migrations.len())?;
+        transaction.pragma_update(None, "user_version", self.version())?;
         transaction.commit()
     }
 
     /// The migrations that a store has not seen.
     fn pending(&self, db: &Connection) -> rusqlite::Result<&'static [&'static str]> {
-        let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        Ok(self.migrations.get(version..).unwrap_or_default())
+        let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok(self.migrations.get(version as usize..).unwrap_or_default())
+    }
+
+    /// The newest version.
+    fn version(&self) -> i64 {
+        i64::try_from(self.migrations.len()).unwrap_or(i64::MAX)
     }
 
     /// Checks that the schema is exactly the one that the migrations make.
