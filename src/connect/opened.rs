@@ -165,7 +165,7 @@ impl Opened {
     /// A choice that was made for once holds for one request only.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub fn may_be_reused(&self, selector: &Selector, target: impl Into<Target>) -> Result<bool, Error> {
         let target = target.into();
         let answers = self.locked().clone();
@@ -193,7 +193,7 @@ impl Opened {
     /// Writes to the history what became of the answer. The connectors do that themselves, as far as they see it.
     ///
     /// # Errors
-    /// Those of [writing](crate::manage#errors).
+    /// Those of [writing](crate::Store#errors).
     pub fn record(&self, selector: &Selector, outcome: Outcome, alert: Option<AlertDescription>) -> Result<(), Error> {
         let Some(selection) = self.selection() else { return Ok(()) };
         let version = self.version().or_else(|| self.request().and_then(|request| request.version));

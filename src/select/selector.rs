@@ -100,7 +100,7 @@ impl Selector {
     /// open, or an agent has it, that is checked now, and otherwise when a key is used. Asks nobody.
     ///
     /// # Errors
-    /// [`Error::NotAuthentic`], and those of [reading](crate::manage#errors).
+    /// [`Error::NotAuthentic`], and those of [reading](crate::Store#errors).
     pub fn with_trusted_authorities(self) -> Result<Self, Error> {
         let anchors = Some(self.store.trust_anchors()?);
         Ok(Self { anchors, ..self })
@@ -143,7 +143,7 @@ impl Selector {
     /// The mode in force: how decisions are keyed.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub fn mode(&self) -> Result<Mode, Error> {
         match self.mode {
             Some(mode) => Ok(mode),
@@ -162,7 +162,7 @@ impl Selector {
     /// Reads the store and asks nobody.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub fn prepare(&self, target: impl Into<Target>) -> Result<Prepared, Error> {
         let target = target.into();
         let moment = self.moment(&target)?;
@@ -270,7 +270,7 @@ impl Selector {
     /// Whether a person's answer still answers the request.
     ///
     /// # Errors
-    /// [`Error::Denied`], and those of [reading](crate::manage#errors).
+    /// [`Error::Denied`], and those of [reading](crate::Store#errors).
     fn still_fits(&self, answer: &Answer, now: &Look<'_>, request: &CertificateRequest) -> Result<bool, Error> {
         now.check_not_denied(answer)?;
         Ok(match answer {
@@ -285,7 +285,7 @@ impl Selector {
     /// Selects nothing, whatever is remembered: the server's request comes back to the caller.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub fn undecided(&self, destination: &Destination) -> Result<Prepared, Error> {
         let target = destination.into();
         let moment = self.moment(&target)?;
@@ -295,7 +295,7 @@ impl Selector {
     /// Selects this identity for one connection, whatever is remembered.
     ///
     /// # Errors
-    /// [`Error::Denied`] when a rule forbids it, and those of [reading](crate::manage#errors).
+    /// [`Error::Denied`] when a rule forbids it, and those of [reading](crate::Store#errors).
     pub fn given(&self, target: impl Into<Target>, identity: Identity) -> Result<Prepared, Error> {
         let target = target.into();
         let selection = Selection::new(Answer::Identity(Arc::new(identity)), Source::Given);
@@ -307,7 +307,7 @@ impl Selector {
     /// why the chooser would be asked. Asks nobody and stores nothing.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub fn explain(&self, target: impl Into<Target>, request: &CertificateRequest) -> Result<Explanation, Error> {
         let target = target.into();
         let moment = self.moment(&target)?;
@@ -327,7 +327,7 @@ impl Selector {
     /// for one request only.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub(crate) fn may_reuse(
         &self,
         opened: &Destination,
@@ -349,7 +349,7 @@ impl Selector {
     /// `interactive`, the destination that asks, the chooser picks one of them or none. Stores nothing and sends nothing.
     ///
     /// # Errors
-    /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of [reading](crate::manage#errors).
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of [reading](crate::Store#errors).
     pub fn select_client_certificates(
         &self,
         request: &CertificateRequest,
@@ -404,7 +404,7 @@ impl Selector {
     /// nothing is selected.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors), and [`Error::Denied`] when a rule denies by now what was chosen.
+    /// Those of [reading](crate::Store#errors), and [`Error::Denied`] when a rule denies by now what was chosen.
     pub fn refresh(&self, prepared: &Prepared) -> Result<Prepared, Error> {
         let target = &prepared.target;
         let (selection, request) = (prepared.selection.as_ref(), prepared.request.as_ref());
@@ -433,7 +433,7 @@ impl Selector {
     /// Chrome does.
     ///
     /// # Errors
-    /// Those of [writing](crate::manage#errors).
+    /// Those of [writing](crate::Store#errors).
     pub fn record(
         &self,
         destination: &Destination,

@@ -154,15 +154,6 @@ impl Store {
 }
 
 /// The decisions for a session of one store's own end with that store.
-impl Drop for Store {
-    fn drop(&mut self) {
-        if let Some(token) = self.session().own_token() {
-            // If this fails, they are deleted after half a year; nobody else has the token
-            let _ = self.with(|db| db.execute("DELETE FROM decisions WHERE session = ?1", [token]));
-        }
-    }
-}
-
 /// The decision of a scope that gave this answer in a session or permanently.
 pub(super) struct Answered<'a> {
     pub(super) scope: &'a Scope,

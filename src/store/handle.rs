@@ -197,6 +197,15 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(token) = self.session().own_token() {
+            // The decisions of the session. If this fails, they are deleted after half a year; nobody else has the token
+            let _ = self.with(|db| db.execute("DELETE FROM decisions WHERE session = ?1", [token]));
+        }
+    }
+}
+
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Store({})", self.path.display())

@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use cardcase::{Identity, Selector, Store};
+use cardcase::manage::{Lifetime, Mode, Timestamp};
+use cardcase::{Destination, Identity, Selector, Store};
 
 use crate::people::{PASSWORD, Typist};
 use crate::pki::{Ca, Home, Leaf, import};
@@ -42,7 +43,14 @@ fn debug_output_shows_no_secret() {
     let home = Home::new();
     let (store, identity) = protected_store(&home, &leaf);
     let selector = Selector::new(store.clone()).with_unlocker(Arc::new(Typist));
-    assert_no_secret(&leaf, &[&import([&leaf], []), &store, &identity, &selector]);
+    let key = store.private_key(&identity, &Typist).unwrap();
+    let destination: Destination = "localhost".parse().unwrap();
+    let scope = Mode::Firefox.scope(&destination);
+    store.remember(&scope, Some(identity.fingerprint()), Lifetime::Permanent, Timestamp::now()).unwrap();
+    let prepared = selector.prepare(&destination).unwrap();
+    let prepared_key = prepared.private_key().unwrap();
+    assert_eq!(prepared_key, Some(key.clone()));
+    assert_no_secret(&leaf, &[&import([&leaf], []), &store, &identity, &selector, &key, &prepared, &prepared_key]);
 }
 
 #[cfg(feature = "files")]

@@ -286,7 +286,7 @@ fn a_loopback_address_causes_a_warning_and_other_addresses_are_refused() {
     assert_eq!(tunnel.end(Signal::INT), Some(130));
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let line = ["tunnel", "localhost", "--listen", address];
-        scene.machine.command(line).run().expect(2).says(&["loopback only", "hint"]);
+        scene.machine.command(line).run().expect(2).says(&["only loopback addresses are allowed", "hint"]);
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _taken = TcpListener::bind(taken).unwrap();

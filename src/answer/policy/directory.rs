@@ -73,12 +73,13 @@ impl PolicyFiles {
         Ok((all, prompt_on_multiple))
     }
 
-    /// A file that is listed and then missing may have been renamed, so the directory is listed again.
+    /// A file that is listed and then missing may have been renamed, so the directory is listed again. What counts is that
+    /// reading it failed so: it may be back by now.
     fn current(&self) -> Result<Arc<Read>, Error> {
         for _ in 1..LISTINGS {
             match self.read() {
-                Err(Error::PolicyFile { path, .. })
-                    if fs::symlink_metadata(&path).is_err_and(|error| is_missing(&error)) => {}
+                Err(Error::PolicyFile { source, .. }) if source.downcast_ref::<io::Error>().is_some_and(is_missing) => {
+                }
                 read => return read,
             }
         }

@@ -29,7 +29,7 @@ impl Connections {
     /// Whether every open connection would be opened with the same answers now. Reads the store, on tokio's blocking threads.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub(super) async fn may_be_reused(&self, selector: &Arc<Selector>) -> Result<bool, Error> {
         let (selector, open) = (selector.clone(), self.open());
         if open.is_empty() {

@@ -117,7 +117,7 @@ impl<H> Connector<H> {
     /// store, on tokio's blocking threads.
     ///
     /// # Errors
-    /// Those of [reading](crate::manage#errors).
+    /// Those of [reading](crate::Store#errors).
     pub async fn may_be_reused(&self) -> Result<bool, error::Error> {
         self.connections.forget_ended();
         self.connections.may_be_reused(self.selector()).await
