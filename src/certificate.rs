@@ -9,6 +9,7 @@ mod key_kind;
 pub(crate) mod name;
 pub(crate) mod private_key;
 pub(crate) mod rsa_pss;
+mod signature;
 mod x509;
 
 pub use fingerprint::Fingerprint;

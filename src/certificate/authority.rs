@@ -1,7 +1,7 @@
 //! Authorities: the CA certificates in the store, and the paths between them.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::certificate::Certificate;
@@ -9,6 +9,11 @@ use crate::certificate::name::{Name, NameKey};
 
 /// The maximum length of a path, as in Chrome. Firefox stops at six intermediates.
 const MAX_PATH: usize = 20;
+
+/// How many issuers are tried for one certificate, and how many certificates are looked at for one chain. Others may have filled
+/// the store.
+const MAX_ISSUERS: usize = 8;
+const MAX_STEPS: usize = 64;
 
 /// A CA certificate, root or intermediate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,16 +51,16 @@ pub(crate) struct Requested {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub(crate) struct Chain {
-    /// The issuer, its issuer, and so on, up to a self-issued certificate if it is known.
+    /// The issuer, its issuer, and so on, up to a root if it is known.
     pub(crate) authorities: Vec<Arc<Authority>>,
-    /// Whether it ends with a self-issued certificate, or below a name that the server requested.
+    /// Whether it ends with a root, or below a name that the server requested.
     pub(crate) complete: bool,
 }
 
 impl Chain {
-    /// What is sent after the certificate itself: every intermediate, but not a self-issued root (RFC 8446 section 4.4.2).
+    /// What is sent after the certificate itself: every intermediate, but not a root (RFC 8446 section 4.4.2).
     pub(crate) fn intermediates(&self) -> impl Iterator<Item = &Certificate> {
-        self.authorities.iter().map(|authority| &authority.certificate).filter(|ca| !ca.is_self_issued())
+        self.authorities.iter().map(|authority| &authority.certificate).filter(|ca| !ca.is_self_signed())
     }
 }
 
@@ -87,40 +92,88 @@ impl Authorities {
         Requested { names, leading }
     }
 
-    /// The chain above a certificate. If several certificates could be the issuer, it prefers the shortest path to a requested
-    /// name, then a trusted one, then a root, then the one that is valid longest.
+    /// The chain above a certificate. If there are several, it is one that is complete. At each step it prefers the issuer whose key
+    /// made the signature, then the shortest path to a requested name, then the issuer with the key identifier that the
+    /// certificate names, a trusted one, a root, and the one that is valid longest.
     pub(crate) fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
-        let mut authorities: Vec<Arc<Authority>> = Vec::new();
-        let mut complete = certificate.is_self_issued();
-        while !complete && authorities.len() < MAX_PATH {
-            let top = authorities.last().map_or(certificate, |authority| &authority.certificate);
-            let Some(issuer) = self.issuer_of(top, requested, &authorities) else {
-                complete = requested.is_some_and(|requested| requested.names.contains(&top.issuer_key()));
-                break;
-            };
-            complete = issuer.certificate.is_self_issued();
-            authorities.push(issuer);
+        let mut search = Search { all: self, requested, path: Vec::new(), dead_end: None, steps_left: MAX_STEPS };
+        match search.completes(certificate) {
+            true => Chain { authorities: search.path, complete: true },
+            false => Chain { authorities: search.dead_end.unwrap_or_default(), complete: false },
         }
-        Chain { authorities, complete }
     }
 
-    fn issuer_of(
-        &self,
-        certificate: &Certificate,
-        requested: Option<&Requested>,
-        seen: &[Arc<Authority>],
-    ) -> Option<Arc<Authority>> {
-        self.by_subject
-            .get(&certificate.issuer_key())?
-            .iter()
-            .filter(|issuer| certificate.could_be_issued_by(&issuer.certificate) && !seen.contains(issuer))
-            .max_by_key(|issuer| {
-                let certificate = &issuer.certificate;
-                let steps = requested.and_then(|requested| requested.steps_from(certificate));
-                let nearer = steps.map(Reverse);
-                (nearer, issuer.trusted, certificate.is_self_issued(), certificate.not_after())
-            })
-            .cloned()
+    /// The issuers to try for a certificate, best first.
+    fn issuers(&self, certificate: &Certificate, requested: Option<&Requested>) -> Vec<Arc<Authority>> {
+        let named = self.by_subject.get(&certificate.issuer_key()).map(Vec::as_slice).unwrap_or_default();
+        // A server's own certificate may be trusted too, but issues nothing
+        let may_issue = |issuer: &&Arc<Authority>| {
+            issuer.certificate.may_issue() || certificate.is_signed_by(&issuer.certificate) != Some(false)
+        };
+        let mut issuers: Vec<&Arc<Authority>> = named.iter().filter(may_issue).collect();
+        issuers.sort_by_cached_key(|issuer| {
+            let authority = &issuer.certificate;
+            let nearer = requested.and_then(|requested| requested.steps_from(authority)).map(Reverse);
+            let named = certificate.names_key_of(authority);
+            Reverse((nearer, rank(named), issuer.trusted, authority.is_self_signed(), authority.not_after()))
+        });
+        issuers.truncate(MAX_ISSUERS);
+        let keys: BTreeSet<&[u8]> = issuers.iter().map(|issuer| issuer.certificate.public_key()).collect();
+        if keys.len() > 1 {
+            issuers.sort_by_cached_key(|issuer| match certificate.is_signed_by(&issuer.certificate) {
+                Some(true) => 0,
+                None => 3 - rank(certificate.names_key_of(&issuer.certificate)),
+                Some(false) => 4,
+            });
+        }
+        issuers.into_iter().cloned().collect()
+    }
+}
+
+/// What is known to fit is better than what is not known, and that is better than what differs.
+fn rank(fits: Option<bool>) -> u8 {
+    match fits {
+        Some(true) => 2,
+        None => 1,
+        Some(false) => 0,
+    }
+}
+
+/// The search for a chain that is complete, depth first.
+struct Search<'a> {
+    all: &'a Authorities,
+    requested: Option<&'a Requested>,
+    path: Vec<Arc<Authority>>,
+    /// The first path that led nowhere: that of the preferred issuers.
+    dead_end: Option<Vec<Arc<Authority>>>,
+    steps_left: usize,
+}
+
+impl Search<'_> {
+    /// Extends the path from its last certificate. If it cannot be completed, it is as before.
+    fn completes(&mut self, top: &Certificate) -> bool {
+        if top.is_self_signed() {
+            return true;
+        }
+        let mut issuers = match self.path.len() < MAX_PATH {
+            true => self.all.issuers(top, self.requested),
+            false => Vec::new(),
+        };
+        issuers.retain(|issuer| !self.path.contains(issuer));
+        if issuers.is_empty() && self.requested.is_some_and(|requested| requested.names.contains(&top.issuer_key())) {
+            return true;
+        }
+        for issuer in issuers {
+            let Some(left) = self.steps_left.checked_sub(1) else { break };
+            self.steps_left = left;
+            self.path.push(issuer.clone());
+            if self.completes(&issuer.certificate) {
+                return true;
+            }
+            self.dead_end.get_or_insert_with(|| self.path.clone());
+            self.path.pop();
+        }
+        false
     }
 }
 
@@ -133,7 +186,7 @@ impl Requested {
     /// The number of steps from this CA certificate to a requested name. From a root, only its own name is reached, even if
     /// others have certified that name.
     fn steps_from(&self, certificate: &Certificate) -> Option<usize> {
-        if certificate.is_self_issued() {
+        if certificate.is_self_signed() {
             return self.names.contains(&certificate.subject_key()).then_some(0);
         }
         self.leading.get(&certificate.issuer_key()).map(|steps| steps + 1)

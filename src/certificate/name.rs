@@ -4,6 +4,9 @@ use std::fmt;
 
 use data_encoding::{HEXLOWER, HEXUPPER};
 use sha2::{Digest, Sha256};
+use stringprep::tables;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 use x509_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::prelude::{FromDer, X509Name};
 
@@ -187,21 +190,49 @@ impl fmt::Display for Attribute<'_> {
     }
 }
 
-/// String preparation by RFC 4518, with the handling of spaces of section 2.6.1. A prohibited string is compared as it is.
+/// Prepares a string by RFC 4518: characters are mapped and their case is folded (2.2), the result is normalized to NFKC (2.3), and
+/// runs of spaces count as one (2.6.1). A string with a prohibited character (2.4) is compared as it is.
 fn prepare(text: &str) -> String {
-    match stringprep::x520prep(text, true) {
-        Ok(prepared) => {
-            let mut out = String::with_capacity(prepared.len());
-            for word in prepared.split(' ').filter(|word| !word.is_empty()) {
-                if !out.is_empty() {
-                    out.push(' ');
-                }
-                out.push_str(word);
-            }
-            out
-        }
-        Err(_) => text.to_owned(),
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return with_single_spaces(&text.to_ascii_lowercase());
     }
+    let mapped = text.chars().filter(|&c| !is_mapped_to_nothing(c));
+    let mapped = mapped.map(|c| if tables::x520_mapped_to_space(c) { ' ' } else { c });
+    let folded: String = mapped.flat_map(tables::case_fold_for_nfkc).nfkc().collect();
+    let starts_with_mark = folded.chars().next().is_some_and(is_combining_mark);
+    if starts_with_mark || folded.chars().any(is_prohibited) {
+        return text.to_owned();
+    }
+    with_single_spaces(&folded)
+}
+
+/// Without leading and trailing spaces, and with one where there are several.
+fn with_single_spaces(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
+}
+
+/// RFC 4518 section 2.2: characters without a look of their own, control characters, and those with a control function.
+fn is_mapped_to_nothing(c: char) -> bool {
+    tables::x520_mapped_to_nothing(c)
+        || matches!(c, '\u{6dd}' | '\u{70f}' | '\u{180e}' | '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2063}' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+}
+
+/// RFC 4518 section 2.4. Characters that Unicode 3.2 does not assign are prohibited, so a newer Unicode does not change a key that
+/// is stored.
+fn is_prohibited(c: char) -> bool {
+    tables::unassigned_code_point(c)
+        || tables::private_use(c)
+        || tables::non_character_code_point(c)
+        || c == char::REPLACEMENT_CHARACTER
 }
 
 /// RFC 4514 section 2.4.
@@ -307,10 +338,38 @@ mod tests {
     }
 
     #[test]
-    fn case_folds_beyond_ascii() {
-        let one = name(&[(3, UTF8, "MÜLLER STRASSE".as_bytes())]);
-        let two = name(&[(3, T61, b"m\xfcller strasse")]);
-        assert_eq!(one.key(), two.key());
+    fn strings_are_prepared_by_rfc_4518() {
+        let cases: &[(&str, &str, &str, bool)] = &[
+            ("case beyond ASCII", "MÜLLER", "müller", true),
+            ("case that takes two letters", "STRASSE", "straße", true),
+            ("final sigma", "ΟΔΟΣ", "οδος", true),
+            ("composed and decomposed", "Caf\u{e9} CA", "Cafe\u{301} CA", true),
+            ("composed and decomposed, in capitals", "CAFE\u{301} CA", "caf\u{e9} ca", true),
+            ("the order of combining marks", "a\u{323}\u{307}", "a\u{307}\u{323}", true),
+            ("Hangul syllables and letters", "\u{ac00}", "\u{1100}\u{1161}", true),
+            ("full width", "\u{ff21}\u{ff22} CA", "ab ca", true),
+            ("a ligature", "\u{fb01}n", "fin", true),
+            ("the Kelvin sign", "\u{212a}", "k", true),
+            ("a space that does not break", "Root\u{a0}CA", "root ca", true),
+            ("an ideographic space", "Root\u{3000}CA", "root ca", true),
+            ("tab and line feed", "Root\t\nCA", "root ca", true),
+            ("a soft hyphen", "Ro\u{ad}ot", "root", true),
+            ("a zero-width joiner", "Ro\u{200d}ot", "root", true),
+            ("a variation selector", "Root\u{fe0f}", "root", true),
+            ("another accent", "Caf\u{e9}", "Caf\u{e8}", false),
+            ("no accent", "Caf\u{e9}", "Cafe", false),
+            ("prohibited: private use, equal", "a\u{e000}", "a\u{e000}", true),
+            ("prohibited: private use, case", "A\u{e000}", "a\u{e000}", false),
+            ("prohibited: a replacement character", "A\u{fffd}", "a\u{fffd}", false),
+            ("prohibited: a combining mark first", "\u{301}A", "\u{301}a", false),
+            ("prohibited: newer than Unicode 3.2", "A\u{1f600}", "a\u{1f600}", false),
+        ];
+        for (what, one, two, equal) in cases {
+            let keys = [one, two].map(|text| name(&[(3, UTF8, text.as_bytes())]).key());
+            assert_eq!(keys[0] == keys[1], *equal, "{what}");
+        }
+        let latin1 = name(&[(3, T61, b"m\xfcller stra\xdfe")]).key();
+        assert_eq!(latin1, name(&[(3, UTF8, "MÜLLER STRASSE".as_bytes())]).key());
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! ```
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use data_encoding::HEXLOWER;
@@ -25,7 +26,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::certificate::name::{Name, NameKey};
 use crate::certificate::rsa_pss::Digests;
-use crate::certificate::{Fingerprint, KeyKind};
+use crate::certificate::{Fingerprint, KeyKind, signature};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -39,6 +40,7 @@ pub struct Certificate {
     /// Computed only when needed: it takes as long as parsing everything else.
     subject_key: OnceLock<NameKey>,
     issuer_key: OnceLock<NameKey>,
+    self_signed: OnceLock<bool>,
     serial: Vec<u8>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -72,6 +74,7 @@ impl Certificate {
             fingerprint: Fingerprint::from_der(&der),
             subject_key: OnceLock::new(),
             issuer_key: OnceLock::new(),
+            self_signed: OnceLock::new(),
             subject,
             issuer,
             serial: x509.raw_serial().to_vec(),
@@ -207,13 +210,60 @@ impl Certificate {
         &self.extensions.emails
     }
 
-    /// Whether `issuer` could have issued this certificate: the names match, and the key identifiers do not contradict them.
+    /// Whether subject and issuer are the same name, and the certificate is signed with its own key as far as that can be
+    /// checked: a root. A CA that certifies its new key with its old one is self-issued, but not self-signed (RFC 5280 section
+    /// 3.2).
+    pub fn is_self_signed(&self) -> bool {
+        *self.self_signed.get_or_init(|| self.is_self_issued() && self.is_signed_by(self) != Some(false))
+    }
+
+    /// Whether it may issue certificates: basicConstraints says it is a CA and keyUsage, if present, has keyCertSign (RFC 5280
+    /// section 4.2.1.3); or it is a self-issued certificate of version 1, as old roots are.
+    pub fn may_issue(&self) -> bool {
+        match self.version {
+            1 => self.is_self_issued(),
+            _ => self.is_ca() && self.extensions.key_usage.is_none_or(|bits| bits & KEY_CERT_SIGN != 0),
+        }
+    }
+
+    /// Whether `issuer` could have issued this certificate: the names match, and no signature that can be checked proves
+    /// otherwise. A key identifier that differs does not count: it is a hint (RFC 5280 section 4.2.1.1).
     pub fn could_be_issued_by(&self, issuer: &Certificate) -> bool {
-        self.issuer_key() == issuer.subject_key()
-            && match (&self.extensions.authority_key_identifier, &issuer.extensions.subject_key_identifier) {
-                (Some(wanted), Some(found)) => wanted == found,
-                _ => true,
-            }
+        self.issuer_key() == issuer.subject_key() && self.is_signed_by(issuer) != Some(false)
+    }
+
+    /// Whether the key of `issuer` made its signature. `None` if that cannot be checked: the algorithm is old, or the kind or size
+    /// of the key is not supported.
+    pub(crate) fn is_signed_by(&self, issuer: &Certificate) -> Option<bool> {
+        if let KeyKind::Rsa(bits) | KeyKind::RsaPss(bits) = issuer.key
+            && !(2048..=8192).contains(&bits)
+        {
+            return None;
+        }
+        let (_, parsed) = X509Certificate::from_der(&issuer.der).ok()?;
+        signature::verifies(&self.der, parsed.public_key().raw)
+    }
+
+    /// Whether the key identifier of its issuer is the one of this certificate. `None` if one of them has none.
+    pub(crate) fn names_key_of(&self, issuer: &Certificate) -> Option<bool> {
+        let wanted = self.extensions.authority_key_identifier.as_ref()?;
+        Some(wanted == issuer.extensions.subject_key_identifier.as_ref()?)
+    }
+
+    /// The hosts and addresses of the servers that it is for: dNSName and iPAddress of its subjectAltName (RFC 5280 section
+    /// 4.2.1.6). The common name does not count (RFC 9525 section 2).
+    pub fn server_names(&self) -> &[String] {
+        &self.extensions.server_names
+    }
+
+    /// Whether it may authenticate a TLS server: extKeyUsage is absent or has serverAuth, and keyUsage is absent or has
+    /// digitalSignature, keyEncipherment or keyAgreement.
+    pub(crate) fn allows_server_auth(&self) -> bool {
+        self.extensions
+            .extended_key_usage
+            .as_ref()
+            .is_none_or(|usages| usages.iter().any(|usage| usage == "serverAuth"))
+            && self.extensions.key_usage.is_none_or(|bits| bits & SERVER_KEY_USAGES != 0)
     }
 }
 
@@ -239,6 +289,7 @@ struct Extensions {
     extended_key_usage: Option<Vec<String>>,
     /// From the subject alternative name, then from the subject.
     emails: Vec<String>,
+    server_names: Vec<String>,
     subject_key_identifier: Option<Vec<u8>>,
     authority_key_identifier: Option<Vec<u8>>,
 }
@@ -261,8 +312,11 @@ impl Extensions {
                 }
                 ParsedExtension::SubjectAlternativeName(names) => {
                     for name in &names.general_names {
-                        if let GeneralName::RFC822Name(email) = name {
-                            found.emails.push((*email).to_owned());
+                        match name {
+                            GeneralName::RFC822Name(email) => found.emails.push((*email).to_owned()),
+                            GeneralName::DNSName(host) => found.server_names.push((*host).to_owned()),
+                            GeneralName::IPAddress(address) => found.server_names.extend(ip_address(address)),
+                            _ => {}
                         }
                     }
                 }
@@ -277,6 +331,17 @@ impl Extensions {
         found
     }
 }
+
+/// RFC 5280 section 4.2.1.6: four or sixteen octets.
+fn ip_address(octets: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok().map(|address| address.to_string())
+}
+
+/// The bit of keyCertSign.
+const KEY_CERT_SIGN: u16 = 1 << 5;
+/// The bits of digitalSignature, keyEncipherment and keyAgreement, with one of which a server proves its identity.
+const SERVER_KEY_USAGES: u16 = 1 | 1 << 2 | 1 << 4;
 
 /// RFC 5280 section 4.2.1.3, by bit number.
 const KEY_USAGES: [&str; 9] = [

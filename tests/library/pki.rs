@@ -83,6 +83,13 @@ impl Ca {
         Self { params, key, certificate }
     }
 
+    /// A root with the same key and these parameters.
+    pub fn again(&self, params: CertificateParams) -> Self {
+        let key = KeyPair::try_from(self.key.serialize_der()).unwrap();
+        let certificate = parse(&params.self_signed(&key).unwrap());
+        Self { params, key, certificate }
+    }
+
     /// A certificate from this CA for the name and key of another CA.
     pub fn cross_sign(&self, other: &Ca) -> Certificate {
         self.sign(other.params.clone(), &other.key)

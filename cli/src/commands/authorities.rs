@@ -32,7 +32,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         let certificate = &ca.certificate;
         vec![
             certificate.subject().to_string(),
-            if certificate.is_self_issued() { "root" } else { "intermediate" }.to_owned(),
+            if certificate.is_self_signed() { "root" } else { "intermediate" }.to_owned(),
             if ca.trusted { "yes" } else { "no" }.to_owned(),
             certificate.not_after().date(),
             certificate.fingerprint().short(),

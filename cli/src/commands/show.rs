@@ -62,7 +62,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     for (depth, certificate) in certificates.iter().enumerate().skip(1) {
         lines.push(fact(if depth == 1 { "Chain" } else { "" }, &certificate.subject().to_string()));
     }
-    if let Some(top) = certificates.last().filter(|top| !top.is_self_issued()) {
+    if let Some(top) = certificates.last().filter(|top| !top.is_self_signed()) {
         lines.push(fact("Missing", &format!("{} (to add its certificate: cardcase import FILE)", top.issuer())));
     }
     if identity.requires_tls13() {

@@ -4,7 +4,8 @@ use super::{Authorities, Authority};
 use crate::certificate::Certificate;
 use crate::certificate::name::Name;
 use crate::clock::Timestamp;
-use crate::pki::{Ca, DAY, NOW, ca_params, valid};
+use crate::pki::{Ca, DAY, Leaf, NOW, ca_params, params, valid};
+use rcgen::{CertificateParams, KeyIdMethod};
 
 fn authorities(certificates: &[&Certificate]) -> Authorities {
     Authorities::new(certificates.iter().map(|&ca| Authority::new(ca.clone(), false)))
@@ -92,7 +93,7 @@ fn the_chain_leads_to_the_requested_authority() {
 #[test]
 fn without_a_request_a_trusted_issuer_is_preferred_to_one_valid_longer() {
     let short = Ca::root_of(valid(ca_params("Root"), Timestamp(NOW.0 - DAY), Timestamp(NOW.0 + DAY)));
-    let long = Ca::root("Root");
+    let long = short.again(ca_params("Root"));
     let leaf = short.leaf("leaf").certificate;
     let top = |trusted: bool| {
         let both = [(&short, trusted), (&long, false)];
@@ -156,4 +157,136 @@ fn with_cross_signed_roots_the_chain_leads_to_the_requested_one() {
             assert_eq!((found.as_slice(), chain.complete), (expected, true), "{names:?}");
         }
     }
+}
+
+/// The parameters of a certificate that names the key of its issuer.
+fn naming_key(mut params: CertificateParams, identifier: u8) -> CertificateParams {
+    params.use_authority_key_identifier_extension = true;
+    with_identifier(params, identifier)
+}
+
+fn with_identifier(mut params: CertificateParams, identifier: u8) -> CertificateParams {
+    params.key_identifier_method = KeyIdMethod::PreSpecified(vec![identifier; 20]);
+    params
+}
+
+fn chain_of(authorities: &[&Certificate], certificate: &Certificate) -> (Vec<Certificate>, bool) {
+    let chain = self::authorities(authorities).chain(certificate, None);
+    (chain.authorities.iter().map(|authority| authority.certificate.clone()).collect(), chain.complete)
+}
+
+/// Every order of the authorities gives this chain.
+#[track_caller]
+fn assert_chain(
+    what: &str,
+    known: &[&Certificate],
+    certificate: &Certificate,
+    expected: &[&Certificate],
+    complete: bool,
+) {
+    let mut known = known.to_vec();
+    for _ in 0..known.len() {
+        known.rotate_left(1);
+        let (found, is_complete) = chain_of(&known, certificate);
+        assert_eq!((found.iter().collect::<Vec<_>>().as_slice(), is_complete), (expected, complete), "{what}");
+    }
+}
+
+#[test]
+fn an_issuer_with_another_key_identifier_is_the_second_choice() {
+    let ca = Ca::root_of(with_identifier(ca_params("CA"), 1));
+    // The same key and name, with the identifier that another program computes
+    let other = ca.again(with_identifier(ca_params("CA"), 2));
+    let unnamed = ca.again(ca_params("CA"));
+    let leaf = other.leaf_of(naming_key(params("leaf"), 9)).certificate;
+    let cases: [(&str, &[&Certificate], &Certificate); 3] = [
+        ("alone", &[&ca.certificate], &ca.certificate),
+        ("beside the one that is named", &[&ca.certificate, &other.certificate], &other.certificate),
+        ("three", &[&unnamed.certificate, &other.certificate, &ca.certificate], &other.certificate),
+    ];
+    for (what, known, expected) in cases {
+        assert_chain(what, known, &leaf, &[expected], true);
+    }
+    let root = Ca::root("Root");
+    let issuer = root.intermediate("Issuer");
+    let mismatching = issuer.again(with_identifier(ca_params("Issuer"), 7)).leaf_of(naming_key(params("leaf"), 9));
+    let known = [&root.certificate, &issuer.certificate];
+    assert_chain("an intermediate", &known, &mismatching.certificate, &[&issuer.certificate, &root.certificate], true);
+}
+
+#[test]
+fn of_several_keys_under_one_name_the_one_that_signed_is_the_issuer() {
+    let root = Ca::root("Root");
+    for (what, old_id, new_id, leaf_id) in [
+        ("no difference in the identifiers", 1, 1, 1),
+        ("identifiers that say the same as the signature", 1, 2, 2),
+        ("identifiers that say something else", 2, 1, 2),
+    ] {
+        let old = Ca::root_of(with_identifier(ca_params("CA"), old_id));
+        let new = Ca::root_of(with_identifier(ca_params("CA"), new_id));
+        let signer = new.again(with_identifier(ca_params("CA"), leaf_id));
+        let leaf = signer.leaf_of(naming_key(params("leaf"), 9)).certificate;
+        assert_chain(what, &[&old.certificate, &new.certificate], &leaf, &[&new.certificate], true);
+        let (old_below, new_below) = (root.cross_sign(&old), root.cross_sign(&new));
+        let known = [&old_below, &new_below, &root.certificate];
+        assert_chain(what, &known, &leaf, &[&new_below, &root.certificate], true);
+    }
+}
+
+#[test]
+fn a_ca_whose_name_alone_fits_is_never_called_missing() {
+    let (old, new) = (Ca::root("CA"), Ca::root("CA"));
+    let leaf = new.leaf("leaf").certificate;
+    assert!(!leaf.could_be_issued_by(&old.certificate) && leaf.could_be_issued_by(&new.certificate));
+    assert_chain("only the old key", &[&old.certificate], &leaf, &[&old.certificate], true);
+}
+
+/// A CA that changes its key may certify the new one with the old one (RFC 4210 section 4.4): subject and issuer are equal, but
+/// it is no root.
+#[test]
+fn a_new_key_certified_by_the_old_one_is_an_intermediate() {
+    let (old, new) = (Ca::root("CA"), Ca::root("CA"));
+    let new_by_old = old.cross_sign(&new);
+    assert!(new_by_old.is_self_issued() && !new_by_old.is_self_signed() && old.certificate.is_self_signed());
+    let leaf = new.leaf("leaf").certificate;
+    let known = [&old.certificate, &new_by_old];
+    assert_chain("old root and link", &known, &leaf, &[&new_by_old, &old.certificate], true);
+    let sent = authorities(&known).chain(&leaf, None).intermediates().cloned().collect::<Vec<_>>();
+    assert_eq!(sent, [new_by_old]);
+}
+
+#[test]
+fn a_chain_that_is_complete_is_preferred_to_one_valid_longer() {
+    let (known, unknown) = (Ca::root("Known"), Ca::root("Unknown"));
+    let issuer = known.intermediate("Issuer");
+    let longer = valid(ca_params("Issuer"), Timestamp(NOW.0 - DAY), Timestamp(NOW.0 + 40_000 * DAY));
+    let dead_end = unknown.cross_sign(&issuer.again(longer));
+    let leaf = issuer.leaf("leaf").certificate;
+    let short =
+        known.cross_sign(&issuer.again(valid(ca_params("Issuer"), Timestamp(NOW.0 - DAY), Timestamp(NOW.0 + DAY))));
+    assert_chain("both", &[&dead_end, &short, &known.certificate], &leaf, &[&short, &known.certificate], true);
+    assert_chain("only the dead end", &[&dead_end, &known.certificate], &leaf, &[&dead_end], false);
+}
+
+#[test]
+fn a_servers_own_certificate_issues_nothing() {
+    let server = Leaf::self_signed(params("CA")).certificate;
+    let ca = Ca::root("CA");
+    let leaf = ca.leaf("leaf").certificate;
+    assert_chain("beside the CA", &[&server, &ca.certificate], &leaf, &[&ca.certificate], true);
+    assert_chain("alone", &[&server], &leaf, &[], false);
+}
+
+/// CAs that all certified each other, under a few names.
+#[test]
+fn the_search_is_bounded_however_many_authorities_share_a_name() {
+    let cas: Vec<Ca> = (0..12).map(|number| Ca::root(&format!("CA {}", number % 3))).collect();
+    let mut known = Vec::new();
+    for (index, ca) in cas.iter().enumerate() {
+        let others = cas.iter().enumerate().filter(|(other, _)| other % 3 != index % 3);
+        known.extend(others.map(|(_, other)| ca.cross_sign(other)));
+    }
+    let leaf = cas[0].leaf("leaf").certificate;
+    let authorities = authorities(&known.iter().collect::<Vec<_>>());
+    assert!(!authorities.chain(&leaf, None).complete, "there is no root");
 }
