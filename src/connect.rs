@@ -66,7 +66,11 @@
 
 // Each uses only those above it. The empty lines keep rustfmt from sorting them by name
 
+mod unverified;
+
 pub(crate) mod refusal;
+
+pub(crate) mod trust;
 
 pub(crate) mod needs;
 

@@ -98,13 +98,6 @@ pub enum Error {
         /// What failed.
         detail: String,
     },
-    /// A certificate that is to verify servers or to complete chains is no CA's. Take the certificate of the CA that
-    /// issued it.
-    #[error("the certificate of {subject} is not a CA's")]
-    NotAnAuthority {
-        /// Its subject, as RFC 4514 text.
-        subject: String,
-    },
     /// The private key of an identity does not belong to its certificate: the store was tampered with or is damaged. Remove the
     /// identity, and import it again from its file.
     #[error("the private key stored for {subject} is not that of its certificate")]

@@ -154,7 +154,10 @@ pub mod raw {
     pub use crate::connect::drive::server_name;
     pub use crate::connect::guarded::Guarded;
     pub use crate::connect::needs::{Needs, grant, needs};
-    pub use crate::connect::refusal::{alert, failure, invalid_certificate, refusal};
+    pub use crate::connect::refusal::{
+        alert, failure, invalid_certificate, refusal, unverified_certificate, why_unverified,
+    };
     pub use crate::connect::resolver::Resolver;
+    pub use crate::connect::trust::server_verifier;
     pub use crate::select::prepared::Prepared;
 }

@@ -109,7 +109,7 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Write manual pages
     Man(Man),
-    /// Trust CA certificates to verify servers
+    /// Trust CA certificates, or a server's own, to verify servers
     Trust(Trust),
     /// List the CA certificates in the store
     Authorities,
@@ -503,10 +503,10 @@ pub(crate) struct Man {
 
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
-    /// A PEM or DER file with CA certificates, or the fingerprint of a CA certificate in the store
+    /// A file with CA certificates or with a server's own certificate, or the fingerprint of a certificate in the store
     #[arg(value_name = "FILE|ID")]
     pub(crate) what: String,
-    /// Stop trusting a CA certificate in the store
+    /// Stop trusting a certificate in the store
     #[arg(long)]
     pub(crate) remove: bool,
 }

@@ -24,6 +24,13 @@ pub(super) fn verifies(certificate: &[u8], issuer_spki: &[u8]) -> Option<bool> {
     fitting.next().map(|algorithm| algorithm.verify_signature(key, signed.message, signed.signature).is_ok())
 }
 
+/// Whether some signature by the key in this SubjectPublicKeyInfo can be checked.
+pub(super) fn is_supported(spki: &[u8]) -> bool {
+    public_key(spki).is_some_and(|(key_algorithm, _)| {
+        ALL_VERIFICATION_ALGS.iter().any(|algorithm| algorithm.public_key_alg_id().as_ref() == key_algorithm)
+    })
+}
+
 fn signed(certificate: &[u8]) -> Option<Signed<'_>> {
     let mut fields = SliceReader::new(AnyRef::from_der(certificate).ok()?.value()).ok()?;
     Some(Signed {

@@ -244,6 +244,12 @@ impl Certificate {
         signature::verifies(&self.der, parsed.public_key().raw)
     }
 
+    /// Whether rustls can check signatures by its key, as far as the kind of the key says.
+    pub(crate) fn has_supported_key(&self) -> bool {
+        let parsed = X509Certificate::from_der(&self.der);
+        parsed.is_ok_and(|(_, parsed)| signature::is_supported(parsed.public_key().raw))
+    }
+
     /// Whether the key identifier of its issuer is the one of this certificate. `None` if one of them has none.
     pub(crate) fn names_key_of(&self, issuer: &Certificate) -> Option<bool> {
         let wanted = self.extensions.authority_key_identifier.as_ref()?;

@@ -7,6 +7,8 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, OtherError};
 
 use crate::answer::refusal::Refusal;
+use crate::certificate::Certificate;
+use crate::connect::unverified::Unverified;
 use crate::error::Error;
 
 /// Finds the refusal of a server in an error of rustls, or in any error around it: of I/O, of an HTTP library, of a client.
@@ -36,10 +38,38 @@ pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
 /// Finds why the server's own certificate was not accepted, in an error of rustls or in any error around it.
 #[must_use]
 pub fn invalid_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
-    find(error, |rustls| match rustls {
+    let found = find(error, |rustls| match rustls {
         rustls::Error::InvalidCertificate(error) => Some(error),
         _ => None,
+    })?;
+    Some(unverified(found).map_or(found, |unverified| &unverified.error))
+}
+
+/// Finds why the server's own certificate was not accepted, as one clause for a person. Only errors of
+/// [`server_verifier`](crate::raw::server_verifier) and of the connector of OpenSSL have it.
+#[must_use]
+pub fn why_unverified<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a str> {
+    find_unverified(error).map(|unverified| unverified.why.as_str())
+}
+
+/// Finds the server's own certificate that was not accepted, in the errors that have [`why_unverified`].
+#[must_use]
+pub fn unverified_certificate<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Certificate> {
+    find_unverified(error)?.certificate.as_ref()
+}
+
+fn find_unverified<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Unverified> {
+    find(error, |rustls| match rustls {
+        rustls::Error::InvalidCertificate(error) => unverified(error),
+        _ => None,
     })
+}
+
+fn unverified(error: &CertificateError) -> Option<&Unverified> {
+    match error {
+        CertificateError::Other(OtherError(other)) => other.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// The status of a response of HTTP/1, from its first bytes.

@@ -129,7 +129,8 @@ impl Selector {
         &self.store
     }
 
-    /// The CA certificates that [`Self::with_trusted_authorities`] read; none without that call.
+    /// The certificates that [`Self::with_trusted_authorities`] read, of CAs and of single servers; none without that call. They
+    /// verify servers with [`server_verifier`](crate::raw::server_verifier).
     pub fn trusted_authorities(&self) -> &[Certificate] {
         self.anchors.as_ref().map_or(&[], TrustAnchors::certificates)
     }

@@ -67,7 +67,8 @@ impl Store {
         only(all.into_iter().filter(is_meant), id, unknown)
     }
 
-    /// Stores CA certificates as trusted, all or none. Those that the store already has become trusted.
+    /// Stores certificates of CAs, and of servers that are trusted for themselves, as trusted, all or none. Those that the store
+    /// already has become trusted. [`Certificate::why_untrustable`] says in advance which of them verify no server.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::NotAuthentic`], and those of [writing](Self#errors).

@@ -1,5 +1,6 @@
 //! `cardcase authorities`
 
+use cardcase::manage::Certificate;
 use serde::Serialize;
 
 use crate::app::App;
@@ -32,7 +33,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         let certificate = &ca.certificate;
         vec![
             certificate.subject().to_string(),
-            if certificate.is_self_signed() { "root" } else { "intermediate" }.to_owned(),
+            kind(certificate).to_owned(),
             if ca.trusted { "yes" } else { "no" }.to_owned(),
             certificate.not_after().date(),
             certificate.fingerprint().short(),
@@ -40,4 +41,13 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
     });
     print_table(&["SUBJECT", "KIND", "TRUSTED", "EXPIRES", "SHA-256"], rows)?;
     app.check_all_shown("authorities")
+}
+
+fn kind(certificate: &Certificate) -> &'static str {
+    match (certificate.is_ca() || certificate.version() < 3, certificate.is_self_signed()) {
+        (true, true) => "root",
+        (true, false) => "intermediate",
+        // Trusted for itself
+        (false, _) => "server",
+    }
 }

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use cardcase::Error;
-use cardcase::manage::Certificate;
 
 use crate::app::App;
 use crate::cli::Trust;
-use crate::http::verify;
+use crate::http::verify::{self, Sorted};
 use crate::ui::failure::Failure;
 use crate::ui::say;
 
@@ -20,12 +19,26 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     let certificates = match store.find_authority(&args.what) {
         Ok(authority) => vec![authority.certificate],
         // If it is neither in the store nor a file, it is more likely a missing file
-        Err(Error::UnknownAuthority { .. }) => authorities_of(app, path)?,
+        Err(Error::UnknownAuthority { .. }) => verify::read_certificates(app, path)?,
         Err(error) => return Err(error.into()),
     };
-    app.unlocked_store()?.trust(&certificates, app.now())?;
-    for certificate in &certificates {
-        say::note(format_args!("{} is now trusted to verify servers", certificate.subject()));
+    let Sorted { usable, unusable } = Sorted::new(certificates, app.now());
+    if usable.is_empty() {
+        return Err(verify::none_usable(&unusable).in_file(path));
+    }
+    app.unlocked_store()?.trust(&usable, app.now())?;
+    for (certificate, why) in &unusable {
+        say::warn(format_args!("{} is left out, since it cannot verify a server: {why}", certificate.subject()));
+    }
+    for certificate in &usable {
+        say::note(match certificate.may_issue() {
+            true => format!("{} is now trusted to verify servers", certificate.subject()),
+            false => format!(
+                "{} is now trusted for itself: it verifies {}, and nothing that others issued",
+                certificate.subject(),
+                certificate.server_names().join(", ")
+            ),
+        });
     }
     Ok(())
 }
@@ -43,15 +56,4 @@ fn distrust(app: &App, id: &str) -> Result<(), Failure> {
     store.distrust(certificate.fingerprint())?;
     say::note(format_args!("{} is no longer trusted to verify servers", certificate.subject()));
     Ok(())
-}
-
-fn authorities_of(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
-    let certificates = verify::read_certificates(app, path)?;
-    match certificates.iter().find(|certificate| !certificate.is_ca() && certificate.version() == 3) {
-        Some(leaf) => {
-            let subject = leaf.subject().to_string();
-            Err(Failure::from(Error::NotAnAuthority { subject }).in_file(path))
-        }
-        None => Ok(certificates),
-    }
 }

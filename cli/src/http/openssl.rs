@@ -20,7 +20,7 @@ const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
 
 /// A connector that verifies servers as [`verify::config`] does, and offers HTTP/1.1 only.
 pub(crate) fn connector(app: &App, selector: Arc<Selector>, cacert: Option<&Path>) -> Result<Connector, Failure> {
-    let roots = verify::roots(app, cacert)?;
+    let roots = verify::trusted(app, cacert)?;
     let connector = builder(&roots).and_then(|builder| Connector::new(selector, builder));
     let connector = connector.map_err(|error| Failure::new(Code::Failed, error))?;
     Ok(connector.with_handshake_timeout(TIMEOUT))

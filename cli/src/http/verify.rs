@@ -5,62 +5,96 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cardcase::file;
-use cardcase::manage::Certificate;
+use cardcase::manage::{Certificate, Timestamp};
+use cardcase::raw::{invalid_certificate, server_verifier, unverified_certificate, why_unverified};
 use cardcase::{Destination, Error};
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::app::App;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::remedy::TRUST_AUTHORITY;
+use crate::ui::remedy;
 
-/// A TLS configuration without client certificates. It verifies servers by the authorities in `cacert`, or else by the
-/// system's, and by the trusted authorities of the store.
+/// Certificates whose reasons are shown.
+const SHOWN: usize = 5;
+
+/// A TLS configuration without client certificates. It verifies servers by the certificates of [`trusted`].
 pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, Failure> {
-    let given = match cacert {
-        Some(path) => Some(read_certificates(app, path)?),
-        None => None,
-    };
-    config_with(app, given.as_deref()).map_err(|failure| match cacert {
-        Some(path) => failure.in_file(path),
-        None => failure,
-    })
+    config_of(trusted(app, cacert)?)
 }
 
-/// Like [`config`], with these certificates instead of a file of them.
-pub(crate) fn config_with(app: &App, authorities: Option<&[Certificate]>) -> Result<ClientConfig, Failure> {
-    let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(given) => {
-            for certificate in given {
-                roots.add(der(certificate)).map_err(|error| Failure::new(Code::Failed, error))?;
+/// The same with these certificates instead of a file of them.
+pub(crate) fn config_with(app: &App, given: Vec<Certificate>) -> Result<ClientConfig, Failure> {
+    config_of(with_those_of_the_store(app, usable(given, app.now())?.iter().map(der))?)
+}
+
+fn config_of(trusted: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
+    let provider = Arc::new(default_provider());
+    let verifier = server_verifier(trusted, &provider);
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// The certificates that verify servers: those in `cacert` or else the system's, and the trusted ones of the store.
+pub(crate) fn trusted(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    match cacert {
+        Some(path) => {
+            let given = read_certificates(app, path)?;
+            let given = usable(given, app.now()).map_err(|failure| failure.in_file(path))?;
+            with_those_of_the_store(app, given.iter().map(der))
+        }
+        None => with_those_of_the_store(app, rustls_native_certs::load_native_certs().certs),
+    }
+}
+
+fn with_those_of_the_store(
+    app: &App,
+    given: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    Ok(given.into_iter().chain(app.trusted_authorities()?.iter().map(der)).collect())
+}
+
+/// Those of these certificates that can verify servers. One that cannot does not stop the others.
+fn usable(certificates: Vec<Certificate>, now: Timestamp) -> Result<Vec<Certificate>, Failure> {
+    let Sorted { usable, unusable } = Sorted::new(certificates, now);
+    if usable.is_empty() { Err(none_usable(&unusable)) } else { Ok(usable) }
+}
+
+/// Certificates that are to be trusted, and those of them that would verify no server, each with the reason.
+pub(crate) struct Sorted {
+    pub(crate) usable: Vec<Certificate>,
+    pub(crate) unusable: Vec<(Certificate, String)>,
+}
+
+impl Sorted {
+    pub(crate) fn new(certificates: Vec<Certificate>, now: Timestamp) -> Self {
+        let mut sorted = Self { usable: Vec::new(), unusable: Vec::new() };
+        for certificate in certificates {
+            match certificate.why_untrustable(now) {
+                None => sorted.usable.push(certificate),
+                Some(why) => sorted.unusable.push((certificate, why)),
             }
         }
-        // A certificate of the system that webpki cannot read cannot verify a server, but must not stop the others
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        sorted
     }
-    roots.add_parsable_certificates(trusted(app)?);
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The CA certificates that verify servers, for OpenSSL.
-#[cfg(feature = "openssl")]
-pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let mut roots = match cacert {
-        Some(path) => read_certificates(app, path)?.iter().map(der).collect(),
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    roots.extend(trusted(app)?);
-    Ok(roots)
-}
-
-/// The trusted authorities of the store.
-fn trusted(app: &App) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    Ok(app.trusted_authorities()?.iter().map(der).collect())
+/// The failure where every certificate is unusable.
+pub(crate) fn none_usable(unusable: &[(Certificate, String)]) -> Failure {
+    let reasons: Vec<String> =
+        unusable.iter().take(SHOWN).map(|(certificate, why)| format!("{}: {why}", certificate.subject())).collect();
+    let failure =
+        Failure::new(Code::Failed, format_args!("no certificate in it can verify a server: {}", reasons.join("; ")));
+    match unusable {
+        [(only, _)] if !only.may_issue() && !only.is_self_signed() => {
+            failure.hint(format_args!("trust the certificate of the CA that issued it: {}", only.issuer()))
+        }
+        _ => {
+            failure.hint("give the certificate of a CA, or a server's own that names the server in its subjectAltName")
+        }
+    }
 }
 
 fn der(certificate: &Certificate) -> CertificateDer<'static> {
@@ -85,22 +119,11 @@ pub(crate) fn parse_certificates(bytes: &[u8]) -> Result<Vec<Certificate>, Failu
 
 /// The failure of a TLS connection whose server cannot be verified; `None` when it failed for another reason.
 pub(crate) fn unverified(destination: &Destination, error: &(dyn StdError + 'static)) -> Option<Failure> {
-    let certificate = cardcase::raw::invalid_certificate(error)?;
-    let told = |why: &str| Failure::new(Code::Failed, format_args!("{destination} cannot be verified: {why}"));
-    Some(match certificate {
-        CertificateError::UnknownIssuer => {
-            told("its certificate was issued by an unknown authority").hint(TRUST_AUTHORITY)
-        }
-        CertificateError::NotValidForName => told("its certificate is for another name"),
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            told(&format!("its certificate is for another name: {}", presented.join(", ")))
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => told("its certificate has expired"),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            told("its certificate is not yet valid")
-        }
-        other => told(&other.to_string()),
-    })
+    let kind = invalid_certificate(error)?;
+    let why = why_unverified(error).unwrap_or("its certificate was not accepted");
+    let mut failure = Failure::new(Code::Failed, format_args!("{destination} cannot be verified: {why}"));
+    failure.hints = remedy::for_unverified(destination, kind, unverified_certificate(error), Timestamp::now());
+    Some(failure)
 }
 
 /// The failure of a handshake that no server refused.

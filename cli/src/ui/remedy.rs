@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use cardcase::connect::{Selection, Source};
 use cardcase::file;
-use cardcase::manage::{Damage, Mode};
+use cardcase::manage::{Certificate, Damage, Mode, Timestamp};
 use cardcase::{Destination, Error, Selector};
+use rustls::CertificateError;
 
 use crate::ui::text::quoted;
 
@@ -53,7 +54,6 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         Error::KeyWithoutCertificate { .. } => {
             "give the file with its certificate too: cardcase import FILE CERTIFICATE"
         }
-        Error::NotAnAuthority { .. } => "trust the certificate of the CA that issued it",
         Error::NewerStore { .. } => "update cardcase, or use another store: --store FILE",
         Error::StoreBusy { .. } => "try again when the other process is done",
         Error::NotYours { .. } => "use a file that you own, not a link to it: --store FILE",
@@ -143,8 +143,66 @@ impl Remedies {
     }
 }
 
+/// What to do about a server whose certificate was not accepted for this reason.
+pub(crate) fn for_unverified(
+    destination: &Destination,
+    kind: &CertificateError,
+    certificate: Option<&Certificate>,
+    now: Timestamp,
+) -> Vec<String> {
+    use CertificateError as E;
+    match (kind, certificate) {
+        (E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. }, _) => {
+            vec!["check the clock of this machine: date; if it is right, the server needs a new certificate".to_owned()]
+        }
+        (E::NotValidForName | E::NotValidForNameContext { .. }, Some(certificate)) => {
+            vec![use_its_name(destination, certificate)]
+        }
+        (E::BadSignature, Some(certificate)) if certificate.why_untrustable(now).is_some() => {
+            vec!["the server needs another certificate; browsers refuse this one too".to_owned()]
+        }
+        (E::BadSignature, _) => {
+            vec!["if you know the CA, trust its present certificate: cardcase trust CA.pem".to_owned()]
+        }
+        (_, Some(certificate)) if certificate.is_self_signed() => match certificate.why_untrustable(now) {
+            None => trust_itself(destination, certificate),
+            Some(why) => {
+                vec![format!("the server needs another certificate; this one cannot be trusted for itself: {why}")]
+            }
+        },
+        (E::UnknownIssuer, _) => vec![TRUST_AUTHORITY.to_owned()],
+        (_, Some(certificate)) if !certificate.may_issue() && certificate.why_untrustable(now).is_none() => {
+            let replace = "the server needs another certificate; browsers refuse this one too".to_owned();
+            [vec![replace], trust_itself(destination, certificate)].concat()
+        }
+        _ => vec!["the server needs another certificate; browsers refuse this one too".to_owned()],
+    }
+}
+
+/// Reaches a server by a name that is in its certificate.
+fn use_its_name(destination: &Destination, certificate: &Certificate) -> String {
+    let mut names = certificate.server_names().iter();
+    match names.find_map(|name| Destination::new(name, destination.port()).ok().filter(|_| !name.contains('*'))) {
+        Some(named) => {
+            format!("if it is the right server: cardcase fetch https://{named}/ --connect-to {named}:{destination}",)
+        }
+        None => "the server needs a certificate with its name in the subjectAltName; browsers refuse this one too"
+            .to_owned(),
+    }
+}
+
+/// Trusts a server's own certificate.
+fn trust_itself(destination: &Destination, certificate: &Certificate) -> Vec<String> {
+    vec![
+        format!(
+            "to save its certificate: openssl s_client -connect {destination} </dev/null | openssl x509 -out server.pem"
+        ),
+        format!("if its administrator confirms the SHA-256 {}: cardcase trust server.pem", certificate.fingerprint()),
+    ]
+}
+
 /// Trusts the authority of a server that cannot be verified.
-pub(crate) const TRUST_AUTHORITY: &str = "if you know the CA: cardcase trust CA.pem";
+const TRUST_AUTHORITY: &str = "if you know the CA: cardcase trust CA.pem";
 
 /// Lets a server ask in the middle of a connection.
 pub(crate) fn ask_mid_connection() -> &'static str {

@@ -48,4 +48,5 @@ mod servers;
 mod settings;
 mod store_file;
 mod tampering;
+mod trust;
 mod tunnel;

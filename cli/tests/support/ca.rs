@@ -70,7 +70,7 @@ pub enum Validity {
 }
 
 impl Validity {
-    fn period(self) -> (OffsetDateTime, OffsetDateTime) {
+    pub fn period(self) -> (OffsetDateTime, OffsetDateTime) {
         let now = OffsetDateTime::now_utc();
         let (from, to) = match self {
             Validity::Now => (-30, 365),
@@ -164,13 +164,28 @@ impl Authority {
 
     /// A server certificate for these DNS names and addresses.
     pub fn server(&self, names: &[&str]) -> Issued {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names.clone()).unwrap();
-        params.distinguished_name = distinguished_name(&names[0], &[]);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        (params.not_before, params.not_after) = Validity::Now.period();
-        self.issue(&names[0], &params, Key::P256)
+        self.server_as(names, |_| ())
+    }
+
+    /// A server certificate that is altered before it is signed.
+    pub fn server_as(&self, names: &[&str], alter: impl FnOnce(&mut CertificateParams)) -> Issued {
+        let mut params = server_params(names);
+        alter(&mut params);
+        self.issue(names[0], &params, Key::P256)
+    }
+
+    /// A root that is altered before it is signed.
+    pub fn root_as(name: &str, alter: impl FnOnce(&mut CertificateParams)) -> Authority {
+        let mut params = authority_params(name);
+        alter(&mut params);
+        Authority::self_signed(params)
+    }
+
+    /// An intermediate that is altered before it is signed.
+    pub fn intermediate_as(&self, name: &str, alter: impl FnOnce(&mut CertificateParams)) -> Authority {
+        let mut params = authority_params(name);
+        alter(&mut params);
+        self.certify(params)
     }
 
     /// A builder for a client identity.
@@ -224,6 +239,24 @@ impl Authority {
             root: Some(self.root.clone()),
         }
     }
+}
+
+/// A server certificate signed by its own key, altered before.
+pub fn own_server(names: &[&str], alter: impl FnOnce(&mut CertificateParams)) -> Issued {
+    let (mut params, key) = (server_params(names), Key::P256.generate());
+    alter(&mut params);
+    let certificate = params.self_signed(&key).unwrap();
+    Issued { name: names[0].to_owned(), certificate, key, chain: Vec::new(), root: None }
+}
+
+fn server_params(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names.clone()).unwrap();
+    params.distinguished_name = distinguished_name(&names[0], &[]);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    (params.not_before, params.not_after) = Validity::Now.period();
+    params
 }
 
 /// The fingerprint of the certificate in a PEM text.

@@ -4,16 +4,19 @@ use std::io;
 use std::sync::Arc;
 
 use openssl::ssl::{self, ErrorCode, Ssl, SslRef, SslStream};
-use openssl::x509::X509VerifyResult;
 use rustls::{AlertDescription, CertificateError, OtherError, ProtocolVersion};
 
 use super::answer::Continuation;
 use super::below::Below;
 use super::callback::{self, CertificateMessage, State};
 use crate::answer::decision::Answer;
+use crate::clock::Timestamp;
 use crate::connect::opened::Opened;
+use crate::connect::unverified::{Fault, Unverified};
 use crate::request::CertificateRequest;
 
+/// ERR_LIB_SSL (openssl/err.h): what is wrong with the connection.
+const LIBRARY: i32 = 20;
 /// What OpenSSL adds to the number of an alert that it received (openssl/sslerr.h, SSL_AD_REASON_OFFSET).
 const ALERT: i32 = 1000;
 /// SSL_R_CERTIFICATE_VERIFY_FAILED and SSL_R_UNEXPECTED_EOF_WHILE_READING, there too.
@@ -209,10 +212,13 @@ fn failure(error: ssl::Error, ssl: &SslRef) -> io::Error {
         Ok(io) => return io,
         Err(error) => error,
     };
-    let reason = error.ssl_error().and_then(|stack| stack.errors().first()).map(openssl::error::Error::reason_code);
+    // An error of the cryptography below may come before the one of TLS
+    let by_tls = |error: &&openssl::error::Error| error.library_code() == LIBRARY;
+    let errors = error.ssl_error().map(openssl::error::ErrorStack::errors).unwrap_or_default();
+    let reason = errors.iter().find(by_tls).or(errors.first()).map(openssl::error::Error::reason_code);
     match reason {
         Some(UNEXPECTED_EOF) | None => io::ErrorKind::UnexpectedEof.into(),
-        Some(VERIFY_FAILED) => as_rustls(rustls::Error::InvalidCertificate(invalid(ssl.verify_result()))),
+        Some(VERIFY_FAILED) => as_rustls(unverified(ssl)),
         Some(reason) => match u8::try_from(reason - ALERT) {
             Ok(alert) => as_rustls(rustls::Error::AlertReceived(AlertDescription::from(alert))),
             Err(_) => io::Error::other(error),
@@ -224,17 +230,14 @@ fn as_rustls(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// By the numbers of openssl/x509_vfy.h.
-fn invalid(result: X509VerifyResult) -> CertificateError {
-    match result.as_raw() {
-        // An issuer that is not found, in several places; a self-signed certificate
-        2 | 18..=21 => CertificateError::UnknownIssuer,
-        9 => CertificateError::NotValidYet,
-        10 => CertificateError::Expired,
-        23 => CertificateError::Revoked,
-        26 => CertificateError::InvalidPurpose,
-        // Of a host name, an address
-        62 | 64 => CertificateError::NotValidForName,
-        _ => CertificateError::Other(OtherError(Arc::new(io::Error::other(result.error_string())))),
-    }
+/// Why the server was not verified. OpenSSL before 3.0 does not say which certificates it presented.
+fn unverified(ssl: &SslRef) -> rustls::Error {
+    let error = Fault::error_from_openssl(ssl.verify_result());
+    let presented = ssl.peer_cert_chain().into_iter().flatten();
+    let presented: Vec<_> = presented.filter_map(|certificate| certificate.to_der().ok()).map(Into::into).collect();
+    let error = match presented.is_empty() {
+        true => error,
+        false => CertificateError::Other(OtherError(Arc::new(Unverified::new(error, &presented, Timestamp::now())))),
+    };
+    rustls::Error::InvalidCertificate(error)
 }

@@ -87,7 +87,7 @@ pub(super) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
     {
         (None, Some(data)) => {
             let bytes = BASE64.decode(data).map_err(|error| wrong(&error))?;
-            verify::config_with(app, Some(&verify::parse_certificates(&bytes)?))?
+            verify::config_with(app, verify::parse_certificates(&bytes)?)?
         }
         (cacert, _) => verify::config(app, cacert.as_deref())?,
     };
