@@ -133,6 +133,17 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// A store without a primary password has a private key that its vault does not open: somebody replaced the vault, or
+    /// changed the row of the key. Nothing is sealed with this vault, and nothing counts as authentic.
+    #[error(
+        "the vault of the store does not open the private key of {name:?} ({id:.16}): somebody replaced the vault, or changed this row; nothing was sent or stored"
+    )]
+    VaultReplaced {
+        /// The name of the identity.
+        name: String,
+        /// Its fingerprint.
+        id: String,
+    },
     /// The primary password is needed, and nobody can be asked for it. Give the selector an [`Unlocker`](crate::Unlocker), or start
     /// an [agent](crate::manage::agent).
     #[error("the store is protected by a primary password, and nobody can be asked for it")]

@@ -98,6 +98,9 @@ pub(crate) struct Vault {
 enum Opened {
     /// Nowhere: the vault is locked.
     Not,
+    /// In the clear in the file, and not yet shown to be the data key that sealed the private keys of the store. It is used for
+    /// nothing: somebody who cannot open the vault of a store can put an open one in its place.
+    Unproven(Arc<DataKey>),
     /// In this process.
     Here(Arc<DataKey>),
     /// In another process, which uses it for this one and does not give it away.
@@ -116,15 +119,43 @@ pub(crate) struct Authenticated {
 impl Vault {
     /// A vault with a new random data key, not protected by a password.
     pub(crate) fn create() -> Result<Self, Error> {
-        Ok(Self::new(Kept::Open(DataKey::random()?)))
+        Ok(Self::open_with(DataKey::random()?))
     }
 
-    pub(crate) fn new(kept: Kept) -> Self {
+    /// The vault that a file holds. One without a password has to be [proven](Self::prove) before it is used.
+    pub(crate) fn from_file(kept: Kept) -> Self {
         let opened = match &kept {
-            Kept::Open(data_key) => Opened::Here(Arc::new(data_key.clone())),
+            Kept::Open(data_key) => Opened::Unproven(Arc::new(data_key.clone())),
             Kept::Wrapped(_) => Opened::Not,
         };
         Self { kept, opened: RwLock::new(opened) }
+    }
+
+    /// An open vault, for whoever has the data key.
+    pub(crate) fn open_with(data_key: DataKey) -> Self {
+        let opened = Opened::Here(Arc::new(data_key.clone()));
+        Self { kept: Kept::Open(data_key), opened: RwLock::new(opened) }
+    }
+
+    /// Whether [`Self::prove`] has something to do.
+    pub(crate) fn is_unproven(&self) -> bool {
+        matches!(self.opened(), Opened::Unproven(_))
+    }
+
+    /// Shows that the data key of a vault without a password is the one that sealed the private keys of the store, which
+    /// `sealed` gives. Does nothing for other vaults: a primary password proves them.
+    ///
+    /// # Errors
+    /// [`Error::VaultReplaced`] when one of the private keys does not open.
+    pub(crate) fn prove<'a>(&self, mut sealed: impl Iterator<Item = &'a SealedKey>) -> Result<(), Error> {
+        let Opened::Unproven(data_key) = self.opened() else { return Ok(()) };
+        match sealed.find(|key| data_key.open(key).is_none()) {
+            Some(key) => Err(Error::VaultReplaced { name: key.row.name.clone(), id: key.row.fingerprint.to_string() }),
+            None => {
+                self.set(Opened::Here(data_key));
+                Ok(())
+            }
+        }
     }
 
     /// The data key as the store has it.
@@ -154,7 +185,7 @@ impl Vault {
     pub(crate) fn data_key(&self) -> Result<Arc<DataKey>, Error> {
         match self.opened() {
             Opened::Here(data_key) => Ok(data_key),
-            Opened::Not | Opened::Elsewhere(_) => Err(Error::VaultLocked),
+            Opened::Not | Opened::Unproven(_) | Opened::Elsewhere(_) => Err(Error::VaultLocked),
         }
     }
 
@@ -219,7 +250,7 @@ impl Vault {
     pub(crate) fn rewrapped(&self, password: Option<&str>) -> Result<Self, Error> {
         let data_key = &*self.data_key()?;
         match (password, &self.kept) {
-            (None, _) => Ok(Self::new(Kept::Open(data_key.clone()))),
+            (None, _) => Ok(Self::open_with(data_key.clone())),
             (Some(password), Kept::Wrapped(wrapped)) => Self::wrapping(data_key, password, wrapped.cost),
             (Some(password), _) => Self::wrapping(data_key, password, Cost::calibrated()?),
         }
@@ -236,7 +267,7 @@ impl Vault {
     /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
     pub(crate) fn seal(&self, row: &KeyRow, key: &PrivateKey) -> Result<Vec<u8>, Error> {
         match self.opened() {
-            Opened::Not => Err(Error::VaultLocked),
+            Opened::Not | Opened::Unproven(_) => Err(Error::VaultLocked),
             Opened::Here(data_key) => data_key.seal(row, key.pkcs8()),
             Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.seal(row, key.pkcs8())),
         }
@@ -281,7 +312,7 @@ impl Vault {
                 let sign = move |scheme, message: &[u8]| vault.sign(&key, &of, scheme, message);
                 Ok(Arc::new(HeldKey::new(certificate.clone(), sign)))
             }
-            Opened::Not | Opened::Here(_) => self.open(key)?.signing_key(certificate),
+            _ => self.open(key)?.signing_key(certificate),
         }
     }
 
@@ -311,7 +342,7 @@ impl Vault {
     /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
     pub(crate) fn authenticate(&self, message: &Message) -> Result<[u8; 32], Error> {
         match self.opened() {
-            Opened::Not => Err(Error::VaultLocked),
+            Opened::Not | Opened::Unproven(_) => Err(Error::VaultLocked),
             Opened::Here(data_key) => Ok(data_key.mac(message)),
             Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.authenticate(message)),
         }
@@ -323,7 +354,7 @@ impl Vault {
     /// [`Error::VaultLocked`] while it is locked, and [`Error::Agent`].
     pub(crate) fn verify(&self, message: &Message, code: &[u8; 32]) -> Result<bool, Error> {
         match self.opened() {
-            Opened::Not => Err(Error::VaultLocked),
+            Opened::Not | Opened::Unproven(_) => Err(Error::VaultLocked),
             Opened::Here(data_key) => Ok(data_key.verify(message, code)),
             Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.verify(message, code)),
         }
@@ -402,7 +433,7 @@ mod tests {
 
     /// The vault as another process finds it.
     fn reopened(vault: &Vault) -> Vault {
-        Vault::new(vault.kept().clone())
+        Vault::from_file(vault.kept().clone())
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Store {
             let moment = db.unchecked_transaction()?;
             let trusted = read_authorities(db, damaged)?.into_iter().filter(|authority| authority.trusted);
             let certificates = trusted.map(|authority| authority.certificate).collect();
-            let read = (TrustAnchors { certificates, terms: read_terms_anew(db)? }, self.current_vault(db)?);
+            let read = (TrustAnchors { certificates, terms: read_terms_anew(db)? }, self.usable_vault(db)?);
             moment.commit()?;
             Ok(read)
         })?;

@@ -120,7 +120,7 @@ impl Store {
                     let (host, session) = (scope.host.as_str(), session.as_deref());
                     let row =
                         DecisionRow { host, port: scope.port, identity, fingerprint, session, decided_at: now.0 };
-                    let vault = self.current_vault(db)?;
+                    let vault = self.usable_vault(db)?;
                     // Somebody may have put the name that the owner saw into the row
                     vault.check_key(key).map_err(as_rusqlite)?;
                     Some(vault.authenticate(&row.message()).map_err(as_rusqlite)?)

@@ -10,7 +10,7 @@ use super::cache::Cache;
 use super::network;
 use super::schema::Schema;
 use super::sql::store_error;
-use super::vault::{read_vault, vault_damaged};
+use super::vault::{prove, read_vault, vault_damaged};
 use crate::error::{Damage, Error};
 use crate::session::Session;
 use crate::vault::Vault;
@@ -110,9 +110,19 @@ impl Store {
         let kept = read_vault(db)?.ok_or_else(|| vault_damaged("its row is missing"))?;
         let mut vault = locked(&self.vault);
         if vault.kept() != &kept {
-            *vault = Arc::new(Vault::new(kept));
+            *vault = Arc::new(Vault::from_file(kept));
         }
         Ok(vault.clone())
+    }
+
+    /// [`Self::current_vault`], if it may be used.
+    ///
+    /// # Errors
+    /// [`Error::VaultReplaced`].
+    pub(super) fn usable_vault(&self, db: &Connection) -> rusqlite::Result<Arc<Vault>> {
+        let vault = self.current_vault(db)?;
+        prove(db, &vault)?;
+        Ok(vault)
     }
 
     /// Runs statements, each on its own.
@@ -181,7 +191,7 @@ impl Store {
         work: impl FnOnce(&Connection, &Vault) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         self.transact(|db| {
-            let vault = self.current_vault(db)?;
+            let vault = self.usable_vault(db)?;
             work(db, &vault)
         })
     }

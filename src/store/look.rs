@@ -13,6 +13,7 @@ use super::integrity::{Terms, digest_terms, read_decision, read_terms};
 use super::rules::read_rules;
 use super::settings::read_settings;
 use super::sql::as_rusqlite;
+use super::vault::prove;
 use crate::answer::decision::{Answer, Scope};
 use crate::answer::rules::Rules;
 use crate::answer::settings::{Mode, Settings};
@@ -49,6 +50,7 @@ impl Store {
     pub(crate) fn remembered(&self, destination: &Destination, mode: Option<Mode>) -> Result<Remembered, Error> {
         let session = self.session().token()?;
         self.cached(|db, cache| {
+            prove(db, &self.vault())?;
             let stored = read_settings(db)?;
             let settings = Settings { mode: mode.unwrap_or(stored.mode), ..stored };
             let scope = settings.mode.scope(destination);

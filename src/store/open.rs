@@ -12,7 +12,7 @@ use super::handle::Store;
 use super::integrity::authenticate_terms;
 use super::schema::{SCHEMA, Schema};
 use super::sql::{MAX_VALUE, as_rusqlite, store_error};
-use super::vault::{read_vault, write_vault};
+use super::vault::{had_vault, read_vault, vault_damaged, write_vault};
 use crate::error::Error;
 use crate::session::Session;
 use crate::vault::Vault;
@@ -109,13 +109,15 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 /// The vault of the file. A new store gets one, and the code of its terms.
 fn load_vault(connection: &mut Connection, schema: &Schema) -> rusqlite::Result<Vault> {
     if let Some(kept) = read_vault(connection)? {
-        return Ok(Vault::new(kept));
+        return Ok(Vault::from_file(kept));
     }
     // When two processes create one store, the second finds the vault of the first
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     schema.check(&transaction)?;
     let vault = match read_vault(&transaction)? {
-        Some(kept) => Vault::new(kept),
+        Some(kept) => Vault::from_file(kept),
+        // Whoever removes the row must not get a vault that they can open
+        None if had_vault(&transaction)? => return Err(vault_damaged("its row is missing")),
         None => {
             let created = Vault::create().map_err(as_rusqlite)?;
             write_vault(&transaction, created.kept())?;

@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use zeroize::Zeroizing;
 
 use super::sql::as_rusqlite;
+use super::{enrollments, keys};
 use crate::error::Error;
-use crate::vault::{Cost, DataKey, Kept, Wrapped};
+use crate::vault::{Cost, DataKey, Kept, Vault, Wrapped};
 
 /// `None`: the store is new and has no vault yet.
 pub(super) fn read_vault(db: &Connection) -> rusqlite::Result<Option<Kept>> {
@@ -26,6 +27,28 @@ pub(super) fn write_vault(db: &Connection, kept: &Kept) -> rusqlite::Result<()> 
         }
     }
     .map(drop)
+}
+
+/// Shows that a vault without a password is the one that sealed the private keys of this store.
+///
+/// # Errors
+/// [`Error::VaultReplaced`].
+pub(super) fn prove(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+    if !vault.is_unproven() {
+        return Ok(());
+    }
+    let sealed = [keys::every_key(db)?, enrollments::every_key(db)?].concat();
+    vault.prove(sealed.iter()).map_err(as_rusqlite)
+}
+
+/// Whether something in the store was sealed or authenticated, which takes a vault.
+pub(super) fn had_vault(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM identities) OR EXISTS (SELECT 1 FROM enrollments)
+            OR EXISTS (SELECT 1 FROM decisions WHERE mac IS NOT NULL) OR EXISTS (SELECT 1 FROM settings WHERE mac IS NOT NULL)",
+        [],
+        |row| row.get(0),
+    )
 }
 
 /// The error about a row that is damaged.

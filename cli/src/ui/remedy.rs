@@ -26,6 +26,15 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
             "give a managed policy of Chrome; to add a rule of your own: cardcase rules add PATTERN"
         }
         Error::RowDamaged(damage) => return Some(repair(damage).into()),
+        Error::VaultReplaced { id, .. } => {
+            let id = id.get(..16).unwrap_or(id);
+            return Some(
+                format!(
+                    "if you had set a primary password, restore the file from a backup; if not, to go on without this key: cardcase remove {id}"
+                )
+                .into(),
+            );
+        }
         Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
             "restore the file from a backup, or use another store: --store FILE"
         }

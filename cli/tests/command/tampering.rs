@@ -567,7 +567,7 @@ fn a_planted_authority_verifies_no_server_unless_the_store_is_locked() {
         let planted = fetch();
         stage.tamper("DELETE FROM authorities WHERE trusted");
         let root = stage.scene.server_root_file.to_str().unwrap();
-        let trusting = stage.owner(&format!("trust {root}"));
+        let trusting = stage.scene.machine.run(&format!("--batch trust {root}"));
         let trusted = fetch();
         if by_agent {
             stage.owner("lock").expect(0);
@@ -577,6 +577,68 @@ fn a_planted_authority_verifies_no_server_unless_the_store_is_locked() {
         trusting.expect(0);
         trusted.expect(0);
     }
+}
+
+/// Somebody who cannot open the vault puts another in its place, which anybody can open: what they then authenticate does not
+/// count, and no new key is sealed for them.
+#[test]
+fn a_vault_in_place_of_the_owners_is_not_used() {
+    let open = "INSERT OR REPLACE INTO vault (id, protection, data_key) VALUES (1, 'none', x'07')".replace("07", &"07".repeat(32));
+    let mallory = Scene::new();
+    mallory.hire("mallory");
+    let others = format!(
+        "ATTACH '{}' AS other; INSERT OR REPLACE INTO vault SELECT * FROM other.vault;
+         INSERT INTO identities SELECT 7, fingerprint, name, certificate, private_key, subject_key, issuer_key, requires_tls13, added_at
+         FROM other.identities; DETACH other",
+        mallory.machine.store().display()
+    );
+    let replacements = [
+        ("DELETE FROM vault".to_owned(), "missing"),
+        ("DELETE FROM vault; UPDATE settings SET mac = NULL; DELETE FROM decisions".to_owned(), "missing"),
+        (open, "replaced the vault"),
+        (others, "replaced the vault"),
+    ];
+    for (replace, why) in replacements {
+        let stage = Protected::new();
+        let server = stage.scene.server(Kind::Go).ask(Ask::Require).start();
+        let carol = stage.scene.employee("carol").issue().pem_file(stage.scene.machine.dir());
+        stage.tamper(&replace);
+        stage.tamper(&planting(&stage.scene.server_root));
+        stage.tamper("UPDATE settings SET use_single_candidate = 1");
+        let commands = [
+            format!("import {}", carol.display()),
+            "config select-automatically on".to_owned(),
+            "accept".to_owned(),
+            "remember localhost alice".to_owned(),
+            format!("fetch {}", server.url()),
+            format!("fetch --as alice {}", server.url()),
+            format!("fetch --credentials omit {}", server.url()),
+            "password --new-password-file /dev/null".to_owned(),
+            "enroll --subject CN=alice -o alice.csr".to_owned(),
+        ];
+        for command in &commands {
+            stage.scene.machine.run(&format!("--batch {command}")).expect(1).says(&[why]);
+            stage.owner(command).expect(1);
+        }
+        server.assert_nothing_came("the vault was replaced");
+        let identities = Connection::open(stage.scene.machine.store()).unwrap();
+        let count: i64 = identities.query_row("SELECT count(*) FROM identities", [], |row| row.get(0)).unwrap();
+        assert!(count <= 3, "{replace}: a key was sealed");
+    }
+}
+
+/// Where a key of a store without a password was changed, the owner removes that row, and the rest can be used again.
+#[test]
+fn a_key_that_does_not_open_is_named_and_can_be_removed() {
+    let scene = Scene::new();
+    let (alice, _) = (scene.hire("alice"), scene.hire("bob"));
+    let server = scene.server(Kind::Go).ask(Ask::Require).start();
+    scene.remember("localhost", &alice.fingerprint());
+    scene.machine.database().execute("UPDATE identities SET private_key = zeroblob(80) WHERE name = 'bob'", []).unwrap();
+    let refused = scene.fetch(&server.url(), &[]).expect(1);
+    refused.says(&["bob", "cardcase remove"]);
+    scene.machine.run("remove --yes bob").expect(0);
+    scene.fetch(&server.url(), &[]).expect(0);
 }
 
 /// An authority that is there only while the command reads the trusted authorities is detected when a key is used.

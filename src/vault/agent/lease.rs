@@ -12,7 +12,7 @@ use super::frame::Frame;
 use super::protocol::VERSION;
 use super::socket::Socket;
 use crate::error::Error;
-use crate::vault::{DataKey, Kept, Vault};
+use crate::vault::{DataKey, Vault};
 
 /// The data key of a store, for a limited time.
 pub(super) struct Lease {
@@ -56,7 +56,7 @@ impl Lease {
         let data_key = DataKey::from_slice(content.data_key).ok_or_else(invalid)?;
         Ok(Self {
             socket: Socket::from_path(PathBuf::from(OsString::from_vec(content.socket.to_vec()))),
-            vault: Vault::new(Kept::Open(data_key)),
+            vault: Vault::open_with(data_key),
             digest: content.vault,
             lifetime: Duration::from_secs(content.seconds),
         })

@@ -321,7 +321,7 @@ mod tests {
 
     use super::*;
     use crate::vault::agent::protocol::Row;
-    use crate::vault::{DataKey, Kept};
+    use crate::vault::DataKey;
 
     const VAULT: [u8; 32] = [7; 32];
 
@@ -339,7 +339,7 @@ mod tests {
         fn new(requires_tls13: bool) -> Self {
             let data_key = DataKey::random().unwrap();
             let shared = Shared {
-                vault: Vault::new(Kept::Open(data_key.clone())),
+                vault: Vault::open_with(data_key.clone()),
                 digest: VAULT,
                 until: Moment::now().after(Duration::from_secs(60)),
                 state: Mutex::default(),
