@@ -440,9 +440,24 @@ mod tests {
     fn a_sealed_key_opens_and_is_not_in_the_clear() {
         let vault = Vault::create().unwrap();
         let (key, sealed) = sealed_by(&vault);
-        assert_eq!(reopened(&vault).open(&sealed).unwrap().pkcs8(), key.pkcs8());
+        let again = reopened(&vault);
+        again.prove([&sealed].into_iter()).unwrap();
+        assert_eq!(again.open(&sealed).unwrap().pkcs8(), key.pkcs8());
         assert!(!sealed.sealed.windows(32).any(|window| key.pkcs8().windows(32).any(|plain| plain == window)));
         assert!(matches!(Vault::create().unwrap().open(&sealed), Err(Error::SealedKey { .. })));
+    }
+
+    #[test]
+    fn a_vault_that_did_not_seal_the_keys_of_its_store_is_not_used() {
+        let (key, sealed) = sealed_by(&Vault::create().unwrap());
+        let other = reopened(&Vault::create().unwrap());
+        assert!(matches!(other.prove([&sealed].into_iter()), Err(Error::VaultReplaced { .. })));
+        assert!(other.is_unproven() && !other.is_locked());
+        assert!(matches!(other.seal(&sealed.row, &key), Err(Error::VaultLocked)));
+        assert!(matches!(other.authenticate(&Message::new("x")), Err(Error::VaultLocked)));
+        assert!(matches!(other.verify(&Message::new("x"), &[0; 32]), Err(Error::VaultLocked)));
+        other.prove(std::iter::empty()).unwrap();
+        other.authenticate(&Message::new("x")).unwrap();
     }
 
     #[test]
@@ -458,6 +473,7 @@ mod tests {
         assert_eq!(vault.open(&sealed).unwrap().pkcs8(), key.pkcs8());
 
         let removed = reopened(&vault.rewrapped(None).unwrap());
+        removed.prove([&sealed].into_iter()).unwrap();
         assert_eq!(removed.open(&sealed).unwrap().pkcs8(), key.pkcs8());
     }
 

@@ -180,9 +180,16 @@ impl App {
     /// Gets the primary password from a file or a person. A file is read only when the password is needed; stdin is read at
     /// once, since another flag may name it too.
     ///
-    /// A password for a store that has none is an error: somebody may have replaced the vault by one without a password.
+    /// A password for a store that has none is an error, unless it is empty: somebody may have replaced the vault by one without
+    /// a password.
     pub(crate) fn asking_unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
-        if self.common.primary_password_file.is_some() && !self.store()?.has_primary_password() {
+        if let Some(file) = &self.common.primary_password_file
+            && !self.store()?.has_primary_password()
+        {
+            let given = self.input.read_password(file)?;
+            if given.is_empty() {
+                return Ok(Arc::new(KnownPassword(given)));
+            }
             let failure = "a primary password was given, but the store has none; nothing was done";
             return Err(Failure::new(Code::Failed, failure).hint("to set one: cardcase password").hint(
                 "if you had set one, somebody replaced the vault: restore the file from a backup, or use another store: --store FILE",

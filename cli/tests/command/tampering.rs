@@ -583,7 +583,8 @@ fn a_planted_authority_verifies_no_server_unless_the_store_is_locked() {
 /// count, and no new key is sealed for them.
 #[test]
 fn a_vault_in_place_of_the_owners_is_not_used() {
-    let open = "INSERT OR REPLACE INTO vault (id, protection, data_key) VALUES (1, 'none', x'07')".replace("07", &"07".repeat(32));
+    let open = "INSERT OR REPLACE INTO vault (id, protection, data_key) VALUES (1, 'none', x'07')"
+        .replace("07", &"07".repeat(32));
     let mallory = Scene::new();
     mallory.hire("mallory");
     let others = format!(
@@ -634,7 +635,11 @@ fn a_key_that_does_not_open_is_named_and_can_be_removed() {
     let (alice, _) = (scene.hire("alice"), scene.hire("bob"));
     let server = scene.server(Kind::Go).ask(Ask::Require).start();
     scene.remember("localhost", &alice.fingerprint());
-    scene.machine.database().execute("UPDATE identities SET private_key = zeroblob(80) WHERE name = 'bob'", []).unwrap();
+    scene
+        .machine
+        .database()
+        .execute("UPDATE identities SET private_key = zeroblob(80) WHERE name = 'bob'", [])
+        .unwrap();
     let refused = scene.fetch(&server.url(), &[]).expect(1);
     refused.says(&["bob", "cardcase remove"]);
     scene.machine.run("remove --yes bob").expect(0);

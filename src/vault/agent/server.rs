@@ -320,8 +320,8 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
-    use crate::vault::agent::protocol::Row;
     use crate::vault::DataKey;
+    use crate::vault::agent::protocol::Row;
 
     const VAULT: [u8; 32] = [7; 32];
 
