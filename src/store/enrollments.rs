@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::damage::{ENROLLMENTS, all_readable};
 use super::handle::Store;
+use super::keys::{ENROLLMENT, enrollment_row, parse_enrollment_key};
 use super::sql::{as_rusqlite, next_id, only};
 use crate::certificate::enrollment::Enrollment;
 use crate::certificate::identity::Identity;
@@ -14,10 +15,7 @@ use crate::certificate::private_key::PrivateKey;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
-use crate::vault::{KeyRow, SealedKey, Vault};
-
-/// For [`parse_key`] and [`parse_enrollment`].
-const ENROLLMENT: &str = "SELECT id, request, private_key, made_at FROM enrollments";
+use crate::vault::{SealedKey, Vault};
 
 impl Store {
     /// Stores a private key until its certificate is imported: [`Self::add_known_keys`] then finds the key, and
@@ -30,7 +28,7 @@ impl Store {
         let stored = || Error::KeyNotMade { detail: "the enrollment is in a store already".to_owned() };
         let key = new.private_key().ok_or_else(stored)?;
         self.transact_with_vault(|db, vault| {
-            let row = key_row(next_id(db, ENROLLMENTS)?, new.request());
+            let row = enrollment_row(next_id(db, ENROLLMENTS)?, new.request());
             let sealed = vault.seal(&row, key).map_err(as_rusqlite)?;
             db.execute(
                 "INSERT INTO enrollments (id, request, private_key, made_at) VALUES (?1, ?2, ?3, ?4)",
@@ -73,7 +71,7 @@ impl Store {
     pub(super) fn enrolled_keys(&self, public_keys: &HashSet<Vec<u8>>) -> Result<Vec<SealedKey>, Error> {
         let read = self.reading(|db, damaged| {
             let mut query = db.prepare_cached(ENROLLMENT)?;
-            all_readable(query.query_map([], |row| Ok((parse_enrollment(row)?, parse_key(row)?)))?, damaged)
+            all_readable(query.query_map([], |row| Ok((parse_enrollment(row)?, parse_enrollment_key(row)?)))?, damaged)
         });
         let wanted = read?.0.into_iter().filter(|(found, _)| public_keys.contains(found.public_key()));
         Ok(wanted.map(|(_, key)| key).collect())
@@ -105,11 +103,6 @@ pub(super) fn open(vault: &Vault, key: &SealedKey) -> Result<PrivateKey, Error> 
     })
 }
 
-/// The sealed key of every enrollment.
-pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
-    db.prepare(ENROLLMENT)?.query_map([], parse_key)?.collect()
-}
-
 /// Removes the enrollments whose requests have these fingerprints.
 pub(super) fn remove(db: &Connection, fingerprints: &[Fingerprint]) -> rusqlite::Result<()> {
     remove_where(db, |request| fingerprints.contains(&Fingerprint::from_der(request)))
@@ -123,16 +116,6 @@ fn remove_where(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::
         db.execute("DELETE FROM enrollments WHERE id = ?1", [id])?;
     }
     Ok(())
-}
-
-/// What the key is bound to. No certificate has the fingerprint of a request, so the key opens in no identity's row.
-fn key_row(id: i64, request: &[u8]) -> KeyRow {
-    KeyRow { id, fingerprint: Fingerprint::from_der(request), name: "an enrollment".to_owned(), requires_tls13: false }
-}
-
-fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
-    let request: Vec<u8> = row.get(1)?;
-    Ok(SealedKey { row: key_row(row.get(0)?, &request), sealed: row.get(2)? })
 }
 
 fn subject_of(request: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! The sealed private keys in the rows of the identities.
+//! The sealed private keys, in the rows of the identities and of the enrollments.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -11,6 +11,9 @@ use crate::vault::{KeyRow, SealedKey, Vault};
 
 /// For [`parse_key`].
 pub(super) const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key FROM identities";
+
+/// For [`parse_enrollment_key`].
+pub(super) const ENROLLMENT: &str = "SELECT id, request, private_key, made_at FROM enrollments";
 
 pub(super) fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     read_row(row, IDENTITIES, |row| {
@@ -34,6 +37,22 @@ pub(super) fn key_of_row(db: &Connection, id: i64) -> rusqlite::Result<SealedKey
 /// The sealed key of every identity.
 pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
     db.prepare(SEALED_KEY)?.query_map([], parse_key)?.collect()
+}
+
+/// The sealed key of every enrollment.
+pub(super) fn every_enrollment_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
+    db.prepare(ENROLLMENT)?.query_map([], parse_enrollment_key)?.collect()
+}
+
+pub(super) fn parse_enrollment_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
+    let request: Vec<u8> = row.get(1)?;
+    Ok(SealedKey { row: enrollment_row(row.get(0)?, &request), sealed: row.get(2)? })
+}
+
+/// What the key of an enrollment is bound to. No certificate has the fingerprint of a request, so the key opens in no
+/// identity's row.
+pub(super) fn enrollment_row(id: i64, request: &[u8]) -> KeyRow {
+    KeyRow { id, fingerprint: Fingerprint::from_der(request), name: "an enrollment".to_owned(), requires_tls13: false }
 }
 
 /// The sealed key of an identity.

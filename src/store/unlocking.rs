@@ -149,7 +149,7 @@ fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<
     check_decisions(db, old, None)?;
     check_terms(db, old)?;
     reseal(db, IDENTITIES, keys::every_key(db)?, new, |key| old.open(key))?;
-    reseal(db, ENROLLMENTS, enrollments::every_key(db)?, new, |key| enrollments::open(old, key))?;
+    reseal(db, ENROLLMENTS, keys::every_enrollment_key(db)?, new, |key| enrollments::open(old, key))?;
     authenticate_decisions(db, new, None)?;
     authenticate_terms(db, new)
 }

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use zeroize::Zeroizing;
 
+use super::keys;
 use super::sql::as_rusqlite;
-use super::{enrollments, keys};
 use crate::error::Error;
 use crate::vault::{Cost, DataKey, Kept, Vault, Wrapped};
 
@@ -37,7 +37,7 @@ pub(super) fn prove(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
     if !vault.is_unproven() {
         return Ok(());
     }
-    let sealed = [keys::every_key(db)?, enrollments::every_key(db)?].concat();
+    let sealed = [keys::every_key(db)?, keys::every_enrollment_key(db)?].concat();
     vault.prove(sealed.iter()).map_err(as_rusqlite)
 }
 
