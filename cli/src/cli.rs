@@ -381,7 +381,7 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Fetch {
-    /// An https or http URL
+    /// An https or http URL; without a scheme it is https
     pub(crate) url: String,
     /// Write the body to this file
     #[arg(short, long, value_name = "FILE")]
@@ -412,6 +412,19 @@ pub(crate) struct Fetch {
     /// The TLS library [default: rustls, or openssl where the server needs it]
     #[arg(long, value_name = "LIBRARY")]
     pub(crate) tls: Option<TlsLibrary>,
+    /// Fail if everything together takes longer, in seconds; 0 is no limit
+    #[arg(short = 'm', long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) max_time: Option<Duration>,
+    /// How long a server may take to accept the connection, and for the TLS handshake, in seconds [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) connect_timeout: Option<Duration>,
+}
+
+/// Seconds with decimals, as curl takes them.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = |_| "expected seconds, such as 5 or 0.5".to_owned();
+    let seconds: f64 = text.parse().map_err(|_: std::num::ParseFloatError| wrong(()))?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong(()))
 }
 
 /// How servers are reached and verified.
@@ -423,7 +436,7 @@ pub(crate) struct Route {
     /// Connect to HOST2:PORT2 instead of HOST1:PORT1; an empty HOST1 or PORT1 means any, an empty HOST2 or PORT2 no change
     #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2")]
     pub(crate) connect_to: Vec<String>,
-    /// Connect through this proxy, [http://|https://]HOST[:PORT]
+    /// Connect through this proxy, [http://|https://]HOST[:PORT]; '' turns off https_proxy, http_proxy and all_proxy
     #[arg(short = 'x', long, value_name = "PROXY")]
     pub(crate) proxy: Option<String>,
 }

@@ -8,6 +8,8 @@ pub(crate) mod location;
 
 pub(crate) mod message;
 
+pub(crate) mod tls_only;
+
 pub(crate) mod verify;
 
 pub(crate) mod outcome;

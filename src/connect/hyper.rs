@@ -52,6 +52,7 @@
 mod client;
 mod connections;
 mod connector;
+mod lenient;
 mod stream;
 
 pub use self::client::Client;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli;
+use crate::http::dial::TIMEOUT;
 use crate::http::outcome::{Asked, Outcomes};
 use crate::http::route::{Dialer, Route, connector};
 use crate::http::stream::{BoxStream, Stream};
@@ -108,8 +109,8 @@ impl Tunnel {
         let outcomes = Arc::new(Outcomes::new(selector.clone(), app.mode_flag()));
         Ok(Self {
             destination,
-            connector: connector(selector, &config, &alpn),
-            route: Arc::new(Route::new(&args.route, &config, outcomes.clone())?),
+            connector: connector(selector, &config, &alpn, TIMEOUT),
+            route: Arc::new(Route::new(&args.route, &config, outcomes.clone(), TIMEOUT)?),
             given,
             outcomes,
             damage_told: DamageTold::default(),

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::sync::Arc;
+#[cfg(feature = "openssl")]
+use std::time::Duration;
 
 use cardcase::ask::{Refusal, Refused};
 use cardcase::connect::tokio::Connector;
@@ -20,6 +22,7 @@ use url::Url;
 
 use crate::app::App;
 use crate::cli::{self, Fetch, TlsLibrary};
+use crate::http::dial::TIMEOUT;
 use crate::http::exchange::Requests;
 use crate::http::location::{self, destination};
 use crate::http::message::Message;
@@ -48,6 +51,9 @@ pub(crate) struct Client<'a> {
     given: Option<(Destination, Identity)>,
     credentials: bool,
     outcomes: Arc<Outcomes>,
+    /// For each step before the request.
+    #[cfg(feature = "openssl")]
+    timeout: Duration,
 }
 
 /// What earlier attempts found out, for those that follow.
@@ -127,14 +133,17 @@ impl<'a> Client<'a> {
             None => None,
         };
         let outcomes = Arc::new(Outcomes::new(selector.clone(), app.mode_flag()));
+        let timeout = args.connect_timeout.filter(|limit| !limit.is_zero()).unwrap_or(TIMEOUT);
         Ok(Self {
             app,
             args,
-            connector: Arc::new(connector(selector, &config, &[H2, HTTP_1_1])),
-            route: Arc::new(Route::new(&args.route, &config, outcomes.clone())?),
+            connector: Arc::new(connector(selector, &config, &[H2, HTTP_1_1], timeout)),
+            route: Arc::new(Route::new(&args.route, &config, outcomes.clone(), timeout)?),
             given,
             credentials: message.carries_credentials(args.credentials == cli::Credentials::Include),
             outcomes,
+            #[cfg(feature = "openssl")]
+            timeout,
         })
     }
 
@@ -309,7 +318,8 @@ impl<'a> Client<'a> {
     async fn attempt(&self, progress: &mut Progress, url: &Url, message: &Message) -> Result<Response, Unanswered> {
         let destination = destination(url)?;
         let is_openssl = url.scheme() == "https" && self.uses_openssl(progress, &destination);
-        let proxy_answer = self.route.proxy().and_then(|proxy| progress.chosen.get(proxy)).cloned();
+        let proxy_answer = self.route.proxy(&destination, url.scheme() == "http");
+        let proxy_answer = proxy_answer.and_then(|proxy| progress.chosen.get(proxy)).cloned();
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
         let request = self.prepared_request(progress, url, message, &dialer)?;
         let sent = self.client(dialer.clone(), is_openssl)?.request(request).await;
@@ -367,7 +377,8 @@ impl<'a> Client<'a> {
             #[cfg(feature = "openssl")]
             true => {
                 let selector = self.outcomes.selector().clone();
-                let by_openssl = openssl::connector(self.app, selector, self.args.route.cacert.as_deref())?;
+                let by_openssl =
+                    openssl::connector(self.app, selector, self.args.route.cacert.as_deref(), self.timeout)?;
                 connector.with_openssl(Arc::new(by_openssl), |_| true)
             }
             _ => connector,
@@ -395,6 +406,11 @@ impl<'a> Client<'a> {
         if !is_openssl && let Some(how) = MidConnection::from_error(error, version) {
             requests.accepted(&self.outcomes);
             return Unanswered::MidConnection(how, failure);
+        }
+        // A server that answers, even in a way that cannot be read, has not refused in the handshake
+        if is_malformed(error) {
+            requests.accepted(&self.outcomes);
+            return Unanswered::Failed(failure);
         }
         match self.outcomes.broken(requests.pending.take(), error, failure) {
             Ended::Failed(failure) if is_openssl && chosen.is_some() && alert(error).is_none() => {
@@ -445,6 +461,11 @@ fn without_client<'a>(error: &'a (dyn StdError + Send + Sync + 'static)) -> &'a 
 fn was_refused(selection: &Selection, refused: &[Refused]) -> bool {
     let sent = selection.answer.fingerprint();
     selection.source != Source::Ask && refused.iter().any(|refused| refused.answer.fingerprint() == sent)
+}
+
+/// Whether a response came that is no HTTP.
+fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }
 
 /// The failure that an error is, with its causes.

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::ui::failure::Failure;
 
-/// How long a server may take for each step before the request: opening the connection, and the TLS handshake.
+/// How long a server may take for each step before the request: opening the connection, and the TLS handshake. `--connect-timeout` changes it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `--connect-to HOST1:PORT1:HOST2:PORT2`, as in curl. An empty HOST1 or PORT1 matches any; an empty HOST2 or PORT2 keeps the
@@ -53,10 +53,14 @@ pub(crate) fn detour(destination: &Destination, detours: &[Detour]) -> Option<(S
 }
 
 /// Opens a TCP connection, trying every address of the host.
-pub(crate) async fn tcp(destination: &Destination, detour: Option<(String, u16)>) -> io::Result<TcpStream> {
+pub(crate) async fn tcp(
+    destination: &Destination,
+    detour: Option<(String, u16)>,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
     let (host, port) = detour.clone().unwrap_or_else(|| (destination.host().to_owned(), destination.port()));
-    let connected = tokio::time::timeout(TIMEOUT, TcpStream::connect((host.as_str(), port))).await;
-    let stream = connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 30 s")));
+    let connected = tokio::time::timeout(timeout, TcpStream::connect((host.as_str(), port))).await;
+    let stream = connected.unwrap_or_else(|_| Err(no_answer(timeout)));
     // The caller's message names the destination, but not the address used in its place
     let stream = stream.map_err(|error| match detour {
         Some(_) => io::Error::new(error.kind(), format!("at {host}:{port}: {error}")),
@@ -64,6 +68,11 @@ pub(crate) async fn tcp(destination: &Destination, detour: Option<(String, u16)>
     })?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// The error of a step that took too long.
+pub(crate) fn no_answer(timeout: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", timeout.as_secs_f64()))
 }
 
 /// Splits at colons, but not inside the brackets of an IPv6 address.

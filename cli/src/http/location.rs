@@ -7,9 +7,16 @@ use url::Url;
 
 use crate::ui::failure::{Code, Failure};
 
-/// Parses a URL that can be fetched: http or https, without user name and password.
+/// Parses a URL that can be fetched: http or https, without user name and password. One without a scheme is https.
 pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text).map_err(|error| not_a_url(text, error))?;
+    let url = match text.contains("://") {
+        true => Url::parse(text),
+        false => Url::parse(&format!("https://{text}")),
+    };
+    check(text, url.map_err(|error| not_a_url(text, error))?)
+}
+
+fn check(text: &str, url: Url) -> Result<Url, Failure> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Failure::usage(
             "the URL must not contain a user name or password: other users of this machine could see them",
@@ -47,7 +54,7 @@ pub(crate) fn redirect(url: &Url, response: &Parts) -> Result<Option<Url>, Failu
     let next = url.join(&text).map_err(|error| {
         Failure::new(Code::Failed, format_args!("{url} redirects to {text:?}, which is not a URL: {error}"))
     })?;
-    let checked = parse(next.as_str()).and_then(|next| destination(&next).map(|_| next));
+    let checked = check(&text, next).and_then(|next| destination(&next).map(|_| next));
     checked.map(Some).map_err(|failure| {
         Failure::new(Code::Failed, format_args!("{url} redirects to a URL that cannot be fetched: {}", failure.message))
     })

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::openssl::error::ErrorStack;
 use ::openssl::x509::X509;
@@ -11,7 +12,6 @@ use cardcase::connect::openssl::{Connector, SslConnector, SslConnectorBuilder, S
 use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
-use crate::http::dial::TIMEOUT;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 
@@ -19,11 +19,16 @@ use crate::ui::failure::{Code, Failure};
 const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
 
 /// A connector that verifies servers as [`verify::config`] does, and offers HTTP/1.1 only.
-pub(crate) fn connector(app: &App, selector: Arc<Selector>, cacert: Option<&Path>) -> Result<Connector, Failure> {
+pub(crate) fn connector(
+    app: &App,
+    selector: Arc<Selector>,
+    cacert: Option<&Path>,
+    timeout: Duration,
+) -> Result<Connector, Failure> {
     let roots = verify::trusted(app, cacert)?;
     let connector = builder(&roots).and_then(|builder| Connector::new(selector, builder));
     let connector = connector.map_err(|error| Failure::new(Code::Failed, error))?;
-    Ok(connector.with_handshake_timeout(TIMEOUT))
+    Ok(connector.with_handshake_timeout(timeout))
 }
 
 fn builder(roots: &[CertificateDer<'_>]) -> Result<SslConnectorBuilder, ErrorStack> {

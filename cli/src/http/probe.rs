@@ -16,6 +16,7 @@ use cardcase::raw::{Needs, Resolver, needs};
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
 use crate::http::dial::TIMEOUT;
+use crate::http::tls_only::TlsOnly;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 
@@ -36,8 +37,8 @@ pub(crate) fn look(
     let resolver = Resolver::new(selector.undecided(destination)?);
     let mut tls = ClientConnection::new(Arc::new(resolver.config(config)), server_name(destination)?)
         .map_err(|error| Failure::new(Code::Failed, error))?;
-    let mut socket =
-        resolver.guard(dial(connect, destination).map_err(|error| verify::unreachable(destination, &error))?);
+    let mut socket = resolver
+        .guard(dial(connect, destination).map_err(|error| verify::unreachable(destination, &error)).map(TlsOnly::new)?);
     let ended = handshake(&mut tls, &mut socket);
     let version = tls.protocol_version();
     let seen = |request: Option<CertificateRequest>, unverified| Seen {
@@ -51,19 +52,19 @@ pub(crate) fn look(
     }
     match verify::unverified(destination, &error) {
         Some(failure) => Ok(seen(resolver.request(), Some(failure))),
-        None => Err(verify::unreachable(destination, &error)),
+        None => Err(verify::failed(destination, &error)),
     }
 }
 
 /// Performs a handshake step by step under one deadline, so that a server that sends a byte now and then cannot delay it forever.
-fn handshake(tls: &mut ClientConnection, socket: &mut Guarded<TcpStream>) -> io::Result<()> {
+fn handshake(tls: &mut ClientConnection, socket: &mut Guarded<TlsOnly<TcpStream>>) -> io::Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     while tls.is_handshaking() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake within 30 s"));
         }
-        socket.get_ref().set_read_timeout(Some(left))?;
+        socket.get_ref().get_ref().set_read_timeout(Some(left))?;
         while tls.wants_write() {
             tls.write_tls(socket)?;
         }

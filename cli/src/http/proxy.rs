@@ -1,6 +1,8 @@
 //! HTTP proxies: how they are named, and the tunnels that they open.
 
 use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use cardcase::Destination;
 use cardcase::manage::split_port;
@@ -10,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 
-use crate::http::dial::TIMEOUT;
+use crate::http::dial::no_answer;
 use crate::http::stream::BoxStream;
 use crate::ui::failure::Failure;
 
@@ -23,21 +25,22 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+    /// `from` is the flag or the environment variable that names it.
+    fn parse(text: &str, from: &str) -> Result<Self, Failure> {
         let (tls, rest) = match text.split_once("://") {
             None => (false, text),
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
             Some((scheme, _)) => {
                 return Err(Failure::usage(format_args!(
-                    "--proxy {text}: '{scheme}' is not supported; use http or https"
+                    "{from} {text}: '{scheme}' is not supported; use http or https"
                 )));
             }
         };
         if rest.contains('@') {
-            return Err(Failure::usage(
-                "--proxy: a user name and password are not allowed here; other users of this machine could see them",
-            ));
+            return Err(Failure::usage(format_args!(
+                "{from}: a proxy that wants a user name and a password is not supported"
+            )));
         }
         let (host, port) = split_port(rest.trim_end_matches('/'))?;
         let default = if tls { Destination::DEFAULT_PORT } else { 1080 };
@@ -45,10 +48,103 @@ impl Proxy {
     }
 }
 
+/// The proxies for each kind of URL, as curl takes them from the command line and the environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies {
+    http: Option<Proxy>,
+    https: Option<Proxy>,
+    /// The hosts that are reached without a proxy.
+    none_for: NoProxy,
+}
+
+impl Proxies {
+    /// `--proxy` is for all URLs, and an empty one turns off those of the environment. Without it `https_proxy`, `http_proxy` and
+    /// `all_proxy` count, each also in upper case but for `http_proxy`, which in upper case a request to a CGI program could set.
+    pub(crate) fn new(given: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let none_for = ["no_proxy", "NO_PROXY"].into_iter().find_map(&variable).unwrap_or_default();
+        let none_for = NoProxy::parse(&none_for);
+        if let Some(given) = given {
+            let proxy = if given.is_empty() { None } else { Some(Proxy::parse(given, "--proxy")?) };
+            return Ok(Self { http: proxy.clone(), https: proxy, none_for });
+        }
+        let from = |names: &[&str]| {
+            let found = names.iter().find_map(|name| Some((*name, variable(name)?)));
+            found.map(|(name, value)| Proxy::parse(&value, name)).transpose()
+        };
+        Ok(Self {
+            http: from(&["http_proxy", "all_proxy", "ALL_PROXY"])?,
+            https: from(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?,
+            none_for,
+        })
+    }
+
+    /// The proxy for a destination that is spoken to by TLS.
+    pub(crate) fn for_https(&self, destination: &Destination) -> Option<&Proxy> {
+        self.https.as_ref().filter(|_| !self.none_for.contains(destination))
+    }
+
+    /// The proxy for a destination that is spoken to by plain HTTP.
+    pub(crate) fn for_http(&self, destination: &Destination) -> Option<&Proxy> {
+        self.http.as_ref().filter(|_| !self.none_for.contains(destination))
+    }
+}
+
+/// The value of an environment variable; an empty one counts as none, as in curl.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `no_proxy`: `*`, or names, addresses and networks, separated by commas or spaces.
+#[derive(Clone, Debug, Default)]
+struct NoProxy(Vec<String>);
+
+impl NoProxy {
+    fn parse(text: &str) -> Self {
+        let entries = text.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
+        Self(entries.map(|entry| entry.trim_matches('.').to_ascii_lowercase()).collect())
+    }
+
+    fn contains(&self, destination: &Destination) -> bool {
+        if let [only] = &self.0[..]
+            && only == "*"
+        {
+            return true;
+        }
+        let host = destination.host_without_zone();
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.0.iter().any(|entry| contains_address(entry, address)),
+            // A domain contains the names below it
+            Err(_) => self.0.iter().any(|entry| {
+                host.strip_suffix(entry.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }),
+        }
+    }
+}
+
+/// Whether an entry is this address, or a network with it, `192.0.2.0/24`.
+fn contains_address(entry: &str, address: IpAddr) -> bool {
+    let (network, length) = match entry.split_once('/') {
+        Some((network, length)) => (network, length.parse::<u32>().ok()),
+        None => (entry, Some(128)),
+    };
+    let network = network.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match (network, address, length) {
+        (Ok(IpAddr::V4(network)), IpAddr::V4(address), Some(length)) => {
+            let differing = u32::from(network) ^ u32::from(address);
+            differing.leading_zeros() >= length.min(32)
+        }
+        (Ok(IpAddr::V6(network)), IpAddr::V6(address), Some(length)) => {
+            let differing = u128::from(network) ^ u128::from(address);
+            differing.leading_zeros() >= length.min(128)
+        }
+        _ => false,
+    }
+}
+
 /// Asks a proxy for a tunnel to `authority`, host and port (RFC 9110 section 9.3.6).
-pub(crate) async fn tunnel(proxy: BoxStream, authority: &str) -> io::Result<BoxStream> {
-    let answered = tokio::time::timeout(TIMEOUT, ask_for_tunnel(proxy, authority)).await;
-    answered.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the proxy within 30 s")))
+pub(crate) async fn tunnel(proxy: BoxStream, authority: &str, timeout: Duration) -> io::Result<BoxStream> {
+    let answered = tokio::time::timeout(timeout, ask_for_tunnel(proxy, authority)).await;
+    answered.unwrap_or_else(|_| Err(no_answer(timeout)))
 }
 
 async fn ask_for_tunnel(proxy: BoxStream, authority: &str) -> io::Result<BoxStream> {
@@ -80,11 +176,45 @@ mod tests {
             ("https://[::1]", true, "[::1]:443"),
         ];
         for (text, tls, destination) in cases {
-            let proxy = Proxy::parse(text).unwrap();
+            let proxy = Proxy::parse(text, "--proxy").unwrap();
             assert_eq!((proxy.tls, proxy.destination.to_string()), (tls, destination.to_owned()), "{text}");
         }
         for text in ["socks5://x", "http://u:p@x", "http://"] {
-            assert_eq!(Proxy::parse(text).unwrap_err().code, Code::Usage, "{text}");
+            assert_eq!(Proxy::parse(text, "--proxy").unwrap_err().code, Code::Usage, "{text}");
+        }
+    }
+
+    /// curl 7.88 chose the same proxies in every case, as `curl -v` told.
+    #[test]
+    fn proxies_of_the_environment_are_as_in_curl() {
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Variables<'_>, Option<&str>, &str, Option<&str>, Option<&str>); 17] = [
+            (&[], None, "a.example:443", None, None),
+            (&[("https_proxy", "p:1")], None, "a.example:443", None, Some("p:1")),
+            (&[("HTTPS_PROXY", "p:1")], None, "a.example:443", None, Some("p:1")),
+            (&[("https_proxy", "p:1"), ("HTTPS_PROXY", "p:2")], None, "a.example:443", None, Some("p:1")),
+            (&[("http_proxy", "p:1")], None, "a.example:443", Some("p:1"), None),
+            (&[("HTTP_PROXY", "p:1")], None, "a.example:443", None, None),
+            (&[("all_proxy", "p:1"), ("https_proxy", "p:2")], None, "a.example:443", Some("p:1"), Some("p:2")),
+            (&[("ALL_PROXY", "p:1")], None, "a.example:443", Some("p:1"), Some("p:1")),
+            (&[("https_proxy", "p:1")], Some(""), "a.example:443", None, None),
+            (&[("https_proxy", "p:1")], Some("q:2"), "a.example:443", Some("q:2"), Some("q:2")),
+            (&[("no_proxy", "*")], Some("q:2"), "a.example:443", None, None),
+            (&[("no_proxy", "b.example,.Example")], Some("q:2"), "a.example:443", None, None),
+            (&[("no_proxy", "example")], Some("q:2"), "aexample:443", Some("q:2"), Some("q:2")),
+            (&[("NO_PROXY", "b.example a.example.")], Some("q:2"), "a.example:443", None, None),
+            (&[("no_proxy", "192.0.2.0/24")], Some("q:2"), "192.0.2.77:443", None, None),
+            (&[("no_proxy", "192.0.2.7,2001:db8::/32")], Some("q:2"), "[2001:db8:1::1]:443", None, None),
+            (&[("no_proxy", "192.0.2.7")], Some("q:2"), "192.0.2.77:443", Some("q:2"), Some("q:2")),
+        ];
+        for (variables, given, to, http, https) in cases {
+            let variable =
+                |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+            let proxies = Proxies::new(given, variable).unwrap();
+            let destination: Destination = to.parse().unwrap();
+            let named = |proxy: Option<&Proxy>| proxy.map(|proxy| proxy.destination.to_string());
+            let found = (named(proxies.for_http(&destination)), named(proxies.for_https(&destination)));
+            assert_eq!(found, (http.map(str::to_owned), https.map(str::to_owned)), "{variables:?} {given:?} {to}");
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use cardcase::connect::tokio::Connector;
 use cardcase::connect::{Connection, Opened};
@@ -14,10 +15,11 @@ use rustls::ClientConfig;
 use tower_service::Service;
 
 use crate::cli;
-use crate::http::dial::{Detour, TIMEOUT, detour, tcp};
+use crate::http::dial::{Detour, detour, tcp};
 use crate::http::outcome::{Asked, Ended, Outcomes};
-use crate::http::proxy::{Proxy, tunnel};
+use crate::http::proxy::{Proxies, Proxy, tunnel, variable};
 use crate::http::stream::{BoxStream, Dialled};
+use crate::http::tls_only::TlsOnly;
 use crate::http::verify;
 use crate::ui::failure::Failure;
 
@@ -27,34 +29,59 @@ pub(crate) const H2: &[u8] = b"h2";
 pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// Makes TLS connections that offer these protocols by ALPN.
-pub(crate) fn connector(selector: Arc<Selector>, config: &ClientConfig, alpn: &[&[u8]]) -> Connector {
+pub(crate) fn connector(
+    selector: Arc<Selector>,
+    config: &ClientConfig,
+    alpn: &[&[u8]],
+    timeout: Duration,
+) -> Connector {
     let mut config = config.clone();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Connector::new(selector, config).with_handshake_timeout(TIMEOUT)
+    Connector::new(selector, config).with_handshake_timeout(timeout)
 }
 
 /// How destinations are reached.
 pub(crate) struct Route {
     detours: Vec<Detour>,
-    proxy: Option<Proxy>,
+    proxies: Proxies,
     /// For a proxy that speaks TLS. All of them speak HTTP/1.1.
     to_proxy: Connector,
     outcomes: Arc<Outcomes>,
+    /// For each step before the request.
+    timeout: Duration,
 }
 
 impl Route {
-    pub(crate) fn new(args: &cli::Route, config: &ClientConfig, outcomes: Arc<Outcomes>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        args: &cli::Route,
+        config: &ClientConfig,
+        outcomes: Arc<Outcomes>,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         Ok(Self {
             detours: args.connect_to.iter().map(|text| Detour::parse(text)).collect::<Result<_, _>>()?,
-            proxy: args.proxy.as_deref().map(Proxy::parse).transpose()?,
-            to_proxy: connector(outcomes.selector().clone(), config, &[HTTP_1_1]),
+            proxies: Proxies::new(args.proxy.as_deref(), variable)?,
+            to_proxy: connector(outcomes.selector().clone(), config, &[HTTP_1_1], timeout),
             outcomes,
+            timeout,
         })
     }
 
-    /// The proxy that connections go through.
-    pub(crate) fn proxy(&self) -> Option<&Destination> {
-        self.proxy.as_ref().map(|proxy| &proxy.destination)
+    /// The proxy through which a destination is reached.
+    pub(crate) fn proxy(&self, destination: &Destination, is_http: bool) -> Option<&Destination> {
+        self.proxy_for(destination, is_http).map(|proxy| &proxy.destination)
+    }
+
+    fn proxy_for(&self, destination: &Destination, is_http: bool) -> Option<&Proxy> {
+        match is_http {
+            true => self.proxies.for_http(destination),
+            false => self.proxies.for_https(destination),
+        }
+    }
+
+    async fn open(&self, destination: &Destination, detour: Option<(String, u16)>) -> Result<BoxStream, Failure> {
+        let stream = tcp(destination, detour, self.timeout).await;
+        Ok(Box::new(stream.map_err(|error| verify::unreachable(destination, &error))?))
     }
 }
 
@@ -92,25 +119,30 @@ impl Dialer {
     }
 
     /// Connects to a destination, or to the proxy.
-    async fn dial(&self, destination: &Destination) -> Result<Dialled, Ended> {
-        let Some(proxy) = &self.route.proxy else {
-            return Ok(Dialled::to_destination(open(destination, detour(destination, &self.route.detours)).await?));
+    async fn dial(&self, destination: &Destination, is_http: bool) -> Result<Dialled, Ended> {
+        let route = &self.route;
+        let Some(proxy) = route.proxy_for(destination, is_http) else {
+            return Ok(Dialled::to_destination(route.open(destination, detour(destination, &route.detours)).await?));
         };
         Ok(match proxy.tls {
             true => self.connect_to_proxy(&proxy.destination).await?,
-            false => Dialled::to_proxy(open(&proxy.destination, None).await?, None),
+            false => Dialled::to_proxy(route.open(&proxy.destination, None).await?, None),
         })
     }
 
-    /// Connects to a destination, by a tunnel if there is a proxy.
+    /// Connects to a destination that speaks TLS, by a tunnel if there is a proxy.
     pub(crate) async fn dial_through(&self, destination: &Destination) -> Result<BoxStream, Ended> {
-        let (stream, opened) = self.dial(destination).await?.into_parts();
-        let Some(proxy) = self.route.proxy() else { return Ok(stream) };
+        Ok(Box::new(TlsOnly::new(self.dial_tunnel(destination).await?)))
+    }
+
+    async fn dial_tunnel(&self, destination: &Destination) -> Result<BoxStream, Ended> {
+        let (stream, opened) = self.dial(destination, false).await?.into_parts();
+        let Some(proxy) = self.route.proxy(destination, false) else { return Ok(stream) };
         let authority = match detour(destination, &self.route.detours) {
             Some((host, port)) => Destination::new(&host, port).map_err(Failure::from)?.to_string(),
             None => destination.to_string(),
         };
-        let (tunnel, proxy) = (tunnel(stream, &authority).await, proxy.clone());
+        let (tunnel, proxy) = (tunnel(stream, &authority, self.route.timeout).await, proxy.clone());
         let asked = opened.and_then(Asked::from_opened);
         let recorded = self.route.outcomes.blocking(move |outcomes| {
             if let Some(asked) = &asked {
@@ -129,8 +161,8 @@ impl Dialer {
     }
 
     async fn connect_to_proxy(&self, proxy: &Destination) -> Result<Dialled, Ended> {
-        let Route { to_proxy, outcomes, .. } = &*self.route;
-        let dial = || tcp(proxy, None);
+        let Route { to_proxy, outcomes, timeout, .. } = &*self.route;
+        let dial = async || tcp(proxy, None, *timeout).await.map(TlsOnly::new);
         let connected = match self.proxy_answer() {
             Some(chosen) => to_proxy.connect_prepared(chosen, dial).await,
             None => to_proxy.connect(self.target(proxy), dial).await,
@@ -165,14 +197,9 @@ impl Service<Uri> for Dialer {
             let destination = Destination::new(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default));
             let destination = destination.map_err(Failure::from)?;
             match is_http {
-                true => dialer.dial(&destination).await,
+                true => dialer.dial(&destination, true).await,
                 false => dialer.dial_through(&destination).await.map(Dialled::to_destination),
             }
         })
     }
-}
-
-async fn open(destination: &Destination, detour: Option<(String, u16)>) -> Result<BoxStream, Failure> {
-    let stream = tcp(destination, detour).await.map_err(|error| verify::unreachable(destination, &error))?;
-    Ok(Box::new(stream))
 }

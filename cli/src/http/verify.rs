@@ -13,6 +13,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
+use crate::http::tls_only::NotTls;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
 
@@ -128,6 +129,9 @@ pub(crate) fn unverified(destination: &Destination, error: &(dyn StdError + 'sta
 
 /// The failure of a handshake that no server refused.
 pub(crate) fn failed(destination: &Destination, error: &(dyn StdError + 'static)) -> Failure {
+    if let Some(other) = NotTls::find(error) {
+        return Failure::new(Code::Failed, format_args!("{destination}: {other}")).hint(other.hint(destination));
+    }
     unverified(destination, error).unwrap_or_else(|| unreachable(destination, error))
 }
 

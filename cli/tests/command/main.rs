@@ -30,6 +30,7 @@ mod fixtures;
 mod foreground;
 mod hardening;
 mod harness;
+mod http;
 mod isolation;
 #[cfg(feature = "keyring")]
 mod keyring;

@@ -1,6 +1,9 @@
 //! What real servers see: the right certificate with its chain, and nothing without a decision.
 
-use crate::support::ca::{Issued, Key, P12};
+use rcgen::{CertificateParams, KeyIdMethod};
+
+use crate::support::ca::{self, Issued, Key, P12};
+use crate::support::command::Cardcase;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
 
@@ -133,6 +136,50 @@ fn http_2_carries_the_identity() {
             let body = scene.fetch(&server.url(), &[]).expect(0).json();
             assert_eq!(body["proto"], protocol, "{tls:?}");
             assert_eq!(body["chain"], serde_json::json!(alice.sent_chain()), "{tls:?}");
+        }
+    }
+}
+
+/// A CA that has a new key under its old name, without key identifiers: only the signature says which certificate is the issuer's. And
+/// names and identifiers that differ in what programs make of them.
+#[test]
+fn the_issuer_is_sent_whatever_its_identifiers_and_its_spelling_are() {
+    let scene = Scene::new();
+    let root = &scene.staff_root;
+    let unnamed =
+        |params: &mut CertificateParams| params.key_identifier_method = KeyIdMethod::PreSpecified(vec![7; 20]);
+    let (old, new) = (root.intermediate("Re-keyed"), root.intermediate("Re-keyed"));
+    let (composed, decomposed) = ("Caf\u{e9} CA", "Cafe\u{301} CA");
+    let spelled = root.intermediate(decomposed);
+    let other_identifier = root.intermediate_as("Other Software", unnamed);
+    // OpenSSL takes no issuer whose key identifier differs, and neither server one that is spelled in another way
+    for (what, issuer, leaf, verifying) in [
+        ("the new key", &new, new.client("new").issue(), Some(Kind::OpenSsl)),
+        ("the old key", &old, old.client("old").issue(), Some(Kind::OpenSsl)),
+        ("another normal form", &spelled, spelled.renamed(composed).client("spelled").issue(), None),
+        (
+            "another key identifier",
+            &other_identifier,
+            other_identifier.client("other").names_key_of_issuer().issue(),
+            Some(Kind::Go),
+        ),
+    ] {
+        let machine = Cardcase::new();
+        let dir = machine.dir();
+        let above = [old.pem(), new.pem(), spelled.pem(), other_identifier.pem(), root.pem()].concat();
+        machine.import_file(&ca::write(dir, "identity", "pem", leaf.key_pem() + &leaf.pem() + &above));
+        machine.run(&format!("remember localhost {} --for permanent", leaf.fingerprint())).expect(0);
+        let shown = machine.run(&format!("show {}", leaf.fingerprint())).expect(0).text();
+        assert!(!shown.contains("Missing"), "{what}: {shown}");
+        for kind in [Kind::OpenSsl, Kind::Go] {
+            let server = scene.server(kind).ask(Ask::Unchecked).start();
+            machine.fetch(&server.url(), &scene.server_root_file, &[]).expect(0);
+            let sent = [leaf.fingerprint(), issuer.fingerprint()];
+            assert_eq!(server.chains(), [sent.to_vec()], "{what}, {kind:?}\n{}", server.said());
+        }
+        if let Some(kind) = verifying {
+            let server = scene.server(kind).ask(Ask::Require).start();
+            machine.fetch(&server.url(), &scene.server_root_file, &[]).expect(0);
         }
     }
 }

@@ -137,6 +137,15 @@ impl Authority {
         Authority { params, key, certificate, chain, root: self.root.clone() }
     }
 
+    /// The same authority and key, with its name as another program writes it in the certificates that it issues.
+    pub fn renamed(&self, name: &str) -> Authority {
+        let mut params = self.params.clone();
+        params.distinguished_name = distinguished_name(name, &["Test Authorities"]);
+        let key = KeyPair::try_from(self.key.serialize_der()).unwrap();
+        let (certificate, chain, root) = (self.certificate.clone(), self.chain.clone(), self.root.clone());
+        Authority { params, key, certificate, chain, root }
+    }
+
     /// A certificate from this authority for the name and key of another authority, as PEM.
     pub fn cross_sign(&self, other: &Authority) -> String {
         other.params.signed_by(&other.key, &self.issuer()).unwrap().pem()
@@ -200,6 +209,7 @@ impl Authority {
             email: None,
             serial: None,
             is_ca: false,
+            names_key: false,
         }
     }
 
@@ -282,6 +292,7 @@ pub struct Client<'a> {
     email: Option<String>,
     serial: Option<Vec<u8>>,
     is_ca: bool,
+    names_key: bool,
 }
 
 impl Client<'_> {
@@ -323,8 +334,23 @@ impl Client<'_> {
         self
     }
 
+    /// With an authorityKeyIdentifier, as another program computes it than the one that made the CA certificate.
+    pub fn names_key_of_issuer(mut self) -> Self {
+        self.names_key = true;
+        self
+    }
+
     pub fn issue(self) -> Issued {
-        self.authority.issue(&self.name, &self.params(), self.key)
+        let params = self.params();
+        if !self.names_key {
+            return self.authority.issue(&self.name, &params, self.key);
+        }
+        let mut issuer = self.authority.params.clone();
+        issuer.key_identifier_method = KeyIdMethod::Sha256;
+        let key = self.key.generate();
+        let certificate = params.signed_by(&key, &Issuer::from_params(&issuer, &self.authority.key)).unwrap();
+        let (chain, root) = (self.authority.chain.clone(), Some(self.authority.root.clone()));
+        Issued { name: self.name, certificate, key, chain, root }
     }
 
     pub fn self_signed(self) -> Issued {
@@ -339,6 +365,7 @@ impl Client<'_> {
         params.key_usages = self.key_usages.clone();
         params.extended_key_usages = self.extended_key_usages.clone();
         params.serial_number = self.serial.clone().map(SerialNumber::from);
+        params.use_authority_key_identifier_extension = self.names_key;
         (params.not_before, params.not_after) = self.validity.period();
         if self.is_ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

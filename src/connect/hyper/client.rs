@@ -28,6 +28,9 @@ use crate::request::Target;
 use crate::select::prepared::Prepared;
 use crate::select::selector::Selector;
 
+/// Headers of a response of HTTP/1.
+const MAX_HEADERS: usize = 1000;
+
 /// Destinations whose pools are kept.
 const MAX_DESTINATIONS: usize = 256;
 
@@ -180,19 +183,27 @@ where
     H::Future: Send,
 {
     fn new(connector: Connector<H>) -> Self {
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(ClientConnector(connector.clone()));
+        let client = builder().pool_timer(TokioTimer::new()).build(ClientConnector(connector.clone()));
         Self { connector, client }
     }
 
     /// For one request.
     fn single(connector: Connector<H>) -> Self {
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build(ClientConnector(connector.clone()));
+        let client = builder().pool_max_idle_per_host(0).build(ClientConnector(connector.clone()));
         Self { connector, client }
     }
+}
+
+/// A client that takes responses as browsers do: with folded headers, a space before the colon, headers without a name or with
+/// an odd one, which are left out, and many of them.
+fn builder() -> legacy::Builder {
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_max_headers(MAX_HEADERS);
+    builder
 }
 
 impl<H: Clone, B> Clone for Pool<H, B> {

@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::lenient::Lenient;
 use crate::connect::opened::Opened;
 
 /// HTTP/2's name in ALPN (RFC 9113).
@@ -41,7 +42,11 @@ impl<S> Stream<S> {
     }
 
     pub(super) fn tls(stream: impl Tls + 'static, opened: Opened, is_single_use: bool) -> Self {
-        Self(Kind::Tls { stream: TokioIo::new(Box::new(stream)), opened, is_single_use })
+        let stream: Box<dyn Tls> = match is_single_use && opened.alpn() != Some(H2) {
+            true => Box::new(Lenient::new(stream)),
+            false => Box::new(stream),
+        };
+        Self(Kind::Tls { stream: TokioIo::new(stream), opened, is_single_use })
     }
 }
 

@@ -1,0 +1,173 @@
+//! HTTP as curl and browsers take it: odd responses, servers that speak something else, proxies of the environment, time limits.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::thread;
+
+use crate::support::missing;
+use crate::support::program;
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind, Tls};
+
+/// The server of raw_http.py, which ends with the test.
+struct RawServer {
+    child: Child,
+    port: String,
+}
+
+impl RawServer {
+    fn start(scene: &Scene) -> RawServer {
+        let dir = scene.machine.dir();
+        let mut command = program::named("python3");
+        command.arg("-c").arg(include_str!("../support/raw_http.py"));
+        command.arg(scene.server_certificate.certificate_file(dir)).arg(scene.server_certificate.key_file(dir));
+        command.arg(scene.staff_root.file(dir)).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}", missing("python3", "python3", &error)));
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        RawServer { child, port: port.trim().to_owned() }
+    }
+}
+
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All of these bodies are what curl 7.88 prints, except for `no-colon`, which only browsers take.
+#[test]
+fn odd_responses_are_taken_as_browsers_take_them() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let server = RawServer::start(&scene);
+    for path in [
+        "plain",
+        "fold",
+        "space-before-colon",
+        "odd-name",
+        "empty-name",
+        "no-colon",
+        "many-headers",
+        "http2-status-line",
+        "http2-after-103",
+        "line-feeds",
+        "chunks-with-line-feeds",
+        "chunks-with-extensions",
+        "no-reason",
+        "latin1",
+    ] {
+        let url = format!("https://localhost:{}/{path}", server.port);
+        let outcome = scene.fetch(&url, &[]);
+        assert_eq!((outcome.code(), outcome.text().as_str()), (Some(0), "ok\n"), "{path}: {}", outcome.stderr);
+    }
+    let folded = scene.fetch(&format!("https://localhost:{}/fold", server.port), &["-i"]).expect(0).text();
+    assert!(folded.to_lowercase().contains("x-a: one two"), "{folded}");
+    // The server answered, so its answer has nothing to do with the certificate
+    let outcome = scene.fetch(&format!("https://localhost:{}/no-http", server.port), &[]).expect(1);
+    assert!(!outcome.stderr.contains("alice") && !outcome.stderr.contains("hint"), "{}", outcome.stderr);
+}
+
+/// Answers each connection with these bytes: at once, or after the first bytes of the client.
+fn says(greeting: &'static [u8], at_once: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut hello = [0; 4096];
+            if !at_once {
+                let _ = connection.read(&mut hello);
+            }
+            let _ = connection.write_all(greeting);
+            // Until the client goes
+            let _ = connection.read_to_end(&mut Vec::new());
+        }
+    });
+    port
+}
+
+#[test]
+fn what_a_server_speaks_instead_of_tls_is_named() {
+    let scene = Scene::new();
+    for (port, named, hint) in [
+        (
+            says(b"HTTP/1.1 400 Bad Request\r\n\r\n", false),
+            "it speaks plain HTTP on this port",
+            "cardcase fetch http://localhost:",
+        ),
+        (says(b"<html>", false), "it speaks plain HTTP on this port", "cardcase fetch http://localhost:"),
+        (says(b"SSH-2.0-OpenSSH_9.2p1\r\n", true), "it speaks SSH on this port", "usually 443"),
+        (says(b"220 mail.example ESMTP\r\n", true), "it speaks SMTP or FTP on this port", "465 for SMTP"),
+        (says(b"* OK IMAP4rev1\r\n", true), "it speaks IMAP on this port", "993 for IMAP"),
+        (says(b"J\0\0\0\n8.0.36", true), "it does not speak TLS on this port", "usually 443"),
+    ] {
+        let destination = format!("localhost:{port}");
+        for line in [
+            format!("fetch https://{destination}/ --batch"),
+            format!("fetch https://{destination}/ --batch --tls openssl"),
+            format!("explain {destination} --batch"),
+        ] {
+            scene.machine.run(&line).expect(1).says(&[&destination, named, "hint: ", hint]);
+        }
+    }
+}
+
+#[test]
+fn a_url_without_a_scheme_is_https() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Go).ask(Ask::Never).start();
+    scene.fetch(&format!("{}/path", server.destination()), &[]).expect(0);
+    scene.machine.run("fetch ftp://localhost/").expect(2).says(&["ftp", "https or http"]);
+}
+
+/// The proxy is a destination of its own, and gets no identity that was not decided for it, however it is named.
+#[test]
+fn a_proxy_of_the_environment_is_used_and_gets_no_identity_that_was_not_decided_for_it() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let (proxy, server, [_, at]) = scene.behind_a_proxy(Tls::V1_3);
+    let fetch = |variables: &[(&str, &str)], more: &[&str]| {
+        let run = scene.machine.command(scene.fetch_arguments(&server.url())).arg("--batch").args(more);
+        variables.iter().fold(run, |run, (name, value)| run.env(name, value)).run()
+    };
+    scene.remember("localhost", &alice.fingerprint());
+    for name in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        fetch(&[(name, &at)], &[]).expect(4).says(&["127.0.0.1"]);
+    }
+    proxy.assert_nothing_came("undecided");
+    scene.remember("127.0.0.1", "none");
+    fetch(&[("https_proxy", &at)], &[]).expect(0);
+    proxy.assert_nothing_came("decided for none");
+    let through = proxy.requests().len();
+    assert!(through > 0, "the proxy was not used");
+    for (variables, more) in [
+        (&[("https_proxy", &*at), ("no_proxy", "localhost")][..], &[][..]),
+        (&[("https_proxy", &*at), ("NO_PROXY", "*")], &[]),
+        (&[("http_proxy", &*at), ("HTTP_PROXY", &*at)], &[]),
+        (&[("https_proxy", &*at)], &["-x", ""]),
+    ] {
+        fetch(variables, more).expect(0);
+        assert_eq!(proxy.requests().len(), through, "{variables:?} {more:?}");
+    }
+    fetch(&[("https_proxy", "socks5://127.0.0.1:1")], &[]).expect(2).says(&["https_proxy", "socks5", "http or https"]);
+}
+
+#[test]
+fn time_limits_are_as_in_curl() {
+    let scene = Scene::new();
+    let destination = format!("localhost:{}", says(b"", false));
+    let fetch = |more: &str| scene.machine.run(&format!("fetch https://{destination}/ --batch {more}"));
+    fetch("--max-time 0.5").expect(1).says(&["not complete within 0.5 s", "--max-time"]);
+    fetch("-m 0.5 --tls openssl").expect(1).says(&["not complete within 0.5 s"]);
+    fetch("--connect-timeout 0.5").expect(1).says(&[&destination, "0.5 s"]);
+    fetch("--connect-timeout 0.5 --max-time 0").expect(1).says(&[&destination, "0.5 s"]);
+    for wrong in ["--max-time x", "--max-time=-1", "--connect-timeout inf"] {
+        fetch(wrong).expect(2).says(&["expected seconds"]);
+    }
+    let server = scene.server(Kind::Go).ask(Ask::Never).start();
+    scene.fetch(&server.url(), &["--max-time", "20", "--connect-timeout", "20"]).expect(0);
+}

@@ -1,0 +1,53 @@
+"""A TLS server whose responses are odd, each under a path of its own. It asks for client certificates and accepts clients without
+one. Prints its port."""
+
+import socket
+import ssl
+import sys
+import threading
+
+certificate, key, authority = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(certificate, key)
+context.load_verify_locations(authority)
+context.verify_mode = ssl.CERT_OPTIONAL
+
+OK = b"HTTP/1.1 200 OK\r\n"
+BODY = b"Content-Length: 3\r\n\r\nok\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+RESPONSES = {
+    "plain": OK + BODY,
+    "fold": OK + b"X-A: one\r\n two\r\n" + BODY,
+    "space-before-colon": OK + b"X-A : one\r\n" + BODY,
+    "odd-name": OK + b"X(A): one\r\n" + BODY,
+    "empty-name": OK + b": one\r\n" + BODY,
+    "no-colon": OK + b"Garbage line\r\n" + BODY,
+    "many-headers": OK + b"".join(b"X-%d: y\r\n" % number for number in range(400)) + BODY,
+    "http2-status-line": b"HTTP/2 200 OK\r\n" + BODY,
+    "http2-after-103": b"HTTP/2 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/2 200 OK\r\n" + BODY,
+    "line-feeds": b"HTTP/1.1 200 OK\nContent-Length: 3\n\nok\n",
+    "chunks-with-line-feeds": CHUNKED + b"3\nok\n\n0\n\n",
+    "chunks-with-extensions": CHUNKED + b"3;a=b\r\nok\n\r\n0\r\nTrailer: x\r\n\r\n",
+    "no-reason": b"HTTP/1.1 200\r\n" + BODY,
+    "latin1": OK + "X-Name: M\u00fcller\r\n".encode("latin-1") + BODY,
+    "no-http": b"<html>plain</html>\n",
+}
+
+
+def serve(connection):
+    try:
+        secured = context.wrap_socket(connection, server_side=True)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += secured.recv(4096) or b"\r\n\r\n"
+        secured.sendall(RESPONSES[head.split(b" ")[1].decode().lstrip("/")])
+        secured.unwrap()
+    except (OSError, ssl.SSLError):
+        pass
+
+
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+    threading.Thread(target=serve, args=(connection,), daemon=True).start()
