@@ -84,6 +84,14 @@ pub enum Error {
         /// Position of its file among those brought together with [`Import::extend`](crate::manage::Import::extend), from 0.
         file: usize,
     },
+    /// One of several files cannot be imported. The inner error says what to do.
+    #[error("{error}")]
+    InFile {
+        /// What is wrong with it.
+        error: file::Error,
+        /// Position of its file among those brought together with [`Import::extend`](crate::manage::Import::extend), from 0.
+        file: usize,
+    },
     /// What a certificate is to be requested for is no distinguished name. Write it as RFC 4514 does.
     #[error("{subject:?} is no subject: {reason}")]
     Subject {

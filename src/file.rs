@@ -38,8 +38,10 @@ pub(crate) mod pkcs12;
 mod read;
 #[cfg(all(test, feature = "files"))]
 mod tests;
+#[cfg(feature = "files")]
+mod wrapping;
 
 #[cfg(feature = "files")]
 pub use limits::MAX_SIZE;
 #[cfg(feature = "files")]
-pub use read::{read, read_certificates, read_with_iterations};
+pub use read::{read, read_certificates, read_with};

@@ -136,6 +136,9 @@ pub(crate) struct Import {
     /// Read the password of the files from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
+    /// Read the password of the private keys, where they have another than their file, from this file; '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_password_file: Option<PathBuf>,
     /// The name for the identity, where the files hold only one
     #[arg(long)]
     pub(crate) name: Option<String>,

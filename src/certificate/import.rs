@@ -42,10 +42,31 @@ pub struct Import {
     /// The number of files that were read.
     files: usize,
     is_pkcs12: bool,
-    /// A part of the file could not be decrypted.
-    has_locked_part: bool,
     identities: Vec<NewIdentity>,
     authorities: Vec<Certificate>,
+    left_out: Vec<LeftOut>,
+    /// The files that hold an identity, a part of one or a CA certificate.
+    useful: HashSet<usize>,
+}
+
+/// Something in a file that is not imported.
+#[derive(Clone)]
+pub(crate) struct LeftOut {
+    what: String,
+    why: Why,
+    file: usize,
+}
+
+#[derive(Clone)]
+enum Why {
+    /// It is neither a CA certificate nor that of a private key. When a key for it is found later, it is not left out.
+    NoKey(FoundCertificate),
+    /// It is a certificate that cannot be read.
+    #[cfg(any(feature = "files", test))]
+    Damaged(error::file::Error),
+    /// It is something else.
+    #[cfg(any(feature = "files", test))]
+    Other(&'static str),
 }
 
 /// A certificate of a file.
@@ -76,6 +97,35 @@ pub(crate) struct NewIdentity {
     pub(crate) friendly_name: Option<String>,
 }
 
+impl LeftOut {
+    /// A certificate that cannot be read.
+    #[cfg(any(feature = "files", test))]
+    pub(crate) fn damaged(what: String, error: error::file::Error) -> Self {
+        Self { what, why: Why::Damaged(error), file: 0 }
+    }
+
+    /// Something that is no certificate.
+    #[cfg(any(feature = "files", test))]
+    pub(crate) fn other(what: String, why: &'static str) -> Self {
+        Self { what, why: Why::Other(why), file: 0 }
+    }
+
+    fn without_key(found: FoundCertificate) -> Self {
+        Self { what: found.certificate.subject().to_string(), file: found.file, why: Why::NoKey(found) }
+    }
+
+    fn has_no_key(&self) -> bool {
+        matches!(self.why, Why::NoKey(_))
+    }
+
+    fn into_certificate(self) -> Option<FoundCertificate> {
+        match self.why {
+            Why::NoKey(found) => Some(found),
+            _ => None,
+        }
+    }
+}
+
 impl FoundCertificate {
     #[cfg(any(feature = "files", test))]
     pub(crate) fn new(certificate: Certificate, friendly_name: Option<String>, local_key_id: Option<Vec<u8>>) -> Self {
@@ -96,10 +146,10 @@ impl Import {
     pub(crate) fn from_file(
         certificates: Vec<FoundCertificate>,
         keys: Vec<FoundKey>,
+        left_out: Vec<LeftOut>,
         is_pkcs12: bool,
-        has_locked_part: bool,
     ) -> Self {
-        Self { certificates, keys, files: 1, is_pkcs12, has_locked_part, ..Self::default() }
+        Self { certificates, keys, left_out, files: 1, is_pkcs12, ..Self::default() }
     }
 
     /// Adds a certificate with its private key, the DER of a PrivateKeyInfo (PKCS#8, RFC 5958). Without a friendly name the
@@ -137,9 +187,10 @@ impl Import {
         self.keys.extend(other.keys.into_iter().map(|found| FoundKey { file: before + found.file, ..found }));
         self.files += other.files;
         self.is_pkcs12 |= other.is_pkcs12;
-        self.has_locked_part |= other.has_locked_part;
         self.identities.extend(other.identities);
         self.authorities.extend(other.authorities);
+        self.left_out.extend(other.left_out.into_iter().map(|out| LeftOut { file: before + out.file, ..out }));
+        self.useful.extend(other.useful.into_iter().map(|file| before + file));
     }
 
     /// Whether it was read from a PKCS#12 file, which holds both keys and certificates. Keys and certificates in PEM or DER
@@ -164,42 +215,98 @@ impl Import {
         &self.authorities
     }
 
-    /// The public keys of the certificates that are not paired yet.
+    /// What the files hold besides, and why it is not imported, once the rest is [paired](Self::pair): for each the position of
+    /// its file among those brought together with [`Self::extend`], from 0, what it is, and why it is left out.
+    pub fn left_out(&self) -> impl Iterator<Item = (usize, &str, String)> {
+        self.left_out.iter().map(|out| {
+            let why = match &out.why {
+                Why::NoKey(_) => "it is not a CA certificate, and its private key is not there".to_owned(),
+                #[cfg(any(feature = "files", test))]
+                Why::Damaged(error) => error.to_string(),
+                #[cfg(any(feature = "files", test))]
+                Why::Other(why) => (*why).to_owned(),
+            };
+            (out.file, out.what.as_str(), why)
+        })
+    }
+
+    /// The public keys of the certificates that are not paired yet, or left out because there is no key for them.
     pub(crate) fn unpaired_public_keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.certificates.iter().map(|found| found.certificate.public_key())
+        let left_out = self.left_out.iter().filter_map(|out| match &out.why {
+            Why::NoKey(found) => Some(found),
+            _ => None,
+        });
+        self.certificates.iter().chain(left_out).map(|found| found.certificate.public_key())
     }
 
     pub(crate) fn new_identities(&self) -> &[NewIdentity] {
         &self.identities
     }
 
-    /// Pairs private keys with their certificates. What is left must be CA certificates. On an error nothing changes.
+    /// Pairs private keys with their certificates. CA certificates are kept; other certificates, and those that cannot be read, are
+    /// [left out](Self::left_out). On an error nothing changes. When keys were added since, the certificates that were left out
+    /// are tried again.
     ///
     /// A key belongs to the certificates with its public key. Where the public key cannot be computed, it belongs to those with
     /// the same localKeyId, or else to the only certificate that is not a CA certificate. Some files have wrong localKeyIds,
     /// so the public keys decide.
     ///
     /// # Errors
-    /// [`Error::KeyWithoutCertificate`], [`Error::CertificateWithoutKey`], [`Error::EmptyFile`];
-    /// [`file::Error::ContentPassword`](crate::file::Error::ContentPassword) when a part of the file has another password:
-    /// a file is imported as a whole or not at all.
+    /// [`Error::KeyWithoutCertificate`]: all identities of a file are imported, or none. [`Error::CertificateWithoutKey`] when a
+    /// file holds nothing else, neither an identity nor a CA certificate; [`Error::InFile`] when a certificate that cannot be read
+    /// may be the missing one, or when a file holds only other things; [`Error::EmptyFile`].
     pub fn pair(&mut self) -> Result<(), Error> {
-        if self.has_locked_part {
-            return Err(Error::File(error::file::Error::ContentPassword));
+        let (again, mut left_out) = self.left_out.iter().cloned().partition::<Vec<_>, _>(LeftOut::has_no_key);
+        let again = again.into_iter().filter_map(LeftOut::into_certificate);
+        let found: Vec<FoundCertificate> = self.certificates.iter().cloned().chain(again).collect();
+        let certificates = distinct(&found);
+        let identities = paired(&self.keys, &certificates).map_err(|error| damaged(&left_out, |_| true).unwrap_or(error))?;
+        let (authorities, others) = authorities_among(&certificates, &identities);
+
+        let wanted = identities.iter().map(|identity| &identity.certificate).chain(&authorities);
+        let wanted: HashSet<Fingerprint> = wanted.map(Certificate::fingerprint).collect();
+        let mut useful = self.useful.clone();
+        useful.extend(self.keys.iter().map(|found| found.file));
+        let is_wanted = |found: &&FoundCertificate| wanted.contains(&found.certificate.fingerprint());
+        useful.extend(found.iter().filter(is_wanted).map(|found| found.file));
+        if let Some(useless) = (0..self.files).find(|file| !useful.contains(file)) {
+            return Err(damaged(&left_out, |file| file == useless)
+                .or_else(|| without_key(&others, useless))
+                .unwrap_or_else(|| nothing_useful(&left_out, useless)));
         }
-        let is_empty = self.certificates.is_empty() && self.keys.is_empty();
-        if is_empty && self.files > 0 && self.identities.is_empty() && self.authorities.is_empty() {
-            return Err(Error::EmptyFile);
-        }
-        let certificates = distinct(&self.certificates);
-        let identities = paired(&self.keys, &certificates)?;
-        let authorities = authorities_among(&certificates, &identities)?;
+
+        left_out.extend(others.into_iter().cloned().map(LeftOut::without_key));
         self.identities.extend(identities);
         self.authorities.extend(authorities);
+        (self.left_out, self.useful) = (left_out, useful);
         self.certificates.clear();
         self.keys.clear();
         Ok(())
     }
+}
+
+/// The error for the first certificate that cannot be read, in a file that `is_it`.
+fn damaged(left_out: &[LeftOut], is_it: impl Fn(usize) -> bool) -> Option<Error> {
+    left_out.iter().filter(|out| is_it(out.file)).find_map(|out| match &out.why {
+        #[cfg(any(feature = "files", test))]
+        Why::Damaged(error) => Some(Error::InFile { error: error.clone(), file: out.file }),
+        _ => None,
+    })
+}
+
+/// The error for a file with no key for its certificates.
+fn without_key(others: &[&FoundCertificate], file: usize) -> Option<Error> {
+    let first = others.iter().find(|found| found.file == file)?;
+    Some(Error::CertificateWithoutKey { subject: first.certificate.subject().to_string(), file })
+}
+
+/// The error for a file that holds neither certificates nor keys.
+fn nothing_useful(left_out: &[LeftOut], file: usize) -> Error {
+    let found: Vec<&str> = left_out.iter().filter(|out| out.file == file).map(|out| out.what.as_str()).collect();
+    if found.is_empty() {
+        return Error::EmptyFile;
+    }
+    Error::InFile { error: error::file::Error::NothingUseful { found: found.join(", ") }, file }
 }
 
 /// Shows no secret.
@@ -270,27 +377,29 @@ fn fitting_without_public_key<'a>(
     }
 }
 
-/// The CA certificates: by basicConstraints or, as version 1 has no extensions, because they issued another certificate.
-fn authorities_among(
-    certificates: &[&FoundCertificate],
+/// The CA certificates, and those that are neither that nor an identity's. A CA is one by basicConstraints or, as version 1 has no
+/// extensions, because it issued another certificate.
+fn authorities_among<'a>(
+    certificates: &[&'a FoundCertificate],
     identities: &[NewIdentity],
-) -> Result<Vec<Certificate>, Error> {
+) -> (Vec<Certificate>, Vec<&'a FoundCertificate>) {
     let paired: HashSet<Fingerprint> = identities.iter().map(|identity| identity.certificate.fingerprint()).collect();
     let issuers: HashSet<NameKey> = certificates
         .iter()
         .filter(|found| !found.certificate.is_self_issued())
         .map(|found| found.certificate.issuer_key())
         .collect();
-    let mut authorities = Vec::new();
-    for FoundCertificate { certificate, file, .. } in certificates {
+    let (mut authorities, mut others) = (Vec::new(), Vec::new());
+    for found in certificates {
+        let certificate = &found.certificate;
         let is_identity = paired.contains(&certificate.fingerprint());
         if issuers.contains(&certificate.subject_key()) || certificate.is_ca() && !is_identity {
             authorities.push(certificate.clone());
         } else if !is_identity {
-            return Err(Error::CertificateWithoutKey { subject: certificate.subject().to_string(), file: *file });
+            others.push(*found);
         }
     }
-    Ok(authorities)
+    (authorities, others)
 }
 
 #[cfg(test)]

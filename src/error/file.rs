@@ -7,16 +7,22 @@
 #[non_exhaustive]
 pub enum Error {
     /// The file is of another kind. Name another file.
-    #[error("neither PKCS#12, nor PEM, nor a DER certificate or key{}", found.map(|it| format!(": it looks like {it}")).unwrap_or_default())]
+    #[error("neither PKCS#12, nor PEM, nor a DER certificate or key{}", found.as_ref().map(|it| format!(": it looks like {it}")).unwrap_or_default())]
     Unrecognised {
         /// What it looks like, with its article, if known.
-        found: Option<&'static str>,
+        found: Option<String>,
+    },
+    /// A kubeconfig that only names the files of certificates and keys. Read those files.
+    #[error("there is no certificate and no private key in it, but it names the files that hold them: {}", .files.join(", "))]
+    NamesFiles {
+        /// The files, as it names them; relative ones are relative to its directory.
+        files: Vec<String>,
     },
     /// The file holds something else, but no certificate and no key. Name the file that holds them.
     #[error("there is no certificate and no private key in it, but {found}")]
     NothingUseful {
         /// What it holds, with its article.
-        found: &'static str,
+        found: String,
     },
     /// The file ends too early. Get a complete copy of it.
     #[error("the file is cut short: it ends at byte {at}, at least {missing} bytes too early; get a whole copy of it")]
@@ -65,14 +71,13 @@ pub enum Error {
     /// The password is wrong. Try another one; try the empty password first.
     #[error("wrong password (or the file was changed after it was made)")]
     WrongPassword,
-    /// The password is right for the file as a whole, but not for (part of) its contents. Export the file again, with one
-    /// password for everything.
-    #[error(
-        "the password fits the file, but its contents are encrypted with another one; export the file again with one password for all"
-    )]
+    /// The password is right for the file as a whole, but not for all that it holds. Give the password of the private keys too
+    /// (`read_with`).
+    #[error("the password fits the file, but a private key or another part of it has another password")]
     ContentPassword,
-    /// The private keys of a PEM file have different passwords. Put each into a file of its own.
-    #[error("the password opens some of the private keys only; import the others from files of their own")]
+    /// The private keys of a PEM file have different passwords. Give a second one (`read_with`); put keys with still another one
+    /// into files of their own.
+    #[error("the password opens some of the private keys only")]
     SeveralPasswords,
     /// The file uses an algorithm or a format that this library cannot read.
     #[error("unsupported {what}: {name}; {advice}")]
@@ -85,7 +90,7 @@ pub enum Error {
         advice: &'static str,
     },
     /// The file needs more work or memory than the limit allows. If you trust the file, raise the limit
-    /// (`read_with_iterations`).
+    /// (`read_with`).
     #[error("too costly: the file asks for {value} {what}, the limit is {limit}")]
     TooCostly {
         /// What is counted, in the plural.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::error::file::Error;
+
 /// What a file holds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Contents {
@@ -11,8 +13,17 @@ pub(super) struct Contents {
     pub(super) certificates: Vec<CertificateBag>,
     /// The private keys.
     pub(super) keys: Vec<KeyBag>,
+    /// Certificates that cannot be read.
+    pub(super) damaged: Vec<Damaged>,
     /// Everything else.
     pub(super) passed_over: Vec<PassedOver>,
+}
+
+/// A certificate that cannot be read, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Damaged {
+    pub(super) error: Error,
+    pub(super) friendly_name: Option<String>,
 }
 
 /// A certificate, with its attributes (RFC 7292 section 4.2.3).
@@ -39,7 +50,15 @@ pub(super) struct KeyBag {
 
 impl Contents {
     pub(super) fn len(&self) -> usize {
-        self.certificates.len() + self.keys.len() + self.passed_over.len()
+        self.certificates.len() + self.keys.len() + self.damaged.len() + self.passed_over.len()
+    }
+
+    /// Adds what another part of the file holds.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.certificates.extend(other.certificates);
+        self.keys.extend(other.keys);
+        self.damaged.extend(other.damaged);
+        self.passed_over.extend(other.passed_over);
     }
 
     /// Whether certificates may be missing, because a safe has another password than the rest of the file.
@@ -83,4 +102,23 @@ pub(super) enum PassedOver {
     LockedKey { friendly_name: Option<String>, local_key_id: Option<Vec<u8>> },
     /// A safe with another password than the rest of the file.
     LockedSafe,
+    /// A file of its own, that a kubeconfig names.
+    NamedFile(String),
+}
+
+impl PassedOver {
+    /// What it is, and why it is left out.
+    pub(super) fn told(self) -> Option<(String, &'static str)> {
+        let what = match self {
+            Self::Crl => "a revocation list".to_owned(),
+            Self::Secret => "a secret key".to_owned(),
+            Self::SdsiCertificate => "an SDSI certificate".to_owned(),
+            Self::UnknownCertificate(oid) => format!("a certificate of the type {oid}"),
+            Self::UnknownBag(oid) => format!("an entry of the type {oid}"),
+            Self::UnknownContent(oid) => format!("contents of the type {oid}"),
+            Self::NamedFile(file) => return Some((file, "it is a file of its own, import that file")),
+            Self::LockedKey { .. } | Self::LockedSafe => return None,
+        };
+        Some((what, "only X.509 certificates and private keys are imported"))
+    }
 }

@@ -73,13 +73,18 @@ fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
 /// Counts the rounds of one call.
 #[derive(Debug)]
 pub(super) struct Budget<'a> {
-    limits: &'a Limits,
+    pub(super) limits: &'a Limits,
     spent: u64,
 }
 
 impl<'a> Budget<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
         Self { limits, spent: 0 }
+    }
+
+    /// Checks that `rounds` more are allowed.
+    pub(super) fn check(&self, rounds: u64) -> Result<(), Error> {
+        self.limits.check_total(self.spent.saturating_add(rounds))
     }
 
     /// Counts `rounds` before they are done.

@@ -1,115 +1,148 @@
-//! Certificates and keys in PEM (RFC 7468) and DER files.
+//! Certificates and keys in PEM (RFC 7468) and DER.
 //!
-//! [`read`] decides by content. PEM text may hold any mix of certificates, PKCS#8, PKCS#1 and SEC 1 keys, encrypted in
-//! either of OpenSSL's ways, and PKCS#7; text between the blocks is ignored, except for a friendlyName. A DER file holds one
-//! of these. `docs/pkcs12.md` has the table.
+//! [`Reading`] decides by content. PEM text may hold any mix of certificates, PKCS#8, PKCS#1 and SEC 1 keys, encrypted in
+//! either of OpenSSL's ways, PKCS#7, and PKCS#12; text between the blocks is ignored, except for a friendlyName. DER holds one
+//! of these, or several one after the other. `docs/pkcs12.md` has the table.
 
-use std::borrow::Cow;
-
-use base64::Engine;
+use zeroize::Zeroizing;
 
 use crate::error::file::Error;
-use crate::file::contents::{CertificateBag, Contents, KeyBag};
-use crate::file::limits::Limits;
-use crate::file::pkcs12;
-use crate::file::pkcs12::Recognised;
-use block::{BASE64, Block};
+use crate::file::contents::{CertificateBag, Contents, Damaged, KeyBag};
+use crate::file::limits::Budget;
+use crate::file::pkcs12::{self, Candidates, Shape, shape};
+use block::Block;
 use structure::Item;
 
 mod block;
 mod structure;
 mod traditional;
 
-/// Reads a PEM or DER file, whose size is within the limits.
-pub(super) fn read(input: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
-    let mut reading = Reading::new(limits);
-    match block::blocks(input)? {
-        blocks if blocks.is_empty() => reading.file(&binary(input))?,
-        blocks => blocks.into_iter().try_for_each(|block| reading.block(block, password))?,
-    }
-    reading.finish(password)
-}
-
-/// Reads only the certificates of a PEM or DER file. Private keys are not looked at, so they need no password.
-pub(super) fn read_certificates(input: &[u8], limits: &Limits) -> Result<Contents, Error> {
-    let mut reading = Reading::new(limits);
-    match block::blocks(input)? {
-        blocks if blocks.is_empty() => reading.file(&binary(input))?,
-        blocks => {
-            let mut others = blocks.into_iter().filter(|block| !block.is_private_key());
-            others.try_for_each(|block| reading.block(block, ""))?;
-        }
-    }
-    reading.locked.clear();
-    reading.contents.keys.clear();
-    reading.finish("")
-}
-
-/// Decodes a file that is only base64, and returns any other as it is.
-fn binary(input: &[u8]) -> Cow<'_, [u8]> {
-    let letters = || input.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
-    match letters().next() {
-        // The base64 of every SEQUENCE begins with this letter
-        Some(b'M') => BASE64.decode(letters().collect::<Vec<u8>>()).map_or(Cow::Borrowed(input), Cow::Owned),
-        _ => Cow::Borrowed(input),
-    }
-}
-
 /// A file while it is read.
-struct Reading<'a> {
-    limits: &'a Limits,
+pub(super) struct Reading<'a, 'b> {
+    candidates: &'a mut Candidates,
+    budget: &'a mut Budget<'b>,
+    /// Whether private keys are ignored.
+    only_certificates: bool,
     contents: Contents,
     /// Keys that are not decrypted yet.
-    locked: Vec<Vec<u8>>,
-    /// The names of these keys.
-    names: Vec<Option<String>>,
+    locked: Vec<Locked>,
     /// Something else in the file.
     other: Option<&'static str>,
+    /// How many PKCS#12 structures were read.
+    pkcs12: usize,
 }
 
-impl<'a> Reading<'a> {
-    fn new(limits: &'a Limits) -> Self {
-        Self { limits, contents: Contents::default(), locked: Vec::new(), names: Vec::new(), other: None }
+/// A private key that is not decrypted yet.
+struct Locked {
+    cipher: Cipher,
+    friendly_name: Option<String>,
+}
+
+enum Cipher {
+    /// DER of an EncryptedPrivateKeyInfo.
+    Pkcs8(Vec<u8>),
+    Traditional(traditional::Ciphertext),
+}
+
+impl<'a, 'b> Reading<'a, 'b> {
+    pub(super) fn new(candidates: &'a mut Candidates, budget: &'a mut Budget<'b>, only_certificates: bool) -> Self {
+        let (contents, locked) = (Contents::default(), Vec::new());
+        Self { candidates, budget, only_certificates, contents, locked, other: None, pkcs12: 0 }
     }
 
-    /// Reads a file that is not PEM.
-    fn file(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let (item, used) = structure::item(bytes).map_err(|error| not_der(bytes, error))?;
-        let trailing = bytes.get(used..).unwrap_or_default();
-        if !trailing.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
-            return Err(Error::TrailingBytes { count: trailing.len() });
+    /// Reads PEM text.
+    pub(super) fn text(&mut self, text: &[u8]) -> Result<(), Error> {
+        block::blocks(text)?.into_iter().try_for_each(|block| self.block(&block))
+    }
+
+    /// Reads DER, or PKCS#12 in BER: one element, or several one after the other.
+    pub(super) fn binary(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if shape(bytes) == Shape::Pfx {
+            return self.pkcs12(bytes);
         }
-        self.add(item, None)
+        let mut rest = bytes;
+        loop {
+            let (item, used) = structure::item(rest).map_err(|error| not_der(rest, error))?;
+            self.add(item, None)?;
+            rest = rest.get(used..).unwrap_or_default();
+            if rest.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
+                return Ok(());
+            }
+            if structure::item(rest).is_err() {
+                return Err(Error::TrailingBytes { count: rest.len() });
+            }
+        }
     }
 
-    fn block(&mut self, block: Block<'_>, password: &str) -> Result<(), Error> {
+    /// Notes a certificate that cannot be read.
+    pub(super) fn add_damaged(&mut self, error: Error, friendly_name: Option<String>) -> Result<(), Error> {
+        self.check_entries()?;
+        self.contents.damaged.push(Damaged { error, friendly_name });
+        Ok(())
+    }
+
+    /// Everything that was read, and whether it was one PKCS#12 file and nothing else.
+    pub(super) fn finish(mut self) -> Result<(Contents, bool), Error> {
+        let is_pkcs12 = self.pkcs12 == 1;
+        self.unlock()?;
+        let Contents { certificates, keys, damaged, .. } = &self.contents;
+        match (self.other, damaged.first()) {
+            _ if !certificates.is_empty() || !keys.is_empty() || self.pkcs12 > 0 => Ok((self.contents, is_pkcs12)),
+            (_, Some(damaged)) => Err(damaged.error.clone()),
+            (Some(found), None) => Err(Error::NothingUseful { found: found.to_owned() }),
+            (None, None) => Ok((self.contents, is_pkcs12)),
+        }
+    }
+
+    fn block(&mut self, block: &Block<'_>) -> Result<(), Error> {
+        if self.only_certificates && block.is_private_key() {
+            return Ok(());
+        }
+        let decoded = block.decode();
+        if let Ok(bytes) = &decoded
+            && shape(bytes) == Shape::Pfx
+        {
+            return self.pkcs12(bytes);
+        }
         if let Some(found) = block.passed_over()? {
             self.other.get_or_insert(found);
             return Ok(());
         }
-        let name = block.friendly_name.map(str::to_owned);
-        let bytes = block.decode()?;
-        let item = match block.header("DEK-Info") {
-            Some(info) => Item::Key(traditional::open(info, &bytes, password)?),
+        let friendly_name = block.friendly_name.map(str::to_owned);
+        if let Some(info) = block.header("DEK-Info") {
+            let cipher = Cipher::Traditional(traditional::Ciphertext::read(info, decoded?)?);
+            self.check_entries()?;
+            self.locked.push(Locked { cipher, friendly_name });
+            return Ok(());
+        }
+        match decoded.and_then(|bytes| structure::item(&bytes).map_err(|error| block.damaged(&error))) {
             // In a TRUSTED CERTIFICATE, OpenSSL's own trust data follows the certificate
-            None => structure::item(&bytes).map_err(|error| block.damaged(&error))?.0,
-        };
-        self.add(item, name)
+            Ok((item, _)) => self.add(item, friendly_name),
+            Err(error) if block.is_private_key() => Err(error),
+            Err(error) => self.add_damaged(error, friendly_name),
+        }
+    }
+
+    fn pkcs12(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let contents = pkcs12::read(bytes, self.candidates, self.budget)?;
+        self.pkcs12 += 1;
+        self.contents.extend(contents);
+        self.budget.limits.check_entries(self.contents.len() + self.locked.len())
     }
 
     fn add(&mut self, item: Item, friendly_name: Option<String>) -> Result<(), Error> {
+        self.check_entries()?;
         let Contents { certificates, keys, .. } = &mut self.contents;
-        self.limits.check_entries(certificates.len() + keys.len() + self.locked.len() + 1)?;
         match item {
             Item::Certificate(der) => certificates.push(CertificateBag { der, friendly_name, local_key_id: None }),
             Item::Certificates(set) => {
                 structure::certificates(&set).try_for_each(|der| self.add(Item::Certificate(der), None))?;
             }
-            Item::Key(pkcs8) => keys.push(KeyBag { pkcs8, friendly_name, local_key_id: None }),
-            Item::EncryptedKey(der) => {
-                self.locked.push(der);
-                self.names.push(friendly_name);
+            Item::Key(_) | Item::EncryptedKey(_) if self.only_certificates => {
+                self.other.get_or_insert("a private key");
             }
+            Item::Key(pkcs8) => keys.push(KeyBag { pkcs8, friendly_name, local_key_id: None }),
+            Item::EncryptedKey(der) => self.locked.push(Locked { cipher: Cipher::Pkcs8(der), friendly_name }),
             Item::Other(found) => {
                 self.other.get_or_insert(found);
             }
@@ -117,32 +150,55 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn finish(mut self, password: &str) -> Result<Contents, Error> {
-        if !self.locked.is_empty() {
-            let keys = pkcs12::open_keys(&self.locked, password, self.limits).map_err(|error| match error {
-                Error::ContentPassword => Error::SeveralPasswords,
-                error => error,
-            })?;
-            let keys = keys.into_iter().zip(self.names);
-            let named = keys.map(|(pkcs8, friendly_name)| KeyBag { pkcs8, friendly_name, local_key_id: None });
-            self.contents.keys.extend(named);
-        }
-        match self.other {
-            Some(found) if self.contents.certificates.is_empty() && self.contents.keys.is_empty() => {
-                Err(Error::NothingUseful { found })
+    /// Checks that there is room for one entry more.
+    fn check_entries(&self) -> Result<(), Error> {
+        self.budget.limits.check_entries(self.contents.len() + self.locked.len() + 1)
+    }
+
+    /// Decrypts the private keys. In OpenSSL's own way that takes one round, so it comes first.
+    fn unlock(&mut self) -> Result<(), Error> {
+        let (mut encrypted, mut names) = (Vec::new(), Vec::new());
+        let (mut opened, mut still_locked) = (Vec::new(), 0);
+        for Locked { cipher, friendly_name } in std::mem::take(&mut self.locked) {
+            match cipher {
+                Cipher::Pkcs8(der) => {
+                    encrypted.push(der);
+                    names.push(friendly_name);
+                }
+                Cipher::Traditional(key) => match key.open(self.candidates) {
+                    Some(pkcs8) => opened.push((pkcs8, friendly_name)),
+                    None => still_locked += 1,
+                },
             }
-            _ => Ok(self.contents),
         }
+        if !encrypted.is_empty() {
+            let is_proven = !opened.is_empty() || self.pkcs12 > 0;
+            let keys = pkcs12::open_keys(&encrypted, self.candidates, self.budget, is_proven)?;
+            for (key, friendly_name) in keys.into_iter().zip(names) {
+                match key {
+                    Some(pkcs8) => opened.push((pkcs8, friendly_name)),
+                    None => still_locked += 1,
+                }
+            }
+        }
+        if still_locked > 0 {
+            let is_proven = !opened.is_empty() || self.pkcs12 > 0;
+            return Err(if is_proven { Error::SeveralPasswords } else { Error::WrongPassword });
+        }
+        let named = |(pkcs8, friendly_name): (Zeroizing<Vec<u8>>, _)| KeyBag { pkcs8, friendly_name, local_key_id: None };
+        self.contents.keys.extend(opened.into_iter().map(named));
+        Ok(())
     }
 }
 
-/// The error for a file that is not DER: it is something else, truncated or damaged.
+/// The error for bytes that are not DER: they are something else, truncated or damaged.
 fn not_der(bytes: &[u8], error: Error) -> Error {
     if bytes.first() == Some(&0x30) {
         return error;
     }
-    match pkcs12::recognise(bytes) {
-        Recognised::Other(found) => Error::Unrecognised { found },
-        Recognised::Pkcs12(_) => error,
-    }
+    let found = match shape(bytes) {
+        Shape::Foreign(name) => Some(name.to_owned()),
+        _ => None,
+    };
+    Error::Unrecognised { found }
 }

@@ -5,9 +5,8 @@
 
 use crate::error::file::Error;
 use crate::file::contents::Contents;
-use crate::file::limits::Limits;
+use crate::file::limits::Budget;
 
-mod armor;
 mod attributes;
 mod ber;
 mod cipher;
@@ -18,32 +17,36 @@ mod mac;
 mod names;
 mod open;
 mod password;
+mod shape;
 mod structure;
 mod write;
 
-pub(super) use armor::{Recognised, recognise};
 pub(super) use key::{open_keys, to_der};
+pub(super) use password::{Candidates, Form};
+pub(super) use shape::{Shape, shape};
 pub(crate) use write::{Entry, Protection, write};
 
 /// Reads the binary form of a PKCS#12 file, whose size is within the limits.
 ///
 /// A key or a safe with another password than the rest of the file is passed over.
-pub(super) fn read(binary: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
+pub(super) fn read(binary: &[u8], candidates: &mut Candidates, budget: &mut Budget<'_>) -> Result<Contents, Error> {
+    let limits = budget.limits;
     let (der, _) = to_der(binary)?;
     let pfx = structure::pfx(&der, limits)?;
     let mac = pfx.mac.map(|mac| mac::FileMac::read(mac, limits)).transpose()?;
     let closed = open::Closed::read(&pfx.content, limits)?;
     let mac_rounds = mac.as_ref().map_or(0, mac::FileMac::rounds);
-    limits.check_total(closed.rounds().saturating_add(mac_rounds))?;
+    budget.check(closed.rounds().saturating_add(mac_rounds))?;
     let mac = mac.as_ref().map(|mac| (mac, pfx.content.as_slice()));
-    closed.open(mac, password::Candidates::new(password), limits)
+    closed.open(mac, candidates, budget)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::file::limits::Limits;
     use hash::Hash;
     use kdf::Purpose;
 
@@ -51,8 +54,8 @@ mod tests {
     fn with_mac(file: &[u8], password: &str) -> Vec<u8> {
         let (der, _) = ber::to_der(file).unwrap();
         let content = structure::pfx(&der, &Limits::default()).unwrap().content;
-        let candidates = password::Candidates::new(password);
-        let password = candidates.of(password::Form::Pkcs12).first().unwrap();
+        let candidates = Candidates::new(password);
+        let password = candidates.of(Form::Pkcs12).next().unwrap();
         let key = kdf::pkcs12(Hash::Sha1, password, b"salt", Purpose::Mac, 1, 20);
         let digest = kdf::hmac(Hash::Sha1, &key, &content);
         let sha1 = [0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00];
@@ -64,14 +67,22 @@ mod tests {
         ber::encode(ber::SEQUENCE, &[version, safes, &mac].concat()).to_vec()
     }
 
+    fn read(file: &[u8], passwords: &[&str]) -> Result<Contents, Error> {
+        let mut candidates = Candidates::new(passwords[0]);
+        passwords[1..].iter().for_each(|password| candidates.add(password));
+        super::read(file, &mut candidates, &mut Budget::new(&Limits::default()))
+    }
+
     #[test]
     fn a_password_that_fits_only_the_mac_is_a_content_password_error() {
         let original = include_bytes!("../../fixtures/identities/openssl.p12");
-        let limits = Limits::default();
         let file = with_mac(original, "outer");
-        assert_eq!(read(&file, "outer", &limits).err(), Some(Error::ContentPassword));
-        assert_eq!(read(&file, "cardcase", &limits).err(), Some(Error::WrongPassword));
+        assert_eq!(read(&file, &["outer"]).err(), Some(Error::ContentPassword));
+        assert_eq!(read(&file, &["outer", "neither"]).err(), Some(Error::ContentPassword));
+        assert_eq!(read(&file, &["cardcase"]).err(), Some(Error::WrongPassword));
+        let whole = read(&file, &["outer", "cardcase"]).unwrap();
+        assert_eq!((whole.certificates.len(), whole.keys.len()), (3, 1));
         let file = with_mac(original, "cardcase");
-        assert_eq!(read(&file, "cardcase", &limits).unwrap().certificates.len(), 3);
+        assert_eq!(read(&file, &["cardcase"]).unwrap().certificates.len(), 3);
     }
 }

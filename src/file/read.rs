@@ -1,76 +1,137 @@
-//! The one reader: recognises what the bytes of a file are, and reads them.
+//! The one reader: takes the wrapping off a file, and reads what is inside.
 
 use crate::certificate::Certificate;
-use crate::certificate::import::{FoundCertificate, FoundKey, Import};
+use crate::certificate::import::{FoundCertificate, FoundKey, Import, LeftOut};
 use crate::certificate::private_key::PrivateKey;
 use crate::error;
 use crate::error::file::Error;
-use crate::file::contents::{CertificateBag, Contents, KeyBag};
-use crate::file::limits::Limits;
-use crate::file::pem;
-use crate::file::pkcs12::{self, Recognised};
+use crate::file::contents::{CertificateBag, Contents, Damaged, KeyBag, PassedOver};
+use crate::file::limits::{Budget, Limits};
+use crate::file::pem::Reading;
+use crate::file::pkcs12::Candidates;
+use crate::file::wrapping::{Part, unwrap};
 
 /// Key derivations in one file, counting each encoding of the password.
 const DERIVATIONS: u64 = 20;
 
-/// Reads a file of certificates and private keys: PKCS#12, PEM or DER.
+/// Reads a file of certificates and private keys: PKCS#12, PEM or DER, also in base64 or as values in a configuration file.
 ///
-/// No password and the empty password are the same: `""`. A file that needs no password can be read with any. All
-/// encrypted parts of a file must have the same password.
+/// No password and the empty password are the same: `""`. A file that needs no password can be read with any. Where a part of the
+/// file has another password, [`read_with`] takes both.
 ///
 /// A file that needs very much work or memory is refused before the work begins: more than 10 million rounds in one key
-/// derivation (see [`read_with_iterations`]) or 200 million in all, or 1 GiB of memory for scrypt.
+/// derivation or 200 million in all, or 1 GiB of memory for scrypt.
 ///
 /// # Errors
-/// [`Error`] says what is wrong. Where [`Error::is_password`] holds, ask for a password and try again.
+/// [`Error`] says what is wrong. Where [`Error::is_password`] holds, ask for a password and try again:
+/// [`Error::WrongPassword`] for that of the file, [`Error::ContentPassword`] and [`Error::SeveralPasswords`] for another one, that
+/// of the private keys. A certificate that cannot be read is no error here: [`Import::pair`] decides whether it is needed.
 pub fn read(bytes: &[u8], password: &str) -> Result<Import, Error> {
-    import(bytes, password, &Limits::default())
+    read_with(bytes, password, None, None)
 }
 
-/// [`read`] with another limit for the rounds of one key derivation.
+/// [`read`] with a second password, and with another limit for the rounds of one key derivation.
+///
+/// `key_password` is that of the private keys, or of whatever `password` does not open. Java's keystores may have two passwords,
+/// and each key of a PEM file one of its own.
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn read_with_iterations(bytes: &[u8], password: &str, max_iterations: u64) -> Result<Import, Error> {
-    let default = Limits::default();
-    // Whoever allows more rounds for one derivation allows more in all, since each derivation of a file has as many
-    let total_iterations = default.total_iterations.max(max_iterations.saturating_mul(DERIVATIONS));
-    import(bytes, password, &Limits { iterations: max_iterations, total_iterations, ..default })
+pub fn read_with(
+    bytes: &[u8],
+    password: &str,
+    key_password: Option<&str>,
+    max_iterations: Option<u64>,
+) -> Result<Import, Error> {
+    let mut limits = Limits::default();
+    if let Some(iterations) = max_iterations {
+        limits.iterations = iterations;
+        // Whoever allows more rounds for one derivation allows more in all, since each derivation of a file has as many
+        limits.total_iterations = limits.total_iterations.max(iterations.saturating_mul(DERIVATIONS));
+    }
+    import(bytes, candidates(password, key_password), &limits)
 }
 
-/// Reads only the certificates of a file of any kind that [`read`] accepts, such as a bundle of CA certificates. Private keys
-/// of a PEM or DER file are ignored, so they need no password.
+/// Reads only the certificates of a file of any kind that [`read`] accepts, such as a bundle of CA certificates. Private keys in
+/// PEM or DER are ignored, so they need no password. [`Import::certificates`] has the certificates, and [`Import::left_out`] those
+/// that cannot be read.
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn read_certificates(bytes: &[u8], password: &str) -> Result<Vec<Certificate>, Error> {
-    let limits = Limits::default();
-    limits.check_file_size(bytes.len())?;
-    let contents = match pkcs12::recognise(bytes) {
-        Recognised::Pkcs12(binary) => pkcs12::read(&binary, password, &limits)?,
-        Recognised::Other(_) => pem::read_certificates(bytes, &limits)?,
-    };
+pub fn read_certificates(bytes: &[u8], password: &str) -> Result<Import, Error> {
+    let (mut contents, is_pkcs12) = contents(bytes, candidates(password, None), &Limits::default(), true)?;
     if contents.has_locked_safe() {
         return Err(Error::ContentPassword);
     }
-    contents.certificates.into_iter().map(|bag| Ok(certificate(bag)?.certificate)).collect()
+    contents.keys.clear();
+    Ok(found(contents, is_pkcs12))
 }
 
-pub(super) fn import(bytes: &[u8], password: &str, limits: &Limits) -> Result<Import, Error> {
-    let (contents, is_pkcs12) = contents(bytes, password, limits)?;
-    let has_locked_part = contents.has_locked_part();
-    let certificates = contents.certificates.into_iter().map(certificate).collect::<Result<_, _>>()?;
-    let keys = contents.keys.into_iter().map(key).collect();
-    Ok(Import::from_file(certificates, keys, is_pkcs12, has_locked_part))
+fn candidates(password: &str, key_password: Option<&str>) -> Candidates {
+    let mut candidates = Candidates::new(password);
+    key_password.into_iter().for_each(|second| candidates.add(second));
+    candidates
+}
+
+pub(super) fn import(bytes: &[u8], candidates: Candidates, limits: &Limits) -> Result<Import, Error> {
+    let (contents, is_pkcs12) = contents(bytes, candidates, limits, false)?;
+    complete(contents, is_pkcs12)
+}
+
+/// What was found, if all of it could be decrypted. That comes before anything about damage: with the right password there may be
+/// more to say.
+pub(super) fn complete(contents: Contents, is_pkcs12: bool) -> Result<Import, Error> {
+    if contents.has_locked_part() { Err(Error::ContentPassword) } else { Ok(found(contents, is_pkcs12)) }
 }
 
 /// What a file holds, and whether it is PKCS#12.
-pub(super) fn contents(bytes: &[u8], password: &str, limits: &Limits) -> Result<(Contents, bool), Error> {
+pub(super) fn contents(
+    bytes: &[u8],
+    mut candidates: Candidates,
+    limits: &Limits,
+    only_certificates: bool,
+) -> Result<(Contents, bool), Error> {
     limits.check_file_size(bytes.len())?;
-    match pkcs12::recognise(bytes) {
-        Recognised::Pkcs12(binary) => Ok((pkcs12::read(&binary, password, limits)?, true)),
-        Recognised::Other(_) => Ok((pem::read(bytes, password, limits)?, false)),
+    let unwrapped = unwrap(bytes)?;
+    let mut budget = Budget::new(limits);
+    let mut reading = Reading::new(&mut candidates, &mut budget, only_certificates);
+    let is_alone = unwrapped.parts.len() == 1;
+    for part in &unwrapped.parts {
+        match part {
+            Part::Pem(text) => reading.text(text)?,
+            Part::Binary(bytes) => match reading.binary(bytes) {
+                // One odd value in a configuration file does not spoil the others
+                Err(error) if !is_alone && !error.is_password() => reading.add_damaged(error, None)?,
+                read => read?,
+            },
+        }
     }
+    let (mut contents, is_pkcs12) = reading.finish()?;
+    contents.passed_over.extend(unwrapped.named_files.into_iter().map(PassedOver::NamedFile));
+    Ok((contents, is_pkcs12))
+}
+
+fn found(contents: Contents, is_pkcs12: bool) -> Import {
+    let Contents { certificates, keys, damaged, passed_over } = contents;
+    let (mut whole, mut broken) = (Vec::new(), Vec::new());
+    for bag in certificates {
+        let name = bag.friendly_name.clone();
+        match certificate(bag) {
+            Ok(certificate) => whole.push(certificate),
+            Err(error) => broken.push(left_out(error, name)),
+        }
+    }
+    broken.extend(damaged.into_iter().map(|Damaged { error, friendly_name }| left_out(error, friendly_name)));
+    broken.extend(passed_over.into_iter().filter_map(|passed| {
+        let (what, why) = passed.told()?;
+        Some(LeftOut::other(what, why))
+    }));
+    Import::from_file(whole, keys.into_iter().map(key).collect(), broken, is_pkcs12)
+}
+
+fn left_out(error: Error, name: Option<String>) -> LeftOut {
+    let what = name.map_or("a certificate".to_owned(), |name| format!("the certificate {name:?}"));
+    LeftOut::damaged(what, error)
 }
 
 fn certificate(bag: CertificateBag) -> Result<FoundCertificate, Error> {

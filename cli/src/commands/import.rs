@@ -1,6 +1,6 @@
 //! `cardcase import`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cardcase::Error;
@@ -33,6 +33,30 @@ struct ImportJson {
     imported: Vec<IdentityJson>,
     already_present: Vec<IdentityJson>,
     authorities: Vec<AuthorityJson>,
+    left_out: Vec<LeftOutJson>,
+}
+
+/// Something in a file that is not imported.
+#[derive(Serialize)]
+struct LeftOutJson {
+    file: String,
+    what: String,
+    why: String,
+}
+
+/// The passwords that were given in files.
+struct Given {
+    password: Option<Zeroizing<String>>,
+    key_password: Option<Zeroizing<String>>,
+}
+
+/// A password that a person may be asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// That of the file.
+    File,
+    /// That of its private keys, where they have another one.
+    Key,
 }
 
 #[derive(Serialize)]
@@ -44,16 +68,18 @@ struct AuthorityJson {
 /// Reads every file before it stores the first, so that a file that cannot be read leaves the store unchanged.
 pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let store = app.store()?;
-    let password = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
+    let password = |file: &Option<PathBuf>| file.as_deref().map(|file| app.input.read_password(file)).transpose();
+    let given = Given { password: password(&args.password_file)?, key_password: password(&args.key_password_file)? };
     let unlocker = app.unlocker()?;
     let mut files = Vec::new();
     let (mut parts, mut paths) = (Import::default(), Vec::new());
+    let mut left_out = Vec::new();
     for path in &args.files {
         // One byte more, so that the reader can say what is too large
         let bytes = app.input.read(path, file::MAX_SIZE as u64 + 1)?;
-        let file = read(app, args, path, &bytes, password.as_ref()).map_err(|failure| failure.in_file(path))?;
+        let file = read(app, args, path, &bytes, &given).map_err(|failure| failure.in_file(path))?;
         if file.is_pkcs12() {
-            files.push(pair(store, &*unlocker, file, &[path])?);
+            files.push(pair(store, &*unlocker, file, &[path], &mut left_out)?);
         } else {
             // In PEM and DER, keys and certificates may be in separate files
             parts.extend(file);
@@ -61,7 +87,10 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
         }
     }
     if !paths.is_empty() {
-        files.push(pair(store, &*unlocker, parts, &paths)?);
+        files.push(pair(store, &*unlocker, parts, &paths, &mut left_out)?);
+    }
+    for LeftOutJson { file, what, why } in &left_out {
+        say::note(format_args!("{file}: left out {what}: {why}"));
     }
     if files.iter().any(|file| file.identities().next().is_some()) {
         app.offer_protection()?;
@@ -96,6 +125,7 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
             imported: json(&done.imported)?,
             already_present: json(&done.already_present)?,
             authorities: done.authorities.iter().map(ca).collect(),
+            left_out,
         })?;
         notices::protection(store);
         return Ok(());
@@ -154,65 +184,71 @@ fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Res
     Ok(())
 }
 
-fn read(
-    app: &App,
-    args: &cli::Import,
-    path: &Path,
-    bytes: &[u8],
-    known: Option<&Zeroizing<String>>,
-) -> Result<Import, Failure> {
-    let why = format!("many rounds of key derivation for {}", plain(&path.display().to_string()));
-    let open = |password: &str| {
-        progress::during(&why, || match args.max_iterations {
-            Some(iterations) => file::read_with_iterations(bytes, password, iterations),
-            None => file::read(bytes, password),
-        })
+/// Reads a file. Asks for a password that is missing; the empty one needs no asking.
+fn read(app: &App, args: &cli::Import, path: &Path, bytes: &[u8], given: &Given) -> Result<Import, Failure> {
+    let name = plain(&path.display().to_string());
+    let why = format!("many rounds of key derivation for {name}");
+    let open = |password: &str, key_password: Option<&str>| {
+        progress::during(&why, || file::read_with(bytes, password, key_password, args.max_iterations))
     };
-    let opened = match known {
-        Some(password) => open(password),
-        None => match open("") {
-            Err(error) if error.is_password() => return ask(app, args, path, &open),
-            opened => opened,
-        },
-    };
-    opened.map_err(|error| unread(args, error))
+    let mut password = given.password.clone().unwrap_or_default();
+    let mut key_password = given.key_password.clone();
+    let (mut asked, mut tries) = (None, 0);
+    loop {
+        let error = match open(&password, key_password.as_deref().map(String::as_str)) {
+            Ok(import) => return Ok(import),
+            Err(error) => error,
+        };
+        let wanted = match error {
+            file::Error::WrongPassword if given.password.is_none() => Wanted::File,
+            file::Error::ContentPassword | file::Error::SeveralPasswords if given.key_password.is_none() => Wanted::Key,
+            error => return Err(unread(args, path, error)),
+        };
+        if !app.can_ask() {
+            return Err(nobody_to_ask(args, wanted));
+        }
+        tries = if asked == Some(wanted) { tries + 1 } else { 1 };
+        if tries > TRIES {
+            return Err(unread(args, path, error));
+        }
+        asked = Some(wanted);
+        let again = if tries > 1 { "Wrong. " } else { "" };
+        match wanted {
+            Wanted::File => password = terminal::password(&format!("{again}Password of {name}"))?,
+            Wanted::Key => {
+                key_password = Some(terminal::password(&format!("{again}Password of the private key in {name}"))?);
+            }
+        }
+    }
 }
 
 /// The failure of a file that cannot be read.
-fn unread(args: &cli::Import, error: file::Error) -> Failure {
+fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Failure {
     let error = Error::File(error);
     let failure = Failure::from(&error);
-    match remedy::for_import(&error, &again(args)) {
+    match remedy::for_import(&error, path, &again(args)) {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
 }
 
-/// Asks for the password of a file that the empty password does not open.
-fn ask(
-    app: &App,
-    args: &cli::Import,
-    path: &Path,
-    open: &dyn Fn(&str) -> Result<Import, file::Error>,
-) -> Result<Import, Failure> {
-    if !app.can_ask() {
-        let failure = Failure::new(Code::NobodyToAsk, "it needs a password, and nobody can be asked for it");
-        return Err(failure.hint(format_args!("{} --password-file FILE", again(args))));
-    }
-    let mut prompt = format!("Password of {}", path.display());
-    for _ in 1..TRIES {
-        match open(&terminal::password(&prompt)?) {
-            Err(error) if error.is_password() => prompt = format!("Wrong. Password of {}", path.display()),
-            opened => return opened.map_err(|error| unread(args, error)),
-        }
-    }
-    open(&terminal::password(&prompt)?).map_err(|error| unread(args, error))
+/// The failure of a file whose password nobody can be asked for.
+fn nobody_to_ask(args: &cli::Import, wanted: Wanted) -> Failure {
+    let (what, flag) = match wanted {
+        Wanted::File => ("it needs a password", "--password-file FILE"),
+        Wanted::Key => ("the private key in it has another password than the file", "--key-password-file FILE"),
+    };
+    let failure = Failure::new(Code::NobodyToAsk, format_args!("{what}, and nobody can be asked for it"));
+    failure.hint(format_args!("{} {flag}", again(args)))
 }
 
 /// The command as it was given, to be copied and completed.
 fn again(args: &cli::Import) -> String {
     let mut command = vec!["cardcase import".to_owned()];
     command.extend(args.files.iter().map(|path| quoted(path)));
+    for (flag, file) in [("--password-file", &args.password_file), ("--key-password-file", &args.key_password_file)] {
+        command.extend(file.iter().map(|file| format!("{flag} {}", quoted(file))));
+    }
     if let Some(name) = &args.name {
         command.push(format!("--name={}", word(name)));
     }
@@ -222,23 +258,46 @@ fn again(args: &cli::Import) -> String {
     command.join(" ")
 }
 
-/// Pairs the keys and certificates of some files; a key may also be in the store already.
-fn pair(store: &Store, unlocker: &dyn Unlocker, mut import: Import, paths: &[&Path]) -> Result<Import, Failure> {
+/// Pairs the keys and certificates of some files; a key may also be in the store already. Adds to `left_out` what is not
+/// imported.
+fn pair(
+    store: &Store,
+    unlocker: &dyn Unlocker,
+    mut import: Import,
+    paths: &[&Path],
+    left_out: &mut Vec<LeftOutJson>,
+) -> Result<Import, Failure> {
     let paired = match import.pair() {
-        Err(Error::CertificateWithoutKey { .. }) if store.add_known_keys(&mut import, unlocker)? => import.pair(),
+        Err(error @ Error::CertificateWithoutKey { .. }) => add_known_keys(store, unlocker, &mut import).unwrap_or(Err(error)),
+        Ok(()) if import.left_out().next().is_some() => add_known_keys(store, unlocker, &mut import).unwrap_or(Ok(())),
         paired => paired,
     };
-    match paired {
-        Ok(()) => Ok(import),
-        Err(error) => Err(unpaired(&error, paths)),
+    let path = |file: usize| paths.get(file).copied().unwrap_or(Path::new("-"));
+    paired.map_err(|error| unpaired(&error, path))?;
+    left_out.extend(import.left_out().map(|(file, what, why)| LeftOutJson {
+        file: path(file).display().to_string(),
+        what: what.to_owned(),
+        why,
+    }));
+    Ok(import)
+}
+
+/// Pairs again with the keys that the store has; `None` if it has none.
+fn add_known_keys(store: &Store, unlocker: &dyn Unlocker, import: &mut Import) -> Option<Result<(), Error>> {
+    match store.add_known_keys(import, unlocker) {
+        Ok(false) => None,
+        Ok(true) => Some(import.pair()),
+        Err(error) => Some(Err(error)),
     }
 }
 
 /// Names the file that an error is about.
-fn unpaired(error: &Error, paths: &[&Path]) -> Failure {
+fn unpaired<'a>(error: &Error, path: impl Fn(usize) -> &'a Path) -> Failure {
     let file = match error {
-        Error::CertificateWithoutKey { file, .. } | Error::KeyWithoutCertificate { file, .. } => *file,
+        Error::CertificateWithoutKey { file, .. }
+        | Error::KeyWithoutCertificate { file, .. }
+        | Error::InFile { file, .. } => *file,
         _ => 0,
     };
-    Failure::from(error).in_file(paths.get(file).copied().unwrap_or(Path::new("-")))
+    Failure::from(error).in_file(path(file))
 }

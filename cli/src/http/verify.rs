@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::http::tls_only::NotTls;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
+use crate::ui::say;
 
 /// Certificates whose reasons are shown.
 const SHOWN: usize = 5;
@@ -102,15 +103,25 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
     CertificateDer::from(certificate.der().to_vec())
 }
 
-/// The certificates of a file of any kind that `import` reads.
+/// The certificates of a file of any kind that `import` reads. Those that cannot be read are left out, with a warning.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
     let bytes = app.input.read(path, file::MAX_SIZE as u64)?;
-    parse_certificates(&bytes).map_err(|failure| failure.in_file(path))
+    parse_certificates(&bytes, path).map_err(|failure| failure.in_file(path))
 }
 
-/// The certificates in the bytes of a file.
-pub(crate) fn parse_certificates(bytes: &[u8]) -> Result<Vec<Certificate>, Failure> {
-    let certificates = file::read_certificates(bytes, "").map_err(Error::File)?;
+/// The certificates in the bytes of a file; `path` is for the warnings.
+pub(crate) fn parse_certificates(bytes: &[u8], path: &Path) -> Result<Vec<Certificate>, Failure> {
+    let import = file::read_certificates(bytes, "").map_err(|error| {
+        let failure = Failure::from(Error::File(error.clone()));
+        match error.is_password() {
+            true => failure.hint("import it, then trust its CA certificates by their fingerprints: cardcase import FILE"),
+            false => failure,
+        }
+    })?;
+    let certificates: Vec<Certificate> = import.certificates().cloned().collect();
+    for (_, what, why) in import.left_out() {
+        say::warn(format_args!("{}: left out {what}: {why}", path.display()));
+    }
     if certificates.is_empty() {
         let none = Failure::new(Code::Failed, "it contains no certificate");
         return Err(none.hint("give a PEM file ('-----BEGIN CERTIFICATE-----'), or another file that `import` reads"));

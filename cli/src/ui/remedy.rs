@@ -2,6 +2,7 @@
 //! the library, or for what a server made of an answer.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use cardcase::connect::{Selection, Source};
@@ -80,9 +81,14 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
     }))
 }
 
-/// The additional hint for a file that `import` cannot read; `command` is the command as it was given.
-pub(crate) fn for_import(error: &Error, command: &str) -> Option<String> {
+/// The additional hint for the file at `path` that `import` cannot read; `command` is the command as it was given.
+pub(crate) fn for_import(error: &Error, path: &Path, command: &str) -> Option<String> {
     match error {
+        Error::File(file::Error::NamesFiles { files }) => {
+            let beside = path.parent().unwrap_or(Path::new(""));
+            let files: Vec<String> = files.iter().map(|file| quoted(&beside.join(file))).collect();
+            Some(format!("cardcase import {}", files.join(" ")))
+        }
         Error::File(file::Error::TooCostly { what, value, .. }) if what.starts_with("rounds") && *value < u64::MAX => {
             Some(format!("if you trust the file: {command} --max-iterations {value}"))
         }

@@ -19,7 +19,7 @@ fn read(certificates: &[Bag<'_, Certificate>], keys: &[Bag<'_, Leaf>]) -> Result
         let (name, id) = attributes(name, id);
         FoundKey::new(PrivateKey::from_pkcs8(Zeroizing::new(leaf.pkcs8.clone())), name, id)
     });
-    let mut import = Import::from_file(certificates.collect(), keys.collect(), true, false);
+    let mut import = Import::from_file(certificates.collect(), keys.collect(), Vec::new(), true);
     import.pair()?;
     Ok(import)
 }
@@ -106,15 +106,9 @@ fn a_key_without_its_certificate_is_named() {
 
 #[test]
 fn a_certificate_without_its_key_is_named() {
-    let ca = Ca::root("Root");
-    let (leaf, keyless) = (ca.leaf("a"), ca.leaf("Keyless"));
-    let cases: [&[Bag<'_, Leaf>]; 2] = [&[], &[(&leaf, None, None)]];
-    for keys in cases {
-        let certificates = [(&leaf.certificate, None, None), (&keyless.certificate, None, None)];
-        let certificates = if keys.is_empty() { &certificates[1..] } else { &certificates[..] };
-        let error = read(certificates, keys).unwrap_err();
-        assert!(matches!(&error, Error::CertificateWithoutKey { subject, .. } if subject == "CN=Keyless"), "{error}");
-    }
+    let keyless = Ca::root("Root").leaf("Keyless");
+    let error = read(&[(&keyless.certificate, None, None)], &[]).unwrap_err();
+    assert!(matches!(&error, Error::CertificateWithoutKey { subject, .. } if subject == "CN=Keyless"), "{error}");
 }
 
 #[test]
@@ -138,24 +132,88 @@ fn errors_name_the_file() {
     let (leaf, lonely) = (ca.leaf("a"), ca.leaf("b"));
     let certificate = |leaf: &Leaf| FoundCertificate::new(leaf.certificate.clone(), None, None);
     let key = |leaf: &Leaf| FoundKey::new(PrivateKey::from_pkcs8(Zeroizing::new(leaf.pkcs8.clone())), None, None);
-    let mut whole = Import::from_file(vec![certificate(&leaf)], Vec::new(), false, false);
-    whole.extend(Import::from_file(Vec::new(), vec![key(&leaf)], false, false));
+    let mut whole = Import::from_file(vec![certificate(&leaf)], Vec::new(), Vec::new(), false);
+    whole.extend(Import::from_file(Vec::new(), vec![key(&leaf)], Vec::new(), false));
     let mut import = whole.clone();
-    import.extend(Import::from_file(Vec::new(), vec![key(&lonely)], false, false));
+    import.extend(Import::from_file(Vec::new(), vec![key(&lonely)], Vec::new(), false));
     assert!(matches!(import.pair(), Err(Error::KeyWithoutCertificate { file: 2, .. })));
     let mut import = whole.clone();
-    import.extend(Import::from_file(vec![certificate(&lonely)], Vec::new(), false, false));
+    import.extend(Import::from_file(vec![certificate(&lonely)], Vec::new(), Vec::new(), false));
     assert!(matches!(import.pair(), Err(Error::CertificateWithoutKey { file: 2, .. })));
     whole.pair().unwrap();
     assert_complete(&whole, &[&leaf]);
 }
 
+/// A Java keystore with trusted servers, or a client's certificate with its server's beside it.
 #[test]
-fn a_file_with_a_locked_part_is_not_imported() {
+fn other_certificates_are_left_out_beside_an_identity_or_a_ca() {
+    let ca = Ca::root("Root");
+    let (leaf, server) = (ca.leaf("a"), ca.leaf("server"));
+    let bag = |certificate| (certificate, None, None);
+    let import = read(&[bag(&server.certificate), bag(&leaf.certificate)], &[(&leaf, None, None)]).unwrap();
+    assert_complete(&import, &[&leaf]);
+    let why = "it is not a CA certificate, and its private key is not there".to_owned();
+    assert_eq!(import.left_out().collect::<Vec<_>>(), [(0, "CN=server", why.clone())]);
+    let import = read(&[bag(&server.certificate), bag(&ca.certificate)], &[]).unwrap();
+    assert_eq!(import.authorities, [ca.certificate]);
+    assert_eq!(import.left_out().collect::<Vec<_>>(), [(0, "CN=server", why)]);
+}
+
+#[test]
+fn a_certificate_that_was_left_out_is_paired_when_its_key_comes() {
+    let ca = Ca::root("Root");
+    let (leaf, late) = (ca.leaf("a"), ca.leaf("late"));
+    let certificates = [(&late.certificate, None, None), (&leaf.certificate, None, None)];
+    let mut import = read(&certificates, &[(&leaf, None, None)]).unwrap();
+    import.pair().unwrap();
+    assert_eq!(import.left_out().count(), 1, "nothing changes when it is paired again");
+    assert!(import.unpaired_public_keys().eq([late.certificate.public_key()]));
+    import.add_key(PrivateKey::from_pkcs8(Zeroizing::new(late.pkcs8.clone())));
+    import.pair().unwrap();
+    assert_complete(&import, &[&leaf, &late]);
+    assert_eq!(import.left_out().count(), 0);
+}
+
+/// What is damaged may be the certificate of the key.
+#[test]
+fn a_damaged_certificate_is_left_out_unless_a_key_needs_it() {
     let leaf = Ca::root("Root").leaf("a");
-    let certificates = vec![FoundCertificate::new(leaf.certificate, None, None)];
-    let error = Import::from_file(certificates, Vec::new(), true, true).pair().unwrap_err();
-    assert!(matches!(error, Error::File(error::file::Error::ContentPassword)));
+    let key = || FoundKey::new(PrivateKey::from_pkcs8(Zeroizing::new(leaf.pkcs8.clone())), None, None);
+    let damaged = || {
+        let error = error::file::Error::Certificate { detail: "garbage".to_owned() };
+        LeftOut::damaged("a certificate".to_owned(), error)
+    };
+    let whole = || vec![FoundCertificate::new(leaf.certificate.clone(), None, None)];
+    let mut import = Import::from_file(whole(), vec![key()], vec![damaged()], true);
+    import.pair().unwrap();
+    assert_complete(&import, &[&leaf]);
+    let left_out: Vec<_> = import.left_out().collect();
+    assert_eq!(left_out, [(0, "a certificate", "a certificate is damaged: garbage".to_owned())]);
+    for (certificates, keys) in [(Vec::new(), vec![key()]), (Vec::new(), Vec::new()), (whole(), Vec::new())] {
+        let error = Import::from_file(certificates, keys, vec![damaged()], true).pair().unwrap_err();
+        assert!(matches!(error, Error::InFile { file: 0, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_other_things_says_what_it_holds() {
+    let secret = LeftOut::other("a secret key".to_owned(), "");
+    let error = Import::from_file(Vec::new(), Vec::new(), vec![secret], true).pair().unwrap_err();
+    assert_eq!(error.to_string(), "there is no certificate and no private key in it, but a secret key");
+}
+
+/// Of several files that are paired together, each must be good for something.
+#[test]
+fn a_file_that_adds_nothing_is_an_error() {
+    let ca = Ca::root("Root");
+    let (leaf, server) = (ca.leaf("a"), ca.leaf("server"));
+    let certificate = |leaf: &Leaf| FoundCertificate::new(leaf.certificate.clone(), None, None);
+    let key = FoundKey::new(PrivateKey::from_pkcs8(Zeroizing::new(leaf.pkcs8.clone())), None, None);
+    let mut import = Import::from_file(vec![certificate(&leaf)], vec![key], Vec::new(), false);
+    // The same certificate again is good for the same identity
+    import.extend(Import::from_file(vec![certificate(&leaf)], Vec::new(), Vec::new(), false));
+    import.extend(Import::from_file(vec![certificate(&server)], Vec::new(), Vec::new(), false));
+    assert!(matches!(import.pair(), Err(Error::CertificateWithoutKey { file: 2, .. })));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use crate::error::file::Error;
+use crate::file::wrapping::{self, Bytes};
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
@@ -21,7 +22,7 @@ const MAX_LABEL: usize = 128;
 const LABEL_LENGTH: usize = 40;
 
 /// With or without padding.
-pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
+const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -32,8 +33,8 @@ pub(super) struct Block<'a> {
     label: &'a str,
     /// The line it begins in, counted from 1.
     line: usize,
-    /// Between its first line and its last.
-    body: &'a [u8],
+    /// Between its first line and its last; `None` if another block begins before it ends.
+    body: Option<Bytes<'a>>,
     /// From the text before it, as `openssl pkcs12` writes it.
     pub(super) friendly_name: Option<&'a str>,
 }
@@ -52,11 +53,17 @@ pub(super) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, Error> {
             return Err(unterminated(&String::from_utf8_lossy(first_line), line));
         };
         let content = from_label.get(label.len() + DASHES.len()..).unwrap_or_default();
-        let Some((body, after)) = split(content, END).filter(|(body, _)| split(body, BEGIN).is_none()) else {
-            return Err(unterminated(label, line));
-        };
-        let Some((_, after)) = split(after, DASHES) else {
-            return Err(unterminated(label, line));
+        let inside = split(content, BEGIN).map_or(content, |(before_next, _)| before_next);
+        let (body, after) = match split(inside, END) {
+            Some((body, _)) => {
+                let from_end = content.get(body.len() + END.len()..).unwrap_or_default();
+                let Some((_, after)) = split(from_end, DASHES) else {
+                    return Err(unterminated(label, line));
+                };
+                (Some(wrapping::unescaped(body)), after)
+            }
+            None if inside.len() < content.len() => (None, content.get(inside.len()..).unwrap_or_default()),
+            None => return Err(unterminated(label, line)),
         };
         blocks.push(Block { label, line, body, friendly_name: friendly_name(before) });
         let used = rest.len() - after.len();
@@ -117,8 +124,7 @@ impl Block<'_> {
 
     /// The value of a header before the base64.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.body.split(|byte| *byte == b'\n');
-        lines.filter_map(|line| std::str::from_utf8(line).ok()?.split_once(':')).find_map(|(found, value)| {
+        self.lines().filter_map(|line| std::str::from_utf8(line).ok()?.split_once(':')).find_map(|(found, value)| {
             let is_it = found.trim().eq_ignore_ascii_case(name);
             is_it.then(|| value.trim())
         })
@@ -126,8 +132,11 @@ impl Block<'_> {
 
     /// Decodes the base64; lines with a colon are headers.
     pub(super) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut letters = Zeroizing::new(Vec::with_capacity(self.body.len()));
-        for line in self.body.split(|byte| *byte == b'\n').filter(|line| !line.contains(&b':')) {
+        let Some(body) = &self.body else {
+            return Err(self.block_error("it has no end".to_owned()));
+        };
+        let mut letters = Zeroizing::new(Vec::with_capacity(body.len()));
+        for line in self.lines().filter(|line| !line.contains(&b':')) {
             letters.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
         }
         match BASE64.decode(&*letters) {
@@ -135,6 +144,10 @@ impl Block<'_> {
             Ok(bytes) => Ok(Zeroizing::new(bytes)),
             Err(_) => Err(self.block_error("it is not base64".to_owned())),
         }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.body.iter().flat_map(|body| body.split(|byte| *byte == b'\n'))
     }
 
     /// The error for a block with invalid contents.
@@ -179,8 +192,33 @@ mod tests {
         let whole = "-----BEGIN A-----\nMAA=\n-----END A-----\n";
         assert_eq!(cut(&format!("{whole}-----BEGIN B-----\nMA")), ("B".to_owned(), 4));
         assert_eq!(cut(&format!("{whole}-----BEGIN B--")), ("B--".to_owned(), 4));
-        assert_eq!(cut(&format!("-----BEGIN B-----\nMA\n{whole}")), ("B".to_owned(), 1));
         assert_eq!(cut("-----BEGIN B-----\nMA\n-----END B--"), ("B".to_owned(), 1));
+    }
+
+    #[test]
+    fn a_block_without_an_end_does_not_take_the_next_one_with_it() {
+        let blocks = blocks(b"-----BEGIN B-----\nMA\n-----BEGIN A-----\nMAA=\n-----END A-----\n").unwrap();
+        let error = blocks[0].decode().unwrap_err().to_string();
+        assert_eq!(error, "the B that begins in line 1 is damaged: it has no end");
+        assert_eq!((blocks[1].label, blocks[1].line), ("A", 3));
+        assert_eq!(**blocks[1].decode().unwrap(), [0x30, 0]);
+    }
+
+    #[test]
+    fn a_block_may_be_a_string_with_escapes() {
+        for text in [
+            r#"{"cert": "-----BEGIN A-----\nMA\nA=\n-----END A-----\n"}"#,
+            r"CERT=-----BEGIN A-----\r\n\tMAA=\r\n-----END A-----",
+            r"-----BEGIN A-----\\nMAA\u003d\\n-----END A-----",
+            "-----BEGIN A----- MAA= -----END A-----",
+            "\t-----BEGIN A-----\n\t  MAA=\n\t-----END A-----",
+        ] {
+            assert_eq!(**blocks(text.as_bytes()).unwrap()[0].decode().unwrap(), [0x30, 0], "{text}");
+        }
+        let text = r"-----BEGIN A-----\nDEK-Info: AES-128-CBC,00\n\nMA\/\/\n-----END A-----";
+        let blocks = blocks(text.as_bytes()).unwrap();
+        assert_eq!(blocks[0].header("DEK-Info"), Some("AES-128-CBC,00"));
+        assert_eq!(**blocks[0].decode().unwrap(), [0x30, 0x0f, 0xff]);
     }
 
     /// The time is linear in the size.

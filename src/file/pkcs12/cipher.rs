@@ -29,6 +29,9 @@ const PBES2: &str = "1.2.840.113549.1.5.13";
 /// bits.
 const OLD_BLOCK: usize = 8;
 
+/// Length of the blocks and of the keys of SEED, in bytes.
+const SEED_BLOCK: usize = 16;
+
 /// Decrypted bytes.
 pub(super) type Plaintext = Zeroizing<Vec<u8>>;
 
@@ -40,8 +43,19 @@ pub(super) enum Scheme {
     Pkcs12 { cipher: OldCipher, salt: Vec<u8>, iterations: u64 },
     /// RFC 8018 section 6.1.
     Pbes1 { hash: Hash, cipher: OldCipher, salt: Vec<u8>, iterations: u64 },
+    /// The schemes of the Korean PKI (NPKI) from before PBES2: SEED-CBC, its key by PBKDF1 with SHA-1.
+    Seed { iv: SeedIv, salt: Vec<u8>, iterations: u64 },
     /// RFC 8018 section 6.2.
     Pbes2(Pbes2),
+}
+
+/// Where the initialisation vector of [`Scheme::Seed`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SeedIv {
+    /// It is always the same.
+    Fixed,
+    /// SHA-1 of what PBKDF1 gives beyond the key.
+    Derived,
 }
 
 /// The ciphers of the schemes that allow only one.
@@ -142,26 +156,34 @@ impl Scheme {
     }
 
     fn read_with_fixed_cipher(oid: String, parameters: &[u8], limits: &Limits) -> Result<Self, Error> {
-        let (pbes1, cipher) = match oid.as_str() {
-            "1.2.840.113549.1.12.1.1" => (None, OldCipher::Rc4 { key: 16 }),
-            "1.2.840.113549.1.12.1.2" => (None, OldCipher::Rc4 { key: 5 }),
-            "1.2.840.113549.1.12.1.4" => (None, OldCipher::TwoKeyTripleDes),
-            "1.2.840.113549.1.12.1.5" => (None, OldCipher::Rc2 { key: 16 }),
-            "1.2.840.113549.1.5.1" => (Some(Hash::Md2), OldCipher::Des),
-            "1.2.840.113549.1.5.3" => (Some(Hash::Md5), OldCipher::Des),
-            "1.2.840.113549.1.5.4" => (Some(Hash::Md2), OldCipher::Rc2 { key: 8 }),
-            "1.2.840.113549.1.5.6" => (Some(Hash::Md5), OldCipher::Rc2 { key: 8 }),
-            "1.2.840.113549.1.5.10" => (Some(Hash::Sha1), OldCipher::Des),
-            "1.2.840.113549.1.5.11" => (Some(Hash::Sha1), OldCipher::Rc2 { key: 8 }),
+        enum Family {
+            Pkcs12(OldCipher),
+            Pbes1(Hash, OldCipher),
+            Seed(SeedIv),
+        }
+        let family = match oid.as_str() {
+            "1.2.840.113549.1.12.1.1" => Family::Pkcs12(OldCipher::Rc4 { key: 16 }),
+            "1.2.840.113549.1.12.1.2" => Family::Pkcs12(OldCipher::Rc4 { key: 5 }),
+            "1.2.840.113549.1.12.1.4" => Family::Pkcs12(OldCipher::TwoKeyTripleDes),
+            "1.2.840.113549.1.12.1.5" => Family::Pkcs12(OldCipher::Rc2 { key: 16 }),
+            "1.2.840.113549.1.5.1" => Family::Pbes1(Hash::Md2, OldCipher::Des),
+            "1.2.840.113549.1.5.3" => Family::Pbes1(Hash::Md5, OldCipher::Des),
+            "1.2.840.113549.1.5.4" => Family::Pbes1(Hash::Md2, OldCipher::Rc2 { key: 8 }),
+            "1.2.840.113549.1.5.6" => Family::Pbes1(Hash::Md5, OldCipher::Rc2 { key: 8 }),
+            "1.2.840.113549.1.5.10" => Family::Pbes1(Hash::Sha1, OldCipher::Des),
+            "1.2.840.113549.1.5.11" => Family::Pbes1(Hash::Sha1, OldCipher::Rc2 { key: 8 }),
+            "1.2.410.200004.1.4" => Family::Seed(SeedIv::Fixed),
+            "1.2.410.200004.1.15" => Family::Seed(SeedIv::Derived),
             _ => return Err(names::unsupported("cipher", oid)),
         };
         let params = PbeParams::from_der(parameters).map_err(|_| damaged("the parameters of a cipher"))?;
         let iterations = params.iterations;
         limits.check_iterations(iterations)?;
         let salt = params.salt.as_bytes().to_vec();
-        Ok(match pbes1 {
-            None => Self::Pkcs12 { cipher, salt, iterations },
-            Some(hash) => Self::Pbes1 { hash, cipher, salt, iterations },
+        Ok(match family {
+            Family::Pkcs12(cipher) => Self::Pkcs12 { cipher, salt, iterations },
+            Family::Pbes1(hash, cipher) => Self::Pbes1 { hash, cipher, salt, iterations },
+            Family::Seed(iv) => Self::Seed { iv, salt, iterations },
         })
     }
 
@@ -169,7 +191,7 @@ impl Scheme {
     pub(super) fn form(&self) -> Form {
         match self {
             Self::Old(_) | Self::Pkcs12 { .. } => Form::Pkcs12,
-            Self::Pbes1 { .. } | Self::Pbes2(_) => Form::Pkcs5,
+            Self::Pbes1 { .. } | Self::Seed { .. } | Self::Pbes2(_) => Form::Pkcs5,
         }
     }
 
@@ -181,7 +203,7 @@ impl Scheme {
                 let key = kdf::pkcs12_rounds(Hash::Sha1, *iterations, cipher.key_size());
                 key.saturating_add(kdf::pkcs12_rounds(Hash::Sha1, *iterations, cipher.iv_size()))
             }
-            Self::Pbes1 { iterations, .. } => *iterations,
+            Self::Pbes1 { iterations, .. } | Self::Seed { iterations, .. } => *iterations,
             Self::Pbes2(pbes2) => pbes2.derivation.rounds(pbes2.key_size),
         }
     }
@@ -202,6 +224,9 @@ impl Scheme {
             Self::Pbes1 { hash, cipher, salt, iterations } => {
                 let derived = kdf::pbkdf1(*hash, password, salt, *iterations);
                 return decrypt_pbes1(*cipher, &derived, ciphertext);
+            }
+            Self::Seed { iv, salt, iterations } => {
+                decrypt_seed(*iv, &kdf::pbkdf1(Hash::Sha1, password, salt, *iterations), ciphertext)?
             }
             Self::Pbes2(pbes2) => pbes2.decrypt(ciphertext, password)?,
         };
@@ -228,6 +253,19 @@ fn decrypt_pbes1(cipher: OldCipher, derived: &[u8], ciphertext: &[u8]) -> Result
         plaintexts.extend(cipher.decrypt(key, of_nss, ciphertext)?);
     }
     Ok(plaintexts)
+}
+
+/// The key is the first sixteen bytes of the digest.
+fn decrypt_seed(iv: SeedIv, derived: &[u8], ciphertext: &[u8]) -> Result<Option<Plaintext>, Error> {
+    whole_blocks(ciphertext, SEED_BLOCK)?;
+    let (key, rest) = derived.split_at_checked(SEED_BLOCK).ok_or_else(|| damaged("a digest too short for SEED"))?;
+    match iv {
+        SeedIv::Fixed => seed_cbc(key, b"0123456789012345", ciphertext),
+        SeedIv::Derived => {
+            let digest = kdf::pbkdf1(Hash::Sha1, rest, &[], 1);
+            seed_cbc(key, digest.get(..SEED_BLOCK).unwrap_or_default(), ciphertext)
+        }
+    }
 }
 
 impl OldCipher {

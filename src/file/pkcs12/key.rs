@@ -9,29 +9,28 @@ use super::ber::{self, BerError, encode};
 use super::open::Closed;
 use super::password::Candidates;
 use crate::error::file::Error;
-use crate::file::limits::Limits;
+use crate::file::limits::Budget;
 
 /// 1.2.840.113549.1.7.1
 const DATA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
 /// 1.2.840.113549.1.12.10.1.2
 const SHROUDED_KEY_BAG: [u8; 11] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 2];
 
-/// Decrypts DER EncryptedPrivateKeyInfos with one password, and returns the PrivateKeyInfos in the same order.
+/// Decrypts DER EncryptedPrivateKeyInfos, and returns the PrivateKeyInfos in the same order; `None` for those with another
+/// password.
 ///
 /// # Errors
-/// As [`read`](super::read); [`Error::ContentPassword`] when the password opens only some of them.
+/// As [`read`](super::read); [`Error::WrongPassword`] when the first of many do not open, unless `is_proven`: the password is
+/// right for something else in the file.
 pub(in crate::file) fn open_keys(
     encrypted: &[Vec<u8>],
-    password: &str,
-    limits: &Limits,
-) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
-    let closed = Closed::read(&authenticated_safe(encrypted), limits)?;
-    limits.check_total(closed.rounds())?;
-    let keys = closed.open(None, Candidates::new(password), limits)?.keys;
-    if keys.len() < encrypted.len() {
-        return Err(Error::ContentPassword);
-    }
-    Ok(keys.into_iter().map(|key| key.pkcs8).collect())
+    candidates: &mut Candidates,
+    budget: &mut Budget<'_>,
+    is_proven: bool,
+) -> Result<Vec<Option<Zeroizing<Vec<u8>>>>, Error> {
+    let closed = Closed::read(&authenticated_safe(encrypted), budget.limits)?;
+    budget.check(closed.rounds())?;
+    closed.open_keys(candidates, budget, is_proven)
 }
 
 /// Converts the first element of `input` to DER. Also returns how many bytes of `input` it took.

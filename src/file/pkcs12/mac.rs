@@ -67,11 +67,21 @@ impl FileMac {
             Method::Pkcs12 { .. } => Form::Pkcs12,
             Method::Pbmac1 { .. } => Form::Pkcs5,
         };
-        for (index, password) in candidates.of(form).iter().enumerate() {
+        let fitting = self.fitting(content, candidates.of(form), budget)?;
+        candidates.prefer(form, fitting);
+        Ok(())
+    }
+
+    fn fitting<'a>(
+        &self,
+        content: &[u8],
+        passwords: impl Iterator<Item = &'a [u8]>,
+        budget: &mut Budget<'_>,
+    ) -> Result<usize, Error> {
+        for (index, password) in passwords.enumerate() {
             budget.spend(self.rounds())?;
             if self.fits(content, password)? {
-                candidates.prefer(form, index);
-                return Ok(());
+                return Ok(index);
             }
         }
         Err(Error::WrongPassword)

@@ -14,6 +14,10 @@ use crate::file::limits::{Budget, Limits};
 /// The maximum depth of SafeContents nested in bags. Real files nest one or two.
 const MAX_NESTING: usize = 8;
 
+/// After this many encrypted parts that do not open, and none that does, the password is wrong: to try it with all of a
+/// thousand keys would take long. Not after the first, because that may be the one with another password.
+const MOST_UNPROVEN: usize = 3;
+
 /// An entry of the file, in file order.
 enum Item {
     Certificate(CertificateBag),
@@ -71,19 +75,41 @@ impl Closed {
     pub(super) fn open(
         self,
         mac: Option<(&FileMac, &[u8])>,
-        mut candidates: Candidates,
-        limits: &Limits,
+        candidates: &mut Candidates,
+        budget: &mut Budget<'_>,
     ) -> Result<Contents, Error> {
-        let mut budget = Budget::new(limits);
         if let Some((mac, content)) = mac {
-            mac.verify(content, &mut candidates, &mut budget)?;
+            mac.verify(content, candidates, budget)?;
         }
-        let mut opener =
-            Opener { candidates, budget, limits, proven: mac.is_some(), locked: false, contents: Contents::default() };
+        let contents = Contents::default();
+        let mut opener = Opener { candidates, budget, is_proven: mac.is_some(), locked: 0, contents };
         for item in self.items {
             opener.add(item)?;
         }
         opener.finish()
+    }
+
+    /// Decrypts the private keys, of which each may have a password of its own. `is_proven` if the password is right for something
+    /// else.
+    pub(super) fn open_keys(
+        self,
+        candidates: &mut Candidates,
+        budget: &mut Budget<'_>,
+        is_proven: bool,
+    ) -> Result<Vec<Option<Plaintext>>, Error> {
+        let mut opener = Opener { candidates, budget, is_proven, locked: 0, contents: Contents::default() };
+        let locks = self.items.iter().filter_map(|item| match item {
+            Item::LockedKey(lock, _) => Some(lock),
+            _ => None,
+        });
+        let open = |lock| {
+            let opened = opener.unlock(lock, structure::private_key)?;
+            if opened.is_none() {
+                opener.count_locked()?;
+            }
+            Ok(opened)
+        };
+        locks.map(open).collect()
     }
 }
 
@@ -115,20 +141,19 @@ fn read_bags(safe: &[u8], limits: &Limits, depth: usize, items: &mut Vec<Item>) 
     Ok(())
 }
 
-struct Opener<'a> {
-    candidates: Candidates,
-    budget: Budget<'a>,
-    limits: &'a Limits,
+struct Opener<'a, 'b> {
+    candidates: &'a mut Candidates,
+    budget: &'a mut Budget<'b>,
     /// The password is right for at least one part of the file.
-    proven: bool,
-    /// A part of the file could not be decrypted.
-    locked: bool,
+    is_proven: bool,
+    /// How many parts could not be decrypted.
+    locked: usize,
     contents: Contents,
 }
 
-impl Opener<'_> {
+impl Opener<'_, '_> {
     fn add(&mut self, item: Item) -> Result<(), Error> {
-        self.limits.check_entries(self.contents.len() + 1)?;
+        self.budget.limits.check_entries(self.contents.len() + 1)?;
         match item {
             Item::Certificate(certificate) => self.contents.certificates.push(certificate),
             Item::Key(key) => self.contents.keys.push(key),
@@ -153,47 +178,56 @@ impl Opener<'_> {
             return self.leave(PassedOver::LockedSafe);
         };
         let mut items = Vec::new();
-        read_bags(&safe, self.limits, 0, &mut items)?;
+        read_bags(&safe, self.budget.limits, 0, &mut items)?;
         // A safe holds encrypted keys but no encrypted safes, so this recursion ends
         items.into_iter().try_for_each(|item| self.add(item))
     }
 
-    /// Tries every encoding of the password until `plausible` accepts the plaintext.
+    /// Tries every encoding of the passwords until `plausible` accepts the plaintext.
     fn unlock(
         &mut self,
         lock: &Lock,
         plausible: impl Fn(&[u8]) -> Option<Plaintext>,
     ) -> Result<Option<Plaintext>, Error> {
         let form = lock.scheme.form();
-        for (index, password) in self.candidates.of(form).iter().enumerate() {
+        let mut fitted = None;
+        for (index, password) in self.candidates.of(form).enumerate() {
             self.budget.spend(lock.scheme.rounds())?;
             let plaintexts = lock.scheme.decrypt(&lock.ciphertext, password)?;
-            if let Some(found) = plaintexts.iter().find_map(|plaintext| plausible(plaintext)) {
-                self.candidates.prefer(form, index);
-                self.proven = true;
-                return Ok(Some(found));
+            fitted = plaintexts.iter().find_map(|plaintext| plausible(plaintext)).map(|found| (index, found));
+            if fitted.is_some() {
+                break;
             }
         }
-        Ok(None)
+        Ok(fitted.map(|(index, found)| {
+            self.candidates.prefer(form, index);
+            self.is_proven = true;
+            found
+        }))
     }
 
-    /// Notes a part that cannot be decrypted: it has another password than the rest, if any other part was decrypted.
+    /// Notes a part that cannot be decrypted: it has another password than the rest, if any other part is decrypted.
     fn leave(&mut self, what: PassedOver) -> Result<(), Error> {
-        if !self.proven {
-            return Err(Error::WrongPassword);
-        }
-        self.locked = true;
+        self.count_locked()?;
         self.contents.passed_over.push(what);
         Ok(())
     }
 
-    /// Fails if there is neither a certificate nor a key, and says why.
+    fn count_locked(&mut self) -> Result<(), Error> {
+        self.locked += 1;
+        if !self.is_proven && self.locked == MOST_UNPROVEN { Err(Error::WrongPassword) } else { Ok(()) }
+    }
+
+    /// Fails if nothing could be decrypted, or if there is neither a certificate nor a key, and says why.
     fn finish(self) -> Result<Contents, Error> {
+        if self.locked > 0 && !self.is_proven {
+            return Err(Error::WrongPassword);
+        }
         let contents = self.contents;
         if !contents.certificates.is_empty() || !contents.keys.is_empty() {
             return Ok(contents);
         }
-        if self.locked {
+        if self.locked > 0 {
             return Err(Error::ContentPassword);
         }
         for passed_over in &contents.passed_over {

@@ -215,7 +215,7 @@ impl Seal {
 
     /// The password in the standard encoding.
     fn password(&self, form: Form) -> &[u8] {
-        self.password.of(form).first().map_or(&[], |bytes| bytes)
+        self.password.of(form).next().unwrap_or_default()
     }
 }
 
@@ -250,8 +250,14 @@ fn failed(error: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Limits, read};
+    use super::super::read;
     use super::*;
+    use crate::file::contents::Contents;
+    use crate::file::limits::{Budget, Limits};
+
+    fn open(file: &[u8], password: &str) -> Result<Contents, Error> {
+        read(file, &mut Candidates::new(password), &mut Budget::new(&Limits::default()))
+    }
 
     /// PrivateKeyInfo of version 2, with a public key; its contents do not matter here.
     const KEY: &[u8] = &[0x30, 0x12, 2, 1, 1, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 2, 7, 7, 0x81, 2, 0, 9];
@@ -263,7 +269,7 @@ mod tests {
             for (name, password) in [("name", "secret"), ("имя 😀", "пароль 😀"), ("", "")] {
                 let entry = Entry { pkcs8: KEY, certificate: leaf, chain: &[above], friendly_name: name };
                 let file = write(&entry, password, protection).unwrap();
-                let contents = read(&file, password, &Limits::default()).unwrap();
+                let contents = open(&file, password).unwrap();
                 let [key] = contents.keys.as_slice() else { panic!("{contents:?}") };
                 assert_eq!(**key.pkcs8, [0x30, 0x0e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 2, 7, 7]);
                 assert_eq!(key.friendly_name.as_deref().unwrap_or_default(), name);
@@ -271,7 +277,7 @@ mod tests {
                 assert_eq!((first.der.as_slice(), second.der.as_slice()), (leaf, above));
                 assert_eq!((&first.friendly_name, &first.local_key_id), (&key.friendly_name, &key.local_key_id));
                 assert_eq!((&second.friendly_name, &second.local_key_id), (&None, &None));
-                assert!(read(&file, "another", &Limits::default()).is_err());
+                assert!(open(&file, "another").is_err());
             }
         }
     }

@@ -7,8 +7,10 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::certificate::import::Import;
 use crate::error::file::Error;
+use crate::file::contents::Contents;
 use crate::file::limits::Limits;
-use crate::file::read::{contents, import};
+use crate::file::pkcs12::Candidates;
+use crate::file::read;
 
 const PASSWORD: &str = "cardcase";
 
@@ -16,6 +18,10 @@ macro_rules! fixture {
     ($name:literal) => {
         include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/", $name)).as_slice()
     };
+}
+
+fn contents(input: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
+    Ok(read::contents(input, Candidates::new(password), limits, false)?.0)
 }
 
 /// Small limits, so that a changed number of rounds costs nothing.
@@ -50,7 +56,7 @@ fn a_costly_file_in_base64_is_refused_at_once() {
 
 /// The reader and the pairing do not panic.
 fn survives(input: &[u8]) {
-    match import(input, PASSWORD, &small()) {
+    match read::import(input, Candidates::new(PASSWORD), &small()) {
         Ok(mut import) => drop(Import::pair(&mut import)),
         // The barrier around a parser must not have hidden a panic
         Err(error) => assert!(!error.to_string().contains("gave up"), "{error}"),

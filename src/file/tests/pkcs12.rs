@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::file::Error;
+use crate::file;
 use crate::file::contents::{Contents, PassedOver};
 use crate::file::limits::Limits;
-use crate::file::pkcs12::{Recognised, recognise};
+use crate::file::pkcs12::Candidates;
 use crate::file::read;
 
 /// A row of `manifest.tsv`.
@@ -19,6 +20,8 @@ struct Row {
     expected: String,
     certificates: usize,
     keys: usize,
+    /// How many are imported; `None` where the import is refused.
+    identities: Option<usize>,
 }
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -29,7 +32,7 @@ fn fixture(name: &str) -> Vec<u8> {
 fn manifest() -> Vec<Row> {
     let text = String::from_utf8(fixture("manifest.tsv")).unwrap();
     let row = |line: &str| {
-        let [file, password, _source, expected, certificates, keys, _algorithms] =
+        let [file, password, _source, expected, certificates, keys, _algorithms, identities] =
             line.split('\t').collect::<Vec<_>>().try_into().unwrap();
         Row {
             file: file.to_owned(),
@@ -37,6 +40,7 @@ fn manifest() -> Vec<Row> {
             expected: expected.to_owned(),
             certificates: certificates.parse().unwrap(),
             keys: keys.parse().unwrap(),
+            identities: (identities != "-").then(|| identities.parse().unwrap()),
         }
     };
     text.lines().skip(1).map(row).collect()
@@ -47,7 +51,7 @@ fn passwords() -> HashMap<String, String> {
 }
 
 fn contents(file: &[u8], password: &str, limits: &Limits) -> Result<Contents, Error> {
-    Ok(read::contents(file, password, limits)?.0)
+    Ok(read::contents(file, Candidates::new(password), limits, false)?.0)
 }
 
 fn open(name: &str, password: &str) -> Result<Contents, Error> {
@@ -60,27 +64,23 @@ fn certificates(contents: &Contents) -> usize {
     contents.certificates.iter().filter(|certificate| parses(&certificate.der)).count()
 }
 
-/// Files that are not supported, with the name in the error. The manifest calls more files unsupported.
-const UNSUPPORTED: [(&str, &str); 1] =
-    [("hand-signed-authsafe.p12", "signed data, the public-key integrity mode (1.2.840.113549.1.7.2)")];
-
-/// Files that are not PKCS#12 at all, but that the reader can read, with their certificates.
-const OTHER_FORMATS: [(&str, usize); 2] = [("bad-cert.p12", 1), ("bad-pkcs7.p12", 4)];
-
 fn check(row: &Row, outcome: &Result<Contents, Error>) -> Result<(), String> {
-    let unsupported = UNSUPPORTED.iter().find(|(file, _)| *file == row.file);
     let as_expected = match (row.expected.as_str(), outcome) {
-        ("unsupported", Err(Error::Unsupported { name, .. })) => unsupported.is_some_and(|(_, found)| name == found),
-        ("ok" | "unsupported", Ok(contents)) => {
-            unsupported.is_none() && (certificates(contents), contents.keys.len()) == (row.certificates, row.keys)
-        }
+        ("ok", Ok(contents)) => (certificates(contents), contents.keys.len()) == (row.certificates, row.keys),
+        ("unsupported", Err(Error::Unsupported { .. })) => true,
         ("wrong-password", Err(error)) => *error == Error::WrongPassword,
-        ("malformed", Ok(contents)) => OTHER_FORMATS.contains(&(row.file.as_str(), certificates(contents))),
         ("malformed", Err(error)) => !matches!(error, Error::WrongPassword | Error::ContentPassword),
         _ => false,
     };
     let found = outcome.as_ref().map(|contents| (certificates(contents), contents.keys.len()));
     if as_expected { Ok(()) } else { Err(format!("{}: {} expected, but {found:?}", row.file, row.expected)) }
+}
+
+/// The number of identities that are imported, or why none is.
+fn identities(contents: Contents) -> Result<usize, String> {
+    let mut import = read::complete(contents, true).map_err(|error| error.to_string())?;
+    import.pair().map_err(|error| error.to_string())?;
+    Ok(import.identities().count())
 }
 
 /// Checks a row of the manifest.
@@ -92,7 +92,12 @@ fn outcome(row: &Row) -> Result<(), String> {
     if row.expected == "malformed" && took > Duration::from_secs(2) {
         return Err(format!("{}: refused only after {took:?}", row.file));
     }
-    Ok(())
+    let Ok(contents) = outcome else { return Ok(()) };
+    let identities = identities(contents);
+    match identities.as_ref().ok() == row.identities.as_ref() {
+        true => Ok(()),
+        false => Err(format!("{}: {:?} identities expected, but {identities:?}", row.file, row.identities)),
+    }
 }
 
 /// Runs the checks on all processors, because some take long.
@@ -119,34 +124,17 @@ fn every_file_matches_the_manifest() {
     all_pass(&rows, outcome);
 }
 
-fn is_pkcs12(name: &str) -> bool {
-    matches!(recognise(&fixture(name)), Recognised::Pkcs12(_))
-}
-
-#[test]
-fn every_file_that_can_be_read_is_recognised() {
-    for row in manifest().into_iter().filter(|row| row.expected == "ok") {
-        assert!(is_pkcs12(&row.file), "{}", row.file);
-    }
-    for other in ["bad-text.p12", "bad-cert.p12", "bad-pkcs7.p12", "bad-random.p12", "manifest.tsv"] {
-        assert!(!is_pkcs12(other), "{other}");
-    }
-}
-
 #[test]
 fn other_file_types_are_named() {
-    let found = |name: &str| match recognise(&fixture(name)) {
-        Recognised::Other(found) => found,
-        Recognised::Pkcs12(_) => panic!("{name}"),
-    };
-    assert_eq!(found("bad-text.p12"), Some("text"));
-    assert_eq!(found("bad-cert.p12"), Some("a certificate"));
-    assert_eq!(found("bad-pkcs7.p12"), Some("PKCS#7 (a .p7b or .p7c file)"));
-    let empty = contents(&[], "", &Limits::default()).unwrap_err();
-    assert_eq!(
-        empty.to_string(),
-        "neither PKCS#12, nor PEM, nor a DER certificate or key: it looks like an empty file"
-    );
+    let error = |file: &[u8]| contents(file, "", &Limits::default()).unwrap_err().to_string();
+    let looks = |what: &str| format!("neither PKCS#12, nor PEM, nor a DER certificate or key: it looks like {what}");
+    assert_eq!(error(&[]), looks("an empty file"));
+    assert_eq!(error(b"a:"), looks("text that begins with 'a:'"));
+    assert_eq!(error(&fixture("bad-text.p12")), looks("text that begins with 'this is not a pkcs12 file'"));
+    assert_eq!(error(b"hunter2\r\n"), looks("text"), "it may be a password");
+    assert_eq!(error("\u{feff} \n".as_bytes()), looks("an empty file"));
+    assert_eq!(error(b"<!DOCTYPE html>\n<title>"), looks("a web page"));
+    assert_eq!(error(b"a\xe2\x80\xae b"), looks("text that begins with 'a? b'"));
 }
 
 /// Ten files of eight producers, DER and BER, old ciphers and new.
@@ -167,7 +155,7 @@ const OF_EVERY_PRODUCER: [&str; 10] = [
 fn every_truncation_is_reported() {
     for name in OF_EVERY_PRODUCER {
         let whole = fixture(name);
-        for length in 1..whole.len() {
+        for length in 2..whole.len() {
             match contents(&whole[..length], "secret", &Limits::default()) {
                 Err(Error::Truncated { at, missing }) => {
                     assert_eq!(at, length, "{name}");
@@ -325,10 +313,19 @@ fn the_empty_password_is_refused_if_the_file_has_another() {
 }
 
 #[test]
-fn a_key_with_another_password_stays_locked() {
-    let contents = open("hand-keypw-differs.p12", "secret").unwrap();
-    let locked = PassedOver::LockedKey { friendly_name: Some("leaf".to_owned()), local_key_id: Some(vec![1]) };
-    assert_eq!(contents.passed_over, [locked]);
+fn a_key_with_another_password_stays_locked_until_that_is_given() {
+    let file = fixture("hand-keypw-differs.p12");
+    let locked = contents(&file, "secret", &Limits::default()).unwrap();
+    let name = Some("leaf".to_owned());
+    assert_eq!(locked.passed_over, [PassedOver::LockedKey { friendly_name: name, local_key_id: Some(vec![1]) }]);
+    let identities = |key_password| {
+        let mut import = file::read_with(&file, "secret", key_password, None)?;
+        import.pair().unwrap();
+        Ok(import.identities().count())
+    };
+    assert_eq!(identities(None), Err(Error::ContentPassword));
+    assert_eq!(identities(Some("neither")), Err(Error::ContentPassword));
+    assert_eq!(identities(Some("XXX")), Ok(1));
 }
 
 #[test]

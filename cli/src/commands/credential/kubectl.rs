@@ -1,6 +1,8 @@
 //! kubectl's exec plugin: client.authentication.k8s.io, ExecCredential.
 //! <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>
 
+use std::path::Path;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
@@ -87,7 +89,7 @@ pub(super) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
     {
         (None, Some(data)) => {
             let bytes = BASE64.decode(data).map_err(|error| wrong(&error))?;
-            verify::config_with(app, verify::parse_certificates(&bytes)?)?
+            verify::config_with(app, verify::parse_certificates(&bytes, Path::new(VARIABLE))?)?
         }
         (cacert, _) => verify::config(app, cacert.as_deref())?,
     };
