@@ -58,13 +58,56 @@ fn read_up_to(from: &mut dyn Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>>
     Ok(bytes)
 }
 
+/// The first line, from UTF-8, or from UTF-16 with a byte order mark as Windows' editor writes it.
+///
 /// # Errors
-/// `InvalidData` when it is not UTF-8.
+/// `InvalidData` when it is neither.
 fn first_line(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
-    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match std::str::from_utf8(line) {
-        Ok(password) => Ok(Zeroizing::new(password.to_owned())),
-        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the password in it is not UTF-8")),
+    let text = match bytes {
+        [0xff, 0xfe, units @ ..] => from_utf16(units, u16::from_le_bytes),
+        [0xfe, 0xff, units @ ..] => from_utf16(units, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, text @ ..] | text => {
+            let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            std::str::from_utf8(line).ok().map(|line| Zeroizing::new(line.to_owned()))
+        }
+    };
+    let text = text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the password in it is not UTF-8"))?;
+    let line = text.split('\n').next().unwrap_or_default();
+    Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+}
+
+fn from_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<Zeroizing<String>> {
+    let (units, []) = bytes.as_chunks::<2>() else { return None };
+    // Large enough: growing would leave a copy behind
+    let mut text = Zeroizing::new(String::with_capacity(3 * units.len()));
+    for letter in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
+        text.push(letter.ok()?);
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_password_file_may_come_from_windows() {
+        let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        for file in [
+            "pässword 😀".as_bytes().to_vec(),
+            "pässword 😀\n".as_bytes().to_vec(),
+            "\u{feff}pässword 😀\r\nanother line\r\n".as_bytes().to_vec(),
+            utf16("\u{feff}pässword 😀\r\n", u16::to_le_bytes),
+            utf16("\u{feff}pässword 😀", u16::to_be_bytes),
+        ] {
+            assert_eq!(**first_line(&file).unwrap(), *"pässword 😀", "{file:x?}");
+        }
+        assert_eq!(**first_line(b"").unwrap(), *"");
+        assert_eq!(**first_line(b"\xef\xbb\xbf").unwrap(), *"");
+        for file in [&b"\xff\n"[..], b"\xff\xfea", b"\xff\xfe\x00\xd8"] {
+            assert_eq!(first_line(file).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
     }
 }

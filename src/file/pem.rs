@@ -185,7 +185,8 @@ impl<'a, 'b> Reading<'a, 'b> {
             let is_proven = !opened.is_empty() || self.pkcs12 > 0;
             return Err(if is_proven { Error::SeveralPasswords } else { Error::WrongPassword });
         }
-        let named = |(pkcs8, friendly_name): (Zeroizing<Vec<u8>>, _)| KeyBag { pkcs8, friendly_name, local_key_id: None };
+        let named =
+            |(pkcs8, friendly_name): (Zeroizing<Vec<u8>>, _)| KeyBag { pkcs8, friendly_name, local_key_id: None };
         self.contents.keys.extend(opened.into_iter().map(named));
         Ok(())
     }

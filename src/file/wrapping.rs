@@ -97,7 +97,7 @@ impl<'a> Unwrapped<'a> {
         }
         let mut values = Vec::new();
         if depth < MAX_DEPTH {
-            if !has_pem && let Some(decoded) = percent_decoded(&bytes) {
+            if (!has_pem || is_data_uri(&bytes)) && let Some(decoded) = percent_decoded(&bytes) {
                 return self.add(Bytes::Owned(decoded), depth + 1);
             }
             self.named_files.extend(named_files(&bytes));
@@ -134,9 +134,10 @@ fn from_utf16(text: &[u8], unit: fn([u8; 2]) -> u16) -> Zeroizing<Vec<u8>> {
     utf8
 }
 
-/// Whether these are printable characters and white space only. No DER is, because of its tags.
+/// Whether these are printable characters, white space and escape sequences only. No DER is, because of its tags.
 fn is_text(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(|letter| !letter.is_control() || letter.is_whitespace()))
+    std::str::from_utf8(bytes)
+        .is_ok_and(|text| text.chars().all(|letter| !letter.is_control() || letter.is_whitespace() || letter == '\u{1b}'))
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
@@ -147,10 +148,14 @@ fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
+fn is_data_uri(text: &[u8]) -> bool {
+    text.trim_ascii_start().get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"data:"))
+}
+
 /// A text with its percent escapes replaced, and without the beginning of a `data:` URI (RFC 2397); `None` without them.
 fn percent_decoded(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let is_data = text.trim_ascii_start().get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"data:"));
-    let start = if is_data { text.iter().position(|byte| *byte == b',').map_or(0, |comma| comma + 1) } else { 0 };
+    let comma = is_data_uri(text).then(|| text.iter().position(|byte| *byte == b',')).flatten();
+    let start = comma.map_or(0, |comma| comma + 1);
     let mut rest = text.get(start..).unwrap_or_default();
     let mut decoded = Zeroizing::new(Vec::with_capacity(rest.len()));
     let mut has_escapes = false;
@@ -300,7 +305,8 @@ fn text_name(text: &str) -> String {
         return "a web page".to_owned();
     }
     let line = text.lines().next().unwrap_or_default();
-    let shown: String = line.chars().take(SHOWN).map(|letter| if is_unprintable(letter) { '?' } else { letter }).collect();
+    let shown: String =
+        line.chars().take(SHOWN).map(|letter| if is_unprintable(letter) { '?' } else { letter }).collect();
     match text.contains([' ', ':', '=', '\t', '\n']) {
         true => format!("text that begins with '{}'", shown.trim_end()),
         false => "text".to_owned(),

@@ -268,7 +268,9 @@ fn pair(
     left_out: &mut Vec<LeftOutJson>,
 ) -> Result<Import, Failure> {
     let paired = match import.pair() {
-        Err(error @ Error::CertificateWithoutKey { .. }) => add_known_keys(store, unlocker, &mut import).unwrap_or(Err(error)),
+        Err(error @ Error::CertificateWithoutKey { .. }) => {
+            add_known_keys(store, unlocker, &mut import).unwrap_or(Err(error))
+        }
         Ok(()) if import.left_out().next().is_some() => add_known_keys(store, unlocker, &mut import).unwrap_or(Ok(())),
         paired => paired,
     };

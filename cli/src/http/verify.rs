@@ -114,7 +114,9 @@ pub(crate) fn parse_certificates(bytes: &[u8], path: &Path) -> Result<Vec<Certif
     let import = file::read_certificates(bytes, "").map_err(|error| {
         let failure = Failure::from(Error::File(error.clone()));
         match error.is_password() {
-            true => failure.hint("import it, then trust its CA certificates by their fingerprints: cardcase import FILE"),
+            true => {
+                failure.hint("import it, then trust its CA certificates by their fingerprints: cardcase import FILE")
+            }
             false => failure,
         }
     })?;

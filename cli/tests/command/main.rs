@@ -26,6 +26,7 @@ mod decisions;
 mod disk;
 mod enroll;
 mod export;
+mod files;
 mod fixtures;
 mod foreground;
 mod hardening;

@@ -208,20 +208,6 @@ fn a_wrong_password_is_exit_6_and_a_missing_one_is_exit_4() {
     assert_eq!(scene.machine.json("list")["identities"], json!([]));
 }
 
-#[test]
-fn two_passwords_in_one_file_are_an_error_that_says_so() {
-    let scene = Scene::new();
-    let dir = scene.machine.dir();
-    let mut text = Vec::new();
-    for password in ["cardcase", "other"] {
-        let identity = scene.employee(password).issue();
-        text.extend(openssl(&format!("pkcs8 -topk8 -passout pass:{password}"), &identity.key_file(dir)));
-        text.extend(identity.pem().bytes());
-    }
-    let file = ca::write(dir, "two", "pem", text);
-    import(&scene.machine, &[file], PASSWORD).expect(6).says(&["some of the private keys"]);
-}
-
 /// They are imported and listed, but no handshake uses them.
 #[test]
 fn keys_that_tls_cannot_use_are_imported_with_their_certificates() {
