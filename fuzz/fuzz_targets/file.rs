@@ -1,4 +1,4 @@
-//! Any bytes, as a file of certificates and keys: read with every password, paired as `cardcase import` does, and read for
+//! Any bytes, as a file of certificates and keys: read with every password and with two, paired as `cardcase import` does, and read for
 //! its certificates only, as `cardcase trust` does.
 //!
 //! libFuzzer's panic hook aborts, so a panic behind the wall around p12 is found too.
@@ -17,6 +17,7 @@ fuzz_target!(|input: &[u8]| {
             let _ = import.pair();
         }
     }
+    let _ = file::read_with(input, PASSWORDS[1], Some(PASSWORDS[2]), None);
     let _ = file::read_certificates(input, "");
 });
 

@@ -97,7 +97,9 @@ impl<'a> Unwrapped<'a> {
         }
         let mut values = Vec::new();
         if depth < MAX_DEPTH {
-            if (!has_pem || is_data_uri(&bytes)) && let Some(decoded) = percent_decoded(&bytes) {
+            if (!has_pem || is_data_uri(&bytes))
+                && let Some(decoded) = percent_decoded(&bytes)
+            {
                 return self.add(Bytes::Owned(decoded), depth + 1);
             }
             self.named_files.extend(named_files(&bytes));
@@ -136,8 +138,9 @@ fn from_utf16(text: &[u8], unit: fn([u8; 2]) -> u16) -> Zeroizing<Vec<u8>> {
 
 /// Whether these are printable characters, white space and escape sequences only. No DER is, because of its tags.
 fn is_text(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes)
-        .is_ok_and(|text| text.chars().all(|letter| !letter.is_control() || letter.is_whitespace() || letter == '\u{1b}'))
+    std::str::from_utf8(bytes).is_ok_and(|text| {
+        text.chars().all(|letter| !letter.is_control() || letter.is_whitespace() || letter == '\u{1b}')
+    })
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
