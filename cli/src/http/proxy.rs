@@ -184,11 +184,12 @@ mod tests {
         }
     }
 
-    /// curl 7.88 chose the same proxies in every case, as `curl -v` told.
+    /// `curl -v` (7.88) tells of the same proxies, except that it does not find the address in the network of IPv6.
     #[test]
     fn proxies_of_the_environment_are_as_in_curl() {
-        type Variables<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(Variables<'_>, Option<&str>, &str, Option<&str>, Option<&str>); 17] = [
+        /// Variables, `--proxy`, the destination, and its proxies by http and https.
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>, &'a str, Option<&'a str>, Option<&'a str>);
+        let cases: [Case<'_>; 17] = [
             (&[], None, "a.example:443", None, None),
             (&[("https_proxy", "p:1")], None, "a.example:443", None, Some("p:1")),
             (&[("HTTPS_PROXY", "p:1")], None, "a.example:443", None, Some("p:1")),
