@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 use data_encoding::HEXLOWER;
 use rustls::SignatureScheme;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Error};
 
 use crate::certificate::name::{Name, NameKey};
 use crate::certificate::rsa_pss::Digests;
@@ -59,7 +59,7 @@ impl Certificate {
     pub fn from_der(der: impl Into<Vec<u8>>) -> Result<Self, Error> {
         let der = der.into();
         let damaged = |detail: String| Error::Certificate { detail };
-        let (rest, x509) = X509Certificate::from_der(&der).map_err(|error| damaged(error.to_string()))?;
+        let (rest, x509) = X509Certificate::from_der(&der).map_err(|error| damaged(told(&error)))?;
         if !rest.is_empty() {
             return Err(damaged(format!("{} bytes follow the certificate", rest.len())));
         }
@@ -270,6 +270,17 @@ impl Certificate {
             .as_ref()
             .is_none_or(|usages| usages.iter().any(|usage| usage == "serverAuth"))
             && self.extensions.key_usage.is_none_or(|bits| bits & SERVER_KEY_USAGES != 0)
+    }
+}
+
+/// What the parser says of a certificate, in words.
+fn told(error: &x509_parser::nom::Err<X509Error>) -> String {
+    use x509_parser::nom::Err;
+    match error {
+        Err::Incomplete(_) => "it is cut short".to_owned(),
+        Err::Error(X509Error::Der(_) | X509Error::NomError(_))
+        | Err::Failure(X509Error::Der(_) | X509Error::NomError(_)) => "it is not DER".to_owned(),
+        Err::Error(error) | Err::Failure(error) => error.to_string(),
     }
 }
 

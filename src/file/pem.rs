@@ -55,8 +55,8 @@ impl<'a, 'b> Reading<'a, 'b> {
         block::blocks(text)?.into_iter().try_for_each(|block| self.block(&block))
     }
 
-    /// Reads DER, or PKCS#12 in BER: one element, or several one after the other.
-    pub(super) fn binary(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// Reads DER, or PKCS#12 in BER: one element, or several one after the other. A value in a text may have words after it.
+    pub(super) fn binary(&mut self, bytes: &[u8], is_value: bool) -> Result<(), Error> {
         if shape(bytes) == Shape::Pfx {
             return self.pkcs12(bytes);
         }
@@ -69,7 +69,7 @@ impl<'a, 'b> Reading<'a, 'b> {
                 return Ok(());
             }
             if structure::item(rest).is_err() {
-                return Err(Error::TrailingBytes { count: rest.len() });
+                return if is_value { Ok(()) } else { Err(Error::TrailingBytes { count: rest.len() }) };
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::file::contents::{CertificateBag, Contents, Damaged, KeyBag, PassedOve
 use crate::file::limits::{Budget, Limits};
 use crate::file::pem::Reading;
 use crate::file::pkcs12::Candidates;
-use crate::file::wrapping::{Part, unwrap};
+use crate::file::wrapping::{Bytes, Part, unwrap};
 
 /// Key derivations in one file, counting each encoding of the password.
 const DERIVATIONS: u64 = 20;
@@ -99,7 +99,7 @@ pub(super) fn contents(
     for part in &unwrapped.parts {
         match part {
             Part::Pem(text) => reading.text(text)?,
-            Part::Binary(bytes) => match reading.binary(bytes) {
+            Part::Binary(bytes) => match reading.binary(bytes, matches!(bytes, Bytes::Owned(_))) {
                 // One odd value in a configuration file does not spoil the others
                 Err(error) if !is_alone && !error.is_password() => reading.add_damaged(error, None)?,
                 read => read?,

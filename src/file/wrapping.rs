@@ -343,3 +343,65 @@ pub(super) fn unescaped(text: &[u8]) -> Bytes<'_> {
     plain.extend_from_slice(rest);
     Bytes::Owned(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, clippy::indexing_slicing)]
+
+    use std::time::{Duration, Instant};
+
+    use base64::prelude::BASE64_STANDARD;
+
+    use super::*;
+
+    /// The first elements of PKCS#12, and enough bytes to be a value.
+    const PFX: [u8; 30] = {
+        let mut bytes = [7; 30];
+        let start = [0x30, 0x80, 2, 1, 3, 0x30, 0x80, 6, 9];
+        let mut at = 0;
+        while at < start.len() {
+            bytes[at] = start[at];
+            at += 1;
+        }
+        bytes
+    };
+
+    fn parts(text: &str) -> Vec<Vec<u8>> {
+        let found = unwrap(text.as_bytes()).map(|unwrapped| unwrapped.parts).unwrap_or_default();
+        let bytes = |part: &Part<'_>| match part {
+            Part::Pem(bytes) | Part::Binary(bytes) => bytes.to_vec(),
+        };
+        found.iter().map(bytes).collect()
+    }
+
+    #[test]
+    fn a_value_is_found_among_other_words() {
+        let base64 = BASE64_STANDARD.encode(PFX);
+        let (first, second) = base64.split_at(36);
+        for text in [
+            format!("this is the file\n{base64}\nRegards, Alice"),
+            format!("{}\n{base64}\n", "-".repeat(40)),
+            format!("{}\n{base64}\n", "a".repeat(40)),
+            format!("key: |\n  {first}\n  {second}\nother: {}", "b".repeat(50)),
+            format!("key: {base64}\nmore-of-it-with-a-key-as-long-as-a-value: x"),
+            format!(r#"{{"key":"{first}\n{second}","other":1}}"#),
+        ] {
+            let [found] = parts(&text).try_into().unwrap_or_else(|other| panic!("{text}: {other:x?}"));
+            assert!(found.starts_with(&PFX), "{text}: {found:x?}");
+        }
+    }
+
+    /// Neither deep recursion nor quadratic time.
+    #[test]
+    fn hostile_text_takes_linear_time() {
+        let size = 4 << 20;
+        let beginning = &BASE64_STANDARD.encode("beginnings of text that never becomes any value")[..60];
+        for unit in ["data:,", "%25", "%", "a ", "\\", &format!("{beginning}\n"), &format!("{beginning} = ")] {
+            let start = Instant::now();
+            let text = unit.repeat(size / unit.len());
+            let _ = unwrap(text.as_bytes());
+            let _ = unwrap(format!("{text}\u{1}").as_bytes());
+            assert!(start.elapsed() < Duration::from_secs(20), "{unit}");
+        }
+    }
+}
