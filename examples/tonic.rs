@@ -44,10 +44,10 @@ impl Channels {
         Ok(channel)
     }
 
-    /// The error of a call; the alert of the server, if there was one.
+    /// The error of a call; with the connection, if an alert or a refusal of the server ended it.
     pub(crate) fn explain(&self, error: impl Error + Send + Sync + 'static) -> Box<dyn Error + Send + Sync> {
-        match self.connector.ended().and_then(|opened| opened.alert()) {
-            Some(alert) => rustls::Error::AlertReceived(alert).into(),
+        match self.connector.ended() {
+            Some(opened) => cardcase::connect::Error::Request { source: error.into(), opened: Some(opened) }.into(),
             None => error.into(),
         }
     }

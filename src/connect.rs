@@ -79,7 +79,7 @@ mod http_position;
 
 mod opened;
 
-mod error;
+pub(crate) mod error;
 
 pub(crate) mod guarded;
 

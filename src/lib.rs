@@ -152,11 +152,10 @@ pub mod manage {
 pub mod raw {
     pub use crate::answer::refusal::alert_name;
     pub use crate::connect::drive::server_name;
+    pub use crate::connect::error::refusal;
     pub use crate::connect::guarded::Guarded;
     pub use crate::connect::needs::{Needs, grant, needs};
-    pub use crate::connect::refusal::{
-        alert, failure, invalid_certificate, refusal, unverified_certificate, why_unverified,
-    };
+    pub use crate::connect::refusal::{alert, failure, invalid_certificate, unverified_certificate, why_unverified};
     pub use crate::connect::resolver::Resolver;
     pub use crate::connect::trust::server_verifier;
     pub use crate::select::prepared::Prepared;

@@ -371,7 +371,7 @@ pub(crate) enum MinVersion {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The server, by the name in its certificate; only rules look at the path
+    /// The server, by the name in its certificate; only rules and '--request' look at the path
     #[arg(value_name = "HOST[:PORT][/PATH]")]
     pub(crate) destination: String,
     /// Connect to this address instead
@@ -380,6 +380,15 @@ pub(crate) struct Explain {
     /// Verify the server with the CA certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
+    /// Send a request for the path, without a certificate, to see what the server asks for only then
+    #[arg(long)]
+    pub(crate) request: bool,
+    /// The method of that request [default: GET]
+    #[arg(short = 'X', value_name = "METHOD", requires = "request")]
+    pub(crate) method: Option<String>,
+    /// The TLS library [default: rustls, or openssl where the server needs it]
+    #[arg(long, value_name = "LIBRARY")]
+    pub(crate) tls: Option<TlsLibrary>,
 }
 
 #[derive(Debug, Args)]
@@ -473,6 +482,9 @@ pub(crate) struct Tunnel {
     /// Use this identity, whatever is remembered
     #[arg(long = "as", value_name = "ID")]
     pub(crate) identity: Option<String>,
+    /// The TLS library [default: rustls, or openssl where the server needs it]
+    #[arg(long, value_name = "LIBRARY")]
+    pub(crate) tls: Option<TlsLibrary>,
 }
 
 #[derive(Debug, Args)]
@@ -495,6 +507,9 @@ pub(crate) struct Credential {
     /// Remove all files with private keys that were written for git and curl
     #[arg(long, conflicts_with = "program")]
     pub(crate) forget: bool,
+    /// The TLS library for the look at the server [default: rustls, or openssl where the server needs it]
+    #[arg(long, value_name = "LIBRARY")]
+    pub(crate) tls: Option<TlsLibrary>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,13 +10,20 @@ pub(crate) mod message;
 
 pub(crate) mod tls_only;
 
+pub(crate) mod told;
+
 pub(crate) mod verify;
 
 pub(crate) mod outcome;
 
 pub(crate) mod mid_connection;
 
+pub(crate) mod incompatible;
+
 pub(crate) mod dial;
+
+#[cfg(feature = "openssl")]
+pub(crate) mod openssl;
 
 pub(crate) mod probe;
 
@@ -26,7 +33,6 @@ pub(crate) mod route;
 
 pub(crate) mod exchange;
 
-#[cfg(feature = "openssl")]
-pub(crate) mod openssl;
+pub(crate) mod asked;
 
 pub(crate) mod client;

@@ -1,8 +1,12 @@
 //! Refusals: how a server says that it does not accept the identity it was sent, or that it requires one.
 //!
-//! In TLS 1.2 an alert ends the handshake. In TLS 1.3 the client has finished the handshake by then, so the alert comes with
-//! the first read. nginx sends no alert but a page with status 400. None of this is a refusal if the server did not ask for a
-//! certificate ([`crate::raw::Resolver::was_asked`], [`crate::raw::Guarded::was_asked`]).
+//! The server asked and was answered, and then, in place of a response, the connection ended: by an alert, whatever its number,
+//! or without one. That is a refusal. In TLS 1.2 it usually ends the handshake. In TLS 1.3 the client has finished the handshake
+//! by then, so the refusal comes with the first read. nginx sends no alert but a page with status 400.
+//!
+//! Only who has seen the whole connection knows all of that: [`Opened::refusal`](crate::connect::Opened::refusal) and
+//! [`Error::refusal`](crate::connect::Error::refusal). [`crate::raw::refusal`] finds in an error alone the alerts that are
+//! always about a certificate.
 //!
 //! # Example
 //!
@@ -18,15 +22,13 @@
 //! assert_eq!(refused.and_then(Refusal::alert_name).as_deref(), Some("unknown_ca"));
 //! ```
 
+mod alerts;
+
 use std::fmt;
 
 use rustls::AlertDescription;
 
-/// The status with which nginx refuses a certificate, or the lack of one: Bad Request.
-const NGINX_STATUS: u16 = 400;
-
-/// What nginx writes into the page with which it does so.
-const NGINX_PAGES: [&str; 2] = ["No required SSL certificate was sent", "The SSL certificate error"];
+use self::alerts::{HUNG_UP, MEANINGS, Meaning, OTHERWISE, PAGES};
 
 /// The way in which a server refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,64 +38,63 @@ pub enum Refusal {
     Alert(AlertDescription),
     /// By an HTTP page, as nginx does.
     Page,
+    /// By ending the connection in place of a response, without an alert: IIS does so, and the servers of the JDK.
+    HungUp,
 }
 
 impl Refusal {
-    /// The refusal that an alert means; `None` when it means none. handshake_failure does: TLS 1.2 servers send it when they
-    /// miss a certificate.
+    /// The refusal that an alert means wherever it comes; `None` when it depends on what came before. handshake_failure counts:
+    /// TLS 1.2 servers send it when they miss a certificate.
     pub fn from_alert(alert: AlertDescription) -> Option<Self> {
-        use AlertDescription as A;
-        let refuses = matches!(
-            alert,
-            A::BadCertificate
-                | A::UnsupportedCertificate
-                | A::CertificateRevoked
-                | A::CertificateExpired
-                | A::CertificateUnknown
-                | A::UnknownCA
-                | A::AccessDenied
-                | A::CertificateRequired
-                | A::HandshakeFailure
-                | A::NoCertificate
-        );
+        let refuses = alert == AlertDescription::HandshakeFailure || is_about_certificate(alert);
         refuses.then_some(Self::Alert(alert))
     }
 
     /// Whether an HTTP response with this status may be a refusal. Its body tells ([`Self::from_response`]).
     pub fn may_come_with(status: u16) -> bool {
-        status == NGINX_STATUS
+        PAGES.iter().any(|page| page.status == status)
     }
 
     /// The refusal that an HTTP response means, by its status and the beginning of its body.
     pub fn from_response(status: u16, body: &[u8]) -> Option<Self> {
-        let refuses = NGINX_PAGES.iter().any(|words| body.windows(words.len()).any(|part| part == words.as_bytes()));
-        (Self::may_come_with(status) && refuses).then_some(Self::Page)
+        let has = |words: &str| body.windows(words.len()).any(|part| part == words.as_bytes());
+        PAGES.iter().any(|page| page.status == status && has(page.words)).then_some(Self::Page)
     }
 
     /// The name of the alert as RFC 8446 section 6 has it: `unknown_ca`.
     pub fn alert_name(self) -> Option<String> {
         match self {
             Self::Alert(alert) => Some(alert_name(alert)),
-            Self::Page => None,
+            Self::Page | Self::HungUp => None,
         }
     }
 
     /// What it usually means, in one clause for a person.
     pub fn meaning(self) -> &'static str {
-        use AlertDescription as A;
-        let Self::Alert(alert) = self else { return "its page says so" };
-        match alert {
-            A::UnknownCA => "the server does not know the CA that issued it, or misses an intermediate",
-            A::CertificateExpired => "the server says that it has expired",
-            A::CertificateRevoked => "the server says that it was revoked",
-            A::BadCertificate => "the server cannot use it; it may be damaged or not yet valid",
-            A::UnsupportedCertificate => "the server does not accept certificates of this kind, or not for this use",
-            A::AccessDenied => "the server knows it and denies access",
-            A::CertificateRequired | A::NoCertificate => "the server wants a certificate",
-            A::HandshakeFailure => "the server usually means that it wants a certificate",
-            _ => "the server does not accept it",
+        match self {
+            Self::Alert(alert) => known(alert).map_or(OTHERWISE, |meaning| meaning.text),
+            Self::Page => "its page says so",
+            Self::HungUp => HUNG_UP.0,
         }
     }
+
+    /// What the servers that are known to refuse like that mean by it: the name of their TLS library, and a clause for a person.
+    pub fn meaning_by_server(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Alert(alert) => known(alert).map_or(&[], |meaning| meaning.servers),
+            Self::Page => &[],
+            Self::HungUp => HUNG_UP.1,
+        }
+    }
+}
+
+fn known(alert: AlertDescription) -> Option<&'static Meaning> {
+    MEANINGS.iter().find(|meaning| meaning.alert == alert)
+}
+
+/// Whether an alert is about a certificate wherever it comes.
+pub(crate) fn is_about_certificate(alert: AlertDescription) -> bool {
+    known(alert).is_some_and(|meaning| meaning.is_about_certificate)
 }
 
 /// `unknown_ca (the server does not know ...)`, or what a page means.
@@ -106,8 +107,18 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The name of an alert as RFC 8446 section 6 has it.
+/// The name of an alert as RFC 8446 section 6 has it; `alert_255` for a number that has none.
 pub fn alert_name(alert: AlertDescription) -> String {
+    if let AlertDescription::Unknown(number) = alert {
+        return format!("alert_{number}");
+    }
+    // Where the RFC spells it otherwise than rustls
+    match alert {
+        AlertDescription::UnrecognisedName => return "unrecognized_name".to_owned(),
+        AlertDescription::UnknownPSKIdentity => return "unknown_psk_identity".to_owned(),
+        AlertDescription::EncryptedClientHelloRequired => return "ech_required".to_owned(),
+        _ => {}
+    }
     let mut name = String::new();
     let mut after_capital = true;
     for c in format!("{alert:?}").chars() {
@@ -135,6 +146,38 @@ mod tests {
         ];
         for (alert, name) in cases {
             assert_eq!(alert_name(alert), name);
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_name_is_told_as_a_number() {
+        assert_eq!(alert_name(AlertDescription::from(222)), "alert_222");
+    }
+
+    /// Those of the RFC have a name, and no name is Rust's.
+    #[test]
+    fn each_alert_has_a_meaning() {
+        for number in 0..=u8::MAX {
+            let refusal = Refusal::Alert(AlertDescription::from(number));
+            let name = refusal.alert_name().unwrap();
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{name}");
+            assert_eq!(refusal.to_string(), format!("{name} ({})", refusal.meaning()));
+        }
+    }
+
+    /// The table of docs/servers.md is the table here.
+    #[test]
+    fn the_documented_table_is_the_one_in_use() {
+        let document = include_str!("../../docs/servers.md");
+        let row = |name: &str, text: &str, servers: &[(&str, &str)]| {
+            let servers: Vec<_> = servers.iter().map(|(server, when)| format!("{server}: {when}")).collect();
+            format!("| {name} | {text} | {} |", servers.join("; "))
+        };
+        let rows = MEANINGS
+            .iter()
+            .map(|meaning| row(&format!("`{}`", alert_name(meaning.alert)), meaning.text, meaning.servers));
+        for row in rows.chain([row("any other alert", OTHERWISE, &[]), row("no alert", HUNG_UP.0, HUNG_UP.1)]) {
+            assert!(document.lines().any(|line| line == row), "docs/servers.md lacks:\n{row}");
         }
     }
 

@@ -165,6 +165,7 @@ impl Attempt {
         let version = tls.protocol_version();
         let opened = Opened::new(prepared.target().clone(), Some(prepared.clone()));
         opened.negotiated(version, tls.alpn_protocol());
+        opened.traced(self.trace.clone());
         if resumed || self.trace.was_asked() {
             resolver.note_answer(&opened, prepared, version);
         }
@@ -185,6 +186,7 @@ impl Attempt {
             opened.negotiated(version, None);
             resolver.note_answer(&opened, prepared, version);
         }
+        opened.ended_by(&source);
         Error::Handshake { source, opened }
     }
 }

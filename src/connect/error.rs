@@ -5,13 +5,24 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-use crate::answer::decision::Outcome;
 use crate::answer::refusal::Refusal;
 use crate::connect::opened::Opened;
 use crate::connect::refusal::{alert, chain, failure, invalid_certificate};
 use crate::error;
 use crate::request::Destination;
 use crate::select::selector::Selector;
+
+/// Finds the refusal of a server in an error of a connector, of rustls, or in any error around it: of I/O, of an HTTP library, of
+/// a client. An error of a connector knows the connection ([`Error::refusal`]). Any other shows an alert alone, which is a
+/// refusal if it is always about a certificate; for the rest, see [`Opened::ended_by`].
+#[must_use]
+pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
+    let ours = chain(error).find_map(|error| error.downcast_ref::<Error>()).and_then(Error::opened);
+    match ours {
+        Some(opened) => opened.refusal(),
+        None => alert(error).and_then(Refusal::from_alert),
+    }
+}
 
 /// Why a connector gave no connection, or a client no response.
 ///
@@ -79,9 +90,9 @@ impl Error {
         self.opened().and_then(Opened::alert).or_else(|| alert(self))
     }
 
-    /// How the server refused what it was sent, if it did.
+    /// How the server refused what it was sent, if it did ([`Opened::refusal`]).
     pub fn refusal(&self) -> Option<Refusal> {
-        self.alert().and_then(Refusal::from_alert)
+        refusal(self)
     }
 
     /// The error of this library behind it, which says what to do; then nothing was sent.
@@ -97,10 +108,8 @@ impl Error {
     /// Records that the server refused what it was sent, if it did so in the handshake. In chrome mode a remembered answer is
     /// forgotten by that, so that the next request asks. Writes to the store; an error of that is ignored.
     pub fn record_refusal(&self, selector: &Selector) {
-        if let Self::Handshake { source, opened } = self
-            && let Some(alert) = alert(source).filter(|alert| Refusal::from_alert(*alert).is_some())
-        {
-            let _ = opened.record(selector, Outcome::Refused, Some(alert));
+        if let Self::Handshake { opened, .. } = self {
+            opened.record_refusal(selector);
         }
     }
 
@@ -108,5 +117,20 @@ impl Error {
     #[cfg(feature = "tokio")]
     pub(super) fn shut_down(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Dial(io::Error::other(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_connection_only_an_alert_about_a_certificate_is_a_refusal() {
+        let wrap =
+            |alert| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert)));
+        let unknown_ca = wrap(AlertDescription::UnknownCA);
+        assert_eq!(refusal(&unknown_ca), Some(Refusal::Alert(AlertDescription::UnknownCA)));
+        assert_eq!(refusal(&wrap(AlertDescription::InternalError)), None);
+        assert_eq!(refusal(&io::Error::from(io::ErrorKind::BrokenPipe)), None);
     }
 }

@@ -1,7 +1,7 @@
 //! One open connection, and what is known about it.
 
+use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -9,8 +9,9 @@ use rustls::{AlertDescription, ProtocolVersion};
 
 use crate::answer::decision::Outcome;
 use crate::answer::history::version_name;
-use crate::answer::refusal::{Refusal, alert_name};
-use crate::connect::refusal::alert;
+use crate::answer::refusal::{Refusal, alert_name, is_about_certificate};
+use crate::connect::guarded::Trace;
+use crate::connect::refusal::{alert, is_hang_up};
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::select::prepared::Prepared;
@@ -45,15 +46,32 @@ struct Shared {
     /// What the connection was opened with.
     prepared: Option<Prepared>,
     negotiated: OnceLock<Negotiated>,
+    /// The name of the cipher suite, over OpenSSL.
+    #[cfg(feature = "openssl")]
+    cipher: OnceLock<&'static str>,
     answers: Mutex<Vec<Answered>>,
-    /// The alert by which the other side ended the connection after the handshake.
-    alert: OnceLock<AlertDescription>,
+    /// How the other side ended the connection.
+    end: OnceLock<End>,
+    /// Whether the connection is more than a handshake that was done in advance.
+    used: AtomicBool,
+    /// Whether nothing was read since the server got its last answer.
+    unheard: AtomicBool,
+    /// What is known from the stream below a session of rustls.
+    trace: OnceLock<Arc<Trace>>,
     /// How far the connection got, and what of that is in the history.
     progress: AtomicU8,
     refusal_recorded: AtomicBool,
     closed: AtomicBool,
     #[cfg(feature = "openssl")]
     position: super::http_position::HttpPosition,
+}
+
+/// How the other side ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Alert(AlertDescription),
+    /// Without an alert: by a reset or, with or without close_notify, the end of its stream.
+    HungUp,
 }
 
 struct Negotiated {
@@ -84,8 +102,13 @@ impl Opened {
             target,
             prepared,
             negotiated: OnceLock::new(),
+            #[cfg(feature = "openssl")]
+            cipher: OnceLock::new(),
             answers: Mutex::default(),
-            alert: OnceLock::new(),
+            end: OnceLock::new(),
+            used: AtomicBool::new(false),
+            unheard: AtomicBool::new(true),
+            trace: OnceLock::new(),
             progress: AtomicU8::new(NOTHING_READ),
             refusal_recorded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -99,6 +122,11 @@ impl Opened {
     pub(super) fn negotiated(&self, version: Option<ProtocolVersion>, alpn: Option<&[u8]>) {
         // A connection negotiates once: a renegotiation keeps both
         let _ = self.shared.negotiated.set(Negotiated { version, alpn: alpn.map(<[u8]>::to_vec) });
+    }
+
+    /// The same connection, with what is known from the stream below its session.
+    pub(super) fn traced(&self, trace: Arc<Trace>) {
+        let _ = self.shared.trace.set(trace);
     }
 
     /// Where the connection goes.
@@ -131,20 +159,62 @@ impl Opened {
         self.shared.negotiated.get().and_then(|negotiated| negotiated.version)
     }
 
+    /// The name of the cipher suite of a connection over OpenSSL, as OpenSSL writes it: `ECDHE-ECDSA-AES128-SHA256`. It is known
+    /// once the server has asked, or the handshake is done.
+    #[cfg(feature = "openssl")]
+    pub fn cipher(&self) -> Option<&'static str> {
+        self.shared.cipher.get().copied()
+    }
+
+    /// Notes the cipher suite.
+    #[cfg(feature = "openssl")]
+    pub(super) fn note_cipher(&self, name: &'static str) {
+        let _ = self.shared.cipher.set(name);
+    }
+
     /// The protocol agreed on by ALPN (RFC 7301).
     pub fn alpn(&self) -> Option<&[u8]> {
         self.shared.negotiated.get().and_then(|negotiated| negotiated.alpn.as_deref())
     }
 
-    /// The alert by which the server ended the connection after the handshake, once it was read. HTTP libraries often lose it on
-    /// the way to their errors.
+    /// The alert by which the server ended the connection, once it was read. HTTP libraries often lose it on the way to their
+    /// errors.
     pub fn alert(&self) -> Option<AlertDescription> {
-        self.shared.alert.get().copied()
+        match self.shared.end.get() {
+            Some(End::Alert(alert)) => Some(*alert),
+            _ => None,
+        }
     }
 
-    /// The refusal that the [alert](Self::alert) means, if it means one.
+    /// How the server refused this answer, if it did: it asked, was answered, and ended the connection in place of a response,
+    /// by any alert or without one. Once something was read, only an alert that is about a certificate is a refusal. A server
+    /// that wants to [renegotiate](Self::renegotiates) has not refused.
     pub fn refusal(&self) -> Option<Refusal> {
-        self.alert().and_then(Refusal::from_alert)
+        let count = self.locked().len();
+        // A server that asks again has accepted the answer before
+        let is_last = count > 0 && self.answer.is_none_or(|index| index + 1 == count);
+        let end = self.shared.end.get().filter(|_| is_last && !self.renegotiates())?;
+        let unheard = self.shared.unheard.load(Ordering::Acquire);
+        match *end {
+            End::Alert(alert) => (unheard || is_about_certificate(alert)).then_some(Refusal::Alert(alert)),
+            // A server may close a connection that nobody uses
+            End::HungUp => (unheard && self.is_used()).then_some(Refusal::HungUp),
+        }
+    }
+
+    /// Whether the server wants to renegotiate (TLS 1.2), as some do to ask for a certificate once they have read the request.
+    /// rustls declines. If the server wants that in place of a response, reading fails at once; another connection over
+    /// OpenSSL can go on.
+    pub fn renegotiates(&self) -> bool {
+        self.version() == Some(ProtocolVersion::TLSv1_2)
+            && self.shared.trace.get().is_some_and(|trace| trace.renegotiates())
+    }
+
+    /// Notes the error that ended the connection before anything was read: for programs that make their TLS connections
+    /// themselves. The connectors do that. [`Self::refusal`] then says whether the server refused.
+    pub fn ended_by(&self, error: &(dyn StdError + 'static)) {
+        self.note_used();
+        self.note_error(error);
     }
 
     /// What the connection was opened with, to make another connection for the same request: nobody is asked again, even if
@@ -210,7 +280,7 @@ impl Opened {
         }
     }
 
-    /// Records that the server refused what it was sent, if it did so by an alert after the handshake, once for the connection.
+    /// Records that the server [refused](Self::refusal) what it was sent, if it did, once for the connection.
     /// In chrome mode a remembered answer is forgotten by that, so that the next request asks. Writes to the store; an error of
     /// that is ignored.
     pub fn record_refusal(&self, selector: &Selector) {
@@ -227,22 +297,56 @@ impl Opened {
 
     /// Notes that something was read from the server after the handshake.
     pub(super) fn note_read(&self) {
-        // Each read comes here; only the first one changes something
+        // Each read comes here; only the first one after an answer changes something
         let progress = &self.shared.progress;
         let _ = progress.compare_exchange(NOTHING_READ, READ, Ordering::AcqRel, Ordering::Relaxed);
+        self.shared.unheard.store(false, Ordering::Release);
+        if let Some(trace) = self.shared.trace.get() {
+            trace.note_awaited(false);
+        }
     }
 
-    /// Notes the alert in an error that ended the connection.
-    pub(super) fn note_alert(&self, error: &io::Error) {
-        if let Some(alert) = alert(error) {
-            // Only the first can have ended the connection
-            let _ = self.shared.alert.set(alert);
+    /// Notes that the connection was made for a request, which may not be written yet.
+    pub(super) fn note_used(&self) {
+        self.shared.used.store(true, Ordering::Release);
+    }
+
+    /// Notes that something was written after the handshake.
+    pub(super) fn note_written(&self) {
+        self.note_used();
+        if let Some(trace) = self.shared.trace.get() {
+            trace.note_awaited(true);
         }
+    }
+
+    /// Notes how the other side ended the connection, if it did so by this error. Only the first can have ended it.
+    pub(super) fn note_error(&self, error: &(dyn StdError + 'static)) {
+        match alert(error) {
+            Some(alert) => drop(self.shared.end.set(End::Alert(alert))),
+            None if is_hang_up(error) => self.note_hang_up(),
+            None => {}
+        }
+    }
+
+    /// Notes that the other side ended the connection without an alert.
+    pub(super) fn note_hang_up(&self) {
+        let _ = self.shared.end.set(End::HungUp);
     }
 
     /// Notes what the server was answered.
     pub(super) fn note_answer(&self, answered: Answered) {
+        self.shared.unheard.store(true, Ordering::Release);
         self.locked().push(answered);
+    }
+
+    fn is_used(&self) -> bool {
+        self.is_mid_connection() || self.shared.used.load(Ordering::Acquire)
+    }
+
+    /// Whether the other side ended the connection by an alert, or refused.
+    #[cfg(feature = "hyper")]
+    pub(super) fn is_ended(&self) -> bool {
+        self.alert().is_some() || self.refusal().is_some()
     }
 
     /// Where the HTTP/1.1 exchange on the connection is.

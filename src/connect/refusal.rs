@@ -6,16 +6,9 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, OtherError};
 
-use crate::answer::refusal::Refusal;
 use crate::certificate::Certificate;
 use crate::connect::unverified::Unverified;
 use crate::error::Error;
-
-/// Finds the refusal of a server in an error of rustls, or in any error around it: of I/O, of an HTTP library, of a client.
-#[must_use]
-pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
-    alert(error).and_then(Refusal::from_alert)
-}
 
 /// Finds the alert that the other side sent, in an error of rustls or in any error around it.
 #[must_use]
@@ -72,6 +65,24 @@ fn unverified(error: &CertificateError) -> Option<&Unverified> {
     }
 }
 
+/// Whether an error means that the other side ended the connection, without an alert.
+pub(crate) fn is_hang_up(error: &(dyn StdError + 'static)) -> bool {
+    // Of all errors of I/O, only the innermost says what happened
+    let innermost = chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).last();
+    let is_other_error = chain(error).any(|error| error.is::<rustls::Error>());
+    #[cfg(feature = "reqwest")]
+    if chain(error).any(|error| error.downcast_ref().is_some_and(::hyper::Error::is_incomplete_message)) {
+        return true;
+    }
+    !is_other_error
+        && innermost.is_some_and(|error| is_closed(error.kind()) || error.kind() == io::ErrorKind::UnexpectedEof)
+}
+
+/// Whether reading or writing failed because the other side has closed.
+pub(crate) fn is_closed(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
+}
+
 /// The status of a response of HTTP/1, from its first bytes.
 #[cfg(feature = "ureq")]
 pub(crate) fn http1_status(response: &[u8]) -> Option<u16> {
@@ -106,17 +117,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_found_however_deep() {
-        let wrap = |alert| {
-            let error = rustls::Error::AlertReceived(alert);
-            io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error))
-        };
-        let unknown_ca = wrap(AlertDescription::UnknownCA);
-        assert_eq!(refusal(&unknown_ca), Some(Refusal::Alert(AlertDescription::UnknownCA)));
-        assert!(crate::connect::needs::needs(&unknown_ca).is_none());
-        let internal = wrap(AlertDescription::InternalError);
-        assert_eq!((alert(&internal), refusal(&internal)), (Some(AlertDescription::InternalError), None));
-        assert_eq!(refusal(&io::Error::from(io::ErrorKind::BrokenPipe)), None);
+    fn an_alert_is_found_however_deep() {
+        let error = rustls::Error::AlertReceived(AlertDescription::InternalError);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
+        assert_eq!(alert(&wrapped), Some(AlertDescription::InternalError));
+        assert!(!is_hang_up(&wrapped));
+        assert!(crate::connect::needs::needs(&wrapped).is_none());
+    }
+
+    #[test]
+    fn only_the_other_side_hangs_up() {
+        use io::ErrorKind as K;
+        for (kind, expected) in [
+            (K::ConnectionReset, true),
+            (K::BrokenPipe, true),
+            (K::ConnectionAborted, true),
+            (K::UnexpectedEof, true),
+            (K::TimedOut, false),
+            (K::WouldBlock, false),
+            (K::NetworkUnreachable, false),
+            (K::ConnectionRefused, false),
+            (K::Other, false),
+        ] {
+            assert_eq!(is_hang_up(&io::Error::from(kind)), expected, "{kind}");
+            assert_eq!(is_hang_up(&io::Error::other(io::Error::from(kind))), expected, "{kind}");
+            // An error of our own is one, whatever kind is put around it
+            assert!(!is_hang_up(&io::Error::new(kind, rustls::Error::DecryptError)), "{kind}");
+        }
     }
 
     #[test]

@@ -35,7 +35,6 @@ use crate::answer::decision::Outcome;
 use crate::answer::refusal::Refusal;
 use crate::connect::drive::{Drive, Ready, Start};
 use crate::connect::error::Error;
-use crate::connect::refusal::alert;
 use crate::connect::resolver::Resolver;
 use crate::connect::tokio::Connector;
 use crate::error;
@@ -158,13 +157,17 @@ impl Client {
     /// The error, after a refusal was recorded.
     async fn refused(&self, known: &Known, error: ::reqwest::Error) -> Result<Error, Error> {
         let opened = known.resolver.opened();
-        let alert = alert(&error).filter(|alert| Refusal::from_alert(*alert).is_some());
-        if opened.selection().is_some() && alert.is_some() {
+        opened.ended_by(&error);
+        // Which connection it was, nobody knows. A server that has accepted the answer before did not refuse it by hanging up
+        if known.recorded.load(Ordering::Acquire) {
+            opened.note_read();
+        }
+        if opened.refusal().is_some() {
             // If the server accepts something after that, it is recorded again
             known.recorded.store(false, Ordering::Release);
             let opened = opened.clone();
             let record = move |selector: &Selector| {
-                let _ = opened.record(selector, Outcome::Refused, alert);
+                opened.record_refusal(selector);
                 Ok(())
             };
             self.connector.blocking(record).await?;

@@ -10,6 +10,7 @@ use rustls::ClientConnection;
 
 use crate::connect::guarded::Guarded;
 use crate::connect::opened::{Open, Opened};
+use crate::connect::refusal::is_closed;
 
 /// A TLS session over a stream `S`: [`Read`] and [`Write`] over a blocking stream, `AsyncRead` and `AsyncWrite` over one of
 /// tokio.
@@ -101,11 +102,6 @@ fn unsupported() -> io::Error {
     )
 }
 
-/// Whether writing failed because the other side has closed.
-pub(super) fn is_closed(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
-}
-
 /// The caller's stream. During a handshake it reads what the server says before it reports that writing failed.
 ///
 /// A server that refuses a certificate in TLS 1.2 sends its alert and hangs up, perhaps before the rest of the client's
@@ -190,12 +186,15 @@ impl<S: Read + Write> Stream<S> {
         let mut scratch = [0; 1024];
         loop {
             match self.read_on(&mut scratch) {
-                Ok(1..) => {}
+                Ok(1..) => self.open.0.note_read(),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.open.0.note_alert(&error);
+                    self.open.0.note_error(&error);
                     return error;
                 }
-                _ => return kind.into(),
+                _ => {
+                    self.open.0.note_hang_up();
+                    return kind.into();
+                }
             }
         }
     }
@@ -223,15 +222,19 @@ impl<S: Read + Write> Read for Stream<S> {
             }
             read => read,
         };
-        if matches!(read, Ok(1..)) {
-            self.open.0.note_read();
+        match &read {
+            Ok(1..) => self.open.0.note_read(),
+            Ok(0) if buffer.is_empty() => {}
+            Ok(0) => self.open.0.note_hang_up(),
+            Err(error) => self.open.0.note_error(error),
         }
-        read.inspect_err(|error| self.open.0.note_alert(error))
+        read
     }
 }
 
 impl<S: Read + Write> Write for Stream<S> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.open.0.note_written();
         self.write_or_read_on(|stream| stream.write(data))
     }
 

@@ -8,7 +8,7 @@ use cardcase::Selector;
 use cardcase::ask::Reply;
 use cardcase::connect::tokio::Connector;
 use cardcase::manage::{Lifetime, Mode};
-use cardcase::raw::refusal;
+use cardcase::raw::{alert, refusal};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
 use rustls::crypto::cipher::{AeadKey, Iv, MessageEncrypter, OutboundPlainMessage};
 use rustls::crypto::tls13::OkmBlock;
@@ -127,7 +127,7 @@ fn an_unverified_server_gets_nothing_that_it_could_refuse() {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(connector.connect(&destination, dial)).unwrap_err();
-        assert!(refusal(&error).is_some(), "the alert arrived: {error}");
+        assert!(alert(&error).is_some() && refusal(&error).is_none(), "the alert arrived: {error}");
         let opened = error.opened().unwrap();
         assert_eq!((opened.selection(), opened.request()), (None, None), "nothing was sent that could be refused");
         assert_eq!(chooser.asked().len(), 0);

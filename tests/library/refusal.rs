@@ -10,17 +10,18 @@ use cardcase::ask::Refusal;
 use cardcase::connect::tokio::Connector;
 use cardcase::connect::{self, Connection, Stream};
 use cardcase::manage::{Lifetime, Mode};
-use cardcase::raw::refusal;
+use cardcase::raw::{alert_name, refusal};
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::server::NoClientAuth;
 use rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::{Ca, Home, NOW};
-use crate::tls::{HOST, VERSIONS, client, server};
+use crate::tls::{HOST, VERSIONS, client, optional_client, server};
 use crate::verdict::{VERDICTS, Verdict};
 
 /// A connector with a remembered decision, and a server that refuses.
@@ -28,6 +29,8 @@ struct Scene {
     connector: Connector,
     server: Arc<ServerConfig>,
     base: ClientConfig,
+    servers: Ca,
+    root: Ca,
     _home: Home,
 }
 
@@ -41,7 +44,7 @@ impl Scene {
         let server = Arc::new(server(&servers, HOST, Arc::new(Verdict::new(verdict))));
         let selector = Selector::new(store).with_clock(|| NOW);
         let base = client(&servers, version);
-        Self { connector: Connector::new(Arc::new(selector), base.clone()), server, base, _home: home }
+        Self { connector: Connector::new(Arc::new(selector), base.clone()), server, base, servers, root, _home: home }
     }
 
     async fn connect(&self) -> Result<Connection<Stream<DuplexStream>>, connect::Error> {
@@ -82,7 +85,7 @@ fn in_tls_1_2_the_refusal_is_in_the_error_of_the_connector() {
 }
 
 #[test]
-fn in_tls_1_3_the_refusal_is_in_the_error_of_the_first_read() {
+fn in_tls_1_3_the_refusal_comes_with_the_first_read() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         let (error, opened) = run(async {
@@ -90,17 +93,17 @@ fn in_tls_1_3_the_refusal_is_in_the_error_of_the_first_read() {
             let error = connection.stream.read_u8().await.unwrap_err();
             (error, connection.opened)
         });
-        assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");
+        assert_eq!(cardcase::raw::alert(&error).map(alert_name).as_deref(), Some(alert), "{error}");
         assert_eq!(named(opened.refusal()).as_deref(), Some(alert));
     }
 }
 
 /// A client that uses tokio-rustls directly, with only a resolver of this library.
 #[test]
-fn in_tls_1_3_the_refusal_is_in_the_error_of_a_read_through_tokio_rustls() {
+fn in_tls_1_3_a_read_through_tokio_rustls_gives_the_refusal() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
-        let error = run(async {
+        let opened = run(async {
             let prepared = scene.connector.selector().prepare(destination()).unwrap();
             let resolver = cardcase::raw::Resolver::new(prepared);
             let config = resolver.config(&scene.base);
@@ -109,9 +112,12 @@ fn in_tls_1_3_the_refusal_is_in_the_error_of_a_read_through_tokio_rustls() {
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
             let name = cardcase::raw::server_name(&destination()).unwrap();
             let mut stream = connector.connect(name, resolver.guard(near)).await.unwrap();
-            stream.read_u8().await.unwrap_err()
+            let error = stream.read_u8().await.unwrap_err();
+            let opened = resolver.opened();
+            opened.ended_by(&error);
+            opened
         });
-        assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "{error}");
+        assert_eq!(named(opened.refusal()).as_deref(), Some(alert));
     }
 }
 
@@ -135,16 +141,17 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 #[test]
-fn the_refusal_is_in_the_error_of_hyper_and_for_http_2_in_the_opened_connection() {
+fn the_alert_is_in_the_error_of_hyper_and_the_refusal_in_the_opened_connection() {
     for (alert, verdict) in VERDICTS {
         let scene = Scene::new(&rustls::version::TLS13, verdict(), true);
         run(async {
             let connection = scene.connect().await.unwrap();
-            let (mut sender, driver) =
-                hyper::client::conn::http1::handshake(TokioIo::new(connection.stream)).await.unwrap();
+            let (io, opened) = (TokioIo::new(connection.stream), connection.opened);
+            let (mut sender, driver) = hyper::client::conn::http1::handshake(io).await.unwrap();
             tokio::spawn(driver);
             let error = sender.send_request(request()).await.unwrap_err();
-            assert_eq!(named(refusal(&error)).as_deref(), Some(alert), "HTTP/1.1: {error:?}");
+            assert_eq!(cardcase::raw::alert(&error).map(alert_name).as_deref(), Some(alert), "HTTP/1.1: {error:?}");
+            assert_eq!(named(opened.refusal()).as_deref(), Some(alert), "HTTP/1.1: {error:?}");
 
             let connection = scene.connect().await.unwrap();
             let (io, opened) = (TokioIo::new(connection.stream), connection.opened);
@@ -156,9 +163,64 @@ fn the_refusal_is_in_the_error_of_hyper_and_for_http_2_in_the_opened_connection(
     }
 }
 
-/// The server ends the connection without an alert.
+/// What a server does once it has accepted the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    HangsUp,
+    HangsUpAfterReading,
+    HangsUpInResponse,
+}
+
+/// Asks or not, accepts what it gets, and then ends the connection without an alert.
+async fn hang_up(server: Arc<ServerConfig>, io: DuplexStream, ending: Ending) {
+    let mut stream = TlsAcceptor::from(server).accept(io).await.unwrap();
+    if ending != Ending::HangsUp {
+        stream.read_u8().await.unwrap();
+    }
+    if ending == Ending::HangsUpInResponse {
+        stream.write_all(b"H").await.unwrap();
+        stream.flush().await.unwrap();
+    }
+}
+
+/// Only in place of a response, and only after the server asked, is the end of a connection a refusal.
 #[test]
-fn a_server_that_hangs_up_is_not_a_refusal() {
+fn a_server_that_hangs_up_refuses_if_it_asked_and_gave_no_response() {
+    for version in VERSIONS {
+        let scene = Scene::new(version, CertificateError::BadEncoding, true);
+        let asks = Arc::new(server(&scene.servers, HOST, optional_client(&[&scene.root.certificate])));
+        let silent = Arc::new(server(&scene.servers, HOST, Arc::new(NoClientAuth)));
+        for (server, ending, expected) in [
+            (&asks, Ending::HangsUp, None),
+            (&asks, Ending::HangsUpAfterReading, Some(Refusal::HungUp)),
+            (&asks, Ending::HangsUpInResponse, None),
+            (&silent, Ending::HangsUpAfterReading, None),
+        ] {
+            let opened = run(async {
+                let dial = || {
+                    let (near, far) = duplex(1 << 16);
+                    tokio::spawn(hang_up(server.clone(), far, ending));
+                    std::future::ready(Ok(near))
+                };
+                let Connection { mut stream, opened, .. } =
+                    scene.connector.connect(&destination(), dial).await.unwrap();
+                if ending != Ending::HangsUp {
+                    stream.write_all(b"G").await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+                let mut response = Vec::new();
+                let _ = stream.read_to_end(&mut response).await;
+                assert_eq!(response.len(), usize::from(ending == Ending::HangsUpInResponse));
+                opened
+            });
+            assert_eq!(opened.refusal(), expected, "{version:?} {ending:?}");
+        }
+    }
+}
+
+/// A server that is not verified ends the connection.
+#[test]
+fn a_server_that_hangs_up_in_the_handshake_is_not_a_refusal() {
     let scene = Scene::new(&rustls::version::TLS13, CertificateError::BadEncoding, true);
     let error = run(async {
         let gone = || {
@@ -168,5 +230,6 @@ fn a_server_that_hangs_up_is_not_a_refusal() {
         };
         scene.connector.connect(&destination(), gone).await.unwrap_err()
     });
+    assert_eq!(error.refusal(), None, "{error}");
     assert_eq!(refusal(&error), None, "{error}");
 }

@@ -13,7 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 type Make = fn() -> CertificateError;
 
 /// Alerts, and the verdicts that rustls turns into them.
-pub const VERDICTS: [(&str, Make); 7] = [
+pub const VERDICTS: [(&str, Make); 9] = [
     ("bad_certificate", || CertificateError::BadEncoding),
     ("unsupported_certificate", || CertificateError::InvalidPurpose),
     ("certificate_revoked", || CertificateError::Revoked),
@@ -21,6 +21,9 @@ pub const VERDICTS: [(&str, Make); 7] = [
     ("certificate_unknown", || CertificateError::Other(OtherError(Arc::new(std::fmt::Error)))),
     ("unknown_ca", || CertificateError::UnknownIssuer),
     ("access_denied", || CertificateError::ApplicationVerificationFailure),
+    // These two are not about a certificate wherever they come
+    ("decrypt_error", || CertificateError::BadSignature),
+    ("bad_certificate_status_response", || CertificateError::InvalidOcspResponse),
 ];
 
 /// Asks for any certificate, and refuses what comes.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use self::selected::select;
 use crate::app::App;
 use crate::cli::{self, CredentialProgram};
+use crate::http::probe::Look;
 use crate::http::verify;
 use crate::key_file;
 use crate::ui::failure::{Code, Failure};
@@ -38,7 +39,10 @@ fn options(app: &App, args: &cli::Credential, program: CredentialProgram) -> Res
     let host = args.destination.as_deref().ok_or_else(|| Failure::usage("the HOST is missing"))?;
     let destination: Destination = host.parse()?;
     let config = verify::config(app, args.cacert.as_deref())?;
-    let credential = select(app, args, &config, (&destination, args.connect.as_deref()))?;
+    let roots = || verify::trusted(app, args.cacert.as_deref());
+    let connect = args.connect.as_deref();
+    let look = Look { destination: &destination, connect, config: &config, roots: &roots, tls: args.tls };
+    let credential = select(app, args, &look)?;
     let (certificates, key) = (credential.certificates_pem()?, credential.key_pem()?);
     let path = key_file::write(&app.runtime_directory()?, credential.fingerprint, &certificates, &key)?;
     say::warn(format_args!(

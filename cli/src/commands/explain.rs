@@ -14,7 +14,9 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Explain;
-use crate::http::probe::{Seen, look};
+use crate::http::asked;
+use crate::http::incompatible;
+use crate::http::probe::{Look, Seen};
 use crate::http::verify;
 use crate::ui::failure::Failure;
 use crate::ui::json::{DestinationJson, print_json};
@@ -73,7 +75,15 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     let target = target(&args.destination)?;
     let selector = app.selector()?;
     let config = verify::config(app, args.cacert.as_deref())?;
-    let seen = look(&config, args.connect.as_deref(), target.destination(), &selector)?;
+    incompatible::check_built_in(args.tls)?;
+    let seen = match args.request {
+        true => asked::ask(app, args, &target, &config)?,
+        false => {
+            let roots = || verify::trusted(app, args.cacert.as_deref());
+            let (destination, connect) = (target.destination(), args.connect.as_deref());
+            Look { destination, connect, config: &config, roots: &roots, tls: args.tls }.look(&selector)?
+        }
+    };
     let explanation = seen.request.as_ref().map(|request| selector.explain(&target, request)).transpose()?;
     if let Some(failure) = &seen.unverified {
         say::warn(format_args!("{}; no certificate would be sent to it", failure.message));
@@ -141,7 +151,8 @@ impl Explained<'_> {
         let Some(request) = &self.seen.request else {
             return format!("{destination} does not ask for a client certificate{version}.\n");
         };
-        let mut out = format!("{destination} asks for a client certificate{version}.\n");
+        let when = if self.seen.mid_connection { ", once it has read the request" } else { "" };
+        let mut out = format!("{destination} asks for a client certificate{version}{when}.\n");
         out.push_str(&authorities(request));
         out.push_str(&format!(
             "It accepts these signature schemes: {}.

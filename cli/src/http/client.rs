@@ -10,7 +10,7 @@ use cardcase::ask::{Refusal, Refused};
 use cardcase::connect::tokio::Connector;
 use cardcase::connect::{self, Opened, Selection, Source};
 use cardcase::manage::Answer;
-use cardcase::raw::{Prepared, alert, failure};
+use cardcase::raw::{Prepared, failure};
 use cardcase::{Destination, Identity};
 use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
@@ -24,6 +24,7 @@ use crate::app::App;
 use crate::cli::{self, Fetch, TlsLibrary};
 use crate::http::dial::TIMEOUT;
 use crate::http::exchange::Requests;
+use crate::http::incompatible::{self, Incompatible};
 use crate::http::location::{self, destination};
 use crate::http::message::Message;
 use crate::http::mid_connection::MidConnection;
@@ -31,8 +32,10 @@ use crate::http::mid_connection::MidConnection;
 use crate::http::openssl;
 use crate::http::outcome::{Asked, Ended, Outcomes};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
+use crate::http::told::told;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::remedy;
 use crate::ui::say;
 
 /// Redirects followed, as in curl.
@@ -40,6 +43,10 @@ const MAX_REDIRECTS: usize = 50;
 
 /// Bytes of an error page that are searched for a refusal.
 const MAX_ERROR_PAGE: usize = 64 << 10;
+
+/// Why a request is not sent again over another connection.
+const NOT_REPEATED: &str = "it was not sent again by itself: the server may have processed it, and a request with this method may \
+                            not be sent twice";
 
 /// Sends requests.
 pub(crate) struct Client<'a> {
@@ -61,8 +68,8 @@ pub(crate) struct Client<'a> {
 struct Progress {
     /// What was refused in this run, by destination.
     refused: HashMap<Destination, Vec<Refused>>,
-    /// Destinations that ask in the middle of a connection, which takes OpenSSL.
-    mid_connection: HashSet<Destination>,
+    /// Destinations that need OpenSSL.
+    openssl: HashSet<Destination>,
     /// What a person chose for the current request, by destination. They are not asked again when the request needs another
     /// connection, unless the server itself asks again on it.
     chosen: HashMap<Destination, Prepared>,
@@ -105,9 +112,11 @@ enum Unanswered {
     /// The server, or a proxy, refused the answer that it got.
     Refused(Box<Asked>, Refusal),
     /// The server asks in the middle of the connection, which the TLS library does not support.
-    MidConnection(MidConnection, Failure),
+    MidConnection(MidConnection),
+    /// The handshake failed for what rustls does not have. The request was not sent.
+    Incompatible(Incompatible, Failure),
     /// The server did not wait for what a person chose. It is kept for another connection.
-    Lost(Failure),
+    Lost,
     Failed(Failure),
 }
 
@@ -122,10 +131,7 @@ impl<T: Into<Ended>> From<T> for Unanswered {
 
 impl<'a> Client<'a> {
     pub(crate) fn new(app: &'a App, args: &'a Fetch, url: &Url, message: &Message) -> Result<Self, Failure> {
-        if args.tls == Some(TlsLibrary::Openssl) && !cfg!(feature = "openssl") {
-            let failure = Failure::usage("--tls openssl: this cardcase was built without OpenSSL");
-            return Err(failure.hint("cargo install cardcase-cli --features openssl"));
-        }
+        incompatible::check_built_in(args.tls)?;
         let selector = Arc::new(app.selector()?);
         let config = verify::config(app, args.route.cacert.as_deref())?;
         let given = match &args.identity {
@@ -185,10 +191,14 @@ impl<'a> Client<'a> {
     /// The connection ended in the middle of the body.
     fn interrupted(&self, response: &mut Response, error: &hyper::Error) -> Failure {
         let (url, is_openssl) = (response.url.clone(), response.is_openssl);
-        match self.broken(&mut Progress::default(), &url, &mut response.requests, is_openssl, error) {
+        match self.broken(&mut Progress::default(), &url, &mut response.requests, (is_openssl, false), error) {
             Unanswered::Refused(asked, refusal) => self.outcomes.refused(&asked, refusal),
-            Unanswered::MidConnection(how, failure) => how.explain(failure),
-            Unanswered::Lost(failure) | Unanswered::Failed(failure) => failure,
+            Unanswered::MidConnection(how) => match destination(&url) {
+                Ok(destination) => how.explain(&destination, None),
+                Err(failure) => failure,
+            },
+            Unanswered::Failed(failure) | Unanswered::Incompatible(_, failure) => failure,
+            Unanswered::Lost => with_causes(&url, error),
         }
     }
 
@@ -207,17 +217,17 @@ impl<'a> Client<'a> {
                         return Err(failure);
                     }
                 }
-                Err(Unanswered::MidConnection(how, failure)) => {
+                Err(Unanswered::MidConnection(how)) => {
                     if !self.turn_to_openssl(progress, url, message, how)? {
-                        return Err(how.explain(failure));
+                        let may_repeat = how.is_unprocessed() || message.is_idempotent();
+                        return Err(how.explain(&destination(url)?, (!may_repeat).then_some(NOT_REPEATED)));
                     }
                 }
-                Err(Unanswered::Lost(failure)) => {
-                    if !progress.may_send_again(message) {
-                        return Err(failure);
-                    }
-                    progress.sent_again = true;
+                Err(Unanswered::Incompatible(how, failure)) => {
+                    let Some(next) = self.turn_for_handshake(progress, url, how, failure).await? else { continue };
+                    return Err(next);
                 }
+                Err(Unanswered::Lost) => progress.sent_again = true,
                 Err(Unanswered::Failed(failure)) => return Err(failure),
             }
         }
@@ -275,11 +285,65 @@ impl<'a> Client<'a> {
             return Ok(false);
         }
         say::note(format_args!("{destination}: {}; connecting again by OpenSSL, which supports that", how.meaning()));
-        Ok(progress.mid_connection.insert(destination))
+        Ok(progress.openssl.insert(destination))
+    }
+
+    /// The same after a handshake in which rustls had nothing in common with the server; the failure where there is no turning.
+    /// The request was not sent, so it may be sent now.
+    async fn turn_for_handshake(
+        &self,
+        progress: &mut Progress,
+        url: &Url,
+        how: Incompatible,
+        failure: Failure,
+    ) -> Result<Option<Failure>, Failure> {
+        let destination = destination(url)?;
+        let what = match how {
+            Incompatible::Curve => Some(incompatible::CURVE.to_owned()),
+            Incompatible::Parameters => self.beyond_rustls(progress, &destination).await?,
+        };
+        let Some(what) = what else { return Ok(Some(failure)) };
+        if self.args.tls.is_some() || !cfg!(feature = "openssl") {
+            let message = format!("{destination}: {what}; rustls does not support that");
+            return Ok(Some(Failure::new(failure.code, message).hint(remedy::use_openssl())));
+        }
+        say::note(format_args!("{destination}: {what}; rustls does not support that; connecting again by OpenSSL"));
+        progress.openssl.insert(destination);
+        Ok(None)
+    }
+
+    /// What a server uses that rustls does not have, as OpenSSL finds out; `None` where it gets no further. Nothing is sent to the
+    /// server but a handshake.
+    #[cfg(feature = "openssl")]
+    async fn beyond_rustls(&self, progress: &Progress, destination: &Destination) -> Result<Option<String>, Failure> {
+        let proxy_answer = self.route.proxy(destination, false).and_then(|proxy| progress.chosen.get(proxy)).cloned();
+        let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
+        let connector = self.openssl()?;
+        let target = cardcase::Target::new(destination.clone()).without_credentials();
+        let dial = || async { dialer.dial_through(destination).await.map_err(std::io::Error::other) };
+        Ok(match connector.connect_async(target, dial).await {
+            Ok(connection) => Some(openssl::beyond_rustls(&connection.opened)),
+            // It may have got as far as asking
+            Err(error) => error.opened().filter(|opened| opened.request().is_some()).map(openssl::beyond_rustls),
+        })
+    }
+
+    #[cfg(not(feature = "openssl"))]
+    async fn beyond_rustls(&self, _: &Progress, _: &Destination) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
+    #[cfg(feature = "openssl")]
+    fn openssl(&self) -> Result<connect::openssl::Connector, Failure> {
+        let selector = self.outcomes.selector().clone();
+        // A server that the command turned to may still be busy with the connection before
+        let is_first = self.args.tls.is_some() || self.args.connect_timeout.is_some();
+        let timeout = if is_first { self.timeout } else { openssl::PATIENCE };
+        openssl::connector(self.app, selector, self.args.route.cacert.as_deref(), &[HTTP_1_1], timeout)
     }
 
     fn uses_openssl(&self, progress: &Progress, destination: &Destination) -> bool {
-        self.args.tls == Some(TlsLibrary::Openssl) || progress.mid_connection.contains(destination)
+        self.args.tls == Some(TlsLibrary::Openssl) || progress.openssl.contains(destination)
     }
 
     /// Lets a person choose again after a refusal; whether they did. A person who named an identity on the command line, or
@@ -318,6 +382,7 @@ impl<'a> Client<'a> {
     async fn attempt(&self, progress: &mut Progress, url: &Url, message: &Message) -> Result<Response, Unanswered> {
         let destination = destination(url)?;
         let is_openssl = url.scheme() == "https" && self.uses_openssl(progress, &destination);
+        let may_send_again = progress.may_send_again(message);
         let proxy_answer = self.route.proxy(&destination, url.scheme() == "http");
         let proxy_answer = proxy_answer.and_then(|proxy| progress.chosen.get(proxy)).cloned();
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
@@ -330,9 +395,15 @@ impl<'a> Client<'a> {
                 // hyper-util does not say which connection it was when that ended before the request was sent
                 let opened = opened.or_else(|| dialer.proxy_opened().filter(|_| url.scheme() == "http"));
                 let mut requests = Requests::new(opened);
-                return Err(self.broken(progress, url, &mut requests, is_openssl, without_client(&*source)));
+                return Err(self.broken(
+                    progress,
+                    url,
+                    &mut requests,
+                    (is_openssl, may_send_again),
+                    without_client(&*source),
+                ));
             }
-            Err(error) => return Err(self.outcomes.unconnected(&destination, error).into()),
+            Err(error) => return Err(self.unconnected(progress, &destination, error, is_openssl)),
         };
         let mut requests = Requests::new(head.extensions.get::<Opened>().cloned());
         requests.catch_up(&self.outcomes);
@@ -341,8 +412,31 @@ impl<'a> Client<'a> {
             Response { head, url: url.clone(), start: Bytes::new(), body, requests, is_openssl, refused: None };
         match response.read_start().await {
             Ok(()) => Ok(response),
-            Err(error) => Err(self.broken(progress, url, &mut response.requests, is_openssl, &error)),
+            Err(error) => Err(self.broken(progress, url, &mut response.requests, (is_openssl, may_send_again), &error)),
         }
+    }
+
+    /// Why there is no connection.
+    fn unconnected(
+        &self,
+        progress: &mut Progress,
+        destination: &Destination,
+        error: connect::Error,
+        is_openssl: bool,
+    ) -> Unanswered {
+        let how = Incompatible::from_error(&error).filter(|_| !is_openssl);
+        let Some(how) = how else { return self.outcomes.unconnected(destination, error).into() };
+        // What a person chose goes with the next handshake: they are not asked again
+        let asked = error.opened().cloned().and_then(Asked::from_opened);
+        let chosen = asked.as_ref().and_then(Asked::chosen);
+        chosen.into_iter().for_each(|chosen| progress.keep(chosen));
+        let failure = match asked.zip(error.refusal()) {
+            Some((asked, refusal)) if self.args.tls.is_some() || !cfg!(feature = "openssl") => {
+                self.outcomes.refused(&asked, refusal)
+            }
+            _ => verify::failed(destination, &error),
+        };
+        Unanswered::Incompatible(how, failure)
     }
 
     /// The request with what its connection begins with: an identity that was chosen or given for it, or what is decided.
@@ -375,12 +469,7 @@ impl<'a> Client<'a> {
         let connector = connect::hyper::Connector::over(self.connector.clone(), dialer).without_history();
         let connector = match is_openssl {
             #[cfg(feature = "openssl")]
-            true => {
-                let selector = self.outcomes.selector().clone();
-                let by_openssl =
-                    openssl::connector(self.app, selector, self.args.route.cacert.as_deref(), self.timeout)?;
-                connector.with_openssl(Arc::new(by_openssl), |_| true)
-            }
+            true => connector.with_openssl(Arc::new(self.openssl()?), |_| true),
             _ => connector,
         };
         Ok(connect::hyper::Client::with_connector(connector))
@@ -392,7 +481,7 @@ impl<'a> Client<'a> {
         progress: &mut Progress,
         url: &Url,
         requests: &mut Requests,
-        is_openssl: bool,
+        (is_openssl, may_send_again): (bool, bool),
         error: &(dyn StdError + 'static),
     ) -> Unanswered {
         requests.catch_up(&self.outcomes);
@@ -401,23 +490,22 @@ impl<'a> Client<'a> {
         if let Some((error, destination)) = failure(error).zip(requests.destination()) {
             return self.outcomes.undecided(destination, error).into();
         }
-        let failure = with_causes(url, error);
-        let version = requests.opened().and_then(Opened::version);
-        if !is_openssl && let Some(how) = MidConnection::from_error(error, version) {
+        if !is_openssl && let Some(how) = MidConnection::from_error(error, requests.opened()) {
             requests.accepted(&self.outcomes);
-            return Unanswered::MidConnection(how, failure);
+            return Unanswered::MidConnection(how);
         }
+        let failure = with_causes(url, error);
         // A server that answers, even in a way that cannot be read, has not refused in the handshake
         if is_malformed(error) {
             requests.accepted(&self.outcomes);
             return Unanswered::Failed(failure);
         }
-        match self.outcomes.broken(requests.pending.take(), error, failure) {
-            Ended::Failed(failure) if is_openssl && chosen.is_some() && alert(error).is_none() => {
-                Unanswered::Lost(failure)
-            }
-            ended => ended.into(),
+        // A server that hangs up while a person chooses has not seen the answer
+        let may_be_unseen = requests.opened().is_some_and(|opened| opened.alert().is_none());
+        if is_openssl && may_send_again && chosen.is_some() && may_be_unseen {
+            return Unanswered::Lost;
         }
+        self.outcomes.broken(requests.pending.take(), error, failure).into()
     }
 }
 
@@ -470,13 +558,7 @@ fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
 
 /// The failure that an error is, with its causes.
 fn with_causes(url: &Url, error: &(dyn StdError + 'static)) -> Failure {
-    let mut message = format!("{url}: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    Failure::new(Code::Failed, message)
+    Failure::new(Code::Failed, format_args!("{url}: {}", told(error)))
 }
 
 /// The next piece of a body.

@@ -3,11 +3,12 @@
 
 use std::error::Error as StdError;
 
-use cardcase::raw::alert;
+use cardcase::Destination;
+use cardcase::connect::Opened;
 use hyper::StatusCode;
-use rustls::{AlertDescription, HandshakeType, ProtocolVersion};
+use rustls::HandshakeType;
 
-use crate::ui::failure::Failure;
+use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
 
 /// How a server tries to ask.
@@ -25,9 +26,9 @@ pub(crate) enum MidConnection {
 const APACHE_PAGE: &str = "Cannot perform Post-Handshake Authentication";
 
 impl MidConnection {
-    /// Recognises it by the error that ended a connection after its handshake.
-    pub(crate) fn from_error(error: &(dyn StdError + 'static), version: Option<ProtocolVersion>) -> Option<Self> {
-        if version == Some(ProtocolVersion::TLSv1_2) && alert(error) == Some(AlertDescription::HandshakeFailure) {
+    /// Recognises it by the connection, and by the error that ended it after its handshake.
+    pub(crate) fn from_error(error: &(dyn StdError + 'static), opened: Option<&Opened>) -> Option<Self> {
+        if opened.is_some_and(Opened::renegotiates) {
             return Some(Self::Renegotiation);
         }
         let mut next = Some(error);
@@ -72,12 +73,17 @@ impl MidConnection {
 
     /// What the server does, why it fails, and what to do.
     pub(crate) fn hint(self) -> String {
-        format!("{}, which rustls does not support; {}", self.meaning(), remedy::ask_mid_connection())
+        format!("{}, which rustls does not support; {}", self.meaning(), remedy::use_openssl())
     }
 
-    /// Adds this to the failure that it caused.
-    pub(crate) fn explain(self, failure: Failure) -> Failure {
-        failure.hint(self.hint())
+    /// The failure that it caused, when there is no turning to OpenSSL; `why` says why not.
+    pub(crate) fn explain(self, destination: &Destination, why: Option<&str>) -> Failure {
+        let message = format!("{destination}: {}, which rustls does not support", self.meaning());
+        let failure = Failure::new(Code::Failed, message).hint(remedy::use_openssl());
+        match why {
+            Some(why) => failure.hint(why),
+            None => failure,
+        }
     }
 }
 
@@ -93,19 +99,15 @@ mod tests {
 
     #[test]
     fn a_server_that_asks_mid_connection_is_recognised_by_how_it_fails() {
-        let failed = |error: rustls::Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
-        let handshake_failure = || failed(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure));
-        let request = failed(rustls::Error::InappropriateHandshakeMessage {
+        let error = rustls::Error::InappropriateHandshakeMessage {
             expect_types: Vec::new(),
             got_type: HandshakeType::CertificateRequest,
-        });
-        let (tls12, tls13) = (Some(ProtocolVersion::TLSv1_2), Some(ProtocolVersion::TLSv1_3));
-        assert_eq!(MidConnection::from_error(&handshake_failure(), tls12), Some(MidConnection::Renegotiation));
-        assert_eq!(MidConnection::from_error(&handshake_failure(), tls13), None);
-        assert_eq!(MidConnection::from_error(&request, tls13), Some(MidConnection::PostHandshake));
+        };
+        let request = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+        assert_eq!(MidConnection::from_error(&request, None), Some(MidConnection::PostHandshake));
         let http11 = h2::Error::from(h2::Reason::HTTP_1_1_REQUIRED);
-        assert_eq!(MidConnection::from_error(&http11, tls13), Some(MidConnection::OverHttp11));
-        assert_eq!(MidConnection::from_error(&h2::Error::from(h2::Reason::CANCEL), tls13), None);
+        assert_eq!(MidConnection::from_error(&http11, None), Some(MidConnection::OverHttp11));
+        assert_eq!(MidConnection::from_error(&h2::Error::from(h2::Reason::CANCEL), None), None);
         let page = "Reason: Cannot perform Post-Handshake Authentication.<br />";
         assert_eq!(MidConnection::from_page(StatusCode::FORBIDDEN, page), Some(MidConnection::PostHandshake));
         assert_eq!(MidConnection::from_page(StatusCode::FORBIDDEN, "no"), None);

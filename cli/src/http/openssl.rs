@@ -1,4 +1,5 @@
-//! The connector of OpenSSL, for servers that ask in the middle of a connection.
+//! The connector of OpenSSL: for servers that ask in the middle of a connection, and for those with which rustls has nothing in
+//! common.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,30 +9,44 @@ use ::openssl::error::ErrorStack;
 use ::openssl::x509::X509;
 use ::openssl::x509::store::X509StoreBuilder;
 use cardcase::Selector;
+use cardcase::connect::Opened;
 use cardcase::connect::openssl::{Connector, SslConnector, SslConnectorBuilder, SslMethod};
 use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
+use crate::http::incompatible::NOTHING_IN_COMMON;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 
-/// For TLS 1.2: the ciphers that rustls supports, all with forward secrecy.
-const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL";
+/// How long a handshake may take with a server that may still be busy with the connection before, whose renegotiation rustls
+/// declined: some serve one connection at a time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A connector that verifies servers as [`verify::config`] does, and offers HTTP/1.1 only.
+/// A connector that verifies servers as [`verify::config`] does, and offers these protocols by ALPN. Versions, cipher suites and
+/// groups are OpenSSL's own, as the system configures them, from TLS 1.2 on.
 pub(crate) fn connector(
     app: &App,
     selector: Arc<Selector>,
     cacert: Option<&Path>,
+    alpn: &[&[u8]],
     timeout: Duration,
 ) -> Result<Connector, Failure> {
-    let roots = verify::trusted(app, cacert)?;
-    let connector = builder(&roots).and_then(|builder| Connector::new(selector, builder));
+    with_roots(selector, &verify::trusted(app, cacert)?, alpn, timeout)
+}
+
+/// The same, with these CA certificates.
+pub(crate) fn with_roots(
+    selector: Arc<Selector>,
+    roots: &[CertificateDer<'_>],
+    alpn: &[&[u8]],
+    timeout: Duration,
+) -> Result<Connector, Failure> {
+    let connector = builder(roots, alpn).and_then(|builder| Connector::new(selector, builder));
     let connector = connector.map_err(|error| Failure::new(Code::Failed, error))?;
     Ok(connector.with_handshake_timeout(timeout))
 }
 
-fn builder(roots: &[CertificateDer<'_>]) -> Result<SslConnectorBuilder, ErrorStack> {
+fn builder(roots: &[CertificateDer<'_>], alpn: &[&[u8]]) -> Result<SslConnectorBuilder, ErrorStack> {
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     let mut store = X509StoreBuilder::new()?;
     // A certificate of the system that OpenSSL cannot read cannot verify a server, but must not stop the others
@@ -39,7 +54,27 @@ fn builder(roots: &[CertificateDer<'_>]) -> Result<SslConnectorBuilder, ErrorSta
         store.add_cert(root)?;
     }
     builder.set_cert_store(store.build());
-    builder.set_cipher_list(CIPHERS)?;
-    builder.set_alpn_protos(b"\x08http/1.1")?;
+    if !alpn.is_empty() {
+        let length = |name: &[u8]| u8::try_from(name.len()).unwrap_or_default();
+        let names: Vec<u8> = alpn.iter().flat_map(|name| [&[length(name)], *name].concat()).collect();
+        builder.set_alpn_protos(&names)?;
+    }
     Ok(builder)
+}
+
+/// What a server uses that rustls does not have, as one clause for a person: from a connection of OpenSSL, whether it succeeded or
+/// got as far as the server's request.
+pub(crate) fn beyond_rustls(opened: &Opened) -> String {
+    let Some(cipher) = opened.cipher() else { return NOTHING_IN_COMMON.to_owned() };
+    if cipher.starts_with("DHE-") {
+        return format!("it exchanges keys by Diffie-Hellman without elliptic curves ({cipher})");
+    }
+    if !cipher.starts_with("ECDHE-") && !cipher.starts_with("TLS_") {
+        return format!("it exchanges keys by RSA, without forward secrecy ({cipher})");
+    }
+    match ["GCM", "CHACHA20", "CCM"].iter().find(|mode| cipher.contains(**mode)) {
+        None => format!("it has no cipher suite with authenticated encryption, but {cipher} (CBC)"),
+        Some(&"CCM") => format!("it has no cipher suite that rustls has, but {cipher}"),
+        Some(_) => "it exchanges keys over a curve, or signs by an algorithm, that rustls lacks".to_owned(),
+    }
 }

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cardcase::ask::Refusal;
 use cardcase::connect::{self, Opened, Selection, Source};
 use cardcase::manage::{Answer, Fingerprint, Outcome};
-use cardcase::raw::{Prepared, alert, failure, refusal};
+use cardcase::raw::{Prepared, alert, failure};
 use cardcase::{Destination, Identity, Selector};
 use rustls::AlertDescription;
 
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::remedy::Remedies;
+use crate::ui::remedy::{self, Remedies};
 use crate::ui::say;
-use crate::ui::text::{days_from, expires_soon};
+use crate::ui::text::{days_from, expires_soon, plain};
 
 /// A certificate request on one connection, and the answer that was sent.
 #[derive(Clone, Debug)]
@@ -158,34 +158,22 @@ impl Outcomes {
         let Some(asked) = asked else { return failure.into() };
         match self.end(&asked, Some(error)) {
             Err(refusal) => Ended::Refused(Box::new(asked), refusal),
-            Ok(Some(_)) => failure.into(),
-            Ok(None) => self.cut_short(&asked, failure).into(),
+            Ok(()) => failure.into(),
         }
     }
 
-    /// What the server made of its answer when it ended the connection: a refusal, or an alert that means something else, or
-    /// nothing that can be known. The latter two are recorded as unknown.
-    pub(crate) fn end(
-        &self,
-        asked: &Asked,
-        error: Option<&(dyn StdError + 'static)>,
-    ) -> Result<Option<AlertDescription>, Refusal> {
-        if let Some(refusal) = asked.opened.refusal().or_else(|| error.and_then(refusal)) {
+    /// What the server made of its answer when the connection ended: a refusal, or nothing that can be known. The latter is
+    /// recorded as unknown.
+    pub(crate) fn end(&self, asked: &Asked, error: Option<&(dyn StdError + 'static)>) -> Result<(), Refusal> {
+        // The connection was made for what has just failed, even if the server hung up before anything was written
+        if let Some(error) = error {
+            asked.opened.ended_by(error);
+        }
+        if let Some(refusal) = asked.opened.refusal() {
             return Err(refusal);
         }
-        let said = asked.opened.alert().or_else(|| error.and_then(alert));
-        self.record(asked, Outcome::Unknown, said);
-        Ok(said)
-    }
-
-    /// The failure of a connection that ended without an alert after the server got its answer: some servers refuse in this
-    /// way, the JDK's and asyncio's among them.
-    fn cut_short(&self, asked: &Asked, failure: Failure) -> Failure {
-        let sent = match &asked.selection.answer {
-            Answer::Identity(identity) => format!("was sent {:?}", identity.name()),
-            Answer::None => "was sent none".to_owned(),
-        };
-        self.with_remedy(asked, failure.hint(self.remedies.check_answer(asked.destination(), &sent)))
+        self.record(asked, Outcome::Unknown, asked.opened.alert().or_else(|| error.and_then(alert)));
+        Ok(())
     }
 
     /// Records that the server accepted its answer.
@@ -203,7 +191,8 @@ impl Outcomes {
         let destination = asked.destination();
         let (code, message) = match (&asked.selection.answer, asked.selection.source) {
             (Answer::Identity(identity), _) => {
-                (Code::Refused, format!("{destination} refused the identity {:?}: {refusal}", identity.name()))
+                let known = self.known_against(asked, identity);
+                (Code::Refused, format!("{destination} refused the identity {:?}: {refusal}{known}", identity.name()))
             }
             (Answer::None, Source::NoCandidate) => (
                 Code::NothingFits,
@@ -213,7 +202,37 @@ impl Outcomes {
                 (Code::Refused, format!("{destination} refused, because no certificate was sent: {refusal}"))
             }
         };
-        self.with_remedy(asked, Failure::new(code, message).hint(self.remedies.explain(destination)))
+        let failure = Failure::new(code, message);
+        let failure = match remedy::meaning_by_server(refusal) {
+            Some(meaning) => failure.hint(meaning),
+            None => failure,
+        };
+        self.with_remedy(asked, failure.hint(self.remedies.explain(destination)))
+    }
+
+    /// What the store and the clock say against an identity that a server refused: `; it expired 3 days ago`.
+    fn known_against(&self, asked: &Asked, identity: &Identity) -> String {
+        let (now, certificate) = (self.selector.now(), identity.certificate());
+        let mut known = Vec::new();
+        if certificate.not_after() < now {
+            known.push(format!("it expired {}", days_from(now, certificate.not_after())));
+        }
+        if certificate.not_before() > now {
+            known.push(format!("it becomes valid {}", days_from(now, certificate.not_before())));
+        }
+        // Without the request, or the store, there is nothing more to say
+        let explained =
+            asked.opened.request().and_then(|request| self.selector.explain(asked.opened.target(), &request).ok());
+        let considered = explained.and_then(|explained| {
+            explained.identities.into_iter().find(|one| one.identity.fingerprint() == identity.fingerprint())
+        });
+        if let Some(considered) = considered {
+            known.extend(considered.reasons.iter().map(|reason| reason.text().to_owned()));
+            if let Some(missing) = &considered.missing_issuer {
+                known.push(format!("the certificate of {} is not in the store", plain(&missing.to_string())));
+            }
+        }
+        known.iter().map(|clause| format!("; {clause}")).collect()
     }
 
     /// The failure that [`Ended`] is. A refusal is recorded.

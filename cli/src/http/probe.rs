@@ -6,53 +6,143 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cardcase::Destination;
-use cardcase::Selector;
+#[cfg(feature = "openssl")]
+use cardcase::Target;
 use cardcase::ask::CertificateRequest;
+#[cfg(feature = "openssl")]
+use cardcase::connect::{self, Opened};
 use cardcase::manage::split_port;
 use cardcase::raw::Guarded;
 use cardcase::raw::server_name;
 use cardcase::raw::{Needs, Resolver, needs};
+use cardcase::{Destination, Selector};
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
+use crate::cli::TlsLibrary;
 use crate::http::dial::TIMEOUT;
+use crate::http::incompatible::Incompatible;
+#[cfg(feature = "openssl")]
+use crate::http::openssl;
 use crate::http::tls_only::TlsOnly;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::{remedy, say};
 
 /// What a handshake shows of a server before a certificate is sent to it.
 pub(crate) struct Seen {
     pub(crate) request: Option<CertificateRequest>,
     pub(crate) version: Option<ProtocolVersion>,
     pub(crate) unverified: Option<Failure>,
+    /// Whether the server asked once it had read a request.
+    pub(crate) mid_connection: bool,
 }
 
-/// Performs a handshake up to the signature that would prove an identity.
-pub(crate) fn look(
-    config: &ClientConfig,
-    connect: Option<&str>,
-    destination: &Destination,
-    selector: &Selector,
-) -> Result<Seen, Failure> {
-    let resolver = Resolver::new(selector.undecided(destination)?);
-    let mut tls = ClientConnection::new(Arc::new(resolver.config(config)), server_name(destination)?)
-        .map_err(|error| Failure::new(Code::Failed, error))?;
-    let mut socket = resolver
-        .guard(dial(connect, destination).map_err(|error| verify::unreachable(destination, &error)).map(TlsOnly::new)?);
-    let ended = handshake(&mut tls, &mut socket);
-    let version = tls.protocol_version();
-    let seen = |request: Option<CertificateRequest>, unverified| Seen {
-        request: request.map(|request| request.with_version(version)),
-        version,
-        unverified,
-    };
-    let Err(error) = ended else { return Ok(seen(resolver.request(), None)) };
-    if let Some(Needs::Select(request)) = needs(&error) {
-        return Ok(seen(Some(request.clone()), None));
+/// A server to look at, and how.
+pub(crate) struct Look<'a> {
+    pub(crate) destination: &'a Destination,
+    /// The address to connect to instead, `ADDR:PORT`.
+    pub(crate) connect: Option<&'a str>,
+    /// How rustls verifies servers.
+    pub(crate) config: &'a ClientConfig,
+    /// The CA certificates by which OpenSSL does.
+    pub(crate) roots: &'a dyn Fn() -> Result<Vec<CertificateDer<'static>>, Failure>,
+    /// The TLS library, if one is demanded.
+    pub(crate) tls: Option<TlsLibrary>,
+}
+
+impl Look<'_> {
+    /// Performs a handshake up to the signature that would prove an identity. By rustls nothing is sent to a server that asks;
+    /// by OpenSSL it gets an empty Certificate.
+    pub(crate) fn look(&self, selector: &Selector) -> Result<Seen, Failure> {
+        if self.tls == Some(TlsLibrary::Openssl) {
+            return self.by_openssl(selector).map(|(seen, _)| seen);
+        }
+        let (error, failure) = match self.by_rustls(selector) {
+            Ok(seen) => return Ok(seen),
+            Err(ended) => ended,
+        };
+        let is_incompatible = error.is_some_and(|error| Incompatible::from_handshake(&error, None).is_some());
+        if !is_incompatible || !cfg!(feature = "openssl") {
+            return Err(failure);
+        }
+        let Ok((seen, what)) = self.by_openssl(selector) else { return Err(failure) };
+        let message = format!("{}: {what}; rustls does not support that", self.destination);
+        if self.tls.is_some() {
+            return Err(Failure::new(Code::Failed, message).hint(remedy::use_openssl()));
+        }
+        say::note(format_args!("{message}; connecting again by OpenSSL"));
+        Ok(seen)
     }
-    match verify::unverified(destination, &error) {
-        Some(failure) => Ok(seen(resolver.request(), Some(failure))),
-        None => Err(verify::failed(destination, &error)),
+
+    /// The error, if it is one of the handshake, and the failure that it is.
+    fn by_rustls(&self, selector: &Selector) -> Result<Seen, (Option<io::Error>, Failure)> {
+        let Self { destination, connect, config, .. } = self;
+        let failed = |failure| (None, failure);
+        let undecided = selector.undecided(*destination).map_err(|error| failed(error.into()))?;
+        let resolver = Resolver::new(undecided);
+        let name = server_name(destination).map_err(|error| failed(error.into()))?;
+        let mut tls = ClientConnection::new(Arc::new(resolver.config(config)), name)
+            .map_err(|error| failed(Failure::new(Code::Failed, error)))?;
+        let dialled = dial(*connect, destination).map_err(|error| failed(verify::unreachable(destination, &error)))?;
+        let mut socket = resolver.guard(TlsOnly::new(dialled));
+        let ended = handshake(&mut tls, &mut socket);
+        let version = tls.protocol_version();
+        let seen = |request: Option<CertificateRequest>, unverified| Seen {
+            request: request.map(|request| request.with_version(version)),
+            version,
+            unverified,
+            mid_connection: false,
+        };
+        let Err(error) = ended else { return Ok(seen(resolver.request(), None)) };
+        if let Some(Needs::Select(request)) = needs(&error) {
+            return Ok(seen(Some(request.clone()), None));
+        }
+        match verify::unverified(destination, &error) {
+            Some(failure) => Ok(seen(resolver.request(), Some(failure))),
+            None => {
+                let failure = verify::failed(destination, &error);
+                Err((Some(error), failure))
+            }
+        }
+    }
+
+    /// What is seen, and what the server uses that rustls does not have.
+    #[cfg(feature = "openssl")]
+    fn by_openssl(&self, selector: &Selector) -> Result<(Seen, String), Failure> {
+        let connector = openssl::with_roots(Arc::new(selector.clone()), &(self.roots)()?, &[], TIMEOUT)?;
+        let socket = dial(self.connect, self.destination);
+        let socket = socket.and_then(|socket| socket.set_read_timeout(Some(TIMEOUT)).map(|()| socket));
+        let socket = socket.map_err(|error| verify::unreachable(self.destination, &error))?;
+        let target = Target::new(self.destination.clone()).without_credentials();
+        let seen = |opened: &Opened, unverified| {
+            let request = opened.request();
+            let version = opened.version().or(request.as_ref().and_then(|request| request.version));
+            Seen { request, version, unverified, mid_connection: false }
+        };
+        match connector.connect(target, socket) {
+            Ok(connection) => {
+                let what = openssl::beyond_rustls(&connection.opened);
+                Ok((seen(&connection.opened, None), what))
+            }
+            // A server that wants a certificate refuses the empty one
+            Err(connect::Error::Handshake { opened, .. }) if opened.request().is_some() => {
+                Ok((seen(&opened, None), openssl::beyond_rustls(&opened)))
+            }
+            Err(connect::Error::Handshake { source, opened }) => match verify::unverified(self.destination, &source) {
+                Some(failure) => Ok((seen(&opened, Some(failure)), openssl::beyond_rustls(&opened))),
+                None => Err(verify::unreachable(self.destination, &source)),
+            },
+            Err(connect::Error::Selection(error)) => Err(error.into()),
+            Err(error) => Err(verify::unreachable(self.destination, &error)),
+        }
+    }
+
+    #[cfg(not(feature = "openssl"))]
+    fn by_openssl(&self, _: &Selector) -> Result<(Seen, String), Failure> {
+        use crate::http::incompatible::{NOTHING_IN_COMMON, check_built_in};
+        check_built_in(Some(TlsLibrary::Openssl))?;
+        Err(Failure::new(Code::Failed, NOTHING_IN_COMMON))
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
 use crate::http::tls_only::NotTls;
+use crate::http::told::told;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
 use crate::ui::say;
@@ -28,7 +29,7 @@ pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, F
 
 /// The same with these certificates instead of a file of them.
 pub(crate) fn config_with(app: &App, given: Vec<Certificate>) -> Result<ClientConfig, Failure> {
-    config_of(with_those_of_the_store(app, usable(given, app.now())?.iter().map(der))?)
+    config_of(trusted_with(app, given)?)
 }
 
 fn config_of(trusted: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
@@ -49,6 +50,11 @@ pub(crate) fn trusted(app: &App, cacert: Option<&Path>) -> Result<Vec<Certificat
         }
         None => with_those_of_the_store(app, rustls_native_certs::load_native_certs().certs),
     }
+}
+
+/// The same with these certificates instead of a file of them.
+pub(crate) fn trusted_with(app: &App, given: Vec<Certificate>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    with_those_of_the_store(app, usable(given, app.now())?.iter().map(der))
 }
 
 fn with_those_of_the_store(
@@ -149,6 +155,6 @@ pub(crate) fn failed(destination: &Destination, error: &(dyn StdError + 'static)
 }
 
 /// The failure of a connection to a server, in the words of the error.
-pub(crate) fn unreachable(destination: &Destination, error: &dyn StdError) -> Failure {
-    Failure::new(Code::Failed, format_args!("{destination}: {error}"))
+pub(crate) fn unreachable(destination: &Destination, error: &(dyn StdError + 'static)) -> Failure {
+    Failure::new(Code::Failed, format_args!("{destination}: {}", told(error)))
 }

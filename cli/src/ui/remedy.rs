@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use cardcase::ask::Refusal;
 use cardcase::connect::{Selection, Source};
 use cardcase::file;
 use cardcase::manage::{Certificate, Damage, Mode, Timestamp};
@@ -129,14 +130,6 @@ impl Remedies {
         vec![self.explain(destination), decide]
     }
 
-    /// Finds out whether a connection ended because of the answer that the server got.
-    pub(crate) fn check_answer(&self, destination: &Destination, sent: &str) -> String {
-        format!(
-            "{destination} asks for a client certificate and {sent}; if it hangs up because of that: {}",
-            self.explain(destination)
-        )
-    }
-
     /// Changes an answer that the server refused; `None` when nothing stored gave it.
     pub(crate) fn change_answer(&self, destination: &Destination, selection: &Selection) -> Option<String> {
         match selection.source {
@@ -216,11 +209,19 @@ fn trust_itself(destination: &Destination, certificate: &Certificate) -> Vec<Str
     ]
 }
 
+/// What the known servers mean by a refusal, if that is known.
+pub(crate) fn meaning_by_server(refusal: Refusal) -> Option<String> {
+    let servers = refusal.meaning_by_server();
+    let meanings: Vec<_> = servers.iter().map(|(server, meaning)| format!("{server}: {meaning}")).collect();
+    let what = refusal.alert_name().unwrap_or_else(|| "that".to_owned());
+    (!servers.is_empty()).then(|| format!("what servers mean by {what}: {}", meanings.join("; ")))
+}
+
 /// Trusts the authority of a server that cannot be verified.
 const TRUST_AUTHORITY: &str = "if you know the CA: cardcase trust CA.pem";
 
-/// Lets a server ask in the middle of a connection.
-pub(crate) fn ask_mid_connection() -> &'static str {
+/// Supports what rustls does not.
+pub(crate) fn use_openssl() -> &'static str {
     match cfg!(feature = "openssl") {
         true => "use OpenSSL: --tls openssl",
         false => "use OpenSSL, with a cardcase built by: cargo install cardcase-cli --features openssl",

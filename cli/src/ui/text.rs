@@ -37,9 +37,22 @@ pub(crate) fn days_from(now: Timestamp, then: Timestamp) -> String {
         0 => "today".to_owned(),
         1 => "in 1 day".to_owned(),
         -1 => "1 day ago".to_owned(),
-        days if days > 0 => format!("in {days} days"),
-        days => format!("{} days ago", -days),
+        days if days > 0 => format!("in {} days", grouped(days.unsigned_abs())),
+        days => format!("{} days ago", grouped(days.unsigned_abs())),
     }
+}
+
+/// A number with its thousands separated: `1,427`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 /// How many days before it expires an identity is warned about.
@@ -53,6 +66,13 @@ pub(crate) fn expires_soon(now: Timestamp, until: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_separated() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1427, "1,427"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
 
     #[test]
     fn a_shell_reads_a_quoted_path_unchanged() {

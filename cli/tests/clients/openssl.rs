@@ -6,6 +6,7 @@ mod directories;
 mod handshake;
 mod library;
 mod places;
+mod renegotiating;
 
 use crate::support::question::Question;
 use crate::support::terminal::Terminal;

@@ -3,8 +3,9 @@
 //! and all of them again for remembered decisions.
 
 use crate::support::MODES;
-use crate::support::ca::{Issued, Validity};
+use crate::support::ca::{Authority, Issued, Validity};
 use crate::support::command::Outcome;
+use crate::support::gnutls::GnuTls;
 use crate::support::question::{answer, assert_ends};
 use crate::support::refusing::Refusing;
 use crate::support::scene::Scene;
@@ -15,7 +16,7 @@ use crate::support::verdict::VERDICTS;
 use serde_json::{Value, json};
 
 /// The meaning of each alert, in the words of the command.
-const MEANINGS: [(&str, &str); 9] = [
+const MEANINGS: [(&str, &str); 13] = [
     ("bad_certificate", "may be damaged or not yet valid"),
     ("unsupported_certificate", "certificates of this kind"),
     ("certificate_revoked", "revoked"),
@@ -25,6 +26,10 @@ const MEANINGS: [(&str, &str); 9] = [
     ("access_denied", "denies access"),
     ("certificate_required", "wants a certificate"),
     ("handshake_failure", "wants a certificate"),
+    ("decrypt_error", "the CA may have a new key"),
+    ("decode_error", "cannot read it, or wants a certificate"),
+    ("illegal_parameter", "cannot use its kind of key"),
+    ("bad_certificate_status_response", "does not accept the answer"),
 ];
 
 fn meaning(alert: &str) -> &'static str {
@@ -175,20 +180,72 @@ fn every_server_can_refuse_a_remembered_identity_or_none() {
     }
 }
 
-/// The server of the JDK hangs up without an alert; in TLS 1.2 during the handshake. The command does not try again,
-/// and says what was sent.
+/// The server of the JDK hangs up without an alert; in TLS 1.2 during the handshake. The command does not try again.
 #[test]
-fn a_server_that_hangs_up_instead_of_refusing_is_exit_1() {
+fn a_server_that_hangs_up_instead_of_a_response_refuses() {
     let scene = Scene::new();
     let guest = scene.bring(scene.guests.client("guest").issue());
     for tls in BOTH_VERSIONS {
         let server = scene.server(Kind::Java).tls(tls).without_hints().start();
         for identity in [Some(&guest), None] {
             let outcome = fetch_as(&scene, &server.url(), identity);
-            let sent = if identity.is_some() { r#"was sent "guest""# } else { "was sent none" };
-            outcome.expect(1).says(&["asks for a client certificate", sent, "cardcase explain"]);
+            let what = if identity.is_some() { r#"refused the identity "guest""# } else { "no certificate was sent" };
+            outcome.expect(5).says(&[what, "closed the connection without saying why", "JSSE: ", "cardcase explain"]);
+            assert_recorded(&scene, identity, None, &format!("{tls:?}"));
         }
         assert_eq!(server.chains(), [guest.sent_chain()], "{tls:?}");
+    }
+}
+
+/// It accepts any certificate in the handshake, and looks at it afterwards.
+#[test]
+fn the_command_explains_the_alerts_of_gnutls() {
+    let scene = Scene::new();
+    let (alice, guest) = (scene.hire("alice"), scene.bring(scene.guests.client("guest").issue()));
+    for (tls, missed) in BOTH_VERSIONS.into_iter().zip(["decode_error", "certificate_required"]) {
+        let server = GnuTls::start(&scene, tls);
+        scene.fetch(&server.url(), &["--as", &alice.fingerprint()]).expect(0);
+        for (identity, alert) in [(Some(&guest), "access_denied"), (None, missed)] {
+            fetch_as(&scene, &server.url(), identity).expect(5).says(&[alert, meaning(alert), "GnuTLS: ", "hint"]);
+            assert_recorded(&scene, identity, Some(alert), &format!("{tls:?}"));
+        }
+        scene.machine.run("history").expect(0);
+    }
+}
+
+/// The CA of the clients has a new key, which the server does not know, under the name that it knows.
+#[test]
+fn a_ca_with_a_new_key_leads_to_decrypt_error_and_another_identity_may_be_chosen() {
+    let scene = Scene::new();
+    let (old, new) = (Authority::root("Rekeyed Root"), Authority::root("Rekeyed Root"));
+    let mallory = scene.bring(new.client("mallory").issue());
+    scene.bring(old.client("olivia").issue());
+    for tls in BOTH_VERSIONS {
+        let server = Setup::new(Kind::OpenSsl, &scene.server_certificate).authorities(&[&old]).tls(tls).start();
+        scene.remember("localhost", &mallory.fingerprint());
+        let outcome = scene.fetch(&server.url(), &[]).expect(5);
+        outcome.says(&["mallory", "decrypt_error", meaning("decrypt_error"), "OpenSSL: ", "Go: "]);
+        assert_recorded(&scene, Some(&mallory), Some("decrypt_error"), &format!("{tls:?}"));
+        let mut terminal = Terminal::open_sized(&scene.machine, scene.fetch_arguments(&server.url()), 50, 160);
+        terminal.wait_for("\"mallory\" was refused: decrypt_error (");
+        answer(&mut terminal, "firefox", "olivia", ONCE);
+        assert_ends(&mut terminal, 0);
+    }
+}
+
+#[test]
+fn a_refusal_tells_what_is_known_against_the_identity() {
+    let scene = Scene::new();
+    let expired = scene.bring(scene.employee("late").validity(Validity::Expired).issue());
+    let early = scene.bring(scene.employee("early").validity(Validity::NotYet).issue());
+    let guest = scene.bring(scene.guests.client("guest").issue());
+    let server = scene.server(Kind::OpenSsl).start();
+    for (identity, known) in [
+        (&expired, &["; it expired "][..]),
+        (&early, &["; it becomes valid "]),
+        (&guest, &["; not issued under an authority the server asks for"]),
+    ] {
+        scene.fetch(&server.url(), &["--as", &identity.fingerprint()]).expect(5).says(known);
     }
 }
 
@@ -279,7 +336,8 @@ impl Refusal {
     fn fetch(&self, url: &str, more: &[&str]) -> Terminal {
         let mut arguments = self.scene.fetch_arguments(url);
         arguments.extend(more.iter().map(|each| (*each).to_owned()));
-        Terminal::open_sized(&self.scene.machine, arguments, 40, 160)
+        // Wide enough for a hint on one line
+        Terminal::open_sized(&self.scene.machine, arguments, 40, 1000)
     }
 
     fn remember(&self, mode: &str, destination: &str, answer: &str) {

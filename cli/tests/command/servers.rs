@@ -5,7 +5,7 @@ use rcgen::{CertificateParams, KeyIdMethod};
 use crate::support::ca::{self, Issued, Key, P12};
 use crate::support::command::Cardcase;
 use crate::support::scene::Scene;
-use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
 
 /// The chains of these identities, as far as this kind of server reports them.
 fn seen_by(kind: Kind, identities: &[&Issued]) -> Vec<Vec<String>> {
@@ -58,8 +58,11 @@ fn every_key_type_signs_for_every_server() {
                 let outcome = scene.fetch(&server.url(), &[]);
                 if (key, kind, tls) == (Key::P521, Kind::OpenSsl, Tls::V1_2) {
                     // OpenSSL wants the curve of the certificate among the client's groups (RFC 8422 section 5.1), and
-                    // rustls has no key exchange over P-521
-                    outcome.expect(1).says(&["IllegalParameter"]);
+                    // rustls has no key exchange over P-521: the same certificate goes again over OpenSSL
+                    outcome.expect(0).says(&["secp521r1", "connecting again by OpenSSL"]);
+                    let outcome = scene.fetch(&server.url(), &["--tls", "rustls"]).expect(5);
+                    outcome.says(&["secp521r1", "--tls openssl"]);
+                    assert_eq!(server.chains(), vec![identity.sent_chain(); 3]);
                     continue;
                 }
                 assert_eq!(outcome.code(), Some(0), "{case}: {}", outcome.stderr);
@@ -182,4 +185,50 @@ fn the_issuer_is_sent_whatever_its_identifiers_and_its_spelling_are() {
             machine.fetch(&server.url(), &scene.server_root_file, &[]).expect(0);
         }
     }
+}
+/// OpenSSL has what rustls lacks. Nothing was decided or sent before.
+#[test]
+fn fetch_turns_to_openssl_for_a_server_with_which_rustls_has_nothing_in_common() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    // An RSA certificate of the server, for key exchange by RSA
+    let rsa = scene.server_root.server_with_key(Key::Rsa2048, &["localhost"]);
+    let cases: [(&Issued, &[&str], Ask, &str); 5] = [
+        (&scene.server_certificate, &["-cipher", "ECDHE-ECDSA-AES128-SHA256"], Ask::Require, "(CBC)"),
+        (&scene.server_certificate, &["-cipher", "ECDHE-ECDSA-AES256-CCM"], Ask::Require, "AES256-CCM"),
+        (&rsa, &["-curves", "secp521r1"], Ask::Require, "over a curve"),
+        (&rsa, &["-cipher", "DHE-RSA-AES128-GCM-SHA256"], Ask::Require, "Diffie-Hellman"),
+        (&rsa, &["-cipher", "AES128-GCM-SHA256"], Ask::Never, "keys by RSA"),
+    ];
+    for (certificate, arguments, ask, what) in cases {
+        let setup = Setup::new(Kind::OpenSsl, certificate).authorities(&[&scene.staff_root]).tls(Tls::V1_2);
+        let server = setup.ask(ask).arguments(arguments).start();
+        let expected = if ask == Ask::Never { Vec::new() } else { vec![alice.sent_chain()] };
+        scene.fetch(&server.url(), &["--tls", "rustls"]).expect(1).says(&["rustls does not support", "--tls openssl"]);
+        assert!(server.chains().is_empty(), "{what}");
+        scene.fetch(&server.url(), &[]).expect(0).says(&[what, "connecting again by OpenSSL"]);
+        assert_eq!(server.chains(), expected, "{what}");
+        scene.fetch(&server.url(), &["--tls", "openssl"]).expect(0);
+    }
+}
+
+#[test]
+fn explain_and_credential_turn_to_openssl_as_fetch_does() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let cipher = ["-cipher", "ECDHE-ECDSA-AES128-SHA256"];
+    let server = scene.server(Kind::OpenSsl).tls(Tls::V1_2).arguments(&cipher).start();
+    let (to, cacert) = (server.destination(), scene.server_root_file.to_str().unwrap());
+    for command in [&["explain", &to][..], &["explain", &to, "--request"], &["credential", "curl", &to]] {
+        let run = |more: &[&str]| scene.machine.command([command, &["--cacert", cacert], more].concat()).run();
+        run(&[]).expect(0).says(&["(CBC)", "connecting again by OpenSSL"]);
+        run(&["--tls", "openssl"]).expect(0);
+        run(&["--tls", "rustls"]).expect(1).says(&["rustls does not support that", "--tls openssl"]);
+    }
+    assert!(server.chains().is_empty(), "an identity was sent");
+    let explained = scene.machine.command(["explain", &to, "--json", "--cacert", cacert]).run().expect(0).json();
+    assert_eq!(explained["requested"], true);
+    assert_eq!(explained["authorities"], serde_json::json!(["CN=Staff Root,O=Test Authorities"]));
 }

@@ -197,6 +197,13 @@ impl Authority {
         self.certify(params)
     }
 
+    /// A server certificate with this key, also for key exchange by RSA.
+    pub fn server_with_key(&self, key: Key, names: &[&str]) -> Issued {
+        let mut params = server_params(names);
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        self.issue(names[0], &params, key)
+    }
+
     /// A builder for a client identity.
     pub fn client(&self, name: &str) -> Client<'_> {
         Client {

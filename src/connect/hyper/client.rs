@@ -90,7 +90,7 @@ where
             None => self.pool(request.uri()).await?,
         };
         let connections = pool.connector.connections();
-        let before = connections.ended();
+        let (known, before) = (connections.all(), connections.ended());
         let error = match pool.client.request(request).await {
             Ok(response) => {
                 if !Refusal::may_come_with(response.status().as_u16()) {
@@ -100,6 +100,9 @@ where
             }
             Err(error) => error,
         };
+        // What was opened meanwhile was opened for this request, even if the server hung up before it was written
+        let is_new = |one: &&Opened| !known.iter().any(|old| old.is_same(one));
+        connections.all().iter().filter(is_new).for_each(Opened::note_used);
         let mut ended = connections.ended();
         // This request did not end those
         ended.retain(|one| !before.iter().any(|old| old.is_same(one)));

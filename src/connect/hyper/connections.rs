@@ -9,7 +9,7 @@ use crate::select::selector::Selector;
 /// Connections of one pool that are tracked at most; a client begins a new pool then.
 const MAX_OPEN: usize = 1024;
 
-/// Connections of one pool that were ended by alerts: the last ones are kept.
+/// Connections of one pool that were ended by alerts or refusals: the last ones are kept.
 const MAX_ENDED: usize = 16;
 
 /// The connections that were opened through one connector.
@@ -56,9 +56,14 @@ impl Connections {
         self.locked().iter().filter(accepted).cloned().collect()
     }
 
-    /// Those that alerts ended.
+    /// All that are known.
+    pub(super) fn all(&self) -> Vec<Opened> {
+        self.locked().clone()
+    }
+
+    /// Those that alerts or refusals ended.
     pub(super) fn ended(&self) -> Vec<Opened> {
-        self.locked().iter().filter(|one| one.alert().is_some()).cloned().collect()
+        self.locked().iter().filter(|one| one.is_ended()).cloned().collect()
     }
 
     /// The one that was opened last, even if it is closed.
@@ -66,24 +71,25 @@ impl Connections {
         self.locked().last().cloned()
     }
 
-    /// Forgets those that alerts have ended so far.
+    /// Forgets those that have ended like that so far.
     pub(super) fn forget_ended(&self) {
-        self.locked().retain(|one| one.alert().is_none());
+        self.locked().retain(|one| !one.is_ended());
     }
 
-    /// Those that are open. Of the others, the last that alerts ended are kept: a request may be about to look for them.
+    /// Those that are open. Of the others, the last that alerts or refusals ended are kept: a request may be about to look for
+    /// them.
     fn open(&self) -> Vec<Opened> {
         let mut all = self.locked();
-        let mut too_many = all.iter().filter(|one| one.alert().is_some()).count().saturating_sub(MAX_ENDED);
-        all.retain(|one| match one.alert() {
-            Some(_) if too_many > 0 => {
+        let mut too_many = all.iter().filter(|one| one.is_ended()).count().saturating_sub(MAX_ENDED);
+        all.retain(|one| match one.is_ended() {
+            true if too_many > 0 => {
                 too_many -= 1;
                 false
             }
-            Some(_) => true,
-            None => one.is_open(),
+            true => true,
+            false => one.is_open(),
         });
-        all.iter().filter(|one| one.alert().is_none()).cloned().collect()
+        all.iter().filter(|one| !one.is_ended()).cloned().collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<Opened>> {
@@ -107,7 +113,7 @@ mod tests {
 
     fn end(open: &Open) {
         let alert = rustls::Error::AlertReceived(rustls::AlertDescription::AccessDenied);
-        open.0.note_alert(&io::Error::other(alert));
+        open.0.note_error(&io::Error::other(alert));
     }
 
     #[test]

@@ -152,8 +152,8 @@ impl<H> Connector<H> {
         Self { connections: Connections::default(), ..self.clone() }
     }
 
-    /// The connection that an alert ended last after its handshake, as a refusal does in TLS 1.3, since
-    /// [`Self::may_be_reused`] was called. HTTP libraries lose that alert.
+    /// The connection that an alert or a refusal ended last after its handshake, since [`Self::may_be_reused`] was called. HTTP
+    /// libraries lose how it ended; [`Opened::refusal`] knows.
     pub fn ended(&self) -> Option<Opened> {
         self.connections.ended().pop()
     }
@@ -205,6 +205,7 @@ where
         #[cfg(feature = "openssl")]
         if let Some((openssl, _)) = self.openssl.as_ref().filter(|(_, chosen)| chosen(start.target().destination())) {
             let Connection { stream, opened } = self.or_record(openssl.drive(start, dial).await).await?;
+            opened.note_used();
             self.connections.add(opened.clone());
             // Only its reader knows where the body of a response ends, and so where another request may begin
             return Ok(Stream::tls(stream, opened, true));
@@ -212,6 +213,9 @@ where
         let Connection { stream, opened } = self.or_record(self.tls.drive(start, dial).await).await?;
         let is_chosen = opened.selection().is_some_and(|selection| selection.source == Source::Ask);
         let is_single_use = self.start.is_some() || is_chosen && !self.may_be_reused_once(&opened).await?;
+        if is_single_use {
+            opened.note_used();
+        }
         self.connections.add(opened.clone());
         Ok(Stream::tls(stream, opened, is_single_use))
     }

@@ -18,7 +18,7 @@ use crate::connect::asking::in_time;
 use crate::connect::drive::Start;
 use crate::connect::error::Error;
 use crate::connect::opened::Connection;
-use crate::connect::stream::is_closed;
+use crate::connect::refusal::is_hang_up;
 use crate::request::{CertificateRequest, Target};
 use crate::select::prepared::Prepared;
 use crate::select::selection::Source;
@@ -111,9 +111,8 @@ impl Connector {
 /// What a person chose for a connection that was lost meanwhile, without a word why.
 fn chosen_too_late(error: &Error) -> Option<Prepared> {
     let Error::Handshake { source, opened } = error else { return None };
-    let is_lost = is_closed(source.kind()) || source.kind() == io::ErrorKind::UnexpectedEof;
     let is_chosen = opened.selection().is_some_and(|selection| selection.source == Source::Ask);
-    if is_lost && is_chosen { opened.again() } else { None }
+    if is_hang_up(source) && is_chosen { opened.again() } else { None }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {

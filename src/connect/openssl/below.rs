@@ -10,7 +10,7 @@ use std::{
 #[cfg(feature = "tokio")]
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connect::stream::is_closed;
+use crate::connect::refusal::is_closed;
 
 /// The caller's stream as OpenSSL reads and writes it: a blocking one, or one of tokio that reports when it would block.
 ///

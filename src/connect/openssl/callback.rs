@@ -222,6 +222,11 @@ fn check(ssl: &SslRef, established: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The name of the cipher suite that was negotiated, in the current handshake or in the last one.
+pub(super) fn cipher_name(ssl: &SslRef) -> Option<&'static str> {
+    negotiated_cipher(ssl).or_else(|| ssl.current_cipher()).map(SslCipherRef::name)
+}
+
 /// The cipher of the current handshake.
 fn negotiated_cipher(ssl: &SslRef) -> Option<&SslCipherRef> {
     // SAFETY: the SSL is live, and what it gives, if anything, is a constant of OpenSSL's

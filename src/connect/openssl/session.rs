@@ -66,6 +66,7 @@ impl<S> Session<S> {
         self.established = true;
         let ssl = self.tls.ssl();
         self.opened.negotiated(version(ssl), ssl.selected_alpn_protocol());
+        callback::cipher_name(ssl).into_iter().for_each(|name| self.opened.note_cipher(name));
         Ok(())
     }
 
@@ -74,6 +75,7 @@ impl<S> Session<S> {
             return Ok(0);
         }
         let length = self.run(|tls| tls.ssl_read(buffer))?;
+        self.opened.note_read();
         self.opened.position().read(buffer.get(..length).unwrap_or_default());
         Ok(length)
     }
@@ -82,6 +84,7 @@ impl<S> Session<S> {
         if bytes.is_empty() {
             return Ok(0);
         }
+        self.opened.note_written();
         let length = self.run(|tls| tls.ssl_write(bytes))?;
         self.opened.position().written();
         Ok(length)
@@ -164,11 +167,15 @@ impl<S> Session<S> {
 
     fn halt(&mut self, error: ssl::Error) -> Halt {
         if callback::is_suspended(&error) {
+            callback::cipher_name(self.tls.ssl()).into_iter().for_each(|name| self.opened.note_cipher(name));
             let asked = self.state.asked();
             return asked.map_or_else(|| Halt::Failed(io::Error::other("no request is known")), Halt::Asked);
         }
         match error.code() {
-            ErrorCode::ZERO_RETURN => Halt::Closed,
+            ErrorCode::ZERO_RETURN => {
+                self.note_end(&io::ErrorKind::UnexpectedEof.into());
+                Halt::Closed
+            }
             // Without an error of the stream there is only something to be repeated
             ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => {
                 Halt::WouldBlock(error.into_io_error().unwrap_or_else(|_| io::ErrorKind::Interrupted.into()))
@@ -178,11 +185,21 @@ impl<S> Session<S> {
                 let failed = self.state.failure().map(io::Error::other);
                 let failed = failed.unwrap_or_else(|| failure(error, self.tls.ssl()));
                 self.give_up();
-                Halt::Failed(match unsent {
+                let failed = match unsent {
                     Some(kind) if failed.kind() == io::ErrorKind::UnexpectedEof => kind.into(),
                     _ => failed,
-                })
+                };
+                self.note_end(&failed);
+                Halt::Failed(failed)
             }
+        }
+    }
+
+    /// Notes how the other side ended the connection, if it did.
+    fn note_end(&self, error: &io::Error) {
+        match self.established {
+            true => self.opened.note_error(error),
+            false => self.opened.ended_by(error),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::{Patient, Session, Stream, is_closed, unsupported};
+use super::{Patient, Session, Stream, unsupported};
 use crate::connect::guarded::Guarded;
+use crate::connect::refusal::is_closed;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     fn tokio(&mut self) -> io::Result<Pin<&mut TlsStream<Guarded<Patient<S>>>>> {
@@ -30,11 +31,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             };
             match ready!(stream.poll_read(cx, &mut buffer)) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.open.0.note_alert(&error);
+                    self.open.0.note_error(&error);
                     return Poll::Ready(error);
                 }
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(kind.into()),
+                Ok(()) if !buffer.filled().is_empty() => self.open.0.note_read(),
+                _ => {
+                    self.open.0.note_hang_up();
+                    return Poll::Ready(kind.into());
+                }
             }
         }
     }
@@ -56,17 +60,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
+        let (before, has_room) = (buffer.filled().len(), buffer.remaining() > 0);
         let read = ready!(self.tokio()?.poll_read(cx, buffer));
-        if read.is_ok() && buffer.filled().len() > before {
-            self.open.0.note_read();
+        match &read {
+            Ok(()) if buffer.filled().len() > before => self.open.0.note_read(),
+            Ok(()) if has_room => self.open.0.note_hang_up(),
+            Ok(()) => {}
+            Err(error) => self.open.0.note_error(error),
         }
-        Poll::Ready(read.inspect_err(|error| self.open.0.note_alert(error)))
+        Poll::Ready(read)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.open.0.note_written();
         self.poll_write_or_read_on(cx, |stream, cx| stream.poll_write(cx, data))
     }
 
@@ -122,7 +130,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.reading(|stream| Pin::new(stream).poll_read(cx, buffer))
+        let before = buffer.filled().len();
+        let done = Pin::new(self.reading()?).poll_read(cx, buffer);
+        self.note_read(buffer.filled().get(before..).unwrap_or_default());
+        done
     }
 }
 

@@ -1,12 +1,13 @@
 //! A connection of an agent.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use ::ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport as UreqTransport, TransportAdapter};
 
 use crate::answer::refusal::Refusal;
+use crate::connect::error::Error;
 use crate::connect::opened::Connection;
 use crate::connect::refusal::http1_status;
 use crate::connect::stream::Stream;
@@ -33,6 +34,17 @@ impl Transport {
         let opened = &self.connection.opened;
         opened.may_be_reused(&self.selector, opened.destination()).unwrap_or(false)
     }
+
+    /// The error that ended the connection, with what is known of the connection if the server refused. That is recorded.
+    fn ended(&self, source: io::Error) -> io::Error {
+        let opened = &self.connection.opened;
+        opened.record_refusal(&self.selector);
+        if opened.refusal().is_none() {
+            return source;
+        }
+        let (kind, opened) = (source.kind(), Some(opened.clone()));
+        io::Error::new(kind, Error::Request { source: source.into(), opened })
+    }
 }
 
 impl UreqTransport for Transport {
@@ -45,14 +57,16 @@ impl UreqTransport for Transport {
         let (output, _) = self.buffers.output().split_at(amount);
         let stream = &mut self.connection.stream;
         let written = stream.write_all(output).and_then(|()| stream.flush());
-        written.inspect_err(|_| self.connection.opened.record_refusal(&self.selector))?;
-        Ok(())
+        Ok(written.map_err(|error| self.ended(error))?)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ::ureq::Error> {
         self.connection.stream.get_mut().set_timeout(timeout);
         let read = self.connection.stream.read(self.buffers.input_append_buf());
-        let read = read.inspect_err(|_| self.connection.opened.record_refusal(&self.selector))?;
+        let read = read.map_err(|error| self.ended(error))?;
+        if read == 0 && self.connection.opened.refusal().is_some() {
+            return Err(self.ended(io::ErrorKind::UnexpectedEof.into()).into());
+        }
         let received = self.buffers.input_append_buf().get(..read).unwrap_or_default();
         if http1_status(received).is_some_and(Refusal::may_come_with) {
             // The rest of a page that may refuse is no success either

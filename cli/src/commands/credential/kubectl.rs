@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::selected::{Credential, select};
 use crate::app::App;
 use crate::cli;
+use crate::http::probe::Look;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
@@ -85,16 +86,25 @@ pub(super) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
     }
     let named = args.destination.as_deref().map(str::parse::<Destination>).transpose()?;
     let way = Way::new(named, info.spec.cluster.as_ref()).map_err(|why| wrong(&why))?;
-    let config = match (&args.cacert, info.spec.cluster.as_ref().and_then(|at| at.certificate_authority_data.as_ref()))
-    {
-        (None, Some(data)) => {
+    let data = info.spec.cluster.as_ref().and_then(|at| at.certificate_authority_data.as_ref());
+    let authorities = match data.filter(|_| args.cacert.is_none()) {
+        Some(data) => {
             let bytes = BASE64.decode(data).map_err(|error| wrong(&error))?;
-            verify::config_with(app, verify::parse_certificates(&bytes, Path::new(VARIABLE))?)?
+            Some(verify::parse_certificates(&bytes, Path::new(VARIABLE))?)
         }
-        (cacert, _) => verify::config(app, cacert.as_deref())?,
+        None => None,
+    };
+    let config = match &authorities {
+        Some(authorities) => verify::config_with(app, authorities.clone())?,
+        None => verify::config(app, args.cacert.as_deref())?,
+    };
+    let roots = || match &authorities {
+        Some(authorities) => verify::trusted_with(app, authorities.clone()),
+        None => verify::trusted(app, args.cacert.as_deref()),
     };
     let connect = args.connect.as_deref().or(way.connect.as_deref());
-    let credential = select(app, args, &config, (&way.destination, connect))?;
+    let look = Look { destination: &way.destination, connect, config: &config, roots: &roots, tls: args.tls };
+    let credential = select(app, args, &look)?;
     if credential.requires_tls13 {
         let why = format!("{:?} is sent in TLS 1.3 only, and kubectl has no option for that", credential.name);
         return Err(Failure::new(Code::NothingFits, why).hint("use a tunnel: cardcase tunnel HOST"));

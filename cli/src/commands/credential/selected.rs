@@ -5,12 +5,12 @@ use cardcase::Identity;
 use cardcase::connect::{Selection, Source};
 use cardcase::manage::{Answer, Outcome};
 use cardcase::manage::{Certificate, Fingerprint};
-use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::cli;
-use crate::http::probe::{Seen, look};
+use crate::http::incompatible;
+use crate::http::probe::{Look, Seen};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::pem::pem;
 
@@ -40,16 +40,13 @@ impl Credential {
 }
 
 /// Connects to the server to see its request, and selects an identity as for a request to it.
-pub(super) fn select(
-    app: &App,
-    args: &cli::Credential,
-    config: &ClientConfig,
-    (destination, connect): (&Destination, Option<&str>),
-) -> Result<Credential, Failure> {
+pub(super) fn select(app: &App, args: &cli::Credential, look: &Look<'_>) -> Result<Credential, Failure> {
+    incompatible::check_built_in(look.tls)?;
+    let destination = look.destination;
     let selector = app.selector()?;
     let given = args.identity.as_deref().map(|id| -> Result<Identity, Failure> { Ok(app.store()?.find_identity(id)?) });
     let given = given.transpose()?;
-    let Seen { request, version, unverified } = look(config, connect, destination, &selector)?;
+    let Seen { request, version, unverified, .. } = look.look(&selector)?;
     if let Some(failure) = unverified {
         return Err(failure);
     }

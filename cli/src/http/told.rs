@@ -1,0 +1,224 @@
+//! Errors of TLS and of connections, in words for a person: rustls names what went wrong as its source code does.
+
+use std::error::Error as StdError;
+use std::io;
+
+use cardcase::raw::alert_name;
+use rustls::{CertificateError, Error, OtherError};
+
+/// What went wrong, with its causes, outermost first; for an error of TLS or of the system, that alone.
+pub(crate) fn told(error: &(dyn StdError + 'static)) -> String {
+    let mut all = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls) = error.downcast_ref::<Error>() {
+            return of_rustls(rustls);
+        }
+        let io = error.downcast_ref::<io::Error>();
+        // An error of I/O that wraps another shows that one's text
+        let inner = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn StdError + 'static));
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) {
+            return "the server closed the connection".to_owned();
+        }
+        if inner.is_none() {
+            all.push(error.to_string());
+        }
+        next = inner.or_else(|| error.source());
+    }
+    all.dedup_by(|next, before| before.contains(next.as_str()));
+    all.join(": ")
+}
+
+fn of_rustls(error: &Error) -> String {
+    match error {
+        Error::AlertReceived(alert) => format!("the server ended the connection with the alert {}", alert_name(*alert)),
+        Error::InvalidMessage(_) => "what the server sent is not TLS".to_owned(),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            "the server sent a message of TLS where it has no place".to_owned()
+        }
+        Error::PeerIncompatible(_) => "the server and rustls have nothing in common in TLS".to_owned(),
+        Error::PeerMisbehaved(_) | Error::PeerSentOversizedRecord => {
+            "the server does not keep to the rules of TLS".to_owned()
+        }
+        Error::DecryptError => "what the server sent cannot be decrypted; the connection may be disturbed".to_owned(),
+        Error::NoApplicationProtocol => "the server speaks none of the protocols that were offered (ALPN)".to_owned(),
+        Error::InvalidCertificate(error) => of_certificate(error),
+        Error::Other(OtherError(error)) => told(&**error),
+        Error::General(text) => text.clone(),
+        Error::FailedToGetCurrentTime => "the system does not give the time".to_owned(),
+        Error::FailedToGetRandomBytes => "the system does not give random numbers".to_owned(),
+        Error::UnsupportedNameType => "a certificate cannot hold the server's name".to_owned(),
+        Error::InvalidCertRevocationList(_) => "a revocation list cannot be read".to_owned(),
+        _ => "the TLS handshake failed".to_owned(),
+    }
+}
+
+/// Why a server's certificate is not accepted, in one clause.
+pub(crate) fn of_certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::BadEncoding => "its certificate is damaged",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not yet valid"
+        }
+        CertificateError::Revoked => "its certificate was revoked",
+        CertificateError::UnhandledCriticalExtension => {
+            "its certificate has a critical extension that is not supported"
+        }
+        CertificateError::UnknownIssuer => "its certificate was issued by an unknown authority",
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "it is not known whether its certificate was revoked"
+        }
+        CertificateError::NotValidForName => "its certificate is for another name",
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            return match presented.is_empty() {
+                true => "its certificate is for no name".to_owned(),
+                false => format!("its certificate is for another name: {}", presented.join(", ")),
+            };
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "its certificate is not for servers"
+        }
+        CertificateError::InvalidOcspResponse => "its OCSP response is not valid",
+        CertificateError::ApplicationVerificationFailure => "its certificate is not accepted",
+        CertificateError::Other(OtherError(error)) => return told(&**error),
+        // A signature that is wrong, or made by an algorithm that is not supported
+        _ => "the signature on its certificate, or by its key, cannot be verified",
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::{AlertDescription, ContentType, HandshakeType, InvalidMessage, PeerIncompatible, PeerMisbehaved};
+
+    use super::*;
+
+    /// What Rust writes of a value and nobody else: names of variants, byte arrays, `Some(..)`, object identifiers.
+    fn rust_in(text: &str) -> Option<String> {
+        let words = text.split(|c: char| !(c.is_alphanumeric() || "_(){}[].".contains(c)));
+        let is_name = |word: &str| {
+            // CamelCase of more than one hump, such as HandshakeFailure; names of products are none
+            let humps =
+                word.chars().zip(word.chars().skip(1)).filter(|(a, b)| a.is_lowercase() && b.is_uppercase()).count();
+            let known = ["OpenSSL", "GnuTLS", "SChannel", "HelloRequest"];
+            humps > 0 && !known.iter().any(|known| word.contains(known))
+        };
+        let is_debug = |word: &str| {
+            ["Some(", "None)", "Ok(", "Err(", "Error(", "Unknown(", "[0", "{ "].iter().any(|sign| word.contains(sign))
+        };
+        let is_oid = |word: &str| {
+            let word = word.trim_matches(|c: char| !c.is_ascii_digit());
+            word.split('.').count() > 4 && word.split('.').all(|arc| arc.chars().all(|c| c.is_ascii_digit()))
+        };
+        words.map(str::trim).find(|word| is_name(word) || is_debug(word) || is_oid(word)).map(str::to_owned)
+    }
+
+    #[track_caller]
+    fn assert_plain(text: &str) {
+        assert_eq!(rust_in(text), None, "in: {text}");
+        assert!(!text.is_empty());
+    }
+
+    #[test]
+    fn the_names_of_rust_are_found() {
+        for text in [
+            "received fatal alert: HandshakeFailure",
+            "invalid peer certificate: Other(OtherError(x))",
+            "peer is incompatible: NoCipherSuitesInCommon",
+            "extended key usage [1.3.6.1.5.5.7.3.2]",
+            "bytes [0, 1]",
+        ] {
+            assert!(rust_in(text).is_some(), "{text}");
+        }
+        assert_plain(
+            "localhost:1: the server ended the connection with the alert handshake_failure (OpenSSL, 127.0.0.1)",
+        );
+    }
+
+    fn every_certificate_error() -> Vec<CertificateError> {
+        use CertificateError as E;
+        let (now, name) = (UnixTime::now(), ServerName::try_from("a.example").unwrap());
+        vec![
+            E::BadEncoding,
+            E::Expired,
+            E::ExpiredContext { time: now, not_after: now },
+            E::NotValidYet,
+            E::NotValidYetContext { time: now, not_before: now },
+            E::Revoked,
+            E::UnhandledCriticalExtension,
+            E::UnknownIssuer,
+            E::UnknownRevocationStatus,
+            E::ExpiredRevocationList,
+            E::ExpiredRevocationListContext { time: now, next_update: now },
+            E::BadSignature,
+            E::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: vec![1, 2],
+                supported_algorithms: Vec::new(),
+            },
+            E::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                signature_algorithm_id: vec![1, 2],
+                public_key_algorithm_id: vec![3],
+            },
+            E::NotValidForName,
+            E::NotValidForNameContext { expected: name, presented: vec!["b.example".to_owned()] },
+            E::InvalidPurpose,
+            E::InvalidPurposeContext {
+                required: rustls::ExtendedKeyPurpose::ServerAuth,
+                presented: vec![rustls::ExtendedKeyPurpose::Other(vec![1, 3, 6, 1])],
+            },
+            E::InvalidOcspResponse,
+            E::ApplicationVerificationFailure,
+            E::Other(OtherError(Arc::new(io::Error::other("CA certificate key too small")))),
+        ]
+    }
+
+    fn every_rustls_error() -> Vec<Error> {
+        let mut all: Vec<Error> =
+            (0..=u8::MAX).map(|number| Error::AlertReceived(AlertDescription::from(number))).collect();
+        all.extend(every_certificate_error().into_iter().map(Error::InvalidCertificate));
+        all.extend([
+            Error::InappropriateMessage {
+                expect_types: vec![ContentType::Handshake],
+                got_type: ContentType::ApplicationData,
+            },
+            Error::InappropriateHandshakeMessage {
+                expect_types: vec![HandshakeType::Finished],
+                got_type: HandshakeType::HelloRequest,
+            },
+            Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            Error::NoCertificatesPresented,
+            Error::UnsupportedNameType,
+            Error::DecryptError,
+            Error::EncryptError,
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite),
+            Error::General("the key makes no signature".to_owned()),
+            Error::FailedToGetCurrentTime,
+            Error::FailedToGetRandomBytes,
+            Error::HandshakeNotComplete,
+            Error::PeerSentOversizedRecord,
+            Error::NoApplicationProtocol,
+            Error::BadMaxFragmentSize,
+            Error::Other(OtherError(Arc::new(cardcase::Error::VaultLocked))),
+        ]);
+        all
+    }
+
+    #[test]
+    fn no_error_of_tls_is_told_in_the_words_of_rust() {
+        for error in every_rustls_error() {
+            assert_plain(&told(&error));
+            assert_plain(&told(&io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        for number in 1..134 {
+            assert_plain(&told(&io::Error::from_raw_os_error(number)));
+        }
+        assert_plain(&told(&io::Error::new(io::ErrorKind::UnexpectedEof, "UnexpectedEof")));
+    }
+}
