@@ -3,16 +3,23 @@
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cardcase::connect::Connection;
 use cardcase::connect::tokio::Connector;
+use cardcase::connect::{self, Connection};
+use cardcase::raw::Prepared;
 use cardcase::{Destination, Identity};
 use serde::Serialize;
 
 use crate::app::App;
-use crate::cli;
+use crate::cli::{self, TlsLibrary};
 use crate::http::dial::TIMEOUT;
+use crate::http::exchange::Requests;
+use crate::http::incompatible::{self, Incompatible};
+use crate::http::mid_connection::MidConnection;
+#[cfg(feature = "openssl")]
+use crate::http::openssl;
 use crate::http::outcome::{Asked, Outcomes};
 use crate::http::route::{Dialer, Route, connector};
 use crate::http::stream::{BoxStream, Stream};
@@ -22,6 +29,7 @@ use crate::tunnel::relay::{End, relay};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{DestinationJson, print_json};
 use crate::ui::notices::DamageTold;
+use crate::ui::remedy;
 use crate::ui::say;
 use crate::ui::stdout::print;
 use crate::ui::text::quoted;
@@ -91,6 +99,12 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
 struct Tunnel {
     destination: Destination,
     connector: Connector,
+    #[cfg(feature = "openssl")]
+    openssl: connect::openssl::Connector,
+    /// Whether the TLS library was demanded.
+    is_demanded: bool,
+    /// Whether connections are made by OpenSSL.
+    by_openssl: AtomicBool,
     route: Arc<Route>,
     given: Option<Identity>,
     outcomes: Arc<Outcomes>,
@@ -99,6 +113,7 @@ struct Tunnel {
 
 impl Tunnel {
     fn new(app: &App, args: &cli::Tunnel, destination: Destination) -> Result<Self, Failure> {
+        incompatible::check_built_in(args.tls)?;
         let selector = Arc::new(app.selector()?);
         let config = verify::config(app, args.route.cacert.as_deref())?;
         let given = match &args.identity {
@@ -109,6 +124,10 @@ impl Tunnel {
         let outcomes = Arc::new(Outcomes::new(selector.clone(), app.mode_flag()));
         Ok(Self {
             destination,
+            #[cfg(feature = "openssl")]
+            openssl: openssl::connector(app, selector.clone(), args.route.cacert.as_deref(), &alpn, openssl::PATIENCE)?,
+            is_demanded: args.tls.is_some(),
+            by_openssl: AtomicBool::new(args.tls == Some(TlsLibrary::Openssl)),
             connector: connector(selector, &config, &alpn, TIMEOUT),
             route: Arc::new(Route::new(&args.route, &config, outcomes.clone(), TIMEOUT)?),
             given,
@@ -121,19 +140,73 @@ impl Tunnel {
     async fn forward(&self, near: BoxStream) -> Result<(), Failure> {
         let dialer = Dialer::new(self.route.clone(), true, None);
         let dial = || async { dialer.dial_through(&self.destination).await.map_err(io::Error::other) };
-        let connected = match &self.given {
-            Some(identity) => {
-                let prepared = self.outcomes.selector().given(&self.destination, identity.clone())?;
-                self.connector.connect_prepared(prepared, dial).await
-            }
-            None => self.connector.connect(&self.destination, dial).await,
+        let mut prepared = match &self.given {
+            Some(identity) => Some(self.outcomes.selector().given(&self.destination, identity.clone())?),
+            None => None,
+        };
+        if !self.by_openssl.load(Ordering::Acquire) {
+            let connected = match prepared.clone() {
+                Some(prepared) => self.connector.connect_prepared(prepared, dial).await,
+                None => self.connector.connect(&self.destination, dial).await,
+            };
+            let error = match connected {
+                Ok(connection) => return self.relay(near, connection).await,
+                Err(error) => error,
+            };
+            let Some(how) = Incompatible::from_error(&error) else { return Err(self.unconnected(error).await?) };
+            self.turn_to_openssl(how.meaning(), None)?;
+            // What a person chose goes with the next handshake: they are not asked again
+            let chosen = error.opened().cloned().and_then(Asked::from_opened).and_then(|asked| asked.chosen());
+            prepared = prepared.or(chosen);
+        }
+        self.forward_by_openssl(near, dial, prepared).await
+    }
+
+    #[cfg(feature = "openssl")]
+    async fn forward_by_openssl<D, F>(
+        &self,
+        near: BoxStream,
+        dial: D,
+        prepared: Option<Prepared>,
+    ) -> Result<(), Failure>
+    where
+        D: FnMut() -> F,
+        F: Future<Output = io::Result<BoxStream>>,
+    {
+        let connected = match prepared {
+            Some(prepared) => self.openssl.connect_prepared_async(prepared, dial).await,
+            None => self.openssl.connect_async(&self.destination, dial).await,
         };
         match connected {
             Ok(connection) => self.relay(near, connection).await,
-            Err(error) => {
-                let destination = self.destination.clone();
-                let failed = move |outcomes: &Outcomes| outcomes.failure(outcomes.unconnected(&destination, error));
-                Err(self.outcomes.blocking(failed).await?)
+            Err(error) => Err(self.unconnected(error).await?),
+        }
+    }
+
+    #[cfg(not(feature = "openssl"))]
+    async fn forward_by_openssl<D>(&self, _: BoxStream, _: D, _: Option<Prepared>) -> Result<(), Failure> {
+        incompatible::check_built_in(Some(TlsLibrary::Openssl))
+    }
+
+    /// The failure that the error of a connector is.
+    async fn unconnected(&self, error: connect::Error) -> Result<Failure, Failure> {
+        let destination = self.destination.clone();
+        self.outcomes.blocking(move |outcomes| outcomes.failure(outcomes.unconnected(&destination, error))).await
+    }
+
+    /// Makes connections by OpenSSL from now on, since the server does what rustls does not support; fails where that is not
+    /// possible. `then` says what to do about the connection that has ended.
+    fn turn_to_openssl(&self, what: &str, then: Option<&str>) -> Result<(), Failure> {
+        let message = format!("{}: {what}; rustls does not support that", self.destination);
+        if self.is_demanded || !cfg!(feature = "openssl") {
+            return Err(Failure::new(Code::Failed, message).hint(remedy::use_openssl()));
+        }
+        self.by_openssl.store(true, Ordering::Release);
+        match then {
+            Some(then) => Err(Failure::new(Code::Failed, message).hint(then)),
+            None => {
+                say::note(format_args!("{message}; connecting by OpenSSL from now on"));
+                Ok(())
             }
         }
     }
@@ -141,32 +214,42 @@ impl Tunnel {
     /// Forwards bytes over an open connection. The first byte from the server means that it accepts the answer that it got.
     async fn relay<S: Stream>(&self, near: BoxStream, connection: Connection<S>) -> Result<(), Failure> {
         let Connection { stream: far, opened, .. } = connection;
-        let asked = Asked::from_opened(opened);
-        if let Some(asked) = &asked {
-            self.outcomes.announce(asked);
-        }
-        let mut unaccepted = asked;
+        let mut requests = Requests::new(Some(opened.clone()));
+        requests.catch_up(&self.outcomes);
         let answered = async || {
-            if let Some(asked) = unaccepted.take() {
-                // It fails only when the program ends
-                let _ = self.outcomes.blocking(move |outcomes| outcomes.accepted(&asked)).await;
+            // Over OpenSSL a server may also have asked since
+            let mut until_now = std::mem::take(&mut requests);
+            let noted = move |outcomes: &Outcomes| {
+                until_now.catch_up(outcomes);
+                until_now.accepted(outcomes);
+                until_now
+            };
+            // It fails only when the program ends
+            if let Ok(noted) = self.outcomes.blocking(noted).await {
+                requests = noted;
             }
         };
-        let ended = relay(near, far, answered).await;
-        let (ended, error) = match ended {
+        let (ended, error) = match relay(near, far, answered).await {
             Ok(end) => (Some(end), None),
             Err(error) => (None, Some(error)),
         };
+        if let Some(how) = error.as_ref().and_then(|error| MidConnection::from_error(error, Some(&opened))) {
+            let then = "the next connection is made by OpenSSL: send the request again";
+            return self.turn_to_openssl(how.meaning(), Some(then));
+        }
         let destination = self.destination.clone();
+        let is_cut = matches!(ended, Some(End::Cut));
         let settle = move |outcomes: &Outcomes| {
-            if let Some(asked) = unaccepted {
-                let end = outcomes.end(&asked, error.as_ref().map(|error| error as &(dyn StdError + 'static)));
-                end.map_err(|refusal| outcomes.refused(&asked, refusal))?;
+            requests.catch_up(outcomes);
+            if let Some(asked) = requests.pending.take() {
+                let hung_up = is_cut.then(|| io::Error::from(io::ErrorKind::UnexpectedEof));
+                let end = error.as_ref().or(hung_up.as_ref()).map(|error| error as &(dyn StdError + 'static));
+                outcomes.end(&asked, end).map_err(|refusal| outcomes.refused(&asked, refusal))?;
             }
             error.map_or(Ok(()), |error| Err(verify::unreachable(&destination, &error)))
         };
         self.outcomes.blocking(settle).await??;
-        if let Some(End::Cut) = ended {
+        if is_cut {
             say::warn(format_args!(
                 "{} hung up without a TLS close_notify; the last data may be cut short",
                 self.destination

@@ -39,6 +39,14 @@ pub(crate) enum Incompatible {
 pub(crate) const CURVE: &str = "it wants key exchange over the curve of the identity, secp521r1";
 
 impl Incompatible {
+    /// What the server does, as one clause for a person.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Parameters => NOTHING_IN_COMMON,
+            Self::Curve => CURVE,
+        }
+    }
+
     /// Recognises it by the error of a connector; `None` where OpenSSL would fail too.
     pub(crate) fn from_error(error: &connect::Error) -> Option<Self> {
         match error {

@@ -223,7 +223,7 @@ fn explain_and_credential_turn_to_openssl_as_fetch_does() {
     let (to, cacert) = (server.destination(), scene.server_root_file.to_str().unwrap());
     for command in [&["explain", &to][..], &["explain", &to, "--request"], &["credential", "curl", &to]] {
         let run = |more: &[&str]| scene.machine.command([command, &["--cacert", cacert], more].concat()).run();
-        run(&[]).expect(0).says(&["(CBC)", "connecting again by OpenSSL"]);
+        run(&[]).expect(0).says(&["rustls does not support that; connecting again by OpenSSL"]);
         run(&["--tls", "openssl"]).expect(0);
         run(&["--tls", "rustls"]).expect(1).says(&["rustls does not support that", "--tls openssl"]);
     }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::executable::executable;
 use crate::support::program;
+use crate::support::renegotiating::{ENDINGS, Renegotiating};
 use crate::support::scene::Scene;
-use crate::support::server::{Ask, BOTH_VERSIONS, Kind};
+use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
 use crate::support::tunnel::Tunnel;
 use rustix::process::{Signal, geteuid};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -375,4 +376,43 @@ fn a_truncated_response_is_reported() {
     assert_eq!(came, "half of");
     tunnel.says("cut short");
     assert!(Path::new(&tunnel.path()).exists(), "it goes on");
+}
+
+/// Nothing was decided or sent before. All connections after it are made by OpenSSL.
+#[test]
+fn a_tunnel_turns_to_openssl_where_rustls_has_nothing_in_common_with_the_server() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let cipher = ["-cipher", "ECDHE-ECDSA-AES128-SHA256"];
+    let server = scene.server(Kind::OpenSsl).tls(Tls::V1_2).arguments(&cipher).start();
+    let tunnel = Tunnel::start(&scene, &server.destination(), &[]);
+    tunnel.fetches();
+    tunnel.says("connecting by OpenSSL from now on");
+    tunnel.fetches();
+    assert_eq!(server.chains(), vec![alice.sent_chain(); 2]);
+    assert_eq!(last_use(&scene)["outcome"], "accepted");
+    drop(tunnel);
+    let tunnel = Tunnel::start(&scene, &server.destination(), &["--tls", "rustls"]);
+    tunnel.fails_to_fetch();
+    tunnel.says("use OpenSSL: --tls openssl");
+    let tunnel = Tunnel::start(&scene, &server.destination(), &["--tls", "openssl"]);
+    tunnel.fetches();
+    assert_eq!(server.chains(), vec![alice.sent_chain(); 3]);
+}
+
+/// The first connection ends, because what the client sent cannot be sent again.
+#[test]
+fn a_tunnel_turns_to_openssl_after_a_renegotiation() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    for ending in ENDINGS {
+        let server = Renegotiating::start(&scene, ending);
+        let tunnel = Tunnel::start(&scene, &server.destination(), &[]);
+        tunnel.fails_to_fetch();
+        tunnel.says("the next connection is made by OpenSSL");
+        assert_eq!(String::from_utf8_lossy(&tunnel.fetch().stdout), "alice", "{ending}\n{}", tunnel.said());
+        assert_eq!(wait_for_use(&scene, "accepted")["identity"], json!(alice.fingerprint()), "{ending}");
+    }
 }
