@@ -221,4 +221,86 @@ mod tests {
         }
         assert_plain(&told(&io::Error::new(io::ErrorKind::UnexpectedEof, "UnexpectedEof")));
     }
+
+    fn every_error_of_the_library() -> Vec<cardcase::Error> {
+        use cardcase::Error as E;
+        let text = || "x".to_owned();
+        let path = || std::path::PathBuf::from("/x");
+        let source = || Box::new(io::Error::from(io::ErrorKind::PermissionDenied));
+        vec![
+            E::Certificate { detail: text() },
+            E::EmptyFile,
+            E::KeyWithoutCertificate { name: Some(text()), file: 0 },
+            E::CertificateWithoutKey { subject: text(), file: 0 },
+            E::Subject { subject: text(), reason: text() },
+            E::KeyNotMade { detail: text() },
+            E::KeyMismatch { subject: text() },
+            E::UnusableKey { key: text(), detail: text() },
+            E::SealedKey { name: text() },
+            E::NotAuthentic { what: text() },
+            E::VaultDamaged { detail: text() },
+            E::VaultLocked,
+            E::AgentKeepsKeys,
+            E::CannotAsk { detail: text() },
+            E::Declined,
+            E::Keyring { detail: text() },
+            E::WrongPrimaryPassword,
+            E::PasswordChanged,
+            E::Agent { detail: text() },
+            E::Sealing { detail: text() },
+            E::Io { path: path(), source: *source() },
+            E::Store { path: path(), source: source() },
+            E::StoreBusy { path: path() },
+            E::StoreFull { path: path() },
+            E::StoreReadOnly { path: path(), place: path() },
+            E::NotAStore { path: path(), detail: text() },
+            E::NotYours { path: path(), reason: text() },
+            E::NewerStore { path: path(), found: 2, known: 1 },
+            E::NoDataDirectory,
+            E::StoreDamaged { detail: text() },
+            E::Name { name: text(), reason: text() },
+            E::UnknownIdentity { id: text() },
+            E::Renamed { name: text() },
+            E::UnknownAuthority { id: text() },
+            E::Ambiguous { id: text() },
+            E::UnknownDecision { scope: text() },
+            E::Destination { text: text(), reason: text() },
+            E::Mode { text: text() },
+            E::Rule { text: text(), reason: text() },
+            E::Policy { detail: text() },
+            E::PolicyFile { path: path(), source: source() },
+            E::UnknownRule { number: 1 },
+            E::TooManyRules { most: 1 },
+            E::Denied { name: text(), destination: text(), rule: text() },
+            E::NotARenewal { new: text(), old: text(), reason: "x" },
+            E::Aborted { destination: text() },
+            E::ChooserFailed { destination: text() },
+            E::NobodyToAsk { destination: text(), remembered: Some(text()) },
+            E::DoesNotFit { name: text(), reason: "x" },
+            E::RequestKeepsChanging { destination: text(), attempts: 1 },
+            E::AskedInResponse { destination: text() },
+        ]
+    }
+
+    /// With their hints, and as the errors of connectors.
+    #[test]
+    fn no_error_of_the_library_is_told_in_the_words_of_rust() {
+        use cardcase::connect::Error as E;
+        for error in every_error_of_the_library() {
+            let failure = crate::ui::failure::Failure::from(&error);
+            std::iter::once(&failure.message).chain(&failure.hints).for_each(|text| assert_plain(text));
+            assert_plain(&told(&E::Selection(error)));
+        }
+        for error in every_rustls_error() {
+            assert_plain(&told(&E::Dial(io::Error::other(error.clone()))));
+            assert_plain(&told(&E::Request { source: error.into(), opened: None }));
+        }
+        let destination: cardcase::Destination = "a.example".parse().unwrap();
+        assert_plain(&told(&E::SendAgain { destination: destination.clone() }));
+        assert_plain(&told(&E::TooManyRedirects { limit: 10 }));
+        for error in every_rustls_error() {
+            let failure = crate::http::verify::failed(&destination, &error);
+            std::iter::once(&failure.message).chain(&failure.hints).for_each(|text| assert_plain(text));
+        }
+    }
 }
