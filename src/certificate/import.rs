@@ -60,7 +60,7 @@ pub(crate) struct LeftOut {
 #[derive(Clone)]
 enum Why {
     /// It is neither a CA certificate nor that of a private key. When a key for it is found later, it is not left out.
-    NoKey(FoundCertificate),
+    NoKey(Box<FoundCertificate>),
     /// It is a certificate that cannot be read.
     #[cfg(any(feature = "files", test))]
     Damaged(error::file::Error),
@@ -111,7 +111,7 @@ impl LeftOut {
     }
 
     fn without_key(found: FoundCertificate) -> Self {
-        Self { what: found.certificate.subject().to_string(), file: found.file, why: Why::NoKey(found) }
+        Self { what: found.certificate.subject().to_string(), file: found.file, why: Why::NoKey(Box::new(found)) }
     }
 
     fn has_no_key(&self) -> bool {
@@ -120,7 +120,7 @@ impl LeftOut {
 
     fn into_certificate(self) -> Option<FoundCertificate> {
         match self.why {
-            Why::NoKey(found) => Some(found),
+            Why::NoKey(found) => Some(*found),
             _ => None,
         }
     }
@@ -233,7 +233,7 @@ impl Import {
     /// The public keys of the certificates that are not paired yet, or left out because there is no key for them.
     pub(crate) fn unpaired_public_keys(&self) -> impl Iterator<Item = &[u8]> {
         let left_out = self.left_out.iter().filter_map(|out| match &out.why {
-            Why::NoKey(found) => Some(found),
+            Why::NoKey(found) => Some(&**found),
             _ => None,
         });
         self.certificates.iter().chain(left_out).map(|found| found.certificate.public_key())

@@ -61,7 +61,7 @@ impl Ciphertext {
     pub(super) fn open(&self, candidates: &mut Candidates) -> Option<Plaintext> {
         let open = |password| {
             let key = derive(password, self.salt, self.key_size)?;
-            structure::private_key(&*(self.decrypt)(&key, &self.iv, &self.ciphertext)?)
+            structure::private_key(&(self.decrypt)(&key, &self.iv, &self.ciphertext)?)
         };
         let found = candidates.of(Form::Pkcs5).enumerate().find_map(|(index, password)| Some((index, open(password)?)));
         let (index, key) = found?;
