@@ -251,6 +251,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Other users can put files into the directory of a store, such as a journal that SQLite would play back into it. Nothing was
+    /// created. Take the permission away from them, or use another directory.
+    #[error("the directory of the store is refused, because other users can write to it: {directory} ({reason})")]
+    SharedDirectory {
+        /// The directory.
+        directory: PathBuf,
+        /// Its mode or its owner.
+        reason: String,
+    },
     /// A newer cardcase wrote the store. It is unchanged. Update this program.
     #[error("the store {path} has version {found}, and this cardcase knows versions up to {known}")]
     NewerStore {

@@ -15,29 +15,41 @@ const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 /// canonical path.
 ///
 /// # Errors
-/// [`Error::Store`]; [`Error::NotYours`] for a file that another user could have put there.
+/// [`Error::Store`]; [`Error::NotYours`] for a file that another user could have put there; [`Error::SharedDirectory`].
 pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
     let failed = |source: io::Error| Error::Store { path: path.to_owned(), source: Box::new(source) };
+    if let Ok(found) = path.symlink_metadata() {
+        check_file(path, &found)?;
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    check_directory(directory, &directory.metadata().map_err(failed)?)?;
     let created = create(path);
     // An existing file is fine, even in a read-only place
     let found = path.symlink_metadata().map_err(|missing| failed(created.err().unwrap_or(missing)))?;
-    check_owner(path, &found)?;
+    check_file(path, &found)?;
     let path = path.canonicalize().map_err(failed)?;
-    for suffix in BESIDE {
-        let beside = with_suffix(&path, suffix);
-        // Another process may create or remove it at any time
-        if let Ok(found) = beside.symlink_metadata() {
-            check_owner(&beside, &found)?;
-        }
-    }
+    check_beside(&path)?;
     restrict(&path).map_err(failed)?;
     Ok(path)
 }
 
-fn create(path: &Path) -> io::Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+/// Checks what is beside a store, each time before SQLite looks for it: it may have been put there at any time.
+///
+/// # Errors
+/// [`Error::NotYours`].
+pub(super) fn check_beside(path: &Path) -> Result<(), Error> {
+    for suffix in BESIDE {
+        let beside = with_suffix(path, suffix);
+        // Another process may create or remove it at any time
+        if let Ok(found) = beside.symlink_metadata() {
+            check_file(&beside, &found)?;
+        }
     }
+    Ok(())
+}
+
+fn create(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     // The umask may deny the owner something too
     file.set_permissions(Permissions::from_mode(0o600))
@@ -45,7 +57,7 @@ fn create(path: &Path) -> io::Result<()> {
 
 /// Checks that it is a regular file of the user who runs this process, and not a link: the file that is checked is the file that
 /// is opened.
-fn check_owner(path: &Path, found: &Metadata) -> Result<(), Error> {
+fn check_file(path: &Path, found: &Metadata) -> Result<(), Error> {
     let owner = rustix::process::geteuid().as_raw();
     let reason = if found.is_symlink() {
         "it is a symbolic link".to_owned()
@@ -53,10 +65,27 @@ fn check_owner(path: &Path, found: &Metadata) -> Result<(), Error> {
         "it is not a regular file".to_owned()
     } else if found.uid() != owner {
         format!("it belongs to the user {}, and cardcase runs as the user {owner}", found.uid())
+    } else if found.nlink() > 1 {
+        "it is a hard link: the same file has another name too".to_owned()
     } else {
         return Ok(());
     };
     Err(Error::NotYours { path: path.to_owned(), reason })
+}
+
+/// Checks that only the user, and root, can put files into a directory. Who else can would put a journal beside the store, or
+/// another store in its place. The sticky bit of /tmp prevents only the second.
+fn check_directory(directory: &Path, found: &Metadata) -> Result<(), Error> {
+    const OTHERS_WRITE: u32 = 0o022;
+    let owner = rustix::process::geteuid().as_raw();
+    let reason = if found.uid() != owner && found.uid() != 0 {
+        format!("it belongs to the user {}", found.uid())
+    } else if found.mode() & OTHERS_WRITE != 0 {
+        format!("its mode is {:03o}", found.mode() & 0o777)
+    } else {
+        return Ok(());
+    };
+    Err(Error::SharedDirectory { directory: directory.to_owned(), reason })
 }
 
 fn restrict(path: &Path) -> io::Result<()> {

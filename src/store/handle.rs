@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::cache::Cache;
-use super::network;
 use super::schema::Schema;
 use super::sql::store_error;
 use super::vault::{prove, read_vault, vault_damaged};
+use super::{file, network};
 use crate::error::{Damage, Error};
 use crate::session::Session;
 use crate::vault::Vault;
@@ -127,6 +127,7 @@ impl Store {
 
     /// Runs statements, each on its own.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        file::check_beside(&self.path)?;
         work(&locked(&self.connection)).map_err(|error| store_error(&self.path, error))
     }
 
@@ -172,6 +173,7 @@ impl Store {
     /// [`Error::NewerStore`] when a newer cardcase has changed the schema, [`Error::StoreDamaged`] when somebody else has, and
     /// those of `work`.
     pub(super) fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        file::check_beside(&self.path)?;
         let mut connection = locked(&self.connection);
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

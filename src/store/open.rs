@@ -44,8 +44,8 @@ impl Store {
     /// Opens a store in the login session of the user. If there is no file, creates one that only the user can read.
     ///
     /// # Errors
-    /// [`Error::NotYours`], [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is; [`Error::Store`],
-    /// [`Error::StoreBusy`], [`Error::StoreFull`], [`Error::StoreReadOnly`], [`Error::StoreDamaged`], [`Error::VaultDamaged`].
+    /// [`Error::NotYours`], [`Error::SharedDirectory`], [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is;
+    /// [`Error::Store`], [`Error::StoreBusy`], [`Error::StoreFull`], [`Error::StoreReadOnly`], [`Error::StoreDamaged`], [`Error::VaultDamaged`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         Self::open_in_session(path, Session::login())
     }

@@ -37,6 +37,11 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
                 .into(),
             );
         }
+        Error::SharedDirectory { directory, .. } => {
+            return Some(
+                format!("if it is yours: chmod go-w {}; or use another place: --store FILE", quoted(directory)).into(),
+            );
+        }
         Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
             "restore the file from a backup, or use another store: --store FILE"
         }

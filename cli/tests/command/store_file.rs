@@ -140,6 +140,58 @@ fn a_file_of_another_user_is_refused() {
     assert_mode(theirs, 0o644);
 }
 
+#[test]
+fn a_hard_link_is_refused() {
+    let machine = Cardcase::new();
+    list_in(&machine, "store.db").expect(0);
+    std::fs::hard_link(machine.dir().join("store.db"), machine.dir().join("other.db")).unwrap();
+    for name in ["store.db", "other.db"] {
+        list_in(&machine, name).expect(1).says(&[name, "hard link", "hint", "--store"]);
+    }
+    std::fs::remove_file(machine.dir().join("other.db")).unwrap();
+    list_in(&machine, "store.db").expect(0);
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_is_refused() {
+    let machine = Cardcase::new();
+    let directory = machine.dir().join("shared place");
+    std::fs::create_dir(&directory).unwrap();
+    for mode in [0o770, 0o707, 0o1777, 0o722] {
+        set_mode(&directory, mode);
+        let refused = list_in(&machine, "shared place/store.db").expect(1);
+        let hint = format!("chmod go-w '{}'", "shared place");
+        refused.says(&["other users can write to it", &format!("{:03o}", mode & 0o777), &hint]);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "{mode:o}: something was created");
+    }
+    set_mode(&directory, 0o755);
+    list_in(&machine, "shared place/store.db").expect(0);
+    set_mode(&directory, 0o777);
+    list_in(&machine, "shared place/store.db").expect(1).says(&["chmod go-w"]);
+    if rustix::process::geteuid().is_root() {
+        set_mode(&directory, 0o755);
+        std::os::unix::fs::chown(&directory, Some(SOMEBODY), None).unwrap();
+        list_in(&machine, "shared place/store.db").expect(1).says(&["belongs to the user 65534"]);
+    }
+}
+
+/// A program that keeps a store open finds a journal that appears later, too.
+#[test]
+fn a_journal_that_appears_later_is_not_replayed() {
+    let machine = Cardcase::new();
+    list_in(&machine, "store.db").expect(0);
+    let store = cardcase::Store::open(machine.dir().join("store.db")).unwrap();
+    store.identities().unwrap();
+    let journal = machine.dir().join("store.db-journal");
+    std::fs::write(machine.dir().join("prepared"), b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7").unwrap();
+    std::os::unix::fs::symlink("prepared", &journal).unwrap();
+    let is_refused = |error: cardcase::Error| matches!(error, cardcase::Error::NotYours { .. });
+    assert!(is_refused(store.identities().unwrap_err()));
+    assert!(is_refused(store.forget_all().unwrap_err()));
+    std::fs::remove_file(&journal).unwrap();
+    store.identities().unwrap();
+}
+
 /// SQLite replays a journal that it finds into the store.
 #[test]
 fn a_journal_that_another_user_may_have_left_is_not_replayed() {
