@@ -72,9 +72,8 @@ pub(crate) fn beyond_rustls(opened: &Opened) -> String {
     if !cipher.starts_with("ECDHE-") && !cipher.starts_with("TLS_") {
         return format!("it exchanges keys by RSA, without forward secrecy ({cipher})");
     }
-    match ["GCM", "CHACHA20", "CCM"].iter().find(|mode| cipher.contains(**mode)) {
-        None => format!("it has no cipher suite with authenticated encryption, but {cipher} (CBC)"),
-        Some(&"CCM") => format!("it has no cipher suite that rustls has, but {cipher}"),
-        Some(_) => "it exchanges keys over a curve, or signs by an algorithm, that rustls lacks".to_owned(),
+    match cipher.contains("GCM") || cipher.contains("CHACHA20") {
+        true => "it exchanges keys over a curve, or signs by an algorithm, that rustls lacks".to_owned(),
+        false => format!("it has no cipher suite with authenticated encryption, but {cipher} (CBC)"),
     }
 }

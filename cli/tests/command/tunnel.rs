@@ -396,6 +396,7 @@ fn a_tunnel_turns_to_openssl_where_rustls_has_nothing_in_common_with_the_server(
     let tunnel = Tunnel::start(&scene, &server.destination(), &["--tls", "rustls"]);
     tunnel.fails_to_fetch();
     tunnel.says("use OpenSSL: --tls openssl");
+    drop(tunnel);
     let tunnel = Tunnel::start(&scene, &server.destination(), &["--tls", "openssl"]);
     tunnel.fetches();
     assert_eq!(server.chains(), vec![alice.sent_chain(); 3]);
