@@ -166,18 +166,18 @@ fn the_alert_is_in_the_error_of_hyper_and_the_refusal_in_the_opened_connection()
 /// What a server does once it has accepted the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    HangsUp,
-    HangsUpAfterReading,
-    HangsUpInResponse,
+    AtOnce,
+    AfterReading,
+    InResponse,
 }
 
 /// Asks or not, accepts what it gets, and then ends the connection without an alert.
 async fn hang_up(server: Arc<ServerConfig>, io: DuplexStream, ending: Ending) {
     let mut stream = TlsAcceptor::from(server).accept(io).await.unwrap();
-    if ending != Ending::HangsUp {
+    if ending != Ending::AtOnce {
         stream.read_u8().await.unwrap();
     }
-    if ending == Ending::HangsUpInResponse {
+    if ending == Ending::InResponse {
         stream.write_all(b"H").await.unwrap();
         stream.flush().await.unwrap();
     }
@@ -191,10 +191,10 @@ fn a_server_that_hangs_up_refuses_if_it_asked_and_gave_no_response() {
         let asks = Arc::new(server(&scene.servers, HOST, optional_client(&[&scene.root.certificate])));
         let silent = Arc::new(server(&scene.servers, HOST, Arc::new(NoClientAuth)));
         for (server, ending, expected) in [
-            (&asks, Ending::HangsUp, None),
-            (&asks, Ending::HangsUpAfterReading, Some(Refusal::HungUp)),
-            (&asks, Ending::HangsUpInResponse, None),
-            (&silent, Ending::HangsUpAfterReading, None),
+            (&asks, Ending::AtOnce, None),
+            (&asks, Ending::AfterReading, Some(Refusal::HungUp)),
+            (&asks, Ending::InResponse, None),
+            (&silent, Ending::AfterReading, None),
         ] {
             let opened = run(async {
                 let dial = || {
@@ -204,13 +204,13 @@ fn a_server_that_hangs_up_refuses_if_it_asked_and_gave_no_response() {
                 };
                 let Connection { mut stream, opened, .. } =
                     scene.connector.connect(&destination(), dial).await.unwrap();
-                if ending != Ending::HangsUp {
+                if ending != Ending::AtOnce {
                     stream.write_all(b"G").await.unwrap();
                     stream.flush().await.unwrap();
                 }
                 let mut response = Vec::new();
                 let _ = stream.read_to_end(&mut response).await;
-                assert_eq!(response.len(), usize::from(ending == Ending::HangsUpInResponse));
+                assert_eq!(response.len(), usize::from(ending == Ending::InResponse));
                 opened
             });
             assert_eq!(opened.refusal(), expected, "{version:?} {ending:?}");

@@ -79,7 +79,7 @@ impl Look<'_> {
     fn by_rustls(&self, selector: &Selector) -> Result<Seen, (Option<io::Error>, Failure)> {
         let Self { destination, connect, config, .. } = self;
         let failed = |failure| (None, failure);
-        let undecided = selector.undecided(*destination).map_err(|error| failed(error.into()))?;
+        let undecided = selector.undecided(destination).map_err(|error| failed(error.into()))?;
         let resolver = Resolver::new(undecided);
         let name = server_name(destination).map_err(|error| failed(error.into()))?;
         let mut tls = ClientConnection::new(Arc::new(resolver.config(config)), name)

@@ -289,7 +289,11 @@ fn a_damaged_certificate_that_a_key_needs_is_an_error() {
     let alice = scene.employee("alice").issue();
     let broken = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
     let file = ca::write(scene.machine.dir(), "file", "pem", alice.key_pem() + broken + &alice.chain_pem());
-    import(&scene.machine, &[file.clone()], &[]).expect(1).says(&[file.to_str().unwrap(), "CERTIFICATE", "damaged"]);
+    import(&scene.machine, std::slice::from_ref(&file), &[]).expect(1).says(&[
+        file.to_str().unwrap(),
+        "CERTIFICATE",
+        "damaged",
+    ]);
     assert_eq!(scene.machine.json("authorities")["authorities"], json!([]));
 }
 
