@@ -44,11 +44,15 @@ CREATE TABLE identities (
     fingerprint    BLOB NOT NULL UNIQUE CHECK (length(fingerprint) = 32),
     name           TEXT NOT NULL UNIQUE,
     certificate    BLOB NOT NULL,
-    -- A format byte (1), then PKCS#8, sealed with the data key and bound to id, fingerprint, name and requires_tls13 of this row
+    -- A format byte (1), then PKCS#8, sealed with the data key and bound to id, fingerprint, name, requires_tls13 and tried of this
+    -- row
     private_key    BLOB NOT NULL,
     subject_key    BLOB NOT NULL CHECK (length(subject_key) = 32),
     issuer_key     BLOB NOT NULL CHECK (length(issuer_key) = 32),
     requires_tls13 INTEGER NOT NULL DEFAULT 0 CHECK (requires_tls13 IN (0, 1)),
+    -- What signed with the private key when it was imported: 1 for aws-lc-rs, and 4 for OpenSSL, 2 if it could not, 0 if it was
+    -- not there
+    tried          INTEGER NOT NULL CHECK (tried BETWEEN 0 AND 5),
     added_at       INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX identities_by_subject ON identities (subject_key);

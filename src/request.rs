@@ -272,6 +272,8 @@ pub struct CertificateRequest {
     pub schemes: Vec<SignatureScheme>,
     /// The negotiated version of TLS, if known. Below 1.3 a certificate is sent unencrypted.
     pub version: Option<ProtocolVersion>,
+    /// Whether it came over OpenSSL, which signs with kinds of keys that rustls does not.
+    pub(crate) is_over_openssl: bool,
 }
 
 impl CertificateRequest {
@@ -281,6 +283,7 @@ impl CertificateRequest {
             authorities: root_hint_subjects.iter().map(|der| Name::from_der(*der)).collect(),
             schemes: sigschemes.to_vec(),
             version: None,
+            is_over_openssl: false,
         }
     }
 

@@ -412,6 +412,7 @@ impl fmt::Debug for Vault {
 mod tests {
     use super::*;
     use crate::certificate::Fingerprint;
+    use crate::certificate::tried::Tried;
 
     /// Answers with these passwords, one after the other.
     struct Typed(Vec<&'static str>);
@@ -426,7 +427,8 @@ mod tests {
     fn sealed_by(vault: &Vault) -> (PrivateKey, SealedKey) {
         let key = PrivateKey::from_pkcs8(Zeroizing::new(rcgen::KeyPair::generate().unwrap().serialize_der()));
         let fingerprint = Fingerprint::from_bytes([1; 32]);
-        let row = KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13: false };
+        let row =
+            KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13: false, tried: Tried::default() };
         let sealed = vault.seal(&row, &key).unwrap();
         (key, SealedKey { row, sealed })
     }

@@ -12,6 +12,8 @@ pub(crate) mod tls_only;
 
 pub(crate) mod told;
 
+pub(crate) mod p521;
+
 pub(crate) mod verify;
 
 pub(crate) mod outcome;

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::name::Name;
 use crate::certificate::private_key::PrivateKey;
+use crate::certificate::public_key::Algorithm;
 use crate::certificate::{Fingerprint, KeyKind};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -52,6 +53,7 @@ pub struct Enrollment {
     subject: Name,
     key: KeyKind,
     public_key: Vec<u8>,
+    canonical_public_key: Vec<u8>,
     made_at: Timestamp,
     /// Only until it is stored.
     private_key: Option<PrivateKey>,
@@ -85,10 +87,12 @@ impl Enrollment {
             return Err(format!("{} bytes follow the request", rest.len()));
         }
         let info = &parsed.certification_request_info;
+        let public_key = &info.subject_pki.subject_public_key.data;
         Ok(Self {
             subject: Name::from_der(info.subject.as_raw()),
             key: KeyKind::from_spki(&info.subject_pki),
-            public_key: info.subject_pki.subject_public_key.data.to_vec(),
+            canonical_public_key: Algorithm::from_spki(&info.subject_pki).canonical(public_key).into_owned(),
+            public_key: public_key.to_vec(),
             made_at,
             private_key: None,
             request,
@@ -108,6 +112,11 @@ impl Enrollment {
     /// The bits of the subjectPublicKey, by which the certificate is recognised when it comes.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
+    }
+
+    /// The same in the form that is compared with certificates.
+    pub(crate) fn canonical_public_key(&self) -> &[u8] {
+        &self.canonical_public_key
     }
 
     /// When the key was made.

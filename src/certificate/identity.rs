@@ -1,5 +1,6 @@
 //! Identities: a certificate whose private key is in the store.
 
+use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;
 
@@ -9,11 +10,12 @@ pub struct Identity {
     name: String,
     certificate: Certificate,
     requires_tls13: bool,
+    tried: Tried,
 }
 
 impl Identity {
-    pub(crate) fn new(name: String, certificate: Certificate, requires_tls13: bool) -> Self {
-        Self { name, certificate, requires_tls13 }
+    pub(crate) fn new(name: String, certificate: Certificate, requires_tls13: bool, tried: Tried) -> Self {
+        Self { name, certificate, requires_tls13, tried }
     }
 
     /// Its name, unique in its store.
@@ -29,6 +31,46 @@ impl Identity {
     /// Whether it is sent only in TLS 1.3, which encrypts it.
     pub fn requires_tls13(&self) -> bool {
         self.requires_tls13
+    }
+
+    /// What signed with its key when it was imported.
+    pub(crate) fn tried(&self) -> Tried {
+        self.tried
+    }
+
+    /// Whether connections by rustls can use its key. That was tried when it was imported: aws-lc-rs signs with it, or with the
+    /// feature `openssl` OpenSSL does.
+    pub fn is_usable_by_rustls(&self) -> bool {
+        let signs = self.tried.by_rustls || cfg!(feature = "openssl") && self.tried.by_openssl == Some(true);
+        signs && self.certificate.schemes().next().is_some()
+    }
+
+    /// Whether connections by OpenSSL can use its key; never without the feature `openssl`. A key that was imported without
+    /// OpenSSL was not tried with it.
+    pub fn is_usable_by_openssl(&self) -> bool {
+        let signs = self.tried.by_openssl.unwrap_or(true);
+        let algorithm = self.certificate.algorithm();
+        cfg!(feature = "openssl") && signs && algorithm.openssl_schemes(false).next().is_some()
+    }
+
+    /// Whether it takes a connection by OpenSSL ([`connect::openssl`](crate::connect)) to use its key.
+    pub fn needs_openssl(&self) -> bool {
+        !self.is_usable_by_rustls() && self.is_usable_by_openssl()
+    }
+
+    /// Why connections by rustls cannot use its key, in one clause for a person, and what can; `None` if they can.
+    pub fn key_limit(&self) -> Option<String> {
+        if self.is_usable_by_rustls() {
+            return None;
+        }
+        let limit = self.certificate.algorithm().limit_of_rustls().unwrap_or("it does not accept this key");
+        let limit = format!("rustls cannot sign with its key, {}: {limit}", self.certificate.key());
+        Some(match self.tried.by_openssl {
+            _ if self.is_usable_by_openssl() => format!("{limit}; OpenSSL can"),
+            Some(false) => format!("{limit}; OpenSSL cannot either"),
+            _ if cfg!(feature = "openssl") => limit,
+            _ => format!("{limit}; OpenSSL might, but this program was built without it"),
+        })
     }
 
     /// Checks that `new` renews this identity: it has the same subject, issuer and usages, and is valid longer.

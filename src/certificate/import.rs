@@ -1,5 +1,6 @@
 //! What is imported into a store: certificates and private keys, and how they are paired into identities.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -7,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::name::NameKey;
 use crate::certificate::private_key::PrivateKey;
+use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::{self, Error};
 
@@ -95,6 +97,15 @@ pub(crate) struct NewIdentity {
     pub(crate) certificate: Certificate,
     pub(crate) key: PrivateKey,
     pub(crate) friendly_name: Option<String>,
+    pub(crate) tried: Tried,
+}
+
+impl NewIdentity {
+    /// Tries what can sign with the key.
+    fn new(certificate: Certificate, key: PrivateKey, friendly_name: Option<String>) -> Self {
+        let tried = key.try_signing(&certificate);
+        Self { certificate, key, friendly_name, tried }
+    }
 }
 
 impl LeftOut {
@@ -163,9 +174,9 @@ impl Import {
         pkcs8: Zeroizing<Vec<u8>>,
         friendly_name: Option<&str>,
     ) -> Result<(), Error> {
-        let key = PrivateKey::from_pkcs8(pkcs8);
+        let key = PrivateKey::from_foreign(pkcs8);
         key.check_fits(&certificate)?;
-        self.identities.push(NewIdentity { certificate, key, friendly_name: friendly_name.map(str::to_owned) });
+        self.identities.push(NewIdentity::new(certificate, key, friendly_name.map(str::to_owned)));
         Ok(())
     }
 
@@ -231,12 +242,12 @@ impl Import {
     }
 
     /// The public keys of the certificates that are not paired yet, or left out because there is no key for them.
-    pub(crate) fn unpaired_public_keys(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn unpaired_public_keys(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let left_out = self.left_out.iter().filter_map(|out| match &out.why {
             Why::NoKey(found) => Some(&**found),
             _ => None,
         });
-        self.certificates.iter().chain(left_out).map(|found| found.certificate.public_key())
+        self.certificates.iter().chain(left_out).map(|found| found.certificate.canonical_public_key())
     }
 
     pub(crate) fn new_identities(&self) -> &[NewIdentity] {
@@ -340,11 +351,8 @@ fn paired(keys: &[FoundKey], certificates: &[&FoundCertificate]) -> Result<Vec<N
         }
         for FoundCertificate { certificate, friendly_name, .. } in fitting {
             if paired.insert(certificate.fingerprint()) {
-                identities.push(NewIdentity {
-                    certificate: certificate.clone(),
-                    key: found.key.clone(),
-                    friendly_name: found.friendly_name.clone().or_else(|| friendly_name.clone()),
-                });
+                let name = found.friendly_name.clone().or_else(|| friendly_name.clone());
+                identities.push(NewIdentity::new(certificate.clone(), found.key.clone(), name));
             }
         }
     }
@@ -352,10 +360,10 @@ fn paired(keys: &[FoundKey], certificates: &[&FoundCertificate]) -> Result<Vec<N
 }
 
 /// An index, since a file may hold thousands.
-fn by_public_key<'a>(certificates: &[&'a FoundCertificate]) -> HashMap<&'a [u8], Vec<&'a FoundCertificate>> {
-    let mut sorted: HashMap<&[u8], Vec<&FoundCertificate>> = HashMap::new();
+fn by_public_key<'a>(certificates: &[&'a FoundCertificate]) -> HashMap<Cow<'a, [u8]>, Vec<&'a FoundCertificate>> {
+    let mut sorted: HashMap<Cow<'_, [u8]>, Vec<&FoundCertificate>> = HashMap::new();
     for found in certificates {
-        sorted.entry(found.certificate.public_key()).or_default().push(found);
+        sorted.entry(found.certificate.canonical_public_key()).or_default().push(found);
     }
     sorted
 }

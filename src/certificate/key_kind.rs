@@ -1,14 +1,11 @@
-//! Kinds of public keys, and the signature schemes each of them can use.
+//! Kinds of public keys, as a person knows them.
 
 use std::fmt;
 
-use rustls::{SignatureAlgorithm, SignatureScheme};
-use x509_parser::prelude::FromDer;
-use x509_parser::public_key::PublicKey;
+use rustls::SignatureAlgorithm;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::certificate::rsa_pss;
-use crate::certificate::rsa_pss::Digests;
+use crate::certificate::public_key::{Algorithm, EC};
 
 /// The kind and size of a public key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,30 +28,6 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// The schemes that a client can sign its CertificateVerify with (RFC 8446 section 4.4.3), in the order rustls prefers
-    /// them. `pss` are the digests that an id-RSASSA-PSS key is restricted to.
-    pub(crate) fn schemes(&self, pss: Digests) -> &'static [SignatureScheme] {
-        use SignatureScheme as S;
-        // aws-lc-rs supports only these sizes of RSA keys
-        let usable = |bits: &usize| (2048..=8192).contains(bits);
-        match self {
-            Self::Rsa(bits) if usable(bits) => &[
-                S::RSA_PSS_SHA512,
-                S::RSA_PSS_SHA384,
-                S::RSA_PSS_SHA256,
-                S::RSA_PKCS1_SHA512,
-                S::RSA_PKCS1_SHA384,
-                S::RSA_PKCS1_SHA256,
-            ],
-            Self::RsaPss(bits) if usable(bits) => pss.schemes(),
-            Self::EcP256 => &[S::ECDSA_NISTP256_SHA256],
-            Self::EcP384 => &[S::ECDSA_NISTP384_SHA384],
-            Self::EcP521 => &[S::ECDSA_NISTP521_SHA512],
-            Self::Ed25519 => &[S::ED25519],
-            _ => &[],
-        }
-    }
-
     /// The family of signature algorithms, as rustls names it.
     pub fn algorithm(&self) -> SignatureAlgorithm {
         match self {
@@ -66,34 +39,40 @@ impl KeyKind {
     }
 
     pub(crate) fn from_spki(spki: &SubjectPublicKeyInfo<'_>) -> Self {
-        let oid = spki.algorithm.algorithm.to_id_string();
-        let modulus_bits = || match spki.parsed() {
-            Ok(PublicKey::RSA(rsa)) => rsa.key_size(),
-            _ => 0,
-        };
-        match oid.as_str() {
-            "1.2.840.113549.1.1.1" => Self::Rsa(modulus_bits()),
-            // x509-parser does not parse these keys, but they are RSAPublicKeys too
-            rsa_pss::OID => Self::RsaPss(rsa_bits(&spki.subject_public_key.data)),
-            "1.2.840.10045.2.1" => Self::from_curve(spki),
-            "1.3.101.112" => Self::Ed25519,
-            "1.3.101.113" => Self::Other("ed448".into()),
-            "1.2.840.10040.4.1" => Self::Other("dsa".into()),
-            _ => Self::Other(oid),
+        let named = |name: &str| Self::Other(name.to_owned());
+        match Algorithm::from_spki(spki) {
+            Algorithm::Rsa { bits, pss: None, .. } => Self::Rsa(bits),
+            Algorithm::Rsa { bits, pss: Some(_), .. } => Self::RsaPss(bits),
+            // Who looks at the key should see that its curve has no name, as some programs refuse that
+            Algorithm::Ec(_) | Algorithm::Other if has_explicit_curve(spki) => named("ec-explicit"),
+            Algorithm::Ec(curve) => match curve.name {
+                "ec-p256" => Self::EcP256,
+                "ec-p384" => Self::EcP384,
+                "ec-p521" => Self::EcP521,
+                name => named(name),
+            },
+            Algorithm::Ed25519 => Self::Ed25519,
+            Algorithm::Ed448 => named("ed448"),
+            Algorithm::Dsa => named("dsa"),
+            Algorithm::Other => Self::Other(oids(spki)),
         }
     }
+}
 
-    fn from_curve(spki: &SubjectPublicKeyInfo<'_>) -> Self {
-        let named = spki.algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok()).map(|oid| oid.to_id_string());
-        match named.as_deref() {
-            Some("1.2.840.10045.3.1.7") => Self::EcP256,
-            Some("1.3.132.0.34") => Self::EcP384,
-            Some("1.3.132.0.35") => Self::EcP521,
-            Some("1.3.132.0.10") => Self::Other("ec-secp256k1".into()),
-            Some("1.3.132.0.33") => Self::Other("ec-p224".into()),
-            Some(oid) => Self::Other(format!("ec-{oid}")),
-            None => Self::Other("ec-explicit".into()),
-        }
+fn is_ec(spki: &SubjectPublicKeyInfo<'_>) -> bool {
+    spki.algorithm.algorithm.to_id_string() == EC
+}
+
+fn has_explicit_curve(spki: &SubjectPublicKeyInfo<'_>) -> bool {
+    is_ec(spki) && spki.algorithm.parameters.as_ref().is_some_and(|parameters| parameters.header.tag().0 == 16)
+}
+
+/// The object identifier of an algorithm that is not known here, or of a curve.
+fn oids(spki: &SubjectPublicKeyInfo<'_>) -> String {
+    let curve = || spki.algorithm.parameters.as_ref()?.as_oid().ok().map(|oid| oid.to_id_string());
+    match is_ec(spki) {
+        true => curve().map_or_else(|| "ec".to_owned(), |oid| format!("ec-{oid}")),
+        false => spki.algorithm.algorithm.to_id_string(),
     }
 }
 
@@ -108,29 +87,6 @@ impl fmt::Display for KeyKind {
             Self::EcP521 => f.write_str("ec-p521"),
             Self::Ed25519 => f.write_str("ed25519"),
             Self::Other(name) => f.write_str(name),
-        }
-    }
-}
-
-/// Bits of the modulus in the DER of an RSAPublicKey (RFC 8017 appendix A.1.1); 0 when it does not parse.
-fn rsa_bits(der: &[u8]) -> usize {
-    match x509_parser::public_key::RSAPublicKey::from_der(der) {
-        Ok((_, key)) => key.key_size(),
-        Err(_) => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unusable_keys_have_a_kind_but_no_schemes() {
-        let rsa = [KeyKind::Rsa(1024), KeyKind::Rsa(16_384), KeyKind::Other("dsa".into())];
-        let rsa_pss = [(1024, Digests::All), (16_384, Digests::Sha256), (2048, Digests::None)];
-        let rsa_pss = rsa_pss.map(|(bits, digests)| (KeyKind::RsaPss(bits), digests));
-        for (kind, digests) in rsa.map(|kind| (kind, Digests::All)).into_iter().chain(rsa_pss) {
-            assert!(kind.schemes(digests).is_empty(), "{kind}");
         }
     }
 }

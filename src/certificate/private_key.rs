@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
-use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
+use aws_lc_rs::signature::{self, VerificationAlgorithm};
+use der::{Decode, Tag, TagNumber};
 use pkcs8::PrivateKeyInfoRef;
+use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::SigningKey;
@@ -13,9 +14,16 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
+use crate::certificate::Certificate;
+use crate::certificate::canonical::canonical;
+use crate::certificate::curve::{compressed, without_zeros};
+use crate::certificate::element::{Element, elements};
+#[cfg(feature = "openssl")]
+use crate::certificate::openssl_key::OpensslKey;
+use crate::certificate::public_key::{Algorithm, EC, RSA, rsa_public_key};
 use crate::certificate::rsa_pss;
 use crate::certificate::rsa_pss::PssKey;
-use crate::certificate::{Certificate, KeyKind};
+use crate::certificate::tried::Tried;
 use crate::error::Error;
 
 /// A private key as the DER of a PrivateKeyInfo (RFC 5958), wiped from memory when dropped.
@@ -23,9 +31,14 @@ use crate::error::Error;
 pub(crate) struct PrivateKey(Zeroizing<Vec<u8>>);
 
 impl PrivateKey {
-    /// Takes the DER of a PrivateKeyInfo.
+    /// Takes the DER of a PrivateKeyInfo as it was stored or made here.
     pub(crate) fn from_pkcs8(der: Zeroizing<Vec<u8>>) -> Self {
         Self(der)
+    }
+
+    /// Takes the DER of a PrivateKeyInfo that another program wrote, and brings it into the one form that every library reads.
+    pub(crate) fn from_foreign(der: Zeroizing<Vec<u8>>) -> Self {
+        Self(canonical(&der).unwrap_or(der))
     }
 
     /// The DER of the PrivateKeyInfo.
@@ -41,21 +54,30 @@ impl PrivateKey {
     /// Loads it for handshakes, if its public key is that of `certificate`.
     ///
     /// # Errors
-    /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when rustls cannot sign with it.
+    /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when nothing signs with it for rustls.
     pub(crate) fn signing_key(&self, certificate: &Certificate) -> Result<Arc<dyn SigningKey>, Error> {
-        let unusable = |detail: String| Error::UnusableKey { key: certificate.key().to_string(), detail };
-        let key = self.load().map_err(|error| unusable(error.to_string()))?;
-        let public = public_key_of(&*key).ok_or_else(|| unusable("its public key is not known".to_owned()))?;
-        if public != certificate.public_key() {
+        let key = self.load().map_err(|error| unusable(certificate, error.to_string()))?;
+        let public =
+            public_key_of(&*key).ok_or_else(|| unusable(certificate, "its public key is not known".to_owned()));
+        if public? != *certificate.canonical_public_key() {
             return Err(Error::KeyMismatch { subject: certificate.subject().to_string() });
         }
-        match certificate.key() {
-            KeyKind::RsaPss(_) if certificate.pss_digests().schemes().is_empty() => {
-                Err(unusable("its parameters allow no signature that TLS has".to_owned()))
+        self.for_certificate(key, certificate)
+    }
+
+    /// The key as it signs for its certificate.
+    fn for_certificate(
+        &self,
+        key: Arc<dyn SigningKey>,
+        certificate: &Certificate,
+    ) -> Result<Arc<dyn SigningKey>, Error> {
+        match certificate.algorithm() {
+            Algorithm::Rsa { pss: Some(digests), .. } if digests.schemes().is_empty() => {
+                Err(unusable(certificate, "its parameters allow no signature that TLS has".to_owned()))
             }
-            KeyKind::RsaPss(_) => Ok(Arc::new(PssKey::new(key, certificate.pss_digests()))),
+            Algorithm::Rsa { pss: Some(digests), .. } => Ok(Arc::new(PssKey::new(key, digests))),
             _ if self.info().as_ref().is_some_and(is_rsa_pss) => {
-                Err(unusable("it is for RSASSA-PSS alone, its certificate is not".to_owned()))
+                Err(unusable(certificate, "it is for RSASSA-PSS alone, its certificate is not".to_owned()))
             }
             _ => Ok(key),
         }
@@ -66,14 +88,40 @@ impl PrivateKey {
     /// # Errors
     /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when that cannot be known.
     pub(crate) fn check_fits(&self, certificate: &Certificate) -> Result<(), Error> {
-        match self.signing_key(certificate) {
-            Err(Error::UnusableKey { .. }) if self.public_key().as_deref() == Some(certificate.public_key()) => Ok(()),
-            checked => checked.map(drop),
+        match self.public_key() {
+            None => Err(unusable(certificate, "its public key is not known".to_owned())),
+            Some(public) if public == *certificate.canonical_public_key() => Ok(()),
+            Some(_) => Err(Error::KeyMismatch { subject: certificate.subject().to_string() }),
         }
     }
 
-    /// Loads it, without comparing it with a certificate.
+    /// Makes a signature with each library, and verifies it by the certificate.
+    pub(crate) fn try_signing(&self, certificate: &Certificate) -> Tried {
+        let by_rustls = self.load_by_rustls().ok().and_then(|key| self.for_certificate(key, certificate).ok());
+        let by_rustls = by_rustls.is_some_and(|key| signs_for(&*key, certificate));
+        #[cfg(feature = "openssl")]
+        let by_openssl = Some(OpensslKey::from_pkcs8(self.pkcs8()).is_some_and(|key| key.signs_for(certificate)));
+        #[cfg(not(feature = "openssl"))]
+        let by_openssl = None;
+        Tried { by_rustls, by_openssl }
+    }
+
+    /// Loads it, without comparing it with a certificate: by aws-lc-rs, or else by OpenSSL.
     pub(crate) fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        let loaded = self.load_by_rustls();
+        #[cfg(feature = "openssl")]
+        if loaded.is_err() {
+            // As an RSA key like others: its certificate says what it may sign
+            let by_openssl = match self.info().filter(is_rsa_pss) {
+                Some(info) => OpensslKey::from_pkcs1(info.private_key.as_bytes()),
+                None => OpensslKey::from_pkcs8(self.pkcs8()),
+            };
+            return by_openssl.map(|key| Arc::new(key) as Arc<dyn SigningKey>).map_or(loaded, Ok);
+        }
+        loaded
+    }
+
+    fn load_by_rustls(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         // aws-lc-rs rejects the algorithm identifier, but can load the RSAPrivateKey inside
         match self.info().filter(is_rsa_pss) {
             Some(info) => any_supported_type(&PrivateKeyDer::Pkcs1(info.private_key.as_bytes().into())),
@@ -85,7 +133,8 @@ impl PrivateKey {
         PrivateKeyInfoRef::from_der(self.pkcs8()).ok()
     }
 
-    /// The bits of its public key: computed if rustls supports the kind of key, otherwise read from the PrivateKeyInfo.
+    /// The bits of its public key in the form that is compared: computed if a library can load it, otherwise read from the
+    /// PrivateKeyInfo.
     pub(crate) fn public_key(&self) -> Option<Vec<u8>> {
         self.computed_public_key().or_else(|| self.claimed_public_key())
     }
@@ -93,16 +142,19 @@ impl PrivateKey {
     fn claimed_public_key(&self) -> Option<Vec<u8>> {
         let info = self.info()?;
         match info.algorithm.oid.to_string().as_str() {
-            "1.2.840.113549.1.1.1" | rsa_pss::OID => rsa_public_key(info.private_key.as_bytes()),
-            // Certificates hold uncompressed points
-            "1.2.840.10045.2.1" => ec_public_key(info.private_key.as_bytes()).filter(|point| point.first() == Some(&4)),
-            _ => info.public_key.map(|bits| bits.raw_bytes().to_vec()),
+            oid if RSA.contains(&oid) || oid == rsa_pss::OID => rsa_public_key_of(info.private_key.as_bytes()),
+            EC => compressed(&ec_public_key(info.private_key.as_bytes())?),
+            _ => None,
         }
     }
 
     fn computed_public_key(&self) -> Option<Vec<u8>> {
         public_key_of(&*self.load().ok()?)
     }
+}
+
+fn unusable(certificate: &Certificate, detail: String) -> Error {
+    Error::UnusableKey { key: certificate.key().to_string(), detail }
 }
 
 impl fmt::Debug for PrivateKey {
@@ -118,30 +170,40 @@ fn is_rsa_pss(info: &PrivateKeyInfoRef<'_>) -> bool {
 fn public_key_of(key: &dyn SigningKey) -> Option<Vec<u8>> {
     let spki = key.public_key()?;
     let (_, parsed) = SubjectPublicKeyInfo::from_der(&spki).ok()?;
-    Some(parsed.subject_public_key.data.to_vec())
+    Some(Algorithm::from_spki(&parsed).canonical(&parsed.subject_public_key.data).into_owned())
 }
 
-/// The RSAPublicKey of an RSAPrivateKey (RFC 8017 appendix A.1.2): both begin with the same two numbers.
-fn rsa_public_key(private: &[u8]) -> Option<Vec<u8>> {
-    let whole = AnyRef::from_der(private).ok()?;
-    let mut fields = SliceReader::new(whole.value()).ok()?;
-    let _version = UintRef::decode(&mut fields).ok()?;
-    let numbers = [UintRef::decode(&mut fields).ok()?, UintRef::decode(&mut fields).ok()?];
-    let body = [numbers[0].to_der().ok()?, numbers[1].to_der().ok()?].concat();
-    AnyRef::new(Tag::Sequence, &body).ok()?.to_der().ok()
+/// Whether a signature of this key is one of the certificate's.
+fn signs_for(key: &dyn SigningKey, certificate: &Certificate) -> bool {
+    let message = b"cardcase tries a key";
+    let Some(scheme) = certificate.schemes().next() else { return false };
+    let signature = key.choose_scheme(&[scheme]).and_then(|signer| signer.sign(message).ok());
+    let verification: &dyn VerificationAlgorithm = match scheme {
+        SignatureScheme::RSA_PSS_SHA256 | rsa_pss::RSA_PSS_PSS_SHA256 => &signature::RSA_PSS_2048_8192_SHA256,
+        SignatureScheme::RSA_PSS_SHA384 | rsa_pss::RSA_PSS_PSS_SHA384 => &signature::RSA_PSS_2048_8192_SHA384,
+        SignatureScheme::RSA_PSS_SHA512 | rsa_pss::RSA_PSS_PSS_SHA512 => &signature::RSA_PSS_2048_8192_SHA512,
+        SignatureScheme::ECDSA_NISTP256_SHA256 => &signature::ECDSA_P256_SHA256_ASN1,
+        SignatureScheme::ECDSA_NISTP384_SHA384 => &signature::ECDSA_P384_SHA384_ASN1,
+        SignatureScheme::ECDSA_NISTP521_SHA512 => &signature::ECDSA_P521_SHA512_ASN1,
+        SignatureScheme::ED25519 => &signature::ED25519,
+        _ => return false,
+    };
+    let public = certificate.canonical_public_key();
+    signature.is_some_and(|signature| verification.verify_sig(&public, message, &signature).is_ok())
+}
+
+/// The RSAPublicKey of an RSAPrivateKey (RFC 8017 appendix A.1.2): both have the same two numbers.
+fn rsa_public_key_of(private: &[u8]) -> Option<Vec<u8>> {
+    let mut fields = Element::only(private)?.sequence()?;
+    let _version = fields.next()?;
+    let (modulus, exponent) = fields.next_two()?;
+    rsa_public_key(without_zeros(modulus.body), without_zeros(exponent.body))
 }
 
 /// The optional publicKey of an ECPrivateKey (RFC 5915).
 fn ec_public_key(private: &[u8]) -> Option<Vec<u8>> {
-    let whole = AnyRef::from_der(private).ok()?;
-    let mut fields = SliceReader::new(whole.value()).ok()?;
-    let _version = UintRef::decode(&mut fields).ok()?;
-    let _private = <&OctetStringRef>::decode(&mut fields).ok()?;
-    while !fields.is_finished() {
-        let field = AnyRef::decode(&mut fields).ok()?;
-        if let Tag::ContextSpecific { number: TagNumber(1), .. } = field.tag() {
-            return BitStringRef::from_der(field.value()).ok().map(|bits| bits.raw_bytes().to_vec());
-        }
-    }
-    None
+    let mut fields = Element::only(private)?.sequence()?;
+    let is_public = |field: &Element<'_>| matches!(field.tag, Tag::ContextSpecific { number: TagNumber(1), .. });
+    let bits = elements(fields.find(is_public)?.body).next()?.body;
+    bits.strip_prefix(&[0]).map(<[u8]>::to_vec)
 }

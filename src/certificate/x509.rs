@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -25,7 +26,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Error};
 
 use crate::certificate::name::{Name, NameKey};
-use crate::certificate::rsa_pss::Digests;
+use crate::certificate::public_key::Algorithm;
 use crate::certificate::{Fingerprint, KeyKind, signature};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -45,7 +46,7 @@ pub struct Certificate {
     not_before: Timestamp,
     not_after: Timestamp,
     key: KeyKind,
-    pss_digests: Digests,
+    algorithm: Algorithm,
     public_key: Vec<u8>,
     version: u32,
     extensions: Extensions,
@@ -81,7 +82,7 @@ impl Certificate {
             not_before: Timestamp(x509.validity().not_before.timestamp()),
             not_after: Timestamp(x509.validity().not_after.timestamp()),
             key: KeyKind::from_spki(x509.public_key()),
-            pss_digests: Digests::from_parameters(x509.public_key().algorithm.parameters.as_ref()),
+            algorithm: Algorithm::from_spki(x509.public_key()),
             public_key: x509.public_key().subject_public_key.data.to_vec(),
             version: x509.version().0.saturating_add(1),
             extensions,
@@ -148,20 +149,25 @@ impl Certificate {
         &self.key
     }
 
-    /// The schemes that a client can sign its CertificateVerify with (RFC 8446 section 4.4.3), in the order rustls prefers
-    /// them.
-    pub fn schemes(&self) -> &'static [SignatureScheme] {
-        self.key.schemes(self.pss_digests)
+    /// The schemes that a client can sign its CertificateVerify with in rustls (RFC 8446 section 4.4.3), in the order rustls
+    /// prefers them. Whether its library can load the private key is another question.
+    pub fn schemes(&self) -> impl Iterator<Item = SignatureScheme> + use<> {
+        self.algorithm.schemes()
     }
 
-    /// The digests that an id-RSASSA-PSS key may be used with; meaningless for other keys.
-    pub(crate) fn pss_digests(&self) -> Digests {
-        self.pss_digests
+    /// The algorithm of the public key.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// The bits of the subjectPublicKey, without the algorithm.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
+    }
+
+    /// The same in the one form that is equal for equal keys: certificates may have compressed points, or padded numbers.
+    pub(crate) fn canonical_public_key(&self) -> Cow<'_, [u8]> {
+        self.algorithm.canonical(&self.public_key)
     }
 
     /// The version: 1, 2 or 3.

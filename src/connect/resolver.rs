@@ -169,7 +169,7 @@ impl Resolver {
 
         let authorities = &self.prepared.authorities;
         let requested = (!request.authorities.is_empty()).then(|| authorities.requested(&request.authorities));
-        let reasons = reasons(certificate, requested.as_ref(), &request.schemes);
+        let reasons = reasons(identity, requested.as_ref(), request);
         // An identity that was given is sent whatever the server asks for. But the signature has to be possible, or rustls
         // would silently send an empty Certificate
         if selection.source == Source::Given {

@@ -143,5 +143,5 @@ fn certificate(bag: CertificateBag) -> Result<FoundCertificate, Error> {
 }
 
 fn key(bag: KeyBag) -> FoundKey {
-    FoundKey::new(PrivateKey::from_pkcs8(bag.pkcs8), bag.friendly_name, bag.local_key_id)
+    FoundKey::new(PrivateKey::from_foreign(bag.pkcs8), bag.friendly_name, bag.local_key_id)
 }

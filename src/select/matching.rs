@@ -11,7 +11,7 @@ use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
-use crate::certificate::{Certificate, Fingerprint, KeyKind};
+use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::request::CertificateRequest;
 
@@ -172,7 +172,7 @@ impl<'a> Matcher<'a> {
 
     /// Every reason why this identity is no candidate; none when it is one.
     pub(super) fn reasons(&self, identity: &Identity) -> Vec<Reason> {
-        let mut reasons = reasons(identity.certificate(), self.requested.as_ref(), &self.request.schemes);
+        let mut reasons = reasons(identity, self.requested.as_ref(), self.request);
         if self.request.is_visible() && (identity.requires_tls13() || self.demands_tls13(identity).is_some()) {
             reasons.push(Reason::RequiresTls13);
         }
@@ -278,41 +278,44 @@ pub(super) fn put_used_first(candidates: &mut [Considered], used_before: &HashSe
     });
 }
 
-/// Every reason why this certificate does not answer a request for `requested` (`None`: any issuer) and `schemes`.
-pub(crate) fn reasons(
-    certificate: &Certificate,
-    requested: Option<&Requested>,
-    schemes: &[SignatureScheme],
-) -> Vec<Reason> {
+/// Every reason why this identity does not answer a request for `requested` (`None`: any issuer).
+pub(crate) fn reasons(identity: &Identity, requested: Option<&Requested>, request: &CertificateRequest) -> Vec<Reason> {
+    let certificate = identity.certificate();
     let checks = [
         (requested.is_none_or(|requested| requested.leads_from(certificate)), Reason::IssuerNotRequested),
-        (common_scheme(certificate, schemes).is_some(), Reason::NoCommonSignatureScheme),
+        (signs_for(identity, request), Reason::NoCommonSignatureScheme),
         (certificate.allows_client_auth(), Reason::NotForClientAuth),
         (certificate.allows_signing(), Reason::NotForSigning),
     ];
     checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
 }
 
-impl Certificate {
-    /// Why this certificate cannot answer any server, one clause each for a person; empty when it can answer some.
+impl Identity {
+    /// Why this identity cannot answer any server over rustls, one clause each for a person; empty when it can answer some.
     pub fn why_unusable(&self) -> Vec<String> {
-        let text = |reason: Reason| match (reason, self.key()) {
-            (Reason::NoCommonSignatureScheme, KeyKind::Rsa(bits) | KeyKind::RsaPss(bits)) if *bits < 2048 => {
-                "cannot be used for TLS: RSA keys need at least 2048 bits".to_owned()
-            }
-            (Reason::NoCommonSignatureScheme, key) => {
-                format!("cannot be used for TLS: keys of the kind {key} cannot sign")
-            }
-            (reason, _) => reason.text().to_owned(),
-        };
-        // With all schemes of the key, only the reasons are left that do not depend on the server
-        reasons(self, None, self.schemes()).into_iter().map(text).collect()
+        let certificate = self.certificate();
+        let checks = [
+            (certificate.allows_client_auth(), Reason::NotForClientAuth),
+            (certificate.allows_signing(), Reason::NotForSigning),
+        ];
+        let usages = checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason.text().to_owned());
+        self.key_limit().into_iter().chain(usages).collect()
     }
 }
 
-/// The scheme this certificate's key would sign with, its own preference first.
+/// Whether its key makes a signature that the server accepts, in the library that the request came over.
+fn signs_for(identity: &Identity, request: &CertificateRequest) -> bool {
+    if request.is_over_openssl {
+        let is_tls13 = !request.is_visible();
+        let mut schemes = identity.certificate().algorithm().openssl_schemes(is_tls13);
+        return identity.is_usable_by_openssl() && schemes.any(|scheme| request.schemes.contains(&scheme));
+    }
+    identity.is_usable_by_rustls() && common_scheme(identity.certificate(), &request.schemes).is_some()
+}
+
+/// The scheme this certificate's key would sign with in rustls, its own preference first.
 pub(crate) fn common_scheme(certificate: &Certificate, offered: &[SignatureScheme]) -> Option<SignatureScheme> {
-    certificate.schemes().iter().find(|scheme| offered.contains(scheme)).copied()
+    certificate.schemes().find(|scheme| offered.contains(scheme))
 }
 
 #[cfg(test)]

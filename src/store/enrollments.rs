@@ -73,17 +73,18 @@ impl Store {
             let mut query = db.prepare_cached(ENROLLMENT)?;
             all_readable(query.query_map([], |row| Ok((parse_enrollment(row)?, parse_enrollment_key(row)?)))?, damaged)
         });
-        let wanted = read?.0.into_iter().filter(|(found, _)| public_keys.contains(found.public_key()));
+        let wanted = read?.0.into_iter().filter(|(found, _)| public_keys.contains(found.canonical_public_key()));
         Ok(wanted.map(|(_, key)| key).collect())
     }
 }
 
 /// Removes the enrollments whose certificates these identities have.
 pub(super) fn complete(db: &Connection, identities: &[Arc<Identity>]) -> rusqlite::Result<()> {
-    let public_keys: HashSet<&[u8]> = identities.iter().map(|identity| identity.certificate().public_key()).collect();
+    let public_keys: HashSet<Vec<u8>> =
+        identities.iter().map(|identity| identity.certificate().canonical_public_key().into_owned()).collect();
     remove_where(db, |request| {
         let parsed = Enrollment::from_request(request.to_vec(), Timestamp(0));
-        parsed.is_ok_and(|enrollment| public_keys.contains(enrollment.public_key()))
+        parsed.is_ok_and(|enrollment| public_keys.contains(enrollment.canonical_public_key()))
     })
 }
 

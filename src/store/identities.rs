@@ -19,6 +19,7 @@ use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
 use crate::certificate::import::NewIdentity;
 use crate::certificate::name::{NameKey, is_unprintable};
+use crate::certificate::tried::Tried;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
@@ -28,7 +29,7 @@ use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 const MAX_NAME: usize = 200;
 
 /// For [`parse_identity`].
-const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13 FROM identities";
+const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13, tried FROM identities";
 
 /// Identities, and the damaged rows among them.
 pub(crate) struct Found {
@@ -218,7 +219,8 @@ pub(super) fn identity_of_key(db: &Connection, cache: &mut Cache, row: &KeyRow) 
     let identity = cached_identity(db, cache, row.id)?;
     let is_current = identity.fingerprint() == row.fingerprint
         && identity.name() == row.name
-        && identity.requires_tls13() == row.requires_tls13;
+        && identity.requires_tls13() == row.requires_tls13
+        && identity.tried() == row.tried;
     if is_current {
         return Ok(identity);
     }
@@ -243,7 +245,10 @@ fn identity_with(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<
 }
 
 fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
-    read_row(row, IDENTITIES, |row| Ok(Identity::new(row.get(3)?, read_certificate(row)?, row.get(4)?)))
+    read_row(row, IDENTITIES, |row| {
+        let tried = Tried::from_number(row.get(5)?);
+        Ok(Identity::new(row.get(3)?, read_certificate(row)?, row.get(4)?, tried))
+    })
 }
 
 /// Returns the identity as it is stored, and whether it is new.
@@ -263,12 +268,12 @@ pub(super) fn insert_identity(
         Some(given) if is_free(db, given)? => given.to_owned(),
         Some(given) => return Err(as_rusqlite(taken(given))),
     };
-    let row =
-        KeyRow { id: next_id(db, IDENTITIES)?, fingerprint: certificate.fingerprint(), name, requires_tls13: false };
+    let (id, fingerprint) = (next_id(db, IDENTITIES)?, certificate.fingerprint());
+    let row = KeyRow { id, fingerprint, name, requires_tls13: false, tried: new.tried };
     let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at)
-         VALUES (:id, :fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at)",
+        "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at, tried)
+         VALUES (:id, :fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at, :tried)",
     )?;
     insert.execute(named_params! {
         ":id": row.id,
@@ -279,8 +284,9 @@ pub(super) fn insert_identity(
         ":subject_key": certificate.subject_key().as_bytes(),
         ":issuer_key": certificate.issuer_key().as_bytes(),
         ":added_at": now.0,
+        ":tried": row.tried.number(),
     })?;
-    Ok((Arc::new(Identity::new(row.name, certificate.clone(), false)), true))
+    Ok((Arc::new(Identity::new(row.name, certificate.clone(), false, row.tried)), true))
 }
 
 fn default_name(new: &NewIdentity) -> String {

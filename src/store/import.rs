@@ -1,5 +1,6 @@
 //! What files bring into the store: one transaction over several tables.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -80,12 +81,12 @@ impl Store {
     /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::SealedKey`] when the key of an identity does not
     /// open, [`Error::RowDamaged`] when that of an enrollment does not.
     pub fn add_known_keys(&self, import: &mut Import, unlocker: &dyn Unlocker) -> Result<bool, Error> {
-        let mut wanted: HashSet<Vec<u8>> = import.unpaired_public_keys().map(<[u8]>::to_vec).collect();
+        let mut wanted: HashSet<Vec<u8>> = import.unpaired_public_keys().map(Cow::into_owned).collect();
         let enrolled = self.enrolled_keys(&wanted)?;
         let mut sealed = Vec::new();
         for identity in self.identities()? {
             // When several identities have the same key, one of them is enough
-            if wanted.remove(identity.certificate().public_key())
+            if wanted.remove(&*identity.certificate().canonical_public_key())
                 && let Some((_, key)) = self.identity_with_key(identity.fingerprint())?
             {
                 sealed.push(key);

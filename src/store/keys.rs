@@ -6,11 +6,12 @@ use super::damage::{IDENTITIES, read_row};
 use super::sql::as_rusqlite;
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
+use crate::certificate::tried::Tried;
 use crate::error::Error;
 use crate::vault::{KeyRow, SealedKey, Vault};
 
 /// For [`parse_key`].
-pub(super) const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key FROM identities";
+pub(super) const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key, tried FROM identities";
 
 /// For [`parse_enrollment_key`].
 pub(super) const ENROLLMENT: &str = "SELECT id, request, private_key, made_at FROM enrollments";
@@ -23,6 +24,7 @@ pub(super) fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
                 fingerprint: Fingerprint::from_bytes(row.get(1)?),
                 name: row.get(2)?,
                 requires_tls13: row.get(3)?,
+                tried: Tried::from_number(row.get(5)?),
             },
             sealed: row.get(4)?,
         })
@@ -52,7 +54,8 @@ pub(super) fn parse_enrollment_key(row: &Row<'_>) -> rusqlite::Result<SealedKey>
 /// What the key of an enrollment is bound to. No certificate has the fingerprint of a request, so the key opens in no
 /// identity's row.
 pub(super) fn enrollment_row(id: i64, request: &[u8]) -> KeyRow {
-    KeyRow { id, fingerprint: Fingerprint::from_der(request), name: "an enrollment".to_owned(), requires_tls13: false }
+    let (fingerprint, tried) = (Fingerprint::from_der(request), Tried::default());
+    KeyRow { id, fingerprint, name: "an enrollment".to_owned(), requires_tls13: false, tried }
 }
 
 /// The sealed key of an identity.

@@ -116,6 +116,7 @@ fn take_over(db: &Connection, vault: &Vault, old: &Identity, new: &Identity) -> 
     if restricted {
         rewrite_key(db, vault, &new_key, KeyRow { requires_tls13: true, ..new_key.row.clone() })?;
     }
-    let new = Identity::new(new.name().to_owned(), new.certificate().clone(), new.requires_tls13() || restricted);
+    let requires_tls13 = new.requires_tls13() || restricted;
+    let new = Identity::new(new.name().to_owned(), new.certificate().clone(), requires_tls13, new.tried());
     Ok(Renewal { old: old.clone(), new, scopes, restricted })
 }

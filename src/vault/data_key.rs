@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
+use crate::certificate::tried::Tried;
 use crate::error::Error;
 
 /// Bytes of a nonce of AES-GCM.
@@ -25,14 +26,15 @@ const FORMAT: u8 = 1;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct DataKey(Zeroizing<[u8; 32]>);
 
-/// The row of a sealed key. The key opens only in this row: not for another certificate, not under another name, and not
-/// without the restriction to TLS 1.3.
+/// The row of a sealed key. The key opens only in this row: not for another certificate, not under another name, not without the
+/// restriction to TLS 1.3, and not with another record of what signed with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyRow {
     pub(crate) id: i64,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) name: String,
     pub(crate) requires_tls13: bool,
+    pub(crate) tried: Tried,
 }
 
 /// A private key as the store has it, with the row it is bound to.
@@ -121,6 +123,7 @@ impl KeyRow {
             .field(self.fingerprint.as_bytes())
             .field(self.name.as_bytes())
             .number(self.requires_tls13.into())
+            .number(self.tried.number().into())
     }
 }
 
@@ -207,7 +210,8 @@ mod tests {
     use super::*;
 
     fn row() -> KeyRow {
-        KeyRow { id: 7, fingerprint: Fingerprint::from_bytes([7; 32]), name: "alice".to_owned(), requires_tls13: true }
+        let (fingerprint, tried) = (Fingerprint::from_bytes([7; 32]), Tried::default());
+        KeyRow { id: 7, fingerprint, name: "alice".to_owned(), requires_tls13: true, tried }
     }
 
     #[test]
@@ -221,6 +225,7 @@ mod tests {
             KeyRow { fingerprint: Fingerprint::from_bytes([8; 32]), ..row() },
             KeyRow { name: "bob".to_owned(), ..row() },
             KeyRow { requires_tls13: false, ..row() },
+            KeyRow { tried: Tried { by_rustls: true, by_openssl: None }, ..row() },
         ] {
             assert!(data_key.open(&SealedKey { row: changed.clone(), ..key.clone() }).is_none(), "{changed:?}");
         }

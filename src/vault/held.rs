@@ -55,8 +55,8 @@ impl HeldKey {
 
 impl SigningKey for HeldKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let scheme = self.0.certificate.schemes().iter().find(|scheme| offered.contains(scheme))?;
-        Some(Box::new(HeldSigner { key: self.clone(), scheme: *scheme }))
+        let scheme = self.0.certificate.schemes().find(|scheme| offered.contains(scheme))?;
+        Some(Box::new(HeldSigner { key: self.clone(), scheme }))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {

@@ -282,7 +282,11 @@ fn authorities(request: &CertificateRequest) -> String {
 
 /// Why an identity does not fit, or warnings; and the missing issuer, where that may be the cause.
 fn notes(considered: &Considered) -> Vec<String> {
-    let mut notes: Vec<String> = considered.reasons.iter().map(|reason| reason.text().to_owned()).collect();
+    let text = |reason: &Reason| match (reason, considered.identity.key_limit()) {
+        (Reason::NoCommonSignatureScheme, Some(limit)) => limit,
+        _ => reason.text().to_owned(),
+    };
+    let mut notes: Vec<String> = considered.reasons.iter().map(text).collect();
     notes.extend(considered.warnings.iter().map(|warning| warning.text().to_owned()));
     if let Some(missing) = &considered.missing_issuer
         && (considered.reasons.contains(&Reason::IssuerNotRequested) || considered.is_candidate())

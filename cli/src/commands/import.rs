@@ -110,6 +110,8 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
         done
     };
 
+    done.imported.iter().chain(&done.already_present).for_each(|identity| notices::key_limit(identity));
+
     let now = app.now();
     if app.common.json {
         let json = |identities: &[Arc<Identity>]| -> Result<Vec<IdentityJson>, Failure> {

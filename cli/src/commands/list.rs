@@ -95,12 +95,22 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
             certificate.subject().common_name(),
             certificate.issuer().common_name(),
             expiry,
-            certificate.key().to_string(),
+            key(identity),
             certificate.fingerprint().short(),
         ]
     });
     print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)?;
     check_all_shown(app)
+}
+
+/// The kind of its key, and whether that can be used.
+fn key(identity: &Identity) -> String {
+    let kind = identity.certificate().key();
+    match (identity.is_usable_by_rustls(), identity.needs_openssl()) {
+        (true, _) => kind.to_string(),
+        (false, true) => format!("{kind} (only by OpenSSL)"),
+        (false, false) => format!("{kind} (UNUSABLE)"),
+    }
 }
 
 fn check_all_shown(app: &App) -> Result<(), Failure> {

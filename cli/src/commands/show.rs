@@ -102,7 +102,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         fact("Extended", &list(certificate.extended_key_usage().map(<[String]>::to_vec))),
         fact("SHA-256", &certificate.fingerprint().to_string()),
     ];
-    facts.extend(certificate.why_unusable().iter().map(|why| fact("Unusable", why)));
+    facts.extend(identity.why_unusable().iter().map(|why| fact("Unusable", why)));
     facts
 }
 

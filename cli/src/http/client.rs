@@ -11,7 +11,7 @@ use cardcase::connect::tokio::Connector;
 use cardcase::connect::{self, Opened, Selection, Source};
 use cardcase::manage::Answer;
 use cardcase::raw::{Prepared, failure};
-use cardcase::{Destination, Identity};
+use cardcase::{Destination, Identity, Target};
 use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
@@ -319,7 +319,7 @@ impl<'a> Client<'a> {
         let proxy_answer = self.route.proxy(destination, false).and_then(|proxy| progress.chosen.get(proxy)).cloned();
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
         let connector = self.openssl()?;
-        let target = cardcase::Target::new(destination.clone()).without_credentials();
+        let target = Target::new(destination.clone()).without_credentials();
         let dial = || async { dialer.dial_through(destination).await.map_err(std::io::Error::other) };
         Ok(match connector.connect_async(target, dial).await {
             Ok(connection) => Some(openssl::beyond_rustls(&connection.opened)),
@@ -344,6 +344,36 @@ impl<'a> Client<'a> {
 
     fn uses_openssl(&self, progress: &Progress, destination: &Destination) -> bool {
         self.args.tls == Some(TlsLibrary::Openssl) || progress.openssl.contains(destination)
+    }
+
+    /// Turns to OpenSSL before the first connection, if the identity that is given or remembered for the destination needs that.
+    fn begins_with_openssl(
+        &self,
+        progress: &mut Progress,
+        url: &Url,
+        destination: &Destination,
+    ) -> Result<bool, Failure> {
+        if self.args.tls.is_some() || !self.credentials {
+            return Ok(false);
+        }
+        let given =
+            self.given.as_ref().filter(|(given_for, _)| given_for == destination).map(|(_, given)| given.clone());
+        let identity = match given {
+            Some(given) => Some(given),
+            None => {
+                let target = Target::new(destination.clone()).with_path(url.path());
+                let prepared = self.outcomes.selector().prepare(target)?;
+                match prepared.selection().map(|selection| &selection.answer) {
+                    Some(Answer::Identity(identity)) => Some(identity.as_ref().clone()),
+                    _ => None,
+                }
+            }
+        };
+        let Some(limit) = identity.filter(Identity::needs_openssl).and_then(|identity| identity.key_limit()) else {
+            return Ok(false);
+        };
+        say::note(format_args!("{destination}: {limit}; connecting by OpenSSL"));
+        Ok(progress.openssl.insert(destination.clone()))
     }
 
     /// Lets a person choose again after a refusal; whether they did. A person who named an identity on the command line, or
@@ -381,7 +411,8 @@ impl<'a> Client<'a> {
     /// Sends a request once.
     async fn attempt(&self, progress: &mut Progress, url: &Url, message: &Message) -> Result<Response, Unanswered> {
         let destination = destination(url)?;
-        let is_openssl = url.scheme() == "https" && self.uses_openssl(progress, &destination);
+        let is_openssl = url.scheme() == "https"
+            && (self.uses_openssl(progress, &destination) || self.begins_with_openssl(progress, url, &destination)?);
         let may_send_again = progress.may_send_again(message);
         let proxy_answer = self.route.proxy(&destination, url.scheme() == "http");
         let proxy_answer = proxy_answer.and_then(|proxy| progress.chosen.get(proxy)).cloned();

@@ -22,8 +22,12 @@ use crate::ui::failure::{Code, Failure};
 /// declined: some serve one connection at a time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A connector that verifies servers as [`verify::config`] does, and offers these protocols by ALPN. Versions, cipher suites and
-/// groups are OpenSSL's own, as the system configures them, from TLS 1.2 on.
+/// The groups that OpenSSL offers by itself, and after them those over which it signs: in TLS 1.2, a server accepts a client's key
+/// only over a curve that the client offers (RFC 8422 section 5.1.1).
+const GROUPS: &str = "X25519:P-256:X448:P-521:P-384:P-224:secp256k1:brainpoolP256r1:brainpoolP384r1:brainpoolP512r1";
+
+/// A connector that verifies servers as [`verify::config`] does, and offers these protocols by ALPN. Versions and cipher suites
+/// are OpenSSL's own, as the system configures them, from TLS 1.2 on.
 pub(crate) fn connector(
     app: &App,
     selector: Arc<Selector>,
@@ -54,6 +58,8 @@ fn builder(roots: &[CertificateDer<'_>], alpn: &[&[u8]]) -> Result<SslConnectorB
         store.add_cert(root)?;
     }
     builder.set_cert_store(store.build());
+    // An OpenSSL that was built without one of the additional curves keeps its own list
+    let _ = builder.set_groups_list(GROUPS);
     if !alpn.is_empty() {
         let length = |name: &[u8]| u8::try_from(name.len()).unwrap_or_default();
         let names: Vec<u8> = alpn.iter().flat_map(|name| [&[length(name)], *name].concat()).collect();

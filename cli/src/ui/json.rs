@@ -36,6 +36,7 @@ pub(crate) struct IdentityJson {
     pub(crate) not_after: String,
     pub(crate) expired: bool,
     pub(crate) key: String,
+    pub(crate) usable: UsableJson,
     pub(crate) chain_length: usize,
     pub(crate) key_usage: Vec<&'static str>,
     pub(crate) extended_key_usage: Vec<String>,
@@ -56,11 +57,28 @@ impl IdentityJson {
             not_after: certificate.not_after().to_string(),
             expired: certificate.not_after() < now,
             key: certificate.key().to_string(),
+            usable: UsableJson::new(identity),
             chain_length: 1 + chain.len(),
             key_usage: certificate.key_usage().unwrap_or_default(),
             extended_key_usage: certificate.extended_key_usage().unwrap_or_default().to_vec(),
             emails: certificate.emails().to_vec(),
         }
+    }
+}
+
+/// Which TLS libraries can use the key of an identity.
+#[derive(Serialize)]
+pub(crate) struct UsableJson {
+    rustls: bool,
+    openssl: bool,
+    /// Why rustls cannot, and what can.
+    why: Option<String>,
+}
+
+impl UsableJson {
+    fn new(identity: &Identity) -> Self {
+        let (rustls, openssl) = (identity.is_usable_by_rustls(), identity.is_usable_by_openssl());
+        Self { rustls, openssl, why: identity.key_limit() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cardcase::Identity;
 use cardcase::Store;
 use cardcase::manage::Renewal;
 
@@ -13,6 +14,17 @@ pub(crate) fn protection(store: &Store) {
     if !store.has_primary_password() {
         say::note("the private keys are not protected by a password; to set one: cardcase password");
     }
+}
+
+/// Says so when an identity's key cannot be used everywhere, and where it can.
+pub(crate) fn key_limit(identity: &Identity) {
+    let Some(limit) = identity.key_limit() else { return };
+    say::warn(format_args!("{:?}: {limit}", identity.name()));
+    say::hint(match (identity.needs_openssl(), cfg!(feature = "openssl")) {
+        (true, _) => "to use it: cardcase fetch --tls openssl URL",
+        (false, true) => "have a certificate issued for another key: cardcase enroll --help",
+        (false, false) => "to try it by OpenSSL: cargo install cardcase-cli --features openssl; then import it again",
+    });
 }
 
 /// Says what an identity took over.

@@ -35,6 +35,7 @@ mod http;
 mod isolation;
 #[cfg(feature = "keyring")]
 mod keyring;
+mod keys;
 mod names;
 mod one_prompt;
 mod pem;

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use der::{Decode, Encode};
 use openssl::error::ErrorStack;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::PKey;
 use openssl::x509::X509;
-use pkcs8::PrivateKeyInfoRef;
 use rustls::OtherError;
-use zeroize::Zeroizing;
 
 use super::callback::{CertificateMessage, Material};
 use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
-use crate::certificate::private_key::PrivateKey;
 use crate::connect::drive::LookUp;
 use crate::connect::http_position::Treatment;
 use crate::connect::opened::{Answered, Opened};
@@ -188,7 +184,7 @@ fn against(
     request: &CertificateRequest,
 ) -> Option<Reason> {
     let requested = requested(prepared, request);
-    let mut reasons = reasons(identity.certificate(), requested.as_ref(), &request.schemes);
+    let mut reasons = reasons(identity, requested.as_ref(), request);
     // An identity that was given is sent whatever the server asks for
     reasons.retain(|reason| selection.source != Source::Given || *reason == Reason::NoCommonSignatureScheme);
     reasons.extend((prepared.requires_tls13 && request.is_visible()).then_some(Reason::RequiresTls13));
@@ -218,17 +214,8 @@ fn material(
         Ok(Material {
             certificate: x509(certificate)?,
             chain: chain.intermediates().map(x509).collect::<Result<_, _>>()?,
-            key: pkey(&key)?,
+            key: PKey::private_key_from_pkcs8(key.pkcs8())?,
         })
     };
     whole().map_err(|error| unusable(error.to_string()))
-}
-
-/// OpenSSL 3.0 reads PrivateKeyInfo of version 1 only (RFC 5208): without the public key that version 2 has (RFC 5958).
-fn pkey(key: &PrivateKey) -> Result<PKey<Private>, ErrorStack> {
-    let plain = PrivateKeyInfoRef::from_der(key.pkcs8()).ok().and_then(|info| {
-        let of_version_1 = PrivateKeyInfoRef { public_key: None, ..info };
-        of_version_1.to_der().ok().map(Zeroizing::new)
-    });
-    PKey::private_key_from_pkcs8(plain.as_deref().map_or(key.pkcs8(), Vec::as_slice))
 }

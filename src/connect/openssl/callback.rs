@@ -79,6 +79,8 @@ struct Known {
     established: bool,
     /// Why it cannot go on.
     failure: Option<Failure>,
+    /// The security level outside of answering.
+    security_level: Option<u32>,
 }
 
 impl State {
@@ -172,8 +174,18 @@ pub(super) fn make_unresumable(ssl: &SslRef) {
 /// Takes certificate, chain and key back. OpenSSL wipes the key, if nothing else holds it. Only the session that drives the
 /// connection may call this, while no handshake is under way.
 pub(super) fn forget(ssl: &SslRef) {
+    let level = state(ssl).and_then(|state| state.known().security_level.take());
     // SAFETY: the SSL is live, and no handshake uses what is cleared: it is over, or about to use what comes next
-    unsafe { SSL_certs_clear(ssl.as_ptr()) }
+    unsafe {
+        SSL_certs_clear(ssl.as_ptr());
+        if let Some(level) = level.and_then(|level| c_int::try_from(level).ok()) {
+            sys::SSL_set_security_level(ssl.as_ptr(), level);
+        }
+    }
+}
+
+fn state(ssl: &SslRef) -> Option<State> {
+    ssl.ex_data(index().ok()?).cloned()
 }
 
 unsafe extern "C" fn on_request(ssl: *mut sys::SSL, _: *mut c_void) -> c_int {
@@ -184,7 +196,7 @@ unsafe extern "C" fn on_request(ssl: *mut sys::SSL, _: *mut c_void) -> c_int {
 }
 
 fn answer(ssl: &mut SslRef) -> c_int {
-    let Some(state) = index().ok().and_then(|index| ssl.ex_data(index)).cloned() else { return FAIL };
+    let Some(state) = state(ssl) else { return FAIL };
     // The lock is released: what follows takes it again
     let (reply, established) = {
         let mut known = state.known();
@@ -240,6 +252,12 @@ fn use_reply(ssl: &mut SslRef, reply: CertificateMessage) -> Result<(), Failure>
     // There is one slot for each kind of key: what was sent before may be in another
     forget(ssl);
     let CertificateMessage::Identity(Material { certificate, chain, key }) = reply else { return Ok(()) };
+    // Whether a client's key is strong enough is the server's to say: Debian's OpenSSL would not send one of 1024 bits. The server
+    // is verified by now, and the level applies again once the handshake is over
+    if let Some(state) = state(ssl) {
+        state.known().security_level = Some(ssl.security_level());
+        ssl.set_security_level(0);
+    }
     ssl.set_certificate(&certificate)?;
     ssl.set_private_key(&key)?;
     for authority in chain {
@@ -253,7 +271,12 @@ fn request(ssl: &mut SslRef) -> CertificateRequest {
         Some(SslVersion::TLS1_3) => ProtocolVersion::TLSv1_3,
         _ => ProtocolVersion::TLSv1_2,
     };
-    CertificateRequest { authorities: authorities(ssl), schemes: schemes(ssl), version: Some(version) }
+    CertificateRequest {
+        authorities: authorities(ssl),
+        schemes: schemes(ssl),
+        version: Some(version),
+        is_over_openssl: true,
+    }
 }
 
 fn authorities(ssl: &SslRef) -> Vec<Name> {

@@ -110,10 +110,14 @@ fn key(element: Part<'_>) -> Option<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// ECPrivateKey (RFC 5915 section 3). In PKCS#8, the curve is outside of it.
-fn ec_key(secret: Part<'_>, mut rest: Parts<'_>) -> Option<Zeroizing<Vec<u8>>> {
-    let curve = rest.next().filter(|field| field.tag == CONTEXT_0)?.body;
-    let public = rest.next().filter(|field| field.tag == CONTEXT_1).map_or(&[][..], |field| field.whole);
+/// ECPrivateKey (RFC 5915 section 3). In PKCS#8, the curve is outside of it; some programs leave it away.
+fn ec_key(secret: Part<'_>, rest: Parts<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    let field = |tag| {
+        let mut rest = rest;
+        rest.find(|field| field.tag == tag)
+    };
+    let curve = field(CONTEXT_0).map_or(&[][..], |field| field.body);
+    let public = field(CONTEXT_1).map_or(&[][..], |field| field.whole);
     let body = Zeroizing::new([&[2, 1, 1], secret.whole, public].concat());
     pkcs8(EC_PUBLIC_KEY, curve, &encode(Tag::Sequence, &body)?)
 }

@@ -12,6 +12,7 @@ use crate::answer::rules::{Rule, Rules};
 use crate::answer::settings::Settings;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
+use crate::certificate::tried::Tried;
 use crate::error::{Damage, Error};
 use crate::pki::{Ca, NOW, expired, params};
 use crate::request::{CertificateRequest, Target};
@@ -19,6 +20,9 @@ use crate::select::chooser::Refused;
 use crate::select::look::Look;
 use crate::select::matching::{Matcher, Reason, Warning};
 use crate::select::selection::Source;
+
+/// Both libraries sign with the key.
+const SIGNS: Tried = Tried { by_rustls: true, by_openssl: Some(true) };
 
 const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 
@@ -46,7 +50,7 @@ impl People {
     fn new() -> Self {
         let ca = Ca::root("Root");
         let identity =
-            |name: &str, params| Arc::new(Identity::new(name.to_owned(), ca.leaf_of(params).certificate, false));
+            |name: &str, params| Arc::new(Identity::new(name.to_owned(), ca.leaf_of(params).certificate, false, SIGNS));
         let (alice, bob) = (identity("alice", params("alice")), identity("bob", params("bob")));
         let late = identity("late", expired("late"));
         Self { ca, alice, bob, late }

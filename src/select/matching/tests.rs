@@ -11,9 +11,13 @@ use crate::certificate::Certificate;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
+use crate::certificate::tried::Tried;
 use crate::clock::Timestamp;
 use crate::pki::{Ca, DAY, Home, Leaf, NOW, ca_params, params, valid};
 use crate::request::CertificateRequest;
+
+/// Both libraries sign with the key.
+const SIGNS: Tried = Tried { by_rustls: true, by_openssl: Some(true) };
 
 const ECDSA: [Scheme; 3] =
     [Scheme::ECDSA_NISTP256_SHA256, Scheme::ECDSA_NISTP384_SHA384, Scheme::ECDSA_NISTP521_SHA512];
@@ -30,7 +34,8 @@ fn known(certificates: &[&Certificate]) -> Authorities {
 
 fn reasons(certificate: &Certificate, authorities: &[Name], schemes: &[Scheme]) -> Vec<Reason> {
     let (request, known) = (request(authorities, schemes), known(&[]));
-    super::reasons(certificate, Matcher::new(&request, &known, NOW).requested(), schemes)
+    let identity = Identity::new("a".to_owned(), certificate.clone(), false, SIGNS);
+    super::reasons(&identity, Matcher::new(&request, &known, NOW).requested(), &request)
 }
 
 fn with_usages(mut params: CertificateParams, usages: &[Ku], extended: &[Eku]) -> CertificateParams {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::Fingerprint;
+use crate::certificate::tried::Tried;
 use crate::vault::KeyRow;
 
 /// The version of everything here except [`Request::End`], which is the same in every version.
@@ -60,6 +61,7 @@ pub(super) struct Row<'a> {
     fingerprint: [u8; 32],
     name: &'a str,
     requires_tls13: bool,
+    tried: u8,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -89,14 +91,16 @@ pub(super) enum Refusal {
 
 impl<'a> From<&'a KeyRow> for Row<'a> {
     fn from(row: &'a KeyRow) -> Self {
-        let KeyRow { id, fingerprint, name, requires_tls13 } = row;
-        Self { id: *id, fingerprint: *fingerprint.as_bytes(), name, requires_tls13: *requires_tls13 }
+        let KeyRow { id, fingerprint, name, requires_tls13, tried } = row;
+        let (fingerprint, tried) = (*fingerprint.as_bytes(), tried.number());
+        Self { id: *id, fingerprint, name, requires_tls13: *requires_tls13, tried }
     }
 }
 
 impl From<Row<'_>> for KeyRow {
     fn from(row: Row<'_>) -> Self {
-        let Row { id, fingerprint, name, requires_tls13 } = row;
-        Self { id, fingerprint: Fingerprint::from_bytes(fingerprint), name: name.to_owned(), requires_tls13 }
+        let Row { id, fingerprint, name, requires_tls13, tried } = row;
+        let (fingerprint, tried) = (Fingerprint::from_bytes(fingerprint), Tried::from_number(tried));
+        Self { id, fingerprint, name: name.to_owned(), requires_tls13, tried }
     }
 }

@@ -320,6 +320,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
+    use crate::certificate::tried::Tried;
     use crate::vault::DataKey;
     use crate::vault::agent::protocol::Row;
 
@@ -348,7 +349,7 @@ mod tests {
             let key = KeyPair::generate().unwrap();
             let certificate = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
             let fingerprint = crate::certificate::Fingerprint::from_der(&certificate);
-            let row = KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13 };
+            let row = KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13, tried: Tried::default() };
             let mut scene = Self { shared, data_key, row, certificate, pkcs8: key.serialize_der(), sealed: Vec::new() };
             let Reply::Sealed(sealed) = scene.work(Work::Seal { row: scene.row(), pkcs8: &scene.pkcs8 }) else {
                 panic!("it does not seal")

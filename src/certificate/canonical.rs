@@ -1,0 +1,142 @@
+//! Private keys in the one encoding that every TLS library reads.
+//!
+//! Programs write private keys in many ways: with parameters that are missing, numbers that are padded, swapped or left out, and
+//! two generations of the outer structure. Each library reads some of them. What can be known of such a key is worked out once,
+//! when it comes, and written again: as PrivateKeyInfo of version 0 (RFC 5208), without attributes.
+
+mod rsa;
+
+use aws_lc_rs::agreement;
+use der::asn1::ObjectIdentifier;
+use der::{Encode, Tag, TagNumber};
+use zeroize::Zeroizing;
+
+use crate::certificate::curve::{Curve, P256, P384, P521, compressed, without_zeros};
+use crate::certificate::element::{Element, elements, encode};
+use crate::certificate::public_key::{EC, ED448, ED25519, RSA};
+use crate::certificate::rsa_pss;
+
+type Secret = Zeroizing<Vec<u8>>;
+
+const NULL: [u8; 2] = [5, 0];
+const SEED: usize = 32;
+
+/// The canonical form of a PrivateKeyInfo; `None` where it is not understood.
+pub(super) fn canonical(der: &[u8]) -> Option<Secret> {
+    let mut fields = elements(der).next()?.sequence()?;
+    let _version = fields.next().filter(|version| version.tag == Tag::Integer)?;
+    let mut algorithm = fields.next()?.sequence()?;
+    let private = fields.next().filter(|key| key.tag == Tag::OctetString)?.body;
+    let oid = algorithm.next()?.oid()?;
+    let parameters = algorithm.next();
+    match oid.as_str() {
+        oid if RSA.contains(&oid) => {
+            private_key_info(RSA[0], &NULL, &rsa::canonical(private).unwrap_or_else(|| copied(private)))
+        }
+        EC => ec(parameters, private),
+        ED25519 => {
+            let key = encode(Tag::OctetString, &seed(private)?)?;
+            private_key_info(ED25519, &[], &key)
+        }
+        // No parameters (RFC 8410 section 3)
+        ED448 => private_key_info(ED448, &[], private),
+        oid => {
+            let parameters = parameters.map(written).unwrap_or_default()?;
+            let key = if oid == rsa_pss::OID { rsa::canonical(private) } else { None };
+            private_key_info(oid, &parameters, &key.unwrap_or_else(|| copied(private)))
+        }
+    }
+}
+
+/// An ECPrivateKey (RFC 5915). The curve is outside of it, and the public key is computed, if that is possible here.
+fn ec(parameters: Option<Element<'_>>, private: &[u8]) -> Option<Secret> {
+    let mut fields = Element::only(private)?.sequence()?;
+    let (_version, secret) = fields.next_two()?;
+    let secret = without_zeros((secret.tag == Tag::OctetString).then_some(secret.body)?);
+    let context = |number| move |field: &Element<'_>| is_context(field.tag, number);
+    let inner = fields.find(context(0)).and_then(|field| elements(field.body).next());
+    let public = fields.find(context(1)).and_then(|field| elements(field.body).next());
+    let public = public.and_then(|bits| bits.body.strip_prefix(&[0]));
+    // DER NULL stands where programs leave the curve to the parameters inside
+    let outer = parameters.filter(|parameters| parameters.tag != Tag::Null);
+    let Some(curve) = outer.or(inner).map(known_curve).unwrap_or_else(|| Some(guessed_curve(secret, public))) else {
+        // A curve that is not known here: as it is, with its parameters outside
+        return private_key_info(EC, &written(outer.or(inner)?)?, private);
+    };
+    let mut padded = Zeroizing::new(vec![0; curve.size.checked_sub(secret.len())?]);
+    padded.extend_from_slice(secret);
+    // Other libraries compute the public key of other curves themselves
+    let public = public_point(curve, &padded).or_else(|| public.map(<[u8]>::to_vec));
+    let bits = public.map(|point| encode(Tag::BitString, &[&[0], point.as_slice()].concat())).unwrap_or_default();
+    let bits = bits.and_then(|bits| encode(CONTEXT_1, &bits)).unwrap_or_default();
+    let body = Zeroizing::new([&[2, 1, 1], encode(Tag::OctetString, &padded)?.as_slice(), &bits].concat());
+    let oid = ObjectIdentifier::new(curve.oid).ok()?.to_der().ok()?;
+    private_key_info(EC, &oid, &encode(Tag::Sequence, &body)?)
+}
+
+const CONTEXT_1: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(1) };
+
+fn is_context(tag: Tag, wanted: u32) -> bool {
+    matches!(tag, Tag::ContextSpecific { number, .. } if number == TagNumber(wanted))
+}
+
+/// A curve by its name or its parameters.
+fn known_curve(parameters: Element<'_>) -> Option<&'static Curve> {
+    match parameters.tag {
+        Tag::ObjectIdentifier => Curve::from_oid(&parameters.oid()?),
+        Tag::Sequence => Curve::from_parameters(parameters.body),
+        _ => None,
+    }
+}
+
+/// The curve of a key without parameters, by the size of its public or else of its private key: the one of NIST, because OpenSSL
+/// and Java's programs leave no other away. Whether it is right shows when the key is compared with its certificate.
+fn guessed_curve(secret: &[u8], public: Option<&[u8]>) -> &'static Curve {
+    let size = match public.and_then(compressed) {
+        Some(point) => point.len().saturating_sub(1),
+        None => secret.len(),
+    };
+    match size {
+        49.. => &P521,
+        33..49 => &P384,
+        _ => &P256,
+    }
+}
+
+/// The uncompressed public key of a private key.
+fn public_point(curve: &Curve, secret: &[u8]) -> Option<Vec<u8>> {
+    let algorithm = match curve {
+        _ if *curve == P256 => &agreement::ECDH_P256,
+        _ if *curve == P384 => &agreement::ECDH_P384,
+        _ if *curve == P521 => &agreement::ECDH_P521,
+        _ => return None,
+    };
+    let key = agreement::PrivateKey::from_private_key(algorithm, secret).ok()?;
+    Some(key.compute_public_key().ok()?.as_ref().to_vec())
+}
+
+/// The seed of an Ed25519 key (RFC 8410 section 7): wrapped once, not at all, or twice, and with or without the public key after
+/// it.
+fn seed(private: &[u8]) -> Option<Secret> {
+    match private.len() {
+        SEED => Some(copied(private)),
+        64 => private.get(..SEED).map(copied),
+        _ => Element::only(private).filter(|inner| inner.tag == Tag::OctetString).and_then(|inner| seed(inner.body)),
+    }
+}
+
+fn private_key_info(oid: &str, parameters: &[u8], key: &[u8]) -> Option<Secret> {
+    let oid = ObjectIdentifier::new(oid).ok()?.to_der().ok()?;
+    let algorithm = encode(Tag::Sequence, &[oid.as_slice(), parameters].concat())?;
+    let key = encode(Tag::OctetString, key)?;
+    let body = Zeroizing::new([&[2, 1, 0], algorithm.as_slice(), &key].concat());
+    encode(Tag::Sequence, &body)
+}
+
+fn written(element: Element<'_>) -> Option<Secret> {
+    encode(element.tag, element.body)
+}
+
+fn copied(bytes: &[u8]) -> Secret {
+    Zeroizing::new(bytes.to_vec())
+}

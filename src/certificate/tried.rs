@@ -1,0 +1,48 @@
+//! What was found out about a private key when it was imported.
+
+/// The libraries that signed with a private key when it was imported, with a signature that its certificate verifies. Only what was
+/// tried is said to be usable. A private key is bound to it, as to everything in its row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Tried {
+    /// aws-lc-rs, which signs for rustls.
+    pub(crate) by_rustls: bool,
+    /// The system's OpenSSL; `None` when a program without it has imported the key.
+    pub(crate) by_openssl: Option<bool>,
+}
+
+impl Tried {
+    /// As the store has it.
+    pub(crate) fn number(self) -> u8 {
+        let by_openssl = match self.by_openssl {
+            None => 0,
+            Some(false) => 2,
+            Some(true) => 4,
+        };
+        u8::from(self.by_rustls) + by_openssl
+    }
+
+    /// From the store, whose schema allows no other numbers.
+    pub(crate) fn from_number(number: u8) -> Self {
+        let by_openssl = match number / 2 {
+            0 => None,
+            1 => Some(false),
+            _ => Some(true),
+        };
+        Self { by_rustls: number % 2 == 1, by_openssl }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_stands_for_each_outcome() {
+        for by_rustls in [false, true] {
+            for by_openssl in [None, Some(false), Some(true)] {
+                let tried = Tried { by_rustls, by_openssl };
+                assert_eq!(Tried::from_number(tried.number()), tried);
+            }
+        }
+    }
+}
