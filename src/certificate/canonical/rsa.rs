@@ -5,7 +5,6 @@ use der::asn1::UintRef;
 use der::{Encode, Tag};
 use zeroize::Zeroizing;
 
-use super::Secret;
 use crate::certificate::curve::without_zeros;
 use crate::certificate::element::{Element, encode};
 
@@ -16,7 +15,7 @@ type Number = Zeroizing<BoxedUint>;
 
 /// An RSAPrivateKey of version 0 with every number as it should be: the larger prime first, CRT exponents and coefficient that
 /// fit, d below n. `None` if the numbers contradict each other, or if there are more than two primes.
-pub(super) fn canonical(private: &[u8]) -> Option<Secret> {
+pub(super) fn canonical(private: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let fields: Vec<Element<'_>> = Element::only(private)?.sequence()?.collect();
     // Version, n, e, d, p, q, d mod p-1, d mod q-1, q^-1 mod p; then the other primes
     if fields.len() > 9 || fields.iter().any(|field| field.tag != Tag::Integer) {
