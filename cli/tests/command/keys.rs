@@ -11,8 +11,7 @@ use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
 
-/// Accepts any key, also those that Debian finds too weak.
-/// A server that takes what its OpenSSL can verify. In TLS 1.2 it has to support the curve of a client's key itself.
+/// Accepts any key, also those that Debian finds too weak. In TLS 1.2, it has to support the curve of the key itself.
 fn lenient_server(scene: &Scene, tls: Tls) -> Server {
     let groups = "X25519:P-256:X448:P-521:P-384:P-224:secp256k1:brainpoolP256r1:brainpoolP384r1:brainpoolP512r1";
     let lenient = ["-cipher", "DEFAULT@SECLEVEL=0", "-groups", groups];

@@ -167,7 +167,7 @@ fn a_certificate_that_was_left_out_is_paired_when_its_key_comes() {
     let mut import = read(&certificates, &[(&leaf, None, None)]).unwrap();
     import.pair().unwrap();
     assert_eq!(import.left_out().count(), 1, "nothing changes when it is paired again");
-    assert!(import.unpaired_public_keys().eq([&*late.certificate.canonical_public_key()]));
+    assert!(import.unpaired_public_keys().eq([late.certificate.canonical_public_key()]));
     import.add_key(PrivateKey::from_pkcs8(Zeroizing::new(late.pkcs8.clone())));
     import.pair().unwrap();
     assert_complete(&import, &[&leaf, &late]);
