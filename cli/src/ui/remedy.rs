@@ -32,7 +32,7 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
             let id = id.get(..16).unwrap_or(id);
             return Some(
                 format!(
-                    "if you had set a primary password, restore the file from a backup; if not, to go on without this key: cardcase remove {id}"
+                    "to go on without this key: cardcase remove {id}; but if you had set a primary password, restore the file from a backup"
                 )
                 .into(),
             );
