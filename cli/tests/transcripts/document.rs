@@ -72,7 +72,7 @@ fn steps(comment: &str) -> Vec<Step> {
 fn comparable(text: &str) -> String {
     let mut redactions = Redactions::new();
     for (name, pattern) in [
-        ("[DAYS]", r"in (?<redacted>\d+) days"),
+        ("[DAYS]", r"in (?<redacted>[\d,]+) days"),
         ("[TIME]", r"(?<redacted>20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z?)?)"),
     ] {
         redactions.insert(name, Regex::new(pattern).unwrap()).unwrap();
