@@ -589,8 +589,8 @@ fn a_vault_in_place_of_the_owners_is_not_used() {
     mallory.hire("mallory");
     let others = format!(
         "ATTACH '{}' AS other; INSERT OR REPLACE INTO vault SELECT * FROM other.vault;
-         INSERT INTO identities SELECT 7, fingerprint, name, certificate, private_key, subject_key, issuer_key, requires_tls13, added_at
-         FROM other.identities; DETACH other",
+         CREATE TEMP TABLE planted AS SELECT * FROM other.identities; UPDATE planted SET id = 7;
+         INSERT INTO identities SELECT * FROM planted; DETACH other",
         mallory.machine.store().display()
     );
     let replacements = [
