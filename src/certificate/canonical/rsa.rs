@@ -46,7 +46,7 @@ pub(super) fn canonical(private: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     encode(Tag::Sequence, &body)
 }
 
-/// The primes: those that are given, what divides n, or else what n, e and d give.
+/// The primes: what is given and divides n, or where nothing is given, what n, e and d give.
 fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<(Number, Number)> {
     let one = one(n);
     for prime in [p, q] {
@@ -57,11 +57,22 @@ fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<
             }
         }
     }
-    factors(n, e, d)
+    match **p > *one || **q > *one {
+        true => None,
+        false => factors(n, e, d),
+    }
 }
+
+/// Bytes of the largest modulus that is factored, and the bases that are tried: each fails by chance in one of two cases at most.
+/// So a file made to cost much takes a few seconds.
+const MAX_FACTORED: usize = 1024;
+const BASES: std::ops::Range<u32> = 2..18;
 
 /// NIST SP 800-56B, appendix C.1.
 fn factors(n: &Number, e: &Number, d: &Number) -> Option<(Number, Number)> {
+    if n.bit_width() as usize > 8 * MAX_FACTORED {
+        return None;
+    }
     let modulus = Odd::new((**n).clone()).into_option()?;
     let (one, below_n) = (one(n), minus_one(n));
     // A multiple of p - 1 and of q - 1
@@ -71,7 +82,7 @@ fn factors(n: &Number, e: &Number, d: &Number) -> Option<(Number, Number)> {
         return None;
     }
     let odd = Zeroizing::new(multiple.shr(twos));
-    for base in 2u32..100 {
+    for base in BASES {
         let base = BoxedUint::from_be_slice(&base.to_be_bytes(), n.bits_precision()).ok()?;
         let mut power = Zeroizing::new(base.pow_mod(&odd, &modulus));
         if *power == *one || *power == *below_n {
@@ -85,10 +96,14 @@ fn factors(n: &Number, e: &Number, d: &Number) -> Option<(Number, Number)> {
                 let splits = *p > *one && bool::from(rest.is_zero());
                 return splits.then(|| (p, Zeroizing::new(q)));
             }
-            if *square == *below_n {
+            power = square;
+            if *power == *below_n {
                 break;
             }
-            power = square;
+        }
+        // Then e and d do not belong to n, whatever the base
+        if *power != *below_n {
+            return None;
         }
     }
     None
