@@ -12,8 +12,6 @@ pub(crate) mod tls_only;
 
 pub(crate) mod told;
 
-pub(crate) mod p521;
-
 pub(crate) mod verify;
 
 pub(crate) mod outcome;

@@ -13,7 +13,6 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
-use crate::http::p521::P521;
 use crate::http::tls_only::NotTls;
 use crate::http::told::told;
 use crate::ui::failure::{Code, Failure};
@@ -34,9 +33,7 @@ pub(crate) fn config_with(app: &App, given: Vec<Certificate>) -> Result<ClientCo
 }
 
 fn config_of(trusted: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
-    let mut provider = default_provider();
-    provider.kx_groups.push(&P521);
-    let provider = Arc::new(provider);
+    let provider = Arc::new(default_provider());
     let verifier = server_verifier(trusted, &provider);
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;
