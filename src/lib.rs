@@ -155,7 +155,9 @@ pub mod raw {
     pub use crate::connect::error::refusal;
     pub use crate::connect::guarded::Guarded;
     pub use crate::connect::needs::{Needs, grant, needs};
-    pub use crate::connect::refusal::{alert, failure, invalid_certificate, unverified_certificate, why_unverified};
+    pub use crate::connect::refusal::{
+        alert, causes, failure, invalid_certificate, unverified_certificate, why_unverified,
+    };
     pub use crate::connect::resolver::Resolver;
     pub use crate::connect::trust::server_verifier;
     pub use crate::select::prepared::Prepared;

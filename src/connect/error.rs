@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::answer::refusal::Refusal;
 use crate::connect::opened::Opened;
-use crate::connect::refusal::{alert, chain, failure, invalid_certificate};
+use crate::connect::refusal::{alert, causes, failure, invalid_certificate};
 use crate::error;
 use crate::request::Destination;
 use crate::select::selector::Selector;
@@ -17,7 +17,7 @@ use crate::select::selector::Selector;
 /// refusal if it is always about a certificate; for the rest, see [`Opened::ended_by`].
 #[must_use]
 pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
-    let ours = chain(error).find_map(|error| error.downcast_ref::<Error>()).and_then(Error::opened);
+    let ours = causes(error).find_map(|error| error.downcast_ref::<Error>()).and_then(Error::opened);
     match ours {
         Some(opened) => opened.refusal(),
         None => alert(error).and_then(Refusal::from_alert),
@@ -80,7 +80,7 @@ impl Error {
             Self::Handshake { opened, .. } => Some(opened),
             Self::Request { source, opened } => opened
                 .as_ref()
-                .or_else(|| chain(&**source).find_map(|error| error.downcast_ref::<Self>()).and_then(Self::opened)),
+                .or_else(|| causes(&**source).find_map(|error| error.downcast_ref::<Self>()).and_then(Self::opened)),
             _ => None,
         }
     }

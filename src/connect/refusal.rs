@@ -22,7 +22,7 @@ pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
 /// Finds an error of this library that ended a handshake, such as a private key that does not belong to its certificate.
 #[must_use]
 pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
-    chain(error).find_map(|error| match error.downcast_ref::<rustls::Error>() {
+    causes(error).find_map(|error| match error.downcast_ref::<rustls::Error>() {
         Some(rustls::Error::Other(OtherError(other))) => other.downcast_ref(),
         _ => error.downcast_ref(),
     })
@@ -68,10 +68,10 @@ fn unverified(error: &CertificateError) -> Option<&Unverified> {
 /// Whether an error means that the other side ended the connection, without an alert.
 pub(crate) fn is_hang_up(error: &(dyn StdError + 'static)) -> bool {
     // Of all errors of I/O, only the innermost says what happened
-    let innermost = chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).last();
-    let is_other_error = chain(error).any(|error| error.is::<rustls::Error>());
+    let innermost = causes(error).filter_map(|error| error.downcast_ref::<io::Error>()).last();
+    let is_other_error = causes(error).any(|error| error.is::<rustls::Error>());
     #[cfg(feature = "reqwest")]
-    if chain(error).any(|error| error.downcast_ref().is_some_and(::hyper::Error::is_incomplete_message)) {
+    if causes(error).any(|error| error.downcast_ref().is_some_and(::hyper::Error::is_incomplete_message)) {
         return true;
     }
     !is_other_error
@@ -95,11 +95,12 @@ pub(crate) fn find<'a, T>(
     error: &'a (dyn StdError + 'static),
     look: impl Fn(&'a rustls::Error) -> Option<T>,
 ) -> Option<T> {
-    chain(error).find_map(|error| error.downcast_ref().and_then(&look))
+    causes(error).find_map(|error| error.downcast_ref().and_then(&look))
 }
 
-/// An error and all its causes. `source()` does not show what errors of I/O and of ureq wrap.
-pub(crate) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+/// An error and all its causes, outermost first. `source()` does not show what errors of I/O and of ureq wrap.
+#[must_use = "iterators are lazy"]
+pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {
         #[cfg(feature = "ureq")]
         if let Some(ureq::Error::Io(inner)) = error.downcast_ref() {

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 
 use cardcase::connect::{self, Opened};
 use cardcase::manage::{Answer, KeyKind};
-use cardcase::raw::{alert, failure, invalid_certificate};
+use cardcase::raw::{alert, causes, failure, invalid_certificate};
 use rustls::ProtocolVersion;
 
 use crate::cli::TlsLibrary;
@@ -77,20 +77,14 @@ impl Incompatible {
 fn is_by_parameters(error: &(dyn StdError + 'static)) -> bool {
     use std::io::ErrorKind as K;
     let mut hung_up = false;
-    let mut next = Some(error);
-    while let Some(error) = next {
+    for error in causes(error) {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
             use rustls::Error as E;
             return matches!(error, E::AlertReceived(_) | E::PeerIncompatible(_) | E::PeerMisbehaved(_));
         }
-        let io = error.downcast_ref::<std::io::Error>();
-        if let Some(io) = io {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
             hung_up = matches!(io.kind(), K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe | K::ConnectionAborted);
         }
-        next = match io.and_then(std::io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        };
     }
     hung_up
 }

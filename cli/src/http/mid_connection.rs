@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 
 use cardcase::Destination;
 use cardcase::connect::Opened;
+use cardcase::raw::causes;
 use hyper::StatusCode;
 use rustls::HandshakeType;
 
@@ -31,17 +32,15 @@ impl MidConnection {
         if opened.is_some_and(Opened::renegotiates) {
             return Some(Self::Renegotiation);
         }
-        let mut next = Some(error);
-        while let Some(error) = next {
+        for error in causes(error) {
             if error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) == Some(h2::Reason::HTTP_1_1_REQUIRED) {
                 return Some(Self::OverHttp11);
             }
-            if let Some(rustls::Error::InappropriateHandshakeMessage { got_type, .. }) = rustls_error(error)
+            if let Some(rustls::Error::InappropriateHandshakeMessage { got_type, .. }) = error.downcast_ref()
                 && *got_type == HandshakeType::CertificateRequest
             {
                 return Some(Self::PostHandshake);
             }
-            next = error.source();
         }
         None
     }
@@ -85,12 +84,6 @@ impl MidConnection {
             None => failure,
         }
     }
-}
-
-/// An I/O error does not give what it wraps as its `source()`.
-fn rustls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    wrapped.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use cardcase::Destination;
+use cardcase::raw::causes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a server speaks that does not speak TLS, by the first bytes that it sent.
@@ -41,16 +42,7 @@ impl NotTls {
 
     /// Finds it in an error of a connection, or in any error around it.
     pub(crate) fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(found) = error.downcast_ref() {
-                return Some(*found);
-            }
-            // An I/O error does not give what it wraps as its `source()`
-            let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            next = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source());
-        }
-        None
+        causes(error).find_map(|error| error.downcast_ref()).copied()
     }
 
     /// The next step.

@@ -3,27 +3,24 @@
 use std::error::Error as StdError;
 use std::io;
 
-use cardcase::raw::alert_name;
+use cardcase::raw::{alert_name, causes};
 use rustls::{CertificateError, Error, OtherError};
 
 /// What went wrong, with its causes, outermost first; for an error of TLS or of the system, that alone.
 pub(crate) fn told(error: &(dyn StdError + 'static)) -> String {
     let mut all = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
+    for error in causes(error) {
         if let Some(rustls) = error.downcast_ref::<Error>() {
             return of_rustls(rustls);
         }
         let io = error.downcast_ref::<io::Error>();
-        // An error of I/O that wraps another shows that one's text
-        let inner = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn StdError + 'static));
         if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) {
             return "the server closed the connection".to_owned();
         }
-        if inner.is_none() {
+        // An error of I/O that wraps another shows that one's text
+        if io.and_then(io::Error::get_ref).is_none() {
             all.push(error.to_string());
         }
-        next = inner.or_else(|| error.source());
     }
     all.dedup_by(|next, before| before.contains(next.as_str()));
     all.join(": ")

@@ -63,9 +63,10 @@ fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<
     }
 }
 
-/// Bytes of the largest modulus that is factored, and the bases that are tried: each fails by chance in one of two cases at most.
-/// So a file made to cost much takes a few seconds.
+/// Bytes of the largest modulus that is factored.
 const MAX_FACTORED: usize = 1024;
+
+/// The bases that are tried. For a valid key, each of them succeeds in at least half of all cases.
 const BASES: std::ops::Range<u32> = 2..18;
 
 /// NIST SP 800-56B, appendix C.1.

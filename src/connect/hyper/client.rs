@@ -22,7 +22,7 @@ use crate::answer::refusal::Refusal;
 use crate::connect::drive::Start;
 use crate::connect::error::Error;
 use crate::connect::opened::Opened;
-use crate::connect::refusal::chain;
+use crate::connect::refusal::causes;
 use crate::connect::tokio::Connector as TlsConnector;
 use crate::request::Target;
 use crate::select::prepared::Prepared;
@@ -230,7 +230,8 @@ fn opened_of(error: &legacy::Error) -> Option<Opened> {
 
 /// The error of the connector that an error of hyper-util is about; else the error itself.
 fn not_connected(error: legacy::Error) -> Result<Error, legacy::Error> {
-    let connector_error = chain(&error).find_map(|error| error.downcast_ref::<Shared>()).map(|shared| shared.0.clone());
+    let connector_error =
+        causes(&error).find_map(|error| error.downcast_ref::<Shared>()).map(|shared| shared.0.clone());
     let Some(shared) = connector_error else { return Err(error) };
     drop(error);
     // hyper-util had the only other reference
