@@ -53,9 +53,11 @@ fn ec(parameters: Option<Element<'_>>, private: &[u8]) -> Option<Secret> {
     let mut fields = Element::only(private)?.sequence()?;
     let (_version, secret) = fields.next_two()?;
     let secret = without_zeros((secret.tag == Tag::OctetString).then_some(secret.body)?);
-    let context = |number| move |field: &Element<'_>| is_context(field.tag, number);
-    let inner = fields.find(context(0)).and_then(|field| elements(field.body).next());
-    let public = fields.find(context(1)).and_then(|field| elements(field.body).next());
+    // Either of them may be missing
+    let optional: Vec<Element<'_>> = fields.collect();
+    let field = |number| optional.iter().find(|field| is_context(field.tag, number));
+    let inner = field(0).and_then(|field| elements(field.body).next());
+    let public = field(1).and_then(|field| elements(field.body).next());
     let public = public.and_then(|bits| bits.body.strip_prefix(&[0]));
     // DER NULL stands where programs leave the curve to the parameters inside
     let outer = parameters.filter(|parameters| parameters.tag != Tag::Null);
