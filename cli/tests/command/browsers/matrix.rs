@@ -189,14 +189,14 @@ fn keys(scene: &Scene) -> Vec<Row> {
     let row =
         |(key, scheme): (Key, _)| Row::new(key.name(), &scene.employee(key.name()).key(key).issue(), STAFF).key(scheme);
     let mut rows: Vec<_> = kinds.map(row).into();
-    // rustls cannot use these
-    for (name, make) in [
-        ("ed448", "-newkey ed448"),
-        ("secp256k1", "-newkey ec -pkeyopt ec_paramgen_curve:secp256k1"),
-        ("rsa-1024", "-newkey rsa:1024"),
+    // rustls cannot use the first two; OpenSSL signs with the last for it
+    for (name, make, scheme) in [
+        ("ed448", "-newkey ed448", "none"),
+        ("secp256k1", "-newkey ec -pkeyopt ec_paramgen_curve:secp256k1", "none"),
+        ("rsa-1024", "-newkey rsa:1024", "rsa"),
     ] {
         let (certificate, key) = by_openssl(scene.machine.dir(), name, &format!("-x509 -nodes {make}"));
-        rows.push(Row::of_pem(name, certificate, key, &[]).key("none"));
+        rows.push(Row::of_pem(name, certificate, key, &[]).key(scheme).warned(&["ca_certificate"]));
     }
     rows
 }
