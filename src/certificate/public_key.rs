@@ -77,7 +77,6 @@ impl Algorithm {
     }
 
     /// The schemes that OpenSSL can sign with in TLS 1.3, or below.
-    #[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "requests come over OpenSSL only with it"))]
     pub(crate) fn openssl_schemes(self, is_tls13: bool) -> impl Iterator<Item = SignatureScheme> {
         use SignatureScheme as S;
         // In TLS 1.2, the schemes of ECDSA name a digest and no curve (RFC 8446 section 4.2.3)

@@ -51,6 +51,7 @@ pub(crate) fn ask(app: &App, args: &Explain, target: &Target, config: &ClientCon
 }
 
 struct Asking<'a> {
+    #[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only connections of OpenSSL need it"))]
     app: &'a App,
     args: &'a Explain,
     target: Target,

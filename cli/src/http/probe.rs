@@ -46,6 +46,7 @@ pub(crate) struct Look<'a> {
     /// How rustls verifies servers.
     pub(crate) config: &'a ClientConfig,
     /// The CA certificates by which OpenSSL does.
+    #[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only connections of OpenSSL need it"))]
     pub(crate) roots: &'a dyn Fn() -> Result<Vec<CertificateDer<'static>>, Failure>,
     /// The TLS library, if one is demanded.
     pub(crate) tls: Option<TlsLibrary>,
