@@ -132,7 +132,8 @@ impl LeftOut {
     fn into_certificate(self) -> Option<FoundCertificate> {
         match self.why {
             Why::NoKey(found) => Some(*found),
-            _ => None,
+            #[cfg(any(feature = "files", test))]
+            Why::Damaged(_) | Why::Other(_) => None,
         }
     }
 }
@@ -245,7 +246,8 @@ impl Import {
     pub(crate) fn unpaired_public_keys(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let left_out = self.left_out.iter().filter_map(|out| match &out.why {
             Why::NoKey(found) => Some(&**found),
-            _ => None,
+            #[cfg(any(feature = "files", test))]
+            Why::Damaged(_) | Why::Other(_) => None,
         });
         self.certificates.iter().chain(left_out).map(|found| found.certificate.canonical_public_key())
     }
