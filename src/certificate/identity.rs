@@ -46,9 +46,9 @@ impl Identity {
     }
 
     /// Whether connections by OpenSSL can use its key; never without the feature `openssl`. A key that was imported without
-    /// OpenSSL was not tried with it.
+    /// OpenSSL was not tried with it; then what aws-lc-rs signs with counts, since OpenSSL reads more.
     pub fn is_usable_by_openssl(&self) -> bool {
-        let signs = self.tried.by_openssl.unwrap_or(true);
+        let signs = self.tried.by_openssl.unwrap_or(self.tried.by_rustls);
         let algorithm = self.certificate.algorithm();
         cfg!(feature = "openssl") && signs && algorithm.openssl_schemes(false).next().is_some()
     }
@@ -68,7 +68,9 @@ impl Identity {
         Some(match self.tried.by_openssl {
             _ if self.is_usable_by_openssl() => format!("{limit}; OpenSSL can"),
             Some(false) => format!("{limit}; OpenSSL cannot either"),
-            _ if cfg!(feature = "openssl") => limit,
+            _ if cfg!(feature = "openssl") => {
+                format!("{limit}; import it again to try OpenSSL, which was not there before")
+            }
             _ => format!("{limit}; OpenSSL might, but this program was built without it"),
         })
     }

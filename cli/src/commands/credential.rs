@@ -4,7 +4,7 @@ mod selected;
 
 mod kubectl;
 
-use cardcase::Destination;
+use cardcase::{Destination, Target};
 use serde::Serialize;
 
 use self::selected::select;
@@ -41,8 +41,9 @@ fn options(app: &App, args: &cli::Credential, program: CredentialProgram) -> Res
     let config = verify::config(app, args.cacert.as_deref())?;
     let roots = || verify::trusted(app, args.cacert.as_deref());
     let connect = args.connect.as_deref();
-    let look = Look { destination: &destination, connect, config: &config, roots: &roots, tls: args.tls };
-    let credential = select(app, args, &look)?;
+    let target = Target::from(&destination);
+    let look = Look { target: &target, connect, config: &config, roots: &roots, tls: args.tls, given: None };
+    let credential = select(app, args, look)?;
     let (certificates, key) = (credential.certificates_pem()?, credential.key_pem()?);
     let path = key_file::write(&app.runtime_directory()?, credential.fingerprint, &certificates, &key)?;
     say::warn(format_args!(

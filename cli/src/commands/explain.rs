@@ -80,8 +80,9 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
         true => asked::ask(app, args, &target, &config)?,
         false => {
             let roots = || verify::trusted(app, args.cacert.as_deref());
-            let (destination, connect) = (target.destination(), args.connect.as_deref());
-            Look { destination, connect, config: &config, roots: &roots, tls: args.tls }.look(&selector)?
+            let connect = args.connect.as_deref();
+            Look { target: &target, connect, config: &config, roots: &roots, tls: args.tls, given: None }
+                .look(&selector)?
         }
     };
     let explanation = seen.request.as_ref().map(|request| selector.explain(&target, request)).transpose()?;

@@ -144,6 +144,14 @@ impl Tunnel {
             Some(identity) => Some(self.outcomes.selector().given(&self.destination, identity.clone())?),
             None => None,
         };
+        if !self.is_demanded
+            && !self.by_openssl.load(Ordering::Acquire)
+            && let Some(limit) =
+                incompatible::limit_of_identity(self.outcomes.selector(), &self.destination, self.given.as_ref())?
+        {
+            self.by_openssl.store(true, Ordering::Release);
+            say::note(format_args!("{}: {limit}; connecting by OpenSSL from now on", self.destination));
+        }
         if !self.by_openssl.load(Ordering::Acquire) {
             let connected = match prepared.clone() {
                 Some(prepared) => self.connector.connect_prepared(prepared, dial).await,

@@ -17,7 +17,7 @@ use crate::http::mid_connection::MidConnection;
 #[cfg(feature = "openssl")]
 use crate::http::openssl;
 use crate::http::outcome::Outcomes;
-use crate::http::probe::Seen;
+use crate::http::probe::{Look, Seen};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
@@ -51,7 +51,6 @@ pub(crate) fn ask(app: &App, args: &Explain, target: &Target, config: &ClientCon
 }
 
 struct Asking<'a> {
-    #[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only connections of OpenSSL need it"))]
     app: &'a App,
     args: &'a Explain,
     target: Target,
@@ -72,8 +71,14 @@ struct Sent {
 impl Asking<'_> {
     async fn run(&self) -> Result<Seen, Failure> {
         let demanded = self.args.tls;
-        let sent = self.send(demanded == Some(TlsLibrary::Openssl)).await?;
         let destination = self.target.destination();
+        if demanded.is_none()
+            && let Some(limit) = incompatible::limit_of_identity(&self.selector, self.target.clone(), None)?
+        {
+            say::note(format_args!("{destination}: {limit}; connecting by OpenSSL"));
+            return self.send(true).await?.into_seen(&self.target);
+        }
+        let sent = self.send(demanded == Some(TlsLibrary::Openssl)).await?;
         let Some((what, may_repeat)) = sent.needs_openssl.as_ref().filter(|_| demanded != Some(TlsLibrary::Openssl))
         else {
             return sent.into_seen(&self.target);
@@ -85,6 +90,15 @@ impl Asking<'_> {
         }
         say::note(format_args!("{message}; connecting again by OpenSSL"));
         self.send(true).await?.into_seen(&self.target)
+    }
+
+    /// What the server uses that rustls does not have.
+    fn beyond_rustls(&self) -> String {
+        let cacert = self.args.cacert.as_deref();
+        let roots = || verify::trusted(self.app, cacert);
+        let (connect, tls) = (self.args.connect.as_deref(), None);
+        let look = Look { target: &self.target, connect, config: self.config, roots: &roots, tls, given: None };
+        look.by_openssl(&self.selector).map_or_else(|_| incompatible::NOTHING_IN_COMMON.to_owned(), |(_, what)| what)
     }
 
     async fn send(&self, by_openssl: bool) -> Result<Sent, Failure> {
@@ -119,7 +133,7 @@ impl Asking<'_> {
             Err(error) => {
                 let how = MidConnection::from_error(&error, error.opened());
                 let is_incompatible = Incompatible::from_error(&error).is_some();
-                let nothing_in_common = is_incompatible.then(|| (incompatible::NOTHING_IN_COMMON.to_owned(), true));
+                let nothing_in_common = is_incompatible.then(|| (self.beyond_rustls(), true));
                 let (opened, needs_openssl) = (error.opened().cloned(), how.map(told).or(nothing_in_common));
                 Sent { opened, error: Some(error), needs_openssl }
             }

@@ -299,7 +299,7 @@ impl<'a> Client<'a> {
     ) -> Result<Option<Failure>, Failure> {
         let destination = destination(url)?;
         let what = match how {
-            Incompatible::Curve => Some(incompatible::CURVE.to_owned()),
+            Incompatible::Key(missed) => Some(missed.to_owned()),
             Incompatible::Parameters => self.beyond_rustls(progress, &destination).await?,
         };
         let Some(what) = what else { return Ok(Some(failure)) };
@@ -356,20 +356,9 @@ impl<'a> Client<'a> {
         if self.args.tls.is_some() || !self.credentials {
             return Ok(false);
         }
-        let given =
-            self.given.as_ref().filter(|(given_for, _)| given_for == destination).map(|(_, given)| given.clone());
-        let identity = match given {
-            Some(given) => Some(given),
-            None => {
-                let target = Target::new(destination.clone()).with_path(url.path());
-                let prepared = self.outcomes.selector().prepare(target)?;
-                match prepared.selection().map(|selection| &selection.answer) {
-                    Some(Answer::Identity(identity)) => Some(identity.as_ref().clone()),
-                    _ => None,
-                }
-            }
-        };
-        let Some(limit) = identity.filter(Identity::needs_openssl).and_then(|identity| identity.key_limit()) else {
+        let given = self.given.as_ref().filter(|(given_for, _)| given_for == destination).map(|(_, given)| given);
+        let target = Target::new(destination.clone()).with_path(url.path());
+        let Some(limit) = incompatible::limit_of_identity(self.outcomes.selector(), target, given)? else {
             return Ok(false);
         };
         say::note(format_args!("{destination}: {limit}; connecting by OpenSSL"));

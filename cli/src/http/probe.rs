@@ -6,8 +6,6 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
-#[cfg(feature = "openssl")]
-use cardcase::Target;
 use cardcase::ask::CertificateRequest;
 #[cfg(feature = "openssl")]
 use cardcase::connect::{self, Opened};
@@ -15,13 +13,13 @@ use cardcase::manage::split_port;
 use cardcase::raw::Guarded;
 use cardcase::raw::server_name;
 use cardcase::raw::{Needs, Resolver, needs};
-use cardcase::{Destination, Selector};
+use cardcase::{Destination, Identity, Selector, Target};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
 use crate::cli::TlsLibrary;
 use crate::http::dial::TIMEOUT;
-use crate::http::incompatible::Incompatible;
+use crate::http::incompatible::{self, Incompatible};
 #[cfg(feature = "openssl")]
 use crate::http::openssl;
 use crate::http::tls_only::TlsOnly;
@@ -40,7 +38,7 @@ pub(crate) struct Seen {
 
 /// A server to look at, and how.
 pub(crate) struct Look<'a> {
-    pub(crate) destination: &'a Destination,
+    pub(crate) target: &'a Target,
     /// The address to connect to instead, `ADDR:PORT`.
     pub(crate) connect: Option<&'a str>,
     /// How rustls verifies servers.
@@ -50,6 +48,8 @@ pub(crate) struct Look<'a> {
     pub(crate) roots: &'a dyn Fn() -> Result<Vec<CertificateDer<'static>>, Failure>,
     /// The TLS library, if one is demanded.
     pub(crate) tls: Option<TlsLibrary>,
+    /// The identity, if one is given.
+    pub(crate) given: Option<&'a Identity>,
 }
 
 impl Look<'_> {
@@ -57,6 +57,12 @@ impl Look<'_> {
     /// by OpenSSL it gets an empty Certificate.
     pub(crate) fn look(&self, selector: &Selector) -> Result<Seen, Failure> {
         if self.tls == Some(TlsLibrary::Openssl) {
+            return self.by_openssl(selector).map(|(seen, _)| seen);
+        }
+        if self.tls.is_none()
+            && let Some(limit) = incompatible::limit_of_identity(selector, self.target, self.given)?
+        {
+            say::note(format_args!("{}: {limit}; connecting by OpenSSL", self.target.destination()));
             return self.by_openssl(selector).map(|(seen, _)| seen);
         }
         let (error, failure) = match self.by_rustls(selector) {
@@ -68,7 +74,7 @@ impl Look<'_> {
             return Err(failure);
         }
         let Ok((seen, what)) = self.by_openssl(selector) else { return Err(failure) };
-        let message = format!("{}: {what}; rustls does not support that", self.destination);
+        let message = format!("{}: {what}; rustls does not support that", self.target.destination());
         if self.tls.is_some() {
             return Err(Failure::new(Code::Failed, message).hint(remedy::use_openssl()));
         }
@@ -78,7 +84,8 @@ impl Look<'_> {
 
     /// The error, if it is one of the handshake, and the failure that it is.
     fn by_rustls(&self, selector: &Selector) -> Result<Seen, (Option<io::Error>, Failure)> {
-        let Self { destination, connect, config, .. } = self;
+        let Self { connect, config, .. } = self;
+        let destination = self.target.destination();
         let failed = |failure| (None, failure);
         let undecided = selector.undecided(destination).map_err(|error| failed(error.into()))?;
         let resolver = Resolver::new(undecided);
@@ -110,12 +117,12 @@ impl Look<'_> {
 
     /// What is seen, and what the server uses that rustls does not have.
     #[cfg(feature = "openssl")]
-    fn by_openssl(&self, selector: &Selector) -> Result<(Seen, String), Failure> {
+    pub(crate) fn by_openssl(&self, selector: &Selector) -> Result<(Seen, String), Failure> {
         let connector = openssl::with_roots(Arc::new(selector.clone()), &(self.roots)()?, &[], TIMEOUT)?;
-        let socket = dial(self.connect, self.destination);
+        let socket = dial(self.connect, self.target.destination());
         let socket = socket.and_then(|socket| socket.set_read_timeout(Some(TIMEOUT)).map(|()| socket));
-        let socket = socket.map_err(|error| verify::unreachable(self.destination, &error))?;
-        let target = Target::new(self.destination.clone()).without_credentials();
+        let socket = socket.map_err(|error| verify::unreachable(self.target.destination(), &error))?;
+        let target = Target::new(self.target.destination().clone()).without_credentials();
         let seen = |opened: &Opened, unverified| {
             let request = opened.request();
             let version = opened.version().or(request.as_ref().and_then(|request| request.version));
@@ -130,17 +137,19 @@ impl Look<'_> {
             Err(connect::Error::Handshake { opened, .. }) if opened.request().is_some() => {
                 Ok((seen(&opened, None), openssl::beyond_rustls(&opened)))
             }
-            Err(connect::Error::Handshake { source, opened }) => match verify::unverified(self.destination, &source) {
-                Some(failure) => Ok((seen(&opened, Some(failure)), openssl::beyond_rustls(&opened))),
-                None => Err(verify::unreachable(self.destination, &source)),
-            },
+            Err(connect::Error::Handshake { source, opened }) => {
+                match verify::unverified(self.target.destination(), &source) {
+                    Some(failure) => Ok((seen(&opened, Some(failure)), openssl::beyond_rustls(&opened))),
+                    None => Err(verify::unreachable(self.target.destination(), &source)),
+                }
+            }
             Err(connect::Error::Selection(error)) => Err(error.into()),
-            Err(error) => Err(verify::unreachable(self.destination, &error)),
+            Err(error) => Err(verify::unreachable(self.target.destination(), &error)),
         }
     }
 
     #[cfg(not(feature = "openssl"))]
-    fn by_openssl(&self, _: &Selector) -> Result<(Seen, String), Failure> {
+    pub(crate) fn by_openssl(&self, _: &Selector) -> Result<(Seen, String), Failure> {
         use crate::http::incompatible::{NOTHING_IN_COMMON, check_built_in};
         check_built_in(Some(TlsLibrary::Openssl))?;
         Err(Failure::new(Code::Failed, NOTHING_IN_COMMON))

@@ -13,6 +13,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
+use crate::http::incompatible::is_before_tls12;
 use crate::http::tls_only::NotTls;
 use crate::http::told::told;
 use crate::ui::failure::{Code, Failure};
@@ -156,5 +157,15 @@ pub(crate) fn failed(destination: &Destination, error: &(dyn StdError + 'static)
 
 /// The failure of a connection to a server, in the words of the error.
 pub(crate) fn unreachable(destination: &Destination, error: &(dyn StdError + 'static)) -> Failure {
-    Failure::new(Code::Failed, format_args!("{destination}: {}", told(error)))
+    if !is_before_tls12(error) {
+        return Failure::new(Code::Failed, format_args!("{destination}: {}", told(error)));
+    }
+    let message =
+        format!("{destination}: it supports no version of TLS from 1.2 on; older ones are insecure (RFC 8996)");
+    Failure::new(Code::Failed, message)
+        .hint("ask its administrator to enable TLS 1.2, as browsers require")
+        .hint(format_args!(
+            "to accept the risk: cardcase export ID -o ID.p12; curl --ciphers DEFAULT@SECLEVEL=0 --tlsv1.0 --cert-type P12 \
+             --cert ID.p12 https://{destination}/"
+        ))
 }

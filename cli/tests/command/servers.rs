@@ -1,9 +1,13 @@
 //! What real servers see: the right certificate with its chain, and nothing without a decision.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use rcgen::{CertificateParams, KeyIdMethod};
 
 use crate::support::ca::{self, Issued, Key, P12};
 use crate::support::command::Cardcase;
+use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup, Tls};
 
@@ -186,6 +190,7 @@ fn the_issuer_is_sent_whatever_its_identifiers_and_its_spelling_are() {
         }
     }
 }
+
 /// OpenSSL has what rustls lacks. Nothing was decided or sent before.
 #[test]
 fn fetch_turns_to_openssl_for_a_server_with_which_rustls_has_nothing_in_common() {
@@ -223,12 +228,74 @@ fn explain_and_credential_turn_to_openssl_as_fetch_does() {
     let (to, cacert) = (server.destination(), scene.server_root_file.to_str().unwrap());
     for command in [&["explain", &to][..], &["explain", &to, "--request"], &["credential", "curl", &to]] {
         let run = |more: &[&str]| scene.machine.command([command, &["--cacert", cacert], more].concat()).run();
-        run(&[]).expect(0).says(&["rustls does not support that; connecting again by OpenSSL"]);
+        run(&[]).expect(0).says(&["(CBC)", "rustls does not support that; connecting again by OpenSSL"]);
         run(&["--tls", "openssl"]).expect(0);
-        run(&["--tls", "rustls"]).expect(1).says(&["rustls does not support that", "--tls openssl"]);
+        run(&["--tls", "rustls"]).expect(1).says(&["rustls does not support that", "--tls openssl", "(CBC)"]);
     }
     assert!(server.chains().is_empty(), "an identity was sent");
     let explained = scene.machine.command(["explain", &to, "--json", "--cacert", cacert]).run().expect(0).json();
     assert_eq!(explained["requested"], true);
     assert_eq!(explained["authorities"], serde_json::json!(["CN=Staff Root,O=Test Authorities"]));
+}
+
+/// A server that answers every ClientHello with a ServerHello of TLS 1.1 (RFC 4346 section 7.4.1.3), whatever was offered.
+fn server_that_chooses_tls11() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("localhost:{}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        let mut hello = [0; 47];
+        hello[..11].copy_from_slice(&[0x16, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2]);
+        // After the random value: no session identifier, TLS_RSA_WITH_AES_128_CBC_SHA, no compression
+        hello[43..].copy_from_slice(&[0, 0, 0x2f, 0]);
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1024]).and_then(|_| stream.write_all(&hello));
+        }
+    });
+    to
+}
+
+#[test]
+fn a_server_without_tls12_is_named_with_what_is_possible() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let old = ["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"];
+    let server = scene.server(Kind::OpenSsl).arguments(&old).start();
+    let ca = scene.server_root_file.to_str().unwrap();
+    for to in [server.destination(), server_that_chooses_tls11()] {
+        let url = format!("https://{to}/");
+        let commands =
+            [&["fetch", &url][..], &["explain", &to], &["explain", &to, "--request"], &["credential", "curl", &to]];
+        for command in commands {
+            for tls in [&[][..], &["--tls", "rustls"], &["--tls", "openssl"]] {
+                let outcome = scene.machine.command([command, &["--cacert", ca], tls].concat()).run().expect(1);
+                outcome.says(&[
+                    "it supports no version of TLS from 1.2 on",
+                    "curl --ciphers DEFAULT@SECLEVEL=0 --tlsv1.0",
+                ]);
+            }
+        }
+    }
+    assert!(server.chains().is_empty(), "an identity was sent");
+    // What the hint says works
+    let (file, password) = (scene.machine.dir().join("alice.p12"), scene.machine.dir().join("password"));
+    std::fs::write(&password, "secret").unwrap();
+    let export =
+        scene.machine.command(["export", &alice.fingerprint(), "--password-file"]).arg(&password).arg("-o").arg(&file);
+    export.run().expect(0);
+    let mut curl = program::named("curl");
+    curl.args([
+        "--silent",
+        "--cacert",
+        ca,
+        "--ciphers",
+        "DEFAULT@SECLEVEL=0",
+        "--tlsv1.0",
+        "--cert-type",
+        "P12",
+        "--cert",
+    ]);
+    let output = curl.arg(format!("{}:secret", file.display())).arg(server.url()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(server.chains()[0][0], alice.fingerprint());
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use cardcase::Destination;
 use cardcase::manage::Timestamp;
+use cardcase::{Destination, Target};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use zeroize::Zeroizing;
@@ -103,8 +103,9 @@ pub(super) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
         None => verify::trusted(app, args.cacert.as_deref()),
     };
     let connect = args.connect.as_deref().or(way.connect.as_deref());
-    let look = Look { destination: &way.destination, connect, config: &config, roots: &roots, tls: args.tls };
-    let credential = select(app, args, &look)?;
+    let target = Target::from(&way.destination);
+    let look = Look { target: &target, connect, config: &config, roots: &roots, tls: args.tls, given: None };
+    let credential = select(app, args, look)?;
     if credential.requires_tls13 {
         let why = format!("{:?} is sent in TLS 1.3 only, and kubectl has no option for that", credential.name);
         return Err(Failure::new(Code::NothingFits, why).hint("use a tunnel: cardcase tunnel HOST"));

@@ -40,12 +40,13 @@ impl Credential {
 }
 
 /// Connects to the server to see its request, and selects an identity as for a request to it.
-pub(super) fn select(app: &App, args: &cli::Credential, look: &Look<'_>) -> Result<Credential, Failure> {
+pub(super) fn select(app: &App, args: &cli::Credential, look: Look<'_>) -> Result<Credential, Failure> {
     incompatible::check_built_in(look.tls)?;
-    let destination = look.destination;
+    let destination = look.target.destination();
     let selector = app.selector()?;
     let given = args.identity.as_deref().map(|id| -> Result<Identity, Failure> { Ok(app.store()?.find_identity(id)?) });
     let given = given.transpose()?;
+    let look = Look { given: given.as_ref(), ..look };
     let Seen { request, version, unverified, .. } = look.look(&selector)?;
     if let Some(failure) = unverified {
         return Err(failure);
