@@ -1,5 +1,5 @@
-//! Servers with which rustls has nothing in common: old cipher suites, key exchange by RSA, curves that it lacks. OpenSSL has
-//! more. Nothing is decided or sent in a handshake that ends like that, so there is no harm in another one.
+//! Servers with which rustls has nothing in common: they use old cipher suites, RSA key exchange, or curves that it lacks.
+//! OpenSSL supports more. In a handshake that ends like that nothing was decided or sent, so another one does no harm.
 
 use std::error::Error as StdError;
 
@@ -11,19 +11,19 @@ use rustls::ProtocolVersion;
 use crate::cli::TlsLibrary;
 use crate::ui::failure::Failure;
 
-/// Fails when OpenSSL is demanded and not built in.
-pub(crate) fn check_built_in(demanded: Option<TlsLibrary>) -> Result<(), Failure> {
-    match demanded {
+/// Fails if `--tls openssl` is given, and OpenSSL is not built in.
+pub(crate) fn check_built_in(given: Option<TlsLibrary>) -> Result<(), Failure> {
+    match given {
         Some(TlsLibrary::Openssl) if !cfg!(feature = "openssl") => {
             let failure = Failure::usage("--tls openssl: this cardcase was built without OpenSSL");
-            Err(failure.hint("cargo install cardcase-cli --features openssl"))
+            Err(failure.hint("to build it with OpenSSL: cargo install cardcase-cli --features openssl"))
         }
         _ => Ok(()),
     }
 }
 
-/// What a server uses, where it is not known which of these it is: one clause for a person.
-pub(crate) const NOTHING_IN_COMMON: &str = "it uses a version of TLS, a cipher suite or a curve that rustls lacks";
+/// What a server uses, if it is not known which of these, as one clause for a person.
+pub(crate) const NOTHING_IN_COMMON: &str = "it uses an unusual version of TLS, cipher suite or curve";
 
 /// Why OpenSSL may succeed where a handshake of rustls failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,8 @@ pub(crate) enum Incompatible {
 }
 
 /// What [`Incompatible::Curve`] means, as one clause for a person.
-pub(crate) const CURVE: &str = "it wants key exchange over the curve of the identity, secp521r1";
+pub(crate) const CURVE: &str =
+    "in TLS 1.2 it accepts this identity only if its curve, secp521r1, is offered for key exchange";
 
 impl Incompatible {
     /// What the server does, as one clause for a person.
@@ -55,7 +56,7 @@ impl Incompatible {
         }
     }
 
-    /// Recognises it by the error of a handshake, and by what the server was sent in it.
+    /// Recognises it by the error of a handshake, and by what was sent to the server.
     pub(crate) fn from_handshake(error: &(dyn StdError + 'static), opened: Option<&Opened>) -> Option<Self> {
         if failure(error).is_some() || invalid_certificate(error).is_some() {
             return None;
@@ -72,8 +73,8 @@ impl Incompatible {
     }
 }
 
-/// Whether a handshake ended because the two sides agree on nothing: by an alert, or because rustls rejects what the server chose,
-/// or without a word, as SChannel does.
+/// Whether a handshake ended because the two sides have nothing in common: with an alert, because rustls rejects what the
+/// server chose, or without an alert, as with Schannel.
 fn is_by_parameters(error: &(dyn StdError + 'static)) -> bool {
     use std::io::ErrorKind as K;
     let mut hung_up = false;
