@@ -1,4 +1,4 @@
-//! Which servers are verified by what a person trusts; and how each that is not is explained, in the same words over both TLS
+//! Which servers the trusted certificates verify, and the reason for each that is not verified, in the same words over both TLS
 //! libraries.
 
 use std::path::{Path, PathBuf};
@@ -210,7 +210,7 @@ fn a_certificate_that_can_verify_no_server_is_not_trusted() {
     }
 }
 
-/// What stands in the message, and in the hint.
+/// A server that is not verified, with what the message and the hint say.
 struct Case {
     what: &'static str,
     files: Files,
