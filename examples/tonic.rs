@@ -44,7 +44,7 @@ impl Channels {
         Ok(channel)
     }
 
-    /// The error of a call; with the connection, if an alert or a refusal of the server ended it.
+    /// The error of a call, with the connection if an alert or a refusal of the server ended it.
     pub(crate) fn explain(&self, error: impl Error + Send + Sync + 'static) -> Box<dyn Error + Send + Sync> {
         match self.connector.ended() {
             Some(opened) => cardcase::connect::Error::Request { source: error.into(), opened: Some(opened) }.into(),

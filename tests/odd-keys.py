@@ -3,8 +3,8 @@
 
     tests/odd-keys.py DIRECTORY CA.pem CA.key TYPE...
 
-A type is rsa, ec, ed25519, ed448 or dsa. Writes DIRECTORY/TYPE-KIND.pem, a private key and its certificate. OpenSSL makes the keys and the certificates; the forms that
-it does not write are assembled here.
+A type is rsa, ec, ed25519, ed448 or dsa. Writes DIRECTORY/TYPE-KIND.pem, a private key and its certificate. OpenSSL makes
+the keys and the certificates; the forms that it does not write are assembled here.
 """
 
 import base64

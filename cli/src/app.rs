@@ -180,8 +180,8 @@ impl App {
     /// Gets the primary password from a file or a person. A file is read only when the password is needed; stdin is read at
     /// once, since another flag may name it too.
     ///
-    /// A password for a store that has none is an error, unless it is empty: somebody may have replaced the vault by one without
-    /// a password.
+    /// A password for a store that has none is an error, unless it is empty: somebody may have replaced the vault with one that
+    /// has no password.
     pub(crate) fn asking_unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
         if let Some(file) = &self.common.primary_password_file
             && !self.store()?.has_primary_password()

@@ -109,7 +109,7 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Write manual pages
     Man(Man),
-    /// Trust CA certificates, or a server's own, to verify servers
+    /// Trust CA certificates, or a server's own certificate, to verify servers
     Trust(Trust),
     /// List the CA certificates in the store
     Authorities,
@@ -136,7 +136,7 @@ pub(crate) struct Import {
     /// Read the password of the files from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// Read the password of the private keys, where they have another than their file, from this file; '-' is stdin
+    /// Read the password of the private keys from this file, if it is not that of the certificate file; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) key_password_file: Option<PathBuf>,
     /// The name for the identity, where the files hold only one
@@ -380,7 +380,7 @@ pub(crate) struct Explain {
     /// Verify the server with the CA certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
-    /// Send a request for the path, without a certificate, to see what the server asks for only then
+    /// Send a request for the path, without a certificate, to see what the server asks for once it has read one
     #[arg(long)]
     pub(crate) request: bool,
     /// The method of that request [default: GET]
@@ -424,15 +424,15 @@ pub(crate) struct Fetch {
     /// The TLS library [default: rustls, or openssl where the server needs it]
     #[arg(long, value_name = "LIBRARY")]
     pub(crate) tls: Option<TlsLibrary>,
-    /// Fail if everything together takes longer, in seconds; 0 is no limit
+    /// Fail if the command takes longer than this many seconds; 0 means no limit
     #[arg(short = 'm', long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) max_time: Option<Duration>,
-    /// How long a server may take to accept the connection, and for the TLS handshake, in seconds [default: 30]
+    /// Seconds that a server may take to accept the connection, and again for the TLS handshake [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) connect_timeout: Option<Duration>,
 }
 
-/// Seconds with decimals, as curl takes them.
+/// Parses seconds, with decimals as in curl.
 fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = |_| "expected seconds, such as 5 or 0.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_: std::num::ParseFloatError| wrong(()))?;
@@ -507,7 +507,7 @@ pub(crate) struct Credential {
     /// Remove all files with private keys that were written for git and curl
     #[arg(long, conflicts_with = "program")]
     pub(crate) forget: bool,
-    /// The TLS library for the look at the server [default: rustls, or openssl where the server needs it]
+    /// The TLS library for this command's own connection [default: rustls, or openssl where the server needs it]
     #[arg(long, value_name = "LIBRARY")]
     pub(crate) tls: Option<TlsLibrary>,
 }

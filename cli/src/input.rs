@@ -58,7 +58,7 @@ fn read_up_to(from: &mut dyn Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>>
     Ok(bytes)
 }
 
-/// The first line, from UTF-8, or from UTF-16 with a byte order mark as Windows' editor writes it.
+/// The first line of a file in UTF-8, or in UTF-16 with a byte order mark, as Windows' Notepad writes it.
 ///
 /// # Errors
 /// `InvalidData` when it is neither.
@@ -71,14 +71,15 @@ fn first_line(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
             std::str::from_utf8(line).ok().map(|line| Zeroizing::new(line.to_owned()))
         }
     };
-    let text = text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the password in it is not UTF-8"))?;
+    let text =
+        text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the password in it is not UTF-8 or UTF-16"))?;
     let line = text.split('\n').next().unwrap_or_default();
     Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 
 fn from_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<Zeroizing<String>> {
     let (units, []) = bytes.as_chunks::<2>() else { return None };
-    // Large enough: growing would leave a copy behind
+    // Large enough, because growing would leave a copy of the password in memory
     let mut text = Zeroizing::new(String::with_capacity(3 * units.len()));
     for letter in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
         text.push(letter.ok()?);

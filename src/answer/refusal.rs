@@ -1,10 +1,10 @@
 //! Refusals: how a server says that it does not accept the identity it was sent, or that it requires one.
 //!
-//! The server asked and was answered, and then, in place of a response, the connection ended: by an alert, whatever its number,
-//! or without one. That is a refusal. In TLS 1.2 it usually ends the handshake. In TLS 1.3 the client has finished the handshake
-//! by then, so the refusal comes with the first read. nginx sends no alert but a page with status 400.
+//! It is a refusal when the server asked and was answered, and the connection then ended in place of a response: by any alert,
+//! or without one. In TLS 1.2 it usually ends the handshake. In TLS 1.3 the client has finished the handshake by then, so the
+//! refusal comes with the first read. nginx sends no alert but a page with status 400.
 //!
-//! Only who has seen the whole connection knows all of that: [`Opened::refusal`](crate::connect::Opened::refusal) and
+//! Only code that has seen the whole connection knows all of that: [`Opened::refusal`](crate::connect::Opened::refusal) and
 //! [`Error::refusal`](crate::connect::Error::refusal). [`crate::raw::refusal`] finds in an error alone the alerts that are
 //! always about a certificate.
 //!
@@ -43,8 +43,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The refusal that an alert means wherever it comes; `None` when it depends on what came before. handshake_failure counts:
-    /// TLS 1.2 servers send it when they miss a certificate.
+    /// The refusal that an alert means wherever it comes; `None` if it depends on what came before. handshake_failure is a
+    /// refusal: TLS 1.2 servers send it when they get no certificate.
     pub fn from_alert(alert: AlertDescription) -> Option<Self> {
         let refuses = alert == AlertDescription::HandshakeFailure || is_about_certificate(alert);
         refuses.then_some(Self::Alert(alert))
@@ -78,7 +78,8 @@ impl Refusal {
         }
     }
 
-    /// What the servers that are known to refuse like that mean by it: the name of their TLS library, and a clause for a person.
+    /// What it means, depending on the server, as far as that is known: the TLS libraries of such servers, and a clause for a
+    /// person.
     pub fn meaning_by_server(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Alert(alert) => known(alert).map_or(&[], |meaning| meaning.servers),
@@ -107,12 +108,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The name of an alert as RFC 8446 section 6 has it; `alert_255` for a number that has none.
+/// The name of an alert in RFC 8446 section 6; `alert_255` for a number without a name.
 pub fn alert_name(alert: AlertDescription) -> String {
     if let AlertDescription::Unknown(number) = alert {
         return format!("alert_{number}");
     }
-    // Where the RFC spells it otherwise than rustls
+    // The RFC spells these differently from rustls
     match alert {
         AlertDescription::UnrecognisedName => return "unrecognized_name".to_owned(),
         AlertDescription::UnknownPSKIdentity => return "unknown_psk_identity".to_owned(),
@@ -150,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_a_name_is_told_as_a_number() {
+    fn an_alert_without_a_name_is_shown_by_its_number() {
         assert_eq!(alert_name(AlertDescription::from(222)), "alert_222");
     }
 
-    /// Those of the RFC have a name, and no name is Rust's.
+    /// Every name is written as in the RFC, not as in rustls.
     #[test]
     fn each_alert_has_a_meaning() {
         for number in 0..=u8::MAX {

@@ -10,9 +10,10 @@ use crate::certificate::name::{Name, NameKey};
 /// The maximum length of a path, as in Chrome. Firefox stops at six intermediates.
 const MAX_PATH: usize = 20;
 
-/// How many issuers are tried for one certificate, and how many certificates are looked at for one chain. Others may have filled
-/// the store.
+/// How many issuers are tried for one certificate. Somebody else may have filled the store.
 const MAX_ISSUERS: usize = 8;
+
+/// How many certificates are looked at for one chain.
 const MAX_STEPS: usize = 64;
 
 /// A CA certificate, root or intermediate.
@@ -92,9 +93,9 @@ impl Authorities {
         Requested { names, leading }
     }
 
-    /// The chain above a certificate. If there are several, it is one that is complete. At each step it prefers the issuer whose key
-    /// made the signature, then the shortest path to a requested name, then the issuer with the key identifier that the
-    /// certificate names, a trusted one, a root, and the one that is valid longest.
+    /// The chain above a certificate. If there are several, a complete one is preferred. At each step it prefers the issuer
+    /// whose key made the signature, then the shortest path to a requested name, then the issuer with the key identifier that
+    /// the certificate names, a trusted one, a root, and the one that is valid longest.
     pub(crate) fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
         let mut search = Search { all: self, requested, path: Vec::new(), dead_end: None, steps_left: MAX_STEPS };
         match search.completes(certificate) {
@@ -130,7 +131,7 @@ impl Authorities {
     }
 }
 
-/// What is known to fit is better than what is not known, and that is better than what differs.
+/// Ranks a comparison: a match is better than one that cannot be made, and that is better than a difference.
 fn rank(fits: Option<bool>) -> u8 {
     match fits {
         Some(true) => 2,
@@ -150,7 +151,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Extends the path from its last certificate. If it cannot be completed, it is as before.
+    /// Extends the path from its last certificate. If that does not complete it, the path is as before.
     fn completes(&mut self, top: &Certificate) -> bool {
         if top.is_self_signed() {
             return true;

@@ -1,8 +1,8 @@
 //! Private keys in the one encoding that every TLS library reads.
 //!
-//! Programs write private keys in many ways: with parameters that are missing, numbers that are padded, swapped or left out, and
-//! two generations of the outer structure. Each library reads some of them. What can be known of such a key is worked out once,
-//! when it comes, and written again: as PrivateKeyInfo of version 0 (RFC 5208), without attributes.
+//! Programs write private keys in many ways: without parameters, with numbers that are padded, swapped or left out, and in two
+//! versions of the outer structure. Each library reads only some of these forms. So a key is written anew once, at import: as
+//! PrivateKeyInfo of version 0 (RFC 5208), without attributes.
 
 mod rsa;
 
@@ -18,10 +18,13 @@ use crate::certificate::rsa_pss;
 
 type Secret = Zeroizing<Vec<u8>>;
 
+/// DER NULL.
 const NULL: [u8; 2] = [5, 0];
+
+/// Bytes of the seed of an Ed25519 key.
 const SEED: usize = 32;
 
-/// The canonical form of a PrivateKeyInfo; `None` where it is not understood.
+/// The canonical form of a PrivateKeyInfo; `None` if it cannot be read.
 pub(super) fn canonical(der: &[u8]) -> Option<Secret> {
     let mut fields = elements(der).next()?.sequence()?;
     let _version = fields.next().filter(|version| version.tag == Tag::Integer)?;
@@ -48,21 +51,22 @@ pub(super) fn canonical(der: &[u8]) -> Option<Secret> {
     }
 }
 
-/// An ECPrivateKey (RFC 5915). The curve is outside of it, and the public key is computed, if that is possible here.
+/// The canonical form of an ECPrivateKey (RFC 5915): the curve is outside of it, and the public key is computed if aws-lc-rs
+/// has the curve.
 fn ec(parameters: Option<Element<'_>>, private: &[u8]) -> Option<Secret> {
     let mut fields = Element::only(private)?.sequence()?;
     let (_version, secret) = fields.next_two()?;
     let secret = without_zeros((secret.tag == Tag::OctetString).then_some(secret.body)?);
-    // Either of them may be missing
+    // The curve and the public key may be missing
     let optional: Vec<Element<'_>> = fields.collect();
     let field = |number| optional.iter().find(|field| is_context(field.tag, number));
     let inner = field(0).and_then(|field| elements(field.body).next());
     let public = field(1).and_then(|field| elements(field.body).next());
     let public = public.and_then(|bits| bits.body.strip_prefix(&[0]));
-    // DER NULL stands where programs leave the curve to the parameters inside
+    // Some programs write NULL outside, and the curve only inside
     let outer = parameters.filter(|parameters| parameters.tag != Tag::Null);
     let Some(curve) = outer.or(inner).map(known_curve).unwrap_or_else(|| Some(guessed_curve(secret, public))) else {
-        // A curve that is not known here: as it is, with its parameters outside
+        // An unknown curve: the key stays as it is, with the parameters outside
         return private_key_info(EC, &written(outer.or(inner)?)?, private);
     };
     let mut padded = Zeroizing::new(vec![0; curve.size.checked_sub(secret.len())?]);
@@ -91,8 +95,8 @@ fn known_curve(parameters: Element<'_>) -> Option<&'static Curve> {
     }
 }
 
-/// The curve of a key without parameters, by the size of its public or else of its private key: the one of NIST, because OpenSSL
-/// and Java's programs leave no other away. Whether it is right shows when the key is compared with its certificate.
+/// The curve of a key without parameters, by the size of its public key, or else of its private key. It is a NIST curve,
+/// because OpenSSL and Java omit no other. A wrong guess shows when the key is compared with its certificate.
 fn guessed_curve(secret: &[u8], public: Option<&[u8]>) -> &'static Curve {
     let size = match public.and_then(compressed) {
         Some(point) => point.len().saturating_sub(1),

@@ -130,8 +130,8 @@ fn digest(contents: &[u8]) -> Option<[u8; 32]> {
     Some(hash.finalize().into())
 }
 
-/// A point in compressed form (SEC 1 section 2.3.3), the one form that every other can be brought into without arithmetic. `None`
-/// for what is no point.
+/// A point in compressed form (SEC 1 section 2.3.3): every other form converts to it without arithmetic. `None` if it is not a
+/// point.
 pub(crate) fn compressed(point: &[u8]) -> Option<Vec<u8>> {
     let (form, coordinates) = point.split_first()?;
     match form {

@@ -1,4 +1,4 @@
-//! The elements of DER, where structures are read that others wrote wrong: nothing is checked but tags and lengths.
+//! The elements of DER, for structures that other programs write wrong: only tags and lengths are checked.
 
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
@@ -21,7 +21,7 @@ pub(crate) fn elements(bytes: &[u8]) -> Elements<'_> {
 }
 
 impl<'a> Element<'a> {
-    /// Of bytes that are one element, and nothing more.
+    /// The element that fills these bytes.
     pub(crate) fn only(bytes: &'a [u8]) -> Option<Self> {
         let mut all = elements(bytes);
         all.next().filter(|_| all.0.is_empty())

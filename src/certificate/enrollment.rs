@@ -114,7 +114,7 @@ impl Enrollment {
         &self.public_key
     }
 
-    /// The same in the form that is compared with certificates.
+    /// The public key in the form that is compared with certificates.
     pub(crate) fn canonical_public_key(&self) -> &[u8] {
         &self.canonical_public_key
     }

@@ -38,14 +38,14 @@ impl Identity {
         self.tried
     }
 
-    /// Whether connections by rustls can use its key. That was tried when it was imported: aws-lc-rs signs with it, or with the
-    /// feature `openssl` OpenSSL does.
+    /// Whether connections over rustls can use its key. That was tried when it was imported: aws-lc-rs signs with it or, with
+    /// the feature `openssl`, OpenSSL does.
     pub fn is_usable_by_rustls(&self) -> bool {
         let signs = self.tried.by_rustls || cfg!(feature = "openssl") && self.tried.by_openssl == Some(true);
         signs && self.certificate.schemes().next().is_some()
     }
 
-    /// Whether connections by OpenSSL can use its key; never without the feature `openssl`. A key that was imported without
+    /// Whether connections over OpenSSL can use its key; never without the feature `openssl`. A key that was imported without
     /// OpenSSL was not tried with it; then what aws-lc-rs signs with counts, since OpenSSL reads more.
     pub fn is_usable_by_openssl(&self) -> bool {
         let signs = self.tried.by_openssl.unwrap_or(self.tried.by_rustls);
@@ -53,17 +53,17 @@ impl Identity {
         cfg!(feature = "openssl") && signs && algorithm.openssl_schemes(false).next().is_some()
     }
 
-    /// Whether it takes a connection by OpenSSL ([`connect::openssl`](crate::connect)) to use its key.
+    /// Whether only connections over OpenSSL ([`connect::openssl`](crate::connect)) can use its key.
     pub fn needs_openssl(&self) -> bool {
         !self.is_usable_by_rustls() && self.is_usable_by_openssl()
     }
 
-    /// Why connections by rustls cannot use its key, in one clause for a person, and what can; `None` if they can.
+    /// Why connections over rustls cannot use its key, and what can, as one clause for a person; `None` if they can.
     pub fn key_limit(&self) -> Option<String> {
         if self.is_usable_by_rustls() {
             return None;
         }
-        let limit = self.certificate.algorithm().limit_of_rustls().unwrap_or("it does not accept this key");
+        let limit = self.certificate.algorithm().limit_of_rustls().unwrap_or("aws-lc-rs rejects the key");
         let limit = format!("rustls cannot sign with its key, {}: {limit}", self.certificate.key());
         Some(match self.tried.by_openssl {
             _ if self.is_usable_by_openssl() => format!("{limit}; OpenSSL can"),

@@ -227,8 +227,8 @@ impl Import {
         &self.authorities
     }
 
-    /// What the files hold besides, and why it is not imported, once the rest is [paired](Self::pair): for each the position of
-    /// its file among those brought together with [`Self::extend`], from 0, what it is, and why it is left out.
+    /// What the files hold that is not imported, once the rest is [paired](Self::pair): for each, the position of its file
+    /// among those brought together with [`Self::extend`], from 0, what it is, and why it is left out.
     pub fn left_out(&self) -> impl Iterator<Item = (usize, &str, String)> {
         self.left_out.iter().map(|out| {
             let why = match &out.why {
@@ -299,9 +299,9 @@ impl Import {
     }
 }
 
-/// The error for the first certificate that cannot be read, in a file that `is_it`.
-fn damaged(left_out: &[LeftOut], is_it: impl Fn(usize) -> bool) -> Option<Error> {
-    left_out.iter().filter(|out| is_it(out.file)).find_map(|out| match &out.why {
+/// The error for the first certificate that cannot be read, in the files for which `is_meant` holds.
+fn damaged(left_out: &[LeftOut], is_meant: impl Fn(usize) -> bool) -> Option<Error> {
+    left_out.iter().filter(|out| is_meant(out.file)).find_map(|out| match &out.why {
         #[cfg(any(feature = "files", test))]
         Why::Damaged(error) => Some(Error::InFile { error: error.clone(), file: out.file }),
         _ => None,

@@ -43,7 +43,7 @@ impl KeyKind {
         match Algorithm::from_spki(spki) {
             Algorithm::Rsa { bits, pss: None, .. } => Self::Rsa(bits),
             Algorithm::Rsa { bits, pss: Some(_), .. } => Self::RsaPss(bits),
-            // Who looks at the key should see that its curve has no name, as some programs refuse that
+            // Shows that the curve has no name, because some programs refuse such keys
             Algorithm::Ec(_) | Algorithm::Other if has_explicit_curve(spki) => named("ec-explicit"),
             Algorithm::Ec(curve) => match curve.name {
                 "ec-p256" => Self::EcP256,

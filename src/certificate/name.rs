@@ -218,7 +218,7 @@ fn with_single_spaces(text: &str) -> String {
     out
 }
 
-/// RFC 4518 section 2.2: characters without a look of their own, control characters, and those with a control function.
+/// RFC 4518 section 2.2: invisible characters, control characters, and those with a control function.
 fn is_mapped_to_nothing(c: char) -> bool {
     tables::x520_mapped_to_nothing(c)
         || matches!(c, '\u{6dd}' | '\u{70f}' | '\u{180e}' | '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

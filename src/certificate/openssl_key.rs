@@ -1,8 +1,10 @@
-//! Private keys that the system's OpenSSL signs with: for rustls, where aws-lc-rs cannot load them, and to try them.
+//! Private keys in the system's OpenSSL, which signs for rustls with keys that aws-lc-rs cannot load, and tries every key at
+//! import.
 //!
 //! Browsers sign with RSA keys of any size, with any public exponent and with more than two primes; aws-lc-rs does not.
 
 use std::fmt;
+use std::sync::Arc;
 
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
@@ -13,7 +15,6 @@ use openssl::x509::X509;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{OtherError, SignatureAlgorithm, SignatureScheme};
-use std::sync::Arc;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -47,7 +48,7 @@ impl OpensslKey {
         Some(Self { key, algorithm, public })
     }
 
-    /// Whether OpenSSL signs with the key, and verifies the signature by the certificate.
+    /// Whether OpenSSL signs with the key, and verifies the signature with the certificate.
     pub(super) fn signs_for(&self, certificate: &Certificate) -> bool {
         let Some(scheme) = self.algorithm.openssl_schemes(false).last() else { return false };
         let message = b"cardcase tries a key";

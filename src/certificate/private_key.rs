@@ -73,11 +73,11 @@ impl PrivateKey {
     ) -> Result<Arc<dyn SigningKey>, Error> {
         match certificate.algorithm() {
             Algorithm::Rsa { pss: Some(digests), .. } if digests.schemes().is_empty() => {
-                Err(unusable(certificate, "its parameters allow no signature that TLS has".to_owned()))
+                Err(unusable(certificate, "its parameters allow no signature scheme of TLS".to_owned()))
             }
             Algorithm::Rsa { pss: Some(digests), .. } => Ok(Arc::new(PssKey::new(key, digests))),
             _ if self.info().as_ref().is_some_and(is_rsa_pss) => {
-                Err(unusable(certificate, "it is for RSASSA-PSS alone, its certificate is not".to_owned()))
+                Err(unusable(certificate, "it is for RSASSA-PSS only, but its certificate is not".to_owned()))
             }
             _ => Ok(key),
         }
@@ -95,7 +95,7 @@ impl PrivateKey {
         }
     }
 
-    /// Makes a signature with each library, and verifies it by the certificate.
+    /// Makes a signature with each library, and verifies it with the certificate.
     pub(crate) fn try_signing(&self, certificate: &Certificate) -> Tried {
         let by_rustls = self.load_by_rustls().ok().and_then(|key| self.for_certificate(key, certificate).ok());
         let by_rustls = by_rustls.is_some_and(|key| signs_for(&*key, certificate));
@@ -106,12 +106,12 @@ impl PrivateKey {
         Tried { by_rustls, by_openssl }
     }
 
-    /// Loads it, without comparing it with a certificate: by aws-lc-rs, or else by OpenSSL.
+    /// Loads the key with aws-lc-rs, or else with OpenSSL, without comparing it with a certificate.
     pub(crate) fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         let loaded = self.load_by_rustls();
         #[cfg(feature = "openssl")]
         if loaded.is_err() {
-            // As an RSA key like others: its certificate says what it may sign
+            // As any RSA key: its certificate says what it may sign
             let by_openssl = match self.info().filter(is_rsa_pss) {
                 Some(info) => OpensslKey::from_pkcs1(info.private_key.as_bytes()),
                 None => OpensslKey::from_pkcs8(self.pkcs8()),
@@ -173,7 +173,7 @@ fn public_key_of(key: &dyn SigningKey) -> Option<Vec<u8>> {
     Some(Algorithm::from_spki(&parsed).canonical(&parsed.subject_public_key.data).into_owned())
 }
 
-/// Whether a signature of this key is one of the certificate's.
+/// Whether the certificate verifies a signature of this key.
 fn signs_for(key: &dyn SigningKey, certificate: &Certificate) -> bool {
     let message = b"cardcase tries a key";
     let Some(scheme) = certificate.schemes().next() else { return false };

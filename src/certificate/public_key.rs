@@ -1,4 +1,4 @@
-//! What a public key is, whatever form it is written in, and which signature schemes its private key can make.
+//! Public keys, in whatever form they are written, and the signature schemes of their private keys.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ pub(crate) const ED25519: &str = "1.3.101.112";
 pub(crate) const ED448: &str = "1.3.101.113";
 pub(crate) const DSA: &str = "1.2.840.10040.4.1";
 
-/// The algorithm of a public key, with what decides about its signatures.
+/// The algorithm of a public key, with what its signatures depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     /// RSA, with the bits of its modulus and of its public exponent; `pss` are the digests of a key for RSASSA-PSS alone.
@@ -119,7 +119,7 @@ impl Algorithm {
         match self {
             Self::Rsa { bits, .. } if !(2048..=8192).contains(&bits) => Some("RSA keys need 2048 to 8192 bits"),
             Self::Rsa { exponent_bits, .. } if exponent_bits > 33 => Some("its public exponent has more than 33 bits"),
-            _ if self.schemes().next().is_none() => Some("it has no signature scheme for it"),
+            _ if self.schemes().next().is_none() => Some("it has no signature scheme for this kind of key"),
             _ => None,
         }
     }
@@ -153,7 +153,7 @@ const DSA_SCHEMES: [SignatureScheme; 4] = [
     SignatureScheme::Unknown(0x0302),
 ];
 
-/// Whether it is one of RSASSA-PKCS1-v1_5, which TLS 1.3 does not have for handshakes.
+/// Whether it is one of RSASSA-PKCS1-v1_5, which TLS 1.3 does not allow in handshakes.
 fn is_pkcs1(scheme: SignatureScheme) -> bool {
     use SignatureScheme as S;
     matches!(scheme, S::RSA_PKCS1_SHA256 | S::RSA_PKCS1_SHA384 | S::RSA_PKCS1_SHA512)

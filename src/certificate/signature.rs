@@ -4,7 +4,7 @@ use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Reader, SliceReader};
 use webpki::ALL_VERIFICATION_ALGS;
 
-/// The fields of a signed structure (RFC 5280 section 4.1), each as a certificate has it.
+/// The fields of a signed structure (RFC 5280 section 4.1), each as a certificate encodes it.
 struct Signed<'a> {
     message: &'a [u8],
     /// The content of the AlgorithmIdentifier.
@@ -12,8 +12,8 @@ struct Signed<'a> {
     signature: &'a [u8],
 }
 
-/// Whether this SubjectPublicKeyInfo has the key that made the signature of `certificate`, both in DER; `None` if that cannot be checked, because the
-/// algorithm or the kind of key is not supported.
+/// Whether the key in this SubjectPublicKeyInfo made the signature of `certificate`, both in DER; `None` if that cannot be
+/// checked, because the algorithm or the kind of key is not supported.
 pub(super) fn verifies(certificate: &[u8], issuer_spki: &[u8]) -> Option<bool> {
     let signed = signed(certificate)?;
     let (key_algorithm, key) = public_key(issuer_spki)?;
@@ -24,7 +24,7 @@ pub(super) fn verifies(certificate: &[u8], issuer_spki: &[u8]) -> Option<bool> {
     fitting.next().map(|algorithm| algorithm.verify_signature(key, signed.message, signed.signature).is_ok())
 }
 
-/// Whether some signature by the key in this SubjectPublicKeyInfo can be checked.
+/// Whether any signature by the key in this SubjectPublicKeyInfo can be checked.
 pub(super) fn is_supported(spki: &[u8]) -> bool {
     public_key(spki).is_some_and(|(key_algorithm, _)| {
         ALL_VERIFICATION_ALGS.iter().any(|algorithm| algorithm.public_key_alg_id().as_ref() == key_algorithm)
@@ -46,6 +46,6 @@ fn public_key(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     let (algorithm, key) =
         (AnyRef::decode(&mut fields).ok()?.value(), BitStringRef::decode(&mut fields).ok()?.as_bytes()?);
     // The verifiers read points of curves in uncompressed form only (RFC 5480 section 2.2)
-    let is_compressed = matches!(key, [2 | 3 | 6 | 7, ..]);
-    (!is_compressed).then_some((algorithm, key))
+    let is_other_form = matches!(key, [2 | 3 | 6 | 7, ..]);
+    (!is_other_form).then_some((algorithm, key))
 }

@@ -1,7 +1,7 @@
 //! What was found out about a private key when it was imported.
 
-/// The libraries that signed with a private key when it was imported, with a signature that its certificate verifies. Only what was
-/// tried is said to be usable. A private key is bound to it, as to everything in its row.
+/// Which libraries made a signature with a private key when it was imported that its certificate verifies. A key is called
+/// usable only if that was tried. A sealed key is bound to this record, as to everything in its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Tried {
     /// aws-lc-rs, which signs for rustls.
@@ -11,7 +11,7 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    /// As the store has it.
+    /// The number that the store has for it.
     pub(crate) fn number(self) -> u8 {
         let by_openssl = match self.by_openssl {
             None => 0,

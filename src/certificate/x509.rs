@@ -150,7 +150,7 @@ impl Certificate {
     }
 
     /// The schemes that a client can sign its CertificateVerify with in rustls (RFC 8446 section 4.4.3), in the order rustls
-    /// prefers them. Whether its library can load the private key is another question.
+    /// prefers them. This does not say whether rustls can load the private key.
     pub fn schemes(&self) -> impl Iterator<Item = SignatureScheme> + use<> {
         self.algorithm.schemes()
     }
@@ -250,13 +250,13 @@ impl Certificate {
         signature::verifies(&self.der, parsed.public_key().raw)
     }
 
-    /// Whether rustls can check signatures by its key, as far as the kind of the key says.
+    /// Whether rustls can check signatures by this kind of key.
     pub(crate) fn has_supported_key(&self) -> bool {
         let parsed = X509Certificate::from_der(&self.der);
         parsed.is_ok_and(|(_, parsed)| signature::is_supported(parsed.public_key().raw))
     }
 
-    /// Whether the key identifier of its issuer is the one of this certificate. `None` if one of them has none.
+    /// Whether its authorityKeyIdentifier is the subjectKeyIdentifier of `issuer`. `None` if one of them is absent.
     pub(crate) fn names_key_of(&self, issuer: &Certificate) -> Option<bool> {
         let wanted = self.extensions.authority_key_identifier.as_ref()?;
         Some(wanted == issuer.extensions.subject_key_identifier.as_ref()?)

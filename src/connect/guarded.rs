@@ -8,10 +8,10 @@
 //! In TLS 1.2 rustls puts the client's Certificate and ClientKeyExchange into its buffer before it asks for the signature, and
 //! programs write that buffer even when the signature fails. A [`Guarded`] stream writes nothing then.
 //!
-//! A server that asks for a certificate once it has read the request sends a HelloRequest, in TLS 1.2 (RFC 5246 section 7.4.1.1).
-//! rustls declines, and then some servers send an alert, some close or reset the connection, and some wait for ever. But a
-//! handshake record after the handshake shows what the server wants. If it comes in place of a response, the next read fails at
-//! once, with an error of rustls that says so: only another TLS library can go on.
+//! A server that asks for a certificate once it has read the request sends a HelloRequest, in TLS 1.2 (RFC 5246 section
+//! 7.4.1.1). rustls declines, and then some servers send an alert, some close or reset the connection, and some wait forever.
+//! But a handshake record after the handshake shows what the server wants. If it comes in place of a response, the next read
+//! fails at once, with an error of rustls that says so: only another TLS library can go on.
 //!
 //! All records of a flight go out in one write, as rustls passes them. In separate writes, a server that refuses the first record
 //! could close the connection before the last one is written, and its alert would be lost in a broken pipe.

@@ -194,7 +194,7 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// A TLS session by OpenSSL over a stream `S`: [`Read`] and [`Write`] over a blocking stream, `AsyncRead` and `AsyncWrite` over
+/// A TLS session of OpenSSL over a stream `S`: [`Read`] and [`Write`] over a blocking stream, `AsyncRead` and `AsyncWrite` over
 /// one of tokio. When the server asks for a certificate, reading and writing wait until a person has answered. Over tokio, one
 /// task at a time drives it, as any stream that reads in order to write.
 pub struct Stream<S> {

@@ -158,7 +158,7 @@ impl Client {
     async fn refused(&self, known: &Known, error: ::reqwest::Error) -> Result<Error, Error> {
         let opened = known.resolver.opened();
         opened.ended_by(&error);
-        // Which connection it was, nobody knows. A server that has accepted the answer before did not refuse it by hanging up
+        // It is not known which connection it was. A server that has accepted the answer before did not refuse it by hanging up
         if known.recorded.load(Ordering::Acquire) {
             opened.note_read();
         }

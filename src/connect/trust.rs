@@ -16,13 +16,14 @@ use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::connect::unverified::{Fault, Presented, Unverified, weak_key, weak_rsa};
 
-/// A verifier for rustls, by these certificates. Each that [may issue](Certificate::may_issue) others is an authority, root or
-/// intermediate, and verifies what it issued. Besides, each verifies the server that presents this very certificate, as when a
-/// person trusts the self-signed certificate of a server: then name, dates and usages are still checked, and that the server has
-/// the private key, but no chain. Certificates that cannot be used so are left out; [`Certificate::why_untrustable`] says why.
+/// A verifier for rustls that trusts these certificates. Each one that [may issue](Certificate::may_issue) others is an
+/// authority, root or intermediate, and verifies what it issued. Each one also verifies the server that presents this very
+/// certificate, as when a person trusts the self-signed certificate of a server: then no chain is checked, but the name, the
+/// dates, the usages, and that the server has the private key. Certificates that cannot be used are left out;
+/// [`Certificate::why_untrustable`] says why.
 ///
-/// [`why_unverified`] finds what it objects to in an error, in words for a person. The alert for the server is
-/// certificate_unknown, as from Chrome.
+/// [`why_unverified`] finds the reason in an error, in words for a person. The server gets the alert certificate_unknown, as
+/// from Chrome.
 ///
 /// # Example
 ///
@@ -56,7 +57,7 @@ pub fn server_verifier(
         own.insert(der);
     }
     let by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    // It fails without roots only
+    // It fails only without roots
     Arc::new(Verifier { by_chain: by_chain.ok(), own, algorithms: provider.signature_verification_algorithms })
 }
 
@@ -152,7 +153,7 @@ fn unproven(error: rustls::Error, certificate: &CertificateDer<'_>) -> rustls::E
     let certificate = Certificate::from_der(certificate.to_vec()).ok();
     let why = match certificate.as_ref().and_then(weak_rsa) {
         Some(bits) => weak_key("its certificate", bits),
-        None => "its signature does not fit the key of its certificate".to_owned(),
+        None => "its signature in the handshake does not match the key of its certificate".to_owned(),
     };
     wrapped(Unverified { error, why, certificate })
 }
@@ -166,8 +167,8 @@ fn timestamp(now: UnixTime) -> Timestamp {
 }
 
 impl Certificate {
-    /// Why this certificate verifies no server even if it is trusted, as one clause for a person; `None` if it verifies some. What
-    /// will verify servers tries it: the verifier of rustls and, with the feature `openssl`, OpenSSL.
+    /// Why this certificate verifies no server even if it is trusted, as one clause for a person; `None` if it can verify one.
+    /// The libraries that will verify servers try it: rustls and, with the feature `openssl`, OpenSSL.
     pub fn why_untrustable(&self, now: Timestamp) -> Option<String> {
         let presented = Presented::alone(self.clone(), now);
         let fault = |fault| Some(presented.why(fault));
@@ -181,7 +182,7 @@ impl Certificate {
             return Some(weak_key("its certificate", bits));
         }
         if !self.has_supported_key() {
-            return Some(format!("its key, {}, cannot verify servers", self.key()));
+            return Some(format!("signatures by its key, {}, cannot be verified", self.key()));
         }
         match self.may_issue() {
             true => self.why_no_anchor(&presented),
@@ -204,13 +205,13 @@ impl Certificate {
             return Some(match (self.version(), self.is_ca()) {
                 (1, _) => presented.why(Fault::Version1),
                 (_, true) if lacks_cert_sign => "its key usage does not allow it to issue certificates".to_owned(),
-                _ => "it is no CA certificate, and names no server: it has no subjectAltName with a host or an address"
+                _ => "it is not a CA certificate, and names no server: it has no subjectAltName with a host or an address"
                     .to_owned(),
             });
         }
-        // OpenSSL takes keyCertSign alone for a CA, which would verify other servers
+        // OpenSSL treats keyCertSign alone as a CA, which would verify other servers
         if !self.is_ca() && !lacks_cert_sign && self.key_usage().is_some() {
-            return Some("it may issue certificates by its key usage, but is no CA by basicConstraints".to_owned());
+            return Some("its key usage allows it to issue certificates, but its basicConstraints do not".to_owned());
         }
         if !self.allows_server_auth() {
             return Some(presented.why(Fault::Purpose));
@@ -253,7 +254,7 @@ fn is_for_servers(usage: &str) -> bool {
     matches!(usage, "serverAuth" | "anyExtendedKeyUsage")
 }
 
-/// Why rustls does not take a certificate.
+/// Why rustls does not accept a certificate.
 fn objection<T>(taken: Result<T, rustls::Error>, presented: &Presented) -> Option<String> {
     match taken {
         Ok(_) => None,

@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Extension};
 use crate::certificate::{Certificate, KeyKind};
 use crate::clock::Timestamp;
 
-/// Names of a certificate that are shown.
+/// How many names of a certificate are shown.
 const SHOWN: usize = 8;
 
 /// A server's certificate that was not accepted. It takes the place of the error of rustls, which it holds.
@@ -181,7 +181,7 @@ impl Presented {
     pub(crate) fn why(&self, fault: Fault) -> String {
         let Some(own) = self.certificates.first() else { return "its certificate is damaged".to_owned() };
         match fault {
-            Fault::Damaged => "its certificate, or one above it, is damaged: it is no proper DER".to_owned(),
+            Fault::Damaged => "its certificate, or one above it, is damaged: it is not valid DER".to_owned(),
             Fault::Version1 => self.version_1(own),
             Fault::Critical => self.odd_extension(is_unknown_critical, "a critical extension that is not supported"),
             Fault::Extension => self.odd_extension(is_broken, "an extension that is damaged or repeated"),
@@ -205,7 +205,7 @@ impl Presented {
             }
             Fault::Revoked => "its certificate, or one above it, was revoked".to_owned(),
             Fault::RevocationUnknown => "it is not known whether its certificate was revoked".to_owned(),
-            Fault::TooComplex => "too many CA certificates could be above its certificate".to_owned(),
+            Fault::TooComplex => "there are too many possible chains above its certificate".to_owned(),
             Fault::Other => "its certificate was not accepted".to_owned(),
         }
     }
@@ -225,7 +225,7 @@ impl Presented {
             Some((whose, found)) if found == own => {
                 format!("{whose} is of X.509 version 1, which has no subjectAltName to name a server")
             }
-            _ => "a CA certificate above it is of X.509 version 1, which does not say that it is one".to_owned(),
+            _ => "a CA certificate above it is of X.509 version 1, which cannot say that it is one".to_owned(),
         }
     }
 
@@ -275,10 +275,13 @@ impl Presented {
         }
         let issuer = self.certificates.iter().find(|above| own.issuer() == above.subject() && *above != own);
         match issuer.and_then(|issuer| own.is_signed_by(issuer)) {
-            // What does not fit is further above, or is not the certificate
-            Some(true) => "a signature of its certificates does not fit the key of the CA that is trusted: that CA may have a new key".to_owned(),
+            // The mismatch is further above, or elsewhere
+            Some(true) => {
+                "a signature in its chain does not match the key of the trusted CA: that CA may have a new key"
+                    .to_owned()
+            }
             _ => format!(
-                "the signature of its certificate does not fit the key of {}: that CA may have a new key, or somebody imitates the server",
+                "the signature of its certificate does not match the key of {}: that CA may have a new key, or somebody is impersonating the server",
                 own.issuer()
             ),
         }
@@ -286,7 +289,7 @@ impl Presented {
 
     fn old_signature(&self) -> String {
         match self.all().find_map(|(whose, found)| Some((whose, old_digest(found)?))) {
-            Some((whose, digest)) => format!("{whose} is signed with {digest}, which is not secure any more"),
+            Some((whose, digest)) => format!("{whose} is signed with {digest}, which is no longer secure"),
             None => "its certificate, or one above it, is signed with an algorithm that is not supported".to_owned(),
         }
     }
@@ -374,7 +377,7 @@ pub(crate) fn weak_key(whose: &str, bits: usize) -> String {
     format!("{whose} has an RSA key of {bits} bits; between 2048 and 8192 are needed")
 }
 
-/// The digest of a signature that is not secure any more.
+/// The digest of a signature, if it is no longer secure.
 fn old_digest(certificate: &Certificate) -> Option<&'static str> {
     let (_, parsed) = X509Certificate::from_der(certificate.der()).ok()?;
     match parsed.signature_algorithm.algorithm.to_id_string().as_str() {
@@ -404,7 +407,7 @@ fn oid_name(oid: &Oid<'_>) -> String {
     }
 }
 
-/// Extensions that webpki uses, besides basicConstraints and those that it does not need.
+/// Whether an extension is critical, and webpki does not process it.
 fn is_unknown_critical(_: &X509Certificate<'_>, extension: &X509Extension<'_>) -> bool {
     let known = ["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.37"];
     extension.critical && !known.contains(&extension.oid.to_id_string().as_str())

@@ -19,7 +19,7 @@ pub enum Error {
         files: Vec<String>,
     },
     /// The file holds something else, but no certificate and no key. Name the file that holds them.
-    #[error("there is no certificate and no private key in it, but {found}")]
+    #[error("there is no certificate and no private key in it, only {found}")]
     NothingUseful {
         /// What it holds, with its article.
         found: String,
@@ -73,11 +73,11 @@ pub enum Error {
     WrongPassword,
     /// The password is right for the file as a whole, but not for all that it holds. Give the password of the private keys too
     /// (`read_with`).
-    #[error("the password fits the file, but a private key or another part of it has another password")]
+    #[error("the password opens the file, but a private key or another part of it has a password of its own")]
     ContentPassword,
-    /// The private keys of a PEM file have different passwords. Give a second one (`read_with`); put keys with still another one
-    /// into files of their own.
-    #[error("the password opens some of the private keys only")]
+    /// The private keys of a PEM file have different passwords. Give a second one (`read_with`); put keys with a third one into
+    /// files of their own.
+    #[error("the password opens only some of the private keys")]
     SeveralPasswords,
     /// The file uses an algorithm or a format that this library cannot read.
     #[error("unsupported {what}: {name}; {advice}")]

@@ -102,7 +102,7 @@ pub(super) enum PassedOver {
     LockedKey { friendly_name: Option<String>, local_key_id: Option<Vec<u8>> },
     /// A safe with another password than the rest of the file.
     LockedSafe,
-    /// A file of its own, that a kubeconfig names.
+    /// A separate file that a kubeconfig names.
     NamedFile(String),
 }
 
@@ -116,7 +116,7 @@ impl PassedOver {
             Self::UnknownCertificate(oid) => format!("a certificate of the type {oid}"),
             Self::UnknownBag(oid) => format!("an entry of the type {oid}"),
             Self::UnknownContent(oid) => format!("contents of the type {oid}"),
-            Self::NamedFile(file) => return Some((file, "it is a file of its own, import that file")),
+            Self::NamedFile(file) => return Some((file, "it is a separate file; import that file")),
             Self::LockedKey { .. } | Self::LockedSafe => return None,
         };
         Some((what, "only X.509 certificates and private keys are imported"))

@@ -155,7 +155,7 @@ impl<'a, 'b> Reading<'a, 'b> {
         self.budget.limits.check_entries(self.contents.len() + self.locked.len() + 1)
     }
 
-    /// Decrypts the private keys. In OpenSSL's own way that takes one round, so it comes first.
+    /// Decrypts the private keys. Those in OpenSSL's own form take one round, so they come first.
     fn unlock(&mut self) -> Result<(), Error> {
         let (mut encrypted, mut names) = (Vec::new(), Vec::new());
         let (mut opened, mut still_locked) = (Vec::new(), 0);

@@ -23,9 +23,10 @@ const DERIVATIONS: u64 = 20;
 /// derivation or 200 million in all, or 1 GiB of memory for scrypt.
 ///
 /// # Errors
-/// [`Error`] says what is wrong. Where [`Error::is_password`] holds, ask for a password and try again:
-/// [`Error::WrongPassword`] for that of the file, [`Error::ContentPassword`] and [`Error::SeveralPasswords`] for another one, that
-/// of the private keys. A certificate that cannot be read is no error here: [`Import::pair`] decides whether it is needed.
+/// [`Error`] says what is wrong. Where [`Error::is_password`] holds, ask for a password and try again: for the password of the
+/// file after [`Error::WrongPassword`], and for that of the private keys after [`Error::ContentPassword`] and
+/// [`Error::SeveralPasswords`]. A certificate that cannot be read is no error here: [`Import::pair`] decides whether it is
+/// needed.
 pub fn read(bytes: &[u8], password: &str) -> Result<Import, Error> {
     read_with(bytes, password, None, None)
 }
@@ -78,8 +79,8 @@ pub(super) fn import(bytes: &[u8], candidates: Candidates, limits: &Limits) -> R
     complete(contents, is_pkcs12)
 }
 
-/// What was found, if all of it could be decrypted. That comes before anything about damage: with the right password there may be
-/// more to say.
+/// What was found, if all of it could be decrypted. This error comes before those about damage: with the right password, there
+/// may be more to say.
 pub(super) fn complete(contents: Contents, is_pkcs12: bool) -> Result<Import, Error> {
     if contents.has_locked_part() { Err(Error::ContentPassword) } else { Ok(found(contents, is_pkcs12)) }
 }
@@ -100,7 +101,7 @@ pub(super) fn contents(
         match part {
             Part::Pem(text) => reading.text(text)?,
             Part::Binary(bytes) => match reading.binary(bytes, matches!(bytes, Bytes::Owned(_))) {
-                // One odd value in a configuration file does not spoil the others
+                // One odd value in a configuration file must not hide the others
                 Err(error) if !is_alone && !error.is_password() => reading.add_damaged(error, None)?,
                 read => read?,
             },

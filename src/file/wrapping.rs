@@ -112,7 +112,7 @@ impl<'a> Unwrapped<'a> {
     }
 }
 
-/// Without byte order marks, and as UTF-8 if it was UTF-16: Windows' editor writes both.
+/// Without byte order marks, and as UTF-8 if it was UTF-16: Windows' Notepad writes both.
 fn plain_text(bytes: Bytes<'_>) -> Bytes<'_> {
     match &*bytes {
         [0xff, 0xfe, text @ ..] => Bytes::Owned(from_utf16(text, u16::from_le_bytes)),
@@ -136,7 +136,7 @@ fn from_utf16(text: &[u8], unit: fn([u8; 2]) -> u16) -> Zeroizing<Vec<u8>> {
     utf8
 }
 
-/// Whether these are printable characters, white space and escape sequences only. No DER is, because of its tags.
+/// Whether these are printable characters, white space and escape sequences only. DER never is, because of its tags.
 fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| {
         text.chars().all(|letter| !letter.is_control() || letter.is_whitespace() || letter == '\u{1b}')
@@ -191,7 +191,7 @@ fn values_in(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
 
 fn values_outside(text: &[u8], values: &mut Vec<Zeroizing<Vec<u8>>>) {
     let mut rest = text;
-    // What looks like many beginnings of values and no end must not take quadratic time
+    // Many beginnings of values without an end must not take quadratic time
     let mut work = 4 * text.len();
     while let Some(at) = rest.iter().position(|byte| is_letter(*byte)) {
         let from = rest.get(at..).unwrap_or_default();
@@ -209,7 +209,7 @@ fn values_outside(text: &[u8], values: &mut Vec<Zeroizing<Vec<u8>>>) {
     }
 }
 
-/// Of the alphabets of RFC 4648 sections 4 and 5.
+/// Whether a byte belongs to the alphabets of RFC 4648 sections 4 and 5.
 fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
 }

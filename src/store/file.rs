@@ -34,7 +34,7 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Checks what is beside a store, each time before SQLite looks for it: it may have been put there at any time.
+/// Checks the files beside a store, each time before SQLite looks for them: somebody may put one there at any time.
 ///
 /// # Errors
 /// [`Error::NotYours`].
@@ -73,7 +73,7 @@ fn check_file(path: &Path, found: &Metadata) -> Result<(), Error> {
     Err(Error::NotYours { path: path.to_owned(), reason })
 }
 
-/// Checks that only the user, and root, can put files into a directory. Who else can would put a journal beside the store, or
+/// Checks that only the user, and root, can put files into a directory. Anyone else could put a journal beside the store, or
 /// another store in its place. The sticky bit of /tmp prevents only the second.
 fn check_directory(directory: &Path, found: &Metadata) -> Result<(), Error> {
     const OTHERS_WRITE: u32 = 0o022;

@@ -41,7 +41,7 @@ pub(super) fn prove(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
     vault.prove(sealed.iter()).map_err(as_rusqlite)
 }
 
-/// Whether something in the store was sealed or authenticated, which takes a vault.
+/// Whether something in the store was sealed or authenticated, which needs a vault.
 pub(super) fn had_vault(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row(
         "SELECT EXISTS (SELECT 1 FROM identities) OR EXISTS (SELECT 1 FROM enrollments)

@@ -53,9 +53,9 @@ struct Given {
 /// A password that a person may be asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    /// That of the file.
+    /// The password of the file.
     File,
-    /// That of its private keys, where they have another one.
+    /// The password of its private keys, if it is another one.
     Key,
 }
 
@@ -186,7 +186,7 @@ fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Res
     Ok(())
 }
 
-/// Reads a file. Asks for a password that is missing; the empty one needs no asking.
+/// Reads a file. Tries the empty password before it asks for one.
 fn read(app: &App, args: &cli::Import, path: &Path, bytes: &[u8], given: &Given) -> Result<Import, Failure> {
     let name = plain(&path.display().to_string());
     let why = format!("many rounds of key derivation for {name}");
@@ -234,11 +234,11 @@ fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Failure {
     }
 }
 
-/// The failure of a file whose password nobody can be asked for.
+/// The failure for a file that needs a password when nobody can be asked for it.
 fn nobody_to_ask(args: &cli::Import, wanted: Wanted) -> Failure {
     let (what, flag) = match wanted {
         Wanted::File => ("it needs a password", "--password-file FILE"),
-        Wanted::Key => ("the private key in it has another password than the file", "--key-password-file FILE"),
+        Wanted::Key => ("the private key in it has a password of its own", "--key-password-file FILE"),
     };
     let failure = Failure::new(Code::NobodyToAsk, format_args!("{what}, and nobody can be asked for it"));
     failure.hint(format_args!("{} {flag}", again(args)))

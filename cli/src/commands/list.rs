@@ -103,12 +103,12 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     check_all_shown(app)
 }
 
-/// The kind of its key, and whether that can be used.
+/// The kind of the key, and whether it can be used.
 fn key(identity: &Identity) -> String {
     let kind = identity.certificate().key();
     match (identity.is_usable_by_rustls(), identity.needs_openssl()) {
         (true, _) => kind.to_string(),
-        (false, true) => format!("{kind} (only by OpenSSL)"),
+        (false, true) => format!("{kind} (OpenSSL only)"),
         (false, false) => format!("{kind} (UNUSABLE)"),
     }
 }

@@ -28,13 +28,13 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     }
     app.unlocked_store()?.trust(&usable, app.now())?;
     for (certificate, why) in &unusable {
-        say::warn(format_args!("{} is left out, since it cannot verify a server: {why}", certificate.subject()));
+        say::warn(format_args!("{} is left out, because it cannot verify a server: {why}", certificate.subject()));
     }
     for certificate in &usable {
         say::note(match certificate.may_issue() {
             true => format!("{} is now trusted to verify servers", certificate.subject()),
             false => format!(
-                "{} is now trusted for itself: it verifies {}, and nothing that others issued",
+                "{} is now trusted as the certificate of {}; it verifies no other server",
                 certificate.subject(),
                 certificate.server_names().join(", ")
             ),

@@ -101,9 +101,9 @@ struct Tunnel {
     connector: Connector,
     #[cfg(feature = "openssl")]
     openssl: connect::openssl::Connector,
-    /// Whether the TLS library was demanded.
-    is_demanded: bool,
-    /// Whether connections are made by OpenSSL.
+    /// Whether `--tls` was given.
+    is_tls_given: bool,
+    /// Whether connections are made with OpenSSL.
     by_openssl: AtomicBool,
     route: Arc<Route>,
     given: Option<Identity>,
@@ -126,7 +126,7 @@ impl Tunnel {
             destination,
             #[cfg(feature = "openssl")]
             openssl: openssl::connector(app, selector.clone(), args.route.cacert.as_deref(), &alpn, openssl::PATIENCE)?,
-            is_demanded: args.tls.is_some(),
+            is_tls_given: args.tls.is_some(),
             by_openssl: AtomicBool::new(args.tls == Some(TlsLibrary::Openssl)),
             connector: connector(selector, &config, &alpn, TIMEOUT),
             route: Arc::new(Route::new(&args.route, &config, outcomes.clone(), TIMEOUT)?),
@@ -150,7 +150,7 @@ impl Tunnel {
                 incompatible::limit_of_identity(self.outcomes.selector(), &self.destination, self.given.as_ref())?
         {
             self.by_openssl.store(true, Ordering::Release);
-            say::note(format_args!("{}: {limit}; connecting by OpenSSL from now on", self.destination));
+            say::note(format_args!("{limit}; connecting to {} with OpenSSL from now on", self.destination));
         }
         if !self.by_openssl.load(Ordering::Acquire) {
             let connected = match prepared.clone() {
@@ -163,7 +163,7 @@ impl Tunnel {
             };
             let Some(how) = Incompatible::from_error(&error) else { return Err(self.unconnected(error).await?) };
             self.turn_to_openssl(how.meaning(), None)?;
-            // What a person chose goes with the next handshake: they are not asked again
+            // Use what a person chose in the next handshake too, so that they are not asked again
             let chosen = error.opened().cloned().and_then(Asked::from_opened).and_then(|asked| asked.chosen());
             prepared = prepared.or(chosen);
         }
@@ -196,24 +196,24 @@ impl Tunnel {
         incompatible::check_built_in(Some(TlsLibrary::Openssl))
     }
 
-    /// The failure that the error of a connector is.
+    /// Turns the error of a connector into a failure, and records a refusal.
     async fn unconnected(&self, error: connect::Error) -> Result<Failure, Failure> {
         let destination = self.destination.clone();
         self.outcomes.blocking(move |outcomes| outcomes.failure(outcomes.unconnected(&destination, error))).await
     }
 
-    /// Makes connections by OpenSSL from now on, since the server does what rustls does not support; fails where that is not
-    /// possible. `then` says what to do about the connection that has ended.
+    /// Uses OpenSSL for all further connections, because the server does what rustls does not support. Fails if that is not
+    /// possible. `then` says what to do about a connection that has ended.
     fn turn_to_openssl(&self, what: &str, then: Option<&str>) -> Result<(), Failure> {
-        let message = format!("{}: {what}; rustls does not support that", self.destination);
-        if self.is_demanded || !cfg!(feature = "openssl") {
+        let message = incompatible::unsupported(&self.destination, what);
+        if self.is_tls_given || !cfg!(feature = "openssl") {
             return Err(Failure::new(Code::Failed, message).hint(remedy::use_openssl()));
         }
         self.by_openssl.store(true, Ordering::Release);
         match then {
             Some(then) => Err(Failure::new(Code::Failed, message).hint(then)),
             None => {
-                say::note(format_args!("{message}; connecting by OpenSSL from now on"));
+                say::note(format_args!("{message}; using OpenSSL from now on"));
                 Ok(())
             }
         }
@@ -225,14 +225,14 @@ impl Tunnel {
         let mut requests = Requests::new(Some(opened.clone()));
         requests.catch_up(&self.outcomes);
         let answered = async || {
-            // Over OpenSSL a server may also have asked since
+            // Over OpenSSL, the server may also have asked during the connection
             let mut until_now = std::mem::take(&mut requests);
             let noted = move |outcomes: &Outcomes| {
                 until_now.catch_up(outcomes);
                 until_now.accepted(outcomes);
                 until_now
             };
-            // It fails only when the program ends
+            // This fails only when the program ends
             if let Ok(noted) = self.outcomes.blocking(noted).await {
                 requests = noted;
             }
@@ -242,7 +242,7 @@ impl Tunnel {
             Err(error) => (None, Some(error)),
         };
         if let Some(how) = error.as_ref().and_then(|error| MidConnection::from_error(error, Some(&opened))) {
-            let then = "the next connection is made by OpenSSL: send the request again";
+            let then = "the next connection uses OpenSSL: send the request again";
             return self.turn_to_openssl(how.meaning(), Some(then));
         }
         let destination = self.destination.clone();

@@ -60,11 +60,11 @@ struct Asking<'a> {
     route: Arc<Route>,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 struct Sent {
     opened: Option<Opened>,
     error: Option<connect::Error>,
-    /// Why OpenSSL is needed to see what the server asks for, and whether the request may be sent again in any case.
+    /// Why OpenSSL is needed to see what the server asks for, and whether the request may be sent again whatever its method.
     needs_openssl: Option<(String, bool)>,
 }
 
@@ -75,7 +75,7 @@ impl Asking<'_> {
         if demanded.is_none()
             && let Some(limit) = incompatible::limit_of_identity(&self.selector, self.target.clone(), None)?
         {
-            say::note(format_args!("{destination}: {limit}; connecting by OpenSSL"));
+            say::note(format_args!("{limit}; connecting to {destination} with OpenSSL"));
             return self.send(true).await?.into_seen(&self.target);
         }
         let sent = self.send(demanded == Some(TlsLibrary::Openssl)).await?;
@@ -83,12 +83,12 @@ impl Asking<'_> {
         else {
             return sent.into_seen(&self.target);
         };
-        let message = format!("{destination}: {what}; rustls does not support that");
+        let message = incompatible::unsupported(destination, what);
         let may_turn = cfg!(feature = "openssl") && demanded.is_none();
         if !may_turn || !(*may_repeat || self.method.is_idempotent()) {
             return Err(Failure::new(Code::Failed, message).hint(remedy::use_openssl()));
         }
-        say::note(format_args!("{message}; connecting again by OpenSSL"));
+        say::note(format_args!("{message}; connecting again with OpenSSL"));
         self.send(true).await?.into_seen(&self.target)
     }
 
@@ -162,7 +162,7 @@ fn told(how: MidConnection) -> (String, bool) {
     (how.meaning().to_owned(), how.is_unprocessed())
 }
 
-/// The start of a page. A server that hangs up in it has said enough.
+/// The start of a page. If the server hangs up, what has arrived is enough.
 async fn start(mut body: Incoming) -> Vec<u8> {
     let mut start = Vec::new();
     while start.len() < MAX_PAGE

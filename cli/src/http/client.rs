@@ -45,8 +45,8 @@ const MAX_REDIRECTS: usize = 50;
 const MAX_ERROR_PAGE: usize = 64 << 10;
 
 /// Why a request is not sent again over another connection.
-const NOT_REPEATED: &str = "it was not sent again by itself: the server may have processed it, and a request with this method may \
-                            not be sent twice";
+const NOT_REPEATED: &str =
+    "the request was not sent again: the server may have processed it, and its method is not idempotent";
 
 /// Sends requests.
 pub(crate) struct Client<'a> {
@@ -58,7 +58,7 @@ pub(crate) struct Client<'a> {
     given: Option<(Destination, Identity)>,
     credentials: bool,
     outcomes: Arc<Outcomes>,
-    /// For each step before the request.
+    /// The limit for each step before the request.
     #[cfg(feature = "openssl")]
     timeout: Duration,
 }
@@ -113,7 +113,7 @@ enum Unanswered {
     Refused(Box<Asked>, Refusal),
     /// The server asks in the middle of the connection, which the TLS library does not support.
     MidConnection(MidConnection),
-    /// The handshake failed for what rustls does not have. The request was not sent.
+    /// The handshake failed, because rustls lacks what the server uses. The request was not sent.
     Incompatible(Incompatible, Failure),
     /// The server did not wait for what a person chose. It is kept for another connection.
     Lost,
@@ -270,7 +270,7 @@ impl<'a> Client<'a> {
         Ok(Some(response))
     }
 
-    /// Makes the next connection to a server by OpenSSL, on which it may ask at any time, if this cardcase has OpenSSL and the
+    /// Makes the next connection to a server with OpenSSL, where it may ask at any time, if this cardcase has OpenSSL and the
     /// request may be sent again.
     fn turn_to_openssl(
         &self,
@@ -284,12 +284,12 @@ impl<'a> Client<'a> {
         if !may || !(how.is_unprocessed() || message.is_idempotent()) {
             return Ok(false);
         }
-        say::note(format_args!("{destination}: {}; connecting again by OpenSSL, which supports that", how.meaning()));
+        say::note(format_args!("{destination}: {}; connecting again with OpenSSL, which supports that", how.meaning()));
         Ok(progress.openssl.insert(destination))
     }
 
-    /// The same after a handshake in which rustls had nothing in common with the server; the failure where there is no turning.
-    /// The request was not sent, so it may be sent now.
+    /// Switches to OpenSSL after a handshake in which rustls had nothing in common with the server; returns the failure if that
+    /// is not possible. The request was not sent, so it may be sent now.
     async fn turn_for_handshake(
         &self,
         progress: &mut Progress,
@@ -303,17 +303,17 @@ impl<'a> Client<'a> {
             Incompatible::Parameters => self.beyond_rustls(progress, &destination).await?,
         };
         let Some(what) = what else { return Ok(Some(failure)) };
+        let message = incompatible::unsupported(&destination, &what);
         if self.args.tls.is_some() || !cfg!(feature = "openssl") {
-            let message = format!("{destination}: {what}; rustls does not support that");
             return Ok(Some(Failure::new(failure.code, message).hint(remedy::use_openssl())));
         }
-        say::note(format_args!("{destination}: {what}; rustls does not support that; connecting again by OpenSSL"));
+        say::note(format_args!("{message}; connecting again with OpenSSL"));
         progress.openssl.insert(destination);
         Ok(None)
     }
 
-    /// What a server uses that rustls does not have, as OpenSSL finds out; `None` where it gets no further. Nothing is sent to the
-    /// server but a handshake.
+    /// Connects with OpenSSL to find out what a server uses that rustls lacks; `None` if that fails too. Nothing but a
+    /// handshake is sent.
     #[cfg(feature = "openssl")]
     async fn beyond_rustls(&self, progress: &Progress, destination: &Destination) -> Result<Option<String>, Failure> {
         let proxy_answer = self.route.proxy(destination, false).and_then(|proxy| progress.chosen.get(proxy)).cloned();
@@ -323,7 +323,7 @@ impl<'a> Client<'a> {
         let dial = || async { dialer.dial_through(destination).await.map_err(std::io::Error::other) };
         Ok(match connector.connect_async(target, dial).await {
             Ok(connection) => Some(openssl::beyond_rustls(&connection.opened)),
-            // It may have got as far as asking
+            // The server may have got as far as asking
             Err(error) => error.opened().filter(|opened| opened.request().is_some()).map(openssl::beyond_rustls),
         })
     }
@@ -336,7 +336,7 @@ impl<'a> Client<'a> {
     #[cfg(feature = "openssl")]
     fn openssl(&self) -> Result<connect::openssl::Connector, Failure> {
         let selector = self.outcomes.selector().clone();
-        // A server that the command turned to may still be busy with the connection before
+        // The server may still be busy with the connection of rustls
         let is_first = self.args.tls.is_some() || self.args.connect_timeout.is_some();
         let timeout = if is_first { self.timeout } else { openssl::PATIENCE };
         openssl::connector(self.app, selector, self.args.route.cacert.as_deref(), &[HTTP_1_1], timeout)
@@ -346,7 +346,8 @@ impl<'a> Client<'a> {
         self.args.tls == Some(TlsLibrary::Openssl) || progress.openssl.contains(destination)
     }
 
-    /// Turns to OpenSSL before the first connection, if the identity that is given or remembered for the destination needs that.
+    /// Switches to OpenSSL before the first connection, if the identity that is given or remembered for the destination needs
+    /// it.
     fn begins_with_openssl(
         &self,
         progress: &mut Progress,
@@ -361,7 +362,7 @@ impl<'a> Client<'a> {
         let Some(limit) = incompatible::limit_of_identity(self.outcomes.selector(), target, given)? else {
             return Ok(false);
         };
-        say::note(format_args!("{destination}: {limit}; connecting by OpenSSL"));
+        say::note(format_args!("{limit}; connecting to {destination} with OpenSSL"));
         Ok(progress.openssl.insert(destination.clone()))
     }
 
@@ -446,7 +447,7 @@ impl<'a> Client<'a> {
     ) -> Unanswered {
         let how = Incompatible::from_error(&error).filter(|_| !is_openssl);
         let Some(how) = how else { return self.outcomes.unconnected(destination, error).into() };
-        // What a person chose goes with the next handshake: they are not asked again
+        // Use what a person chose in the next handshake too, so that they are not asked again
         let asked = error.opened().cloned().and_then(Asked::from_opened);
         let chosen = asked.as_ref().and_then(Asked::chosen);
         chosen.into_iter().for_each(|chosen| progress.keep(chosen));
@@ -571,7 +572,7 @@ fn was_refused(selection: &Selection, refused: &[Refused]) -> bool {
     selection.source != Source::Ask && refused.iter().any(|refused| refused.answer.fingerprint() == sent)
 }
 
-/// Whether a response came that is no HTTP.
+/// Whether a response came that is not HTTP.
 fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }

@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 
 use crate::ui::failure::Failure;
 
-/// How long a server may take for each step before the request: opening the connection, and the TLS handshake. `--connect-timeout` changes it.
+/// How long a server may take for each step before the request: opening the connection, and the TLS handshake.
+/// `--connect-timeout` changes it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `--connect-to HOST1:PORT1:HOST2:PORT2`, as in curl. An empty HOST1 or PORT1 matches any; an empty HOST2 or PORT2 keeps the

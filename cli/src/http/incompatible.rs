@@ -1,37 +1,39 @@
-//! Servers with which rustls has nothing in common: old cipher suites, key exchange by RSA, curves that it lacks. OpenSSL has
-//! more. Nothing is decided or sent in a handshake that ends like that, so there is no harm in another one. Versions of TLS before
-//! 1.2 are used with neither.
+//! Servers with which rustls has nothing in common: they use old cipher suites, RSA key exchange, or curves that it lacks.
+//! OpenSSL supports more. In a handshake that ends like that nothing was decided or sent, so another one does no harm. Neither
+//! library is used for versions of TLS before 1.2.
 
 use std::error::Error as StdError;
 
 use cardcase::connect::{self, Opened};
 use cardcase::manage::{Answer, Certificate, KeyKind};
 use cardcase::raw::{alert, causes, failure, invalid_certificate};
-use cardcase::{Identity, Selector, Target};
+use cardcase::{Destination, Identity, Selector, Target};
 use rustls::{AlertDescription, ProtocolVersion};
 
 use crate::cli::TlsLibrary;
 use crate::ui::failure::Failure;
 
-/// Fails when OpenSSL is demanded and not built in.
-pub(crate) fn check_built_in(demanded: Option<TlsLibrary>) -> Result<(), Failure> {
-    match demanded {
+/// Fails if `--tls openssl` is given, and OpenSSL is not built in.
+pub(crate) fn check_built_in(given: Option<TlsLibrary>) -> Result<(), Failure> {
+    match given {
         Some(TlsLibrary::Openssl) if !cfg!(feature = "openssl") => {
             let failure = Failure::usage("--tls openssl: this cardcase was built without OpenSSL");
-            Err(failure.hint("cargo install cardcase-cli --features openssl"))
+            Err(failure.hint("to build it with OpenSSL: cargo install cardcase-cli --features openssl"))
         }
         _ => Ok(()),
     }
 }
 
-/// Why the identity that is given or remembered for a target takes a connection by OpenSSL, as one clause for a person; `None` if it
-/// does not.
+/// Why the identity that is given or remembered for a target needs a connection over OpenSSL, for a person; `None` if it does not.
 pub(crate) fn limit_of_identity(
     selector: &Selector,
     target: impl Into<Target>,
     given: Option<&Identity>,
 ) -> Result<Option<String>, Failure> {
-    let limit = |identity: &Identity| identity.key_limit().filter(|_| identity.needs_openssl());
+    let limit = |identity: &Identity| {
+        let limit = identity.key_limit().filter(|_| identity.needs_openssl());
+        limit.map(|limit| format!("{:?}: {limit}", identity.name()))
+    };
     if let Some(given) = given {
         return Ok(limit(given));
     }
@@ -42,8 +44,13 @@ pub(crate) fn limit_of_identity(
     }))
 }
 
-/// What a server uses, where it is not known which of these it is: one clause for a person.
-pub(crate) const NOTHING_IN_COMMON: &str = "it uses a cipher suite, a curve or another part of TLS that rustls lacks";
+/// The message for what a server does, a clause for a person, where only OpenSSL supports it.
+pub(crate) fn unsupported(destination: &Destination, what: &str) -> String {
+    format!("{destination}: {what}; rustls does not support that")
+}
+
+/// What a server uses, if it is not known which of these, as one clause for a person.
+pub(crate) const NOTHING_IN_COMMON: &str = "it uses an unusual cipher suite, curve or other part of TLS";
 
 /// Why OpenSSL may succeed where a handshake of rustls failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +62,14 @@ pub(crate) enum Incompatible {
 }
 
 /// What a server on TLS 1.2 may miss in the ClientHello of rustls when it gets this certificate (RFC 8422 section 5.1): the curve of
-/// its key among the groups, or its form among the point formats. One clause for a person.
+/// its key among the groups, or the form of its key among the point formats. One clause for a person.
 fn missed_for(certificate: &Certificate) -> Option<&'static str> {
     match certificate.key() {
-        KeyKind::EcP521 => Some("it wants key exchange over the curve of the identity, secp521r1"),
+        KeyKind::EcP521 => {
+            Some("in TLS 1.2 it accepts this identity only if its curve, secp521r1, is offered for key exchange")
+        }
         KeyKind::EcP256 | KeyKind::EcP384 if !certificate.public_key().starts_with(&[UNCOMPRESSED]) => {
-            Some("it wants a client that reads compressed points, as the certificate of the identity has one")
+            Some("in TLS 1.2 it accepts this identity only if compressed points are offered")
         }
         _ => None,
     }
@@ -86,7 +95,7 @@ impl Incompatible {
         }
     }
 
-    /// Recognises it by the error of a handshake, and by what the server was sent in it.
+    /// Recognises it by the error of a handshake, and by what was sent to the server.
     pub(crate) fn from_handshake(error: &(dyn StdError + 'static), opened: Option<&Opened>) -> Option<Self> {
         if failure(error).is_some() || invalid_certificate(error).is_some() || is_before_tls12(error) {
             return None;
@@ -102,33 +111,33 @@ impl Incompatible {
     }
 }
 
-/// Whether a handshake ended because the server supports neither TLS 1.2 nor TLS 1.3: it says so by an alert (RFC 8446 section 6.2),
-/// or chooses a version that was not offered.
+/// Whether a handshake ended because the server supports neither TLS 1.2 nor TLS 1.3: it says so with an alert (RFC 8446 section
+/// 6.2), or chooses a version that was not offered.
 pub(crate) fn is_before_tls12(error: &(dyn StdError + 'static)) -> bool {
     use rustls::PeerIncompatible as P;
     let chose_another = causes(error).any(|error| match error.downcast_ref::<rustls::Error>() {
         Some(rustls::Error::PeerIncompatible(why)) => *why == P::ServerDoesNotSupportTls12Or13,
         Some(_) => false,
-        None => chose_another_by_openssl(error),
+        None => openssl_lacks_protocol(error),
     });
     chose_another || alert(error) == Some(AlertDescription::ProtocolVersion)
 }
 
+/// Whether it is SSL_R_UNSUPPORTED_PROTOCOL of sslerr.h.
 #[cfg(feature = "openssl")]
-fn chose_another_by_openssl(error: &(dyn StdError + 'static)) -> bool {
-    // SSL_R_UNSUPPORTED_PROTOCOL of sslerr.h, which the openssl crate has no name for
+fn openssl_lacks_protocol(error: &(dyn StdError + 'static)) -> bool {
     const UNSUPPORTED_PROTOCOL: i32 = 258;
     let errors = error.downcast_ref::<::openssl::error::ErrorStack>().map_or(&[][..], |stack| stack.errors());
     errors.iter().any(|error| error.reason_code() == UNSUPPORTED_PROTOCOL)
 }
 
 #[cfg(not(feature = "openssl"))]
-fn chose_another_by_openssl(_: &(dyn StdError + 'static)) -> bool {
+fn openssl_lacks_protocol(_: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// Whether a handshake ended because the two sides agree on nothing: by an alert, or because rustls rejects what the server chose,
-/// or without a word, as SChannel does.
+/// Whether a handshake ended because the two sides have nothing in common: with an alert, because rustls rejects what the
+/// server chose, or without an alert, as with Schannel.
 fn is_by_parameters(error: &(dyn StdError + 'static)) -> bool {
     use std::io::ErrorKind as K;
     let mut hung_up = false;

@@ -75,7 +75,7 @@ impl MidConnection {
         format!("{}, which rustls does not support; {}", self.meaning(), remedy::use_openssl())
     }
 
-    /// The failure that it caused, when there is no turning to OpenSSL; `why` says why not.
+    /// The failure if OpenSSL cannot be used instead; `why` says why not.
     pub(crate) fn explain(self, destination: &Destination, why: Option<&str>) -> Failure {
         let message = format!("{destination}: {}, which rustls does not support", self.meaning());
         let failure = Failure::new(Code::Failed, message).hint(remedy::use_openssl());

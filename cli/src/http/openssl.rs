@@ -18,12 +18,12 @@ use crate::http::incompatible::NOTHING_IN_COMMON;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 
-/// How long a handshake may take with a server that may still be busy with the connection before, whose renegotiation rustls
-/// declined: some serve one connection at a time.
+/// How long a handshake may take if the server may still be busy with the connection of rustls, which declined to renegotiate:
+/// some servers serve one connection at a time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The groups that OpenSSL offers by itself, and after them those over which it signs: in TLS 1.2, a server accepts a client's key
-/// only over a curve that the client offers (RFC 8422 section 5.1.1).
+/// The groups that OpenSSL offers by default, and after them the curves that it signs with: in TLS 1.2, a server accepts a
+/// client's key only over a curve that the client offers (RFC 8422 section 5.1.1).
 const GROUPS: &str = "X25519:P-256:X448:P-521:P-384:P-224:secp256k1:brainpoolP256r1:brainpoolP384r1:brainpoolP512r1";
 
 /// A connector that verifies servers as [`verify::config`] does, and offers these protocols by ALPN. Versions and cipher suites
@@ -68,18 +68,18 @@ fn builder(roots: &[CertificateDer<'_>], alpn: &[&[u8]]) -> Result<SslConnectorB
     Ok(builder)
 }
 
-/// What a server uses that rustls does not have, as one clause for a person: from a connection of OpenSSL, whether it succeeded or
-/// got as far as the server's request.
+/// What a server uses that rustls lacks, as one clause for a person: read from a connection over OpenSSL that succeeded, or
+/// that got as far as the server's request.
 pub(crate) fn beyond_rustls(opened: &Opened) -> String {
     let Some(cipher) = opened.cipher() else { return NOTHING_IN_COMMON.to_owned() };
     if cipher.starts_with("DHE-") {
-        return format!("it exchanges keys by Diffie-Hellman without elliptic curves ({cipher})");
+        return format!("it uses Diffie-Hellman key exchange without elliptic curves ({cipher})");
     }
     if !cipher.starts_with("ECDHE-") && !cipher.starts_with("TLS_") {
-        return format!("it exchanges keys by RSA, without forward secrecy ({cipher})");
+        return format!("it uses RSA key exchange, without forward secrecy ({cipher})");
     }
     match cipher.contains("GCM") || cipher.contains("CHACHA20") {
-        true => "it exchanges keys over a curve, or signs by an algorithm, that rustls lacks".to_owned(),
-        false => format!("it has no cipher suite with authenticated encryption, but {cipher} (CBC)"),
+        true => "it exchanges keys over an unusual curve, or signs with an unusual algorithm".to_owned(),
+        false => format!("it uses a cipher suite without authenticated encryption, {cipher} (CBC)"),
     }
 }

@@ -162,8 +162,8 @@ impl Outcomes {
         }
     }
 
-    /// What the server made of its answer when the connection ended: a refusal, or nothing that can be known. The latter is
-    /// recorded as unknown.
+    /// Whether the server refused the answer, now that the connection has ended. If it did not, the outcome is recorded as
+    /// unknown.
     pub(crate) fn end(&self, asked: &Asked, error: Option<&(dyn StdError + 'static)>) -> Result<(), Refusal> {
         // The connection was made for what has just failed, even if the server hung up before anything was written
         if let Some(error) = error {

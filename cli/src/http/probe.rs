@@ -43,18 +43,18 @@ pub(crate) struct Look<'a> {
     pub(crate) connect: Option<&'a str>,
     /// How rustls verifies servers.
     pub(crate) config: &'a ClientConfig,
-    /// The CA certificates by which OpenSSL does.
+    /// The certificates by which OpenSSL verifies servers.
     #[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only connections of OpenSSL need it"))]
     pub(crate) roots: &'a dyn Fn() -> Result<Vec<CertificateDer<'static>>, Failure>,
-    /// The TLS library, if one is demanded.
+    /// The TLS library, if one is given.
     pub(crate) tls: Option<TlsLibrary>,
     /// The identity, if one is given.
     pub(crate) given: Option<&'a Identity>,
 }
 
 impl Look<'_> {
-    /// Performs a handshake up to the signature that would prove an identity. By rustls nothing is sent to a server that asks;
-    /// by OpenSSL it gets an empty Certificate.
+    /// Performs a handshake up to the signature that would prove an identity. With rustls, nothing is sent to a server that
+    /// asks; with OpenSSL, an empty Certificate message is sent.
     pub(crate) fn look(&self, selector: &Selector) -> Result<Seen, Failure> {
         if self.tls == Some(TlsLibrary::Openssl) {
             return self.by_openssl(selector).map(|(seen, _)| seen);
@@ -62,7 +62,7 @@ impl Look<'_> {
         if self.tls.is_none()
             && let Some(limit) = incompatible::limit_of_identity(selector, self.target, self.given)?
         {
-            say::note(format_args!("{}: {limit}; connecting by OpenSSL", self.target.destination()));
+            say::note(format_args!("{limit}; connecting to {} with OpenSSL", self.target.destination()));
             return self.by_openssl(selector).map(|(seen, _)| seen);
         }
         let (error, failure) = match self.by_rustls(selector) {
@@ -74,15 +74,15 @@ impl Look<'_> {
             return Err(failure);
         }
         let Ok((seen, what)) = self.by_openssl(selector) else { return Err(failure) };
-        let message = format!("{}: {what}; rustls does not support that", self.target.destination());
+        let message = incompatible::unsupported(self.target.destination(), &what);
         if self.tls.is_some() {
             return Err(Failure::new(Code::Failed, message).hint(remedy::use_openssl()));
         }
-        say::note(format_args!("{message}; connecting again by OpenSSL"));
+        say::note(format_args!("{message}; connecting again with OpenSSL"));
         Ok(seen)
     }
 
-    /// The error, if it is one of the handshake, and the failure that it is.
+    /// Looks with rustls. If that fails: the error, if the handshake failed, and the failure to report.
     fn by_rustls(&self, selector: &Selector) -> Result<Seen, (Option<io::Error>, Failure)> {
         let Self { connect, config, .. } = self;
         let destination = self.target.destination();
@@ -115,7 +115,7 @@ impl Look<'_> {
         }
     }
 
-    /// What is seen, and what the server uses that rustls does not have.
+    /// Looks with OpenSSL: what was seen, and what the server uses that rustls lacks.
     #[cfg(feature = "openssl")]
     pub(crate) fn by_openssl(&self, selector: &Selector) -> Result<(Seen, String), Failure> {
         let connector = openssl::with_roots(Arc::new(selector.clone()), &(self.roots)()?, &[], TIMEOUT)?;

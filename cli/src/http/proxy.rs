@@ -58,8 +58,9 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
-    /// `--proxy` is for all URLs, and an empty one turns off those of the environment. Without it `https_proxy`, `http_proxy` and
-    /// `all_proxy` count, each also in upper case but for `http_proxy`, which in upper case a request to a CGI program could set.
+    /// `--proxy` applies to all URLs; an empty one turns off the proxies of the environment. Without it, `https_proxy`,
+    /// `http_proxy` and `all_proxy` apply, each also in upper case, except for `HTTP_PROXY`: a request to a CGI program could
+    /// set that.
     pub(crate) fn new(given: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let none_for = ["no_proxy", "NO_PROXY"].into_iter().find_map(&variable).unwrap_or_default();
         let none_for = NoProxy::parse(&none_for);
@@ -78,12 +79,12 @@ impl Proxies {
         })
     }
 
-    /// The proxy for a destination that is spoken to by TLS.
+    /// The proxy for a destination that is reached over TLS.
     pub(crate) fn for_https(&self, destination: &Destination) -> Option<&Proxy> {
         self.https.as_ref().filter(|_| !self.none_for.contains(destination))
     }
 
-    /// The proxy for a destination that is spoken to by plain HTTP.
+    /// The proxy for a destination that is reached over plain HTTP.
     pub(crate) fn for_http(&self, destination: &Destination) -> Option<&Proxy> {
         self.http.as_ref().filter(|_| !self.none_for.contains(destination))
     }
@@ -184,7 +185,7 @@ mod tests {
         }
     }
 
-    /// `curl -v` (7.88) tells of the same proxies, except that it does not find the address in the network of IPv6.
+    /// `curl -v` (7.88) shows the same proxies, except that it does not match an address against an IPv6 network.
     #[test]
     fn proxies_of_the_environment_are_as_in_curl() {
         /// Variables, `--proxy`, the destination, and its proxies by http and https.

@@ -1,4 +1,4 @@
-//! Streams that have to carry TLS: a server that speaks something else is named.
+//! Streams that have to carry TLS: the error names what a server speaks instead.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,7 +10,7 @@ use cardcase::Destination;
 use cardcase::raw::causes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a server speaks that does not speak TLS, by the first bytes that it sent.
+/// What a server speaks instead of TLS, by the first bytes that it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotTls {
     Http,
@@ -49,13 +49,13 @@ impl NotTls {
     pub(crate) fn hint(self, destination: &Destination) -> String {
         match self {
             Self::Http => format!(
-                "give the port of its HTTPS; without encryption and certificate: cardcase fetch http://{destination}/"
+                "give its port for HTTPS; without encryption and without a certificate: cardcase fetch http://{destination}/"
             ),
             Self::Smtp | Self::Imap | Self::Pop3 => {
                 "give the port on which it speaks TLS from the start: 465 for SMTP, 993 for IMAP, 995 for POP3"
                     .to_owned()
             }
-            Self::Ssh | Self::Other => "give the port of its HTTPS, usually 443".to_owned(),
+            Self::Ssh | Self::Other => "give its port for HTTPS, usually 443".to_owned(),
         }
     }
 }
@@ -75,7 +75,7 @@ impl fmt::Display for NotTls {
 
 impl StdError for NotTls {}
 
-/// A stream that fails with [`NotTls`] if the first bytes from the other side are none of TLS.
+/// A stream that fails with [`NotTls`] if the first bytes from the other side are not TLS.
 pub(crate) struct TlsOnly<S> {
     stream: S,
     has_read: bool,

@@ -1,4 +1,4 @@
-//! Errors of TLS and of connections, in words for a person: rustls names what went wrong as its source code does.
+//! Errors of TLS and of connections, in words for a person: the texts of rustls use the names in its source code.
 
 use std::error::Error as StdError;
 use std::io;
@@ -31,19 +31,19 @@ fn of_rustls(error: &Error) -> String {
         Error::AlertReceived(alert) => format!("the server ended the connection with the alert {}", alert_name(*alert)),
         Error::InvalidMessage(_) => "what the server sent is not TLS".to_owned(),
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-            "the server sent a message of TLS where it has no place".to_owned()
+            "the server sent an unexpected TLS message".to_owned()
         }
-        Error::PeerIncompatible(_) => "the server and rustls have nothing in common in TLS".to_owned(),
-        Error::PeerMisbehaved(_) | Error::PeerSentOversizedRecord => {
-            "the server does not keep to the rules of TLS".to_owned()
+        Error::PeerIncompatible(_) => "the server and rustls have no TLS parameters in common".to_owned(),
+        Error::PeerMisbehaved(_) | Error::PeerSentOversizedRecord => "the server violates the TLS protocol".to_owned(),
+        Error::DecryptError => {
+            "what the server sent cannot be decrypted; something on the way may have changed it".to_owned()
         }
-        Error::DecryptError => "what the server sent cannot be decrypted; the connection may be disturbed".to_owned(),
-        Error::NoApplicationProtocol => "the server speaks none of the protocols that were offered (ALPN)".to_owned(),
+        Error::NoApplicationProtocol => "the server supports none of the protocols that were offered (ALPN)".to_owned(),
         Error::InvalidCertificate(error) => of_certificate(error),
         Error::Other(OtherError(error)) => told(&**error),
         Error::General(text) => text.clone(),
-        Error::FailedToGetCurrentTime => "the system does not give the time".to_owned(),
-        Error::FailedToGetRandomBytes => "the system does not give random numbers".to_owned(),
+        Error::FailedToGetCurrentTime => "the system does not provide the time".to_owned(),
+        Error::FailedToGetRandomBytes => "the system does not provide random numbers".to_owned(),
         Error::UnsupportedNameType => "a certificate cannot hold the server's name".to_owned(),
         Error::InvalidCertRevocationList(_) => "a revocation list cannot be read".to_owned(),
         _ => "the TLS handshake failed".to_owned(),
@@ -51,7 +51,7 @@ fn of_rustls(error: &Error) -> String {
 }
 
 /// Why a server's certificate is not accepted, in one clause.
-pub(crate) fn of_certificate(error: &CertificateError) -> String {
+fn of_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::BadEncoding => "its certificate is damaged",
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
@@ -71,7 +71,7 @@ pub(crate) fn of_certificate(error: &CertificateError) -> String {
         CertificateError::NotValidForName => "its certificate is for another name",
         CertificateError::NotValidForNameContext { presented, .. } => {
             return match presented.is_empty() {
-                true => "its certificate is for no name".to_owned(),
+                true => "its certificate names no server".to_owned(),
                 false => format!("its certificate is for another name: {}", presented.join(", ")),
             };
         }
@@ -96,14 +96,14 @@ mod tests {
 
     use super::*;
 
-    /// What Rust writes of a value and nobody else: names of variants, byte arrays, `Some(..)`, object identifiers.
+    /// Finds what only Rust's `Debug` writes: names of variants, byte arrays, `Some(..)`, object identifiers.
     fn rust_in(text: &str) -> Option<String> {
         let words = text.split(|c: char| !(c.is_alphanumeric() || "_(){}[].".contains(c)));
         let is_name = |word: &str| {
-            // CamelCase of more than one hump, such as HandshakeFailure; names of products are none
+            // A name in CamelCase, such as HandshakeFailure, that is not the name of a product
             let humps =
                 word.chars().zip(word.chars().skip(1)).filter(|(a, b)| a.is_lowercase() && b.is_uppercase()).count();
-            let known = ["OpenSSL", "GnuTLS", "SChannel", "HelloRequest"];
+            let known = ["OpenSSL", "GnuTLS", "HelloRequest"];
             humps > 0 && !known.iter().any(|known| word.contains(known))
         };
         let is_debug = |word: &str| {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn no_error_of_tls_is_told_in_the_words_of_rust() {
+    fn no_error_of_tls_shows_names_of_rust() {
         for error in every_rustls_error() {
             assert_plain(&told(&error));
             assert_plain(&told(&io::Error::new(io::ErrorKind::InvalidData, error)));
@@ -281,7 +281,7 @@ mod tests {
 
     /// With their hints, and as the errors of connectors.
     #[test]
-    fn no_error_of_the_library_is_told_in_the_words_of_rust() {
+    fn no_error_of_the_library_shows_names_of_rust() {
         use cardcase::connect::Error as E;
         for error in every_error_of_the_library() {
             let failure = crate::ui::failure::Failure::from(&error);

@@ -20,7 +20,7 @@ use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
 use crate::ui::say;
 
-/// Certificates whose reasons are shown.
+/// How many certificates are shown with their reasons.
 const SHOWN: usize = 5;
 
 /// A TLS configuration without client certificates. It verifies servers by the certificates of [`trusted`].
@@ -71,7 +71,7 @@ fn usable(certificates: Vec<Certificate>, now: Timestamp) -> Result<Vec<Certific
     if usable.is_empty() { Err(none_usable(&unusable)) } else { Ok(usable) }
 }
 
-/// Certificates that are to be trusted, and those of them that would verify no server, each with the reason.
+/// Certificates that can verify servers, and those that cannot, each with the reason.
 pub(crate) struct Sorted {
     pub(crate) usable: Vec<Certificate>,
     pub(crate) unusable: Vec<(Certificate, String)>,
@@ -100,9 +100,8 @@ pub(crate) fn none_usable(unusable: &[(Certificate, String)]) -> Failure {
         [(only, _)] if !only.may_issue() && !only.is_self_signed() => {
             failure.hint(format_args!("trust the certificate of the CA that issued it: {}", only.issuer()))
         }
-        _ => {
-            failure.hint("give the certificate of a CA, or a server's own that names the server in its subjectAltName")
-        }
+        _ => failure
+            .hint("give the certificate of a CA, or a server's own certificate with its name in the subjectAltName"),
     }
 }
 

@@ -16,14 +16,14 @@ pub(crate) fn protection(store: &Store) {
     }
 }
 
-/// Says so when an identity's key cannot be used everywhere, and where it can.
+/// Warns if rustls cannot use the key of an identity, and says what to do.
 pub(crate) fn key_limit(identity: &Identity) {
     let Some(limit) = identity.key_limit() else { return };
     say::warn(format_args!("{:?}: {limit}", identity.name()));
     say::hint(match (identity.needs_openssl(), cfg!(feature = "openssl")) {
         (true, _) => "to use it: cardcase fetch --tls openssl URL",
-        (false, true) => "have a certificate issued for another key: cardcase enroll --help",
-        (false, false) => "to try it by OpenSSL: cargo install cardcase-cli --features openssl; then import it again",
+        (false, true) => "request a certificate for a new key: cardcase enroll --help",
+        (false, false) => "to try it with OpenSSL: cargo install cardcase-cli --features openssl",
     });
 }
 

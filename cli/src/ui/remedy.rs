@@ -39,7 +39,11 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         }
         Error::SharedDirectory { directory, .. } => {
             return Some(
-                format!("if it is yours: chmod go-w {}; or use another place: --store FILE", quoted(directory)).into(),
+                format!(
+                    "if the directory is yours: chmod go-w {}; otherwise use another place: --store FILE",
+                    quoted(directory)
+                )
+                .into(),
             );
         }
         Error::StoreDamaged { .. } | Error::VaultDamaged { .. } => {
@@ -87,7 +91,7 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
     }))
 }
 
-/// The additional hint for the file at `path` that `import` cannot read; `command` is the command as it was given.
+/// The additional hint when `import` cannot read the file at `path`; `command` is the command as it was given.
 pub(crate) fn for_import(error: &Error, path: &Path, command: &str) -> Option<String> {
     match error {
         Error::File(file::Error::NamesFiles { files }) => {
@@ -172,63 +176,69 @@ pub(crate) fn for_unverified(
             vec![use_its_name(destination, certificate)]
         }
         (E::BadSignature, Some(certificate)) if certificate.why_untrustable(now).is_some() => {
-            vec!["the server needs another certificate; browsers refuse this one too".to_owned()]
+            vec![REPLACE.to_owned()]
         }
         (E::BadSignature, _) => {
-            vec!["if you know the CA, trust its present certificate: cardcase trust CA.pem".to_owned()]
+            vec!["if you know the CA, trust its current certificate: cardcase trust CA.pem".to_owned()]
         }
         (_, Some(certificate)) if certificate.is_self_signed() => match certificate.why_untrustable(now) {
             None => trust_itself(destination, certificate),
             Some(why) => {
-                vec![format!("the server needs another certificate; this one cannot be trusted for itself: {why}")]
+                vec![format!("the server needs another certificate; this one cannot be trusted: {why}")]
             }
         },
         (E::UnknownIssuer, _) => vec![TRUST_AUTHORITY.to_owned()],
         (_, Some(certificate)) if !certificate.may_issue() && certificate.why_untrustable(now).is_none() => {
-            let replace = "the server needs another certificate; browsers refuse this one too".to_owned();
-            [vec![replace], trust_itself(destination, certificate)].concat()
+            [vec![REPLACE.to_owned()], trust_itself(destination, certificate)].concat()
         }
-        _ => vec!["the server needs another certificate; browsers refuse this one too".to_owned()],
+        _ => vec![REPLACE.to_owned()],
     }
 }
 
-/// Reaches a server by a name that is in its certificate.
+/// To reach a server by a name in its certificate.
 fn use_its_name(destination: &Destination, certificate: &Certificate) -> String {
     let mut names = certificate.server_names().iter();
     match names.find_map(|name| Destination::new(name, destination.port()).ok().filter(|_| !name.contains('*'))) {
         Some(named) => {
-            format!("if it is the right server: cardcase fetch https://{named}/ --connect-to {named}:{destination}",)
+            format!("if this is the right server: cardcase fetch https://{named}/ --connect-to {named}:{destination}")
         }
         None => "the server needs a certificate with its name in the subjectAltName; browsers refuse this one too"
             .to_owned(),
     }
 }
 
-/// Trusts a server's own certificate.
+/// To trust a server's own certificate.
 fn trust_itself(destination: &Destination, certificate: &Certificate) -> Vec<String> {
     vec![
         format!(
             "to save its certificate: openssl s_client -connect {destination} </dev/null | openssl x509 -out server.pem"
         ),
-        format!("if its administrator confirms the SHA-256 {}: cardcase trust server.pem", certificate.fingerprint()),
+        format!(
+            "if its administrator confirms the SHA-256 fingerprint {}: cardcase trust server.pem",
+            certificate.fingerprint()
+        ),
     ]
 }
 
-/// What the known servers mean by a refusal, if that is known.
+/// What a refusal means for each kind of server, if that is known.
 pub(crate) fn meaning_by_server(refusal: Refusal) -> Option<String> {
     let servers = refusal.meaning_by_server();
     let meanings: Vec<_> = servers.iter().map(|(server, meaning)| format!("{server}: {meaning}")).collect();
-    let what = refusal.alert_name().unwrap_or_else(|| "that".to_owned());
-    (!servers.is_empty()).then(|| format!("what servers mean by {what}: {}", meanings.join("; ")))
+    let what = refusal.alert_name().unwrap_or_else(|| "this".to_owned());
+    (!servers.is_empty())
+        .then(|| format!("{what} means, depending on the server's TLS library: {}", meanings.join("; ")))
 }
 
-/// Trusts the authority of a server that cannot be verified.
+/// For a server whose certificate nobody should accept.
+const REPLACE: &str = "the server needs another certificate; browsers refuse this one too";
+
+/// To trust the authority of a server that cannot be verified.
 const TRUST_AUTHORITY: &str = "if you know the CA: cardcase trust CA.pem";
 
-/// Supports what rustls does not.
+/// To use OpenSSL for what rustls does not support.
 pub(crate) fn use_openssl() -> &'static str {
     match cfg!(feature = "openssl") {
         true => "use OpenSSL: --tls openssl",
-        false => "use OpenSSL, with a cardcase built by: cargo install cardcase-cli --features openssl",
+        false => "use OpenSSL, with a cardcase that has it: cargo install cardcase-cli --features openssl",
     }
 }

@@ -1,4 +1,4 @@
-//! TLS by OpenSSL: servers that ask in the first handshake, and servers that ask in the middle of a connection.
+//! TLS over OpenSSL: servers that ask in the first handshake, and servers that ask in the middle of a connection.
 
 mod agent;
 mod crowd;

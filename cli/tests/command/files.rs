@@ -297,9 +297,9 @@ fn a_damaged_certificate_that_a_key_needs_is_an_error() {
     assert_eq!(scene.machine.json("authorities")["authorities"], json!([]));
 }
 
-/// One file in a bundle that cannot be read, or that no parser of TLS takes, does not spoil the rest.
+/// One certificate in a bundle that cannot be read, or that no TLS library accepts, must not hide the others.
 #[test]
-fn one_odd_root_does_not_spoil_a_bundle() {
+fn one_odd_root_does_not_hide_the_others_of_a_bundle() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let server = scene.server(Kind::Go).ask(Ask::Never).start();
@@ -339,7 +339,8 @@ fn a_second_password_opens_the_private_keys() {
         let machine = Cardcase::new();
         let name = file.to_str().unwrap();
         let again = import(&machine, std::slice::from_ref(&file), &[]).expect(4);
-        let again = again.says(&[name, "another password", &format!("hint: cardcase import {name} --password-file ")]);
+        let again =
+            again.says(&[name, "a password of its own", &format!("hint: cardcase import {name} --password-file ")]);
         assert!(again.stderr.trim_end().ends_with("--key-password-file FILE"), "{}", again.stderr);
         import(&machine, std::slice::from_ref(&file), &["--key-password-file", wrong.to_str().unwrap()]).expect(6);
         assert_eq!(machine.json("list")["identities"], json!([]), "{name}");
@@ -370,7 +371,7 @@ fn a_person_is_asked_for_the_second_password() {
 
 /// A locked key and a damaged certificate in one file: the password comes first.
 #[test]
-fn a_missing_password_is_said_before_damage() {
+fn a_missing_password_is_reported_before_damage() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let alice = scene.employee("alice").issue();

@@ -1,4 +1,4 @@
-//! Private keys in the forms that programs write them, used wherever `openssl s_client` uses them.
+//! Private keys in the forms in which programs write them: each that `openssl s_client` can use is used.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ fn odd_keys(scene: &Scene, types: &[&str]) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_form_of_a_key_that_openssl_uses_is_used_and_for_the_others_a_reason_is_told() {
+fn every_key_that_openssl_uses_is_used_and_every_other_has_a_reason() {
     let scene = Scene::new();
     let servers = BOTH_VERSIONS.map(|tls| (tls, lenient_server(&scene, tls)));
     let mut wrong = Vec::new();
@@ -136,7 +136,7 @@ fn keys_that_others_wrote_are_usable_and_named() {
 }
 
 #[test]
-fn a_key_that_only_openssl_can_use_is_named_so_and_used_by_openssl_without_being_told() {
+fn a_key_that_only_openssl_can_use_is_marked_and_used_without_a_flag() {
     let scene = Scene::new();
     let file = odd_keys(&scene, &["ec"]).into_iter().find(|file| file.ends_with("ec-secp256k1.pem")).unwrap();
     let imported = scene.machine.command(["import"]).arg(&file).run().expect(0);
@@ -145,7 +145,7 @@ fn a_key_that_only_openssl_can_use_is_named_so_and_used_by_openssl_without_being
         let text = outcome.expect(0).text();
         words.iter().for_each(|word| assert!(text.contains(word), "no {word:?} in {text}"));
     };
-    shows_all(scene.machine.run("list"), &["ec-secp256k1 (only by OpenSSL)"]);
+    shows_all(scene.machine.run("list"), &["ec-secp256k1 (OpenSSL only)"]);
     let limit = ["rustls cannot sign with its key, ec-secp256k1", "OpenSSL can"];
     shows_all(scene.machine.run("show ec-secp256k1"), &[&limit[..], &["Unusable"]].concat());
     let server = lenient_server(&scene, Tls::V1_2);
@@ -156,14 +156,14 @@ fn a_key_that_only_openssl_can_use_is_named_so_and_used_by_openssl_without_being
     assert_eq!(json["identities"][0]["reasons"], serde_json::json!(["no_common_signature_scheme"]));
 
     scene.remember(&server.destination(), "ec-secp256k1");
-    let fetched = scene.fetch(&server.url(), &[]).expect(0).says(&["connecting by OpenSSL"]);
+    let fetched = scene.fetch(&server.url(), &[]).expect(0).says(&["with OpenSSL"]);
     assert!(shows(&fetched.text(), "ec-secp256k1"), "{}", fetched.text());
     scene.fetch(&server.url(), &["--tls", "rustls", "--as", "ec-secp256k1"]).expect(3);
 
     let to = server.destination();
     for command in [&["explain", &to][..], &["explain", &to, "--request"]] {
         let explained = scene.machine.command([command, &["--cacert", ca]].concat()).run().expect(0);
-        let explained = explained.says(&["connecting by OpenSSL"]);
+        let explained = explained.says(&["with OpenSSL"]);
         shows_all(explained, &["Remembered: ec-secp256k1 is sent."]);
         let demanded = scene.machine.command([command, &["--cacert", ca, "--tls", "rustls"]].concat()).run();
         shows_all(demanded, &["No identity fits"]);
@@ -171,12 +171,12 @@ fn a_key_that_only_openssl_can_use_is_named_so_and_used_by_openssl_without_being
     let credential = ["credential", "curl", &to, "--cacert", ca];
     for given in [&[][..], &["--as", "ec-secp256k1"]] {
         let credential = scene.machine.command([&credential[..], given].concat()).run().expect(0);
-        credential.says(&["connecting by OpenSSL", "the private key of \"ec-secp256k1\" has left the store"]);
+        credential.says(&["with OpenSSL", "the private key of \"ec-secp256k1\" has left the store"]);
     }
     for given in [&[][..], &["--as", "ec-secp256k1"]] {
         let tunnel = Tunnel::start(&scene, &to, given);
         assert!(shows(&String::from_utf8_lossy(&tunnel.fetch().stdout), "ec-secp256k1"), "{}", tunnel.said());
-        tunnel.says("connecting by OpenSSL from now on");
+        tunnel.says("with OpenSSL from now on");
     }
 }
 

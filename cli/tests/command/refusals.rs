@@ -21,14 +21,14 @@ const MEANINGS: [(&str, &str); 13] = [
     ("unsupported_certificate", "certificates of this kind"),
     ("certificate_revoked", "revoked"),
     ("certificate_expired", "expired"),
-    ("certificate_unknown", "does not accept it"),
+    ("certificate_unknown", "does not accept the certificate"),
     ("unknown_ca", "does not know the CA"),
     ("access_denied", "denies access"),
     ("certificate_required", "wants a certificate"),
     ("handshake_failure", "wants a certificate"),
     ("decrypt_error", "the CA may have a new key"),
-    ("decode_error", "cannot read it, or wants a certificate"),
-    ("illegal_parameter", "cannot use its kind of key"),
+    ("decode_error", "cannot read the certificate, or wants one"),
+    ("illegal_parameter", "cannot use this kind of key"),
     ("bad_certificate_status_response", "does not accept the answer"),
 ];
 
@@ -206,7 +206,7 @@ fn the_command_explains_the_alerts_of_gnutls() {
         let server = GnuTls::start(&scene, tls);
         scene.fetch(&server.url(), &["--as", &alice.fingerprint()]).expect(0);
         for (identity, alert) in [(Some(&guest), "access_denied"), (None, missed)] {
-            fetch_as(&scene, &server.url(), identity).expect(5).says(&[alert, meaning(alert), "GnuTLS: ", "hint"]);
+            fetch_as(&scene, &server.url(), identity).expect(5).says(&[alert, meaning(alert), "GnuTLS", "hint"]);
             assert_recorded(&scene, identity, Some(alert), &format!("{tls:?}"));
         }
         scene.machine.run("history").expect(0);

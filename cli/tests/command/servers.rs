@@ -63,7 +63,7 @@ fn every_key_type_signs_for_every_server() {
                 if (key, kind, tls) == (Key::P521, Kind::OpenSsl, Tls::V1_2) {
                     // OpenSSL wants the curve of the certificate among the client's groups (RFC 8422 section 5.1), and
                     // rustls has no key exchange over P-521: the same certificate goes again over OpenSSL
-                    outcome.expect(0).says(&["secp521r1", "connecting again by OpenSSL"]);
+                    outcome.expect(0).says(&["secp521r1", "connecting again with OpenSSL"]);
                     let outcome = scene.fetch(&server.url(), &["--tls", "rustls"]).expect(5);
                     outcome.says(&["secp521r1", "--tls openssl"]);
                     assert_eq!(server.chains(), vec![identity.sent_chain(); 3]);
@@ -147,10 +147,10 @@ fn http_2_carries_the_identity() {
     }
 }
 
-/// A CA that has a new key under its old name, without key identifiers: only the signature says which certificate is the issuer's. And
-/// names and identifiers that differ in what programs make of them.
+/// A CA that has a new key under its old name, without key identifiers: only the signature says which certificate is the
+/// issuer's. And names and identifiers that programs write differently.
 #[test]
-fn the_issuer_is_sent_whatever_its_identifiers_and_its_spelling_are() {
+fn the_issuer_is_sent_however_its_name_and_identifiers_are_written() {
     let scene = Scene::new();
     let root = &scene.staff_root;
     let unnamed =
@@ -202,9 +202,9 @@ fn fetch_turns_to_openssl_for_a_server_with_which_rustls_has_nothing_in_common()
     let cases: [(&Issued, &[&str], Ask, &str); 4] = [
         (&scene.server_certificate, &["-cipher", "ECDHE-ECDSA-AES128-SHA256"], Ask::Require, "(CBC)"),
         // With this setting OpenSSL accepts no certificate on another curve either
-        (&rsa, &["-curves", "secp521r1"], Ask::Never, "over a curve"),
+        (&rsa, &["-curves", "secp521r1"], Ask::Never, "over an unusual curve"),
         (&rsa, &["-cipher", "DHE-RSA-AES128-GCM-SHA256"], Ask::Require, "Diffie-Hellman"),
-        (&rsa, &["-cipher", "AES128-GCM-SHA256"], Ask::Never, "keys by RSA"),
+        (&rsa, &["-cipher", "AES128-GCM-SHA256"], Ask::Never, "RSA key exchange"),
     ];
     for (certificate, arguments, ask, what) in cases {
         let setup = Setup::new(Kind::OpenSsl, certificate).authorities(&[&scene.staff_root]).tls(Tls::V1_2);
@@ -212,7 +212,7 @@ fn fetch_turns_to_openssl_for_a_server_with_which_rustls_has_nothing_in_common()
         let expected = if ask == Ask::Never { Vec::new() } else { vec![alice.sent_chain()] };
         scene.fetch(&server.url(), &["--tls", "rustls"]).expect(1).says(&["rustls does not support", "--tls openssl"]);
         assert!(server.chains().is_empty(), "{what}");
-        scene.fetch(&server.url(), &[]).expect(0).says(&[what, "connecting again by OpenSSL"]);
+        scene.fetch(&server.url(), &[]).expect(0).says(&[what, "connecting again with OpenSSL"]);
         assert_eq!(server.chains(), expected, "{what}");
         scene.fetch(&server.url(), &["--tls", "openssl"]).expect(0);
     }
@@ -228,7 +228,7 @@ fn explain_and_credential_turn_to_openssl_as_fetch_does() {
     let (to, cacert) = (server.destination(), scene.server_root_file.to_str().unwrap());
     for command in [&["explain", &to][..], &["explain", &to, "--request"], &["credential", "curl", &to]] {
         let run = |more: &[&str]| scene.machine.command([command, &["--cacert", cacert], more].concat()).run();
-        run(&[]).expect(0).says(&["(CBC)", "rustls does not support that; connecting again by OpenSSL"]);
+        run(&[]).expect(0).says(&["(CBC)", "rustls does not support that; connecting again with OpenSSL"]);
         run(&["--tls", "openssl"]).expect(0);
         run(&["--tls", "rustls"]).expect(1).says(&["rustls does not support that", "--tls openssl", "(CBC)"]);
     }

@@ -1,4 +1,4 @@
-//! Which servers are verified by what a person trusts; and how each that is not is explained, in the same words over both TLS
+//! Which servers the trusted certificates verify, and the reason for each that is not verified, in the same words over both TLS
 //! libraries.
 
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn assert_plain(text: &str) {
     assert!(!text.contains('[') || !text.contains("0x") && !text.contains("[4"), "bytes: {text}");
 }
 
-/// A key and a certificate for it by OpenSSL, with the options `how`; what is not the default of `openssl req -x509`.
+/// A key and its certificate from `openssl req -x509`, with the additional options `how`.
 fn by_openssl(dir: &Path, how: &str) -> Files {
     let [key, pem] = ["key", "pem"].map(|extension| ca::unused(dir, "made", extension));
     openssl(&format!("req -x509 -nodes -days 30 -keyout {} -out {} {how}", key.display(), pem.display()));
@@ -66,7 +66,7 @@ fn by_openssl(dir: &Path, how: &str) -> Files {
 const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
 
 #[test]
-fn a_servers_own_certificate_can_be_trusted_for_itself() {
+fn a_servers_own_certificate_can_be_trusted() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     let names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost";
@@ -109,7 +109,7 @@ fn a_servers_own_certificate_can_be_trusted_for_itself() {
 }
 
 #[test]
-fn a_certificate_trusted_for_itself_verifies_no_other_server() {
+fn a_servers_own_certificate_verifies_no_other_server() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     // An end-entity certificate whose key signs others as if it were a CA's
@@ -120,7 +120,7 @@ fn a_certificate_trusted_for_itself_verifies_no_other_server() {
     });
     let file = own.file(dir);
     let words = machine.run(&format!("trust {}", file.display())).expect(0);
-    words.says(&["now trusted for itself", "localhost", "nothing that others issued"]);
+    words.says(&["now trusted as the certificate of localhost", "no other server"]);
     assert!(machine.run("authorities").expect(0).text().contains("server"));
     let below = Files::of(&own.server(&["localhost"]), dir);
     let same_name = Files::of(&own_server(&["localhost"], |_| ()), dir);
@@ -133,9 +133,9 @@ fn a_certificate_trusted_for_itself_verifies_no_other_server() {
     }
 }
 
-/// By which a file of certificates is read: what `trust` and `--cacert` say of it.
+/// Certificates that can verify no server, and what `trust` and `--cacert` say about each.
 #[test]
-fn what_can_verify_no_server_is_not_trusted() {
+fn a_certificate_that_can_verify_no_server_is_not_trusted() {
     let machine = Cardcase::new();
     let dir = machine.dir();
     let root = Authority::root("Good Root");
@@ -175,7 +175,7 @@ fn what_can_verify_no_server_is_not_trusted() {
         (write(Authority::root_as("New", not_yet).pem()), "its certificate is valid only from"),
         (small.pem, "RSA key of 1024 bits"),
         (v1_file, "of X.509 version 1"),
-        (write(client.pem()), "it is no CA certificate, and names no server"),
+        (write(client.pem()), "it is not a CA certificate, and names no server"),
         (write(own_server(&["localhost"], expired).pem()), "its certificate expired 1 day ago"),
         (
             write(own_server(&["localhost"], usage(vec![ExtendedKeyUsagePurpose::ClientAuth])).pem()),
@@ -210,7 +210,7 @@ fn what_can_verify_no_server_is_not_trusted() {
     }
 }
 
-/// What stands in the message, and in the hint.
+/// A server that is not verified, with what the message and the hint say.
 struct Case {
     what: &'static str,
     files: Files,
@@ -277,8 +277,8 @@ fn every_server_that_is_not_verified_has_a_reason_and_a_next_step() {
     case(
         "another key of the CA",
         of(Authority::root("Root").server(here)),
-        "the signature of its certificate does not fit the key of CN=Root,O=Test Authorities: that CA may have a new key",
-        "trust its present certificate: cardcase trust CA.pem",
+        "the signature of its certificate does not match the key of CN=Root,O=Test Authorities: that CA may have a new key",
+        "trust its current certificate: cardcase trust CA.pem",
     );
     case(
         "for clients",
@@ -343,7 +343,7 @@ fn every_server_that_is_not_verified_has_a_reason_and_a_next_step() {
     case(
         "signed with SHA-1",
         by_openssl(dir, &format!("{EC} -config /dev/null -sha1 {named} {below_root}")),
-        "its certificate is signed with SHA-1, which is not secure any more",
+        "its certificate is signed with SHA-1, which is no longer secure",
         "cardcase trust server.pem",
     );
     case(

@@ -378,7 +378,7 @@ fn a_truncated_response_is_reported() {
     assert!(Path::new(&tunnel.path()).exists(), "it goes on");
 }
 
-/// Nothing was decided or sent before. All connections after it are made by OpenSSL.
+/// Nothing was decided or sent before. All connections after it are made with OpenSSL.
 #[test]
 fn a_tunnel_turns_to_openssl_where_rustls_has_nothing_in_common_with_the_server() {
     let scene = Scene::new();
@@ -388,7 +388,7 @@ fn a_tunnel_turns_to_openssl_where_rustls_has_nothing_in_common_with_the_server(
     let server = scene.server(Kind::OpenSsl).tls(Tls::V1_2).arguments(&cipher).start();
     let tunnel = Tunnel::start(&scene, &server.destination(), &[]);
     tunnel.fetches();
-    tunnel.says("connecting by OpenSSL from now on");
+    tunnel.says("using OpenSSL from now on");
     tunnel.fetches();
     assert_eq!(server.chains(), vec![alice.sent_chain(); 2]);
     assert_eq!(last_use(&scene)["outcome"], "accepted");
@@ -412,7 +412,7 @@ fn a_tunnel_turns_to_openssl_after_a_renegotiation() {
         let server = Renegotiating::start(&scene, ending);
         let tunnel = Tunnel::start(&scene, &server.destination(), &[]);
         tunnel.fails_to_fetch();
-        tunnel.says("the next connection is made by OpenSSL");
+        tunnel.says("the next connection uses OpenSSL");
         assert_eq!(String::from_utf8_lossy(&tunnel.fetch().stdout), "alice", "{ending}\n{}", tunnel.said());
         assert_eq!(wait_for_use(&scene, "accepted")["identity"], json!(alice.fingerprint()), "{ending}");
     }

@@ -341,7 +341,7 @@ impl Client<'_> {
         self
     }
 
-    /// With an authorityKeyIdentifier, as another program computes it than the one that made the CA certificate.
+    /// With an authorityKeyIdentifier that was computed in another way than the CA's subjectKeyIdentifier.
     pub fn names_key_of_issuer(mut self) -> Self {
         self.names_key = true;
         self

@@ -33,7 +33,7 @@ impl GnuTls {
     /// With these priorities and flags.
     pub fn start_with(scene: &Scene, priority: &str, more: &[&str]) -> Self {
         let dir = scene.machine.dir();
-        // It does not say which port it got, so it cannot be asked for any
+        // It does not print the port, so it cannot choose one itself
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = program::named("gnutls-serv");
         command.args(["--http", "--port", &port.to_string(), "--priority", priority]).args(more);

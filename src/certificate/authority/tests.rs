@@ -215,7 +215,7 @@ fn an_issuer_with_another_key_identifier_is_the_second_choice() {
 }
 
 #[test]
-fn of_several_keys_under_one_name_the_one_that_signed_is_the_issuer() {
+fn the_signature_decides_between_keys_with_the_same_name() {
     let root = Ca::root("Root");
     for (what, old_id, new_id, leaf_id) in [
         ("no difference in the identifiers", 1, 1, 1),

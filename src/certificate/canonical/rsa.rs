@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::certificate::curve::without_zeros;
 use crate::certificate::element::{Element, encode};
 
-/// Bytes of the largest number that is computed with: OpenSSL signs with keys of up to 16,384 bits.
+/// The size of the largest number that is computed with, in bytes: OpenSSL signs with keys of up to 16,384 bits.
 const MAX: usize = 2048;
 
 type Number = Zeroizing<BoxedUint>;
@@ -46,7 +46,7 @@ pub(super) fn canonical(private: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     encode(Tag::Sequence, &body)
 }
 
-/// The primes: what is given and divides n, or where nothing is given, what n, e and d give.
+/// The primes: from a given one that divides n or, if none is given, from n, e and d.
 fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<(Number, Number)> {
     let one = one(n);
     for prime in [p, q] {
@@ -63,13 +63,13 @@ fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<
     }
 }
 
-/// Bytes of the largest modulus that is factored.
+/// The size of the largest modulus that is factored, in bytes.
 const MAX_FACTORED: usize = 1024;
 
 /// The bases that are tried. For a valid key, each of them succeeds in at least half of all cases.
 const BASES: std::ops::Range<u32> = 2..18;
 
-/// NIST SP 800-56B, appendix C.1.
+/// Factors n (NIST SP 800-56B, appendix C.1).
 fn factors(n: &Number, e: &Number, d: &Number) -> Option<(Number, Number)> {
     if n.bit_width() as usize > 8 * MAX_FACTORED {
         return None;
@@ -110,7 +110,7 @@ fn factors(n: &Number, e: &Number, d: &Number) -> Option<(Number, Number)> {
     None
 }
 
-/// The private exponent: the one that is given, if it is one for these primes and below n.
+/// The private exponent: the given one, if it fits the primes and is below n.
 fn exponent(n: &Number, e: &Number, d: Number, p: &Number, q: &Number) -> Option<Number> {
     let (below_p, below_q) = (minus_one(p), minus_one(q));
     let is_inverse = |modulus: &Number| Some(*product(e, &d, modulus)? == *remainder(&one(n), modulus)?);
@@ -128,7 +128,7 @@ fn one(like: &Number) -> Number {
     Zeroizing::new(BoxedUint::one_with_precision(like.bits_precision()))
 }
 
-/// Of a number that is not zero.
+/// One less than a number that is not zero.
 fn minus_one(number: &Number) -> Number {
     Zeroizing::new(number.wrapping_sub(&*one(number)))
 }

@@ -199,7 +199,7 @@ fn a_damaged_certificate_is_left_out_unless_a_key_needs_it() {
 fn a_file_of_other_things_says_what_it_holds() {
     let secret = LeftOut::other("a secret key".to_owned(), "");
     let error = Import::from_file(Vec::new(), Vec::new(), vec![secret], true).pair().unwrap_err();
-    assert_eq!(error.to_string(), "there is no certificate and no private key in it, but a secret key");
+    assert_eq!(error.to_string(), "there is no certificate and no private key in it, only a secret key");
 }
 
 /// Of several files that are paired together, each must be good for something.

@@ -28,7 +28,7 @@ use crate::request::Target;
 use crate::select::prepared::Prepared;
 use crate::select::selector::Selector;
 
-/// Headers of a response of HTTP/1.
+/// The most headers that a response of HTTP/1 may have.
 const MAX_HEADERS: usize = 1000;
 
 /// Destinations whose pools are kept.
@@ -197,8 +197,8 @@ where
     }
 }
 
-/// A client that takes responses as browsers do: with folded headers, a space before the colon, headers without a name or with
-/// an odd one, which are left out, and many of them.
+/// A client that accepts responses as browsers do: with folded headers, a space before the colon, and many headers. Headers
+/// without a valid name are left out.
 fn builder() -> legacy::Builder {
     let mut builder = legacy::Client::builder(TokioExecutor::new());
     builder

@@ -93,7 +93,7 @@ impl<H> Connector<H> {
         Self { always_tls: true, ..self }
     }
 
-    /// Connects by OpenSSL to the destinations that `chosen` returns `true` for: to servers that ask in the middle of a
+    /// Connects with OpenSSL to the destinations that `chosen` returns `true` for: to servers that ask in the middle of a
     /// connection. Each of these connections serves one request. Once the body of its response was read, call
     /// [`Opened::finished`].
     #[cfg(feature = "openssl")]

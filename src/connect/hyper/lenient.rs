@@ -1,5 +1,5 @@
-//! Responses of HTTP/1 that browsers and curl take and hyper does not, in the form that hyper reads: a status line of HTTP/2, and
-//! chunks whose lines end in LF alone. Only for a connection that carries one request: nothing can be smuggled into another.
+//! Rewrites responses of HTTP/1 that browsers and curl accept and hyper does not: with a status line of HTTP/2, or with chunks
+//! whose lines end in LF alone. This is only for connections that carry one request, so nothing can be smuggled into another.
 
 use std::io;
 use std::pin::Pin;
@@ -131,7 +131,7 @@ impl Response {
         }
     }
 
-    /// Gives what is held back when the connection ends.
+    /// Passes on what is held back when the connection ends.
     fn end(&mut self, out: &mut Vec<u8>) {
         if self.state == State::Start {
             out.append(&mut self.line);

@@ -16,7 +16,7 @@ use crate::connect::opened::Opened;
 /// HTTP/2's name in ALPN (RFC 9113).
 pub(super) const H2: &[u8] = b"h2";
 
-/// What TLS goes over, by rustls or by OpenSSL.
+/// What TLS goes over, of rustls or of OpenSSL.
 pub(super) trait Tls: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Tls for S {}

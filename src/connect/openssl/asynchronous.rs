@@ -1,4 +1,4 @@
-//! Connections by OpenSSL over tokio.
+//! Connections of OpenSSL over tokio.
 
 use std::future::poll_fn;
 use std::io;

@@ -1,4 +1,4 @@
-//! One TLS connection by OpenSSL, which stops when a request has to be answered, and goes on afterwards.
+//! One TLS connection of OpenSSL, which stops when a request has to be answered, and goes on afterwards.
 
 use std::io;
 use std::sync::Arc;

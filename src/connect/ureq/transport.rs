@@ -35,7 +35,7 @@ impl Transport {
         opened.may_be_reused(&self.selector, opened.destination()).unwrap_or(false)
     }
 
-    /// The error that ended the connection, with what is known of the connection if the server refused. That is recorded.
+    /// The error that ended the connection. If the server refused, records that, and adds the connection to the error.
     fn ended(&self, source: io::Error) -> io::Error {
         let opened = &self.connection.opened;
         opened.record_refusal(&self.selector);

@@ -110,7 +110,7 @@ fn key(element: Part<'_>) -> Option<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// ECPrivateKey (RFC 5915 section 3). In PKCS#8, the curve is outside of it; some programs leave it away.
+/// ECPrivateKey (RFC 5915 section 3). In PKCS#8, the curve is outside of it; some programs omit it.
 fn ec_key(secret: Part<'_>, rest: Parts<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let field = |tag| {
         let mut rest = rest;

@@ -16,7 +16,7 @@ type Plaintext = Zeroizing<Vec<u8>>;
 /// CBC with one cipher: key, IV and ciphertext to plaintext, or `None` when they do not fit.
 type Decrypt = fn(&[u8], &[u8], &[u8]) -> Option<Plaintext>;
 
-/// An encrypted private key, its parameters read.
+/// An encrypted private key, with its parameters.
 pub(super) struct Ciphertext {
     key_size: usize,
     iv: Vec<u8>,

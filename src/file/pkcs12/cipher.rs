@@ -43,7 +43,7 @@ pub(super) enum Scheme {
     Pkcs12 { cipher: OldCipher, salt: Vec<u8>, iterations: u64 },
     /// RFC 8018 section 6.1.
     Pbes1 { hash: Hash, cipher: OldCipher, salt: Vec<u8>, iterations: u64 },
-    /// The schemes of the Korean PKI (NPKI) from before PBES2: SEED-CBC, its key by PBKDF1 with SHA-1.
+    /// The schemes of the Korean PKI (NPKI) from before PBES2: SEED-CBC, with a key from PBKDF1 with SHA-1.
     Seed { iv: SeedIv, salt: Vec<u8>, iterations: u64 },
     /// RFC 8018 section 6.2.
     Pbes2(Pbes2),
@@ -54,7 +54,7 @@ pub(super) enum Scheme {
 pub(super) enum SeedIv {
     /// It is always the same.
     Fixed,
-    /// SHA-1 of what PBKDF1 gives beyond the key.
+    /// SHA-1 of what PBKDF1 returns beyond the key.
     Derived,
 }
 

@@ -14,8 +14,8 @@ use crate::file::limits::{Budget, Limits};
 /// The maximum depth of SafeContents nested in bags. Real files nest one or two.
 const MAX_NESTING: usize = 8;
 
-/// After this many encrypted parts that do not open, and none that does, the password is wrong: to try it with all of a
-/// thousand keys would take long. Not after the first, because that may be the one with another password.
+/// How many encrypted parts may fail to open before any other opens: then the password is wrong, because trying it with a
+/// thousand keys would take long. One is not enough, because that part may have another password.
 const MOST_UNPROVEN: usize = 3;
 
 /// An entry of the file, in file order.
@@ -89,8 +89,8 @@ impl Closed {
         opener.finish()
     }
 
-    /// Decrypts the private keys, of which each may have a password of its own. `is_proven` if the password is right for something
-    /// else.
+    /// Decrypts the private keys, each of which may have a password of its own. `is_proven` if the password is right for
+    /// something else.
     pub(super) fn open_keys(
         self,
         candidates: &mut Candidates,

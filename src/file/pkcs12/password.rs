@@ -1,8 +1,8 @@
 //! The encodings of a password.
 //!
 //! RFC 7292 appendix B.1 requires UTF-16 with a terminating zero, and PKCS#5 (RFC 8018) recommends UTF-8. Real files use others
-//! too; docs/pkcs12.md lists them. An accented letter may be one character or a letter and its accent: some systems type the one
-//! form, some the other, so both are tried (Unicode Standard Annex 15).
+//! too; docs/pkcs12.md lists them. An accented letter may be one character or a letter and its accent: some systems enter the
+//! one form, some the other, so both are tried (Unicode Standard Annex 15).
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(found[..2], [&[0, 0xdf, 0, 0][..], &[0xc3, 0x9f]]);
     }
 
-    /// What the MAC shows, the other derivations need not try again.
+    /// The form that fits the MAC is tried first in the other derivations.
     #[test]
     fn a_normal_form_that_fitted_is_preferred_in_both_families() {
         let mut candidates = Candidates::new("\u{e9}");

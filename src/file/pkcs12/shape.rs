@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_elements_tell() {
+    fn the_first_elements_show_the_kind() {
         for (bytes, expected) in [
             (&[0x30, 0x80, 2, 1, 3, 0x30, 0x80, 6, 9][..], Shape::Pfx),
             (&[0x30, 0x82, 2, 0, 0x30, 0x82, 1, 0, 0xa0, 3], Shape::Der("a certificate")),

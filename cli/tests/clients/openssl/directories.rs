@@ -167,7 +167,7 @@ fn a_choice_for_once_is_kept_when_the_library_changes() {
     let mut terminal = in_terminal(&question, &apache.url("/require/page"), &[]);
     terminal.wait_for(SEND_NONE);
     answer(&mut terminal, "firefox", "alice", ONCE);
-    terminal.wait_for("by OpenSSL");
+    terminal.wait_for("with OpenSSL");
     // The next question is that of the renegotiation: another answer than in the first handshake is what counts
     terminal.wait_for(SEND_NONE);
     answer(&mut terminal, "firefox", "bob", ONCE);
@@ -195,7 +195,7 @@ fn a_choice_for_once_at_a_proxy_is_kept_for_the_same_request() {
         terminal.wait_for(SEND_NONE);
         assert!(terminal.text().contains("127.0.0.1"), "{tls:?}:\n{}", terminal.text());
         answer(&mut terminal, "firefox", "alice", ONCE);
-        terminal.wait_for("by OpenSSL");
+        terminal.wait_for("with OpenSSL");
         terminal.wait_for(SEND_NONE);
         answer(&mut terminal, "firefox", "bob", ONCE);
         assert_ends(&mut terminal, 0);

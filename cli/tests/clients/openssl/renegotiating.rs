@@ -8,7 +8,7 @@ use crate::support::renegotiating::{ENDINGS, Renegotiating};
 use crate::support::scene::Scene;
 use crate::support::server::BOTH_VERSIONS;
 
-/// rustls declines. What the server does then, even if it does nothing, does not matter.
+/// rustls declines to renegotiate. It does not matter what the server does then, even if it does nothing.
 #[test]
 fn fetch_turns_to_openssl_however_the_server_ends_the_connection() {
     let scene = Scene::new();
@@ -19,7 +19,7 @@ fn fetch_turns_to_openssl_however_the_server_ends_the_connection() {
             let server = start(&scene, ending);
             let outcome = scene.fetch(&server.url(), &[]).expect(0);
             assert_eq!(outcome.text(), "alice", "{ending}");
-            outcome.says(&["by renegotiation in TLS 1.2; connecting again by OpenSSL"]);
+            outcome.says(&["by renegotiation in TLS 1.2; connecting again with OpenSSL"]);
             server.says("served GET alice");
             let used = &scene.machine.json("history")["uses"][0];
             assert_eq!(
@@ -39,7 +39,7 @@ fn a_request_that_may_not_be_sent_twice_ends_with_the_reason_and_the_command() {
     for ending in ENDINGS {
         let server = Renegotiating::start(&scene, ending);
         let outcome = scene.fetch(&server.url(), &["-d", "x"]).expect(1);
-        outcome.says(&["by renegotiation in TLS 1.2", "--tls openssl", "not sent again by itself"]);
+        outcome.says(&["by renegotiation in TLS 1.2", "--tls openssl", "not sent again"]);
         server.says("declined POST");
         scene.fetch(&server.url(), &[&["-d", "x"][..], &OPENSSL].concat()).expect(0);
         server.says("served POST alice");
