@@ -69,7 +69,7 @@ impl Identity {
             _ if self.is_usable_by_openssl() => format!("{limit}; OpenSSL can"),
             Some(false) => format!("{limit}; OpenSSL cannot either"),
             _ if cfg!(feature = "openssl") => {
-                format!("{limit}; import it again to try OpenSSL, which was not there before")
+                format!("{limit}; OpenSSL was not there when it was imported: remove it and import it again")
             }
             _ => format!("{limit}; OpenSSL might, but this program was built without it"),
         })

@@ -144,7 +144,7 @@ impl Tunnel {
             Some(identity) => Some(self.outcomes.selector().given(&self.destination, identity.clone())?),
             None => None,
         };
-        if !self.is_demanded
+        if !self.is_tls_given
             && !self.by_openssl.load(Ordering::Acquire)
             && let Some(limit) =
                 incompatible::limit_of_identity(self.outcomes.selector(), &self.destination, self.given.as_ref())?

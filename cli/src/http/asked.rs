@@ -47,7 +47,11 @@ pub(crate) fn ask(app: &App, args: &Explain, target: &Target, config: &ClientCon
     let asking = Asking { app, args, target: target.clone().without_credentials(), config, selector, method, route };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, error))?;
-    runtime.block_on(asking.run())
+    let limit = match args.tls {
+        None => incompatible::limit_of_identity(&asking.selector, target, None)?,
+        Some(_) => None,
+    };
+    runtime.block_on(asking.run(limit))
 }
 
 struct Asking<'a> {
@@ -69,21 +73,18 @@ struct Sent {
 }
 
 impl Asking<'_> {
-    async fn run(&self) -> Result<Seen, Failure> {
-        let demanded = self.args.tls;
-        let destination = self.target.destination();
-        if demanded.is_none()
-            && let Some(limit) = incompatible::limit_of_identity(&self.selector, self.target.clone(), None)?
-        {
-            say::note(format_args!("{limit}; connecting to {destination} with OpenSSL"));
+    async fn run(&self, limit: Option<String>) -> Result<Seen, Failure> {
+        if let Some(limit) = limit {
+            say::note(format_args!("{limit}; connecting to {} with OpenSSL", self.target.destination()));
             return self.send(true).await?.into_seen(&self.target);
         }
+        let demanded = self.args.tls;
         let sent = self.send(demanded == Some(TlsLibrary::Openssl)).await?;
         let Some((what, may_repeat)) = sent.needs_openssl.as_ref().filter(|_| demanded != Some(TlsLibrary::Openssl))
         else {
             return sent.into_seen(&self.target);
         };
-        let message = incompatible::unsupported(destination, what);
+        let message = incompatible::unsupported(self.target.destination(), what);
         let may_turn = cfg!(feature = "openssl") && demanded.is_none();
         if !may_turn || !(*may_repeat || self.method.is_idempotent()) {
             return Err(Failure::new(Code::Failed, message).hint(remedy::use_openssl()));

@@ -219,12 +219,34 @@ mod tests {
         assert_plain(&told(&io::Error::new(io::ErrorKind::UnexpectedEof, "UnexpectedEof")));
     }
 
+    fn every_error_of_files() -> Vec<cardcase::file::Error> {
+        use cardcase::file::Error as E;
+        let text = || "x".to_owned();
+        vec![
+            E::Unrecognised { found: Some(text()) },
+            E::NamesFiles { files: vec![text(), text()] },
+            E::NothingUseful { found: text() },
+            E::Truncated { at: 1, missing: 2 },
+            E::UnterminatedBlock { label: "CERTIFICATE".to_owned(), line: 1 },
+            E::Block { label: "CERTIFICATE".to_owned(), line: 1, what: text() },
+            E::TrailingBytes { count: 2 },
+            E::Damaged { what: "x" },
+            E::Certificate { detail: text() },
+            E::WrongPassword,
+            E::ContentPassword,
+            E::SeveralPasswords,
+            E::Unsupported { what: "cipher", name: text(), advice: "x" },
+            E::TooCostly { what: "rounds", value: u64::MAX, limit: 1 },
+            E::Writing { detail: text() },
+        ]
+    }
+
     fn every_error_of_the_library() -> Vec<cardcase::Error> {
         use cardcase::Error as E;
         let text = || "x".to_owned();
         let path = || std::path::PathBuf::from("/x");
         let source = || Box::new(io::Error::from(io::ErrorKind::PermissionDenied));
-        vec![
+        let mut all = vec![
             E::Certificate { detail: text() },
             E::EmptyFile,
             E::KeyWithoutCertificate { name: Some(text()), file: 0 },
@@ -233,7 +255,10 @@ mod tests {
             E::KeyNotMade { detail: text() },
             E::KeyMismatch { subject: text() },
             E::UnusableKey { key: text(), detail: text() },
+            E::InFile { error: cardcase::file::Error::WrongPassword, file: 0 },
             E::SealedKey { name: text() },
+            E::VaultReplaced { name: text(), id: text() },
+            E::SharedDirectory { directory: path(), reason: text() },
             E::NotAuthentic { what: text() },
             E::VaultDamaged { detail: text() },
             E::VaultLocked,
@@ -276,7 +301,9 @@ mod tests {
             E::DoesNotFit { name: text(), reason: "x" },
             E::RequestKeepsChanging { destination: text(), attempts: 1 },
             E::AskedInResponse { destination: text() },
-        ]
+        ];
+        all.extend(every_error_of_files().into_iter().map(E::File));
+        all
     }
 
     /// With their hints, and as the errors of connectors.

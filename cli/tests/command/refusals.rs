@@ -120,7 +120,7 @@ fn a_missing_intermediate_leads_to_unknown_ca() {
     scene.machine.import_file(&alone);
     for tls in BOTH_VERSIONS {
         let server = scene.server(Kind::OpenSsl).tls(tls).without_hints().start();
-        fetch_as(&scene, &server.url(), Some(&lost)).expect(5).says(&["unknown_ca", "misses an intermediate"]);
+        fetch_as(&scene, &server.url(), Some(&lost)).expect(5).says(&["unknown_ca", "an intermediate is missing"]);
         assert_eq!(server.chains(), [[lost.fingerprint()]], "{tls:?}");
         assert_recorded(&scene, Some(&lost), Some("unknown_ca"), &format!("{tls:?}"));
     }
