@@ -1,8 +1,10 @@
 //! Protects the memory of the process, which holds private keys and passwords.
 
 use std::io;
+use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+use signal_hook::consts::SIGXFSZ;
 
 /// Prevents core dumps, and keeps other processes of the same user from attaching and from reading `/proc/PID/mem`. It runs
 /// first, before any secret is in memory. Programs that are started from here do not inherit the second protection.
@@ -12,6 +14,13 @@ pub(crate) fn keep_memory_private() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
+}
+
+/// Lets a write that exceeds the limit on file sizes fail, instead of killing the process. Programs that are started from here do
+/// not inherit it.
+pub(crate) fn survive_file_size_limit() {
+    // Where it cannot be set, the process ends as before
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
 /// The memory that the agent may need. With a lower limit, locking would let later allocations fail.

@@ -48,12 +48,12 @@ pub(crate) fn read_password_file(path: &Path) -> io::Result<Zeroizing<String>> {
 }
 
 /// # Errors
-/// `FileTooLarge` beyond `limit` bytes.
+/// It has more than `limit` bytes.
 fn read_up_to(from: &mut dyn Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     // Large enough for a password or a key: growing would leave a copy behind
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit.min(MAX_PASSWORD) as usize + 1));
     if from.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
+        return Err(io::Error::other(format!("it is larger than {limit} bytes")));
     }
     Ok(bytes)
 }

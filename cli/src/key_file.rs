@@ -21,7 +21,7 @@ pub(crate) fn write(
     // tempfile creates it with mode 0600, and removes it when anything fails
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| Failure::io(directory, &error))?;
     let content = Zeroizing::new([certificates.as_bytes(), key.as_bytes()].concat());
-    file.write_all(&content).map_err(|error| Failure::io(&path, &error))?;
+    file.as_file_mut().write_all(&content).map_err(|error| Failure::io(&path, &error))?;
     file.persist(&path).map_err(|error| Failure::io(&path, &error.error))?;
     Ok(path)
 }

@@ -44,6 +44,7 @@ use ui::say;
 
 fn main() -> ExitCode {
     let private = hardening::keep_memory_private();
+    hardening::survive_file_size_limit();
     let Cli { common, command } = Cli::parse();
     match common.color {
         Color::Auto if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) => {}

@@ -30,7 +30,8 @@ pub(crate) fn write(path: &Path, content: &[u8], force: bool) -> Result<(), Fail
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // tempfile creates it with mode 0600
     let mut file = NamedTempFile::new_in(directory).map_err(failed)?;
-    file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    // Past tempfile, whose errors name the temporary file
+    file.as_file_mut().write_all(content).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     let persisted = if force { file.persist(path) } else { file.persist_noclobber(path) };
     match persisted {
         Ok(_) => Ok(()),

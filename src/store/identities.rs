@@ -297,9 +297,10 @@ fn default_name(new: &NewIdentity) -> String {
     })
 }
 
-/// One line of printable characters, of limited length.
+/// One line of printable characters, of limited length. Every kind of space becomes the ordinary one.
 fn clean_name(name: &str) -> String {
-    let printable: String = name.chars().filter(|&c| !is_unprintable(c)).take(MAX_NAME).collect();
+    let spaced = name.chars().map(|c| if c.is_whitespace() && !c.is_control() { ' ' } else { c });
+    let printable: String = spaced.filter(|&c| !is_unprintable(c)).take(MAX_NAME).collect();
     printable.trim().to_owned()
 }
 

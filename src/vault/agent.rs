@@ -35,6 +35,7 @@ mod lease;
 mod protocol;
 mod server;
 mod socket;
+mod transcript;
 
 pub(crate) use client::Client;
 pub(crate) use lease::lease;

@@ -89,6 +89,8 @@ fn names_are_made_unique() {
         (Some(""), "Person (2)"),
         (Some("  spaces  "), "spaces"),
         (Some("tab\tand\u{202e}turn"), "tabandturn"),
+        (Some("a\u{3164}\u{115f}\u{200b}\u{2060}\u{feff}card"), "acard"),
+        (Some("a\u{a0}card\u{3000}"), "a card"),
     ];
     let store = home.open();
     for (given, expected) in cases {

@@ -1,9 +1,11 @@
 //! `cardcase fetch`
 
+use url::Url;
+
 use crate::app::App;
 use crate::cleanup;
 use crate::cli::Fetch;
-use crate::http::body::{Output, head_bytes};
+use crate::http::body::{Output, WriteError};
 use crate::http::client::{Client, Response};
 use crate::http::location;
 use crate::http::message::Message;
@@ -31,17 +33,30 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
 
 /// Prints a response, which may be a page that refuses.
 async fn print(client: &Client<'_>, mut response: Response, args: &Fetch) -> Result<(), Failure> {
-    let mut out = Output::open(args.output.as_deref())?;
+    let mut out = Output::open(args.output.as_deref(), &response.head.headers)?;
     if args.include {
-        let head = &response.head;
-        out.write(&head_bytes(head.version, head.status, &head.headers))?;
+        out.write_head(&response.head)?;
     }
+    let written = write_body(client, &mut response, &mut out).await;
+    let url = response.url().clone();
+    match written {
+        Err(WriteError::Failed(failure)) => Err(failure),
+        Err(WriteError::NotText) => client.finish(response).and(Err(not_text(&url))),
+        Ok(()) => client.finish(response),
+    }
+}
+
+async fn write_body(client: &Client<'_>, response: &mut Response, out: &mut Output) -> Result<(), WriteError> {
     while !out.is_closed() {
-        match client.read(&mut response).await? {
+        match client.read(response).await? {
             Some(data) => out.write(&data)?,
             None => break,
         }
     }
-    out.finish()?;
-    client.finish(response)
+    out.finish()
+}
+
+fn not_text(url: &Url) -> Failure {
+    Failure::new(Code::Failed, format_args!("{url}: the response is not text, and was not written to the terminal"))
+        .hint("to save it: -o FILE; to write it to the terminal anyway: -o -")
 }

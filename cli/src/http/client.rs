@@ -531,6 +531,11 @@ impl<'a> Client<'a> {
 }
 
 impl Response {
+    /// The URL that it is of.
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Reads the start of a page that may refuse: one of nginx, or one of Apache when it cannot ask.
     async fn read_start(&mut self) -> hyper::Result<()> {
         let may_refuse = match self.head.status {

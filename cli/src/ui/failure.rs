@@ -57,7 +57,11 @@ impl Failure {
     }
 
     pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
-        Self::new(Code::Failed, error).in_file(path)
+        let failure = Self::new(Code::Failed, error).in_file(path);
+        match remedy::for_io(error) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

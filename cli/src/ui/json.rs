@@ -17,11 +17,12 @@ use serde_json::Value;
 
 use crate::ui::failure::{Code, Failure};
 use crate::ui::stdout::print;
+use crate::ui::text::plain_json;
 
-/// Prints one JSON document.
+/// Prints one JSON document. What does not show in a terminal is escaped.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(Code::Failed, error))?;
-    print(&format!("{text}\n"))
+    print(&format!("{}\n", plain_json(&text)))
 }
 
 /// IDENTITY of docs/cli.md.

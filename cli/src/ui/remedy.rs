@@ -2,6 +2,7 @@
 //! the library, or for what a server made of an answer.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,9 +18,20 @@ use crate::ui::text::quoted;
 /// What a file of the administrator's that cannot be read leads to.
 pub(crate) const BROKEN_POLICY: &str = "no certificate is selected until the administrator's rules can be read";
 
+/// What to do when nothing more can be written.
+const EXHAUSTED: &str = "check whether the disk, a quota or a limit on file sizes is exhausted: df, quota, ulimit -f";
+
+/// The hint for an error of the system.
+pub(crate) fn for_io(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let is_exhausted = matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull);
+    is_exhausted.then_some(EXHAUSTED)
+}
+
 /// The hint for an error of the library.
 pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(match error {
+        Error::Io { source, .. } if for_io(source).is_some() => EXHAUSTED,
         Error::Io { path, .. } => {
             return Some(format!("check that it exists and that you may use it: ls -ld {}", quoted(path)).into());
         }
@@ -79,12 +91,8 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         Error::NotYours { .. } => "use a file that you own, not a link to it: --store FILE",
         Error::StoreFull { .. } => "nothing was changed; free some space (df shows what is full), then try again",
         Error::StoreReadOnly { .. } => "make it writable (chmod u+w), or use another store: --store FILE",
-        Error::Store { source, .. } if source.is::<std::io::Error>() => {
-            "use a place that you can write to: --store FILE"
-        }
-        Error::Store { .. } => {
-            "check whether the disk, a quota or a limit on file sizes is exhausted: df, quota, ulimit -f"
-        }
+        Error::Store { source, .. } if source.is::<io::Error>() => "use a place that you can write to: --store FILE",
+        Error::Store { .. } => EXHAUSTED,
         Error::AskedInResponse { .. } => "firefox mode allows it: --mode firefox",
         Error::NotAStore { .. } => "use another file: --store FILE",
         _ => return None,

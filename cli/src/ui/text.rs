@@ -5,15 +5,43 @@ use std::path::Path;
 use cardcase::manage::Timestamp;
 use cardcase::manage::is_unprintable;
 
-/// Escapes every character that could move the cursor or reorder the line, in text from a certificate or a server.
+/// Escapes every character that could move the cursor, reorder the line or be overlooked, in text from a certificate or a
+/// server.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = is_unprintable(c).then(|| c.escape_unicode());
-            let itself = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(itself)
-        })
-        .collect()
+    escaped(text, is_unprintable)
+}
+
+/// The same for text of several lines, such as a page: tabs, ends of lines and spaces of every kind stay.
+pub(crate) fn plain_lines(text: &str) -> String {
+    let stays = |c: char| matches!(c, '\n' | '\t') || (c.is_whitespace() && !c.is_control() && !is_line_end(c));
+    escaped(text, |c| is_unprintable(c) && !stays(c))
+}
+
+/// The same for JSON, whose escapes a program reads as the characters themselves.
+pub(crate) fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Between its strings JSON is ASCII, and its ends of lines stand nowhere else
+        if is_unprintable(c) && c != '\n' {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| plain.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_escaped(c) { plain.extend(c.escape_unicode()) } else { plain.push(c) }
+    }
+    plain
+}
+
+/// The ends of lines and paragraphs that Unicode adds.
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Quotes a path for a shell, in a form that no command takes for a flag.
@@ -64,8 +92,21 @@ pub(crate) fn expires_soon(now: Timestamp, until: Timestamp) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_show_is_escaped() {
+        assert_eq!(plain("a\u{202e}\u{9b}\n\u{115f}\u{a0}C:\\x"), r"a\u{202e}\u{9b}\u{a}\u{115f}\u{a0}C:\x");
+        assert_eq!(plain_lines("a\tb\u{a0}c\nd\re\u{1b}\u{2028}"), "a\tb\u{a0}c\nd\\u{d}e\\u{1b}\\u{2028}");
+        let texts = ["a", "a\u{3164}", "\u{9b}31m", "\\", "\\u{a}", "\u{e0041}\u{7f}\u{202e}\n\"", "Zoë 漢字"];
+        for text in texts {
+            let json = plain_json(&serde_json::to_string_pretty(&[text]).unwrap());
+            assert!(!json.contains(|c| is_unprintable(c) && c != '\n'), "{json:?}");
+            assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [text], "{json}");
+        }
+    }
 
     #[test]
     fn thousands_are_separated() {

@@ -1,12 +1,14 @@
 //! `cardcase unlock` and `lock`: the agent signs without asking, gives no keys away, and ends when it has to.
 
 #![cfg(target_os = "linux")]
+use std::collections::VecDeque;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::ca::Key;
@@ -14,7 +16,7 @@ use crate::support::command::{Cardcase, Outcome, Run};
 use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Tls};
-use crate::support::{executable, pss};
+use crate::support::{executable, missing, pss};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 const PRIMARY: &str = "correct horse";
@@ -111,6 +113,18 @@ fn the_agent_signs_with_every_kind_of_key_in_both_tls_versions_without_asking() 
             scene.fetch(&server.url(), &["--as", "rsa-pss"]).expect(0);
             assert_eq!(server.chains().last().unwrap()[0], crate::support::fingerprint(&pss), "{}", server.said());
         }
+    }
+}
+
+/// What is signed in TLS 1.2 is the whole handshake, which every server makes differently.
+#[test]
+fn the_agent_knows_the_handshakes_of_every_server() {
+    let scene = protected();
+    unlock(&scene.machine);
+    for kind in Kind::ALL {
+        let server = scene.server(kind).tls(Tls::V1_2).ask(Ask::Require).start();
+        scene.fetch(&server.url(), &["--as", "alice"]).expect(0);
+        assert_eq!(server.chains().len(), 1, "{kind:?}\n{}", server.said());
     }
 }
 
@@ -348,6 +362,119 @@ fn an_agent_that_hangs_is_named_and_can_be_ended() {
     scene.machine.run("lock").expect(0).says(&["locked"]);
     assert_gone(agent);
     assert_locked(&scene, &server);
+}
+
+/// Connects as long as it can, from one process after the other, and says so; then waits for the end of its input.
+const CROWD: &str = r#"
+import resource, socket, sys
+most = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (most + 50, most + 50))
+crowd = []
+for _ in range(most):
+    each = socket.socket(socket.AF_UNIX)
+    each.setblocking(False)
+    try:
+        each.connect(sys.argv[1])
+    except BlockingIOError:
+        break
+    crowd.append(each)
+print(len(crowd), flush=True)
+sys.stdin.read()
+"#;
+
+/// A process with many connections to a socket, which sends nothing.
+struct Crowd(std::process::Child);
+
+impl Crowd {
+    /// Returns the number of its connections too.
+    fn gather(socket: &Path, most: usize) -> (Crowd, usize) {
+        let mut command = program::named("python3");
+        command.args(["-c", CROWD]).arg(socket).arg(most.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}", missing("python3", "python3", &error)));
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        (Crowd(child), said.trim().parse().unwrap())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        // It may have ended already
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_crowd_at_the_socket_does_not_shut_out_its_owner() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let (agent, socket) = (process(&scene.machine), socket(&scene.machine));
+    let _crowd: Vec<Crowd> = (0..20).map(|_| Crowd::gather(&socket, 100).0).collect();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // And those that come all the time, and send a byte now and then
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut held = VecDeque::new();
+                while !ended.load(Ordering::Relaxed) {
+                    if let Ok(mut stream) = UnixStream::connect(&socket) {
+                        let _ = stream.write_all(&[0]);
+                        held.push_back(stream);
+                    }
+                    held.truncate(100);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        for _ in 0..5 {
+            scene.fetch(&server.url(), &[]).expect(0);
+            assert_eq!(process(&scene.machine), agent);
+        }
+        scene.machine.run("lock").expect(0).says(&["locked"]);
+        ended.store(true, Ordering::Relaxed);
+    });
+    assert_gone(agent);
+    assert_locked(&scene, &server);
+}
+
+/// Its queue of connections is full, so that nobody even gets its process number from the socket.
+#[test]
+fn an_agent_that_hangs_in_a_crowd_is_ended_too() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let (agent, socket) = (process(&scene.machine), socket(&scene.machine));
+    kill_process(agent, Signal::STOP).unwrap();
+    let crowd: Vec<(Crowd, usize)> = (0..10).map(|_| Crowd::gather(&socket, 900)).collect();
+    assert!(crowd.last().unwrap().1 == 0, "the queue is not full");
+    scene.fetch(&server.url(), &[]).expect(1).says(&["does not answer", "cardcase lock"]);
+    scene.machine.run("unlock --status").expect(1).says(&["does not answer", "cardcase lock"]);
+    scene.machine.run("lock").expect(0).says(&["locked"]);
+    assert_gone(agent);
+    drop(crowd);
+    assert_locked(&scene, &server);
+}
+
+/// A process of the same user that only listens at the socket, and holds no lock.
+#[test]
+fn a_process_that_is_no_agent_is_not_killed() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    unlock(&scene.machine);
+    let (agent, socket) = (process(&scene.machine), socket(&scene.machine));
+    kill_process(agent, Signal::KILL).unwrap();
+    assert_gone(agent);
+    fs::remove_file(&socket).unwrap();
+    // This process, which answers nobody
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    scene.fetch(&server.url(), &[]).expect(1).says(&["does not answer", "cardcase lock"]);
+    scene.machine.run("lock").expect(0).says(&["not unlocked"]);
+    assert!(!socket.exists());
+    assert_locked(&scene, &server);
+    unlock(&scene.machine);
+    scene.fetch(&server.url(), &[]).expect(0);
 }
 
 /// A user who is not root. In `/proc`, a process of root belongs to root whether it is dumpable or not.

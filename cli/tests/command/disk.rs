@@ -7,6 +7,7 @@ use crate::support::ca::PASSWORD;
 use crate::support::command::{Cardcase, Outcome, Run};
 use crate::support::program;
 use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind};
 use serde_json::Value;
 
 /// A store with some contents, and every way to change it.
@@ -150,6 +151,34 @@ fn a_file_size_limit_is_a_clear_error() {
         }
         case.is_intact();
         assert_eq!(std::fs::read(case.store()).unwrap(), before.1);
+    }
+}
+
+/// The limit is one of the shell, which sends SIGXFSZ.
+#[test]
+fn a_written_file_that_exceeds_the_limit_is_a_clear_error() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Require).start();
+    scene.remember(&server.destination(), "alice");
+    let (dir, root) = (scene.machine.dir(), scene.server_root_file.display().to_string());
+    let (password, out) = (scene.machine.password_file(PASSWORD), dir.join("out"));
+    let (password, out) = (password.display(), out.display());
+    let by_stdout = format!("exec \"$@\" > {out}");
+    for (command, named, before) in [
+        (format!("export alice -o {out} --password-file {password}"), out.to_string(), &[][..]),
+        (format!("fetch {} --cacert {root} -o {out}", server.url()), out.to_string(), &[]),
+        (
+            format!("credential git {} --cacert {root}", server.destination()),
+            scene.machine.store().display().to_string(),
+            &[],
+        ),
+        ("show alice --pem".to_owned(), "stdout".to_owned(), &["sh", "-c", &by_stdout, "sh"]),
+        (format!("fetch {} --cacert {root}", server.url()), "stdout".to_owned(), &["sh", "-c", &by_stdout, "sh"]),
+    ] {
+        // Uses of an identity are written to the store, which is larger
+        let run = scene.machine.command(["--batch"]).args(command.split_whitespace()).under(before).file_size(10);
+        run.run().expect(1).says(&[&named, "ulimit -f"]);
     }
 }
 

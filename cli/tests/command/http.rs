@@ -9,6 +9,7 @@ use crate::support::missing;
 use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Tls};
+use crate::support::terminal::Terminal;
 
 /// The server of raw_http.py, which ends with the test.
 struct RawServer {
@@ -170,4 +171,41 @@ fn time_limits_are_as_in_curl() {
     }
     let server = scene.server(Kind::Go).ask(Ask::Never).start();
     scene.fetch(&server.url(), &["--max-time", "20", "--connect-timeout", "20"]).expect(0);
+}
+
+/// What a person sees of a response on a terminal: no control character of it, and nothing of what is no text. A pipe gets every byte.
+#[test]
+fn a_response_cannot_control_the_terminal() {
+    let scene = Scene::new();
+    let server = RawServer::start(&scene);
+    let fetch = |path: &str, more: &str| {
+        let root = scene.server_root_file.display();
+        format!("fetch https://localhost:{}/{path} --cacert {root} --credentials omit {more}", server.port)
+    };
+    let on_terminal = |path: &str, more: &str| {
+        let mut terminal = Terminal::open(&scene.machine, fetch(path, more).split_whitespace());
+        let code = terminal.end().code();
+        (code, terminal.text(), String::from_utf8_lossy(terminal.received()).into_owned())
+    };
+    let (code, shown, received) = on_terminal("escapes", "-i");
+    assert_eq!(code, Some(0), "{shown}");
+    for escaped in [r"x-title: ", r"\u{1b}]0;owned\u{7}\u{1b}[31mred", r"\u{9b}2J\u{202e}\u{ffa0}next\u{d}line"] {
+        assert!(shown.contains(escaped), "{escaped} in\n{shown}");
+    }
+    for control in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\u{ffa0}'] {
+        assert!(!received.contains(control), "{control:?} in {received:?}");
+    }
+
+    let (code, shown, received) = on_terminal("binary", "");
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("is not text") && shown.contains("-o -"), "{shown}");
+    assert!(!received.contains("head"), "{received:?}");
+
+    // Where the person says so, and where there is no terminal
+    let (code, _, received) = on_terminal("binary", "-o -");
+    assert_eq!(code, Some(0));
+    assert!(received.contains("head\0"), "{received:?}");
+    let piped = |path: &str| scene.machine.run(&fetch(path, "")).expect(0).stdout;
+    assert_eq!(piped("binary"), b"head\0\xff\xfe\x9b2J\n");
+    assert!(piped("escapes").starts_with(b"\x1b]0;owned\x07\x1b[31mred\r\n\xc2\x9b2J"));
 }

@@ -214,7 +214,7 @@ impl Run {
 
     /// With this limit on the size of files, in bytes. Writing more fails.
     pub fn file_size(self, limit: u64) -> Self {
-        self.after(&format!("trap '' XFSZ; prlimit --pid $$ --fsize={limit}"))
+        self.after(&format!("prlimit --pid $$ --fsize={limit}"))
     }
 
     /// Without root's privilege to ignore the permissions of files.

@@ -31,6 +31,9 @@ RESPONSES = {
     "no-reason": b"HTTP/1.1 200\r\n" + BODY,
     "latin1": OK + "X-Name: M\u00fcller\r\n".encode("latin-1") + BODY,
     "no-http": b"<html>plain</html>\n",
+    "binary": OK + b"Content-Length: 11\r\n\r\nhead\0\xff\xfe\x9b2J\n",
+    "escapes": OK + b"X-Title: \x9b31m\xe2\x80\xae\xef\xbe\xa0\r\nContent-Length: 41\r\n\r\n"
+    + b"\x1b]0;owned\x07\x1b[31mred\r\n\xc2\x9b2J\xe2\x80\xae\xef\xbe\xa0next\rline\n\n",
 }
 
 

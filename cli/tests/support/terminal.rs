@@ -35,6 +35,7 @@ pub struct Terminal {
     pty: Option<Pty>,
     child: Option<Child>,
     screen: vt100::Parser,
+    received: Vec<u8>,
 }
 
 /// The result of reading from the terminal.
@@ -80,7 +81,7 @@ impl Terminal {
         let child = command.env("TERM", "xterm-256color").spawn(window).unwrap();
         let size = |length| NonZero::new(length).expect("a window has a size");
         let screen = vt100::Parser::new(size(rows), size(columns), 0);
-        Terminal { pty: Some(pty), child: Some(child), screen }
+        Terminal { pty: Some(pty), child: Some(child), screen, received: Vec::new() }
     }
 
     /// Types without waiting.
@@ -155,6 +156,11 @@ impl Terminal {
         self.rows().join("\n")
     }
 
+    /// Every byte that was written to it.
+    pub fn received(&self) -> &[u8] {
+        &self.received
+    }
+
     /// Whether any row of the screen continues on the next one.
     pub fn any_row_wrapped(&self) -> bool {
         let screen = self.screen.screen();
@@ -215,6 +221,7 @@ impl Terminal {
             Ok(0) | Err(_) => Came::End,
             Ok(length) => {
                 self.screen.process(&bytes[..length]);
+                self.received.extend_from_slice(&bytes[..length]);
                 Came::Something
             }
         }

@@ -2,8 +2,8 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustls::SignatureScheme;
 
@@ -16,13 +16,16 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::vault::{Holder, KeyRow, Message, SealedKey};
 
-/// How long an agent may take to answer.
+/// How long an agent may take to answer, from the connection on.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait before asking again when the agent has dropped the connection: there may be a crowd.
+const A_MOMENT: Duration = Duration::from_millis(10);
 
 /// Asks the agent at a socket to work for one vault.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    socket: PathBuf,
+    socket: Socket,
     vault: [u8; 32],
 }
 
@@ -34,12 +37,12 @@ struct Connected {
 
 impl Client {
     pub(crate) fn new(socket: &Socket, vault: [u8; 32]) -> Self {
-        Self { socket: socket.path().to_owned(), vault }
+        Self { socket: socket.clone(), vault }
     }
 
     /// Whether there is a socket. The agent behind it may be gone.
     pub(crate) fn may_be_there(&self) -> bool {
-        std::fs::symlink_metadata(&self.socket).is_ok()
+        self.socket.inode().is_some()
     }
 
     /// Whether there is an agent that works for the vault.
@@ -55,38 +58,97 @@ impl Client {
     /// # Errors
     /// [`Error::Agent`] when it does not answer.
     pub(crate) fn status(&self) -> Result<Option<Status>, Error> {
-        let Some(connected) = self.connect()? else { return Ok(None) };
-        match connected.ask(&Request::Status) {
-            Ok(Reply::Status { vault, seconds_left }) => {
+        let Some((connected, reply)) = self.ask(&Request::Status)? else { return Ok(None) };
+        match reply {
+            Reply::Status { vault, seconds_left } => {
                 let until = Timestamp::now().0.saturating_add_unsigned(seconds_left);
                 let serves = vault == self.vault && seconds_left > 0;
                 Ok(Some(Status { process: connected.process, until: Timestamp(until), serves }))
             }
             // Another version
-            Ok(Reply::Refused(Refusal::NotUnderstood)) => Ok(None),
-            Ok(_) => Err(connected.unexpected_answer()),
-            Err(Error::VaultLocked) => Ok(None),
-            Err(error) => Err(error),
+            Reply::Refused(Refusal::NotUnderstood) => Ok(None),
+            _ => Err(connected.unexpected_answer()),
         }
     }
 
     /// Ends the agent, and kills it when it does not end by itself. Returns whether there was one.
     pub(crate) fn end(&self) -> Result<bool, Error> {
-        let Some(connected) = self.connect()? else { return Ok(false) };
-        match connected.ask(&Request::End) {
+        match self.ask(&Request::End) {
+            Ok(None) => Ok(false),
             // Every version understands this request
-            Ok(Reply::Ending | Reply::Refused(Refusal::NotUnderstood)) if connected.ends() => Ok(true),
-            Err(Error::VaultLocked) => Ok(true),
-            _ => connected.kill().map(|()| true),
+            Ok(Some((connected, Reply::Ending | Reply::Refused(Refusal::NotUnderstood)))) if connected.ends() => {
+                Ok(true)
+            }
+            asked => self.kill(asked.err()),
+        }
+    }
+
+    /// Kills the agent: the process that holds its lock, whoever listens at its socket. `error` is why it does not end by itself.
+    #[cfg(target_os = "linux")]
+    fn kill(&self, error: Option<Error>) -> Result<bool, Error> {
+        use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+        let failed = |source: io::Error| Error::Io { path: self.socket.path().to_owned(), source };
+        let Some(process) = self.socket.holder().map_err(failed)? else {
+            return self.remove_if_abandoned(error);
+        };
+        let agent = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
+        // If it is another process that got its number, it does not hold the lock
+        if self.socket.holder().map_err(failed)? == Some(process) {
+            pidfd_send_signal(&agent, Signal::KILL).map_err(|error| failed(error.into()))?;
+        }
+        let mut watched = [rustix::event::PollFd::new(&agent, rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec::try_from(PATIENCE).map_err(|error| failed(io::Error::other(error)))?;
+        match rustix::event::poll(&mut watched, Some(&limit)) {
+            Ok(1..) => Ok(true),
+            _ => Err(agent_error(u32::try_from(process.as_raw_nonzero().get()).ok(), "does not end")),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn kill(&self, error: Option<Error>) -> Result<bool, Error> {
+        self.remove_if_abandoned(error)
+    }
+
+    /// Removes a socket at which no agent listens, but another process.
+    fn remove_if_abandoned(&self, error: Option<Error>) -> Result<bool, Error> {
+        let failed = |source| Error::Io { path: self.socket.path().to_owned(), source };
+        // Nobody can start an agent meanwhile
+        let Some(_lock) = self.socket.try_lock().map_err(failed)? else {
+            return Err(error.unwrap_or_else(|| agent_error(None, "does not end")));
+        };
+        match std::fs::remove_file(self.socket.path()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(false),
+        }
+    }
+
+    /// Asks, and asks again if the agent drops the connection. `None`: there is no agent.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] when it does not answer.
+    fn ask(&self, request: &Request<'_>) -> Result<Option<(Connected, Reply)>, Error> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let Some(connected) = self.connect(until)? else { return Ok(None) };
+            match connected.exchange(request, until) {
+                Ok(reply) => return Ok(Some((connected, reply))),
+                Err(error) if is_gone(&error) && Instant::now() < until => thread::sleep(A_MOMENT),
+                Err(error) if is_gone(&error) || error.kind() == ErrorKind::TimedOut => {
+                    return Err(connected.error(&does_not_answer()));
+                }
+                Err(error) => return Err(connected.error(&format!("cannot be asked: {error}"))),
+            }
         }
     }
 
     /// `None`: there is no agent.
-    fn connect(&self) -> Result<Option<Connected>, Error> {
-        let failed = |source| Error::Io { path: self.socket.clone(), source };
-        let stream = match UnixStream::connect(&self.socket) {
+    fn connect(&self, until: Instant) -> Result<Option<Connected>, Error> {
+        let failed = |source| Error::Io { path: self.socket.path().to_owned(), source };
+        let stream = match self.socket.connect(until) {
             Ok(stream) => stream,
             Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(agent_error(None, &does_not_answer())),
             Err(error) => return Err(failed(error)),
         };
         let process = check_peer(&stream).map_err(failed)?;
@@ -106,8 +168,8 @@ impl Client {
         kind: &str,
         read: impl FnOnce(Reply) -> Result<T, Reply>,
     ) -> Result<T, Error> {
-        let connected = self.connect()?.ok_or(Error::VaultLocked)?;
-        let reply = connected.ask(&Request::Use { vault: self.vault, work })?;
+        let asked = self.ask(&Request::Use { vault: self.vault, work })?;
+        let (connected, reply) = asked.ok_or(Error::VaultLocked)?;
         read(reply).map_err(|reply| match reply {
             Reply::Refused(Refusal::Locked | Refusal::NotUnderstood) => Error::VaultLocked,
             Reply::Refused(Refusal::SealedKey) => Error::SealedKey { name: name.to_owned() },
@@ -123,22 +185,13 @@ impl Client {
 }
 
 impl Connected {
-    /// # Errors
-    /// [`Error::VaultLocked`] when the agent ends meanwhile, [`Error::Agent`] when it does not answer.
-    fn ask(&self, request: &Request<'_>) -> Result<Reply, Error> {
-        let asked = Frame::encode(request).and_then(|frame| {
-            let mut timed = Timed::new(&self.stream, PATIENCE);
-            timed.write_frame(&frame)?;
-            timed.read_frame()
-        });
-        match asked {
-            Ok(reply) if reply.version == VERSION => reply.decode().ok_or_else(|| self.unexpected_answer()),
-            Ok(_) => Ok(Reply::Refused(Refusal::NotUnderstood)),
-            Err(error) if is_gone(&error) => Err(Error::VaultLocked),
-            Err(error) if error.kind() == ErrorKind::TimedOut => {
-                Err(self.error(&format!("does not answer within {PATIENCE:?}")))
-            }
-            Err(error) => Err(self.error(&format!("cannot be asked: {error}"))),
+    fn exchange(&self, request: &Request<'_>, until: Instant) -> io::Result<Reply> {
+        let mut timed = Timed::until(&self.stream, until);
+        timed.write_frame(&Frame::encode(request)?)?;
+        let reply = timed.read_frame()?;
+        match reply.version {
+            VERSION => reply.decode().ok_or_else(|| io::Error::other("it gave an unexpected answer")),
+            _ => Ok(Reply::Refused(Refusal::NotUnderstood)),
         }
     }
 
@@ -150,24 +203,22 @@ impl Connected {
         }
     }
 
-    fn kill(&self) -> Result<(), Error> {
-        let process = self.process.and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-        // A program may be its own agent, and must not kill itself
-        let other = process.filter(|process| *process != rustix::process::getpid());
-        let killed = other.is_some_and(|process| {
-            rustix::process::kill_process(process, rustix::process::Signal::KILL).is_ok() && self.ends()
-        });
-        if killed { Ok(()) } else { Err(self.error("does not end")) }
-    }
-
     fn unexpected_answer(&self) -> Error {
         self.error("gave an unexpected answer")
     }
 
     fn error(&self, detail: &str) -> Error {
-        let process = self.process.map(|id| format!("(process {id}) ")).unwrap_or_default();
-        Error::Agent { detail: format!("{process}{detail}") }
+        agent_error(self.process, detail)
     }
+}
+
+fn does_not_answer() -> String {
+    format!("does not answer within {PATIENCE:?}")
+}
+
+fn agent_error(process: Option<u32>, detail: &str) -> Error {
+    let process = process.map(|id| format!("(process {id}) ")).unwrap_or_default();
+    Error::Agent { detail: format!("{process}{detail}") }
 }
 
 /// Whether there is no agent, or it has ended.

@@ -33,6 +33,11 @@ impl<'a> Timed<'a> {
         Self { stream, until: Instant::now() + limit }
     }
 
+    /// The deadline that somebody else has set.
+    pub(super) fn until(stream: &'a UnixStream, until: Instant) -> Self {
+        Self { stream, until }
+    }
+
     fn remaining(&self) -> io::Result<Duration> {
         let remaining = self.until.saturating_duration_since(Instant::now());
         if remaining.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(remaining) }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use super::frame::{Frame, Timed};
 use super::lease::Lease;
 use super::protocol::{Refusal, Reply, Request, VERSION, Work};
 use super::socket::{Socket, check_peer};
+use super::transcript;
 use crate::certificate::Certificate;
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
@@ -27,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the previous agent may take to end.
 const SUCCESSION: Duration = Duration::from_secs(10);
 
-/// Connections served at the same time; others wait.
+/// Connections served at the same time. For one more, an idle one ends.
 const CONNECTIONS: usize = 32;
 
 /// The stack of a connection's thread: small, because all of it may be locked in memory. A debug build needs most of it.
@@ -73,10 +75,39 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    connections: usize,
+    /// Those that are served, the oldest first.
+    connections: Vec<Peer>,
+    /// The number of the next connection.
+    next: u64,
     ended: bool,
     /// The connections of those who asked it to end; they close when it has ended.
-    farewells: Vec<UnixStream>,
+    farewells: Vec<Arc<UnixStream>>,
+}
+
+/// One of the connections that are served at the same time.
+struct Peer {
+    number: u64,
+    process: Option<u32>,
+    stream: Arc<UnixStream>,
+    /// Whether its request is being worked on, which takes only a moment. Until then it is idle.
+    is_working: bool,
+}
+
+impl State {
+    fn peer(&mut self, number: u64) -> Option<&mut Peer> {
+        self.connections.iter_mut().find(|peer| peer.number == number)
+    }
+
+    /// Ends the oldest idle connection of the process that has the most.
+    fn drop_idle(&mut self) {
+        let of = |process| self.connections.iter().filter(|peer| peer.process == process).count();
+        let idle = self.connections.iter().filter(|peer| !peer.is_working);
+        // Of several, the last is the maximum
+        if let Some(victim) = idle.rev().max_by_key(|peer| of(peer.process)) {
+            // Its thread finds it closed, and ends
+            let _ = victim.stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Server {
@@ -143,14 +174,15 @@ fn succeed(socket: &Socket) -> Result<File, Error> {
 }
 
 fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
-    while shared.take_connection() {
-        let stream = listener.accept();
-        let connection = Connection(shared.clone());
-        match stream {
+    while !shared.state().ended {
+        match listener.accept() {
             Ok((stream, _)) => {
-                // Without a thread the connection ends, and the client finds the vault locked
+                // Another user gets no answer
+                let Ok(process) = check_peer(&stream) else { continue };
+                let Some(connection) = shared.admit(Arc::new(stream), process) else { return };
+                // Without a thread the connection ends, and the client tries again
                 let thread = thread::Builder::new().stack_size(STACK);
-                let _ = thread.spawn(move || connection.attend(stream));
+                let _ = thread.spawn(move || connection.attend());
             }
             // For example, too many open files
             Err(_) => thread::sleep(Duration::from_millis(10)),
@@ -159,31 +191,44 @@ fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
 }
 
 /// One of the connections that are served at the same time.
-struct Connection(Arc<Shared>);
+struct Connection {
+    shared: Arc<Shared>,
+    number: u64,
+    stream: Arc<UnixStream>,
+}
 
 impl Connection {
-    fn attend(&self, stream: UnixStream) {
+    fn attend(&self) {
         // A client that sends no request gets no reply
-        let Ok(reply) = self.exchange(&stream) else { return };
+        let Ok(reply) = self.exchange() else { return };
         if reply == Reply::Ending {
-            self.0.state().farewells.push(stream);
-            self.0.end();
+            self.shared.state().farewells.push(self.stream.clone());
+            self.shared.end();
         }
     }
 
-    fn exchange(&self, stream: &UnixStream) -> io::Result<Reply> {
-        check_peer(stream)?;
-        let request = Timed::new(stream, PATIENCE).read_frame()?;
-        let reply = self.0.answer(&request);
-        Timed::new(stream, PATIENCE).write_frame(&Frame::encode(&reply)?)?;
+    fn exchange(&self) -> io::Result<Reply> {
+        let request = Timed::new(&self.stream, PATIENCE).read_frame()?;
+        self.set_working(true);
+        let reply = self.shared.answer(&request);
+        let frame = Frame::encode(&reply)?;
+        self.set_working(false);
+        Timed::new(&self.stream, PATIENCE).write_frame(&frame)?;
         Ok(reply)
+    }
+
+    fn set_working(&self, is_working: bool) {
+        if let Some(peer) = self.shared.state().peer(self.number) {
+            peer.is_working = is_working;
+        }
+        self.shared.changed.notify_all();
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.state().connections -= 1;
-        self.0.changed.notify_all();
+        self.shared.state().connections.retain(|peer| peer.number != self.number);
+        self.shared.changed.notify_all();
     }
 }
 
@@ -204,14 +249,24 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
-    /// Waits until another connection is allowed. Returns `false` when the agent is to end.
-    fn take_connection(&self) -> bool {
-        let full = |state: &mut State| !state.ended && state.connections >= CONNECTIONS;
-        let mut state = self.changed.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
-        if !state.ended {
-            state.connections += 1;
+    /// Adds a connection. If there are as many as are served, an idle one ends: nobody can shut out others by connecting. `None` when
+    /// the agent is to end.
+    fn admit(self: &Arc<Self>, stream: Arc<UnixStream>, process: Option<u32>) -> Option<Connection> {
+        let is_full = |state: &mut State| {
+            let is_full = !state.ended && state.connections.len() >= CONNECTIONS;
+            if is_full {
+                state.drop_idle();
+            }
+            is_full
+        };
+        let mut state = self.changed.wait_while(self.state(), is_full).unwrap_or_else(PoisonError::into_inner);
+        if state.ended {
+            return None;
         }
-        !state.ended
+        let number = state.next;
+        state.next += 1;
+        state.connections.push(Peer { number, process, stream: stream.clone(), is_working: false });
+        Some(Connection { shared: self.clone(), number, stream })
     }
 
     fn answer(&self, frame: &Frame) -> Reply {
@@ -238,11 +293,13 @@ impl Shared {
         Ok(match work {
             Work::Sign { row, sealed, certificate, scheme, message } => {
                 let key = SealedKey { row: row.into(), sealed: sealed.to_vec() };
-                if !is_signed_by_clients(message, key.row.requires_tls13) {
+                let scheme = SignatureScheme::from(scheme);
+                let is_tls12 = || !key.row.requires_tls13 && transcript::is_tls12(message, certificate, scheme);
+                if !transcript::is_tls13(message) && !is_tls12() {
                     return Ok(Reply::Refused(Refusal::NotTls));
                 }
                 let certificate = Certificate::from_der(certificate)?;
-                Reply::Signature(self.vault.sign(&key, &certificate, SignatureScheme::from(scheme), message)?)
+                Reply::Signature(self.vault.sign(&key, &certificate, scheme, message)?)
             }
             Work::Authenticate { message } => Reply::Code(self.vault.authenticate(&Message::from_bytes(message))?),
             Work::Verify { message, code } => {
@@ -261,14 +318,6 @@ impl Shared {
             }
         })
     }
-}
-
-/// Whether a TLS client signs this to prove that it has a key, so that the agent signs no documents or messages: in TLS 1.3, a text
-/// that says so (RFC 8446 section 4.4.3); in TLS 1.2, the handshake from its ClientHello on (RFC 5246 section 7.4.8).
-fn is_signed_by_clients(message: &[u8], requires_tls13: bool) -> bool {
-    let tls13 = [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0"].concat();
-    let client_hello = [1, 0];
-    message.starts_with(&tls13) || !requires_tls13 && message.starts_with(&client_hello)
 }
 
 fn refusal(error: Error) -> Refusal {
@@ -367,6 +416,10 @@ mod tests {
             Work::Sign { row: self.row(), sealed: &self.sealed, certificate: &self.certificate, scheme, message }
         }
 
+        fn tls12(&self) -> Vec<u8> {
+            transcript::tests::tls12(&self.certificate, SignatureScheme::ECDSA_NISTP256_SHA256)
+        }
+
         fn work(&self, work: Work<'_>) -> Reply {
             self.answer(&Request::Use { vault: VAULT, work })
         }
@@ -387,14 +440,12 @@ mod tests {
         [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0", &[5; 32]].concat()
     }
 
-    const TLS12: [u8; 5] = [1, 0, 0, 1, 3];
-
     #[test]
     fn the_agent_signs_and_authenticates() {
         let scene = Scene::new(false);
         assert!(matches!(scene.answer(&Request::Status), Reply::Status { vault: VAULT, seconds_left: 60 }));
         assert!(matches!(scene.work(scene.sign(&tls13())), Reply::Signature(_)));
-        assert!(matches!(scene.work(scene.sign(&TLS12)), Reply::Signature(_)));
+        assert!(matches!(scene.work(scene.sign(&scene.tls12())), Reply::Signature(_)));
         let Reply::Code(code) = scene.work(Work::Authenticate { message: b"x" }) else { panic!("no code") };
         assert_eq!(scene.work(Work::Verify { message: b"x", code }), Reply::Authentic(true));
         assert_eq!(scene.work(Work::Verify { message: b"y", code }), Reply::Authentic(false));
@@ -404,12 +455,18 @@ mod tests {
     fn the_agent_signs_only_what_tls_clients_sign() {
         let scene = Scene::new(false);
         let server_side = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[5; 32]].concat();
-        for other in [&b""[..], b"I owe you", &[0x30, 0x82, 1, 0], &[b' '; 64], &server_side, &[2, 0, 0, 1]] {
+        let longer = [tls13(), vec![5]].concat();
+        let begun = scene.tls12().split_at(scene.tls12().len() / 2).0.to_vec();
+        let of_another = transcript::tests::tls12(b"another", SignatureScheme::ECDSA_NISTP256_SHA256);
+        let others = [&server_side, &longer, &begun, &of_another].map(Vec::as_slice);
+        let others =
+            others.into_iter().chain([&b""[..], b"I owe you", &[0x30, 0x82, 1, 0], &[b' '; 64], &[1, 0, 0, 1, 3]]);
+        for other in others {
             assert_eq!(scene.work(scene.sign(other)), Reply::Refused(Refusal::NotTls), "{other:?}");
         }
         let only_tls13 = Scene::new(true);
         assert!(matches!(only_tls13.work(only_tls13.sign(&tls13())), Reply::Signature(_)));
-        assert_eq!(only_tls13.work(only_tls13.sign(&TLS12)), Reply::Refused(Refusal::NotTls));
+        assert_eq!(only_tls13.work(only_tls13.sign(&only_tls13.tls12())), Reply::Refused(Refusal::NotTls));
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
@@ -43,9 +45,45 @@ impl Socket {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.lock)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error),
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // A second lock, by which the system tells others the process that holds it
+        #[cfg(target_os = "linux")]
+        rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Some(file))
+    }
+
+    /// The process that holds the lock, as the system tells it: it cannot be another one, not even if that one listens at the
+    /// socket. `None` if no other process holds it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn holder(&self) -> io::Result<Option<rustix::process::Pid>> {
+        use rustix::process::{Flock, FlockType, fcntl_getlk};
+
+        let file = match File::open(&self.lock) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?.and_then(|lock| lock.pid))
+    }
+
+    /// Connects, unless that takes too long: an agent that hangs takes no more connections once its queue is full.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub(super) fn connect(&self, until: Instant) -> io::Result<UnixStream> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+
+        let stream = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
+        // Zero would mean no limit
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        set_socket_timeout(&stream, Timeout::Send, Some(left))?;
+        match connect(&stream, &SocketAddrUnix::new(&self.path)?) {
+            Err(Errno::AGAIN) => Err(io::ErrorKind::TimedOut.into()),
+            connected => Ok(connected.map(|()| UnixStream::from(stream))?),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 use crate::ui::stdout::print;
+use crate::ui::text::plain_json;
 
 /// The environment variable with which kubectl says what it wants.
 const VARIABLE: &str = "KUBERNETES_EXEC_INFO";
@@ -187,6 +188,7 @@ fn set_up(args: &cli::Credential) -> Result<(), Failure> {
     }
     // JSON strings are YAML strings
     let arguments = serde_json::to_string(&arguments).map_err(|error| Failure::new(Code::Failed, error))?;
+    let arguments = plain_json(&arguments);
     print(&format!(
         "users:\n- name: cardcase\n  user:\n    exec:\n      apiVersion: {}\n      command: cardcase\n      args: {arguments}\n      \
          interactiveMode: IfAvailable\n      provideClusterInfo: true\n",
