@@ -13,6 +13,9 @@ const MAX_PATH: usize = 20;
 /// How many issuers are tried for one certificate. Somebody else may have filled the store.
 const MAX_ISSUERS: usize = 8;
 
+/// How many keys of issuers with one name the signature of one certificate is verified with.
+const MAX_KEYS: usize = 64;
+
 /// How many certificates are looked at for one chain.
 const MAX_STEPS: usize = 64;
 
@@ -94,7 +97,7 @@ impl Authorities {
     }
 
     /// The chain above a certificate. If there are several, a complete one is preferred. At each step it prefers the issuer
-    /// whose key made the signature, then the shortest path to a requested name, then the issuer with the key identifier that
+    /// whose key made the signature, if several keys have its name, then the shortest path to a requested name, then the issuer with the key identifier that
     /// the certificate names, a trusted one, a root, and the one that is valid longest.
     pub(crate) fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
         let mut search = Search { all: self, requested, path: Vec::new(), dead_end: None, steps_left: MAX_STEPS };
@@ -118,16 +121,23 @@ impl Authorities {
             let named = certificate.names_key_of(authority);
             Reverse((nearer, rank(named), issuer.trusted, authority.is_self_signed(), authority.not_after()))
         });
-        issuers.truncate(MAX_ISSUERS);
         let keys: BTreeSet<&[u8]> = issuers.iter().map(|issuer| issuer.certificate.public_key()).collect();
         if keys.len() > 1 {
-            issuers.sort_by_cached_key(|issuer| match certificate.is_signed_by(&issuer.certificate) {
-                Some(true) => 0,
-                None => 3 - rank(certificate.names_key_of(&issuer.certificate)),
-                Some(false) => 4,
+            let mut verified: HashMap<&[u8], Option<bool>> = HashMap::new();
+            issuers.sort_by_cached_key(|issuer| {
+                let (authority, count) = (&issuer.certificate, verified.len());
+                let signed = verified.entry(authority.public_key()).or_insert_with(|| match count < MAX_KEYS {
+                    true => certificate.is_signed_by(authority),
+                    false => None,
+                });
+                match *signed {
+                    Some(true) => 0,
+                    None => 3 - rank(certificate.names_key_of(authority)),
+                    Some(false) => 4,
+                }
             });
         }
-        issuers.into_iter().cloned().collect()
+        issuers.into_iter().take(MAX_ISSUERS).cloned().collect()
     }
 }
 

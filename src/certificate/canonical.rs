@@ -24,14 +24,26 @@ const NULL: [u8; 2] = [5, 0];
 /// Bytes of the seed of an Ed25519 key.
 const SEED: usize = 32;
 
-/// The canonical form of a PrivateKeyInfo; `None` if it cannot be read.
-pub(super) fn canonical(der: &[u8]) -> Option<Secret> {
+/// The object identifier and the parameters of the algorithm of a PrivateKeyInfo, and its private key.
+fn parts(der: &[u8]) -> Option<(String, Option<Element<'_>>, &[u8])> {
     let mut fields = elements(der).next()?.sequence()?;
     let _version = fields.next().filter(|version| version.tag == Tag::Integer)?;
     let mut algorithm = fields.next()?.sequence()?;
     let private = fields.next().filter(|key| key.tag == Tag::OctetString)?.body;
-    let oid = algorithm.next()?.oid()?;
-    let parameters = algorithm.next();
+    Some((algorithm.next()?.oid()?, algorithm.next(), private))
+}
+
+/// How much [`canonical`] computes at most, as the number of rounds of a key derivation that take as long.
+pub(super) fn work(der: &[u8]) -> u64 {
+    match parts(der) {
+        Some((oid, _, private)) if RSA.contains(&oid.as_str()) || oid == rsa_pss::OID => rsa::work(private),
+        _ => 0,
+    }
+}
+
+/// The canonical form of a PrivateKeyInfo; `None` if it cannot be read.
+pub(super) fn canonical(der: &[u8]) -> Option<Secret> {
+    let (oid, parameters, private) = parts(der)?;
     match oid.as_str() {
         oid if RSA.contains(&oid) => {
             private_key_info(RSA[0], &NULL, &rsa::canonical(private).unwrap_or_else(|| copied(private)))

@@ -15,7 +15,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
 use crate::certificate::Certificate;
-use crate::certificate::canonical::canonical;
+use crate::certificate::canonical;
 use crate::certificate::curve::{compressed, without_zeros};
 use crate::certificate::element::{Element, elements};
 #[cfg(feature = "openssl")]
@@ -36,9 +36,14 @@ impl PrivateKey {
         Self(der)
     }
 
+    /// How much computing [`Self::from_foreign`] needs at most, as the number of rounds of a key derivation that take as long.
+    pub(crate) fn work(der: &[u8]) -> u64 {
+        canonical::work(der)
+    }
+
     /// Takes the DER of a PrivateKeyInfo that another program wrote, and brings it into the one form that every library reads.
     pub(crate) fn from_foreign(der: Zeroizing<Vec<u8>>) -> Self {
-        Self(canonical(&der).unwrap_or(der))
+        Self(canonical::canonical(&der).unwrap_or(der))
     }
 
     /// The DER of the PrivateKeyInfo.

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
@@ -17,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::connect::unverified::{Fault, Presented, Unverified, weak_key, weak_rsa};
 
 /// A verifier for rustls that trusts these certificates. Each one that [may issue](Certificate::may_issue) others is an
-/// authority, root or intermediate, and verifies what it issued. Each one also verifies the server that presents this very
+/// authority, root or intermediate, and verifies what it issued while it is valid itself. Each one also verifies the server that presents this very
 /// certificate, as when a person trusts the self-signed certificate of a server: then no chain is checked, but the name, the
 /// dates, the usages, and that the server has the private key. Certificates that cannot be used are left out;
 /// [`Certificate::why_untrustable`] says why.
@@ -48,23 +49,24 @@ pub fn server_verifier(
     trusted: impl IntoIterator<Item = CertificateDer<'static>>,
     provider: &Arc<CryptoProvider>,
 ) -> Arc<dyn ServerCertVerifier> {
-    let (mut roots, mut own) = (RootCertStore::empty(), HashSet::new());
+    let (mut anchors, mut own) = (Vec::new(), HashSet::new());
     for der in trusted {
-        if Certificate::from_der(der.to_vec()).is_ok_and(|certificate| certificate.may_issue()) {
-            // One that webpki cannot read cannot verify a server, but must not stop the others
-            roots.add_parsable_certificates([der.clone()]);
-        }
+        // One that webpki cannot read cannot verify a server, but must not stop the others
+        anchors.extend(Anchor::new(&der));
         own.insert(der);
     }
-    let by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    // It fails only without roots
-    Arc::new(Verifier { by_chain: by_chain.ok(), own, algorithms: provider.signature_verification_algorithms })
+    Arc::new(Verifier { anchors: Anchors { all: anchors, valid: Mutex::default(), provider: provider.clone() }, own })
 }
 
 struct Verifier {
-    by_chain: Option<Arc<WebPkiServerVerifier>>,
+    anchors: Anchors,
     own: HashSet<CertificateDer<'static>>,
-    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.anchors.provider.signature_verification_algorithms
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -76,14 +78,28 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = match &self.by_chain {
-            _ if self.own.contains(end_entity) => verify_itself(end_entity, server_name, now),
-            Some(by_chain) => by_chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+        let by_chain = |roots: Option<Arc<WebPkiServerVerifier>>| match roots {
+            Some(roots) => roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
+        let at = timestamp(now);
+        let verified = match self.own.contains(end_entity) {
+            true => verify_itself(end_entity, server_name, at),
+            false => by_chain(self.anchors.valid_at(at)),
+        };
         verified.map_err(|error| {
-            let presented: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
-            explained(error, &presented, timestamp(now))
+            let mut presented: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
+            if error != rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) {
+                return explained(error, &presented, at);
+            }
+            // Perhaps it is issued by one that was trusted, and that is not valid now
+            match self.anchors.outdated_at(at).find(|anchor| by_chain(self.anchors.verifier([*anchor])).is_ok()) {
+                Some(outdated) => {
+                    presented.push(outdated.der.clone());
+                    explained(outdated.fault_at(at).unwrap_or(CertificateError::UnknownIssuer).into(), &presented, at)
+                }
+                None => explained(error, &presented, at),
+            }
         })
     }
 
@@ -93,7 +109,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        verify_tls12_signature(message, certificate, signed, self.algorithms())
             .map_err(|error| unproven(error, certificate))
     }
 
@@ -103,12 +119,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        verify_tls13_signature(message, certificate, signed, self.algorithms())
             .map_err(|error| unproven(error, certificate))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.algorithms().supported_schemes()
     }
 }
 
@@ -118,19 +134,92 @@ impl fmt::Debug for Verifier {
     }
 }
 
+/// A CA certificate that verifies servers within its dates, as with OpenSSL. rustls and webpki do not look at the dates of a trust
+/// anchor.
+struct Anchor {
+    der: CertificateDer<'static>,
+    anchor: TrustAnchor<'static>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Anchor {
+    /// `None` if it may not issue certificates, or cannot be read.
+    fn new(der: &CertificateDer<'static>) -> Option<Self> {
+        let certificate = Certificate::from_der(der.to_vec()).ok().filter(Certificate::may_issue)?;
+        let anchor = webpki::anchor_from_trusted_cert(der).ok()?.to_owned();
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+        Some(Self { der: der.clone(), anchor, not_before, not_after })
+    }
+
+    fn fault_at(&self, now: Timestamp) -> Option<CertificateError> {
+        out_of_dates(now, self.not_before, self.not_after)
+    }
+}
+
+/// Why something is not valid now, if it is not.
+fn out_of_dates(now: Timestamp, not_before: Timestamp, not_after: Timestamp) -> Option<CertificateError> {
+    match now {
+        now if now > not_after => Some(CertificateError::Expired),
+        now if now < not_before => Some(CertificateError::NotValidYet),
+        _ => None,
+    }
+}
+
+struct Anchors {
+    all: Vec<Anchor>,
+    valid: Mutex<Option<Valid>>,
+    provider: Arc<CryptoProvider>,
+}
+
+/// What verifies with the anchors that are valid in a time in which these are the same; `None` without any.
+struct Valid {
+    when: RangeInclusive<Timestamp>,
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl Anchors {
+    /// What verifies with the anchors that are valid; `None` without any.
+    fn valid_at(&self, now: Timestamp) -> Option<Arc<WebPkiServerVerifier>> {
+        let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(valid) = valid.as_ref().filter(|valid| valid.when.contains(&now)) {
+            return valid.verifier.clone();
+        }
+        let verifier = self.verifier(self.all.iter().filter(|anchor| anchor.fault_at(now).is_none()));
+        *valid = Some(Valid { when: self.unchanged_around(now), verifier: verifier.clone() });
+        verifier
+    }
+
+    /// The time around `now` in which the same anchors are valid.
+    fn unchanged_around(&self, now: Timestamp) -> RangeInclusive<Timestamp> {
+        // Each moment is the first of a time after a change
+        let changes = self.all.iter().flat_map(|anchor| [anchor.not_before.0, anchor.not_after.0.saturating_add(1)]);
+        let (past, future): (Vec<i64>, Vec<i64>) = changes.partition(|change| *change <= now.0);
+        let from = past.into_iter().max().unwrap_or(i64::MIN);
+        let until = future.into_iter().min().map_or(i64::MAX, |change| change - 1);
+        Timestamp(from)..=Timestamp(until)
+    }
+
+    fn outdated_at(&self, now: Timestamp) -> impl Iterator<Item = &Anchor> {
+        self.all.iter().filter(move |anchor| anchor.fault_at(now).is_some())
+    }
+
+    fn verifier<'a>(&self, anchors: impl IntoIterator<Item = &'a Anchor>) -> Option<Arc<WebPkiServerVerifier>> {
+        let roots = RootCertStore { roots: anchors.into_iter().map(|anchor| anchor.anchor.clone()).collect() };
+        // It fails only without roots
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build().ok()
+    }
+}
+
 /// Verifies a server whose own certificate is trusted.
 fn verify_itself(
     der: &CertificateDer<'_>,
     server_name: &ServerName<'_>,
-    now: UnixTime,
+    now: Timestamp,
 ) -> Result<ServerCertVerified, rustls::Error> {
     let certificate = Certificate::from_der(der.to_vec()).map_err(|_| CertificateError::BadEncoding)?;
-    let now = timestamp(now);
-    if now > certificate.not_after() {
-        return Err(CertificateError::Expired.into());
-    }
-    if now < certificate.not_before() {
-        return Err(CertificateError::NotValidYet.into());
+    if let Some(fault) = out_of_dates(now, certificate.not_before(), certificate.not_after()) {
+        return Err(fault.into());
     }
     if !certificate.allows_server_auth() {
         return Err(CertificateError::InvalidPurpose.into());
@@ -260,5 +349,42 @@ fn objection<T>(taken: Result<T, rustls::Error>, presented: &Presented) -> Optio
         Ok(_) => None,
         Err(rustls::Error::InvalidCertificate(error)) => Some(presented.why(Fault::from_error(&error))),
         Err(_) => Some(presented.why(Fault::Other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::refusal::why_unverified;
+    use crate::pki::{Ca, DAY, NOW, ca_params, params, valid};
+    use rcgen::{ExtendedKeyUsagePurpose, SanType};
+    use rustls::crypto::aws_lc_rs::default_provider;
+
+    #[test]
+    fn a_trusted_authority_verifies_servers_only_while_it_is_valid() {
+        let at = |days: i64| Timestamp(NOW.0 + days * DAY);
+        let ca = Ca::root_of(valid(ca_params("Short Root"), at(0), at(10)));
+        let other = Ca::root_of(valid(ca_params("Other Root"), at(5), at(50)));
+        let mut server = valid(params("server"), at(-100), at(100));
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        server.subject_alt_names = vec![SanType::DnsName("server.example".try_into().unwrap())];
+        let leaf = CertificateDer::from(ca.leaf_of(server).certificate.der().to_vec());
+        let trusted = [&ca, &other].map(|ca| CertificateDer::from(ca.certificate.der().to_vec()));
+        let verifier = server_verifier(trusted, &Arc::new(default_provider()));
+        let name = ServerName::try_from("server.example").unwrap();
+        // In this order, so that what was made for one time is not used for another
+        for (days, expected) in [
+            (1, None),
+            (11, Some("the CA certificate of CN=Short Root, above it, expired 1 day ago, on 2026-12-02")),
+            (6, None),
+            (60, Some("the CA certificate of CN=Short Root, above it, expired 50 days ago, on 2026-12-02")),
+            (-1, Some("the CA certificate of CN=Short Root, above it, is valid only from 2026-11-22 on")),
+            (1, None),
+        ] {
+            let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at(days).0 as u64));
+            let verified = verifier.verify_server_cert(&leaf, &[], &name, &[], now);
+            let why = verified.err().map(|error| why_unverified(&error).unwrap().to_owned());
+            assert_eq!(why.as_deref(), expected, "after {days} days");
+        }
     }
 }

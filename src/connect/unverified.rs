@@ -12,6 +12,9 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Extension};
 use crate::certificate::{Certificate, KeyKind};
 use crate::clock::Timestamp;
 
+/// In seconds.
+const DAY: i64 = 86_400;
+
 /// How many names of a certificate are shown.
 const SHOWN: usize = 8;
 
@@ -232,7 +235,8 @@ impl Presented {
     fn expired(&self) -> String {
         match self.first(|found| found.not_after() < self.now) {
             Some((whose, found)) => {
-                let (days, date) = (found.not_after().days_until(self.now), found.not_after().date());
+                let days = self.now.0.div_euclid(DAY) - found.not_after().0.div_euclid(DAY);
+                let date = found.not_after().date();
                 format!("{whose} expired {}, on {date}", ago(days))
             }
             None => "a CA certificate above it has expired".to_owned(),

@@ -18,6 +18,9 @@ pub(super) struct Limits {
     /// Rounds of all derivations together, counting each output block and each encoding of the password. Two hundred million
     /// take about half a minute.
     pub(super) total_iterations: u64,
+    /// Computing with the numbers of all RSA keys, as rounds of a key derivation that take as long. Real keys with all numbers need
+    /// tens of thousands, and a million without their primes.
+    pub(super) rsa_work: u64,
     /// Memory of one scrypt derivation, in bytes: for its table, and again for the blocks that are mixed into it.
     pub(super) scrypt_memory: u64,
 }
@@ -26,7 +29,14 @@ impl Default for Limits {
     #[cfg(fuzzing)]
     fn default() -> Self {
         // So that fuzzing tries the parsers and not the key derivations
-        Self { file_size: 1 << 20, entries: 1 << 16, iterations: 16, total_iterations: 1000, scrypt_memory: 1 << 16 }
+        Self {
+            file_size: 1 << 20,
+            entries: 1 << 16,
+            iterations: 16,
+            total_iterations: 1000,
+            rsa_work: 1 << 17,
+            scrypt_memory: 1 << 16,
+        }
     }
 
     #[cfg(not(fuzzing))]
@@ -36,6 +46,7 @@ impl Default for Limits {
             entries: 1 << 16,
             iterations: 10_000_000,
             total_iterations: 200_000_000,
+            rsa_work: 200_000_000,
             scrypt_memory: 1 << 30,
         }
     }
@@ -59,6 +70,10 @@ impl Limits {
 
     pub(super) fn check_scrypt_memory(&self, bytes: u64) -> Result<(), Error> {
         within("bytes of memory for scrypt", bytes, self.scrypt_memory)
+    }
+
+    pub(super) fn check_rsa_work(&self, rounds: u64) -> Result<(), Error> {
+        within("steps of computing with the numbers of RSA keys", rounds, self.rsa_work)
     }
 
     pub(super) fn check_total(&self, rounds: u64) -> Result<(), Error> {

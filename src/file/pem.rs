@@ -104,9 +104,15 @@ impl<'a, 'b> Reading<'a, 'b> {
         {
             return self.pkcs12(bytes);
         }
-        if let Some(found) = block.passed_over()? {
-            self.other.get_or_insert(found);
-            return Ok(());
+        match block.passed_over() {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                self.other.get_or_insert(found);
+                return Ok(());
+            }
+            // No certificate of another block is in doubt
+            Err(error) if self.only_certificates => return self.add_damaged(error, None),
+            Err(error) => return Err(error),
         }
         let friendly_name = block.friendly_name.map(str::to_owned);
         if let Some(info) = block.header("DEK-Info") {

@@ -20,7 +20,7 @@ const DERIVATIONS: u64 = 20;
 /// file has another password, [`read_with`] takes both.
 ///
 /// A file that needs very much work or memory is refused before the work begins: more than 10 million rounds in one key
-/// derivation or 200 million in all, or 1 GiB of memory for scrypt.
+/// derivation or 200 million in all, as much for the missing numbers of RSA keys, or 1 GiB of memory for scrypt.
 ///
 /// # Errors
 /// [`Error`] says what is wrong. Where [`Error::is_password`] holds, ask for a password and try again: for the password of the
@@ -98,16 +98,18 @@ pub(super) fn contents(
     let mut reading = Reading::new(&mut candidates, &mut budget, only_certificates);
     let is_alone = unwrapped.parts.len() == 1;
     for part in &unwrapped.parts {
-        match part {
-            Part::Pem(text) => reading.text(text)?,
-            Part::Binary(bytes) => match reading.binary(bytes, matches!(bytes, Bytes::Owned(_))) {
-                // One odd value in a configuration file must not hide the others
-                Err(error) if !is_alone && !error.is_password() => reading.add_damaged(error, None)?,
-                read => read?,
-            },
+        let read = match part {
+            Part::Pem(text) => reading.text(text),
+            Part::Binary(bytes) => reading.binary(bytes, matches!(bytes, Bytes::Owned(_))),
+        };
+        match read {
+            // One odd value in a configuration file must not hide the others
+            Err(error) if !is_alone && !error.is_password() => reading.add_damaged(error, None)?,
+            read => read?,
         }
     }
     let (mut contents, is_pkcs12) = reading.finish()?;
+    limits.check_rsa_work(contents.keys.iter().map(|key| PrivateKey::work(&key.pkcs8)).sum())?;
     contents.passed_over.extend(unwrapped.named_files.into_iter().map(PassedOver::NamedFile));
     Ok((contents, is_pkcs12))
 }

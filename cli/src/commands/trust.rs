@@ -32,7 +32,15 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     }
     for certificate in &usable {
         say::note(match certificate.may_issue() {
-            true => format!("{} is now trusted to verify servers", certificate.subject()),
+            true if certificate.server_names().is_empty() => {
+                format!("{} is now trusted to verify servers", certificate.subject())
+            }
+            // A server's own that `openssl req -x509` made is that of a CA too
+            true => format!(
+                "{} is now trusted as the certificate of {}, and every server for which its key signs a certificate",
+                certificate.subject(),
+                certificate.server_names().join(", ")
+            ),
             false => format!(
                 "{} is now trusted as the certificate of {}; it verifies no other server",
                 certificate.subject(),

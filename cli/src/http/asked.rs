@@ -41,7 +41,8 @@ pub(crate) fn ask(app: &App, args: &Explain, target: &Target, config: &ClientCon
     let route = cli::Route {
         cacert: args.cacert.clone(),
         connect_to: args.connect.iter().map(|address| format!("::{address}")).collect(),
-        proxy: None,
+        // Without --request it connects directly too
+        proxy: Some(String::new()),
     };
     let route = Arc::new(Route::new(&route, config, outcomes, TIMEOUT)?);
     let asking = Asking { app, args, target: target.clone().without_credentials(), config, selector, method, route };

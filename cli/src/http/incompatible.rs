@@ -115,25 +115,10 @@ impl Incompatible {
 /// 6.2), or chooses a version that was not offered.
 pub(crate) fn is_before_tls12(error: &(dyn StdError + 'static)) -> bool {
     use rustls::PeerIncompatible as P;
-    let chose_another = causes(error).any(|error| match error.downcast_ref::<rustls::Error>() {
-        Some(rustls::Error::PeerIncompatible(why)) => *why == P::ServerDoesNotSupportTls12Or13,
-        Some(_) => false,
-        None => openssl_lacks_protocol(error),
-    });
+    let chose_another = causes(error)
+        .filter_map(|error| error.downcast_ref::<rustls::Error>())
+        .any(|error| matches!(error, rustls::Error::PeerIncompatible(why) if *why == P::ServerDoesNotSupportTls12Or13));
     chose_another || alert(error) == Some(AlertDescription::ProtocolVersion)
-}
-
-/// Whether it is SSL_R_UNSUPPORTED_PROTOCOL of sslerr.h.
-#[cfg(feature = "openssl")]
-fn openssl_lacks_protocol(error: &(dyn StdError + 'static)) -> bool {
-    const UNSUPPORTED_PROTOCOL: i32 = 258;
-    let errors = error.downcast_ref::<::openssl::error::ErrorStack>().map_or(&[][..], |stack| stack.errors());
-    errors.iter().any(|error| error.reason_code() == UNSUPPORTED_PROTOCOL)
-}
-
-#[cfg(not(feature = "openssl"))]
-fn openssl_lacks_protocol(_: &(dyn StdError + 'static)) -> bool {
-    false
 }
 
 /// Whether a handshake ended because the two sides have nothing in common: with an alert, because rustls rejects what the

@@ -9,9 +9,11 @@ use crate::ui::failure::{Code, Failure};
 
 /// Parses a URL that can be fetched: http or https, without user name and password. One without a scheme is https.
 pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
-    let url = match text.contains("://") {
-        true => Url::parse(text),
-        false => Url::parse(&format!("https://{text}")),
+    // The scheme comes before anything else (RFC 3986 section 3.1); "://" may stand later, in a query
+    let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let url = match text.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => Url::parse(text),
+        _ => Url::parse(&format!("https://{text}")),
     };
     check(text, url.map_err(|error| not_a_url(text, error))?)
 }
@@ -58,4 +60,27 @@ pub(crate) fn redirect(url: &Url, response: &Parts) -> Result<Option<Url>, Failu
     checked.map(Some).map_err(|failure| {
         Failure::new(Code::Failed, format_args!("{url} redirects to a URL that cannot be fetched: {}", failure.message))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_a_scheme_is_https() {
+        for (text, expected) in [
+            ("a.example", Some("https://a.example/")),
+            ("a.example:8443/x", Some("https://a.example:8443/x")),
+            ("http://a.example/", Some("http://a.example/")),
+            ("HTTPS://a.example/", Some("https://a.example/")),
+            ("a.example:1/?next=http://b.example/", Some("https://a.example:1/?next=http://b.example/")),
+            ("a.example/#x://y", Some("https://a.example/#x://y")),
+            ("[::1]:1/?http://b.example/", Some("https://[::1]:1/?http://b.example/")),
+            ("ftp://a.example/", None),
+            ("://a.example/", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text).ok().map(String::from).as_deref(), expected, "{text}");
+        }
+    }
 }

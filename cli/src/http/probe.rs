@@ -1,10 +1,10 @@
 //! Finding out what a server asks for, without sending it anything.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cardcase::ask::CertificateRequest;
 #[cfg(feature = "openssl")]
@@ -93,7 +93,7 @@ impl Look<'_> {
         let mut tls = ClientConnection::new(Arc::new(resolver.config(config)), name)
             .map_err(|error| failed(Failure::new(Code::Failed, error)))?;
         let dialled = dial(*connect, destination).map_err(|error| failed(verify::unreachable(destination, &error)))?;
-        let mut socket = resolver.guard(TlsOnly::new(dialled));
+        let mut socket = resolver.guard(TlsOnly::new(Limited::new(dialled)));
         let ended = handshake(&mut tls, &mut socket);
         let version = tls.protocol_version();
         let seen = |request: Option<CertificateRequest>, unverified| Seen {
@@ -120,7 +120,6 @@ impl Look<'_> {
     pub(crate) fn by_openssl(&self, selector: &Selector) -> Result<(Seen, String), Failure> {
         let connector = openssl::with_roots(Arc::new(selector.clone()), &(self.roots)()?, &[], TIMEOUT)?;
         let socket = dial(self.connect, self.target.destination());
-        let socket = socket.and_then(|socket| socket.set_read_timeout(Some(TIMEOUT)).map(|()| socket));
         let socket = socket.map_err(|error| verify::unreachable(self.target.destination(), &error))?;
         let target = Target::new(self.target.destination().clone()).without_credentials();
         let seen = |opened: &Opened, unverified| {
@@ -128,7 +127,7 @@ impl Look<'_> {
             let version = opened.version().or(request.as_ref().and_then(|request| request.version));
             Seen { request, version, unverified, mid_connection: false }
         };
-        match connector.connect(target, socket) {
+        match connector.connect(target, TlsOnly::new(Limited::new(socket))) {
             Ok(connection) => {
                 let what = openssl::beyond_rustls(&connection.opened);
                 Ok((seen(&connection.opened, None), what))
@@ -140,7 +139,7 @@ impl Look<'_> {
             Err(connect::Error::Handshake { source, opened }) => {
                 match verify::unverified(self.target.destination(), &source) {
                     Some(failure) => Ok((seen(&opened, Some(failure)), openssl::beyond_rustls(&opened))),
-                    None => Err(verify::unreachable(self.target.destination(), &source)),
+                    None => Err(verify::failed(self.target.destination(), &source)),
                 }
             }
             Err(connect::Error::Selection(error)) => Err(error.into()),
@@ -156,15 +155,55 @@ impl Look<'_> {
     }
 }
 
-/// Performs a handshake step by step under one deadline, so that a server that sends a byte now and then cannot delay it forever.
-fn handshake(tls: &mut ClientConnection, socket: &mut Guarded<TlsOnly<TcpStream>>) -> io::Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
+/// A socket for one handshake, under one deadline, so that a server that sends a byte now and then cannot delay it forever.
+struct Limited {
+    socket: TcpStream,
+    deadline: Instant,
+}
+
+impl Limited {
+    fn new(socket: TcpStream) -> Self {
+        Self { socket, deadline: Instant::now() + TIMEOUT }
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(late()) } else { Ok(left) }
+    }
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.left()?))?;
+        self.socket.read(buffer).map_err(in_words)
+    }
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.write(bytes).map_err(in_words)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, format!("no TLS handshake within {} s", TIMEOUT.as_secs()))
+}
+
+/// The error of a system call that was not done in time, which Unix calls by other names.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => late(),
+        _ => error,
+    }
+}
+
+fn handshake(tls: &mut ClientConnection, socket: &mut Guarded<TlsOnly<Limited>>) -> io::Result<()> {
     while tls.is_handshaking() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake within 30 s"));
-        }
-        socket.get_ref().get_ref().set_read_timeout(Some(left))?;
         while tls.wants_write() {
             tls.write_tls(socket)?;
         }
@@ -192,12 +231,39 @@ fn dial(connect: Option<&str>, destination: &Destination) -> io::Result<TcpStrea
     let mut last = io::Error::new(ErrorKind::NotFound, format!("{host} has no address"));
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
-            Ok(socket) => {
-                socket.set_write_timeout(Some(TIMEOUT))?;
-                return Ok(socket);
-            }
+            Ok(socket) => return Ok(socket),
             Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that sends a byte now and then, and one that reads nothing.
+    #[test]
+    fn a_handshake_has_one_deadline_however_the_server_delays_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let dripping = std::thread::spawn(move || {
+            while server.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let within = |time| Limited { socket: client.try_clone().unwrap(), deadline: Instant::now() + time };
+        let mut limited = within(Duration::from_millis(100));
+        let late = limited.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(late.to_string(), "no TLS handshake within 30 s");
+        let late = within(Duration::from_millis(100)).write_all(&vec![0; 64 << 20]).unwrap_err();
+        assert_eq!(late.to_string(), "no TLS handshake within 30 s");
+        client.shutdown(std::net::Shutdown::Both).unwrap();
+        drop(limited);
+        drop(client);
+        dripping.join().unwrap();
+    }
 }

@@ -49,13 +49,16 @@ impl Proxy {
 }
 
 /// The proxies for each kind of URL, as curl takes them from the command line and the environment.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Proxies {
-    http: Option<Proxy>,
-    https: Option<Proxy>,
+    http: Option<Named>,
+    https: Option<Named>,
     /// The hosts that are reached without a proxy.
     none_for: NoProxy,
 }
+
+/// What names a proxy in the environment. One that cannot be used is a failure only where it would be used.
+type Named = Result<Proxy, Failure>;
 
 impl Proxies {
     /// `--proxy` applies to all URLs; an empty one turns off the proxies of the environment. Without it, `https_proxy`,
@@ -66,27 +69,27 @@ impl Proxies {
         let none_for = NoProxy::parse(&none_for);
         if let Some(given) = given {
             let proxy = if given.is_empty() { None } else { Some(Proxy::parse(given, "--proxy")?) };
-            return Ok(Self { http: proxy.clone(), https: proxy, none_for });
+            return Ok(Self { http: proxy.clone().map(Ok), https: proxy.map(Ok), none_for });
         }
         let from = |names: &[&str]| {
             let found = names.iter().find_map(|name| Some((*name, variable(name)?)));
-            found.map(|(name, value)| Proxy::parse(&value, name)).transpose()
+            found.map(|(name, value)| Proxy::parse(&value, name))
         };
         Ok(Self {
-            http: from(&["http_proxy", "all_proxy", "ALL_PROXY"])?,
-            https: from(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?,
+            http: from(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+            https: from(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
             none_for,
         })
     }
 
-    /// The proxy for a destination that is reached over TLS.
-    pub(crate) fn for_https(&self, destination: &Destination) -> Option<&Proxy> {
-        self.https.as_ref().filter(|_| !self.none_for.contains(destination))
-    }
-
-    /// The proxy for a destination that is reached over plain HTTP.
-    pub(crate) fn for_http(&self, destination: &Destination) -> Option<&Proxy> {
-        self.http.as_ref().filter(|_| !self.none_for.contains(destination))
+    /// The proxy for a destination that is reached over plain HTTP, or over TLS.
+    ///
+    /// # Errors
+    /// That the proxy for it cannot be used.
+    pub(crate) fn for_destination(&self, destination: &Destination, is_http: bool) -> Result<Option<&Proxy>, Failure> {
+        let named = if is_http { &self.http } else { &self.https };
+        let named = named.as_ref().filter(|_| !self.none_for.contains(destination));
+        named.map(Result::as_ref).transpose().map_err(Clone::clone)
     }
 }
 
@@ -214,9 +217,33 @@ mod tests {
                 |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
             let proxies = Proxies::new(given, variable).unwrap();
             let destination: Destination = to.parse().unwrap();
-            let named = |proxy: Option<&Proxy>| proxy.map(|proxy| proxy.destination.to_string());
-            let found = (named(proxies.for_http(&destination)), named(proxies.for_https(&destination)));
+            let named = |is_http| {
+                let proxy = proxies.for_destination(&destination, is_http).unwrap();
+                proxy.map(|proxy| proxy.destination.to_string())
+            };
+            let found = (named(true), named(false));
             assert_eq!(found, (http.map(str::to_owned), https.map(str::to_owned)), "{variables:?} {given:?} {to}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_matters_only_where_it_would_be() {
+        let destination: Destination = "a.example:443".parse().unwrap();
+        for (name, is_http) in [("http_proxy", true), ("https_proxy", false)] {
+            for value in ["http://user:password@p:1", "socks5h://p:1"] {
+                let of = |none_for: &str| {
+                    let (value, none_for) = (value.to_owned(), none_for.to_owned());
+                    let variable = move |asked: &str| match asked {
+                        "no_proxy" => Some(none_for.clone()),
+                        _ => (asked == name).then(|| value.clone()),
+                    };
+                    Proxies::new(None, variable).unwrap()
+                };
+                let failure = of("").for_destination(&destination, is_http).unwrap_err();
+                assert_eq!(failure.code, Code::Usage, "{name} {value}");
+                assert!(of("").for_destination(&destination, !is_http).unwrap().is_none(), "{name} {value}");
+                assert!(of("example").for_destination(&destination, is_http).unwrap().is_none(), "{name} {value}");
+            }
         }
     }
 }

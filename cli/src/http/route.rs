@@ -17,7 +17,7 @@ use tower_service::Service;
 use crate::cli;
 use crate::http::dial::{Detour, detour, tcp};
 use crate::http::outcome::{Asked, Ended, Outcomes};
-use crate::http::proxy::{Proxies, Proxy, tunnel, variable};
+use crate::http::proxy::{Proxies, tunnel, variable};
 use crate::http::stream::{BoxStream, Dialled};
 use crate::http::tls_only::TlsOnly;
 use crate::http::verify;
@@ -69,14 +69,7 @@ impl Route {
 
     /// The proxy through which a destination is reached.
     pub(crate) fn proxy(&self, destination: &Destination, is_http: bool) -> Option<&Destination> {
-        self.proxy_for(destination, is_http).map(|proxy| &proxy.destination)
-    }
-
-    fn proxy_for(&self, destination: &Destination, is_http: bool) -> Option<&Proxy> {
-        match is_http {
-            true => self.proxies.for_http(destination),
-            false => self.proxies.for_https(destination),
-        }
+        self.proxies.for_destination(destination, is_http).ok().flatten().map(|proxy| &proxy.destination)
     }
 
     async fn open(&self, destination: &Destination, detour: Option<(String, u16)>) -> Result<BoxStream, Failure> {
@@ -121,7 +114,7 @@ impl Dialer {
     /// Connects to a destination, or to the proxy.
     async fn dial(&self, destination: &Destination, is_http: bool) -> Result<Dialled, Ended> {
         let route = &self.route;
-        let Some(proxy) = route.proxy_for(destination, is_http) else {
+        let Some(proxy) = route.proxies.for_destination(destination, is_http)? else {
             return Ok(Dialled::to_destination(route.open(destination, detour(destination, &route.detours)).await?));
         };
         Ok(match proxy.tls {

@@ -86,10 +86,6 @@ impl<S> TlsOnly<S> {
         Self { stream, has_read: false }
     }
 
-    pub(crate) fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     fn check(&mut self, read: &[u8]) -> io::Result<()> {
         if self.has_read || read.is_empty() {
             return Ok(());

@@ -21,7 +21,7 @@ pub(crate) enum Code {
 }
 
 /// A failure. `main` prints it, or a command that goes on, such as `tunnel`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
     pub(crate) message: String,

@@ -206,7 +206,12 @@ pub(crate) fn for_unverified(
 /// To reach a server by a name in its certificate.
 fn use_its_name(destination: &Destination, certificate: &Certificate) -> String {
     let mut names = certificate.server_names().iter();
-    match names.find_map(|name| Destination::new(name, destination.port()).ok().filter(|_| !name.contains('*'))) {
+    let other = |name: &String| {
+        let named = Destination::new(name, destination.port()).ok().filter(|_| !name.contains('*'))?;
+        // The same address as a dNSName does not count, and neither does a name with a dot at its end
+        (named != *destination && !name.ends_with('.')).then_some(named)
+    };
+    match names.find_map(other) {
         Some(named) => {
             format!("if this is the right server: cardcase fetch https://{named}/ --connect-to {named}:{destination}")
         }

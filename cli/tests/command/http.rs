@@ -111,6 +111,8 @@ fn what_a_server_speaks_instead_of_tls_is_named() {
             format!("fetch https://{destination}/ --batch"),
             format!("fetch https://{destination}/ --batch --tls openssl"),
             format!("explain {destination} --batch"),
+            format!("explain {destination} --batch --tls openssl"),
+            format!("credential curl {destination} --batch --tls openssl"),
         ] {
             scene.machine.run(&line).expect(1).says(&[&destination, named, "hint: ", hint]);
         }

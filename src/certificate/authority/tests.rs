@@ -233,6 +233,20 @@ fn the_signature_decides_between_keys_with_the_same_name() {
     }
 }
 
+/// Whatever else speaks for the others: the issuer is found among more than are tried.
+#[test]
+fn the_signature_decides_among_many_keys_with_the_same_name() {
+    let root = Ca::root("Root");
+    let ca = |days| Ca::root_of(valid(ca_params("CA"), Timestamp(NOW.0 - DAY), Timestamp(NOW.0 + days * DAY)));
+    // It is valid for the shortest time, so without its signature it comes last
+    let signer = ca(1);
+    let leaf = signer.leaf("leaf").certificate;
+    let issuer = root.cross_sign(&signer);
+    let others: Vec<Certificate> = (10..30).map(|days| root.cross_sign(&ca(days))).collect();
+    let known: Vec<&Certificate> = others.iter().chain([&issuer, &root.certificate]).collect();
+    assert_chain("twenty others", &known, &leaf, &[&issuer, &root.certificate], true);
+}
+
 #[test]
 fn a_ca_whose_name_alone_fits_is_never_called_missing() {
     let (old, new) = (Ca::root("CA"), Ca::root("CA"));

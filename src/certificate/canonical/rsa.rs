@@ -46,6 +46,20 @@ pub(super) fn canonical(private: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     encode(Tag::Sequence, &body)
 }
 
+/// How much [`canonical`] computes at most, as the number of rounds of a key derivation that take as long: divisions are quadratic in
+/// the size of the numbers, and factoring is cubic.
+pub(super) fn work(private: &[u8]) -> u64 {
+    let fields = Element::only(private).and_then(Element::sequence).into_iter().flatten().take(10);
+    let sizes: Vec<u64> = fields.map(|field| without_zeros(field.body).len() as u64).collect();
+    let size = sizes.iter().copied().max().unwrap_or_default();
+    if sizes.len() > 9 || size > MAX as u64 {
+        return 0;
+    }
+    let size_of = |index: usize| sizes.get(index).copied().unwrap_or_default();
+    let is_factored = size_of(1) <= MAX_FACTORED as u64 && size_of(4) == 0 && size_of(5) == 0;
+    if is_factored { size.pow(3) / 24 } else { size.pow(2) / 5 }
+}
+
 /// The primes: from a given one that divides n or, if none is given, from n, e and d.
 fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<(Number, Number)> {
     let one = one(n);
@@ -66,6 +80,9 @@ fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<
 /// The size of the largest modulus that is factored, in bytes.
 const MAX_FACTORED: usize = 1024;
 
+/// How often 2 may divide a multiple of p - 1 and q - 1. It divides those of real keys a few times.
+const MAX_TWOS: u32 = 256;
+
 /// The bases that are tried. For a valid key, each of them succeeds in at least half of all cases.
 const BASES: std::ops::Range<u32> = 2..18;
 
@@ -79,7 +96,7 @@ fn factors(n: &Number, e: &Number, d: &Number) -> Option<(Number, Number)> {
     // A multiple of p - 1 and of q - 1
     let multiple = Zeroizing::new(e.concatenating_mul(&**d).wrapping_sub(&*one));
     let twos = multiple.trailing_zeros();
-    if bool::from(multiple.is_zero()) || twos == 0 {
+    if bool::from(multiple.is_zero()) || !(1..=MAX_TWOS).contains(&twos) {
         return None;
     }
     let odd = Zeroizing::new(multiple.shr(twos));

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use openssl::ssl::{self, ErrorCode, Ssl, SslRef, SslStream};
-use rustls::{AlertDescription, CertificateError, OtherError, ProtocolVersion};
+use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError, PeerIncompatible, ProtocolVersion};
 
 use super::answer::Continuation;
 use super::below::Below;
@@ -22,6 +22,10 @@ const ALERT: i32 = 1000;
 /// SSL_R_CERTIFICATE_VERIFY_FAILED and SSL_R_UNEXPECTED_EOF_WHILE_READING, there too.
 const VERIFY_FAILED: i32 = 134;
 const UNEXPECTED_EOF: i32 = 294;
+/// SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_WRONG_VERSION_NUMBER and SSL_R_NO_RENEGOTIATION.
+const UNSUPPORTED_PROTOCOL: i32 = 258;
+const WRONG_VERSION_NUMBER: i32 = 267;
+const NO_RENEGOTIATION: i32 = 339;
 
 /// Why an operation did not finish.
 pub(super) enum Halt {
@@ -236,10 +240,16 @@ fn failure(error: ssl::Error, ssl: &SslRef) -> io::Error {
     match reason {
         Some(UNEXPECTED_EOF) | None => io::ErrorKind::UnexpectedEof.into(),
         Some(VERIFY_FAILED) => as_rustls(unverified(ssl)),
-        Some(reason) => match u8::try_from(reason - ALERT) {
-            Ok(alert) => as_rustls(rustls::Error::AlertReceived(AlertDescription::from(alert))),
-            Err(_) => io::Error::other(error),
-        },
+        Some(WRONG_VERSION_NUMBER) => as_rustls(InvalidMessage::InvalidContentType.into()),
+        Some(UNSUPPORTED_PROTOCOL) => as_rustls(PeerIncompatible::ServerDoesNotSupportTls12Or13.into()),
+        Some(NO_RENEGOTIATION) => as_rustls(rustls::Error::AlertReceived(AlertDescription::NoRenegotiation)),
+        Some(reason) => as_rustls(match u8::try_from(reason - ALERT) {
+            Ok(alert) => rustls::Error::AlertReceived(AlertDescription::from(alert)),
+            Err(_) => {
+                let said = errors.iter().find(by_tls).or(errors.first()).and_then(openssl::error::Error::reason);
+                rustls::Error::General(format!("OpenSSL ended the connection: {}", said.unwrap_or("an unknown error")))
+            }
+        }),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Block<'a> {
     label: &'a str,
     /// The line it begins in, counted from 1.
     line: usize,
-    /// Between its first line and its last; `None` if another block begins before it ends.
+    /// Between its first line and its last; `None` if another block begins before it ends, or the text ends.
     body: Option<Bytes<'a>>,
     /// From the text before it, as `openssl pkcs12` writes it.
     pub(super) friendly_name: Option<&'a str>,
@@ -62,8 +62,8 @@ pub(super) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, Error> {
                 };
                 (Some(wrapping::unescaped(body)), after)
             }
-            None if inside.len() < content.len() => (None, content.get(inside.len()..).unwrap_or_default()),
-            None => return Err(unterminated(label, line)),
+            None if inside.len() == content.len() && blocks.is_empty() => return Err(unterminated(label, line)),
+            None => (None, content.get(inside.len()..).unwrap_or_default()),
         };
         blocks.push(Block { label, line, body, friendly_name: friendly_name(before) });
         let used = rest.len() - after.len();
@@ -92,6 +92,19 @@ fn friendly_name(text: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(text).ok()?;
     let name = text.lines().rev().find_map(|line| line.trim_start().strip_prefix("friendlyName:"))?.trim();
     Some(name).filter(|name| !name.is_empty())
+}
+
+/// A line without what stands around it in source code or in mail: `> `, or quotes and what joins strings.
+fn unquoted(line: &[u8]) -> &[u8] {
+    let line = line.trim_ascii();
+    let line = line.strip_prefix(b">").map_or(line, <[u8]>::trim_ascii_start);
+    let Some((quote @ (b'"' | b'\''), inside)) = line.split_first() else { return line };
+    match inside.iter().rposition(|byte| byte == quote) {
+        Some(end) => inside.get(..end).unwrap_or_default(),
+        // The end of the string with the first line
+        None if inside.iter().all(|byte| b",;+). ".contains(byte)) => &[],
+        None => inside,
+    }
 }
 
 impl Block<'_> {
@@ -136,7 +149,7 @@ impl Block<'_> {
             return Err(self.block_error("it has no end".to_owned()));
         };
         let mut letters = Zeroizing::new(Vec::with_capacity(body.len()));
-        for line in self.lines().filter(|line| !line.contains(&b':')) {
+        for line in self.lines().filter(|line| !line.contains(&b':')).map(unquoted) {
             letters.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
         }
         match BASE64.decode(&*letters) {
@@ -190,9 +203,26 @@ mod tests {
             other => panic!("{text}: {other:?}"),
         };
         let whole = "-----BEGIN A-----\nMAA=\n-----END A-----\n";
-        assert_eq!(cut(&format!("{whole}-----BEGIN B-----\nMA")), ("B".to_owned(), 4));
+        let text = format!("{whole}-----BEGIN B-----\nMA");
+        let blocks = blocks(text.as_bytes()).unwrap();
+        assert_eq!(**blocks[0].decode().unwrap(), [0x30, 0], "the one before it is whole");
+        let error = blocks[1].decode().unwrap_err().to_string();
+        assert_eq!(error, "the B that begins in line 4 is damaged: it has no end");
         assert_eq!(cut(&format!("{whole}-----BEGIN B--")), ("B--".to_owned(), 4));
         assert_eq!(cut("-----BEGIN B-----\nMA\n-----END B--"), ("B".to_owned(), 1));
+    }
+
+    #[test]
+    fn lines_may_be_the_strings_of_a_program() {
+        for text in [
+            "\"-----BEGIN A-----\\n\"\n\"MA\\n\"\n\"A=\\n\"\n\"-----END A-----\\n\";",
+            "'-----BEGIN A-----\\n' +\n  'MA\\n' +\n  'A=\\n' +\n  '-----END A-----';",
+            "[\"-----BEGIN A-----\",\n \"MA\",\n \"A=\",\n \"-----END A-----\"]",
+            "> -----BEGIN A-----\n> MA\n> A=\n> -----END A-----\n",
+        ] {
+            let blocks = blocks(text.as_bytes()).unwrap();
+            assert_eq!(**blocks[0].decode().unwrap(), [0x30, 0], "{text}");
+        }
     }
 
     #[test]

@@ -40,6 +40,31 @@ fn too_many_entries_are_refused() {
     }
 }
 
+/// RSA keys without their primes, which are computed: each file would take minutes.
+#[test]
+fn keys_that_take_long_to_compute_are_refused_at_once() {
+    let number = |size: usize| [&[2, 0x82][..], &(size as u16).to_be_bytes(), &vec![0x7f; size]].concat();
+    let sequence = |body: &[u8]| [&[0x30, 0x82][..], &(body.len() as u16).to_be_bytes(), body].concat();
+    let key = |size: usize| {
+        let private = sequence(&[&[2, 1, 0][..], &number(size), &[2, 1, 3], &number(size)].concat());
+        let octets = [&[4, 0x82][..], &(private.len() as u16).to_be_bytes(), &private].concat();
+        let rsa = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0];
+        sequence(&[&[2, 1, 0][..], &rsa, &octets].concat())
+    };
+    let pem = |der: &[u8]| {
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(der))
+    };
+    let start = Instant::now();
+    for (size, count) in [(1024, 5), (512, 40), (256, 300)] {
+        let file = pem(&key(size)).repeat(count);
+        let error = contents(file.as_bytes(), PASSWORD, &Limits::default()).unwrap_err();
+        let what = "steps of computing with the numbers of RSA keys";
+        assert!(matches!(&error, Error::TooCostly { what: found, .. } if *found == what), "{size}: {error}");
+        assert!(contents(pem(&key(size)).as_bytes(), PASSWORD, &Limits::default()).is_ok(), "one of {size} bytes");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
 /// Base64 with a byte order mark before it is recognised, and its cost is checked before the work.
 #[test]
 fn a_costly_file_in_base64_is_refused_at_once() {
