@@ -51,6 +51,10 @@ fn wrapped(pem: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("indented", pem.lines().map(|line| format!("    {line}\n")).collect::<String>().into()),
         ("one line", pem.replace('\n', " ").into()),
         ("one line with escapes", format!("CERT=\"{}\"", pem.replace('\n', "\\n")).into()),
+        ("the lines of a C string", pem.lines().map(|line| format!("\"{line}\\n\"\n")).collect::<String>().into()),
+        ("strings that are joined", pem.lines().map(|line| format!("  '{line}\\n' +\n")).collect::<String>().into()),
+        ("a JSON array of lines", json!(pem.lines().collect::<Vec<_>>()).to_string().replace(',', ",\n").into()),
+        ("quoted mail", pem.lines().map(|line| format!("> {line}\n")).collect::<String>().into()),
         ("JSON", json!({ "pem": windows }).to_string().into()),
         ("percent escapes", pem.replace(' ', "%20").replace('\n', "%0A").replace('+', "%2B").into()),
         ("a data: URI", format!("data:application/x-pem-file;base64,{base64}").into()),
@@ -168,6 +172,24 @@ fn each_user_of_a_kubeconfig_is_an_identity() {
     assert_eq!(fingerprints(&answer, "imported"), [alice.fingerprint(), bob.fingerprint()]);
     assert_eq!(fingerprints(&answer, "authorities"), [scene.server_root.fingerprint()]);
     assert_eq!(answer["left_out"][0]["file"], name);
+}
+
+/// A copy that was cut in the middle of a value, as base64 of PEM that has no end.
+#[test]
+fn a_damaged_user_of_a_kubeconfig_does_not_hide_the_others() {
+    let scene = Scene::new();
+    let (alice, bob) = (scene.employee("alice").issue(), scene.employee("bob").issue());
+    let cut = |text: String| BASE64_STANDARD.encode(&text[..text.len() / 2]);
+    let text = format!(
+        "users:\n{}- name: bob\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\n",
+        user("alice", &alice),
+        cut(bob.pem()),
+        cut(bob.key_pem())
+    );
+    let file = ca::write(scene.machine.dir(), "config", "yaml", text);
+    let outcome = import(&scene.machine, std::slice::from_ref(&file), &[]).expect(0);
+    let answer = outcome.says(&["left out a certificate", "the CERTIFICATE that begins in line 1 has no end"]).json();
+    assert_eq!(fingerprints(&answer, "imported"), [alice.fingerprint()]);
 }
 
 /// The files are relative to the kubeconfig, and the command can be copied.
@@ -303,13 +325,23 @@ fn one_odd_root_does_not_hide_the_others_of_a_bundle() {
     let scene = Scene::new();
     let dir = scene.machine.dir();
     let server = scene.server(Kind::Go).ask(Ask::Never).start();
-    let broken = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
-    let file = ca::write(dir, "bundle", "pem", broken.to_owned() + &scene.server_root.pem());
-    let path = file.to_str().unwrap();
-    let run = |arguments: &[&str]| scene.machine.command(["--batch"]).args(arguments).run().expect(0);
-    run(&["fetch", &server.url(), "--cacert", path]).says(&["warning", path, "left out a certificate", "damaged"]);
-    run(&["trust", path]).says(&["warning", path, "left out a certificate", "Server Root"]);
-    run(&["fetch", &server.url()]);
+    let good = scene.server_root.pem();
+    for (what, text) in [
+        ("damaged", format!("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n{good}")),
+        ("no end", format!("{good}-----BEGIN CERTIFICATE-----\nMIIB\n")),
+        ("no end in the middle", format!("-----BEGIN CERTIFICATE-----\nMIIB\n{good}")),
+        ("no PKCS#12", format!("{good}-----BEGIN PKCS12-----\nMAA=\n-----END PKCS12-----\n")),
+    ] {
+        let machine = Cardcase::new();
+        let file = ca::write(dir, "bundle", "pem", text);
+        let path = file.to_str().unwrap();
+        let run = |arguments: &[&str]| machine.command(["--batch"]).args(arguments).run().expect(0);
+        let left_out = ["warning", path, "left out a certificate", "damaged"];
+        run(&["fetch", &server.url(), "--cacert", path]).says(&left_out);
+        run(&["trust", path]).says(&[&left_out[..], &["Server Root"]].concat());
+        run(&["fetch", &server.url()]);
+        assert!(machine.run("list --json").expect(0).text().contains("[]"), "{what}");
+    }
 }
 
 /// Java's keystores, PKCS#8 in PEM, and OpenSSL's own encryption.
