@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::app::App;
+use crate::ask::terminal;
 use crate::cleanup;
 use crate::cli::Fetch;
 use crate::http::body::{Output, WriteError};
@@ -26,6 +27,7 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
         Failure::new(Code::Failed, format_args!("{url}: not complete within {} s (--max-time)", limit.as_secs_f64()))
             .tell();
         // A prompt may wait for a person, on a thread that cannot be ended
+        terminal::restore();
         cleanup::run_all();
         std::process::exit(Code::Failed as i32)
     })

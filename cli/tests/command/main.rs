@@ -53,3 +53,4 @@ mod store_file;
 mod tampering;
 mod trust;
 mod tunnel;
+mod typed_ahead;
