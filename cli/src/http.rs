@@ -2,6 +2,8 @@
 
 pub(crate) mod stream;
 
+pub(crate) mod patience;
+
 pub(crate) mod body;
 
 pub(crate) mod location;

@@ -19,4 +19,4 @@ mod password;
 pub(crate) use chooser::TerminalChooser;
 pub(crate) use password::{TerminalUnlocker, confirm, password};
 pub(crate) use settings::{is_in_background, is_there, restore, was_asked};
-pub(crate) use turn::{Quiet, lend};
+pub(crate) use turn::{Quiet, lend, unlocked, unlocking};

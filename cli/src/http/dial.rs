@@ -73,7 +73,7 @@ pub(crate) async fn tcp(
 
 /// The error of a step that took too long.
 pub(crate) fn no_answer(timeout: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", timeout.as_secs_f64()))
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}"))
 }
 
 /// Splits at colons, but not inside the brackets of an IPv6 address.

@@ -191,7 +191,7 @@ impl Write for Limited {
 }
 
 fn late() -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, format!("no TLS handshake within {} s", TIMEOUT.as_secs()))
+    io::Error::new(ErrorKind::TimedOut, format!("no TLS handshake within {TIMEOUT:?}"))
 }
 
 /// The error of a system call that was not done in time, which Unix calls by other names.

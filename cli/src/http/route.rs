@@ -17,6 +17,7 @@ use tower_service::Service;
 use crate::cli;
 use crate::http::dial::{Detour, detour, tcp};
 use crate::http::outcome::{Asked, Ended, Outcomes};
+use crate::http::patience::Activity;
 use crate::http::proxy::{Proxies, tunnel, variable};
 use crate::http::stream::{BoxStream, Dialled};
 use crate::http::tls_only::TlsOnly;
@@ -87,11 +88,18 @@ pub(crate) struct Dialer {
     proxy_answer: Option<Prepared>,
     /// The last TLS connection to the proxy.
     proxy_opened: Arc<Mutex<Option<Opened>>>,
+    /// What the request waits for on its connection.
+    activity: Activity,
 }
 
 impl Dialer {
     pub(crate) fn new(route: Arc<Route>, credentials: bool, proxy_answer: Option<Prepared>) -> Self {
-        Self { route, credentials, proxy_answer, proxy_opened: Arc::default() }
+        Self { route, credentials, proxy_answer, proxy_opened: Arc::default(), activity: Activity::default() }
+    }
+
+    /// What the request waits for on its connection.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// The last TLS connection to the proxy.
@@ -189,10 +197,11 @@ impl Service<Uri> for Dialer {
             let default = if is_http { 80 } else { Destination::DEFAULT_PORT };
             let destination = Destination::new(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default));
             let destination = destination.map_err(Failure::from)?;
-            match is_http {
-                true => dialer.dial(&destination, true).await,
-                false => dialer.dial_through(&destination).await.map(Dialled::to_destination),
-            }
+            let dialled = match is_http {
+                true => dialer.dial(&destination, true).await?,
+                false => Dialled::to_destination(dialer.dial_through(&destination).await?),
+            };
+            Ok(dialled.around(|stream| dialer.activity.watch(stream)))
         })
     }
 }

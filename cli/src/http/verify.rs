@@ -43,6 +43,7 @@ fn config_of(trusted: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Fail
 
 /// The certificates that verify servers: those in `cacert` or else the system's, and the trusted ones of the store.
 pub(crate) fn trusted(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    check_clock(app)?;
     match cacert {
         Some(path) => {
             let given = read_certificates(app, path)?;
@@ -55,7 +56,17 @@ pub(crate) fn trusted(app: &App, cacert: Option<&Path>) -> Result<Vec<Certificat
 
 /// The same with these certificates instead of a file of them.
 pub(crate) fn trusted_with(app: &App, given: Vec<Certificate>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    check_clock(app)?;
     with_those_of_the_store(app, usable(given, app.now())?.iter().map(der))
+}
+
+/// By a clock before 1970, no certificate is valid, and TLS has no such time.
+fn check_clock(app: &App) -> Result<(), Failure> {
+    match app.now() < Timestamp(0) {
+        true => Err(Failure::new(Code::Failed, "the clock of this machine is before 1970: no server can be verified")
+            .hint("check the clock: date")),
+        false => Ok(()),
+    }
 }
 
 fn with_those_of_the_store(

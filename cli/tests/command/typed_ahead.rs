@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::ca::{P12, PASSWORD};
 use crate::support::command::Cardcase;
+use crate::support::executable::executable;
 use crate::support::question::{Question, assert_ends};
 use crate::support::scene::Scene;
 use crate::support::screen::SEND_NONE;
@@ -22,11 +23,15 @@ fn protect(machine: &Cardcase, password: &str) {
 }
 
 /// Types before the command starts, and waits until the command asks.
-fn asked_after(machine: &Cardcase, command: &str, typed: &str, question: &str) -> Terminal {
+fn asked_after(machine: &Cardcase, arguments: &str, typed: &str, question: &str) -> Terminal {
+    started_after(machine, &format!(r#""$cardcase" {arguments}"#), typed, question)
+}
+
+/// The same for what a shell makes of this line.
+fn started_after(machine: &Cardcase, command: &str, typed: &str, question: &str) -> Terminal {
     let go = machine.dir().join("go");
     let _ = std::fs::remove_file(&go);
-    let script =
-        format!(r#"echo ready; while ! test -e {}; do sleep 0.02; done; exec "$cardcase" {command}"#, go.display());
+    let script = format!(r#"echo ready; while ! test -e {}; do sleep 0.02; done; exec {command}"#, go.display());
     let mut terminal = Terminal::script(machine, &script);
     terminal.wait_for("ready");
     terminal.send(typed);
@@ -180,6 +185,28 @@ fn what_is_typed_after_the_last_password_is_thrown_away() {
     terminal.wait_for("got <next>");
     let received = String::from_utf8_lossy(terminal.received()).into_owned();
     assert!(!received.contains("secret"), "{received:?}");
+}
+
+/// A pinentry that reads lines from the terminal, as pinentry-tty does, but leaves the echo to the command.
+#[test]
+fn no_key_typed_ahead_answers_a_pinentry_and_none_is_shown() {
+    let machine = Cardcase::new();
+    protect(&machine, PRIMARY);
+    let script = "#!/bin/sh\necho OK\nwhile read -r line; do case $line in\nGETPIN) echo asked > /dev/tty; read -r pin < /dev/tty; \
+                  echo \"D $pin\"; echo OK;;\n*) echo OK;;\nesac; done\n";
+    let pinentry = executable(machine.dir(), "pinentry", script);
+    let command = format!("env PINENTRY_PROGRAM={} \"$cardcase\" unlock", pinentry.display());
+    let mut terminal = started_after(&machine, &command, &format!("{PRIMARY}\r"), "asked");
+    let shown = terminal.stays_for(A_WHILE);
+    assert!(terminal.running() && shown.matches("asked").count() == 1, "{shown}");
+    terminal.send("wrong1\r");
+    terminal.send("early-secret\r");
+    terminal.wait_until("the next prompt", |screen| screen.matches("asked").count() == 2);
+    terminal.send(key::CTRL_C);
+    assert_ends(&mut terminal, 130);
+    assert!(terminal.echoes());
+    let received = String::from_utf8_lossy(terminal.received()).into_owned();
+    assert!(!received.contains("wrong1") && !received.contains("early"), "{received:?}");
 }
 
 #[test]

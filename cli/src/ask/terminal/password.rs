@@ -1,6 +1,5 @@
 //! Asks for passwords and for confirmations.
 
-use std::cell::RefCell;
 use std::io::ErrorKind;
 
 use cardcase::Error;
@@ -10,24 +9,17 @@ use dialoguer::Confirm;
 use dialoguer::theme::SimpleTheme;
 use zeroize::Zeroizing;
 
-use super::turn::{Quiet, Turn};
+use super::turn::{Turn, unlocked, unlocking};
 use crate::ask::tty::Tty;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::text::plain;
-
-thread_local! {
-    /// From the first attempt of this thread until it has unlocked.
-    static UNLOCKING: RefCell<Option<Quiet>> = const { RefCell::new(None) };
-}
 
 /// Asks for the primary password. What is typed stays invisible until no further attempt is needed.
 pub(crate) struct TerminalUnlocker;
 
 impl Unlocker for TerminalUnlocker {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
-        UNLOCKING.with_borrow_mut(|quiet| {
-            quiet.get_or_insert_with(Quiet::new);
-        });
+        unlocking();
         let prompt = if attempt == 1 { "Primary password" } else { "Wrong. Primary password" };
         password(prompt).map_err(|failure| match failure.code {
             Code::Interrupted => Error::Declined,
@@ -36,7 +28,7 @@ impl Unlocker for TerminalUnlocker {
     }
 
     fn finished(&self) {
-        UNLOCKING.take();
+        unlocked();
     }
 }
 

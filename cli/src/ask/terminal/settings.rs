@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use console::Term;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpgrp;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// The settings to restore after the question that is open now.
 static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
@@ -60,6 +60,11 @@ impl SettingsGuard {
             raw.output_modes = output;
             let _ = with_input(|input| tcsetattr(input, OptionalActions::Flush, &raw));
         }
+    }
+
+    /// Throws away what was typed so far.
+    pub(super) fn discard_typed(&self) {
+        let _ = with_input(|input| tcflush(input, QueueSelector::IFlush));
     }
 
     /// Shows nothing that is typed, until the saved settings are restored.

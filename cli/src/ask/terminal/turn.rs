@@ -11,6 +11,9 @@ thread_local! {
 
     /// The turn that is kept between two questions, because a [`Quiet`] exists.
     static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+
+    /// From the first password that this thread asks for to unlock a store, until it has unlocked it.
+    static UNLOCKING: RefCell<Option<Quiet>> = const { RefCell::new(None) };
 }
 
 /// Fields are dropped in this order: the settings are restored before another process may ask.
@@ -86,6 +89,18 @@ impl Drop for Quiet {
     }
 }
 
+/// What is typed stays invisible from here until [`unlocked`]: the next attempt may be typed while this one is tried.
+pub(crate) fn unlocking() {
+    UNLOCKING.with_borrow_mut(|quiet| {
+        quiet.get_or_insert_with(Quiet::new);
+    });
+}
+
+/// No further password is needed.
+pub(crate) fn unlocked() {
+    UNLOCKING.take();
+}
+
 /// The terminal while another program uses it; when this is dropped, its settings are restored.
 pub(crate) struct Lent {
     _turn: Option<Turn>,
@@ -93,9 +108,14 @@ pub(crate) struct Lent {
     _settings: Option<SettingsGuard>,
 }
 
-/// Lends the terminal, if there is one, to another program.
+/// Lends the terminal, if there is one, to a program that asks for a password. What was typed before is thrown away.
 pub(crate) fn lend() -> Lent {
     let turn = Turn::begin();
+    if let Some(Kept { settings, .. }) = turn.as_ref().and_then(|turn| turn.0.as_ref()) {
+        settings.discard_typed();
+        settings.set_quiet();
+        settings.flush_at_end();
+    }
     let settings = turn.is_none().then(SettingsGuard::save);
     Lent { _turn: turn, _settings: settings }
 }
