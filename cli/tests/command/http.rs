@@ -6,11 +6,15 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
+#[cfg(feature = "openssl")]
+use crate::support::apache::Apache;
 use crate::support::missing;
 use crate::support::program;
 use crate::support::question::{Question, answer, assert_ends};
 use crate::support::scene::Scene;
-use crate::support::screen::ONCE;
+use crate::support::screen::{ONCE, SEND_NONE};
+#[cfg(feature = "openssl")]
+use crate::support::server::BOTH_VERSIONS;
 use crate::support::server::{Ask, Kind, Tls};
 use crate::support::terminal::Terminal;
 
@@ -253,16 +257,30 @@ fn no_server_keeps_fetch_waiting_or_reading_for_ever() {
     }
 }
 
-/// No connection is open meanwhile, or nothing is read from it.
+/// By rustls no connection is open meanwhile; by OpenSSL one is, in the handshake or in the middle of the response, and nothing is read
+/// from it.
 #[test]
 fn the_time_that_a_person_takes_does_not_count_as_the_servers() {
     let question = Question::new();
+    let wait = |url: &str, more: &[&str]| {
+        let mut arguments = question.scene.fetch_arguments(url);
+        arguments
+            .extend(["--connect-timeout", "1", "--speed-time", "1"].iter().chain(more).map(|&each| each.to_owned()));
+        let mut terminal = Terminal::open(&question.scene.machine, arguments);
+        terminal.wait_for(SEND_NONE);
+        terminal.stays_for(Duration::from_secs(4));
+        answer(&mut terminal, "firefox", "alice", ONCE);
+        assert_ends(&mut terminal, 0);
+    };
     let server = question.server();
-    let mut terminal = question.asked(&server, &["--connect-timeout", "1", "--speed-time", "1"]);
-    terminal.stays_for(Duration::from_secs(4));
-    answer(&mut terminal, "firefox", "alice", ONCE);
-    assert_ends(&mut terminal, 0);
+    wait(&server.url(), &[]);
     assert_eq!(server.chains(), [question.alice.sent_chain()]);
+    #[cfg(feature = "openssl")]
+    for tls in BOTH_VERSIONS {
+        let apache = Apache::start(&question.scene, tls);
+        wait(&server.url(), &["--tls", "openssl"]);
+        wait(&apache.url("/require/page"), &["--tls", "openssl"]);
+    }
 }
 
 /// A server that accepts connections and says nothing: an error in words, not a number of the system.
