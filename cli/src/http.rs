@@ -1,5 +1,7 @@
 //! HTTP with client certificates. Each file uses only those above it.
 
+pub(crate) mod socket;
+
 pub(crate) mod stream;
 
 pub(crate) mod patience;
