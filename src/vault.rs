@@ -182,6 +182,15 @@ impl Vault {
         self.data_key().is_ok()
     }
 
+    /// Whether the data key can be used now. Asks the process that holds it: that may have ended since.
+    pub(crate) fn is_open_now(&self) -> bool {
+        match self.opened() {
+            Opened::Here(_) => true,
+            Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.check_held()).is_ok(),
+            Opened::Not | Opened::Unproven(_) => false,
+        }
+    }
+
     /// The data key.
     ///
     /// # Errors

@@ -137,7 +137,7 @@ impl Resolver {
     /// What is known about the connections of this resolver: what the server asked for last, and what it was answered. A program
     /// that keeps such a connection asks [`Opened::may_be_reused`] before each further request.
     pub fn opened(&self) -> Opened {
-        let opened = Opened::new(self.prepared.target().clone(), Some(self.prepared.clone()));
+        let opened = Opened::new(self.prepared.clone());
         if self.was_asked() {
             self.note_answer(&opened, self.prepared.clone(), None);
         }

@@ -1,19 +1,20 @@
 //! The table of the authorities.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Row, params};
 
 use super::cache::Cache;
 use super::damage::{AUTHORITIES, all_readable, read_certificate, read_row};
 use super::handle::Store;
-use super::integrity::{Terms, read_terms_anew};
+use super::integrity::read_terms_anew;
+use super::look::Remembered;
 use super::sql::only;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
-use crate::vault::Authenticated;
 
 impl Store {
     /// Every authority, arranged for look-up. One whose row is damaged is skipped and noted in [`Self::damage`].
@@ -116,40 +117,97 @@ impl Store {
         let ((anchors, vault), _) = self.reading(|db, damaged| {
             let moment = db.unchecked_transaction()?;
             let trusted = read_authorities(db, damaged)?.into_iter().filter(|authority| authority.trusted);
-            let certificates = trusted.map(|authority| authority.certificate).collect();
-            let read = (TrustAnchors { certificates, terms: read_terms_anew(db)? }, self.usable_vault(db)?);
+            let certificates = trusted.map(|authority| authority.certificate).collect::<Vec<_>>();
+            let read = ((certificates, read_terms_anew(db)?, self.number()), self.usable_vault(db)?);
             moment.commit()?;
             Ok(read)
         })?;
-        match vault.check(&anchors.terms) {
-            Err(error @ Error::NotAuthentic { .. }) if !anchors.certificates.is_empty() => Err(error),
+        let (certificates, terms, number) = anchors;
+        match vault.check(&terms) {
+            Err(error @ Error::NotAuthentic { .. }) if !certificates.is_empty() => Err(error),
             // Without any it does not matter; and while the vault is locked it cannot be known
-            _ => Ok(anchors),
+            _ => Ok(TrustAnchors::new(certificates, number)),
         }
     }
 }
 
-/// The trusted authorities of a store at one moment. A program that verifies servers with them gives them to
-/// [`Selector::with_trusted_authorities`], so that no key is used for a server that only an authority of somebody else vouches for.
+/// The trusted authorities of a store, by which the connections of a selector verify servers, as they were at the last look.
 ///
-/// [`Selector::with_trusted_authorities`]: crate::Selector::with_trusted_authorities
-#[derive(Clone, Debug)]
-pub(crate) struct TrustAnchors {
-    certificates: Vec<Certificate>,
-    terms: Authenticated,
+/// Each is in the terms of the latest look, which must be authentic before a key is used; or it was added since, and those terms
+/// were authentic. So no key is used for a server that only an authority of somebody else vouches for.
+#[derive(Debug)]
+pub(crate) struct TrustAnchors(Mutex<Followed>);
+
+#[derive(Debug)]
+struct Followed {
+    certificates: Arc<[Certificate]>,
+    /// Counts the changes.
+    version: u64,
+    /// Counts the looks at which some were no longer trusted.
+    distrusted: u64,
+    /// The number of the latest look.
+    number: u64,
+    /// What was trusted then, if that is all there is to know.
+    known: Option<Arc<HashSet<Fingerprint>>>,
 }
 
 impl TrustAnchors {
-    /// The CA certificates.
-    pub(crate) fn certificates(&self) -> &[Certificate] {
-        &self.certificates
+    fn new(certificates: Vec<Certificate>, number: u64) -> Self {
+        Self(Mutex::new(Followed { certificates: certificates.into(), version: 0, distrusted: 0, number, known: None }))
     }
 
-    /// What must be authentic besides the terms of `now` before a key is used. Nothing, if those still trust all of these
-    /// authorities: the data key may have changed, and then the earlier terms no longer check.
-    pub(crate) fn condition(&self, now: &Terms) -> Option<&Authenticated> {
-        let are_trusted = self.certificates.iter().all(|certificate| now.trusted.contains(&certificate.fingerprint()));
-        (!are_trusted).then_some(&self.terms)
+    /// The certificates, with a number that changes when they do.
+    pub(crate) fn certificates(&self) -> (u64, Arc<[Certificate]>) {
+        let followed = self.locked();
+        (followed.version, followed.certificates.clone())
+    }
+
+    /// Follows a look at the store: what is no longer trusted no longer counts; what is trusted since counts if the terms of the
+    /// store are authentic. Returns how often something was no longer trusted so far.
+    pub(crate) fn follow(&self, now: &Remembered) -> u64 {
+        let mut followed = self.locked();
+        let trusted = &now.terms.trusted;
+        if !followed.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, trusted)) {
+            followed.drop_all_but(trusted);
+            // Another thread may have looked later. What was added by then may have been removed since
+            if now.number > followed.number {
+                followed.number = now.number;
+                followed.add(now);
+            }
+        }
+        followed.distrusted
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Followed> {
+        // Each change of it is whole
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Followed {
+    fn drop_all_but(&mut self, trusted: &HashSet<Fingerprint>) {
+        let is_trusted = |certificate: &&Certificate| trusted.contains(&certificate.fingerprint());
+        let kept: Vec<Certificate> = self.certificates.iter().filter(is_trusted).cloned().collect();
+        if kept.len() < self.certificates.len() {
+            self.certificates = kept.into();
+            self.version += 1;
+            self.distrusted += 1;
+            self.known = None;
+        }
+    }
+
+    fn add(&mut self, now: &Remembered) {
+        let before: HashSet<Fingerprint> = self.certificates.iter().map(Certificate::fingerprint).collect();
+        let is_new = |certificate: &&Certificate| !before.contains(&certificate.fingerprint());
+        let added: Vec<Certificate> = now.authorities.trusted().filter(is_new).cloned().collect();
+        if !added.is_empty() {
+            if now.vault.check(&now.terms.authenticated).is_err() {
+                return;
+            }
+            self.certificates = self.certificates.iter().cloned().chain(added).collect();
+            self.version += 1;
+        }
+        self.known = Some(now.terms.trusted.clone());
     }
 }
 

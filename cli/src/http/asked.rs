@@ -98,7 +98,7 @@ impl Asking<'_> {
     /// What the server uses that rustls does not have.
     fn beyond_rustls(&self) -> String {
         let cacert = self.args.cacert.as_deref();
-        let roots = || verify::trusted(self.app, cacert);
+        let roots = || verify::roots(self.app, cacert);
         let (connect, tls) = (self.args.connect.as_deref(), None);
         let look = Look { target: &self.target, connect, config: self.config, roots: &roots, tls, given: None };
         look.by_openssl(&self.selector).map_or_else(|_| incompatible::NOTHING_IN_COMMON.to_owned(), |(_, what)| what)
