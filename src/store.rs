@@ -27,6 +27,7 @@
 //! read in a read-only place. Writes are small and rare.
 
 mod accept;
+mod anchors;
 mod authorities;
 mod cache;
 mod damage;
@@ -52,7 +53,7 @@ mod sql;
 mod unlocking;
 mod vault;
 
-pub(crate) use authorities::TrustAnchors;
+pub(crate) use anchors::TrustAnchors;
 pub use handle::Store;
 pub(crate) use identities::Found;
 pub use import::Imported;

@@ -67,6 +67,10 @@ pub trait Unlocker: Send + Sync {
     fn tries(&self) -> u32 {
         TRIES
     }
+
+    /// Called when no further password is needed: the last one was right, or there is no further attempt. Deriving a key from a
+    /// password takes a moment; a prompt on a terminal can keep what is typed invisible until then.
+    fn finished(&self) {}
 }
 
 /// The unlocker of a selector that was given none.
@@ -178,6 +182,15 @@ impl Vault {
         self.data_key().is_ok()
     }
 
+    /// Whether the data key can be used now. Asks the process that holds it: that may have ended since.
+    pub(crate) fn is_open_now(&self) -> bool {
+        match self.opened() {
+            Opened::Here(_) => true,
+            Opened::Elsewhere(holder) => self.ask(&holder, |holder| holder.check_held()).is_ok(),
+            Opened::Not | Opened::Unproven(_) => false,
+        }
+    }
+
     /// The data key.
     ///
     /// # Errors
@@ -216,6 +229,12 @@ impl Vault {
     /// # Errors
     /// [`Error::WrongPrimaryPassword`] after the last attempt, or the error of the unlocker.
     pub(crate) fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        let unlocked = self.try_passwords(unlocker);
+        unlocker.finished();
+        unlocked
+    }
+
+    fn try_passwords(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
         for attempt in 1..=unlocker.tries() {
             if self.is_open_here() {
                 return Ok(());

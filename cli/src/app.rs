@@ -11,10 +11,10 @@ use cardcase::Unlocker;
 #[cfg(feature = "keyring")]
 use cardcase::manage::Keyring;
 use cardcase::manage::Mode;
+use cardcase::manage::Policy;
 use cardcase::manage::Rule;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
-use cardcase::manage::{Certificate, Policy};
 use zeroize::Zeroizing;
 
 use crate::ask::new_password;
@@ -101,13 +101,8 @@ impl App {
         Ok(store)
     }
 
-    /// The trusted authorities of the store, read at the first call.
-    pub(crate) fn trusted_authorities(&self) -> Result<&[Certificate], Failure> {
-        Ok(self.trusting_selector()?.trusted_authorities())
-    }
-
-    /// A selector that asks nobody, with the trusted authorities as they were at the first call.
-    fn trusting_selector(&self) -> Result<&Selector, Failure> {
+    /// A selector that asks nobody, and follows the trusted authorities from the first call on.
+    pub(crate) fn trusting_selector(&self) -> Result<&Selector, Failure> {
         if let Some(selector) = self.selector.get() {
             return Ok(selector);
         }

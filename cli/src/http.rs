@@ -1,6 +1,10 @@
 //! HTTP with client certificates. Each file uses only those above it.
 
+pub(crate) mod socket;
+
 pub(crate) mod stream;
+
+pub(crate) mod patience;
 
 pub(crate) mod body;
 

@@ -37,7 +37,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use app::App;
-use ask::{signals, terminal};
+use ask::signals;
+use ask::terminal::{self, Quiet};
 use cli::{Cli, Color, Command};
 use ui::failure::{Code, Failure};
 use ui::say;
@@ -64,7 +65,14 @@ fn main() -> ExitCode {
             "a core dump or another of your processes could read the memory of this process: {error}"
         ));
     }
+    // A command that connects may ask in several threads, and run for long
+    let is_short = !matches!(
+        command,
+        Command::Explain(_) | Command::Fetch(_) | Command::Tunnel(_) | Command::Credential(_) | Command::Agent
+    );
+    let quiet = is_short.then(Quiet::new);
     let done = run(&app, command);
+    drop(quiet);
     app.tell_damage();
     match done {
         Ok(()) => ExitCode::SUCCESS,

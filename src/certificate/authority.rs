@@ -80,6 +80,12 @@ impl Authorities {
         sorted
     }
 
+    /// Those that verify servers.
+    pub(crate) fn trusted(&self) -> impl Iterator<Item = &Certificate> {
+        let all = self.by_subject.values().flatten();
+        all.filter(|authority| authority.trusted).map(|authority| &authority.certificate)
+    }
+
     /// Follows the requested names downwards. Like the browsers, it compares names and does not verify signatures.
     pub(crate) fn requested(&self, names: &[Name]) -> Requested {
         let names: HashSet<NameKey> = names.iter().map(Name::key).collect();

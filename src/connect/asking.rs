@@ -122,7 +122,6 @@ impl Asking {
 /// Limits how long something may take.
 pub(super) async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> io::Result<T> {
     let Some(limit) = limit else { return Ok(work.await) };
-    let timed_out =
-        |_| io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {} s", limit.as_secs_f64()));
+    let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {limit:?}"));
     ::tokio::time::timeout(limit, work).await.map_err(timed_out)
 }

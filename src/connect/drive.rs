@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
@@ -22,7 +22,6 @@ use crate::connect::resolver::Resolver;
 use crate::error;
 use crate::request::{Destination, Target};
 use crate::select::prepared::Prepared;
-use crate::select::selection::Selection;
 use crate::select::selector::Selector;
 
 /// Connections made for one call: the first, one after asking, one after unlocking, and one more for a server that asks for
@@ -74,21 +73,11 @@ pub(super) struct Drive {
 pub(super) enum LookUp {
     /// It is looked up in the store.
     Prepare(Target),
-    /// It was found in the store before, and may have changed.
+    /// It was prepared before. What was found in the store may have changed, and so may the identity that was chosen or given.
     Refresh(Prepared),
-    /// It was chosen or given for this call.
-    Given(Prepared),
 }
 
 impl LookUp {
-    /// For what was prepared some time ago.
-    pub(super) fn from_prepared(prepared: Prepared) -> Self {
-        match prepared.selection().is_some_and(Selection::is_looked_up) {
-            true => Self::Refresh(prepared),
-            false => Self::Given(prepared),
-        }
-    }
-
     /// Reads the store.
     ///
     /// # Errors
@@ -97,7 +86,6 @@ impl LookUp {
         match self {
             Self::Prepare(target) => selector.prepare(target),
             Self::Refresh(before) => selector.refresh(&before),
-            Self::Given(prepared) => Ok(prepared),
         }
     }
 }
@@ -110,7 +98,7 @@ impl Drive {
         let name = server_name(target.destination())?;
         let next = match start {
             Start::Target(target) => LookUp::Prepare(target),
-            Start::Prepared(prepared) => LookUp::from_prepared(prepared),
+            Start::Prepared(prepared) => LookUp::Refresh(prepared),
         };
         Ok(Self { target, name, attempts: 0, next })
     }
@@ -143,7 +131,7 @@ impl Drive {
 
     /// Goes on with what a handshake needed.
     pub(super) fn again(&mut self, granted: Prepared) {
-        self.next = LookUp::from_prepared(granted);
+        self.next = LookUp::Refresh(granted);
     }
 }
 
@@ -163,7 +151,7 @@ impl Attempt {
         // A resumed session stands for the identity that began it, without another request
         let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed) && resolver.was_asked();
         let version = tls.protocol_version();
-        let opened = Opened::new(prepared.target().clone(), Some(prepared.clone()));
+        let opened = Opened::new(prepared.clone());
         opened.negotiated(version, tls.alpn_protocol());
         opened.traced(self.trace.clone());
         if resumed || self.trace.was_asked() {
@@ -175,7 +163,7 @@ impl Attempt {
     /// The error of a handshake that failed for another reason than that it needs something.
     pub(super) fn failed(self, source: io::Error) -> Error {
         let Self { ready: Ready { resolver, prepared, .. }, trace, .. } = self;
-        let opened = Opened::new(prepared.target().clone(), Some(prepared.clone()));
+        let opened = Opened::new(prepared.clone());
         let is_sent = resolver.prepared().selection().is_some_and(|selection| match selection.answer {
             Answer::Identity(_) => trace.signed().is_some(),
             Answer::None => trace.was_answered() && invalid_certificate(&source).is_none(),
@@ -205,14 +193,16 @@ pub(super) struct Ready {
 }
 
 impl Resolvers {
-    /// The resolver used before, as long as it serves what was prepared now; else a new one, with no sessions to resume.
+    /// The resolver used before, as long as it serves what was prepared now; else a new one, with no sessions to resume. May ask
+    /// an agent, which blocks.
     pub(super) fn ready(&self, prepared: Prepared, base: &ClientConfig, now: Timestamp) -> Ready {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let serves = |kept: &&Ready| kept.resolver.prepared().serves(&prepared, now);
-        if let Some(same) = kept.get(prepared.destination()).filter(serves) {
-            let Ready { resolver, config, prepared: same } = same.clone();
+        let before = self.kept().get(prepared.destination()).cloned();
+        if let Some(Ready { resolver, config, prepared: same }) = before
+            && resolver.prepared().serves(&prepared, now)
+        {
             return Ready { resolver, config, prepared: same.toward(prepared.target().clone()) };
         }
+        let mut kept = self.kept();
         if kept.len() >= MAX_DESTINATIONS {
             kept.clear();
         }
@@ -222,5 +212,9 @@ impl Resolvers {
         let new = Ready { resolver, config, prepared };
         kept.insert(destination, new.clone());
         new
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Destination, Ready>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

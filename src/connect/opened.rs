@@ -45,6 +45,8 @@ struct Shared {
     target: Target,
     /// What the connection was opened with.
     prepared: Option<Prepared>,
+    /// [`Prepared::distrusted`] when its server was verified.
+    distrusted: u64,
     negotiated: OnceLock<Negotiated>,
     /// The name of the cipher suite, over OpenSSL.
     #[cfg(feature = "openssl")]
@@ -96,11 +98,23 @@ const READ: u8 = 1;
 const RECORDED: u8 = 2;
 
 impl Opened {
-    /// A connection to a target, begun with what was prepared.
-    pub(super) fn new(target: Target, prepared: Option<Prepared>) -> Self {
+    /// A connection to the target of what was prepared, begun with that.
+    pub(super) fn new(prepared: Prepared) -> Self {
+        let (target, distrusted) = (prepared.target().clone(), prepared.distrusted);
+        Self::begun(target, distrusted, Some(prepared))
+    }
+
+    /// A connection to a target, begun with nothing but a look at the [authorities](Prepared::distrusted).
+    #[cfg(any(feature = "openssl", all(test, feature = "hyper")))]
+    pub(super) fn unprepared(target: Target, distrusted: u64) -> Self {
+        Self::begun(target, distrusted, None)
+    }
+
+    fn begun(target: Target, distrusted: u64, prepared: Option<Prepared>) -> Self {
         let shared = Shared {
             target,
             prepared,
+            distrusted,
             negotiated: OnceLock::new(),
             #[cfg(feature = "openssl")]
             cipher: OnceLock::new(),
@@ -231,8 +245,9 @@ impl Opened {
         (0..count).map(|index| Self { answer: Some(index), ..self.clone() }).collect()
     }
 
-    /// Whether the connection may carry another request, for this target: whether it would be opened with the same answers now.
-    /// A choice that was made for once holds for one request only.
+    /// Whether the connection may carry another request, for this target: whether it would be opened with the same answers now,
+    /// the vault of the identity it was opened with is open, and no authority has lost the trust of the store since. A choice that
+    /// was made for once holds for one request only.
     ///
     /// # Errors
     /// Those of [reading](crate::Store#errors).
@@ -240,12 +255,12 @@ impl Opened {
         let target = target.into();
         let answers = self.locked().clone();
         if answers.is_empty() {
-            return selector.may_reuse(self.destination(), None, &target);
+            return selector.may_reuse(self.destination(), self.shared.distrusted, None, &target);
         }
-        for Answered { selection, request, .. } in &answers {
+        for Answered { request, prepared, .. } in &answers {
             // Without the request nobody can say what would be answered now
             let Some(request) = request else { return Ok(false) };
-            if !selector.may_reuse(self.destination(), Some((request, &selection.answer)), &target)? {
+            if !selector.may_reuse(self.destination(), self.shared.distrusted, Some((request, prepared)), &target)? {
                 return Ok(false);
             }
         }

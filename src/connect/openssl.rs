@@ -53,7 +53,10 @@ use std::time::Duration;
 
 use ::openssl::error::ErrorStack;
 use ::openssl::ssl::{Ssl, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
+use ::openssl::x509::X509;
+use ::openssl::x509::store::X509StoreBuilder;
 use ::openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use rustls::pki_types::CertificateDer;
 
 use self::answer::{Answering, io_error};
 #[cfg(feature = "tokio")]
@@ -76,6 +79,8 @@ pub use ::openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
 pub struct Connector {
     selector: Arc<Selector>,
     connector: SslConnector,
+    /// What verifies servers, together with what the store trusts. `None`: what `connector` has.
+    roots: Option<Vec<X509>>,
     unlocking: Arc<Unlocking>,
     #[cfg(feature = "tokio")]
     asking: Arc<Asking>,
@@ -108,8 +113,16 @@ impl Connector {
             timeout: None,
             selector,
             connector: base.build(),
+            roots: None,
             unlocking: Arc::default(),
         })
+    }
+
+    /// Verifies servers by these certificates and by those that [`Selector::with_trusted_authorities`] follows, as they are at each
+    /// connection, and no longer by those of `base`. A certificate that OpenSSL cannot read verifies no server.
+    #[must_use]
+    pub fn verifying<'a>(self, roots: impl IntoIterator<Item = CertificateDer<'a>>) -> Self {
+        Self { roots: Some(roots.into_iter().filter_map(|der| X509::from_der(&der).ok()).collect()), ..self }
     }
 
     /// Limits how long a server may take for each half of a TLS handshake over tokio; without a limit it may take forever. The
@@ -152,7 +165,8 @@ impl Connector {
     }
 
     fn connect_from<S: Read + Write>(&self, start: Start, stream: S) -> Result<Connection<Stream<S>>, Error> {
-        let mut stream = self.stream(start, Below::blocking(stream))?;
+        let looked = self.selector.undecided(start.target().destination())?;
+        let mut stream = self.stream(start, &looked, Below::blocking(stream))?;
         let opened = stream.open.0.clone();
         match stream.run(Session::connect) {
             Ok(()) => Ok(Connection { stream, opened }),
@@ -160,13 +174,13 @@ impl Connector {
         }
     }
 
-    /// A connection whose handshake has not begun.
-    fn stream<S>(&self, start: Start, below: Below<S>) -> Result<Stream<S>, Error> {
+    /// A connection whose handshake has not begun, after a look at the store.
+    fn stream<S>(&self, start: Start, looked: &Prepared, below: Below<S>) -> Result<Stream<S>, Error> {
         let (target, given) = match start {
             Start::Target(target) => (target, None),
             Start::Prepared(prepared) => (prepared.target().clone(), Some(prepared)),
         };
-        let opened = Opened::new(target, None);
+        let opened = Opened::unprepared(target, looked.distrusted);
         let session = self.ssl(opened.destination()).map_err(io::Error::from);
         let session = session.and_then(|ssl| Session::new(ssl, below, opened.clone()));
         let session = session.map_err(|source| Error::Handshake { source, opened: opened.clone() })?;
@@ -184,6 +198,16 @@ impl Connector {
         let mut ssl = self.connector.configure()?.into_ssl(destination.host_without_zone())?;
         // As with rustls: the names are in subjectAltName (RFC 6125 section 6.4.4)
         ssl.param_mut().set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT);
+        if let Some(roots) = &self.roots {
+            let mut trusted = X509StoreBuilder::new()?;
+            let followed = self.selector.anchors().map(|anchors| anchors.certificates().1);
+            let followed = followed
+                .iter()
+                .flat_map(|followed| followed.iter())
+                .filter_map(|certificate| X509::from_der(certificate.der()).ok());
+            roots.iter().cloned().chain(followed).try_for_each(|certificate| trusted.add_cert(certificate))?;
+            ssl.set_verify_cert_store(trusted.build())?;
+        }
         Ok(ssl)
     }
 }

@@ -41,13 +41,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, OtherError, ProtocolVersion, SignatureAlgorithm, SignatureScheme};
 
 use crate::answer::decision::Answer;
 use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
+use crate::clock::Timestamp;
 use crate::connect::guarded::{Guarded, Trace};
 use crate::connect::needs::Needs;
 use crate::connect::opened::{Answered, Opened};
@@ -101,6 +103,7 @@ impl Resolver {
         let mut config = base.clone();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         config.client_auth_cert_resolver = self.clone();
+        config.time_provider = Arc::new(SinceEpoch { clock: Timestamp::now, provider: config.time_provider.clone() });
         config
     }
 
@@ -134,7 +137,7 @@ impl Resolver {
     /// What is known about the connections of this resolver: what the server asked for last, and what it was answered. A program
     /// that keeps such a connection asks [`Opened::may_be_reused`] before each further request.
     pub fn opened(&self) -> Opened {
-        let opened = Opened::new(self.prepared.target().clone(), Some(self.prepared.clone()));
+        let opened = Opened::new(self.prepared.clone());
         if self.was_asked() {
             self.note_answer(&opened, self.prepared.clone(), None);
         }
@@ -440,6 +443,19 @@ fn other(error: Arc<dyn StdError + Send + Sync>) -> rustls::Error {
     rustls::Error::Other(OtherError(error))
 }
 
+/// The time of another provider, if the clock is not before 1970: rustls's own panics then.
+#[derive(Debug)]
+struct SinceEpoch {
+    clock: fn() -> Timestamp,
+    provider: Arc<dyn TimeProvider>,
+}
+
+impl TimeProvider for SinceEpoch {
+    fn current_time(&self) -> Option<UnixTime> {
+        if (self.clock)() < Timestamp(0) { None } else { self.provider.current_time() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -449,5 +465,13 @@ mod tests {
         let tls13 = [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0"].concat();
         assert_eq!(signed_version(&tls13), ProtocolVersion::TLSv1_3);
         assert_eq!(signed_version(&[1, 0, 0, 4]), ProtocolVersion::TLSv1_2);
+    }
+
+    #[test]
+    fn a_clock_before_1970_gives_no_time() {
+        let provider = Arc::new(rustls::time_provider::DefaultTimeProvider);
+        let time = |clock: fn() -> Timestamp| SinceEpoch { clock, provider: provider.clone() }.current_time();
+        assert!(time(|| Timestamp(-1)).is_none());
+        assert!(time(|| Timestamp(0)).is_some());
     }
 }

@@ -40,15 +40,15 @@ use crate::select::selector::Selector;
 /// Makes TLS connections that answer certificate requests from a store.
 pub struct Connector {
     asking: Asking,
-    base: ClientConfig,
+    base: Arc<ClientConfig>,
     timeout: Option<Duration>,
-    resolvers: Resolvers,
+    resolvers: Arc<Resolvers>,
 }
 
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
-        Self { asking: Asking::new(selector), base, timeout: None, resolvers: Resolvers::default() }
+        Self { asking: Asking::new(selector), base: Arc::new(base), timeout: None, resolvers: Arc::default() }
     }
 
     /// Limits how long a server may take for a TLS handshake; without a limit it may take forever. The time a person takes to
@@ -117,11 +117,9 @@ impl Connector {
 
     /// What the next handshake begins with, as it is decided now.
     pub(super) async fn ready(&self, look_up: LookUp) -> Result<Ready, Error> {
-        let prepared = match look_up {
-            LookUp::Given(prepared) => prepared,
-            look_up => self.asking.blocking(move |selector| look_up.run(selector)).await?,
-        };
-        Ok(self.resolvers.ready(prepared, &self.base, self.selector().now()))
+        let (resolvers, base) = (self.resolvers.clone(), self.base.clone());
+        let ready = move |selector: &Selector| Ok(resolvers.ready(look_up.run(selector)?, &base, selector.now()));
+        self.asking.blocking(ready).await
     }
 
     /// Provides what a handshake needed.

@@ -16,6 +16,8 @@ use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore,
 use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::connect::unverified::{Fault, Presented, Unverified, weak_key, weak_rsa};
+use crate::select::selector::Selector;
+use crate::store::TrustAnchors;
 
 /// A verifier for rustls that trusts these certificates. Each one that [may issue](Certificate::may_issue) others is an
 /// authority, root or intermediate, and verifies what it issued while it is valid itself. Each one also verifies the server that presents this very
@@ -26,36 +28,15 @@ use crate::connect::unverified::{Fault, Presented, Unverified, weak_key, weak_rs
 /// [`why_unverified`] finds the reason in an error, in words for a person. The server gets the alert certificate_unknown, as
 /// from Chrome.
 ///
-/// # Example
+/// [`Selector::server_verifier`] does the same by the certificates that the store trusts, too.
 ///
-/// ```
-/// use std::sync::Arc;
-///
-/// use cardcase::raw::server_verifier;
-/// use rustls::ClientConfig;
-/// use rustls::crypto::aws_lc_rs::default_provider;
-///
-/// # fn example(selector: &cardcase::Selector) -> Result<ClientConfig, rustls::Error> {
-/// let provider = Arc::new(default_provider());
-/// let trusted = selector.trusted_authorities().iter().map(|trusted| trusted.der().to_vec().into());
-/// let verifier = server_verifier(rustls_native_certs::load_native_certs().certs.into_iter().chain(trusted), &provider);
-/// let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-/// Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-/// # }
-/// ```
-///
+/// [`Selector::server_verifier`]: crate::Selector::server_verifier
 /// [`why_unverified`]: crate::raw::why_unverified
 pub fn server_verifier(
     trusted: impl IntoIterator<Item = CertificateDer<'static>>,
     provider: &Arc<CryptoProvider>,
 ) -> Arc<dyn ServerCertVerifier> {
-    let (mut anchors, mut own) = (Vec::new(), HashSet::new());
-    for der in trusted {
-        // One that webpki cannot read cannot verify a server, but must not stop the others
-        anchors.extend(Anchor::new(&der));
-        own.insert(der);
-    }
-    Arc::new(Verifier { anchors: Anchors { all: anchors, valid: Mutex::default(), provider: provider.clone() }, own })
+    Arc::new(Verifier::new(trusted, provider))
 }
 
 struct Verifier {
@@ -64,6 +45,16 @@ struct Verifier {
 }
 
 impl Verifier {
+    fn new(trusted: impl IntoIterator<Item = CertificateDer<'static>>, provider: &Arc<CryptoProvider>) -> Self {
+        let (mut anchors, mut own) = (Vec::new(), HashSet::new());
+        for der in trusted {
+            // One that webpki cannot read cannot verify a server, but must not stop the others
+            anchors.extend(Anchor::new(&der));
+            own.insert(der);
+        }
+        Self { anchors: Anchors { all: anchors, valid: Mutex::default(), provider: provider.clone() }, own }
+    }
+
     fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.anchors.provider.signature_verification_algorithms
     }
@@ -208,6 +199,104 @@ impl Anchors {
         let roots = RootCertStore { roots: anchors.into_iter().map(|anchor| anchor.anchor.clone()).collect() };
         // It fails only without roots
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build().ok()
+    }
+}
+
+impl Selector {
+    /// A verifier for rustls, as [`raw::server_verifier`](crate::raw::server_verifier) makes it, by these certificates and by those
+    /// that [`Self::with_trusted_authorities`] follows, as they are at each handshake. The connectors look at the store before each
+    /// handshake, and so does [`Self::prepare`]; a session that began before an authority was removed is not resumed afterwards.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use rustls::ClientConfig;
+    /// use rustls::crypto::aws_lc_rs::default_provider;
+    ///
+    /// # fn example(selector: &cardcase::Selector) -> Result<ClientConfig, rustls::Error> {
+    /// let provider = Arc::new(default_provider());
+    /// let verifier = selector.server_verifier(rustls_native_certs::load_native_certs().certs, &provider);
+    /// let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    /// Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    /// # }
+    /// ```
+    pub fn server_verifier(
+        &self,
+        roots: impl IntoIterator<Item = CertificateDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Arc<dyn ServerCertVerifier> {
+        let Some(anchors) = self.anchors() else { return server_verifier(roots, provider) };
+        let (anchors, roots, provider) = (anchors.clone(), roots.into_iter().collect(), provider.clone());
+        Arc::new(Following { anchors, roots, provider, latest: Mutex::default() })
+    }
+}
+
+/// Verifies by certificates that stay the same, and by those that a store trusts at the time.
+struct Following {
+    anchors: Arc<TrustAnchors>,
+    roots: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+    /// The verifier for one version of the anchors.
+    latest: Mutex<Option<(u64, Arc<Verifier>)>>,
+}
+
+impl Following {
+    fn now(&self) -> Arc<Verifier> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        // Within the lock, so that no thread puts an earlier version in the place of a later one
+        let (version, anchors) = self.anchors.certificates();
+        match &*latest {
+            Some((known, verifier)) if *known == version => verifier.clone(),
+            _ => {
+                let anchors = anchors.iter().map(|certificate| certificate.der().to_vec().into());
+                let verifier = Arc::new(Verifier::new(self.roots.iter().cloned().chain(anchors), &self.provider));
+                *latest = Some((version, verifier.clone()));
+                verifier
+            }
+        }
+    }
+}
+
+impl ServerCertVerifier for Following {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.now().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.now().verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.now().verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for Following {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Following").finish_non_exhaustive()
     }
 }
 

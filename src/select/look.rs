@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::request::{CertificateRequest, Target};
 use crate::select::matching::Matcher;
 use crate::store::{Remembered, Remembering};
-use crate::vault::Authenticated;
+use crate::vault::{Authenticated, Vault};
 
 /// Everything that an answer depends on, all from the same moment.
 pub(super) struct Moment {
@@ -21,6 +21,10 @@ pub(super) struct Moment {
     /// The rules of the store and of the administrator.
     pub(super) rules: Arc<Rules>,
     pub(super) now: Timestamp,
+    /// What the keys open with.
+    pub(super) vault: Arc<Vault>,
+    /// How often an authority that the selector verifies servers by had lost its trust.
+    pub(super) distrusted: u64,
 }
 
 impl Moment {
@@ -28,10 +32,16 @@ impl Moment {
     ///
     /// # Errors
     /// [`Error::PolicyFile`].
-    pub(super) fn new(mut remembered: Remembered, policies: &PolicyFiles, now: Timestamp) -> Result<Self, Error> {
+    pub(super) fn new(
+        mut remembered: Remembered,
+        distrusted: u64,
+        policies: &PolicyFiles,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let (rules, prompt_on_multiple) = policies.join(remembered.rules.clone())?;
         remembered.settings.prompt_on_multiple |= prompt_on_multiple;
-        Ok(Self { remembered, rules, now })
+        let vault = remembered.vault.clone();
+        Ok(Self { remembered, rules, now, vault, distrusted })
     }
 
     /// What of this moment concerns a target.

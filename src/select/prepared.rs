@@ -33,6 +33,10 @@ pub struct Prepared {
     pub(super) only_this_version: bool,
     /// The settings and rules it was selected under.
     pub(super) terms: (Settings, Arc<Rules>),
+    /// What the key of an identity opens with.
+    pub(super) vault: Arc<Vault>,
+    /// How often an authority had lost the trust of the store by then.
+    pub(crate) distrusted: u64,
 }
 
 /// A private key, and what must be authentic before it is used.
@@ -76,6 +80,12 @@ impl GuardedKey {
     /// Whether it serves instead of the key guarded `now`: it is the same key, and what selects it now is authentic too.
     fn serves(&self, now: &Self) -> bool {
         self.sealed == now.sealed && (self.conditions == now.conditions || now.check().is_ok())
+    }
+
+    /// Whether `vault`, which the store has now, is the one that the key opens with, and is open. A resumed session and an open
+    /// connection use an identity without another signature: this is the look at its vault that a signature would take.
+    pub(crate) fn may_be_used(&self, vault: &Arc<Vault>) -> bool {
+        Arc::ptr_eq(&self.vault, vault) && self.vault.is_open_now()
     }
 
     /// The key in the clear, if its public half is that of `certificate`.
@@ -148,12 +158,15 @@ impl Prepared {
     /// Whether a resolver that was made from this, with the TLS sessions it has, still serves for what was prepared `now`. The
     /// paths of the two targets may differ.
     ///
-    /// It does when a handshake would send the same, with the same key and the same chain. When nothing is selected before the
-    /// server asks, it does if the same would be selected again for the same request.
+    /// It does when a handshake would send the same, with the same key and the same chain, and the vault of the key is open. When
+    /// nothing is selected before the server asks, it does if the same would be selected again for the same request. It does not
+    /// once an authority is no longer trusted, or the store has another primary password. Where an agent has the vault, this asks it.
     pub fn serves(&self, now: &Self, at: Timestamp) -> bool {
         self.destination() == now.destination()
             && Arc::ptr_eq(&self.authorities, &now.authorities)
+            && self.distrusted == now.distrusted
             && (self.sends_the_same(now) || self.is_selected_again(now, at))
+            && self.key.as_ref().is_none_or(|key| key.may_be_used(&now.vault))
     }
 
     fn sends_the_same(&self, other: &Self) -> bool {

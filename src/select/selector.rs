@@ -37,7 +37,6 @@ use crate::answer::history::Use;
 use crate::answer::policy::Policy;
 use crate::answer::policy::directory::PolicyFiles;
 use crate::answer::settings::Mode;
-use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -58,7 +57,7 @@ pub struct Selector {
     store: Arc<Store>,
     mode: Option<Mode>,
     policies: Arc<PolicyFiles>,
-    anchors: Option<TrustAnchors>,
+    anchors: Option<Arc<TrustAnchors>>,
     chooser: Arc<dyn Chooser>,
     unlocker: Arc<dyn Unlocker>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -95,14 +94,18 @@ impl Selector {
         Self { policies: Arc::new(PolicyFiles::in_directory(directory)), ..self }
     }
 
-    /// Reads the trusted authorities of the store, for a program that verifies servers by
-    /// [them](Self::trusted_authorities). A key is used only if they were the owner's when they were read. Where the vault is
-    /// open, or an agent has it, that is checked now, and otherwise when a key is used. Asks nobody.
+    /// Reads the trusted authorities of the store, for a program that verifies servers by them: with
+    /// [`Self::server_verifier`], and over OpenSSL with `connect::openssl::Connector::verifying`. They are looked at again for each
+    /// connection: one that is no longer trusted verifies no server from then on, and one that is trusted since counts once the
+    /// vault is open, here or in an agent, and shows that the owner wrote it.
+    ///
+    /// A key is used only if the authorities that count are the owner's. Where the vault is open that is checked now, and
+    /// otherwise when a key is used. Asks nobody.
     ///
     /// # Errors
     /// [`Error::NotAuthentic`], and those of [reading](crate::Store#errors).
     pub fn with_trusted_authorities(self) -> Result<Self, Error> {
-        let anchors = Some(self.store.trust_anchors()?);
+        let anchors = Some(Arc::new(self.store.trust_anchors()?));
         Ok(Self { anchors, ..self })
     }
 
@@ -129,10 +132,9 @@ impl Selector {
         &self.store
     }
 
-    /// The certificates that [`Self::with_trusted_authorities`] read, of CAs and of single servers; none without that call. They
-    /// verify servers with [`server_verifier`](crate::raw::server_verifier).
-    pub fn trusted_authorities(&self) -> &[Certificate] {
-        self.anchors.as_ref().map_or(&[], TrustAnchors::certificates)
+    /// The authorities that [`Self::with_trusted_authorities`] follows.
+    pub(crate) fn anchors(&self) -> Option<&Arc<TrustAnchors>> {
+        self.anchors.as_ref()
     }
 
     /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
@@ -324,24 +326,33 @@ impl Selector {
     }
 
     /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer
-    /// now. `answered` is what the server asked for and what it was sent, if it asked. An answer that was chosen for once holds
-    /// for one request only.
+    /// now, and its server would be verified. `answered` is what the server asked for and what it was sent, if it asked. An
+    /// answer that was chosen for once holds for one request only. `distrusted` is what [`Prepared::distrusted`] was when it was
+    /// opened.
     ///
     /// # Errors
     /// Those of [reading](crate::Store#errors).
     pub(crate) fn may_reuse(
         &self,
         opened: &Destination,
-        answered: Option<(&CertificateRequest, &Answer)>,
+        distrusted: u64,
+        answered: Option<(&CertificateRequest, &Prepared)>,
         target: &Target,
     ) -> Result<bool, Error> {
         if opened != target.destination() {
             return Ok(false);
         }
-        let Some((request, answer)) = answered else { return Ok(true) };
         let moment = self.moment(target)?;
+        if moment.distrusted != distrusted {
+            return Ok(false);
+        }
+        let Some((request, answered)) = answered else { return Ok(true) };
+        let is_usable = answered.key.as_ref().is_none_or(|key| key.may_be_used(&moment.vault));
         Ok(match self.decide(&moment.look(target), request, &[])? {
-            Verdict::Selected(selection) => selection.answer.fingerprint() == answer.fingerprint(),
+            Verdict::Selected(selection) => {
+                let answer = answered.selection.as_ref().map(|selection| selection.answer.fingerprint());
+                is_usable && answer == Some(selection.answer.fingerprint())
+            }
             Verdict::Ask(_) => false,
         })
     }
@@ -500,14 +511,15 @@ impl Selector {
             request: None,
             only_this_version: false,
             terms: (look.settings, moment.rules.clone()),
+            vault: moment.vault.clone(),
+            distrusted: moment.distrusted,
         }
     }
 
     fn guarded(&self, sealed: SealedKey, moment: &Moment, decision: Option<Authenticated>) -> GuardedKey {
-        let terms = &moment.remembered.terms;
-        let anchors = self.anchors.as_ref().and_then(|anchors| anchors.condition(terms));
-        let conditions = std::iter::once(&terms.authenticated).chain(anchors).cloned().chain(decision).collect();
-        GuardedKey { sealed, vault: self.store.vault(), conditions }
+        let terms = moment.remembered.terms.authenticated.clone();
+        let conditions = std::iter::once(terms).chain(decision).collect();
+        GuardedKey { sealed, vault: moment.vault.clone(), conditions }
     }
 
     /// Whether an identity is no candidate only because the request came below TLS 1.3.
@@ -522,7 +534,8 @@ impl Selector {
 
     fn moment(&self, target: &Target) -> Result<Moment, Error> {
         let remembered = self.store.remembered(target.destination(), self.mode)?;
-        Moment::new(remembered, &self.policies, self.now())
+        let distrusted = self.anchors.as_ref().map_or(0, |anchors| anchors.follow(&remembered));
+        Moment::new(remembered, distrusted, &self.policies, self.now())
     }
 
     fn decide(&self, look: &Look<'_>, request: &CertificateRequest, refused: &[Refused]) -> Result<Verdict, Error> {

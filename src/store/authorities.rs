@@ -7,13 +7,11 @@ use rusqlite::{Connection, Row, params};
 use super::cache::Cache;
 use super::damage::{AUTHORITIES, all_readable, read_certificate, read_row};
 use super::handle::Store;
-use super::integrity::{Terms, read_terms_anew};
 use super::sql::only;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::{Certificate, Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
-use crate::vault::Authenticated;
 
 impl Store {
     /// Every authority, arranged for look-up. One whose row is damaged is skipped and noted in [`Self::damage`].
@@ -106,51 +104,6 @@ impl Store {
             damaged.iter().filter(|found| *found == damage).try_for_each(|found| delete.execute([found.row]).map(drop))
         })
     }
-
-    /// The trusted authorities. If the vault is open, here or in an agent, their code is checked at once; if not, a selector
-    /// that knows of them checks it when a key is used. Asks nobody.
-    ///
-    /// # Errors
-    /// [`Error::NotAuthentic`], and those of [reading](Self#errors).
-    pub(crate) fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
-        let ((anchors, vault), _) = self.reading(|db, damaged| {
-            let moment = db.unchecked_transaction()?;
-            let trusted = read_authorities(db, damaged)?.into_iter().filter(|authority| authority.trusted);
-            let certificates = trusted.map(|authority| authority.certificate).collect();
-            let read = (TrustAnchors { certificates, terms: read_terms_anew(db)? }, self.usable_vault(db)?);
-            moment.commit()?;
-            Ok(read)
-        })?;
-        match vault.check(&anchors.terms) {
-            Err(error @ Error::NotAuthentic { .. }) if !anchors.certificates.is_empty() => Err(error),
-            // Without any it does not matter; and while the vault is locked it cannot be known
-            _ => Ok(anchors),
-        }
-    }
-}
-
-/// The trusted authorities of a store at one moment. A program that verifies servers with them gives them to
-/// [`Selector::with_trusted_authorities`], so that no key is used for a server that only an authority of somebody else vouches for.
-///
-/// [`Selector::with_trusted_authorities`]: crate::Selector::with_trusted_authorities
-#[derive(Clone, Debug)]
-pub(crate) struct TrustAnchors {
-    certificates: Vec<Certificate>,
-    terms: Authenticated,
-}
-
-impl TrustAnchors {
-    /// The CA certificates.
-    pub(crate) fn certificates(&self) -> &[Certificate] {
-        &self.certificates
-    }
-
-    /// What must be authentic besides the terms of `now` before a key is used. Nothing, if those still trust all of these
-    /// authorities: the data key may have changed, and then the earlier terms no longer check.
-    pub(crate) fn condition(&self, now: &Terms) -> Option<&Authenticated> {
-        let are_trusted = self.certificates.iter().all(|certificate| now.trusted.contains(&certificate.fingerprint()));
-        (!are_trusted).then_some(&self.terms)
-    }
 }
 
 pub(super) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Authorities>> {
@@ -162,7 +115,7 @@ pub(super) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite
     Ok(authorities)
 }
 
-fn read_authorities(db: &Connection, damaged: &mut Vec<Damage>) -> rusqlite::Result<Vec<Authority>> {
+pub(super) fn read_authorities(db: &Connection, damaged: &mut Vec<Damage>) -> rusqlite::Result<Vec<Authority>> {
     let mut query = db.prepare_cached("SELECT id, fingerprint, certificate, trusted FROM authorities ORDER BY id")?;
     let parse = |row: &Row<'_>| {
         read_row(row, AUTHORITIES, |row| Ok(Authority { certificate: read_certificate(row)?, trusted: row.get(3)? }))

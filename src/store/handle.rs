@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -14,6 +15,7 @@ use super::{file, network};
 use crate::error::{Damage, Error};
 use crate::session::Session;
 use crate::vault::Vault;
+use crate::vault::agent::LockMark;
 
 /// Damaged rows of a table that are noted; repair these to see the rest.
 const MAX_NOTED: usize = 64;
@@ -54,6 +56,9 @@ pub struct Store {
     cache: Mutex<Cache>,
     vault: Mutex<Arc<Vault>>,
     damage: Mutex<Vec<Damage>>,
+    looks: AtomicU64,
+    /// The mark of the last [lock](Store::end_agent) before the vault was opened in this process.
+    lock_mark: Mutex<Option<LockMark>>,
 }
 
 impl Store {
@@ -72,6 +77,8 @@ impl Store {
             cache: Mutex::default(),
             vault: Mutex::new(Arc::new(vault)),
             damage: Mutex::default(),
+            looks: AtomicU64::new(0),
+            lock_mark: Mutex::default(),
         }
     }
 
@@ -99,6 +106,23 @@ impl Store {
     /// What seals the private keys and makes the authentication codes.
     pub(crate) fn vault(&self) -> Arc<Vault> {
         locked(&self.vault).clone()
+    }
+
+    /// Notes that the vault is opened in this process, which holds until the next lock.
+    pub(super) fn note_opened(&self) {
+        *locked(&self.lock_mark) = self.lock_mark();
+    }
+
+    /// Locks a vault that was opened in this process, if the store was locked since.
+    fn follow_lock(&self, vault: &Vault) {
+        if vault.has_password() && vault.is_open_here() && *locked(&self.lock_mark) != self.lock_mark() {
+            vault.lock();
+        }
+    }
+
+    /// A number for a look, to be taken within its transaction: looks at one moment after the other have rising numbers.
+    pub(super) fn number(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn set_vault(&self, vault: Vault) {
@@ -152,11 +176,12 @@ impl Store {
             let moment = db.unchecked_transaction()?;
             let mut query = db.prepare_cached("SELECT generation FROM settings")?;
             let generation = query.query_row([], |row| row.get(0))?;
+            // No counter tells of a changed password. What this process has of the old vault is not to be used any more
+            let vault = self.current_vault(db)?;
+            self.follow_lock(&vault);
             let mut cache = locked(&self.cache);
             if cache.generation != generation {
                 *cache = Cache { generation, ..Cache::default() };
-                // If the keys were sealed anew, the vault has another data key
-                self.current_vault(db)?;
             } else {
                 cache.trim();
             }

@@ -22,7 +22,7 @@ use crate::certificate::authority::Authorities;
 use crate::certificate::tried::Tried;
 use crate::error::Error;
 use crate::request::Destination;
-use crate::vault::{Authenticated, KeyRow, SealedKey};
+use crate::vault::{Authenticated, KeyRow, SealedKey, Vault};
 
 /// What is remembered for a destination, with everything else that answering takes, all from the same moment.
 pub(crate) struct Remembered {
@@ -36,6 +36,10 @@ pub(crate) struct Remembered {
     pub(crate) rules: Arc<Rules>,
     /// What must be authentic before any key is used.
     pub(crate) terms: Terms,
+    /// What the keys open with.
+    pub(crate) vault: Arc<Vault>,
+    /// The number of this look: a later one of the same handle of the store has a higher number.
+    pub(crate) number: u64,
 }
 
 /// The key of a remembered identity, and the decision, which must be authentic before that key is used.
@@ -51,7 +55,8 @@ impl Store {
     pub(crate) fn remembered(&self, destination: &Destination, mode: Option<Mode>) -> Result<Remembered, Error> {
         let session = self.session().token()?;
         self.cached(|db, cache| {
-            prove(db, &self.vault())?;
+            let vault = self.vault();
+            prove(db, &vault)?;
             let stored = read_settings(db)?;
             let settings = Settings { mode: mode.unwrap_or(stored.mode), ..stored };
             let scope = settings.mode.scope(destination);
@@ -71,7 +76,7 @@ impl Store {
             };
             let authorities = cached_authorities(db, cache)?;
             let (terms, rules) = terms(db, cache)?;
-            Ok(Remembered { settings, answer, authorities, rules, terms })
+            Ok(Remembered { settings, answer, authorities, rules, terms, vault, number: self.number() })
         })
     }
 }

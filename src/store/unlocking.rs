@@ -15,7 +15,7 @@ use super::sql::as_rusqlite;
 use super::vault::{read_vault, write_vault};
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
-use crate::vault::agent::{self, Client, Socket, Status};
+use crate::vault::agent::{self, Client, LockMark, Socket, Status};
 use crate::vault::{SealedKey, Unlocker, Vault};
 
 impl Store {
@@ -45,7 +45,7 @@ impl Store {
                 vault.hold_elsewhere(Arc::new(agent));
                 Ok(())
             }
-            _ => vault.unlock(unlocker),
+            _ => self.open_here(&vault, unlocker),
         }
     }
 
@@ -58,10 +58,18 @@ impl Store {
         let vault = self.with(|db| self.usable_vault(db))?;
         // "Unlock the store first" would be wrong advice for a person who has done so
         let is_kept = || self.agent_of(&vault).is_some_and(|agent| agent.is_there().unwrap_or(false));
-        vault.unlock(unlocker).map_err(|error| match error {
+        self.open_here(&vault, unlocker).map_err(|error| match error {
             Error::VaultLocked if is_kept() => Error::AgentKeepsKeys,
             error => error,
         })
+    }
+
+    /// Opens the vault in this process, until the store is [locked](Self::end_agent).
+    fn open_here(&self, vault: &Vault, unlocker: &dyn Unlocker) -> Result<(), Error> {
+        if !vault.is_open_here() {
+            self.note_opened();
+        }
+        vault.unlock(unlocker)
     }
 
     /// Sets, changes or (with `None`) removes the primary password. `unlocker` unlocks the vault first. An agent that serves
@@ -87,6 +95,7 @@ impl Store {
         self.set_vault(new);
         // It refuses to work for the new vault in any case
         let _ = self.end_agent();
+        self.note_opened();
         Ok(())
     }
 
@@ -115,12 +124,23 @@ impl Store {
         }
     }
 
-    /// Ends the agent of this store. Returns whether one ran. Afterwards the agent is gone, and the data key with it.
+    /// Locks the store: ends its agent, and has every program of the session that has opened the vault itself lock it before the
+    /// next connection. Returns whether an agent ran. Afterwards the agent is gone, and the data key with it.
     ///
     /// # Errors
-    /// [`Error::Agent`] when it neither ends nor can be killed.
+    /// [`Error::Agent`] when it neither ends nor can be killed; [`Error::Io`] when the other programs cannot be told.
     pub fn end_agent(&self) -> Result<bool, Error> {
-        self.agent_socket().map_or(Ok(false), |socket| Client::new(&socket, [0; 32]).end())
+        // Where nobody can have the directory for themselves, there is no agent
+        let Ok(directory) = self.session().directory() else { return Ok(false) };
+        let socket = Socket::new(directory, self.path())?;
+        let told = socket.mark_locked().map_err(|source| Error::Io { path: self.path().to_owned(), source });
+        let ended = Client::new(&socket, [0; 32]).end()?;
+        told.map(|()| ended)
+    }
+
+    /// The mark of the last lock.
+    pub(super) fn lock_mark(&self) -> Option<LockMark> {
+        self.agent_socket()?.lock_mark()
     }
 
     /// If there seems to be an agent, lets it sign from the start. If it is gone, the first use shows that.

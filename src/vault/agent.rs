@@ -40,7 +40,7 @@ mod transcript;
 pub(crate) use client::Client;
 pub(crate) use lease::lease;
 pub use server::serve;
-pub(crate) use socket::Socket;
+pub(crate) use socket::{LockMark, Socket};
 
 use crate::clock::Timestamp;
 

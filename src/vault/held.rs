@@ -13,6 +13,8 @@ use crate::error::Error;
 /// A process that holds the data key and uses it for this one without giving it away. Each function fails with
 /// [`Error::VaultLocked`] once the data key is gone, and blocks for a few seconds at most.
 pub(crate) trait Holder: Send + Sync {
+    /// Checks that it still holds the data key.
+    fn check_held(&self) -> Result<(), Error>;
     /// Encrypts a private key for a row.
     fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error>;
     /// Whether a private key opens in its row.

@@ -142,6 +142,10 @@ impl Unlocker for KeyringUnlocker {
         }
     }
 
+    fn finished(&self) {
+        self.other.finished();
+    }
+
     fn tries(&self) -> u32 {
         self.other.tries().saturating_add(1)
     }

@@ -66,4 +66,8 @@ impl Unlocker for Recorder<'_> {
     fn tries(&self) -> u32 {
         self.unlocker.tries()
     }
+
+    fn finished(&self) {
+        self.unlocker.finished();
+    }
 }

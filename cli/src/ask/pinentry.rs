@@ -87,8 +87,13 @@ impl Pinentry {
 
 impl Unlocker for Pinentry {
     fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
+        terminal::unlocking();
         let error = (attempt > 1).then(|| format!("Wrong password (attempt {attempt} of 3)"));
         self.ask("Primary password", error.as_deref())
+    }
+
+    fn finished(&self) {
+        terminal::unlocked();
     }
 }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::cleanup::Cleanup;
 use crate::ui::json::{DestinationJson, IdentityJson};
 use crate::ui::say;
+use crate::ui::text::plain_json;
 use cardcase::manage::version_name;
 
 /// The longest answer, in bytes; a typical one has a few hundred.
@@ -45,8 +46,8 @@ impl ProgramChooser {
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Reply, AnswerError> {
-        let asked = serde_json::to_vec(&QuestionJson::new(question)).map_err(AnswerError::Question)?;
-        read_answer(&self.run(asked)?, question)
+        let asked = serde_json::to_string(&QuestionJson::new(question)).map_err(AnswerError::Question)?;
+        read_answer(&self.run(plain_json(&asked).into_bytes())?, question)
     }
 
     /// Runs the program, and returns what it wrote.

@@ -8,6 +8,8 @@ mod settings;
 
 mod lock;
 
+mod turn;
+
 mod menu;
 
 mod chooser;
@@ -15,6 +17,6 @@ mod chooser;
 mod password;
 
 pub(crate) use chooser::TerminalChooser;
-pub(crate) use lock::lend;
 pub(crate) use password::{TerminalUnlocker, confirm, password};
 pub(crate) use settings::{is_in_background, is_there, restore, was_asked};
+pub(crate) use turn::{Quiet, lend, unlocked, unlocking};

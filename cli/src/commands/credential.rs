@@ -39,7 +39,7 @@ fn options(app: &App, args: &cli::Credential, program: CredentialProgram) -> Res
     let host = args.destination.as_deref().ok_or_else(|| Failure::usage("the HOST is missing"))?;
     let destination: Destination = host.parse()?;
     let config = verify::config(app, args.cacert.as_deref())?;
-    let roots = || verify::trusted(app, args.cacert.as_deref());
+    let roots = || verify::roots(app, args.cacert.as_deref());
     let connect = args.connect.as_deref();
     let target = Target::from(&destination);
     let look = Look { target: &target, connect, config: &config, roots: &roots, tls: args.tls, given: None };

@@ -79,7 +79,7 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
     let seen = match args.request {
         true => asked::ask(app, args, &target, &config)?,
         false => {
-            let roots = || verify::trusted(app, args.cacert.as_deref());
+            let roots = || verify::roots(app, args.cacert.as_deref());
             let connect = args.connect.as_deref();
             Look { target: &target, connect, config: &config, roots: &roots, tls: args.tls, given: None }
                 .look(&selector)?

@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::app::App;
+use crate::ask::terminal;
 use crate::cleanup;
 use crate::cli::Fetch;
 use crate::http::body::{Output, WriteError};
@@ -23,9 +24,9 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     };
     let Some(limit) = args.max_time.filter(|limit| !limit.is_zero()) else { return runtime.block_on(work) };
     runtime.block_on(async { tokio::time::timeout(limit, work).await }).unwrap_or_else(|_| {
-        Failure::new(Code::Failed, format_args!("{url}: not complete within {} s (--max-time)", limit.as_secs_f64()))
-            .tell();
+        Failure::new(Code::Failed, format_args!("{url}: not complete within {limit:?} (--max-time)")).tell();
         // A prompt may wait for a person, on a thread that cannot be ended
+        terminal::restore();
         cleanup::run_all();
         std::process::exit(Code::Failed as i32)
     })

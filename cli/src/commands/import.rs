@@ -13,7 +13,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::terminal;
+use crate::ask::terminal::{self, Quiet};
 use crate::cli;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{IdentityJson, print_json};
@@ -193,6 +193,11 @@ fn read(app: &App, args: &cli::Import, path: &Path, bytes: &[u8], given: &Given)
     let open = |password: &str, key_password: Option<&str>| {
         progress::during(&why, || file::read_with(bytes, password, key_password, args.max_iterations))
     };
+    let quiet = Quiet::new();
+    // Trying the empty password may take long enough for a person to type the right one
+    if given.password.is_none() && app.can_ask() {
+        quiet.begin();
+    }
     let mut password = given.password.clone().unwrap_or_default();
     let mut key_password = given.key_password.clone();
     let (mut asked, mut tries) = (None, 0);

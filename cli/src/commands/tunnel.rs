@@ -10,7 +10,9 @@ use cardcase::connect::tokio::Connector;
 use cardcase::connect::{self, Connection};
 use cardcase::raw::Prepared;
 use cardcase::{Destination, Identity};
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::cli::{self, TlsLibrary};
@@ -22,10 +24,11 @@ use crate::http::mid_connection::MidConnection;
 use crate::http::openssl;
 use crate::http::outcome::{Asked, Outcomes};
 use crate::http::route::{Dialer, Route, connector};
+use crate::http::socket::Socket;
 use crate::http::stream::{BoxStream, Stream};
 use crate::http::verify;
 use crate::tunnel::listen::{Address, Listener};
-use crate::tunnel::relay::{End, relay};
+use crate::tunnel::relay::{End, Peers, relay};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{DestinationJson, print_json};
 use crate::ui::notices::DamageTold;
@@ -36,6 +39,15 @@ use crate::ui::text::quoted;
 
 /// The pause after a connection that could not be accepted, for example because too many files are open.
 const A_MOMENT: Duration = Duration::from_millis(100);
+
+/// The most connections at the same time, however many descriptors there may be.
+const MAX_CONNECTIONS: usize = 1000;
+
+/// Descriptors of the process itself: the listener, the store, the agent's socket, and those of threads that ask.
+const OWN_DESCRIPTORS: usize = 64;
+
+/// Descriptors for each connection, those for moments included.
+const EACH: usize = 3;
 
 #[derive(Serialize)]
 struct TunnelJson {
@@ -74,13 +86,49 @@ fn announce(app: &App, address: &Address, destination: &Destination) -> Result<(
     }
 }
 
+/// The connections that a tunnel serves at the same time: others wait until one ends. Each has a descriptor to the client and one
+/// to the server, and opens others for moments.
+struct Places {
+    free: Arc<Semaphore>,
+    all: usize,
+    /// Whether it was said that all are taken, and not half of them have become free since.
+    told: bool,
+}
+
+impl Places {
+    fn new() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+        let all = (descriptors.unwrap_or(usize::MAX).saturating_sub(OWN_DESCRIPTORS) / EACH).clamp(1, MAX_CONNECTIONS);
+        Self { free: Arc::new(Semaphore::new(all)), all, told: false }
+    }
+
+    async fn take(&mut self) -> Result<OwnedSemaphorePermit, Failure> {
+        let free = self.free.available_permits();
+        self.told &= free <= self.all / 2;
+        if free == 0 && !self.told {
+            self.told = true;
+            say::warn(format_args!(
+                "{} connections are open, and no more are served at the same time: the next ones wait until one ends \
+                 (`ulimit -n` sets how many, up to {MAX_CONNECTIONS})",
+                self.all
+            ));
+        }
+        self.free.clone().acquire_owned().await.map_err(|error| Failure::new(Code::Failed, error))
+    }
+}
+
 /// Accepts connections until a signal ends the process.
 async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure> {
+    let mut places = Places::new();
+    let mut told = false;
     loop {
+        let place = places.take().await?;
         match listener.accept().await {
             Ok(near) => {
+                told = false;
                 let tunnel = tunnel.clone();
                 tokio::spawn(async move {
+                    let _place = place;
                     if let Err(failure) = tunnel.forward(near).await {
                         failure.tell();
                     }
@@ -88,7 +136,9 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
                 });
             }
             Err(error) => {
-                say::warn(format_args!("cannot accept a connection: {error}"));
+                if !std::mem::replace(&mut told, true) {
+                    say::warn(format_args!("cannot accept a connection: {error}; trying again"));
+                }
                 tokio::time::sleep(A_MOMENT).await;
             }
         }
@@ -137,7 +187,7 @@ impl Tunnel {
     }
 
     /// Forwards one connection to its end, with the identity that is selected for it.
-    async fn forward(&self, near: BoxStream) -> Result<(), Failure> {
+    async fn forward(&self, near: Socket) -> Result<(), Failure> {
         let dialer = Dialer::new(self.route.clone(), true, None);
         let dial = || async { dialer.dial_through(&self.destination).await.map_err(io::Error::other) };
         let mut prepared = match &self.given {
@@ -158,7 +208,7 @@ impl Tunnel {
                 None => self.connector.connect(&self.destination, dial).await,
             };
             let error = match connected {
-                Ok(connection) => return self.relay(near, connection).await,
+                Ok(connection) => return self.relay(near, &dialer, connection).await,
                 Err(error) => error,
             };
             let Some(how) = Incompatible::from_error(&error) else { return Err(self.unconnected(error).await?) };
@@ -167,13 +217,14 @@ impl Tunnel {
             let chosen = error.opened().cloned().and_then(Asked::from_opened).and_then(|asked| asked.chosen());
             prepared = prepared.or(chosen);
         }
-        self.forward_by_openssl(near, dial, prepared).await
+        self.forward_by_openssl(near, &dialer, dial, prepared).await
     }
 
     #[cfg(feature = "openssl")]
     async fn forward_by_openssl<D, F>(
         &self,
-        near: BoxStream,
+        near: Socket,
+        dialer: &Dialer,
         dial: D,
         prepared: Option<Prepared>,
     ) -> Result<(), Failure>
@@ -186,13 +237,13 @@ impl Tunnel {
             None => self.openssl.connect_async(&self.destination, dial).await,
         };
         match connected {
-            Ok(connection) => self.relay(near, connection).await,
+            Ok(connection) => self.relay(near, dialer, connection).await,
             Err(error) => Err(self.unconnected(error).await?),
         }
     }
 
     #[cfg(not(feature = "openssl"))]
-    async fn forward_by_openssl<D>(&self, _: BoxStream, _: D, _: Option<Prepared>) -> Result<(), Failure> {
+    async fn forward_by_openssl<D>(&self, _: Socket, _: &Dialer, _: D, _: Option<Prepared>) -> Result<(), Failure> {
         incompatible::check_built_in(Some(TlsLibrary::Openssl))
     }
 
@@ -220,7 +271,8 @@ impl Tunnel {
     }
 
     /// Forwards bytes over an open connection. The first byte from the server means that it accepts the answer that it got.
-    async fn relay<S: Stream>(&self, near: BoxStream, connection: Connection<S>) -> Result<(), Failure> {
+    async fn relay<S: Stream>(&self, near: Socket, dialer: &Dialer, connection: Connection<S>) -> Result<(), Failure> {
+        let peers = Peers { near: near.peer(), far: dialer.peer() };
         let Connection { stream: far, opened, .. } = connection;
         let mut requests = Requests::new(Some(opened.clone()));
         requests.catch_up(&self.outcomes);
@@ -237,7 +289,7 @@ impl Tunnel {
                 requests = noted;
             }
         };
-        let (ended, error) = match relay(near, far, answered).await {
+        let (ended, error) = match relay(near, far, &peers, answered).await {
             Ok(end) => (Some(end), None),
             Err(error) => (None, Some(error)),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cardcase::connect::{self, Opened};
 use cardcase::{Selector, Target};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request};
 use rustls::ClientConfig;
@@ -17,6 +17,7 @@ use crate::http::mid_connection::MidConnection;
 #[cfg(feature = "openssl")]
 use crate::http::openssl;
 use crate::http::outcome::Outcomes;
+use crate::http::patience::{Patience, Speed, next};
 use crate::http::probe::{Look, Seen};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
 use crate::http::verify;
@@ -97,7 +98,7 @@ impl Asking<'_> {
     /// What the server uses that rustls does not have.
     fn beyond_rustls(&self) -> String {
         let cacert = self.args.cacert.as_deref();
-        let roots = || verify::trusted(self.app, cacert);
+        let roots = || verify::roots(self.app, cacert);
         let (connect, tls) = (self.args.connect.as_deref(), None);
         let look = Look { target: &self.target, connect, config: self.config, roots: &roots, tls, given: None };
         look.by_openssl(&self.selector).map_or_else(|_| incompatible::NOTHING_IN_COMMON.to_owned(), |(_, what)| what)
@@ -105,6 +106,12 @@ impl Asking<'_> {
 
     async fn send(&self, by_openssl: bool) -> Result<Sent, Failure> {
         let dialer = Dialer::new(self.route.clone(), false, None);
+        let activity = dialer.activity().clone();
+        let handshake = match by_openssl {
+            #[cfg(feature = "openssl")]
+            true => openssl::PATIENCE,
+            _ => TIMEOUT,
+        };
         let by_rustls = Arc::new(connector(self.selector.clone(), self.config, &[H2, HTTP_1_1], TIMEOUT));
         let connector = connect::hyper::Connector::over(by_rustls, dialer).without_history();
         let connector = match by_openssl {
@@ -115,7 +122,7 @@ impl Asking<'_> {
                     self.selector.clone(),
                     self.args.cacert.as_deref(),
                     &[HTTP_1_1],
-                    openssl::PATIENCE,
+                    handshake,
                 )?;
                 connector.with_openssl(Arc::new(openssl), |_| true)
             }
@@ -125,10 +132,13 @@ impl Asking<'_> {
         let request = Request::builder().method(self.method.clone()).uri(&url).header("accept", "*/*");
         let request = request.extension(self.target.clone()).body(Empty::<Bytes>::new());
         let request = request.map_err(|error| Failure::usage(format_args!("{url}: {error}")))?;
-        Ok(match connect::hyper::Client::with_connector(connector).request(request).await {
+        let patience = Patience::new(None, None);
+        let client = connect::hyper::Client::with_connector(connector);
+        let slow = |impatience| Failure::new(Code::Failed, format_args!("{}: {impatience}", self.target.destination()));
+        Ok(match activity.head(patience, handshake, client.request(request)).await.map_err(slow)? {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();
-                let page = start(body).await;
+                let page = start(body, Speed::new(activity, patience)).await;
                 let how = MidConnection::from_page(head.status, &String::from_utf8_lossy(&page));
                 Sent { opened: head.extensions.remove(), error: None, needs_openssl: how.map(told) }
             }
@@ -164,13 +174,13 @@ fn told(how: MidConnection) -> (String, bool) {
     (how.meaning().to_owned(), how.is_unprocessed())
 }
 
-/// The start of a page. If the server hangs up, what has arrived is enough.
-async fn start(mut body: Incoming) -> Vec<u8> {
+/// The start of a page. If the server hangs up, or goes on too slowly, what has arrived is enough.
+async fn start(mut body: Incoming, mut speed: Speed) -> Vec<u8> {
     let mut start = Vec::new();
     while start.len() < MAX_PAGE
-        && let Some(Ok(frame)) = body.frame().await
+        && let Ok(Ok(Some(data))) = speed.next(next(&mut body)).await
     {
-        start.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        start.extend_from_slice(&data);
     }
     start
 }

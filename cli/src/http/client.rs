@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::sync::Arc;
-#[cfg(feature = "openssl")]
 use std::time::Duration;
 
 use cardcase::ask::{Refusal, Refused};
@@ -12,7 +11,7 @@ use cardcase::connect::{self, Opened, Selection, Source};
 use cardcase::manage::Answer;
 use cardcase::raw::{Prepared, failure};
 use cardcase::{Destination, Identity, Target};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::http::response::Parts;
@@ -31,6 +30,7 @@ use crate::http::mid_connection::MidConnection;
 #[cfg(feature = "openssl")]
 use crate::http::openssl;
 use crate::http::outcome::{Asked, Ended, Outcomes};
+use crate::http::patience::{Impatience, Patience, Speed, next};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
 use crate::http::told::told;
 use crate::http::verify;
@@ -59,8 +59,9 @@ pub(crate) struct Client<'a> {
     credentials: bool,
     outcomes: Arc<Outcomes>,
     /// The limit for each step before the request.
-    #[cfg(feature = "openssl")]
     timeout: Duration,
+    /// For the response.
+    patience: Option<Patience>,
 }
 
 /// What earlier attempts found out, for those that follow.
@@ -100,6 +101,7 @@ pub(crate) struct Response {
     url: Url,
     start: Bytes,
     body: Incoming,
+    speed: Speed,
     requests: Requests,
     /// Whether it came over OpenSSL, which lets a server ask at any time.
     is_openssl: bool,
@@ -148,8 +150,8 @@ impl<'a> Client<'a> {
             given,
             credentials: message.carries_credentials(args.credentials == cli::Credentials::Include),
             outcomes,
-            #[cfg(feature = "openssl")]
             timeout,
+            patience: Patience::new(args.speed_time, args.speed_limit),
         })
     }
 
@@ -172,8 +174,10 @@ impl<'a> Client<'a> {
         if !response.start.is_empty() {
             return Ok(Some(std::mem::take(&mut response.start)));
         }
-        let read = next(&mut response.body).await;
-        read.map_err(|error| self.interrupted(response, &error))
+        match response.speed.next(next(&mut response.body)).await {
+            Ok(read) => read.map_err(|error| self.interrupted(response, &error)),
+            Err(impatience) => Err(slow(&response.url, &impatience)),
+        }
     }
 
     /// Ends an exchange whose response is not read any further. Fails if the response refuses.
@@ -336,10 +340,24 @@ impl<'a> Client<'a> {
     #[cfg(feature = "openssl")]
     fn openssl(&self) -> Result<connect::openssl::Connector, Failure> {
         let selector = self.outcomes.selector().clone();
+        openssl::connector(
+            self.app,
+            selector,
+            self.args.route.cacert.as_deref(),
+            &[HTTP_1_1],
+            self.handshake_limit(true),
+        )
+    }
+
+    /// How long a handshake may take.
+    #[cfg_attr(not(feature = "openssl"), expect(unused_variables, reason = "only connections of OpenSSL need it"))]
+    fn handshake_limit(&self, is_openssl: bool) -> Duration {
         // The server may still be busy with the connection of rustls
-        let is_first = self.args.tls.is_some() || self.args.connect_timeout.is_some();
-        let timeout = if is_first { self.timeout } else { openssl::PATIENCE };
-        openssl::connector(self.app, selector, self.args.route.cacert.as_deref(), &[HTTP_1_1], timeout)
+        #[cfg(feature = "openssl")]
+        if is_openssl && self.args.tls.is_none() && self.args.connect_timeout.is_none() {
+            return openssl::PATIENCE;
+        }
+        self.timeout
     }
 
     fn uses_openssl(&self, progress: &Progress, destination: &Destination) -> bool {
@@ -408,7 +426,10 @@ impl<'a> Client<'a> {
         let proxy_answer = proxy_answer.and_then(|proxy| progress.chosen.get(proxy)).cloned();
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
         let request = self.prepared_request(progress, url, message, &dialer)?;
-        let sent = self.client(dialer.clone(), is_openssl)?.request(request).await;
+        let activity = dialer.activity().clone();
+        let client = self.client(dialer.clone(), is_openssl)?;
+        let sent = activity.head(self.patience, self.handshake_limit(is_openssl), client.request(request)).await;
+        let sent = sent.map_err(|impatience| Unanswered::Failed(slow(url, &impatience)))?;
         dialer.proxy_answer().into_iter().for_each(|chosen| progress.keep(chosen));
         let (head, body) = match sent {
             Ok(response) => response.into_parts(),
@@ -429,9 +450,12 @@ impl<'a> Client<'a> {
         let mut requests = Requests::new(head.extensions.get::<Opened>().cloned());
         requests.catch_up(&self.outcomes);
         requests.chosen().into_iter().for_each(|chosen| progress.keep(chosen));
+        let (url, speed) = (url.clone(), Speed::new(activity, self.patience));
         let mut response =
-            Response { head, url: url.clone(), start: Bytes::new(), body, requests, is_openssl, refused: None };
-        match response.read_start().await {
+            Response { head, url, start: Bytes::new(), body, speed, requests, is_openssl, refused: None };
+        let begun = response.read_start().await;
+        let url = &response.url.clone();
+        match begun.map_err(|impatience| Unanswered::Failed(slow(url, &impatience)))? {
             Ok(()) => Ok(response),
             Err(error) => Err(self.broken(progress, url, &mut response.requests, (is_openssl, may_send_again), &error)),
         }
@@ -537,20 +561,21 @@ impl Response {
     }
 
     /// Reads the start of a page that may refuse: one of nginx, or one of Apache when it cannot ask.
-    async fn read_start(&mut self) -> hyper::Result<()> {
+    async fn read_start(&mut self) -> Result<hyper::Result<()>, Impatience> {
         let may_refuse = match self.head.status {
             StatusCode::FORBIDDEN => !self.is_openssl,
             status => Refusal::may_come_with(status.as_u16()) && self.requests.pending.is_some(),
         };
         let mut start = Vec::new();
         while may_refuse && start.len() < MAX_ERROR_PAGE {
-            match next(&mut self.body).await? {
-                Some(data) => start.extend_from_slice(&data),
-                None => break,
+            match self.speed.next(next(&mut self.body)).await? {
+                Ok(Some(data)) => start.extend_from_slice(&data),
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
             }
         }
         self.start = start.into();
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// What a person chose in the middle of the connection, if the server may have sent its page before they did: in TLS 1.3
@@ -587,12 +612,11 @@ fn with_causes(url: &Url, error: &(dyn StdError + 'static)) -> Failure {
     Failure::new(Code::Failed, format_args!("{url}: {}", told(error)))
 }
 
-/// The next piece of a body.
-async fn next(body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            return Ok(Some(data));
-        }
+/// The failure of a server that takes too long, or sends too much.
+fn slow(url: &dyn std::fmt::Display, impatience: &Impatience) -> Failure {
+    let failure = Failure::new(Code::Failed, format_args!("{url}: {impatience}"));
+    match impatience {
+        Impatience::LargeHead => failure,
+        _ => failure.hint("to wait longer: --speed-time SECONDS; without a limit: --speed-time 0"),
     }
-    Ok(None)
 }

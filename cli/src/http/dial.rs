@@ -6,11 +6,15 @@ use std::time::Duration;
 use cardcase::Destination;
 use tokio::net::TcpStream;
 
+use crate::http::socket::Socket;
 use crate::ui::failure::Failure;
 
 /// How long a server may take for each step before the request: opening the connection, and the TLS handshake.
 /// `--connect-timeout` changes it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long nothing may be heard from a server before it is probed.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// `--connect-to HOST1:PORT1:HOST2:PORT2`, as in curl. An empty HOST1 or PORT1 matches any; an empty HOST2 or PORT2 keeps the
 /// original.
@@ -58,7 +62,7 @@ pub(crate) async fn tcp(
     destination: &Destination,
     detour: Option<(String, u16)>,
     timeout: Duration,
-) -> io::Result<TcpStream> {
+) -> io::Result<Socket> {
     let (host, port) = detour.clone().unwrap_or_else(|| (destination.host().to_owned(), destination.port()));
     let connected = tokio::time::timeout(timeout, TcpStream::connect((host.as_str(), port))).await;
     let stream = connected.unwrap_or_else(|_| Err(no_answer(timeout)));
@@ -67,13 +71,12 @@ pub(crate) async fn tcp(
         Some(_) => io::Error::new(error.kind(), format!("at {host}:{port}: {error}")),
         None => error,
     })?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    Socket::tcp(stream, SILENCE)
 }
 
 /// The error of a step that took too long.
 pub(crate) fn no_answer(timeout: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", timeout.as_secs_f64()))
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}"))
 }
 
 /// Splits at colons, but not inside the brackets of an IPv6 address.

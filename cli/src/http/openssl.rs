@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::openssl::error::ErrorStack;
-use ::openssl::x509::X509;
-use ::openssl::x509::store::X509StoreBuilder;
 use cardcase::Selector;
 use cardcase::connect::Opened;
 use cardcase::connect::openssl::{Connector, SslConnector, SslConnectorBuilder, SslMethod};
@@ -35,29 +33,23 @@ pub(crate) fn connector(
     alpn: &[&[u8]],
     timeout: Duration,
 ) -> Result<Connector, Failure> {
-    with_roots(selector, &verify::trusted(app, cacert)?, alpn, timeout)
+    with_roots(selector, verify::roots(app, cacert)?, alpn, timeout)
 }
 
-/// The same, with these CA certificates.
+/// The same, by these certificates and by what the store trusts at the time.
 pub(crate) fn with_roots(
     selector: Arc<Selector>,
-    roots: &[CertificateDer<'_>],
+    roots: Vec<CertificateDer<'static>>,
     alpn: &[&[u8]],
     timeout: Duration,
 ) -> Result<Connector, Failure> {
-    let connector = builder(roots, alpn).and_then(|builder| Connector::new(selector, builder));
+    let connector = builder(alpn).and_then(|builder| Connector::new(selector, builder));
     let connector = connector.map_err(|error| Failure::new(Code::Failed, error))?;
-    Ok(connector.with_handshake_timeout(timeout))
+    Ok(connector.verifying(roots).with_handshake_timeout(timeout))
 }
 
-fn builder(roots: &[CertificateDer<'_>], alpn: &[&[u8]]) -> Result<SslConnectorBuilder, ErrorStack> {
+fn builder(alpn: &[&[u8]]) -> Result<SslConnectorBuilder, ErrorStack> {
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-    let mut store = X509StoreBuilder::new()?;
-    // A certificate of the system that OpenSSL cannot read cannot verify a server, but must not stop the others
-    for root in roots.iter().filter_map(|der| X509::from_der(der).ok()) {
-        store.add_cert(root)?;
-    }
-    builder.set_cert_store(store.build());
     // An OpenSSL that was built without one of the additional curves keeps its own list
     let _ = builder.set_groups_list(GROUPS);
     if !alpn.is_empty() {

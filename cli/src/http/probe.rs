@@ -118,7 +118,7 @@ impl Look<'_> {
     /// Looks with OpenSSL: what was seen, and what the server uses that rustls lacks.
     #[cfg(feature = "openssl")]
     pub(crate) fn by_openssl(&self, selector: &Selector) -> Result<(Seen, String), Failure> {
-        let connector = openssl::with_roots(Arc::new(selector.clone()), &(self.roots)()?, &[], TIMEOUT)?;
+        let connector = openssl::with_roots(Arc::new(selector.clone()), (self.roots)()?, &[], TIMEOUT)?;
         let socket = dial(self.connect, self.target.destination());
         let socket = socket.map_err(|error| verify::unreachable(self.target.destination(), &error))?;
         let target = Target::new(self.target.destination().clone()).without_credentials();
@@ -191,7 +191,7 @@ impl Write for Limited {
 }
 
 fn late() -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, format!("no TLS handshake within {} s", TIMEOUT.as_secs()))
+    io::Error::new(ErrorKind::TimedOut, format!("no TLS handshake within {TIMEOUT:?}"))
 }
 
 /// The error of a system call that was not done in time, which Unix calls by other names.

@@ -17,7 +17,9 @@ use tower_service::Service;
 use crate::cli;
 use crate::http::dial::{Detour, detour, tcp};
 use crate::http::outcome::{Asked, Ended, Outcomes};
+use crate::http::patience::Activity;
 use crate::http::proxy::{Proxies, tunnel, variable};
+use crate::http::socket::{Peer, Socket};
 use crate::http::stream::{BoxStream, Dialled};
 use crate::http::tls_only::TlsOnly;
 use crate::http::verify;
@@ -72,9 +74,9 @@ impl Route {
         self.proxies.for_destination(destination, is_http).ok().flatten().map(|proxy| &proxy.destination)
     }
 
-    async fn open(&self, destination: &Destination, detour: Option<(String, u16)>) -> Result<BoxStream, Failure> {
+    async fn open(&self, destination: &Destination, detour: Option<(String, u16)>) -> Result<Socket, Failure> {
         let stream = tcp(destination, detour, self.timeout).await;
-        Ok(Box::new(stream.map_err(|error| verify::unreachable(destination, &error))?))
+        stream.map_err(|error| verify::unreachable(destination, &error))
     }
 }
 
@@ -87,16 +89,42 @@ pub(crate) struct Dialer {
     proxy_answer: Option<Prepared>,
     /// The last TLS connection to the proxy.
     proxy_opened: Arc<Mutex<Option<Opened>>>,
+    /// What the request waits for on its connection.
+    activity: Activity,
+    /// The other end of the last TCP connection.
+    peer: Arc<Mutex<Peer>>,
 }
 
 impl Dialer {
     pub(crate) fn new(route: Arc<Route>, credentials: bool, proxy_answer: Option<Prepared>) -> Self {
-        Self { route, credentials, proxy_answer, proxy_opened: Arc::default() }
+        Self {
+            route,
+            credentials,
+            proxy_answer,
+            proxy_opened: Arc::default(),
+            activity: Activity::default(),
+            peer: Arc::default(),
+        }
+    }
+
+    /// What the request waits for on its connection.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// The last TLS connection to the proxy.
     pub(crate) fn proxy_opened(&self) -> Option<Opened> {
         self.proxy_opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The other end of the last TCP connection: the destination, or the proxy.
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn watched(&self, socket: Socket) -> Socket {
+        *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = socket.peer();
+        socket
     }
 
     /// What a person chose for the proxy: they are not asked again when this request needs another connection.
@@ -115,11 +143,12 @@ impl Dialer {
     async fn dial(&self, destination: &Destination, is_http: bool) -> Result<Dialled, Ended> {
         let route = &self.route;
         let Some(proxy) = route.proxies.for_destination(destination, is_http)? else {
-            return Ok(Dialled::to_destination(route.open(destination, detour(destination, &route.detours)).await?));
+            let socket = route.open(destination, detour(destination, &route.detours)).await?;
+            return Ok(Dialled::to_destination(Box::new(self.watched(socket))));
         };
         Ok(match proxy.tls {
             true => self.connect_to_proxy(&proxy.destination).await?,
-            false => Dialled::to_proxy(route.open(&proxy.destination, None).await?, None),
+            false => Dialled::to_proxy(Box::new(self.watched(route.open(&proxy.destination, None).await?)), None),
         })
     }
 
@@ -155,7 +184,7 @@ impl Dialer {
 
     async fn connect_to_proxy(&self, proxy: &Destination) -> Result<Dialled, Ended> {
         let Route { to_proxy, outcomes, timeout, .. } = &*self.route;
-        let dial = async || tcp(proxy, None, *timeout).await.map(TlsOnly::new);
+        let dial = async || tcp(proxy, None, *timeout).await.map(|socket| TlsOnly::new(self.watched(socket)));
         let connected = match self.proxy_answer() {
             Some(chosen) => to_proxy.connect_prepared(chosen, dial).await,
             None => to_proxy.connect(self.target(proxy), dial).await,
@@ -189,10 +218,11 @@ impl Service<Uri> for Dialer {
             let default = if is_http { 80 } else { Destination::DEFAULT_PORT };
             let destination = Destination::new(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default));
             let destination = destination.map_err(Failure::from)?;
-            match is_http {
-                true => dialer.dial(&destination, true).await,
-                false => dialer.dial_through(&destination).await.map(Dialled::to_destination),
-            }
+            let dialled = match is_http {
+                true => dialer.dial(&destination, true).await?,
+                false => Dialled::to_destination(dialer.dial_through(&destination).await?),
+            };
+            Ok(dialled.around(|stream| dialer.activity.watch(stream)))
         })
     }
 }

@@ -36,6 +36,11 @@ impl Dialled {
         Self { stream: TokioIo::new(stream), is_proxy: true, proxy }
     }
 
+    /// With a stream around its stream.
+    pub(crate) fn around(self, wrap: impl FnOnce(BoxStream) -> BoxStream) -> Self {
+        Self { stream: TokioIo::new(wrap(self.stream.into_inner())), ..self }
+    }
+
     pub(crate) fn into_parts(self) -> (BoxStream, Option<Opened>) {
         (self.stream.into_inner(), self.proxy)
     }

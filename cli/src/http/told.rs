@@ -17,6 +17,10 @@ pub(crate) fn told(error: &(dyn StdError + 'static)) -> String {
         if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) {
             return "the server closed the connection".to_owned();
         }
+        // The system calls the time-out of a socket by a name that nobody expects
+        if io.is_some_and(is_system_timeout) {
+            return "no answer in time".to_owned();
+        }
         // An error of I/O that wraps another shows that one's text
         if io.and_then(io::Error::get_ref).is_none() {
             all.push(error.to_string());
@@ -24,6 +28,10 @@ pub(crate) fn told(error: &(dyn StdError + 'static)) -> String {
     }
     all.dedup_by(|next, before| before.contains(next.as_str()));
     all.join(": ")
+}
+
+fn is_system_timeout(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() && matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn of_rustls(error: &Error) -> String {
@@ -42,7 +50,7 @@ fn of_rustls(error: &Error) -> String {
         Error::InvalidCertificate(error) => of_certificate(error),
         Error::Other(OtherError(error)) => told(&**error),
         Error::General(text) => text.clone(),
-        Error::FailedToGetCurrentTime => "the system does not provide the time".to_owned(),
+        Error::FailedToGetCurrentTime => "the clock of this machine is before 1970".to_owned(),
         Error::FailedToGetRandomBytes => "the system does not provide random numbers".to_owned(),
         Error::UnsupportedNameType => "a certificate cannot hold the server's name".to_owned(),
         Error::InvalidCertRevocationList(_) => "a revocation list cannot be read".to_owned(),

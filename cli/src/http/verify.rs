@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cardcase::file;
 use cardcase::manage::{Certificate, Timestamp};
-use cardcase::raw::{invalid_certificate, server_verifier, unverified_certificate, why_unverified};
+use cardcase::raw::{invalid_certificate, unverified_certificate, why_unverified};
 use cardcase::{Destination, Error};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -23,46 +23,50 @@ use crate::ui::say;
 /// How many certificates are shown with their reasons.
 const SHOWN: usize = 5;
 
-/// A TLS configuration without client certificates. It verifies servers by the certificates of [`trusted`].
+/// A TLS configuration without client certificates. It verifies servers by [`roots`], and by what the store trusts at the time.
 pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, Failure> {
-    config_of(trusted(app, cacert)?)
+    config_of(app, roots(app, cacert)?)
 }
 
 /// The same with these certificates instead of a file of them.
 pub(crate) fn config_with(app: &App, given: Vec<Certificate>) -> Result<ClientConfig, Failure> {
-    config_of(trusted_with(app, given)?)
+    config_of(app, roots_with(app, given)?)
 }
 
-fn config_of(trusted: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
+fn config_of(app: &App, roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(default_provider());
-    let verifier = server_verifier(trusted, &provider);
+    let verifier = app.trusting_selector()?.server_verifier(roots, &provider);
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// The certificates that verify servers: those in `cacert` or else the system's, and the trusted ones of the store.
-pub(crate) fn trusted(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+/// The certificates that verify servers besides the trusted ones of the store: those in `cacert`, or else the system's.
+pub(crate) fn roots(app: &App, cacert: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    check_clock(app)?;
     match cacert {
         Some(path) => {
             let given = read_certificates(app, path)?;
             let given = usable(given, app.now()).map_err(|failure| failure.in_file(path))?;
-            with_those_of_the_store(app, given.iter().map(der))
+            Ok(given.iter().map(der).collect())
         }
-        None => with_those_of_the_store(app, rustls_native_certs::load_native_certs().certs),
+        None => Ok(rustls_native_certs::load_native_certs().certs),
     }
 }
 
 /// The same with these certificates instead of a file of them.
-pub(crate) fn trusted_with(app: &App, given: Vec<Certificate>) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    with_those_of_the_store(app, usable(given, app.now())?.iter().map(der))
+pub(crate) fn roots_with(app: &App, given: Vec<Certificate>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    check_clock(app)?;
+    Ok(usable(given, app.now())?.iter().map(der).collect())
 }
 
-fn with_those_of_the_store(
-    app: &App,
-    given: impl IntoIterator<Item = CertificateDer<'static>>,
-) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    Ok(given.into_iter().chain(app.trusted_authorities()?.iter().map(der)).collect())
+/// By a clock before 1970, no certificate is valid, and TLS has no such time.
+fn check_clock(app: &App) -> Result<(), Failure> {
+    match app.now() < Timestamp(0) {
+        true => Err(Failure::new(Code::Failed, "the clock of this machine is before 1970: no server can be verified")
+            .hint("check the clock: date")),
+        false => Ok(()),
+    }
 }
 
 /// Those of these certificates that can verify servers. One that cannot does not stop the others.

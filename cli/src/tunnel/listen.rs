@@ -7,15 +7,20 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::{geteuid, umask};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::cleanup::Cleanup;
-use crate::http::stream::BoxStream;
+use crate::http::socket::Socket;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
+
+/// How long nothing may be heard from a client on a loopback port before it is probed. The system answers for a process that has
+/// closed its end for about a minute.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// `unix:PATH`, or a loopback address with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,19 +109,18 @@ impl Listener {
     }
 
     /// Accepts the next connection; over a Unix socket, only one from its owner.
-    pub(crate) async fn accept(&self) -> io::Result<BoxStream> {
+    pub(crate) async fn accept(&self) -> io::Result<Socket> {
         loop {
             match self {
                 Self::Tcp(listener) => {
                     let (stream, _) = listener.accept().await?;
-                    stream.set_nodelay(true)?;
-                    return Ok(Box::new(stream));
+                    return Socket::tcp(stream, SILENCE);
                 }
                 Self::Unix { listener, .. } => {
                     let (stream, _) = listener.accept().await?;
                     let peer = stream.peer_cred()?.uid();
                     if peer == geteuid().as_raw() {
-                        return Ok(Box::new(stream));
+                        return Ok(Socket::unix(stream));
                     }
                     say::warn(format_args!("a process of the user {peer} was turned away"));
                 }

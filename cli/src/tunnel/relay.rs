@@ -3,12 +3,26 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::http::socket::Peer;
 
 /// Bytes forwarded at once: a TLS record.
 const PIECE: usize = 16 << 10;
+
+/// How often the other ends are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Ticks without a byte after which a relay ends whose only waiting end is gone.
+const LULL: u32 = 2;
+
+/// The same while there is something of a client that has gone, which the far side may still take.
+const STALLED: u32 = 30;
 
 /// How a relay ended.
 #[derive(Debug)]
@@ -27,22 +41,44 @@ enum Broken {
     Sink(io::Error),
 }
 
+/// The other ends of the two sockets of a relay.
+pub(crate) struct Peers {
+    pub(crate) near: Peer,
+    pub(crate) far: Peer,
+}
+
 /// Forwards bytes between `near` and `far` until both have ended. The end of one direction is passed on, and the other direction
-/// continues. `answered` is called before the first byte of `far` is forwarded.
+/// continues, however long nothing comes: until the end that waits is gone. `answered` is called before the first byte of `far` is
+/// forwarded.
 ///
 /// # Errors
 /// Those of the far side.
-pub(crate) async fn relay<N, F, A>(near: N, far: F, answered: A) -> io::Result<End>
+pub(crate) async fn relay<N, F, A>(near: N, far: F, peers: &Peers, answered: A) -> io::Result<End>
 where
     N: AsyncRead + AsyncWrite,
     F: AsyncRead + AsyncWrite,
     A: AsyncFnOnce(),
 {
     let ((mut from_near, mut to_near), (mut from_far, mut to_far)) = (split(near), split(far));
-    let mut up = pin!(carry(&mut from_near, &mut to_far, async || ()));
-    let mut down = pin!(carry(&mut from_far, &mut to_near, answered));
+    let moved = AtomicU64::new(0);
+    let mut up = pin!(carry(&mut from_near, &mut to_far, &moved, async || ()));
+    let mut down = pin!(carry(&mut from_far, &mut to_near, &moved, answered));
     let (mut up_ended, mut down_ended, mut unsent) = (false, false, None);
+    let mut ticks = interval(TICK);
+    // A machine that has slept has not waited
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut idle = Idle::default();
     poll_fn(|cx| {
+        while ticks.poll_tick(cx).is_ready() {
+            idle.tick(moved.load(Ordering::Relaxed));
+            // Nobody is there to read what may still come
+            if idle.is_for(if up_ended { LULL } else { STALLED }) && peers.near.is_gone() {
+                return Poll::Ready(Ok(End::Gone));
+            }
+            if down_ended && idle.is_for(LULL) && peers.far.is_gone() {
+                return Poll::Ready(Ok(End::Whole));
+            }
+        }
         if !up_ended && let Poll::Ready(ended) = up.as_mut().poll(cx) {
             up_ended = true;
             match ended {
@@ -76,7 +112,25 @@ where
     .await
 }
 
-async fn carry<R, W, A>(from: &mut R, to: &mut W, first: A) -> Result<(), Broken>
+/// For how many ticks nothing was moved.
+#[derive(Default)]
+struct Idle {
+    moved: u64,
+    ticks: u32,
+}
+
+impl Idle {
+    fn tick(&mut self, moved: u64) {
+        self.ticks = if moved == self.moved { self.ticks.saturating_add(1) } else { 0 };
+        self.moved = moved;
+    }
+
+    fn is_for(&self, ticks: u32) -> bool {
+        self.ticks >= ticks
+    }
+}
+
+async fn carry<R, W, A>(from: &mut R, to: &mut W, moved: &AtomicU64, first: A) -> Result<(), Broken>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -92,7 +146,15 @@ where
         if let Some(first) = first.take() {
             first().await;
         }
-        to.write_all(piece.get(..read).unwrap_or_default()).await.map_err(Broken::Sink)?;
+        let mut rest = piece.get(..read).unwrap_or_default();
+        while !rest.is_empty() {
+            let written = to.write(rest).await.map_err(Broken::Sink)?;
+            if written == 0 {
+                return Err(Broken::Sink(io::ErrorKind::WriteZero.into()));
+            }
+            moved.fetch_add(written as u64, Ordering::Relaxed);
+            rest = rest.get(written..).unwrap_or_default();
+        }
         to.flush().await.map_err(Broken::Sink)?;
     }
 }
@@ -100,17 +162,26 @@ where
 #[cfg(test)]
 mod tests {
     use tokio::io::duplex;
+    use tokio::net::UnixStream;
 
     use super::*;
+    use crate::http::socket::Socket;
+
+    fn pair() -> (UnixStream, Socket) {
+        let (outside, inside) = UnixStream::pair().unwrap();
+        (outside, Socket::unix(inside))
+    }
 
     #[test]
     fn each_direction_ends_by_itself() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
+            let (alive, socket) = pair();
             for near_ends_first in [true, false] {
                 let ((client, near), (far, server)) = (duplex(8), duplex(8));
                 let (mut first, mut last) = if near_ends_first { (client, server) } else { (server, client) };
-                let relayed = tokio::spawn(async move { relay(near, far, async || ()).await });
+                let peers = Peers { near: socket.peer(), far: socket.peer() };
+                let relayed = tokio::spawn(async move { relay(near, far, &peers, async || ()).await });
                 let (mut heard, mut answer) = (String::new(), String::new());
                 first.write_all(b"question").await.unwrap();
                 first.shutdown().await.unwrap();
@@ -120,6 +191,24 @@ mod tests {
                 first.read_to_string(&mut answer).await.unwrap();
                 assert_eq!((heard.as_str(), answer.as_str()), ("question", "a long answer"));
                 assert!(matches!(relayed.await.unwrap().unwrap(), End::Whole));
+            }
+            drop(alive);
+        });
+    }
+
+    /// One side has closed its connection, and the other, which may still send, says nothing.
+    #[test]
+    fn a_side_that_is_gone_does_not_wait_for_one_that_is_silent() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for near_is_gone in [true, false] {
+                let ((client, near), (server, far)) = (pair(), pair());
+                let peers = Peers { near: near.peer(), far: far.peer() };
+                let (gone, silent) = if near_is_gone { (client, server) } else { (server, client) };
+                drop(gone);
+                let end = relay(near, far, &peers, async || ()).await.unwrap();
+                assert_eq!(matches!(end, End::Gone), near_is_gone, "{end:?}");
+                drop(silent);
             }
         });
     }

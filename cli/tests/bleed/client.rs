@@ -17,6 +17,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,7 +25,7 @@ use tokio::net::TcpStream;
 use crate::ledger::{Ledger, count};
 use crate::oracle::Oracle;
 use crate::support::scene::Scene;
-use crate::world::{Who, word};
+use crate::world::{Nobody, Who, word};
 
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -76,30 +77,52 @@ enum Sender {
 impl Client {
     /// Two in each mode and two in the store's own; each has opened the store for itself, as programs do.
     pub fn all(scene: &Scene, oracle: &Arc<Oracle>) -> Vec<Self> {
-        let mut config = scene.client_config();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let modes = [Some(Mode::Firefox), Some(Mode::Chrome), None];
-        modes.into_iter().chain(modes).map(|mode| Self::new(scene, mode, oracle, &config)).collect()
+        modes.into_iter().chain(modes).map(|mode| Self::new(scene, mode, oracle)).collect()
     }
 
-    fn new(scene: &Scene, mode: Option<Mode>, oracle: &Arc<Oracle>, config: &ClientConfig) -> Self {
-        let selector = scene.machine.selector().with_chooser(oracle.clone());
+    fn new(scene: &Scene, mode: Option<Mode>, oracle: &Arc<Oracle>) -> Self {
+        let selector = scene.machine.selector().with_trusted_authorities().unwrap().with_chooser(oracle.clone());
         let selector = Arc::new(match mode {
             Some(mode) => selector.with_mode(mode),
             None => selector,
         });
-        let mut to_proxies = config.clone();
-        to_proxies.alpn_protocols.clear();
+        let provider = Arc::new(default_provider());
+        let verifier = selector.server_verifier([], &provider);
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let to_proxies = config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let mut config = to_proxies.clone();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Self {
             mode,
-            connector: Connector::new(selector.clone(), config.clone()),
+            connector: Connector::new(selector.clone(), config),
             to_proxies: Connector::new(selector, to_proxies),
             kept: Mutex::default(),
         }
     }
 
+    /// The store, unlocked by the agent.
     pub fn store(&self) -> &Store {
-        self.connector.selector().store()
+        let store = self.connector.selector().store();
+        store.unlock(&Nobody).unwrap();
+        store
+    }
+
+    /// Connects while something is being taken away: with the identity that is decided, or not at all.
+    pub async fn attempt(&self, ledger: &Ledger, to: &Destination, who: Who) {
+        let dialled = self.connector.connect(to, || tcp(to)).await;
+        let Ok(connection) = dialled else { return count(&ledger.done.withheld) };
+        let mut line = Line::new(connection).await;
+        let came = line.request(to, &ledger.path(&[who], None)).await;
+        ledger.opened(to, came);
+    }
+
+    /// Checks that neither a kept connection nor a new one goes there.
+    pub async fn must_not_connect(&self, ledger: &Ledger, to: &Destination, why: &str) {
+        assert!(self.kept(&to.into()).await.is_none(), "{why}: a kept connection to {to} would be used");
+        let connected = self.connector.connect(to, || tcp(to)).await;
+        assert!(connected.is_err(), "{why}: {:?}", connected.unwrap().opened);
+        count(&ledger.done.withheld);
     }
 
     pub async fn run(&self, ledger: &Ledger, errand: Errand) {
@@ -144,7 +167,7 @@ impl Client {
         let dial = || self.dial(ledger, errand);
         let connected = match errand.given {
             Some(fingerprint) => {
-                let identity = self.store().find_identity(&fingerprint.to_string()).unwrap();
+                let identity = self.connector.selector().store().find_identity(&fingerprint.to_string()).unwrap();
                 let prepared = self.connector.selector().given(target, identity).unwrap();
                 self.connector.connect_prepared(prepared, dial).await
             }

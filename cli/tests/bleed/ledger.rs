@@ -35,6 +35,11 @@ pub struct Tally {
     pub redirected: AtomicUsize,
     pub tunnelled: AtomicUsize,
     pub removed: AtomicUsize,
+    pub locked: AtomicUsize,
+    pub passwords: AtomicUsize,
+    pub distrusted: AtomicUsize,
+    pub renamed: AtomicUsize,
+    pub withheld: AtomicUsize,
 }
 
 pub fn count(what: &AtomicUsize) {

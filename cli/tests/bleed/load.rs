@@ -15,6 +15,7 @@ pub async fn work(world: Arc<World>, seed: u64, connections: usize) {
     while world.ledger.connections() < connections {
         let client = dice.roll(world.clients.len());
         let to = dice.pick(&world.destinations).clone();
+        let _peace = world.peace.read().await;
         match dice.roll(40) {
             0 => world.change_mode(&mut dice).await,
             1 => switch_at_a_proxy(&world, &mut dice).await,

@@ -22,6 +22,7 @@ mod oracle;
 mod processes;
 #[path = "../support/mod.rs"]
 mod support;
+mod upheaval;
 mod verdict;
 mod world;
 
@@ -39,6 +40,8 @@ const WORKERS: u64 = 12;
 const SHELLS: u64 = 3;
 /// How many rounds each of them runs.
 const ROUNDS: usize = 48;
+/// How often something is taken away from all of them: the vault, the password, an authority, a name.
+const UPHEAVALS: usize = 48;
 
 #[test]
 fn no_identity_arrives_where_it_was_not_decided() {
@@ -61,7 +64,8 @@ async fn everything_at_once(world: &Arc<World>) -> Vec<String> {
     let workers = (0..WORKERS).map(|number| tokio::spawn(load::work(world.clone(), number, CONNECTIONS)));
     let shells = (0..SHELLS).map(|number| tokio::spawn(processes::work(world.clone(), WORKERS + number, ROUNDS)));
     let mut failed = Vec::new();
-    for task in workers.chain(shells).collect::<Vec<_>>() {
+    let upheavals = tokio::spawn(upheaval::work(world.clone(), WORKERS + SHELLS, UPHEAVALS, CONNECTIONS));
+    for task in workers.chain(shells).chain([upheavals]).collect::<Vec<_>>() {
         failed.extend(task.await.err().map(|error| error.to_string()));
     }
     failed

@@ -28,6 +28,7 @@ pub async fn work(world: Arc<World>, seed: u64, rounds: usize) {
     let mut dice = Dice::new(seed);
     for round in 0..rounds {
         let (mode, to) = (*dice.pick(&MODES), dice.pick(&world.destinations).clone());
+        let _peace = world.peace.read().await;
         match round % 8 {
             0 => remember(&world, mode, &to, &mut dice).await,
             1 => forget(&world, mode, &to, &mut dice).await,
@@ -39,7 +40,7 @@ pub async fn work(world: Arc<World>, seed: u64, rounds: usize) {
 }
 
 /// Runs the command; it must succeed.
-async fn cardcase(world: &Arc<World>, arguments: Vec<String>) -> Outcome {
+pub async fn cardcase(world: &Arc<World>, arguments: Vec<String>) -> Outcome {
     let world = world.clone();
     let run = move || world.scene.machine.command(arguments).run().expect(0);
     tokio::task::spawn_blocking(run).await.unwrap()
@@ -108,8 +109,7 @@ async fn fetch(world: &Arc<World>, own: Option<Mode>, dice: &mut Dice) {
         .collect();
 
     let mut arguments: Vec<String> =
-        ["--batch", "fetch", "-L", "--connect-to", "::127.0.0.1:", "--cacert"].map(str::to_owned).to_vec();
-    arguments.push(world.scene.server_root_file.display().to_string());
+        ["--batch", "fetch", "-L", "--connect-to", "::127.0.0.1:"].map(str::to_owned).to_vec();
     arguments.push(route(world, &hops, &expected));
     arguments.extend(own.into_iter().flat_map(|mode| ["--mode".to_owned(), mode.to_string()]));
     arguments.extend(given.into_iter().flat_map(|given| ["--as".to_owned(), given.to_string()]));

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
-use cardcase::Destination;
 use cardcase::manage::Fingerprint;
 use cardcase::manage::Timestamp;
+use cardcase::manage::agent;
 use cardcase::manage::{Lifetime, Mode};
+use cardcase::{Destination, Error, Selector, Store, Unlocker};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{RwLock, RwLockReadGuard};
+use zeroize::Zeroizing;
 
 use crate::client::Client;
 use crate::ledger::{Ledger, count};
@@ -86,6 +89,56 @@ pub struct World {
     pub ledger: Ledger,
     /// A proxy that speaks no TLS itself.
     pub relay: SocketAddr,
+    /// Everything that connects shares this lock; who takes something away from all of them has it alone.
+    pub peace: RwLock<()>,
+    owner: Owner,
+}
+
+/// Knows the primary password, and has the store open in this process where it is needed.
+struct Owner {
+    selector: Selector,
+    password: Mutex<String>,
+}
+
+impl Owner {
+    fn new(selector: Selector) -> Self {
+        Self { selector, password: Mutex::new("correct horse".to_owned()) }
+    }
+
+    fn store(&self) -> &Store {
+        let store = self.selector.store();
+        store.unlock_fully(self).unwrap();
+        store
+    }
+
+    fn set_password(&self, password: &str) {
+        let store = self.store();
+        password.clone_into(&mut self.password.lock().unwrap());
+        store.set_primary_password(Some(password), &Nobody).unwrap();
+    }
+
+    /// Starts the agent, as `unlock` does.
+    fn unlock(&self) {
+        let lease = self.store().lease(Duration::from_secs(3600)).unwrap();
+        let (ready, listens) = mpsc::channel();
+        std::thread::spawn(move || agent::serve(lease, |_| ready.send(()).unwrap()).unwrap());
+        listens.recv().unwrap();
+    }
+}
+
+impl Unlocker for Owner {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Ok(Zeroizing::new(self.password.lock().unwrap().clone()))
+    }
+}
+
+/// Types no password.
+pub struct Nobody;
+
+impl Unlocker for Nobody {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
+    }
 }
 
 /// The mode of a client, which stays the same until this is dropped.
@@ -113,6 +166,10 @@ impl World {
         let at = |host, server: &Server| Destination::new(host, server.port()).unwrap();
         let destinations: Vec<_> =
             HOSTS.iter().flat_map(|host| witnesses.iter().map(|server| at(host, server))).collect();
+        let owner = Owner::new(scene.machine.selector());
+        scene.machine.run(&format!("trust {}", scene.server_root_file.display())).expect(0);
+        owner.set_password("correct horse");
+        owner.unlock();
         let oracle = Arc::new(Oracle::default());
         let clients = Client::all(&scene, &oracle);
         let mut world = Self {
@@ -127,6 +184,8 @@ impl World {
             destinations,
             clients,
             oracle,
+            peace: RwLock::default(),
+            owner,
         };
         world.decide_everything();
         world
@@ -202,6 +261,26 @@ impl World {
 
     pub fn forget(&self, mode: Mode, to: &Destination, dice: &mut Dice) {
         dice.pick(&self.clients).store().forget(&mode.scope(to)).unwrap();
+    }
+
+    /// Starts the agent, as `unlock` does.
+    pub fn unlock(&self) {
+        self.owner.unlock();
+    }
+
+    /// Sets another primary password.
+    pub fn change_password(&self, password: &str) {
+        self.owner.set_password(password);
+    }
+
+    pub fn rename(&self, identity: Fingerprint, name: &str) {
+        let store = self.owner.store();
+        store.rename(&store.find_identity(&identity.to_string()).unwrap(), name).unwrap();
+    }
+
+    /// One of the staff.
+    pub fn somebody(&self, dice: &mut Dice) -> Fingerprint {
+        Fingerprint::from_der(dice.pick(&self.people).der())
     }
 
     /// Issues an identity and gives it to the command.

@@ -4,10 +4,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::thread;
+use std::time::Duration;
 
+#[cfg(feature = "openssl")]
+use crate::support::apache::Apache;
 use crate::support::missing;
 use crate::support::program;
+use crate::support::question::{Question, answer, assert_ends};
 use crate::support::scene::Scene;
+use crate::support::screen::{ONCE, SEND_NONE};
+#[cfg(feature = "openssl")]
+use crate::support::server::BOTH_VERSIONS;
 use crate::support::server::{Ask, Kind, Tls};
 use crate::support::terminal::Terminal;
 
@@ -164,10 +171,10 @@ fn time_limits_are_as_in_curl() {
     let scene = Scene::new();
     let destination = format!("localhost:{}", says(b"", false));
     let fetch = |more: &str| scene.machine.run(&format!("fetch https://{destination}/ --batch {more}"));
-    fetch("--max-time 0.5").expect(1).says(&["not complete within 0.5 s", "--max-time"]);
-    fetch("-m 0.5 --tls openssl").expect(1).says(&["not complete within 0.5 s"]);
-    fetch("--connect-timeout 0.5").expect(1).says(&[&destination, "0.5 s"]);
-    fetch("--connect-timeout 0.5 --max-time 0").expect(1).says(&[&destination, "0.5 s"]);
+    fetch("--max-time 0.5").expect(1).says(&["not complete within 500ms", "--max-time"]);
+    fetch("-m 0.5 --tls openssl").expect(1).says(&["not complete within 500ms"]);
+    fetch("--connect-timeout 0.5").expect(1).says(&[&destination, "within 500ms"]);
+    fetch("--connect-timeout 0.5 --max-time 0").expect(1).says(&[&destination, "within 500ms"]);
     for wrong in ["--max-time x", "--max-time=-1", "--connect-timeout inf"] {
         fetch(wrong).expect(2).says(&["expected seconds"]);
     }
@@ -210,4 +217,112 @@ fn a_response_cannot_control_the_terminal() {
     let piped = |path: &str| scene.machine.run(&fetch(path, "")).expect(0).stdout;
     assert_eq!(piped("binary"), b"head\0\xff\xfe\x9b2J\n");
     assert!(piped("escapes").starts_with(b"\x1b]0;owned\x07\x1b[31mred\r\n\xc2\x9b2J"));
+}
+
+/// Each server verifies, and then does not keep to what HTTP is for. By both TLS libraries.
+#[test]
+fn no_server_keeps_fetch_waiting_or_reading_for_ever() {
+    let scene = Scene::new();
+    let server = RawServer::start(&scene);
+    let slow = "--connect-timeout 1 --speed-time 1 --speed-limit 20";
+    let cases = [
+        ("silent", slow, &["no response within 2s", "--speed-time SECONDS"][..]),
+        ("drip-head", slow, &["no response within 2s", "--speed-time SECONDS"]),
+        ("drip-1xx", slow, &["no response within 2s"]),
+        ("silent-body", slow, &["less than 20 bytes per second for 1s", "--speed-time SECONDS"]),
+        ("drip-body", slow, &["less than 20 bytes per second for 1s"]),
+        ("drip-page", slow, &["less than 20 bytes per second for 1s"]),
+        ("silent", "--speed-time 0 --max-time 2", &["not complete within 2s"]),
+        ("drip-body", "--speed-limit 0 --max-time 2", &["not complete within 2s"]),
+        // These are limited whatever the speed
+        ("endless-headers", "--max-time 50", &["header"]),
+        ("endless-header", "--max-time 50", &["header"]),
+        ("endless-1xx", "--max-time 50", &["headers without end"]),
+        ("redirect", "-L --max-time 50", &["more than 50 redirects"]),
+    ];
+    let fetch = |path: &str, more: &str| {
+        let root = scene.server_root_file.display();
+        let line =
+            format!("--batch fetch https://localhost:{}/{path} --cacert {root} --credentials omit {more}", server.port);
+        scene.machine.command(line.split_whitespace()).memory(192).run()
+    };
+    let libraries: &[&str] = if cfg!(feature = "openssl") { &["rustls", "openssl"] } else { &["rustls"] };
+    for library in libraries {
+        for (path, more, words) in cases {
+            fetch(path, &format!("{more} --tls {library}")).expect(1).says(&["localhost"]).says(words);
+        }
+        // A response that takes longer than that, but comes
+        let steady = fetch("steady", &format!("{slow} --tls {library}")).expect(0);
+        assert_eq!(steady.stdout.len(), 999_999);
+    }
+}
+
+/// By rustls no connection is open meanwhile; by OpenSSL one is, in the handshake or in the middle of the response, and nothing is read
+/// from it.
+#[test]
+fn the_time_that_a_person_takes_does_not_count_as_the_servers() {
+    let question = Question::new();
+    let wait = |url: &str, more: &[&str]| {
+        let mut arguments = question.scene.fetch_arguments(url);
+        arguments
+            .extend(["--connect-timeout", "1", "--speed-time", "1"].iter().chain(more).map(|&each| each.to_owned()));
+        let mut terminal = Terminal::open(&question.scene.machine, arguments);
+        terminal.wait_for(SEND_NONE);
+        terminal.stays_for(Duration::from_secs(4));
+        answer(&mut terminal, "firefox", "alice", ONCE);
+        assert_ends(&mut terminal, 0);
+    };
+    let server = question.server();
+    wait(&server.url(), &[]);
+    assert_eq!(server.chains(), [question.alice.sent_chain()]);
+    #[cfg(feature = "openssl")]
+    for tls in BOTH_VERSIONS {
+        let apache = Apache::start(&question.scene, tls);
+        wait(&server.url(), &["--tls", "openssl"]);
+        wait(&apache.url("/require/page"), &["--tls", "openssl"]);
+    }
+}
+
+/// A server that accepts connections and says nothing: an error in words, not a number of the system.
+#[test]
+fn a_server_without_a_handshake_is_named_after_30_seconds() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let destination = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let commands = ["explain", "explain --tls openssl", "credential git", "explain --request"];
+    thread::scope(|scope| {
+        for command in commands.iter().filter(|command| cfg!(feature = "openssl") || !command.contains("openssl")) {
+            let (scene, destination) = (&scene, &destination);
+            scope.spawn(move || {
+                let outcome = scene.machine.run(&format!("--batch {command} {destination}")).expect(1);
+                let outcome = outcome.says(&[destination, "no TLS handshake within 30s"]);
+                assert!(!outcome.stderr.contains("os error"), "{command}: {}", outcome.stderr);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_clock_before_1970_is_an_error() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Require).start();
+    scene.remember(&server.destination(), &alice.fingerprint());
+    let (url, destination, root) = (server.url(), server.destination(), scene.server_root_file.display().to_string());
+    let in_1969 = |line: &str| {
+        let run = scene.machine.command(line.split_whitespace()).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        run.under(["faketime", "-f", "1969-06-01 00:00:00"]).run()
+    };
+    for line in [
+        format!("--batch fetch {url} --cacert {root}"),
+        format!("--batch explain {destination} --cacert {root}"),
+        format!("--batch credential git {destination} --cacert {root}"),
+    ] {
+        in_1969(&line).expect(1).says(&["the clock of this machine is before 1970", "date"]);
+    }
+    assert!(server.chains().is_empty());
+    for line in ["list", "show alice", "decisions", "history", "rules", "authorities", "config", "forget --all"] {
+        in_1969(line).expect(0);
+    }
 }

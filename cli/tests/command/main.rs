@@ -50,6 +50,8 @@ mod rules;
 mod servers;
 mod settings;
 mod store_file;
+mod taken_away;
 mod tampering;
 mod trust;
 mod tunnel;
+mod typed_ahead;

@@ -26,6 +26,9 @@ use cardcase::manage::{Answer, Lifetime, Mode};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use rustls::SignatureScheme;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use zeroize::Zeroizing;
 
 const PRIMARY: &str = "correct horse";
@@ -646,33 +649,48 @@ fn a_key_that_does_not_open_is_named_and_can_be_removed() {
     scene.fetch(&server.url(), &[]).expect(0);
 }
 
-/// An authority that is there only while the command reads the trusted authorities is detected when a key is used.
+/// An authority that is there for a part of a connection only verifies no server, or the key is not used.
 #[test]
 fn an_authority_planted_for_only_one_connection_gets_no_signature() {
     let stage = Protected::new();
     stage.owner("remember localhost alice --for permanent").expect(0);
     let read = || {
         let selector = stage.scene.machine.selector().with_unlocker(Arc::new(Owner));
-        selector.with_trusted_authorities().unwrap()
+        let selector = selector.with_trusted_authorities().unwrap();
+        let verifier = selector.server_verifier([], &Arc::new(default_provider()));
+        (selector, verifier)
     };
-    let used = |selector: Selector| {
+    let used = |selector: &Selector| {
         selector.unlock_fully().unwrap();
         selector.prepare("localhost".parse::<Destination>().unwrap()).unwrap().private_key().map(|key| key.is_some())
     };
+    let server = CertificateDer::from(stage.scene.server_certificate.der().to_vec());
+    let is_verified = |verifier: &Arc<dyn ServerCertVerifier>| {
+        let name = ServerName::try_from("localhost").unwrap();
+        verifier.verify_server_cert(&server, &[], &name, &[], UnixTime::now()).is_ok()
+    };
     stage.tamper(&planting(&stage.scene.server_root));
-    let selector = read();
-    assert_eq!(selector.trusted_authorities().len(), 1);
+    let (selector, verifier) = read();
+    assert!(is_verified(&verifier), "nobody can tell while the vault is locked");
     stage.tamper("DELETE FROM authorities WHERE trusted");
-    let refused = used(selector);
-    assert!(matches!(refused, Err(Error::NotAuthentic { .. })), "{refused:?}");
-    // Changes by the owner in between are no reason to refuse
+    assert!(used(&selector).unwrap() && !is_verified(&verifier));
+    stage.tamper(&planting(&stage.scene.server_root));
+    let refused = used(&selector);
+    assert!(matches!(refused, Err(Error::NotAuthentic { .. })) && !is_verified(&verifier), "{refused:?}");
+    stage.tamper("DELETE FROM authorities WHERE trusted");
+    // What the owner changes in between is no reason to refuse, and what they trust by now counts
     let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
-    stage.owner(&format!("trust {root}")).expect(0);
     let authority = stage.scene.server_root.fingerprint();
-    for meanwhile in ["rules add https://good.example".to_owned(), format!("trust --remove {authority}")] {
-        let selector = read();
+    let changes = [
+        (format!("trust {root}"), true),
+        ("rules add https://good.example".to_owned(), true),
+        (format!("trust --remove {authority}"), false),
+    ];
+    for (meanwhile, trusts) in changes {
+        let (selector, verifier) = read();
         stage.owner(&meanwhile).expect(0);
-        assert!(used(selector).unwrap(), "{meanwhile}");
+        assert!(used(&selector).unwrap(), "{meanwhile}");
+        assert_eq!(is_verified(&verifier), trusts, "{meanwhile}");
     }
 }
 

@@ -2,11 +2,12 @@
 //! for each, and no other user at the socket.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::executable::executable;
@@ -322,14 +323,18 @@ fn json_output_says_where_the_tunnel_listens() {
     assert_eq!(value, json!({"listen": listen, "destination": {"host": "localhost", "port": 1}}));
 }
 
-/// A server that reads to the end, sends back everything it read, and ends. With `says_so` false it hangs up halfway.
-fn echo_at_the_end(scene: &Scene, says_so: bool) -> u16 {
+/// The configuration of a server that asks for no certificate.
+fn server_config(scene: &Scene) -> Arc<ServerConfig> {
     let certificate = CertificateDer::from(scene.server_certificate.der().to_vec());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(scene.server_certificate.key_der()));
     let config =
         ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
-    let config = config.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
-    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    Arc::new(config.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
+}
+
+/// A server that reads to the end, sends back everything it read, and ends. With `says_so` false it hangs up halfway.
+fn echo_at_the_end(scene: &Scene, says_so: bool) -> u16 {
+    let (config, listener) = (server_config(scene), TcpListener::bind("127.0.0.1:0").unwrap());
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for connection in listener.incoming().map_while(Result::ok) {
@@ -416,4 +421,161 @@ fn a_tunnel_turns_to_openssl_after_a_renegotiation() {
         assert_eq!(String::from_utf8_lossy(&tunnel.fetch().stdout), "alice", "{ending}\n{}", tunnel.said());
         assert_eq!(wait_for_use(&scene, "accepted")["identity"], json!(alice.fingerprint()), "{ending}");
     }
+}
+
+/// A server that makes handshakes, and then neither sends anything nor closes its end, whatever it gets.
+struct Silent {
+    port: u16,
+    /// The connections whose clients have not said that they send no more.
+    open: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    fn start(scene: &Scene) -> Silent {
+        let (config, listener) = (server_config(scene), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (port, open) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+        let count = open.clone();
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let (config, count) = (config.clone(), count.clone());
+                std::thread::spawn(move || {
+                    let mut tls = StreamOwned::new(ServerConnection::new(config).unwrap(), connection);
+                    if tls.conn.complete_io(&mut tls.sock).is_ok() {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        // However it ends
+                        let _ = std::io::copy(&mut tls.sock, &mut std::io::sink());
+                        count.fetch_sub(1, Ordering::SeqCst);
+                        std::mem::forget(tls);
+                    }
+                });
+            }
+        });
+        Silent { port, open }
+    }
+
+    #[track_caller]
+    fn waits_for(&self, open: usize, limit: Duration) {
+        let began = Instant::now();
+        while self.open.load(Ordering::SeqCst) != open {
+            let now = self.open.load(Ordering::SeqCst);
+            assert!(began.elapsed() < limit, "{now} connections are open, not {open}, after {limit:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Descriptors of a process.
+fn descriptors(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+/// The client has closed its connection, and the server neither sends nor closes.
+#[test]
+fn what_a_client_has_left_is_closed_while_the_server_is_silent() {
+    let scene = Scene::new();
+    for listen in ["unix", "tcp"] {
+        let server = Silent::start(&scene);
+        let more = if listen == "tcp" { &["--listen", "127.0.0.1:0"][..] } else { &[] };
+        let tunnel = Tunnel::start(&scene, &format!("localhost:{}", server.port), more);
+        let before = descriptors(tunnel.process());
+        let open = |sends: &[u8]| -> Box<dyn std::any::Any> {
+            if listen == "tcp" {
+                let mut stream = TcpStream::connect(&tunnel.address).unwrap();
+                stream.write_all(sends).unwrap();
+                Box::new(stream)
+            } else {
+                let mut stream = UnixStream::connect(tunnel.path()).unwrap();
+                stream.write_all(sends).unwrap();
+                Box::new(stream)
+            }
+        };
+        let clients: Vec<_> = (0..20).map(|number| open(if number % 2 == 0 { b"GET /" } else { b"" })).collect();
+        server.waits_for(20, Duration::from_secs(60));
+        assert!(descriptors(tunnel.process()) >= before + 40, "{listen}");
+        drop(clients);
+        let began = Instant::now();
+        while descriptors(tunnel.process()) > before + 2 {
+            // On a loopback port the system answers for a closed client for a minute
+            assert!(began.elapsed() < Duration::from_secs(150), "{listen}: the descriptors stay open");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// The client has said that it sends no more, and waits; the server answers later than an abandoned connection would last.
+#[test]
+fn a_client_that_waits_for_a_late_answer_gets_it() {
+    let scene = Scene::new();
+    let (port, answer) = echo_after(&scene, Duration::from_secs(6));
+    for listen in ["unix", "tcp"] {
+        let more = if listen == "tcp" { &["--listen", "127.0.0.1:0"][..] } else { &[] };
+        let tunnel = Tunnel::start(&scene, &format!("localhost:{port}"), more);
+        let mut heard = String::new();
+        if listen == "tcp" {
+            let mut stream = TcpStream::connect(&tunnel.address).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream.read_to_string(&mut heard).unwrap();
+        } else {
+            let mut stream = UnixStream::connect(tunnel.path()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream.read_to_string(&mut heard).unwrap();
+        }
+        assert_eq!(heard, answer, "{listen}");
+    }
+}
+
+/// A server that answers some time after the client has said that it sends no more.
+fn echo_after(scene: &Scene, time: Duration) -> (u16, &'static str) {
+    const ANSWER: &str = "late, but here";
+    let (config, listener) = (server_config(scene), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), connection);
+            tls.read_to_end(&mut Vec::new()).unwrap();
+            std::thread::sleep(time);
+            tls.write_all(ANSWER.as_bytes()).unwrap();
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+        }
+    });
+    (port, ANSWER)
+}
+
+/// With few descriptors there are few connections: the next ones wait, and are served when others end.
+#[test]
+fn more_connections_than_the_limit_wait_for_a_place() {
+    let scene = Scene::new();
+    let server = Silent::start(&scene);
+    // (94 - 64) / 3
+    let (limit, destination) = (10, format!("localhost:{}", server.port));
+    let authority = scene.server_root_file.to_str().unwrap();
+    let run = scene.machine.command(["tunnel", &destination, "--cacert", authority]);
+    let tunnel = Tunnel::from_run(run.under(["prlimit", "--nofile=94:94"]), &destination);
+    for round in 1..=2 {
+        let clients: Vec<_> = (0..3 * limit).map(|_| UnixStream::connect(tunnel.path()).unwrap()).collect();
+        server.waits_for(limit, Duration::from_secs(60));
+        tunnel.says("10 connections are open, and no more are served at the same time");
+        // Those that waited have their turn
+        let mut clients = clients.into_iter();
+        drop(clients.by_ref().take(limit).collect::<Vec<_>>());
+        server.waits_for(limit, Duration::from_secs(60));
+        drop(clients);
+        server.waits_for(0, Duration::from_secs(60));
+        let told = tunnel.said().matches("connections are open").count();
+        assert_eq!(told, round, "once for each crowd:\n{}", tunnel.said());
+    }
+    assert!(!tunnel.said().contains("cannot accept"), "{}", tunnel.said());
+}
+
+/// The server accepts the connection and says nothing at all.
+#[test]
+fn a_handshake_that_hangs_ends() {
+    let scene = Scene::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let destination = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let tunnel = Tunnel::start(&scene, &destination, &[]);
+    let _client = UnixStream::connect(tunnel.path()).unwrap();
+    let (_held, _) = listener.accept().unwrap();
+    tunnel.says_within("no TLS handshake within 30 s", Duration::from_secs(60));
 }

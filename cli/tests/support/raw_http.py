@@ -5,6 +5,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 
 certificate, key, authority = sys.argv[1:]
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -30,10 +31,39 @@ RESPONSES = {
     "chunks-with-extensions": CHUNKED + b"3;a=b\r\nok\n\r\n0\r\nTrailer: x\r\n\r\n",
     "no-reason": b"HTTP/1.1 200\r\n" + BODY,
     "latin1": OK + "X-Name: M\u00fcller\r\n".encode("latin-1") + BODY,
+    "redirect": b"HTTP/1.1 302 Found\r\nLocation: /redirect\r\n" + BODY,
     "no-http": b"<html>plain</html>\n",
     "binary": OK + b"Content-Length: 11\r\n\r\nhead\0\xff\xfe\x9b2J\n",
     "escapes": OK + b"X-Title: \x9b31m\xe2\x80\xae\xef\xbe\xa0\r\nContent-Length: 41\r\n\r\n"
     + b"\x1b]0;owned\x07\x1b[31mred\r\n\xc2\x9b2J\xe2\x80\xae\xef\xbe\xa0next\rline\n\n",
+}
+
+
+
+
+def repeat(begin, again, pause=0.0):
+    """Sends something, and then something else for ever."""
+
+    def send(secured):
+        secured.sendall(begin)
+        while True:
+            secured.sendall(again)
+            time.sleep(pause)
+
+    return send
+
+
+ENDLESS = {
+    "silent": repeat(b"", b"", 1),
+    "drip-head": repeat(OK + b"X-A: ", b"x", 0.2),
+    "drip-1xx": repeat(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.2),
+    "endless-headers": repeat(OK, b"X-A: " + b"x" * 1000 + b"\r\n"),
+    "endless-header": repeat(OK + b"X-A: ", b"x" * 1000),
+    "endless-1xx": repeat(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100),
+    "silent-body": repeat(OK + BODY.replace(b"3", b"9"), b"", 1),
+    "drip-body": repeat(OK + BODY.replace(b"3", b"999999"), b"x", 0.2),
+    "drip-page": repeat(b"HTTP/1.1 403 Forbidden\r\n" + BODY.replace(b"3", b"999999"), b"x", 0.2),
+    "steady": repeat(OK + BODY.replace(b"3", b"999999"), b"x" * 1000, 0.01),
 }
 
 
@@ -43,7 +73,10 @@ def serve(connection):
         head = b""
         while b"\r\n\r\n" not in head:
             head += secured.recv(4096) or b"\r\n\r\n"
-        secured.sendall(RESPONSES[head.split(b" ")[1].decode().lstrip("/")])
+        path = head.split(b" ")[1].decode().lstrip("/")
+        if path in ENDLESS:
+            ENDLESS[path](secured)
+        secured.sendall(RESPONSES[path])
         secured.unwrap()
     except (OSError, ssl.SSLError):
         pass

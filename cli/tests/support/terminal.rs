@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use pty_process::blocking::{Command, Pty};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, tcgetattr};
 
 use super::command::{Cardcase, wait};
 use super::program;
@@ -165,6 +166,11 @@ impl Terminal {
     pub fn any_row_wrapped(&self) -> bool {
         let screen = self.screen.screen();
         (0..screen.size().0.get()).any(|row| screen.row_wrapped(row))
+    }
+
+    /// Whether what is typed is shown.
+    pub fn echoes(&self) -> bool {
+        tcgetattr(self.window()).unwrap().local_modes.contains(LocalModes::ECHO)
     }
 
     pub fn cursor_hidden(&self) -> bool {

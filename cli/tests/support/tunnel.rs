@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::command::wait;
+use super::command::{Run, wait};
 use super::log::Log;
 use super::missing;
 use super::program;
@@ -35,6 +35,15 @@ impl Tunnel {
         for (name, value) in environment {
             run = run.env(name, value);
         }
+        Tunnel::from_run(run, destination)
+    }
+
+    /// One that verifies the server by what the store trusts.
+    pub fn that_trusts_the_store(scene: &Scene, destination: &str) -> Tunnel {
+        Tunnel::from_run(scene.machine.command(["tunnel", destination]), destination)
+    }
+
+    pub fn from_run(run: Run, destination: &str) -> Tunnel {
         let mut child = run.process().spawn().unwrap();
         let log = Log::default();
         log.follow(child.stdout.take().unwrap());
@@ -80,8 +89,17 @@ impl Tunnel {
     /// Waits until it has written this.
     #[track_caller]
     pub fn says(&self, text: &str) {
-        let found = self.log.wait_for(LIMIT, |line| line.contains(text).then_some(()));
+        self.says_within(text, LIMIT);
+    }
+
+    #[track_caller]
+    pub fn says_within(&self, text: &str, limit: Duration) {
+        let found = self.log.wait_for(limit, |line| line.contains(text).then_some(()));
         found.unwrap_or_else(|said| panic!("no {text:?} in:\n{said}"));
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     pub fn said(&self) -> String {

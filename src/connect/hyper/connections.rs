@@ -106,7 +106,7 @@ mod tests {
     use crate::request::Destination;
 
     fn add(connections: &Connections) -> Open {
-        let opened = Opened::new(Destination::new("a.example", 443).unwrap().into(), None);
+        let opened = Opened::unprepared(Destination::new("a.example", 443).unwrap().into(), 0);
         connections.add(opened.clone());
         Open(opened)
     }

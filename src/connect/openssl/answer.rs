@@ -117,7 +117,7 @@ impl Pending {
             }
         }
         match given {
-            Some(given) => self.unlocked(LookUp::from_prepared(given.clone()).run(selector)?),
+            Some(given) => self.unlocked(LookUp::Refresh(given.clone()).run(selector)?),
             None => Ok(Step::Select),
         }
     }

@@ -92,7 +92,9 @@ impl Connector {
         let mut attempt = 1;
         loop {
             let dialled = dial().await.map_err(Error::Dial)?;
-            let mut stream = self.stream(start, Below::asynchronous(dialled))?;
+            let destination = start.target().destination().clone();
+            let looked = self.asking.blocking(move |selector| selector.undecided(&destination)).await?;
+            let mut stream = self.stream(start, &looked, Below::asynchronous(dialled))?;
             let opened = stream.open.0.clone();
             let error = match stream.handshake(self.timeout).await {
                 Ok(()) => return Ok(Connection { stream, opened }),

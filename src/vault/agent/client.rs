@@ -228,6 +228,13 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 impl Holder for Client {
+    fn check_held(&self) -> Result<(), Error> {
+        match self.is_there()? {
+            true => Ok(()),
+            false => Err(Error::VaultLocked),
+        }
+    }
+
     fn seal(&self, row: &KeyRow, pkcs8: &[u8]) -> Result<Vec<u8>, Error> {
         self.work(Work::Seal { row: row.into(), pkcs8 }, |reply| match reply {
             Reply::Sealed(sealed) => Ok(sealed),

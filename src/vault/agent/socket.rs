@@ -1,7 +1,7 @@
 //! The socket of a store's agent.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,12 @@ pub(crate) struct Socket {
     path: PathBuf,
     /// The agent holds a lock on this file while it lives, so there is only one.
     lock: PathBuf,
+    /// Written each time that the store is locked: to tell programs that have the data key themselves.
+    locked: PathBuf,
 }
+
+/// When a store was locked last, as far as it can be told from another time.
+pub(crate) type LockMark = (u64, i64, i64);
 
 impl Socket {
     /// For the store at this canonical path.
@@ -33,7 +38,7 @@ impl Socket {
     }
 
     pub(super) fn from_path(path: PathBuf) -> Self {
-        Self { lock: path.with_extension("lock"), path }
+        Self { lock: path.with_extension("lock"), locked: path.with_extension("locked"), path }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -85,6 +90,23 @@ impl Socket {
             Err(Errno::AGAIN) => Err(io::ErrorKind::TimedOut.into()),
             connected => Ok(connected.map(|()| UnixStream::from(stream))?),
         }
+    }
+
+    /// Marks that the store is locked from now on.
+    pub(crate) fn mark_locked(&self) -> io::Result<()> {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.locked)?
+            .write_all(b"locked\n")
+    }
+
+    /// The latest mark; `None` when the store was not locked in this session.
+    pub(crate) fn lock_mark(&self) -> Option<LockMark> {
+        let found = fs::symlink_metadata(&self.locked).ok()?;
+        Some((found.ino(), found.mtime(), found.mtime_nsec()))
     }
 
     /// Distinguishes the socket of one agent from that of another at the same path; `None` when there is none.

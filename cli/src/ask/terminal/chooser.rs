@@ -9,9 +9,10 @@ use cardcase::manage::Name;
 use cardcase::manage::{Lifetime, Mode};
 use console::{style, truncate_str};
 
-use super::lock::{AskLock, is_taken};
+use super::lock::is_taken;
 use super::menu::{Picked, menu};
 use super::settings::is_there;
+use super::turn::Turn;
 use crate::ui::say;
 use crate::ui::text::{days_from, plain};
 
@@ -35,7 +36,7 @@ impl Chooser for TerminalChooser {
     }
 
     fn choose(&self, question: &Question<'_>) -> Reply {
-        let Some(_lock) = AskLock::acquire() else { return Reply::Nobody };
+        let Some(turn) = Turn::begin() else { return Reply::Nobody };
         loop {
             let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
             rows.push("Send no certificate".to_owned());
@@ -43,11 +44,11 @@ impl Chooser for TerminalChooser {
                 Some(candidate) => details(candidate, question),
                 None => vec!["The server is told that you have no certificate.".to_owned()],
             };
-            let index = match menu(&header(question), &rows, &details) {
+            let index = match menu(&turn, &header(question), &rows, &details) {
                 Picked::Row(index) => index,
                 Picked::Nothing(reply) => return reply,
             };
-            let Some(lifetime) = (match lifetime(question, rows.get(index)) {
+            let Some(lifetime) = (match lifetime(&turn, question, rows.get(index)) {
                 Ok(lifetime) => lifetime,
                 Err(reply) => return reply,
             }) else {
@@ -63,7 +64,7 @@ impl Chooser for TerminalChooser {
 }
 
 /// Asks how long to remember the answer; `None` goes back to the list. Chrome mode does not ask.
-fn lifetime(question: &Question<'_>, picked: Option<&String>) -> Result<Option<Lifetime>, Reply> {
+fn lifetime(turn: &Turn, question: &Question<'_>, picked: Option<&String>) -> Result<Option<Lifetime>, Reply> {
     if question.mode == Mode::Chrome {
         return Ok(Some(Lifetime::Permanent));
     }
@@ -73,7 +74,7 @@ fn lifetime(question: &Question<'_>, picked: Option<&String>) -> Result<Option<L
     ];
     let rows = ["Just this once", "Until I log out", "Permanently", "Back"].map(str::to_owned);
     let lifetimes = [Some(Lifetime::Once), Some(Lifetime::Session), Some(Lifetime::Permanent)];
-    match menu(&header, &rows, &|_| Vec::new()) {
+    match menu(turn, &header, &rows, &|_| Vec::new()) {
         Picked::Row(index) => Ok(lifetimes.get(index).copied().flatten()),
         Picked::Nothing(reply) => Err(reply),
     }

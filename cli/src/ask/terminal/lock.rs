@@ -13,7 +13,7 @@ use console::Term;
 use rustix::fs::OFlags;
 use signal_hook::consts::SIGTSTP;
 
-use super::settings::{SettingsGuard, is_in_background};
+use super::settings::is_in_background;
 
 /// How long another process may hold the lock only to write a line.
 const A_MOMENT: Duration = Duration::from_millis(50);
@@ -58,17 +58,6 @@ impl Drop for AskLock {
     fn drop(&mut self) {
         MAY_BE_STOPPED.store(true, Ordering::SeqCst);
     }
-}
-
-/// The terminal while another program uses it; when this is dropped, its settings are restored.
-pub(crate) struct Lent {
-    _settings: SettingsGuard,
-    _lock: Option<AskLock>,
-}
-
-/// Lends the terminal, if there is one, to another program.
-pub(crate) fn lend() -> Lent {
-    Lent { _settings: SettingsGuard::save(), _lock: AskLock::acquire() }
 }
 
 /// Whether another process asks on this terminal now.

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use cardcase::ask::Reply;
 use console::{Key, Term, measure_text_width, style, truncate_str};
 
-use super::settings::SettingsGuard;
+use super::turn::Turn;
 use crate::ui::text::plain;
 
 /// What a menu returns.
@@ -16,8 +16,8 @@ pub(super) enum Picked {
 }
 
 /// Lets the person pick one of `rows`. Enter alone picks nothing: the person has to move to a row first.
-pub(super) fn menu(header: &[String], rows: &[String], details: &dyn Fn(usize) -> Vec<String>) -> Picked {
-    let _settings = SettingsGuard::save_and_set_raw();
+pub(super) fn menu(turn: &Turn, header: &[String], rows: &[String], details: &dyn Fn(usize) -> Vec<String>) -> Picked {
+    turn.set_raw();
     let mut menu = Menu { term: Term::stderr(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
     let picked = menu.run().unwrap_or_else(|error| match error.kind() {
         ErrorKind::Interrupted => Picked::Nothing(Reply::Abort),

@@ -8,10 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use console::Term;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpgrp;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// The settings to restore after the question that is open now.
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
+
+struct Saved {
+    settings: Termios,
+    /// Whether to throw away what was typed meanwhile.
+    flush: bool,
+}
 
 /// Whether this process asked anything.
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -40,22 +46,43 @@ impl SettingsGuard {
     pub(super) fn save() -> Self {
         ASKED.store(true, Ordering::Relaxed);
         if let Ok(mut saved) = SAVED.lock() {
-            *saved = current().ok();
+            *saved = current().ok().map(|settings| Saved { settings, flush: false });
         }
         Self
     }
 
-    /// Saves, and goes to raw mode, for a menu. Keys typed before the menu was on the screen are thrown away. The mode stays
-    /// raw until the end: `console` would leave it between two keys, when Ctrl-D is lost and typed keys are shown.
-    pub(super) fn save_and_set_raw() -> Self {
-        let guard = Self::save();
+    /// Goes to raw mode, for a menu. Keys typed before the menu was on the screen are thrown away. The mode stays raw until
+    /// the end: `console` would leave it between two keys, when Ctrl-D is lost and typed keys are shown.
+    pub(super) fn set_raw(&self) {
         if let Ok(mut raw) = current() {
             let output = raw.output_modes;
             raw.make_raw();
             raw.output_modes = output;
             let _ = with_input(|input| tcsetattr(input, OptionalActions::Flush, &raw));
         }
-        guard
+    }
+
+    /// Throws away what was typed so far.
+    pub(super) fn discard_typed(&self) {
+        let _ = with_input(|input| tcflush(input, QueueSelector::IFlush));
+    }
+
+    /// Shows nothing that is typed, until the saved settings are restored.
+    pub(super) fn set_quiet(&self) {
+        let saved = SAVED.lock().ok().and_then(|saved| saved.as_ref().map(|saved| saved.settings.clone()));
+        if let Some(mut quiet) = saved {
+            quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+            let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &quiet));
+        }
+    }
+
+    /// Throws away what was typed when the settings are restored: a password that nobody had asked for yet would be shown.
+    pub(super) fn flush_at_end(&self) {
+        if let Ok(mut saved) = SAVED.lock()
+            && let Some(saved) = &mut *saved
+        {
+            saved.flush = true;
+        }
     }
 }
 
@@ -67,12 +94,13 @@ impl Drop for SettingsGuard {
 
 /// Restores the settings that a question changed, and shows the cursor.
 pub(crate) fn restore() {
-    if let Some(before) = SAVED.lock().ok().and_then(|mut saved| saved.take()) {
+    if let Some(saved) = SAVED.lock().ok().and_then(|mut saved| saved.take()) {
         let stderr = Term::stderr();
         if stderr.is_term() {
             let _ = stderr.show_cursor();
         }
-        let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &before));
+        let when = if saved.flush { OptionalActions::Flush } else { OptionalActions::Now };
+        let _ = with_input(|input| tcsetattr(input, when, &saved.settings));
     }
 }
 

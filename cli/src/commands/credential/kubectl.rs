@@ -100,8 +100,8 @@ pub(super) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
         None => verify::config(app, args.cacert.as_deref())?,
     };
     let roots = || match &authorities {
-        Some(authorities) => verify::trusted_with(app, authorities.clone()),
-        None => verify::trusted(app, args.cacert.as_deref()),
+        Some(authorities) => verify::roots_with(app, authorities.clone()),
+        None => verify::roots(app, args.cacert.as_deref()),
     };
     let connect = args.connect.as_deref().or(way.connect.as_deref());
     let target = Target::from(&way.destination);

@@ -1,0 +1,240 @@
+//! How long a server may keep `fetch` waiting once it is connected, and how much it may send before its response: nobody waits for
+//! ever for a server that is silent, sends a byte now and then, or sends headers without end.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::http::stream::BoxStream;
+
+/// In how much time a server has to send [`SPEED_LIMIT`] bytes for each second of it. `--speed-time` changes it.
+pub(crate) const SPEED_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes per second. `--speed-limit` changes it.
+pub(crate) const SPEED_LIMIT: u64 = 1;
+
+/// Bytes that a server may send before its response, those of the handshake and of interim responses (1xx) included.
+const MAX_HEAD: u64 = 4 << 20;
+
+/// How often to check.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The limits of one command.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) speed_time: Duration,
+    pub(crate) speed_limit: u64,
+}
+
+impl Patience {
+    /// `None`: there are no limits, as in curl.
+    pub(crate) fn new(speed_time: Option<Duration>, speed_limit: Option<u64>) -> Option<Self> {
+        let speed_time = speed_time.unwrap_or(SPEED_TIME);
+        let speed_limit = speed_limit.unwrap_or(SPEED_LIMIT);
+        (!speed_time.is_zero() && speed_limit > 0).then_some(Self { speed_time, speed_limit })
+    }
+
+    /// Bytes of a body that have to come in [`Self::speed_time`].
+    fn least(self) -> f64 {
+        self.speed_limit as f64 * self.speed_time.as_secs_f64()
+    }
+}
+
+/// Why the command waits no longer.
+#[derive(Debug)]
+pub(crate) enum Impatience {
+    Head(Duration),
+    LargeHead,
+    Body(Patience),
+}
+
+impl fmt::Display for Impatience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head(limit) => write!(f, "no response within {limit:?}"),
+            Self::LargeHead => f.write_str("the server sends headers without end"),
+            Self::Body(patience) => {
+                let Patience { speed_time, speed_limit } = patience;
+                write!(f, "the server sent less than {speed_limit} bytes per second for {speed_time:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Impatience {}
+
+/// What a command waits for on its connection. The time that a person takes to choose does not count: nothing is read meanwhile.
+#[derive(Clone, Default)]
+pub(crate) struct Activity(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    /// Since when the command waits for the server, if it does.
+    since: Option<Instant>,
+    /// How long it has waited before.
+    waited: Duration,
+    /// Bytes that the server has sent.
+    received: u64,
+}
+
+impl Waiting {
+    fn stop(&mut self) {
+        self.waited += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+    }
+}
+
+impl Activity {
+    /// A stream that takes part, in place of the one before.
+    pub(crate) fn watch(&self, stream: BoxStream) -> BoxStream {
+        *self.waiting() = Waiting::default();
+        Box::new(Watched { stream, activity: self.clone() })
+    }
+
+    fn waited(&self) -> Duration {
+        let waiting = self.waiting();
+        waiting.waited + waiting.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a response, but not for longer than its handshake and `patience` allow.
+    pub(crate) async fn head<T>(
+        &self,
+        patience: Option<Patience>,
+        handshake: Duration,
+        response: impl Future<Output = T>,
+    ) -> Result<T, Impatience> {
+        let mut response = std::pin::pin!(response);
+        loop {
+            if let Ok(response) = tokio::time::timeout(TICK, &mut response).await {
+                return Ok(response);
+            }
+            let Some(patience) = patience else { continue };
+            // The handshake has a limit of its own
+            let limit = patience.speed_time + handshake;
+            if self.waited() > limit {
+                return Err(Impatience::Head(limit));
+            }
+            if self.waiting().received > MAX_HEAD {
+                return Err(Impatience::LargeHead);
+            }
+        }
+    }
+}
+
+/// The speed of a body.
+pub(crate) struct Speed {
+    activity: Activity,
+    patience: Option<Patience>,
+    /// How long the command had waited when the period began that is measured now.
+    begun: Duration,
+    /// How long it had waited when it stopped to read.
+    seen: Duration,
+    /// Bytes of the body in this period.
+    received: u64,
+}
+
+impl Speed {
+    pub(crate) fn new(activity: Activity, patience: Option<Patience>) -> Self {
+        let waited = activity.waited();
+        Self { activity, patience, begun: waited, seen: waited, received: 0 }
+    }
+
+    /// Waits for the next piece of the body, unless the body comes too slowly.
+    pub(crate) async fn next<E>(
+        &mut self,
+        piece: impl Future<Output = Result<Option<Bytes>, E>>,
+    ) -> Result<Result<Option<Bytes>, E>, Impatience> {
+        let mut piece = std::pin::pin!(piece);
+        // What the command did meanwhile does not count
+        self.begun += self.activity.waited().saturating_sub(self.seen);
+        loop {
+            let read = tokio::time::timeout(TICK, &mut piece).await;
+            self.seen = self.activity.waited();
+            if let Ok(Ok(Some(bytes))) = &read {
+                self.received += bytes.len() as u64;
+            }
+            self.check()?;
+            if let Ok(piece) = read {
+                return Ok(piece);
+            }
+        }
+    }
+
+    fn check(&mut self) -> Result<(), Impatience> {
+        let Some(patience) = self.patience else { return Ok(()) };
+        if self.seen.saturating_sub(self.begun) <= patience.speed_time {
+            return Ok(());
+        }
+        if (self.received as f64) < patience.least() {
+            return Err(Impatience::Body(patience));
+        }
+        (self.begun, self.received) = (self.seen, 0);
+        Ok(())
+    }
+}
+
+/// A stream that tells what the command waits for.
+struct Watched {
+    stream: BoxStream,
+    activity: Activity,
+}
+
+/// No connection is open while a person chooses.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.activity.waiting().stop();
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let mut waiting = self.activity.waiting();
+        match polled {
+            Poll::Pending => {
+                waiting.since.get_or_insert_with(Instant::now);
+            }
+            Poll::Ready(_) => {
+                waiting.stop();
+                waiting.received += (buffer.filled().len() - before) as u64;
+            }
+        }
+        drop(waiting);
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The next piece of a body; `None` at its end.
+pub(crate) async fn next(body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}

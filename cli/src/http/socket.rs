@@ -1,0 +1,139 @@
+//! Sockets whose other end can be watched while nothing is read from them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Probes without an answer after which the other end is gone.
+const PROBES: u32 = 4;
+
+/// A connected socket.
+pub(crate) struct Socket(Arc<Kind>);
+
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Without delay (RFC 9293 section 3.7.4), and with probes (section 3.8.4) once nothing was heard for this long: a machine
+    /// that is gone, or a process that has closed its end while nothing is sent to it, ends the connection.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn tcp(stream: TcpStream, silence: Duration) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, silence)?;
+        sockopt::set_tcp_keepintvl(&stream, silence / PROBES)?;
+        sockopt::set_tcp_keepcnt(&stream, PROBES)?;
+        Ok(Self(Arc::new(Kind::Tcp(stream))))
+    }
+
+    pub(crate) fn unix(stream: UnixStream) -> Self {
+        Self(Arc::new(Kind::Unix(stream)))
+    }
+
+    /// To watch the other end. It does not keep the socket open.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer(Arc::downgrade(&self.0))
+    }
+}
+
+/// The other end of a [`Socket`].
+#[derive(Clone, Default)]
+pub(crate) struct Peer(Weak<Kind>);
+
+impl Peer {
+    /// Whether it neither sends nor receives any more. An end that has only ended its own data still receives.
+    pub(crate) fn is_gone(&self) -> bool {
+        let Some(socket) = self.0.upgrade() else { return true };
+        // Without any flag, hang-ups and errors are reported
+        let mut watched = [PollFd::new(&*socket, PollFlags::empty())];
+        let polled = poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl AsFd for Kind {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Kind {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    fn try_write(&self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(data),
+            Self::Unix(stream) => stream.try_write(data),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(buffer.initialize_unfilled()) {
+                Ok(read) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write(data) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(&*self.0, Shutdown::Write).map_err(io::Error::from))
+    }
+}

@@ -1,0 +1,115 @@
+//! The trusted authorities as a selector follows them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::authorities::read_authorities;
+use super::handle::Store;
+use super::integrity::read_terms_anew;
+use super::look::Remembered;
+use crate::certificate::{Certificate, Fingerprint};
+use crate::error::Error;
+
+impl Store {
+    /// The trusted authorities. If the vault is open, here or in an agent, their code is checked at once; if not, a selector
+    /// that knows of them checks it when a key is used. Asks nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthentic`], and those of [reading](Self#errors).
+    pub(crate) fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
+        let ((anchors, vault), _) = self.reading(|db, damaged| {
+            let moment = db.unchecked_transaction()?;
+            let trusted = read_authorities(db, damaged)?.into_iter().filter(|authority| authority.trusted);
+            let certificates = trusted.map(|authority| authority.certificate).collect::<Vec<_>>();
+            let read = ((certificates, read_terms_anew(db)?, self.number()), self.usable_vault(db)?);
+            moment.commit()?;
+            Ok(read)
+        })?;
+        let (certificates, terms, number) = anchors;
+        match vault.check(&terms) {
+            Err(error @ Error::NotAuthentic { .. }) if !certificates.is_empty() => Err(error),
+            // Without any it does not matter; and while the vault is locked it cannot be known
+            _ => Ok(TrustAnchors::new(certificates, number)),
+        }
+    }
+}
+
+/// The trusted authorities of a store, by which the connections of a selector verify servers, as they were at the last look.
+///
+/// Each is in the terms of the latest look, which must be authentic before a key is used; or it was added since, and those terms
+/// were authentic. So no key is used for a server that only an authority of somebody else vouches for.
+#[derive(Debug)]
+pub(crate) struct TrustAnchors(Mutex<Followed>);
+
+#[derive(Debug)]
+struct Followed {
+    certificates: Arc<[Certificate]>,
+    /// Counts the changes.
+    version: u64,
+    /// Counts the looks at which some were no longer trusted.
+    distrusted: u64,
+    /// The number of the latest look.
+    number: u64,
+    /// What was trusted then, if that is all there is to know.
+    known: Option<Arc<HashSet<Fingerprint>>>,
+}
+
+impl TrustAnchors {
+    fn new(certificates: Vec<Certificate>, number: u64) -> Self {
+        Self(Mutex::new(Followed { certificates: certificates.into(), version: 0, distrusted: 0, number, known: None }))
+    }
+
+    /// The certificates, with a number that changes when they do.
+    pub(crate) fn certificates(&self) -> (u64, Arc<[Certificate]>) {
+        let followed = self.locked();
+        (followed.version, followed.certificates.clone())
+    }
+
+    /// Follows a look at the store: what is no longer trusted no longer counts; what is trusted since counts if the terms of the
+    /// store are authentic. Returns how often something was no longer trusted so far.
+    pub(crate) fn follow(&self, now: &Remembered) -> u64 {
+        let mut followed = self.locked();
+        let trusted = &now.terms.trusted;
+        if !followed.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, trusted)) {
+            followed.drop_all_but(trusted);
+            // Another thread may have looked later. What was added by then may have been removed since
+            if now.number > followed.number {
+                followed.number = now.number;
+                followed.add(now);
+            }
+        }
+        followed.distrusted
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Followed> {
+        // Each change of it is whole
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Followed {
+    fn drop_all_but(&mut self, trusted: &HashSet<Fingerprint>) {
+        let is_trusted = |certificate: &&Certificate| trusted.contains(&certificate.fingerprint());
+        let kept: Vec<Certificate> = self.certificates.iter().filter(is_trusted).cloned().collect();
+        if kept.len() < self.certificates.len() {
+            self.certificates = kept.into();
+            self.version += 1;
+            self.distrusted += 1;
+            self.known = None;
+        }
+    }
+
+    fn add(&mut self, now: &Remembered) {
+        let before: HashSet<Fingerprint> = self.certificates.iter().map(Certificate::fingerprint).collect();
+        let is_new = |certificate: &&Certificate| !before.contains(&certificate.fingerprint());
+        let added: Vec<Certificate> = now.authorities.trusted().filter(is_new).cloned().collect();
+        if !added.is_empty() {
+            if now.vault.check(&now.terms.authenticated).is_err() {
+                return;
+            }
+            self.certificates = self.certificates.iter().cloned().chain(added).collect();
+            self.version += 1;
+        }
+        self.known = Some(now.terms.trusted.clone());
+    }
+}
