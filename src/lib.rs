@@ -162,3 +162,10 @@ pub mod raw {
     pub use crate::connect::trust::server_verifier;
     pub use crate::select::prepared::Prepared;
 }
+
+/// What the fuzz targets in `fuzz/` reach besides the public API. It exists only in their builds.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::answer::rules::fuzzing::apply_rules;
+    pub use crate::vault::agent::Agent;
+}

@@ -1,9 +1,16 @@
-//! A mutator that knows DER. `docs/pkcs12.md` says how to run the fuzz target.
+//! Mutators that know DER, the frames of the agent, and SQLite. `docs/fuzzing.md` says how to run the fuzz targets.
+
+mod database;
+
+pub use database::Image;
 
 use libfuzzer_sys::fuzzer_mutate;
 
 /// How deep lengths are corrected; deeper elements stay as they are.
 const MAX_DEPTH: usize = 40;
+
+/// Bytes of a frame's length and of its version.
+const HEADER: usize = 5;
 
 const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
@@ -23,6 +30,30 @@ pub fn mutate(file: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
         _ => return size,
     }
     fitting.len()
+}
+
+/// [`mutate`] for a file after a line of text: changes one of the two.
+pub fn mutate_after_line(input: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
+    let line = input[..size].iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    if line == 0 || seed % 3 == 0 {
+        return fuzzer_mutate(input, size, max_size);
+    }
+    line + mutate(&mut input[line..], size - line, max_size - line, seed / 3)
+}
+
+/// Changes a frame as libFuzzer does, or begins again with one of these, and corrects its length except for every fourth time.
+pub fn mutate_frame(frame: &mut [u8], size: usize, max_size: usize, seed: u32, known: &[Vec<u8>]) -> usize {
+    let mut size = size;
+    if size < HEADER || seed % 16 == 0 {
+        let again = &known[seed as usize / 16 % known.len()];
+        size = again.len().min(max_size);
+        frame[..size].copy_from_slice(&again[..size]);
+    }
+    size = fuzzer_mutate(frame, size, max_size);
+    if size >= HEADER && seed % 4 != 0 {
+        frame[..4].copy_from_slice(&(size as u32 - 4).to_be_bytes());
+    }
+    size
 }
 
 /// Writes elements again with correct lengths, also those inside octet strings. Elements that are too long are cut.

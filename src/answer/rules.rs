@@ -1,6 +1,8 @@
 //! Rules: answers given in advance, in the form of Chrome's policy AutoSelectCertificateForUrls.
 
 mod filter;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod in_force;
 mod json;
 mod path;

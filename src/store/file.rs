@@ -57,7 +57,7 @@ fn create(path: &Path) -> io::Result<()> {
 
 /// Checks that it is a regular file of the user who runs this process, and not a link: the file that is checked is the file that
 /// is opened.
-fn check_file(path: &Path, found: &Metadata) -> Result<(), Error> {
+pub(super) fn check_file(path: &Path, found: &Metadata) -> Result<(), Error> {
     let owner = rustix::process::geteuid().as_raw();
     let reason = if found.is_symlink() {
         "it is a symbolic link".to_owned()
@@ -95,7 +95,8 @@ fn restrict(path: &Path) -> io::Result<()> {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// The path of what SQLite puts beside the file.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.into();
     name.push(suffix);
     name.into()

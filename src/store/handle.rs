@@ -4,14 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
 use super::cache::Cache;
 use super::schema::Schema;
-use super::sql::store_error;
+use super::sql::{PATIENCE, alone, moment, store_error};
 use super::vault::{prove, read_vault, vault_damaged};
-use super::{file, network};
+use super::{file, journal, network};
 use crate::error::{Damage, Error};
 use crate::session::Session;
 use crate::vault::Vault;
@@ -19,6 +20,9 @@ use crate::vault::agent::LockMark;
 
 /// Damaged rows of a table that are noted; repair these to see the rest.
 const MAX_NOTED: usize = 64;
+
+/// How long to wait for another process with what is not worth more: the history, and the end of a session.
+pub(super) const SHORT: Duration = Duration::from_secs(2);
 
 /// A store: the SQLite database with the identities, the authorities and everything else. Threads share it; other
 /// processes may use the same file at the same time.
@@ -173,7 +177,7 @@ impl Store {
         work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         self.with(|db| {
-            let moment = db.unchecked_transaction()?;
+            let moment = moment(db)?;
             let mut query = db.prepare_cached("SELECT generation FROM settings")?;
             let generation = query.query_row([], |row| row.get(0))?;
             // No counter tells of a changed password. What this process has of the old vault is not to be used any more
@@ -198,17 +202,30 @@ impl Store {
     /// [`Error::NewerStore`] when a newer cardcase has changed the schema, [`Error::StoreDamaged`] when somebody else has, and
     /// those of `work`.
     pub(super) fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.transact_within(PATIENCE, work)
+    }
+
+    /// [`Self::transact`], waiting this long for another process that writes.
+    pub(super) fn transact_within<T>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         file::check_beside(&self.path)?;
-        let mut connection = locked(&self.connection);
+        let connection = locked(&self.connection);
         let run = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            connection.busy_timeout(patience)?;
+            let transaction = alone(&connection)?;
             self.schema.check_version(&transaction, &self.path)?;
             self.schema.check(&transaction)?;
             let done = work(&transaction)?;
             transaction.commit()?;
             Ok(done)
         };
-        run().map_err(|error| store_error(&self.path, error))
+        let done = run();
+        let _ = connection.busy_timeout(PATIENCE);
+        journal::erase(&connection, &self.path);
+        done.map_err(|error| store_error(&self.path, error))
     }
 
     /// [`Self::transact`] with the vault as the file has it: another process may have set a primary password, which brings a
@@ -238,7 +255,8 @@ impl Drop for Store {
     fn drop(&mut self) {
         if let Some(token) = self.session().own_token() {
             // The decisions of the session. If this fails, they are deleted after half a year; nobody else has the token
-            let _ = self.with(|db| db.execute("DELETE FROM decisions WHERE session = ?1", [token]));
+            let forget = |db: &Connection| db.execute("DELETE FROM decisions WHERE session = ?1", [token]);
+            let _ = self.transact_within(SHORT, forget);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, named_params};
 
 use super::decisions::Answered;
-use super::handle::Store;
+use super::handle::{SHORT, Store};
 use crate::answer::decision::{Outcome, Scope};
 use crate::answer::history::Use;
 use crate::certificate::Fingerprint;
@@ -24,7 +24,7 @@ impl Store {
     /// Those of [writing](Self#errors).
     pub(crate) fn record(&self, used: &Use, decided: Option<&Scope>, forget_refused: bool) -> Result<(), Error> {
         let session = self.session().token()?;
-        self.transact(|db| {
+        self.transact_within(SHORT, |db| {
             insert_use(db, used)?;
             let Some(scope) = decided else { return Ok(()) };
             let decision = Answered { scope, identity: used.identity, session: session.as_deref() };

@@ -1,17 +1,17 @@
 //! Opening and creating a store.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use directories::ProjectDirs;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
 use super::file;
 use super::handle::Store;
 use super::integrity::authenticate_terms;
+use super::journal;
 use super::schema::{SCHEMA, Schema};
-use super::sql::{MAX_VALUE, as_rusqlite, store_error};
+use super::sql::{MAX_VALUE, PATIENCE, alone, as_rusqlite, moment, store_error};
 use super::vault::{had_vault, read_vault, vault_damaged, write_vault};
 use crate::error::Error;
 use crate::session::Session;
@@ -19,9 +19,6 @@ use crate::vault::Vault;
 
 /// "card", in the header of the database file.
 const APPLICATION_ID: i64 = 0x6361_7264;
-
-/// How long to wait for another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Store {
     /// The default path of the store: `cardcase.db` in the user's data directory.
@@ -66,12 +63,15 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
     // Not the default of SQLite, which would create a missing file readable for everybody, and read "file:..." as a URI
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+    let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    journal::before_reading(&connection, &path).map_err(failed)?;
     check_is_store(&connection, &path, schema)?;
     configure(&connection).map_err(failed)?;
-    schema.migrate(&mut connection).map_err(failed)?;
+    schema.migrate(&connection).map_err(failed)?;
     schema.check(&connection).map_err(failed)?;
-    let vault = load_vault(&mut connection, schema).map_err(failed)?;
+    let vault = load_vault(&connection, schema).map_err(failed)?;
+    journal::erase(&connection, &path);
     let store = Store::new(path, session, schema, connection, vault);
     store.expect_agent();
     Ok(store)
@@ -80,9 +80,8 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
 /// Checks that the file is empty, or a store of a known version. No other file is changed.
 fn check_is_store(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), Error> {
     let failed = |error| store_error(path, error);
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    // One moment: another process may be creating the store
-    let _moment = connection.unchecked_transaction().map_err(failed)?;
+    // Another process may be creating the store
+    let _moment = moment(connection).map_err(failed)?;
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
     if number("PRAGMA application_id")? == APPLICATION_ID {
         return schema.check_version(connection, path).map_err(failed);
@@ -96,10 +95,13 @@ fn check_is_store(connection: &Connection, path: &Path, schema: &Schema) -> Resu
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
     rusqlite::vtab::array::load_module(connection)?;
+    journal::keep(connection)?;
+    // Others read until the transaction commits. SQLite would write to the file before, when its memory is full, and lock them out
+    connection.pragma_update(None, "cache_spill", false)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
-    // FULL does not wait until the removal of the journal is on the disk: a power failure could then undo a change that was
-    // reported as done
+    // FULL does not wait until the end of the journal is on the disk: a power failure could then undo a change that was reported
+    // as done
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     // SQLite would write what does not fit in its memory to a temporary file
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -107,12 +109,12 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The vault of the file. A new store gets one, and the code of its terms.
-fn load_vault(connection: &mut Connection, schema: &Schema) -> rusqlite::Result<Vault> {
+fn load_vault(connection: &Connection, schema: &Schema) -> rusqlite::Result<Vault> {
     if let Some(kept) = read_vault(connection)? {
         return Ok(Vault::from_file(kept));
     }
     // When two processes create one store, the second finds the vault of the first
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = alone(connection)?;
     schema.check(&transaction)?;
     let vault = match read_vault(&transaction)? {
         Some(kept) => Vault::from_file(kept),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
-use super::sql::as_rusqlite;
+use super::sql::{alone, as_rusqlite};
 use crate::error::Error;
 
 /// The schema of this cardcase.
@@ -43,12 +43,11 @@ impl Schema {
     }
 
     /// Brings a store to the newest version, in one transaction.
-    pub(super) fn migrate(&self, connection: &mut Connection) -> rusqlite::Result<()> {
-        connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    pub(super) fn migrate(&self, connection: &Connection) -> rusqlite::Result<()> {
         if self.pending(connection)?.is_empty() {
             return Ok(());
         }
-        let transaction = connection.transaction()?;
+        let transaction = alone(connection)?;
         // Read again now that nobody else can write: another process may have migrated the store meanwhile
         for migration in self.pending(&transaction)? {
             transaction.execute_batch(migration)?;
@@ -84,8 +83,8 @@ impl Schema {
         if let Some(objects) = self.objects.get() {
             return Ok(objects);
         }
-        let mut pattern = Connection::open_in_memory()?;
-        self.migrate(&mut pattern)?;
+        let pattern = Connection::open_in_memory()?;
+        self.migrate(&pattern)?;
         let objects = read_objects(&pattern)?;
         Ok(self.objects.get_or_init(|| objects))
     }

@@ -1,14 +1,29 @@
 //! Errors between SQLite and this library, and what several tables share.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::error::Error;
+
+/// How long to wait for another process.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes of a value, or of a row: more than any imported file holds. Limits the memory that a store written by somebody
 /// else can take.
 pub(super) const MAX_VALUE: i32 = 32 << 20;
+
+/// A transaction that only reads: everything comes from one moment. It waits for no process that writes, and none waits for it,
+/// until that one commits.
+pub(super) fn moment(db: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    Transaction::new_unchecked(db, TransactionBehavior::Deferred)
+}
+
+/// A transaction that writes: no other process writes until it ends.
+pub(super) fn alone(db: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    Transaction::new_unchecked(db, TransactionBehavior::Immediate)
+}
 
 /// What an error of SQLite means for the store at this path.
 pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> Error {

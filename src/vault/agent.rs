@@ -39,6 +39,8 @@ mod transcript;
 
 pub(crate) use client::Client;
 pub(crate) use lease::lease;
+#[cfg(fuzzing)]
+pub use server::fuzzing::Agent;
 pub use server::serve;
 pub(crate) use socket::{LockMark, Socket};
 

@@ -1,8 +1,9 @@
 //! A program that speaks GnuPG's Assuan protocol on its stdin and stdout, as far as pinentry needs it. Time and memory
 //! are limited, whatever the program does.
 
+mod reply;
+
 use std::ffi::OsStr;
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -12,13 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use zeroize::Zeroizing;
 
-use crate::ui::text::plain;
-
-/// The longest line in Assuan, in bytes without its end.
-const MAX_LINE: usize = 1000;
-
-/// The longest reply to one command, in bytes.
-const MAX_REPLY: usize = 16 << 10;
+pub(crate) use reply::ConversationError;
+use reply::{MAX_LINE, Replies};
 
 /// How long the program may take to exit after its input was closed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -32,39 +28,7 @@ pub(crate) struct Conversation {
     /// `None` once the conversation is over.
     to: Option<ChildStdin>,
     from: ChildStdout,
-    /// Bytes that were read after the last line.
-    ahead: Zeroizing<Vec<u8>>,
-}
-
-/// Why a command failed.
-#[derive(Debug)]
-pub(crate) enum ConversationError {
-    /// The program refused it.
-    Refused { code: u32, why: String },
-    /// The program cannot be started or spoken to.
-    Io(io::Error),
-    /// It does not keep to the protocol.
-    Nonsense,
-}
-
-impl fmt::Display for ConversationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused { code, why } => write!(f, "refuses: {why} (error {code})"),
-            Self::Io(error) if error.kind() == ErrorKind::TimedOut => f.write_str("does not answer"),
-            Self::Io(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof) => {
-                f.write_str("ended without an answer")
-            }
-            Self::Io(error) => write!(f, "cannot be used: {error}"),
-            Self::Nonsense => f.write_str("does not speak the Assuan protocol"),
-        }
-    }
-}
-
-impl From<io::Error> for ConversationError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+    replies: Replies,
 }
 
 impl Conversation {
@@ -77,8 +41,7 @@ impl Conversation {
         if let Ok(mut running) = RUNNING.lock() {
             *running = Some(Pid::from_child(&program));
         }
-        let ahead = Zeroizing::new(Vec::with_capacity(MAX_REPLY));
-        let mut conversation = Self { program, to: Some(to), from, ahead };
+        let mut conversation = Self { program, to: Some(to), from, replies: Replies::default() };
         conversation.reply(limit)?;
         Ok(conversation)
     }
@@ -98,39 +61,9 @@ impl Conversation {
     /// Reads up to the line that ends a reply.
     fn reply(&mut self, limit: Duration) -> Result<Zeroizing<Vec<u8>>, ConversationError> {
         let until = Instant::now() + limit;
-        // With all its capacity from the start: growing would leave a copy behind
-        let mut data = Zeroizing::new(Vec::with_capacity(MAX_REPLY));
-        let mut taken = 0;
         loop {
-            let line = self.line(until)?;
-            taken += line.len() + 1;
-            if taken > MAX_REPLY {
-                return Err(ConversationError::Nonsense);
-            }
-            let mut parts = line.splitn(2, |&byte| byte == b' ');
-            let (keyword, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            match keyword {
-                b"OK" => return Ok(data),
-                b"ERR" => return Err(refusal(rest)),
-                b"D" => decode(rest, &mut data)?,
-                // Status lines, which pinentry may send at any time, and comments
-                b"S" => {}
-                _ if keyword.first() == Some(&b'#') => {}
-                _ => return Err(ConversationError::Nonsense),
-            }
-        }
-    }
-
-    fn line(&mut self, until: Instant) -> Result<Zeroizing<Vec<u8>>, ConversationError> {
-        loop {
-            if let Some(end) = self.ahead.iter().position(|&byte| byte == b'\n') {
-                let mut line: Zeroizing<Vec<u8>> = Zeroizing::new(self.ahead.drain(..=end).collect());
-                line.pop();
-                line.pop_if(|last| *last == b'\r');
-                return Ok(line);
-            }
-            if self.ahead.len() > MAX_LINE + 1 {
-                return Err(ConversationError::Nonsense);
+            if let Some(data) = self.replies.next()? {
+                return Ok(data);
             }
             self.read(until)?;
         }
@@ -148,7 +81,7 @@ impl Conversation {
         match self.from.read(&mut *bytes)? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             length => {
-                self.ahead.extend(bytes.iter().take(length));
+                self.replies.add(bytes.iter().take(length));
                 Ok(())
             }
         }
@@ -202,37 +135,6 @@ fn line(command: &str, parameter: &str) -> String {
     }
     line.push('\n');
     line
-}
-
-/// `CODE description`
-fn refusal(text: &[u8]) -> ConversationError {
-    let text = String::from_utf8_lossy(text);
-    let (code, why) = text.split_once(' ').unwrap_or((&text, "no reason given"));
-    match code.parse() {
-        Ok(code) => ConversationError::Refused { code, why: plain(why) },
-        Err(_) => ConversationError::Nonsense,
-    }
-}
-
-fn decode(coded: &[u8], data: &mut Vec<u8>) -> Result<(), ConversationError> {
-    let mut rest = coded;
-    while let Some((&byte, after)) = rest.split_first() {
-        let (byte, after) = match byte {
-            b'%' => {
-                let (&[high, low], after) = after.split_first_chunk().ok_or(ConversationError::Nonsense)?;
-                (hex(high)? << 4 | hex(low)?, after)
-            }
-            byte => (byte, after),
-        };
-        data.push(byte);
-        rest = after;
-    }
-    Ok(())
-}
-
-fn hex(digit: u8) -> Result<u8, ConversationError> {
-    let value = char::from(digit).to_digit(16).ok_or(ConversationError::Nonsense)?;
-    u8::try_from(value).map_err(|_| ConversationError::Nonsense)
 }
 
 #[cfg(test)]

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::support::command::{Cardcase, Outcome};
+use crate::support::ca::write;
+use crate::support::command::{Cardcase, Outcome, wait};
 use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind, Server};
 use cardcase::Error;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::file;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -226,4 +230,100 @@ fn a_command_waits_for_a_store_that_is_locked_briefly() {
         std::thread::sleep(Duration::from_secs(2));
         database.execute_batch("COMMIT").unwrap();
     });
+}
+
+/// Less than the time that a command waits for another process.
+const AT_ONCE: Duration = Duration::from_secs(15);
+
+/// Runs every command that reads, while another process writes to the store. None waits for it. Where a command has something for
+/// the history, it says that this is missing.
+fn reading_goes_on(scene: &Scene, server: &Server) {
+    let machine = &scene.machine;
+    let (host, root) = (server.destination(), scene.server_root_file.to_str().unwrap());
+    let (copy, empty) = (machine.dir().join("copy.p12"), machine.password_file(""));
+    let (copy, empty) = (copy.to_str().unwrap(), empty.to_str().unwrap());
+    let (url, as_alice) = (server.url(), ["--cacert", root, "--as", "alice"]);
+    let quiet: [&[&str]; 11] = [
+        &["list"],
+        &["list", "--json"],
+        &["show", "alice"],
+        &["decisions"],
+        &["history"],
+        &["rules"],
+        &["config"],
+        &["authorities"],
+        &["explain", &host, "--cacert", root],
+        &["export", "alice", "-o", copy, "--force", "--password-file", empty],
+        &["fetch", &url, "--cacert", root, "--credentials", "omit"],
+    ];
+    for words in quiet {
+        machine.command(["--batch"]).args(words).limit(AT_ONCE).run().expect(0);
+    }
+    for words in [["fetch", &url], ["credential", "curl"]] {
+        let run = machine.command(["--batch"]).args(words).args(as_alice);
+        let run = if words[0] == "credential" { run.arg(&host) } else { run };
+        let outcome = run.limit(AT_ONCE).run().expect(0).says(&["not in the history", "another process"]);
+        assert!(!outcome.text().is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn reading_goes_on_while_another_process_writes() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let writer = scene.machine.database();
+    // It has changed something, so there is a journal
+    writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO rules (rule, added_at) VALUES ('{}', 0)").unwrap();
+    reading_goes_on(&scene, &server);
+    writer.execute_batch("ROLLBACK").unwrap();
+    assert_is_intact(&scene.machine);
+}
+
+/// As after Ctrl-Z during a long import.
+#[test]
+fn reading_goes_on_while_another_process_is_stopped_in_the_middle_of_writing() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    scene.hire("alice");
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let many: String = (0..200)
+        .map(|number| scene.employee(&format!("person {number}")).issue())
+        .map(|each| each.key_pem() + &each.pem())
+        .collect();
+    let file = write(machine.dir(), "many", "pem", many);
+    let probe = machine.database();
+    probe.busy_timeout(Duration::ZERO).unwrap();
+    let import = stopped_while_it_writes(&probe, || {
+        machine.command(["--batch", "import"]).arg(&file).process().spawn().unwrap()
+    });
+    reading_goes_on(&scene, &server);
+    kill_process(Pid::from_child(&import), Signal::CONT).unwrap();
+    assert!(wait(import, Duration::from_secs(60)).unwrap().success());
+    assert_eq!(fingerprints(&machine.json("list")).len(), 201);
+    assert_is_intact(machine);
+}
+
+/// A process that was stopped inside its transaction, before it commits: then nobody else can write, and everybody can read. One that
+/// was stopped earlier or later goes on or is started again.
+fn stopped_while_it_writes(probe: &Connection, start: impl Fn() -> std::process::Child) -> std::process::Child {
+    let can_write = || probe.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+    let can_read = || probe.query_row("SELECT count(*) FROM identities", [], |row| row.get::<_, i64>(0)).ok();
+    for _ in 0..50 {
+        let before = can_read().unwrap();
+        let mut child = start();
+        let process = Pid::from_child(&child);
+        while child.try_wait().unwrap().is_none() {
+            if can_write() {
+                continue;
+            }
+            kill_process(process, Signal::STOP).unwrap();
+            if !can_write() && can_read() == Some(before) {
+                return child;
+            }
+            kill_process(process, Signal::CONT).unwrap();
+        }
+        probe.execute("DELETE FROM identities WHERE name != 'alice'", []).unwrap();
+    }
+    panic!("it was never stopped in the middle of writing");
 }

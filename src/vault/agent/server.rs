@@ -1,5 +1,8 @@
 //! The server of an agent.
 
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
+
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;

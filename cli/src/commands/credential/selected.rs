@@ -13,6 +13,7 @@ use crate::http::incompatible;
 use crate::http::probe::{Look, Seen};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::pem::pem;
+use crate::ui::say;
 
 /// An identity with its private key, outside the store.
 pub(super) struct Credential {
@@ -65,7 +66,9 @@ pub(super) fn select(app: &App, args: &cli::Credential, look: Look<'_>) -> Resul
         return Err(nothing(destination, selected.selection()));
     };
     let version = version.map(cardcase::manage::version_name);
-    selector.record(destination, selection, Outcome::Unknown, None, version)?;
+    if let Err(error) = selector.record(destination, selection, Outcome::Unknown, None, version) {
+        say::warn(format_args!("this use is not in the history: {error}"));
+    }
     let Answer::Identity(identity) = &selection.answer else { return Err(nothing(destination, Some(selection))) };
     Ok(Credential {
         name: identity.name().to_owned(),
