@@ -5,18 +5,20 @@
 use libfuzzer_sys::fuzz_target;
 
 /// What the reader uses of the command.
+#[path = "../../cli/src/ui/text.rs"]
+#[allow(dead_code)]
+mod text;
+
 mod ui {
-    #[path = "../../../cli/src/ui/text.rs"]
-    #[allow(dead_code)]
-    pub(crate) mod text;
+    pub(crate) use crate::text;
 }
 
-mod assuan {
-    #[path = "../../../cli/src/ask/assuan/reply.rs"]
-    #[allow(dead_code)]
-    mod reply;
+#[path = "../../cli/src/ask/assuan/reply.rs"]
+#[allow(dead_code)]
+mod reply;
 
-    use reply::{ConversationError, MAX_LINE, Replies};
+mod assuan {
+    use crate::reply::{ConversationError, MAX_LINE, Replies};
 
     /// The longest password that a reply can give, and more memory than it may take.
     const MAX_DATA: usize = 16 << 10;

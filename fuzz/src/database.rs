@@ -27,9 +27,9 @@ impl Image {
         let path = directory.join("good.db");
         let store = Store::open_in_session(&path, Session::in_directory(directory.join("session"))).unwrap();
         let now = Timestamp(1_795_357_800);
-        let alice: &[u8] = include_bytes!("../../fixtures/identities/openssl.p12");
-        let others: &[u8] = include_bytes!("../../fixtures/pem/whole.pem");
-        let files = [alice, others].map(|bytes| file::read(bytes, "cardcase").unwrap());
+        let alice = include_str!("../../fixtures/pem/whole.pem").to_owned();
+        let server = [include_str!("../../fixtures/server/localhost.pem"), include_str!("../../fixtures/server/localhost.key")];
+        let files = [alice, server.concat()].map(|pem| file::read(pem.as_bytes(), "").unwrap());
         store.import(files.into(), None, now).unwrap();
         let alice = store.identities().unwrap().remove(0);
         store.enroll(&Enrollment::generate("CN=Enrolled", &KeyKind::EcP256, now).unwrap()).unwrap();
@@ -143,7 +143,9 @@ fn change_page(image: &mut Vec<u8>, input: &mut Input<'_>) {
         0 => return image.truncate((start + usize::from(input.byte())).max(1)),
         1 => {
             let from = usize::from(input.byte()) % pages.max(1) * PAGE;
-            return image.copy_within(from..from + PAGE, start);
+            let end = image.len().min(from + PAGE).min(from + image.len().saturating_sub(start));
+            let start = start.min(image.len());
+            return image.copy_within(from.min(end)..end, start);
         }
         2..=4 => start + usize::from(input.byte()) % 100,
         5 => start + usize::from(input.byte()),

@@ -132,7 +132,8 @@ impl fmt::Display for Pattern {
 }
 
 fn parse(text: &str) -> Result<Pattern, String> {
-    let (scheme, rest) = match text.split_once("://") {
+    // In a path it separates nothing
+    let (scheme, rest) = match text.split_once("://").filter(|(scheme, _)| !scheme.contains('/')) {
         None => (Scheme::Any, text),
         Some(("" | "*", rest)) => (Scheme::Any, rest),
         Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
@@ -346,6 +347,16 @@ mod tests {
     }
 
     #[test]
+    fn a_scheme_stands_before_the_host_only() {
+        for path in ["/a://b", "/https://www.example.com", r"/a:\\b"] {
+            let pattern: Pattern = format!("www.example.com{path}").parse().unwrap();
+            assert_eq!(pattern.host(), Some("www.example.com"));
+            assert_eq!(pattern.to_string().parse::<Pattern>().unwrap(), pattern);
+        }
+        assert!("www.example.com://a".parse::<Pattern>().is_err());
+    }
+
+    #[test]
     fn patterns_are_ordered_by_how_specific_they_are() {
         let descending = [
             "https://www.example.com:8443/admin/x",
@@ -373,7 +384,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_displayed_pattern_parses_to_the_same_pattern(text in "(https://|http://|\\*://)?(\\[\\*\\.\\])?[a-z]{1,5}(\\.[a-z]{1,5}){0,2}(:[1-9][0-9]{0,3})?(/[a-z%.]{0,9}){0,3}") {
+        fn a_displayed_pattern_parses_to_the_same_pattern(text in "(https://|http://|\\*://)?(\\[\\*\\.\\])?[a-z]{1,5}(\\.[a-z]{1,5}){0,2}(:[1-9][0-9]{0,3})?(/[a-z%.:\\\\]{0,9}){0,3}") {
             let pattern: Pattern = text.parse().unwrap();
             prop_assert_eq!(pattern.to_string().parse::<Pattern>().unwrap(), pattern);
         }
