@@ -2,12 +2,12 @@
 //! memory, and is removed at logout.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use cardcase::manage::Fingerprint;
 use zeroize::Zeroizing;
 
+use crate::new_file;
 use crate::ui::failure::Failure;
 
 /// Writes a key and its certificates to one file of mode 0600, which replaces a previous one.
@@ -17,12 +17,9 @@ pub(crate) fn write(
     certificates: &str,
     key: &str,
 ) -> Result<PathBuf, Failure> {
-    let path = directory.join(file_name(identity));
-    // tempfile creates it with mode 0600, and removes it when anything fails
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| Failure::io(directory, &error))?;
+    let [path, draft] = names(identity).map(|name| directory.join(name));
     let content = Zeroizing::new([certificates.as_bytes(), key.as_bytes()].concat());
-    file.as_file_mut().write_all(&content).map_err(|error| Failure::io(&path, &error))?;
-    file.persist(&path).map_err(|error| Failure::io(&path, &error.error))?;
+    new_file::put(&path, &draft, &content, true).map_err(|error| Failure::io(&path, &error))?;
     Ok(path)
 }
 
@@ -32,13 +29,9 @@ pub(crate) fn is_removed_at_logout(path: &Path) -> bool {
     std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|directory| path.starts_with(directory))
 }
 
-/// Removes the file of one identity, if there is one.
+/// Removes the files of one identity.
 pub(crate) fn remove(directory: &Path, identity: Fingerprint) -> Result<(), Failure> {
-    let path = directory.join(file_name(identity));
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::io(&path, &error)),
-        _ => Ok(()),
-    }
+    names(identity).iter().try_for_each(|name| remove_file(&directory.join(name)).map(drop))
 }
 
 /// Removes all of them, and returns how many there were.
@@ -48,14 +41,18 @@ pub(crate) fn remove_all(directory: &Path) -> Result<usize, Failure> {
     for entry in fs::read_dir(directory).map_err(|error| failed(&error))? {
         let entry = entry.map_err(|error| failed(&error))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("credential-") && name.ends_with(".pem") {
-            fs::remove_file(entry.path()).map_err(|error| Failure::io(&entry.path(), &error))?;
+        if name.starts_with("credential-") && name.ends_with(".pem") && remove_file(&entry.path())? {
             removed += 1;
         }
     }
     Ok(removed)
 }
 
-fn file_name(identity: Fingerprint) -> String {
-    format!("credential-{identity}.pem")
+fn remove_file(path: &Path) -> Result<bool, Failure> {
+    new_file::remove(path).map_err(|error| Failure::io(path, &error))
+}
+
+/// The names of the file: of the one that programs read, and of the one that replaces it, which a process may leave that is killed.
+fn names(identity: Fingerprint) -> [String; 2] {
+    [format!("credential-{identity}.pem"), format!("credential-{identity}.new.pem")]
 }

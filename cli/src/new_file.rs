@@ -1,11 +1,18 @@
 //! Files that a command writes: complete or not at all, and never over an existing file without `--force`.
 
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 
 use crate::ui::failure::{Code, Failure};
+
+/// Times to begin again when another process writes the same file.
+const TRIES: usize = 8;
 
 /// Checks whether the file can be written, as far as that is known before there is any content. '-' is stdout.
 pub(crate) fn check(path: &Path, force: bool) -> Result<(), Failure> {
@@ -26,18 +33,112 @@ pub(crate) fn write(path: &Path, content: &[u8], force: bool) -> Result<(), Fail
     if path == Path::new("-") {
         return io::stdout().lock().write_all(content).map_err(|error| Failure::io(Path::new("stdout"), &error));
     }
-    let failed = |error: io::Error| Failure::io(path, &error);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // tempfile creates it with mode 0600
-    let mut file = NamedTempFile::new_in(directory).map_err(failed)?;
-    // Past tempfile, whose errors name the temporary file
-    file.as_file_mut().write_all(content).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    let persisted = if force { file.persist(path) } else { file.persist_noclobber(path) };
-    match persisted {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
-        Err(error) => Err(failed(error.error)),
+    let mut draft = OsString::from(".");
+    draft.push(path.file_name().unwrap_or_default());
+    draft.push(".cardcase-new");
+    match put(path, &path.with_file_name(draft), content, force) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        put => put.map_err(|error| Failure::io(path, &error)),
     }
+}
+
+/// Puts a file that only its owner can read in its place, or replaces the one that is there.
+///
+/// Until it is complete it has no name, so a process that is killed leaves nothing. Only a file that replaces another one, and every
+/// file where the file system has no files without a name, has the name `draft` for a moment. The next call removes what was left there.
+///
+/// # Errors
+/// `AlreadyExists` when there is a file and `replace` is not set.
+pub(crate) fn put(path: &Path, draft: &Path, content: &[u8], replace: bool) -> io::Result<()> {
+    for _ in 1..TRIES {
+        match put_once(path, draft, content, replace) {
+            // Another process removed the draft, or made one
+            Err(error) if error.kind() == ErrorKind::NotFound && has_directory(path) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && replace => {}
+            put => return put,
+        }
+    }
+    put_once(path, draft, content, replace)
+}
+
+fn put_once(path: &Path, draft: &Path, content: &[u8], replace: bool) -> io::Result<()> {
+    remove(draft)?;
+    let Some(mut file) = without_name(path)? else {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        return written.and_then(|()| publish(draft, path, replace)).inspect_err(|_| drop(fs::remove_file(draft)));
+    };
+    file.write_all(content)?;
+    file.sync_all()?;
+    match name(&file, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && replace => {
+            name(&file, draft)?;
+            publish(draft, path, replace).inspect_err(|_| drop(fs::remove_file(draft)))
+        }
+        named => named,
+    }
+}
+
+/// A new file in the directory of this path; `None` where the file system has no files without a name.
+fn without_name(path: &Path) -> io::Result<Option<File>> {
+    use rustix::io::Errno;
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match open(directory_of(path), flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(Some(file.into())),
+        // An old file system says that the directory is one, or that the file is not there
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
+        Err(Errno::NOENT) if has_directory(path) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives a name to a file without one.
+fn name(file: &File, path: &Path) -> io::Result<()> {
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
+}
+
+fn publish(draft: &Path, path: &Path, replace: bool) -> io::Result<()> {
+    match replace {
+        true => fs::rename(draft, path),
+        false => fs::hard_link(draft, path).and_then(|()| fs::remove_file(draft)),
+    }
+}
+
+/// Removes a file with what it holds. Returns whether there was one.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        found => overwrite(path, &found?)?,
+    }
+    match fs::remove_file(path) {
+        // Another process was faster
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Overwrites a file, so that its content is not on the disk any more. Another name of the same file keeps it.
+fn overwrite(path: &Path, found: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    if !found.is_file() || found.nlink() > 1 {
+        return Ok(());
+    }
+    let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut file = match OpenOptions::new().write(true).custom_flags(no_follow).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    io::copy(&mut io::Read::take(io::repeat(0), found.len()), &mut file)?;
+    file.sync_data()
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+fn has_directory(path: &Path) -> bool {
+    directory_of(path).is_dir()
 }
 
 fn exists(path: &Path) -> Failure {
