@@ -25,6 +25,7 @@ mod damage;
 mod decisions;
 mod disk;
 mod enroll;
+mod erasure;
 mod export;
 mod files;
 mod fixtures;
