@@ -36,7 +36,7 @@ pub struct Damage {
     pub table: &'static str,
     /// Its number there.
     pub row: i64,
-    /// Its fingerprint as the row has it, by which it can be named.
+    /// Its fingerprint as the row has it, by which it can be named; empty for a rule, or where it cannot be read.
     pub id: String,
     /// What is wrong with it.
     pub detail: String,
@@ -46,7 +46,8 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, row, id, detail } = self;
         let short = id.get(..16).unwrap_or(id);
-        write!(f, "the store is damaged: {table}, row {row} ({short}): {detail}")
+        let short = if short.is_empty() { String::new() } else { format!(" ({short})") };
+        write!(f, "the store is damaged: {table}, row {row}{short}: {detail}")
     }
 }
 

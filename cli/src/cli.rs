@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cardcase::manage::KeyKind;
 use cardcase::manage::Mode;
-use clap::builder::{FalseyValueParser, NonEmptyStringValueParser, OsStringValueParser};
+use clap::builder::{FalseyValueParser, OsStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
@@ -484,7 +484,7 @@ pub(crate) struct Tunnel {
     #[command(flatten)]
     pub(crate) route: Route,
     /// A protocol to offer by ALPN, such as h2; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = protocol)]
     pub(crate) alpn: Vec<String>,
     /// Use this identity, whatever is remembered
     #[arg(long = "as", value_name = "ID")]
@@ -594,4 +594,12 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 
 fn mode(text: &str) -> Result<Mode, String> {
     text.parse().map_err(|error: cardcase::Error| error.to_string())
+}
+
+/// The name of a protocol (RFC 7301 section 3.1).
+fn protocol(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=255 => Ok(text.to_owned()),
+        length => Err(format!("it has {length} bytes, and the name of a protocol has 1 to 255")),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, params};
 
 use super::cache::Cache;
-use super::damage::{AUTHORITIES, all_readable, read_certificate, read_row};
+use super::damage::{AUTHORITIES, every_row, read_certificate, read_row};
 use super::handle::Store;
 use super::sql::only;
 use crate::certificate::authority::{Authorities, Authority};
@@ -116,11 +116,11 @@ pub(super) fn cached_authorities(db: &Connection, cache: &mut Cache) -> rusqlite
 }
 
 pub(super) fn read_authorities(db: &Connection, damaged: &mut Vec<Damage>) -> rusqlite::Result<Vec<Authority>> {
-    let mut query = db.prepare_cached("SELECT id, fingerprint, certificate, trusted FROM authorities ORDER BY id")?;
+    let query = "SELECT id, fingerprint, certificate, trusted FROM authorities";
     let parse = |row: &Row<'_>| {
         read_row(row, AUTHORITIES, |row| Ok(Authority { certificate: read_certificate(row)?, trusted: row.get(3)? }))
     };
-    all_readable(query.query_map([], parse)?, damaged)
+    every_row(db, AUTHORITIES, query, parse, damaged)
 }
 
 /// Returns whether the certificate is new, or replaces a damaged one.

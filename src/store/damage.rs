@@ -1,11 +1,11 @@
 //! Rows that cannot be read. The other rows are still used: a damaged row is skipped and noted.
 
 use data_encoding::HEXLOWER;
-use rusqlite::Row;
 use rusqlite::types::Type;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 
-use super::sql::{as_rusqlite, is_about_a_column};
-use crate::certificate::Certificate;
+use super::sql::{MAX_VALUE, as_rusqlite, is_about_a_column};
+use crate::certificate::{Certificate, Fingerprint};
 use crate::error::{Damage, Error};
 
 /// The table of the identities.
@@ -16,6 +16,66 @@ pub(super) const AUTHORITIES: &str = "authorities";
 
 /// The table of the keys that wait for their certificates.
 pub(super) const ENROLLMENTS: &str = "enrollments";
+
+/// The table of the rules.
+pub(super) const RULES: &str = "rules";
+
+/// Every row of a table that can be read, by number; the others are added to `damaged`. Each is read by itself, because SQLite
+/// ends a query at the first value that is longer than it may be.
+pub(super) fn every_row<T>(
+    db: &Connection,
+    table: &'static str,
+    query: &str,
+    mut parse: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    damaged: &mut Vec<Damage>,
+) -> rusqlite::Result<Vec<T>> {
+    let ids = numbers(db, table)?;
+    all_readable(ids.into_iter().map(|id| row_with(db, table, query, id, &mut parse)), damaged)
+}
+
+/// The numbers of the rows of a table.
+pub(super) fn numbers(db: &Connection, table: &str) -> rusqlite::Result<Vec<i64>> {
+    let mut query = db.prepare_cached(&format!("SELECT id FROM {table} ORDER BY id"))?;
+    query.query_map([], |row| row.get(0))?.collect()
+}
+
+/// The row of a table with this number. `query` has no condition yet.
+///
+/// # Errors
+/// [`Error::RowDamaged`] when a value is longer than it may be, and those of `parse`.
+pub(super) fn row_with<T>(
+    db: &Connection,
+    table: &'static str,
+    query: &str,
+    id: i64,
+    parse: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let mut query = db.prepare_cached(&format!("{query} WHERE id = ?1"))?;
+    query.query_row([id], parse).or_else(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::TooBig) => {
+            let detail = format!("a value in it has more than {MAX_VALUE} bytes");
+            Err(as_rusqlite(Error::RowDamaged(Damage { table, row: id, id: named(db, table, id)?, detail })))
+        }
+        _ => Err(error),
+    })
+}
+
+/// How a person can name a row with a value that is too long, if that is another value.
+fn named(db: &Connection, table: &str, id: i64) -> rusqlite::Result<String> {
+    let column = match table {
+        IDENTITIES | AUTHORITIES => "fingerprint",
+        ENROLLMENTS => "request",
+        _ => return Ok(String::new()),
+    };
+    let query =
+        format!("SELECT CAST({column} AS BLOB) FROM {table} WHERE id = ?1 AND octet_length({column}) <= {MAX_VALUE}");
+    let value: Option<Vec<u8>> = db.query_row(&query, [id], |row| row.get(0)).optional()?;
+    Ok(match value {
+        Some(request) if table == ENROLLMENTS => Fingerprint::from_der(&request).to_string(),
+        Some(fingerprint) => HEXLOWER.encode(&fingerprint),
+        None => String::new(),
+    })
+}
 
 /// Reads a row that begins with its number and its fingerprint.
 ///

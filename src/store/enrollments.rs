@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row, params};
 
-use super::damage::{ENROLLMENTS, all_readable};
+use super::damage::{ENROLLMENTS, every_row};
 use super::handle::Store;
 use super::keys::{ENROLLMENT, enrollment_row, parse_enrollment_key};
-use super::sql::{as_rusqlite, next_id, only};
+use super::sql::{MAX_VALUE, as_rusqlite, moment, next_id, only};
 use crate::certificate::enrollment::Enrollment;
 use crate::certificate::identity::Identity;
 use crate::certificate::private_key::PrivateKey;
@@ -44,8 +44,8 @@ impl Store {
     /// Those of [reading](Self#errors).
     pub fn enrollments(&self) -> Result<Vec<Enrollment>, Error> {
         let read = self.reading(|db, damaged| {
-            let mut query = db.prepare_cached(&format!("{ENROLLMENT} ORDER BY id"))?;
-            all_readable(query.query_map([], parse_enrollment)?, damaged)
+            let _moment = moment(db)?;
+            every_row(db, ENROLLMENTS, ENROLLMENT, parse_enrollment, damaged)
         });
         Ok(read?.0)
     }
@@ -59,8 +59,8 @@ impl Store {
         let unknown = || Error::UnknownIdentity { id: id.to_owned() };
         let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;
         let requests: Vec<Vec<u8>> = self.with(|db| {
-            let mut query = db.prepare_cached("SELECT request FROM enrollments")?;
-            query.query_map([], |row| row.get(0))?.collect()
+            let mut query = db.prepare_cached("SELECT request FROM enrollments WHERE octet_length(request) <= ?1")?;
+            query.query_map([MAX_VALUE], |row| row.get(0))?.collect()
         })?;
         let is_meant = |request: &&Vec<u8>| Fingerprint::from_der(request).to_string().starts_with(prefix.digits());
         let request = only(requests.iter().filter(is_meant), id, unknown)?;
@@ -70,8 +70,9 @@ impl Store {
     /// The sealed keys of the enrollments for these public keys.
     pub(super) fn enrolled_keys(&self, public_keys: &HashSet<Vec<u8>>) -> Result<Vec<SealedKey>, Error> {
         let read = self.reading(|db, damaged| {
-            let mut query = db.prepare_cached(ENROLLMENT)?;
-            all_readable(query.query_map([], |row| Ok((parse_enrollment(row)?, parse_enrollment_key(row)?)))?, damaged)
+            let _moment = moment(db)?;
+            let parse = |row: &Row<'_>| Ok((parse_enrollment(row)?, parse_enrollment_key(row)?));
+            every_row(db, ENROLLMENTS, ENROLLMENT, parse, damaged)
         });
         let wanted = read?.0.into_iter().filter(|(found, _)| public_keys.contains(found.canonical_public_key()));
         Ok(wanted.map(|(_, key)| key).collect())
@@ -110,9 +111,9 @@ pub(super) fn remove(db: &Connection, fingerprints: &[Fingerprint]) -> rusqlite:
 }
 
 fn remove_where(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::Result<()> {
-    let mut query = db.prepare_cached("SELECT id, request FROM enrollments")?;
+    let mut query = db.prepare_cached("SELECT id, request FROM enrollments WHERE octet_length(request) <= ?1")?;
     let rows: Vec<(i64, Vec<u8>)> =
-        query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+        query.query_map([MAX_VALUE], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     for (id, _) in rows.iter().filter(|(_, request)| is_meant(request)) {
         db.execute("DELETE FROM enrollments WHERE id = ?1", [id])?;
     }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::cache::Cache;
 use super::schema::Schema;
-use super::sql::{PATIENCE, alone, moment, store_error};
+use super::sql::{PATIENCE, alone, moment, must_be_there, store_error};
 use super::vault::{prove, read_vault, vault_damaged};
 use super::{file, journal, network};
 use crate::error::{Damage, Error};
@@ -63,6 +63,7 @@ pub struct Store {
     looks: AtomicU64,
     /// The mark of the last [lock](Store::end_agent) before the vault was opened in this process.
     lock_mark: Mutex<Option<LockMark>>,
+    stopped_writer: Option<u32>,
 }
 
 impl Store {
@@ -72,6 +73,7 @@ impl Store {
         schema: &'static Schema,
         connection: Connection,
         vault: Vault,
+        stopped_writer: Option<u32>,
     ) -> Self {
         Self {
             path,
@@ -83,6 +85,7 @@ impl Store {
             damage: Mutex::default(),
             looks: AtomicU64::new(0),
             lock_mark: Mutex::default(),
+            stopped_writer,
         }
     }
 
@@ -95,6 +98,12 @@ impl Store {
     /// processes, and two processes can damage the store.
     pub fn network_file_system(&self) -> Option<&'static str> {
         network::file_system_of(&self.path)
+    }
+
+    /// The number of a process that was stopped in the middle of a commit when this was opened, as by Ctrl-Z. The store is then as
+    /// it was before that change, and cannot be changed. Only Linux tells.
+    pub fn stopped_writer(&self) -> Option<u32> {
+        self.stopped_writer
     }
 
     /// The login session that session decisions belong to.
@@ -179,7 +188,7 @@ impl Store {
         self.with(|db| {
             let moment = moment(db)?;
             let mut query = db.prepare_cached("SELECT generation FROM settings")?;
-            let generation = query.query_row([], |row| row.get(0))?;
+            let generation = must_be_there("settings", query.query_row([], |row| row.get(0)))?;
             // No counter tells of a changed password. What this process has of the old vault is not to be used any more
             let vault = self.current_vault(db)?;
             self.follow_lock(&vault);
@@ -212,6 +221,9 @@ impl Store {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         file::check_beside(&self.path)?;
+        if self.stopped_writer.is_some() {
+            return Err(Error::StoreBusy { path: self.path.clone() });
+        }
         let connection = locked(&self.connection);
         let run = || {
             connection.busy_timeout(patience)?;

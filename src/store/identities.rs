@@ -9,12 +9,11 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use zeroize::Zeroizing;
 
 use super::cache::Cache;
-use super::damage::{IDENTITIES, all_readable, read_certificate, read_row};
+use super::damage::{IDENTITIES, all_readable, every_row, read_certificate, read_row, row_with};
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
-use super::sql::{as_rusqlite, next_id, only};
-
+use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, moment, next_id, only};
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
 use crate::certificate::import::NewIdentity;
@@ -49,8 +48,10 @@ impl Store {
 
     fn every_identity(&self) -> Result<(Vec<Identity>, Vec<Damage>), Error> {
         self.reading(|db, damaged| {
-            let mut query = db.prepare_cached(&format!("{IDENTITY} ORDER BY name COLLATE NOCASE, id"))?;
-            all_readable(query.query_map([], parse_identity)?, damaged)
+            let _moment = moment(db)?;
+            let mut identities = every_row(db, IDENTITIES, IDENTITY, parse_identity, damaged)?;
+            identities.sort_by_cached_key(|identity| identity.name().to_ascii_lowercase());
+            Ok(identities)
         })
     }
 
@@ -111,9 +112,10 @@ impl Store {
         let (first, last) = range.unzip();
         let found = self.with(|db| {
             let mut query = db.prepare_cached(
-                "SELECT fingerprint, CAST(name AS BLOB) FROM identities WHERE name = ?1 OR fingerprint BETWEEN ?2 AND ?3 LIMIT 2",
+                "SELECT fingerprint, CAST(iif(octet_length(name) <= ?4, name, '') AS BLOB)
+                 FROM identities WHERE name = ?1 OR fingerprint BETWEEN ?2 AND ?3 LIMIT 2",
             )?;
-            let rows = query.query_map(params![id, first, last], |row| {
+            let rows = query.query_map(params![id, first, last, MAX_VALUE], |row| {
                 let name = String::from_utf8_lossy(&row.get::<_, Vec<u8>>(1)?).into_owned();
                 Ok((Fingerprint::from_bytes(row.get(0)?), name))
             })?;
@@ -195,9 +197,12 @@ impl Store {
     /// Those of [writing](Self#errors).
     pub fn remove(&self, fingerprints: &[Fingerprint]) -> Result<(), Error> {
         self.transact(|db| {
-            for fingerprint in fingerprints {
-                db.execute("DELETE FROM identities WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
-            }
+            at_any_length(db, |db| {
+                for fingerprint in fingerprints {
+                    db.execute("DELETE FROM identities WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
+                }
+                Ok(())
+            })?;
             enrollments::remove(db, fingerprints)
         })
     }
@@ -207,8 +212,7 @@ pub(super) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
     if let Some(identity) = cache.identities.get(&id) {
         return Ok(identity.clone());
     }
-    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE id = ?1"))?;
-    let identity = Arc::new(query.query_row([id], parse_identity)?);
+    let identity = Arc::new(row_with(db, IDENTITIES, IDENTITY, id, parse_identity)?);
     cache.identities.insert(id, identity.clone());
     Ok(identity)
 }
@@ -230,8 +234,10 @@ pub(super) fn identity_of_key(db: &Connection, cache: &mut Cache, row: &KeyRow) 
 
 /// The identities with this subject that can be read.
 pub(super) fn identities_with_subject(db: &Connection, subject: &NameKey) -> rusqlite::Result<Vec<Identity>> {
-    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE subject_key = ?1"))?;
-    all_readable(query.query_map([subject.as_bytes()], parse_identity)?, &mut Vec::new())
+    let mut query = db.prepare_cached("SELECT id FROM identities WHERE subject_key = ?1 ORDER BY id")?;
+    let ids: Vec<i64> = query.query_map([subject.as_bytes()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let identities = ids.into_iter().map(|id| row_with(db, IDENTITIES, IDENTITY, id, parse_identity));
+    all_readable(identities, &mut Vec::new())
 }
 
 fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
@@ -240,8 +246,7 @@ fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Op
 }
 
 fn identity_with(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<Identity>> {
-    let mut query = db.prepare_cached(&format!("{IDENTITY} WHERE fingerprint = ?1"))?;
-    query.query_row([fingerprint.as_bytes()], parse_identity).optional()
+    identity_id(db, fingerprint)?.map(|id| row_with(db, IDENTITIES, IDENTITY, id, parse_identity)).transpose()
 }
 
 fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {

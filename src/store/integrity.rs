@@ -13,9 +13,10 @@ use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
 use super::cache::TermsDigest;
+use super::damage::{RULES, numbers, row_with};
 use super::handle::Store;
-use super::keys::{SEALED_KEY, parse_key};
-use super::sql::as_rusqlite;
+use super::keys::key_of_row;
+use super::sql::{as_rusqlite, must_be_there};
 use crate::certificate::Fingerprint;
 use crate::error::Error;
 use crate::request::in_brackets;
@@ -78,7 +79,7 @@ pub(super) fn read_terms(db: &Connection, rest: &TermsDigest) -> rusqlite::Resul
     let mut query = db.prepare_cached(
         "SELECT mode, select_automatically, use_single_candidate, prompt_on_multiple, mac FROM settings",
     )?;
-    query.query_row([], |row| {
+    let terms = query.query_row([], |row| {
         let message = Message::new("terms")
             .field(row.get::<_, String>(0)?.as_bytes())
             .number(row.get(1)?)
@@ -88,16 +89,15 @@ pub(super) fn read_terms(db: &Connection, rest: &TermsDigest) -> rusqlite::Resul
         let what = "what is selected without asking (settings, rules, trusted authorities)".to_owned();
         let authenticated = Authenticated { what, message, code: row.get(4)? };
         Ok(Terms { authenticated, trusted: rest.trusted.clone() })
-    })
+    });
+    must_be_there("settings", terms)
 }
 
 /// Digests the rules and the trusted authorities.
 pub(super) fn digest_terms(db: &Connection) -> rusqlite::Result<TermsDigest> {
     let mut message = Sha256::new();
-    let mut rules = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
-    let mut rows = rules.query([])?;
-    while let Some(row) = rows.next()? {
-        let (number, rule): (i64, String) = (row.get(0)?, row.get(1)?);
+    for number in numbers(db, RULES)? {
+        let rule: String = row_with(db, RULES, "SELECT rule FROM rules", number, |row| row.get(0))?;
         message.update(number.to_be_bytes());
         message.update((rule.len() as u64).to_be_bytes());
         message.update(rule);
@@ -224,11 +224,11 @@ fn authenticate_each(db: &Connection, vault: &Vault, decisions: &[(i64, Authenti
 
 /// Checks that the row of an identity, or of every identity with a decision, is as cardcase wrote it.
 fn check_identities(db: &Connection, vault: &Vault, identity: Option<i64>) -> rusqlite::Result<()> {
-    let mut query = db.prepare_cached(&format!(
-        "{SEALED_KEY} WHERE id = ?1 OR ?1 IS NULL AND id IN (SELECT identity FROM decisions)"
-    ))?;
-    let keys = query.query_map([identity], parse_key)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    keys.iter().try_for_each(|key| vault.check_key(key)).map_err(as_rusqlite)
+    let mut query = db.prepare_cached(
+        "SELECT id FROM identities WHERE id = ?1 OR ?1 IS NULL AND id IN (SELECT identity FROM decisions)",
+    )?;
+    let ids = query.query_map([identity], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    ids.into_iter().try_for_each(|id| vault.check_key(&key_of_row(db, id)?).map_err(as_rusqlite))
 }
 
 impl Store {

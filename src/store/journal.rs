@@ -55,11 +55,16 @@ pub(super) fn erase(db: &Connection, path: &Path) {
 fn erase_journal(db: &Connection, journal: &Path) -> io::Result<()> {
     // From here on no other process writes to it, and what a process that died left in it was played back
     let _alone = alone(db).map_err(io::Error::other)?;
+    erase_file(journal)
+}
+
+/// Overwrites and unlinks a file of the user.
+pub(super) fn erase_file(path: &Path) -> io::Result<()> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().write(true).custom_flags(no_follow).open(journal)?;
-    check_file(journal, &file.metadata()?).map_err(io::Error::other)?;
+    let file = OpenOptions::new().write(true).custom_flags(no_follow).open(path)?;
+    check_file(path, &file.metadata()?).map_err(io::Error::other)?;
     overwrite(&file)?;
-    fs::remove_file(journal)
+    fs::remove_file(path)
 }
 
 /// Writes zeros over all of a file, also on the disk.

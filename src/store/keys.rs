@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::damage::{IDENTITIES, read_row};
+use super::damage::{ENROLLMENTS, IDENTITIES, numbers, read_row, row_with};
 use super::sql::as_rusqlite;
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
@@ -11,12 +11,12 @@ use crate::error::Error;
 use crate::vault::{KeyRow, SealedKey, Vault};
 
 /// For [`parse_key`].
-pub(super) const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key, tried FROM identities";
+const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key, tried FROM identities";
 
 /// For [`parse_enrollment_key`].
 pub(super) const ENROLLMENT: &str = "SELECT id, request, private_key, made_at FROM enrollments";
 
-pub(super) fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
+fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
     read_row(row, IDENTITIES, |row| {
         Ok(SealedKey {
             row: KeyRow {
@@ -33,17 +33,18 @@ pub(super) fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
 
 /// The sealed key of an identity, by the number of its row.
 pub(super) fn key_of_row(db: &Connection, id: i64) -> rusqlite::Result<SealedKey> {
-    db.prepare_cached(&format!("{SEALED_KEY} WHERE id = ?1"))?.query_row([id], parse_key)
+    row_with(db, IDENTITIES, SEALED_KEY, id, parse_key)
 }
 
 /// The sealed key of every identity.
 pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
-    db.prepare(SEALED_KEY)?.query_map([], parse_key)?.collect()
+    numbers(db, IDENTITIES)?.into_iter().map(|id| key_of_row(db, id)).collect()
 }
 
 /// The sealed key of every enrollment.
 pub(super) fn every_enrollment_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
-    db.prepare(ENROLLMENT)?.query_map([], parse_enrollment_key)?.collect()
+    let ids = numbers(db, ENROLLMENTS)?.into_iter();
+    ids.map(|id| row_with(db, ENROLLMENTS, ENROLLMENT, id, parse_enrollment_key)).collect()
 }
 
 pub(super) fn parse_enrollment_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
@@ -63,9 +64,11 @@ pub(super) fn enrollment_row(id: i64, request: &[u8]) -> KeyRow {
 /// # Errors
 /// [`Error::UnknownIdentity`] when the identity has been removed.
 pub(super) fn known_key(db: &Connection, identity: Fingerprint) -> rusqlite::Result<SealedKey> {
-    let mut query = db.prepare_cached(&format!("{SEALED_KEY} WHERE fingerprint = ?1"))?;
-    let key = query.query_row([identity.as_bytes()], parse_key).optional()?;
-    key.ok_or_else(|| as_rusqlite(Error::UnknownIdentity { id: identity.to_string() }))
+    let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
+    match query.query_row([identity.as_bytes()], |row| row.get(0)).optional()? {
+        Some(id) => key_of_row(db, id),
+        None => Err(as_rusqlite(Error::UnknownIdentity { id: identity.to_string() })),
+    }
 }
 
 /// The sealed key of an identity that a person chose by what they saw. Somebody who swaps names in the file can make a person

@@ -3,16 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::damage::{RULES, numbers, row_with};
 use super::handle::Store;
+use super::integrity::restrict_terms;
 use super::settings::{read_settings, write_settings};
-use super::sql::as_rusqlite;
+use super::sql::{MAX_VALUE, as_rusqlite, at_any_length};
 use crate::answer::policy::Policy;
 use crate::answer::rules::{Rule, Rules};
 use crate::answer::settings::Settings;
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Damage, Error};
 
 /// Rules a store may hold.
 const MAX_RULES: i64 = 10_000;
@@ -21,7 +23,7 @@ impl Store {
     /// The rules of the store, by number.
     ///
     /// # Errors
-    /// Those of [reading](Self#errors); [`Error::StoreDamaged`] when a row holds no rule.
+    /// Those of [reading](Self#errors); [`Error::RowDamaged`] when a row holds no rule.
     pub fn rules(&self) -> Result<Vec<Rule>, Error> {
         Ok(self.with(read_rules)?.all().iter().map(|rule| (**rule).clone()).collect())
     }
@@ -59,27 +61,33 @@ impl Store {
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::UnknownRule`], and those of [writing](Self#errors).
     pub fn remove_rules(&self, numbers: &[i64]) -> Result<Vec<String>, Error> {
-        self.restrict_terms(|db| {
-            let mut delete = db.prepare_cached("DELETE FROM rules WHERE id = ?1 RETURNING rule")?;
+        let remove = |db: &Connection| {
+            let mut delete = db.prepare_cached(
+                "DELETE FROM rules WHERE id = ?1 RETURNING iif(octet_length(rule) <= ?2, rule, 'a rule that is too long')",
+            )?;
             let remove = |number: &i64| {
-                let removed = delete.query_row([number], |row| row.get(0)).optional()?;
+                let removed = delete.query_row([*number, MAX_VALUE.into()], |row| row.get(0)).optional()?;
                 removed.ok_or_else(|| as_rusqlite(Error::UnknownRule { number: *number }))
             };
             let mut seen = HashSet::new();
             numbers.iter().filter(|number| seen.insert(**number)).map(remove).collect()
-        })
+        };
+        self.transact_with_vault(|db, vault| at_any_length(db, |db| restrict_terms(db, vault, remove)))
     }
 }
 
 /// The rules, by number.
 pub(super) fn read_rules(db: &Connection) -> rusqlite::Result<Rules> {
-    let mut query = db.prepare_cached("SELECT id, rule FROM rules ORDER BY id")?;
-    let rows = query.query_map([], |row| {
+    let parse = |row: &Row<'_>| {
         let (number, json): (i64, String) = (row.get(0)?, row.get(1)?);
-        let damaged = |error| as_rusqlite(Error::StoreDamaged { detail: format!("rules, row {number}: {error}") });
+        let damaged = |error: Error| {
+            let (id, detail) = (String::new(), error.to_string());
+            as_rusqlite(Error::RowDamaged(Damage { table: RULES, row: number, id, detail }))
+        };
         Ok(Arc::new(Rule::parse(&json).map_err(damaged)?.numbered(number)))
-    })?;
-    Ok(Rules::new(rows.collect::<rusqlite::Result<Vec<_>>>()?))
+    };
+    let rules = numbers(db, RULES)?.into_iter().map(|id| row_with(db, RULES, "SELECT id, rule FROM rules", id, parse));
+    Ok(Rules::new(rules.collect::<rusqlite::Result<Vec<_>>>()?))
 }
 
 fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<(Rule, bool)>> {

@@ -33,11 +33,15 @@ impl Schema {
     /// Checks the version of a store: a newer cardcase may have changed it, also since it was opened.
     ///
     /// # Errors
-    /// [`Error::NewerStore`].
+    /// [`Error::NewerStore`]; [`Error::StoreDamaged`] for a version that no cardcase has written.
     pub(super) fn check_version(&self, db: &Connection, path: &Path) -> rusqlite::Result<()> {
         let known = self.version();
         match db.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             found if found > known => Err(as_rusqlite(Error::NewerStore { path: path.to_owned(), found, known })),
+            // The first migration writes it together with the application id
+            found if found < 1 => Err(as_rusqlite(Error::StoreDamaged {
+                detail: format!("{}: its version (user_version) is {found}, and the first one is 1", path.display()),
+            })),
             _ => Ok(()),
         }
     }
@@ -92,6 +96,8 @@ impl Schema {
 
 fn described((kind, name, table, _): &Object, is_there: bool) -> String {
     match is_there {
+        true if kind == "table" => format!("the table {name:?} was not made by cardcase, or was changed"),
+        false if kind == "table" => format!("the table {name:?} is missing, or is not as cardcase made it"),
         true => format!("the {kind} {name:?} on the table {table:?} was not made by cardcase"),
         false => format!("the {kind} {name:?} on the table {table:?} is missing, or is not as cardcase made it"),
     }

@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::handle::Store;
 use super::integrity::{change_terms, restrict_terms};
+use super::sql::must_be_there;
 use crate::answer::settings::{Mode, Settings};
 use crate::error::Error;
 
@@ -52,12 +53,13 @@ pub(super) fn read_settings(db: &Connection) -> rusqlite::Result<Settings> {
     let mut query = db.prepare_cached(
         "SELECT mode = 'chrome', select_automatically, use_single_candidate, prompt_on_multiple FROM settings",
     )?;
-    query.query_row([], |row| {
+    let settings = query.query_row([], |row| {
         Ok(Settings {
             mode: if row.get(0)? { Mode::Chrome } else { Mode::Firefox },
             select_automatically: row.get(1)?,
             use_single_candidate: row.get(2)?,
             prompt_on_multiple: row.get(3)?,
         })
-    })
+    });
+    must_be_there("settings", settings)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::error::Error;
@@ -23,6 +24,30 @@ pub(super) fn moment(db: &Connection) -> rusqlite::Result<Transaction<'_>> {
 /// A transaction that writes: no other process writes until it ends.
 pub(super) fn alone(db: &Connection) -> rusqlite::Result<Transaction<'_>> {
     Transaction::new_unchecked(db, TransactionBehavior::Immediate)
+}
+
+/// Lets values be as long as SQLite allows meanwhile, for removing them: to remove a row takes reading what is in its indexes.
+pub(super) fn at_any_length<T>(
+    db: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    db.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::MAX)?;
+    let done = work(db);
+    db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    done
+}
+
+/// The only row of a table that must have one.
+///
+/// # Errors
+/// [`Error::StoreDamaged`] when there is none.
+pub(super) fn must_be_there<T>(table: &str, found: rusqlite::Result<T>) -> rusqlite::Result<T> {
+    found.map_err(|error| match error {
+        rusqlite::Error::QueryReturnedNoRows => {
+            as_rusqlite(Error::StoreDamaged { detail: format!("the row of the table {table:?} is missing") })
+        }
+        error => error,
+    })
 }
 
 /// What an error of SQLite means for the store at this path.

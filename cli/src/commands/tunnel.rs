@@ -49,6 +49,9 @@ const OWN_DESCRIPTORS: usize = 64;
 /// Descriptors for each connection, those for moments included.
 const EACH: usize = 3;
 
+/// The bytes that the names of protocols may have together. All extensions of a ClientHello have 65,535 (RFC 8446 section 4.1.2).
+const MAX_ALPN: usize = 32 << 10;
+
 #[derive(Serialize)]
 struct TunnelJson {
     listen: String,
@@ -164,6 +167,13 @@ struct Tunnel {
 impl Tunnel {
     fn new(app: &App, args: &cli::Tunnel, destination: Destination) -> Result<Self, Failure> {
         incompatible::check_built_in(args.tls)?;
+        // Each with its length
+        let offered: usize = args.alpn.iter().map(|name| name.len() + 1).sum();
+        if offered > MAX_ALPN {
+            return Err(Failure::usage(format!(
+                "the names that --alpn gives have {offered} bytes together, and a ClientHello has room for {MAX_ALPN}"
+            )));
+        }
         let selector = Arc::new(app.selector()?);
         let config = verify::config(app, args.route.cacert.as_deref())?;
         let given = match &args.identity {

@@ -57,6 +57,9 @@ impl fmt::Display for Address {
     }
 }
 
+/// The bytes of `sun_path`, without the zero byte at its end.
+const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
 /// An open socket. Dropping it removes a Unix socket from its directory.
 pub(crate) enum Listener {
     Unix { listener: UnixListener, path: PathBuf, _removal: Cleanup },
@@ -76,6 +79,11 @@ impl Listener {
     }
 
     fn open_unix(path: &Path) -> io::Result<Self> {
+        let length = path.as_os_str().len();
+        if length > MAX_SOCKET_PATH {
+            let why = format!("the path has {length} bytes, and that of a socket can have {MAX_SOCKET_PATH}");
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, why));
+        }
         // Of two processes that find a dead socket, one must not remove the new socket of the other
         let directory =
             File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;

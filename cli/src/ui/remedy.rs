@@ -31,6 +31,10 @@ pub(crate) fn for_io(error: &io::Error) -> Option<&'static str> {
 /// The hint for an error of the library.
 pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(match error {
+        // The path of a socket is too long
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename => {
+            "use a runtime directory with a shorter path: XDG_RUNTIME_DIR=/run/user/$(id -u)"
+        }
         Error::Io { source, .. } if for_io(source).is_some() => EXHAUSTED,
         Error::Io { path, .. } => {
             return Some(format!("check that it exists and that you may use it: ls -ld {}", quoted(path)).into());
@@ -118,6 +122,8 @@ pub(crate) fn for_import(error: &Error, path: &Path, command: &str) -> Option<St
 pub(crate) fn repair(damage: &Damage) -> String {
     let id = damage.id.get(..16).unwrap_or(&damage.id);
     match damage.table {
+        "rules" => format!("to remove it: cardcase rules remove {}", damage.row),
+        _ if id.is_empty() => "restore the file from a backup, or use another store: --store FILE".to_owned(),
         "identities" => format!("to remove it: cardcase remove {id}; then import it again from its file"),
         "enrollments" => format!("to remove it: cardcase remove {id}; then: cardcase enroll"),
         _ => format!("import or trust it again from its file; or remove it: cardcase trust --remove {id}"),

@@ -269,6 +269,25 @@ fn unlock_says_why_it_fails() {
     knowing(&scene.machine, "unlock").run().expect(1).says(&["only you can enter"]);
 }
 
+/// The path of a socket has 107 bytes on Linux. Everything else works in such a directory.
+#[test]
+fn a_runtime_directory_whose_path_is_too_long_for_a_socket_is_named() {
+    let scene = protected();
+    let server = server_for_alice(&scene);
+    let long = scene.machine.dir().join("l".repeat(100));
+    fs::create_dir(&long).unwrap();
+    fs::set_permissions(&long, fs::Permissions::from_mode(0o700)).unwrap();
+    let there = |run: Run| run.env("XDG_RUNTIME_DIR", &long).run();
+    there(knowing(&scene.machine, "unlock")).expect(1).says(&["107", "socket", "hint: ", "XDG_RUNTIME_DIR"]);
+    for line in ["unlock --status", "lock", "list"] {
+        there(scene.machine.command(line.split_whitespace())).expect(0);
+    }
+    let root = scene.server_root_file.display();
+    there(knowing(&scene.machine, &format!("--batch fetch {} --cacert {root}", server.url()))).expect(0);
+    let tunnel = format!("--batch tunnel {} --cacert {root}", server.destination());
+    there(knowing(&scene.machine, &tunnel)).expect(1).says(&["107", "--listen unix:PATH"]);
+}
+
 #[test]
 fn several_unlocks_at_once_leave_one_agent() {
     let scene = protected();

@@ -190,5 +190,87 @@ fn the_report_about_a_badly_damaged_store_is_bounded() {
         .database()
         .execute("UPDATE identities SET certificate = zeroblob(300000000) WHERE name = 'alice'", [])
         .unwrap();
-    machine.command(["list"]).memory(256).run().expect(1).says(&["33554432 bytes", "from a backup"]);
+    machine.command(["list"]).memory(256).run().expect(1).says(&["33554432 bytes", "cardcase remove"]);
+}
+
+/// SQLite ends a query at a value that is longer than cardcase reads. The other rows are shown, and the long one can be removed.
+#[test]
+fn a_value_that_is_too_long_does_not_hide_the_other_rows() {
+    let long = "zeroblob(33554433)";
+    let text = "CAST(zeroblob(33554433) AS TEXT)";
+    let stage = Stage::new();
+    let machine = &stage.scene.machine;
+    let request = machine.dir().join("request.csr");
+    machine.run(&format!("enroll --subject CN=waiting -o {}", request.display())).expect(0);
+    let waiting = machine.json("list")["enrollments"][0]["fingerprint"].as_str().unwrap()[..16].to_owned();
+    let alice = stage.named();
+    let authority = &stage.scene.staff.fingerprint()[..16];
+    machine.run("rules add https://a.example").expect(0);
+    let cases = [
+        ("identities", "certificate", long, "list", format!("remove --yes {alice}")),
+        ("identities", "name", text, "list", format!("remove --yes {alice}")),
+        ("enrollments", "private_key", long, "list", format!("remove --yes {waiting}")),
+        ("authorities", "certificate", long, "authorities", format!("trust --remove {authority}")),
+        ("rules", "rule", text, "rules", "rules remove 1".to_owned()),
+    ];
+    for (table, column, value, shows, remove) in cases {
+        let before = std::fs::read(machine.store()).unwrap();
+        let row = match table {
+            "authorities" => format!("fingerprint = x'{}'", stage.scene.staff.fingerprint()),
+            _ => "id = 1".to_owned(),
+        };
+        let changed = machine.database().execute(&format!("UPDATE {table} SET {column} = {value} WHERE {row}"), []);
+        assert_eq!(changed.unwrap(), 1, "{table}");
+        let hint = format!("cardcase {}", remove.replace(" --yes", ""));
+        let told = machine.command([shows]).memory(256).run().expect(1).says(&[table, "33554432 bytes", &hint]);
+        // The rules count together or not at all
+        let other = match table {
+            "rules" => "",
+            "authorities" => "Staff Root",
+            _ => "bob",
+        };
+        assert!(told.text().contains(other), "{table} {column}: {}", told.text());
+        machine.run(&remove).expect(0);
+        machine.run(shows).expect(0);
+        std::fs::write(machine.store(), before).unwrap();
+    }
+    // The private key is read only when it is used
+    machine.database().execute(&format!("UPDATE identities SET private_key = {long} WHERE id = 1"), []).unwrap();
+    machine.run("list").expect(0);
+    machine.run("--batch export bob -o - --password-file /dev/null").expect(1).says(&[&alice, "33554432 bytes"]);
+    machine.run(&format!("remove --yes {alice}")).expect(0);
+    machine.run("--batch export bob -o - --password-file /dev/null").expect(0);
+}
+
+/// What is missing is not taken for new, and not reported as a failure of SQLite.
+#[test]
+fn what_is_missing_has_a_sentence_and_a_next_step() {
+    let backup = "restore the file from a backup";
+    let cases = [
+        ("DELETE FROM settings", "the row of the table \"settings\" is missing", backup),
+        ("DELETE FROM vault", "its row is missing", backup),
+        ("UPDATE vault SET data_key = x'00'", "32 bytes", backup),
+        ("PRAGMA user_version = 0", "(user_version) is 0", backup),
+        ("PRAGMA user_version = -1", "(user_version) is -1", backup),
+        ("PRAGMA user_version = 7", "version 7", "update cardcase"),
+        ("PRAGMA application_id = 0", "database of another program", "--store FILE"),
+        ("DROP TABLE rules", "the table \"rules\" is missing", backup),
+        ("DROP TABLE settings", "the table \"settings\" is missing", backup),
+        ("DROP TABLE vault", "the table \"vault\" is missing", backup),
+        ("DROP INDEX identities_by_issuer", "the index \"identities_by_issuer\"", backup),
+        ("CREATE TABLE more (id)", "the table \"more\" was not made by cardcase", backup),
+    ];
+    let stage = Stage::new();
+    let machine = &stage.scene.machine;
+    let good = std::fs::read(machine.store()).unwrap();
+    let explain = format!("explain {} --cacert {}", stage.server.destination(), stage.scene.server_root_file.display());
+    for (damage, sentence, hint) in cases {
+        machine.database().execute_batch(damage).unwrap();
+        for command in ["config", "remember localhost none", &explain] {
+            let said = machine.run(command).expect(1).says(&[sentence, hint]).stderr;
+            assert!(!said.contains("Query returned no rows"), "{damage}: {said}");
+        }
+        std::fs::write(machine.store(), &good).unwrap();
+    }
+    machine.run("config").expect(0);
 }

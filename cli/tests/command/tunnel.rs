@@ -578,4 +578,24 @@ fn a_handshake_that_hangs_ends() {
     let _client = UnixStream::connect(tunnel.path()).unwrap();
     let (_held, _) = listener.accept().unwrap();
     tunnel.says_within("no TLS handshake within 30 s", Duration::from_secs(60));
+
+/// rustls would send a length that does not fit its field.
+#[test]
+fn names_of_protocols_that_no_client_hello_can_hold_are_usage_errors() {
+    let scene = Scene::new();
+    let (longest, too_long) = ("p".repeat(255), "p".repeat(256));
+    let many = |number: usize| vec![longest.as_str(); number];
+    for (names, words) in [
+        (vec![""], ["--alpn", "1 to 255"]),
+        (vec!["h2", &too_long], ["--alpn", "256 bytes"]),
+        (many(129), ["--alpn", "33024 bytes together"]),
+        (many(257), ["--alpn", "65792 bytes together"]),
+    ] {
+        let names = names.into_iter().flat_map(|name| ["--alpn", name]);
+        scene.machine.command(["--batch", "tunnel", "localhost:1"]).args(names).run().expect(2).says(&words);
+    }
+    let server = scene.server(Kind::Go).ask(Ask::Never).start();
+    let offers: Vec<String> = many(128).into_iter().flat_map(|name| ["--alpn".to_owned(), name.to_owned()]).collect();
+    let offers: Vec<&str> = offers.iter().map(String::as_str).chain(["--alpn", "http/1.1"]).skip(2).collect();
+    Tunnel::start(&scene, &server.destination(), &offers).fetches();
 }

@@ -26,15 +26,30 @@ pub(crate) struct Socket {
 /// When a store was locked last, as far as it can be told from another time.
 pub(crate) type LockMark = (u64, i64, i64);
 
+/// The bytes that the path of a socket may have: those of `sun_path`, without the zero byte at its end.
+const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
 impl Socket {
     /// For the store at this canonical path.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with `InvalidFilename` when the directory has such a long path that no socket can be in it.
     pub(crate) fn new(directory: &Path, store: &Path) -> Result<Self, Error> {
         let digest = Sha256::digest(store.as_os_str().as_encoded_bytes());
         let name = HEXLOWER.encode(digest.get(..8).unwrap_or_default());
         // The agent runs in another working directory
         let directory = std::path::absolute(directory);
         let directory = directory.map_err(|source| Error::Io { path: store.to_owned(), source })?;
-        Ok(Self::from_path(directory.join(format!("agent-{name}.sock"))))
+        let path = directory.join(format!("agent-{name}.sock"));
+        match path.as_os_str().len() {
+            0..=MAX_PATH => Ok(Self::from_path(path)),
+            length => {
+                let why = format!(
+                    "the path of a socket in this directory would have {length} bytes, and the system allows {MAX_PATH}"
+                );
+                Err(Error::Io { path: directory, source: io::Error::new(io::ErrorKind::InvalidFilename, why) })
+            }
+        }
     }
 
     pub(super) fn from_path(path: PathBuf) -> Self {
