@@ -236,7 +236,7 @@ impl Store {
         };
         let done = run();
         let _ = connection.busy_timeout(PATIENCE);
-        journal::erase(&connection, &self.path);
+        journal::erase(&connection, &self.path, SHORT);
         done.map_err(|error| store_error(&self.path, error))
     }
 

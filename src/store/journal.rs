@@ -16,9 +16,6 @@ use rusqlite::Connection;
 use super::file::{check_file, with_suffix};
 use super::sql::{PATIENCE, alone};
 
-/// How long to wait for another process to overwrite the journal after it: that one overwrites it too when it is done.
-const TURN: Duration = Duration::from_secs(1);
-
 /// Opens a connection that keeps the journal. SQLite plays back the journal of a process that died when it first reads the file, so
 /// that must not unlink it either.
 pub(super) fn before_reading(db: &Connection, path: &Path) -> rusqlite::Result<()> {
@@ -42,11 +39,11 @@ fn set(db: &Connection, pragma: &str, value: &str) -> rusqlite::Result<()> {
     db.pragma_update_and_check(None, pragma, value, |_| Ok(()))
 }
 
-/// Overwrites and unlinks the journal, if there is one, unless another process writes to the store: then that one does so. The
-/// store itself is complete in any case, so a failure here is none of the caller's: the next process tries again.
-pub(super) fn erase(db: &Connection, path: &Path) {
+/// Overwrites and unlinks the journal, if there is one, unless another process writes to the store for so long: then that one does
+/// so. The store itself is complete in any case, so a failure here is none of the caller's: the next process tries again.
+pub(super) fn erase(db: &Connection, path: &Path, patience: Duration) {
     if is_there(path) {
-        let _ = db.busy_timeout(TURN);
+        let _ = db.busy_timeout(patience);
         let _ = erase_journal(db, &journal_of(path));
         let _ = db.busy_timeout(PATIENCE);
     }

@@ -90,7 +90,8 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
     schema.check(&connection).map_err(failed)?;
     let vault = load_vault(&connection, schema).map_err(failed)?;
     if stopped_writer.is_none() {
-        journal::erase(&connection, &path);
+        // Who only reads does not wait for who writes
+        journal::erase(&connection, &path, Duration::ZERO);
     }
     let store = Store::new(path, session, schema, connection, vault, stopped_writer);
     store.expect_agent();

@@ -73,9 +73,8 @@ impl Agent {
         let (mut near, far) = UnixStream::pair()?;
         near.write_all(bytes)?;
         near.shutdown(Shutdown::Write)?;
-        self.0.state().connections += 1;
-        let connection = Connection(self.0.clone());
-        let reply = connection.exchange(&far)?;
+        let connection = Connection { shared: self.0.clone(), number: 0, stream: Arc::new(far) };
+        let reply = connection.exchange()?;
         Ok(format!("{reply:?}").into_bytes())
     }
 }
