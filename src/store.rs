@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `sql` | errors between SQLite and this library |
 //! | `file`, `network` | the file of the store, and the file system it is on |
-//! | `journal`, `stopped` | what is overwritten before it is unlinked, and reading while another process is stopped in a commit |
+//! | `journal` | what is overwritten before it is unlinked |
 //! | `schema` | versions, migrations, and the check that nobody else changed the schema |
 //! | `damage` | rows that cannot be read |
 //! | `vault` | the row of the vault |
@@ -52,7 +52,6 @@ mod rules;
 mod schema;
 mod settings;
 mod sql;
-mod stopped;
 mod unlocking;
 mod vault;
 

@@ -68,12 +68,6 @@ impl App {
                 store.path().display()
             ));
         }
-        if let Some(process) = store.stopped_writer() {
-            say::warn(format_args!(
-                "the process {process} is stopped in the middle of changing the store, which is shown as it was before that"
-            ));
-            say::hint(format_args!("to let it go on: kill -CONT {process}"));
-        }
         Ok(self.store.get_or_init(|| store))
     }
 

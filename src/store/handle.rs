@@ -63,7 +63,6 @@ pub struct Store {
     looks: AtomicU64,
     /// The mark of the last [lock](Store::end_agent) before the vault was opened in this process.
     lock_mark: Mutex<Option<LockMark>>,
-    stopped_writer: Option<u32>,
 }
 
 impl Store {
@@ -73,7 +72,6 @@ impl Store {
         schema: &'static Schema,
         connection: Connection,
         vault: Vault,
-        stopped_writer: Option<u32>,
     ) -> Self {
         Self {
             path,
@@ -85,7 +83,6 @@ impl Store {
             damage: Mutex::default(),
             looks: AtomicU64::new(0),
             lock_mark: Mutex::default(),
-            stopped_writer,
         }
     }
 
@@ -98,12 +95,6 @@ impl Store {
     /// processes, and two processes can damage the store.
     pub fn network_file_system(&self) -> Option<&'static str> {
         network::file_system_of(&self.path)
-    }
-
-    /// The number of a process that was stopped in the middle of a commit when this was opened, as by Ctrl-Z. The store is then as
-    /// it was before that change, and cannot be changed. Only Linux tells.
-    pub fn stopped_writer(&self) -> Option<u32> {
-        self.stopped_writer
     }
 
     /// The login session that session decisions belong to.
@@ -221,9 +212,6 @@ impl Store {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         file::check_beside(&self.path)?;
-        if self.stopped_writer.is_some() {
-            return Err(Error::StoreBusy { path: self.path.clone() });
-        }
         let connection = locked(&self.connection);
         let run = || {
             connection.busy_timeout(patience)?;

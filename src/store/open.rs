@@ -13,7 +13,6 @@ use super::integrity::authenticate_terms;
 use super::journal;
 use super::schema::{SCHEMA, Schema};
 use super::sql::{MAX_VALUE, PATIENCE, alone, as_rusqlite, moment, store_error};
-use super::stopped::Stopped;
 use super::vault::{had_vault, read_vault, vault_damaged, write_vault};
 use crate::error::Error;
 use crate::session::Session;
@@ -21,9 +20,6 @@ use crate::vault::Vault;
 
 /// "card", in the header of the database file.
 const APPLICATION_ID: i64 = 0x6361_7264;
-
-/// How long a commit may take before it is looked whether the process is stopped.
-const SUSPICIOUS: Duration = Duration::from_secs(2);
 
 impl Store {
     /// The default path of the store: `cardcase.db` in the user's data directory.
@@ -70,30 +66,15 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
     flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
     journal::before_reading(&connection, &path).map_err(failed)?;
-    connection.busy_timeout(SUSPICIOUS).map_err(failed)?;
-    let mut stopped = None;
-    match check_is_store(&connection, &path, schema) {
-        Err(Error::StoreBusy { .. }) => {
-            stopped = session.directory().ok().and_then(|scratch| Stopped::find(&path, scratch));
-            connection.busy_timeout(PATIENCE).map_err(failed)?;
-            check_is_store(stopped.as_ref().map_or(&connection, |stopped| &stopped.before), &path, schema)?;
-        }
-        checked => checked?,
-    }
-    let (connection, stopped_writer) = match stopped {
-        Some(Stopped { process, before }) => (before, Some(process)),
-        None => (connection, None),
-    };
     connection.busy_timeout(PATIENCE).map_err(failed)?;
+    check_is_store(&connection, &path, schema)?;
     configure(&connection).map_err(failed)?;
     schema.migrate(&connection).map_err(failed)?;
     schema.check(&connection).map_err(failed)?;
     let vault = load_vault(&connection, schema).map_err(failed)?;
-    if stopped_writer.is_none() {
-        // Who only reads does not wait for who writes
-        journal::erase(&connection, &path, Duration::ZERO);
-    }
-    let store = Store::new(path, session, schema, connection, vault, stopped_writer);
+    // Who only reads does not wait for who writes
+    journal::erase(&connection, &path, Duration::ZERO);
+    let store = Store::new(path, session, schema, connection, vault);
     store.expect_agent();
     Ok(store)
 }
