@@ -578,6 +578,7 @@ fn a_handshake_that_hangs_ends() {
     let _client = UnixStream::connect(tunnel.path()).unwrap();
     let (_held, _) = listener.accept().unwrap();
     tunnel.says_within("no TLS handshake within 30 s", Duration::from_secs(60));
+}
 
 /// rustls would send a length that does not fit its field.
 #[test]
