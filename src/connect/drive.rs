@@ -70,6 +70,7 @@ pub(super) struct Drive {
 
 /// How to get what the next handshake begins with.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each handshake")]
 pub(super) enum LookUp {
     /// It is looked up in the store.
     Prepare(Target),

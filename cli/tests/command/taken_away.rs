@@ -249,8 +249,11 @@ fn take_away(way: &Way, world: &World, mut program: Program, what: &str, resumes
     assert_eq!(last(1).0, world.identity.as_str(), "{what}");
 }
 
+/// A kind of program, how to start one, and whether it resumes sessions.
+type KindOfProgram = (&'static str, fn(&World) -> Program, bool);
+
 /// Takes everything away from each of these programs, in both versions of TLS.
-fn from_each(ways: &'static [Way], programs: &[(&'static str, fn(&World) -> Program, bool)]) {
+fn from_each(ways: &'static [Way], programs: &[KindOfProgram]) {
     std::thread::scope(|scope| {
         for tls in BOTH_VERSIONS {
             for (client, make, resumes) in programs {
