@@ -20,9 +20,9 @@ use crate::select::selector::Selector;
 use crate::store::TrustAnchors;
 
 /// A verifier for rustls that trusts these certificates. Each one that [may issue](Certificate::may_issue) others is an
-/// authority, root or intermediate, and verifies what it issued while it is valid itself. Each one also verifies the server that presents this very
-/// certificate, as when a person trusts the self-signed certificate of a server: then no chain is checked, but the name, the
-/// dates, the usages, and that the server has the private key. Certificates that cannot be used are left out;
+/// authority, root or intermediate, and verifies what it issued while it is valid itself. Each one also verifies the server that
+/// presents this very certificate, as when a person trusts the self-signed certificate of a server: then no chain is checked, but
+/// the name, the dates, the usages, and that the server has the private key. Certificates that cannot be used are left out;
 /// [`Certificate::why_untrustable`] says why.
 ///
 /// [`why_unverified`] finds the reason in an error, in words for a person. The server gets the alert certificate_unknown, as
