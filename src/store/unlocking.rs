@@ -106,9 +106,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::VaultLocked`] before [`Self::unlock_fully`], and when the store has no primary password; [`Error::Io`] when other
-    /// users can enter the runtime directory.
+    /// users can enter the runtime directory, or its path is too long for a socket in it.
     pub fn lease(&self, lifetime: Duration) -> Result<Zeroizing<Vec<u8>>, Error> {
         let socket = Socket::new(self.session().directory()?, self.path())?;
+        socket.check_path()?;
         agent::lease(&socket, &self.vault(), lifetime)
     }
 

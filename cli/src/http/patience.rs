@@ -118,14 +118,13 @@ impl Activity {
             if let Ok(response) = tokio::time::timeout(TICK, &mut response).await {
                 return Ok(response);
             }
-            let Some(patience) = patience else { continue };
-            // The handshake has a limit of its own
-            let limit = patience.speed_time + handshake;
-            if self.waited() > limit {
-                return Err(Impatience::Head(limit));
-            }
             if self.waiting().received > MAX_HEAD {
                 return Err(Impatience::LargeHead);
+            }
+            // The handshake has a limit of its own
+            let limit = patience.map(|patience| patience.speed_time + handshake);
+            if let Some(limit) = limit.filter(|limit| self.waited() > *limit) {
+                return Err(Impatience::Head(limit));
             }
         }
     }

@@ -258,9 +258,9 @@ mod tests {
         let within = |time| Limited { socket: client.try_clone().unwrap(), deadline: Instant::now() + time };
         let mut limited = within(Duration::from_millis(100));
         let late = limited.read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(late.to_string(), "no TLS handshake within 30 s");
+        assert_eq!(late.to_string(), "no TLS handshake within 30s");
         let late = within(Duration::from_millis(100)).write_all(&vec![0; 64 << 20]).unwrap_err();
-        assert_eq!(late.to_string(), "no TLS handshake within 30 s");
+        assert_eq!(late.to_string(), "no TLS handshake within 30s");
         client.shutdown(std::net::Shutdown::Both).unwrap();
         drop(limited);
         drop(client);

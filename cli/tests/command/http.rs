@@ -237,7 +237,7 @@ fn no_server_keeps_fetch_waiting_or_reading_for_ever() {
         // These are limited whatever the speed
         ("endless-headers", "--max-time 50", &["header"]),
         ("endless-header", "--max-time 50", &["header"]),
-        ("endless-1xx", "--max-time 50", &["headers without end"]),
+        ("endless-1xx", "--max-time 50 --speed-time 0", &["headers without end"]),
         ("redirect", "-L --max-time 50", &["more than 50 redirects"]),
     ];
     let fetch = |path: &str, more: &str| {

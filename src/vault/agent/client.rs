@@ -145,6 +145,10 @@ impl Client {
     /// `None`: there is no agent.
     fn connect(&self, until: Instant) -> Result<Option<Connected>, Error> {
         let failed = |source| Error::Io { path: self.socket.path().to_owned(), source };
+        // No agent can listen there
+        if self.socket.check_path().is_err() {
+            return Ok(None);
+        }
         let stream = match self.socket.connect(until) {
             Ok(stream) => stream,
             Err(error) if is_gone(&error) => return Ok(None),

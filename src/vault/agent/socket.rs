@@ -31,23 +31,26 @@ const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 impl Socket {
     /// For the store at this canonical path.
-    ///
-    /// # Errors
-    /// [`Error::Io`] with `InvalidFilename` when the directory has such a long path that no socket can be in it.
     pub(crate) fn new(directory: &Path, store: &Path) -> Result<Self, Error> {
         let digest = Sha256::digest(store.as_os_str().as_encoded_bytes());
         let name = HEXLOWER.encode(digest.get(..8).unwrap_or_default());
         // The agent runs in another working directory
         let directory = std::path::absolute(directory);
         let directory = directory.map_err(|source| Error::Io { path: store.to_owned(), source })?;
-        let path = directory.join(format!("agent-{name}.sock"));
-        match path.as_os_str().len() {
-            0..=MAX_PATH => Ok(Self::from_path(path)),
+        Ok(Self::from_path(directory.join(format!("agent-{name}.sock"))))
+    }
+
+    /// Checks that there can be a socket at its path.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with `InvalidFilename` when the path is too long.
+    pub(crate) fn check_path(&self) -> Result<(), Error> {
+        match self.path.as_os_str().len() {
+            0..=MAX_PATH => Ok(()),
             length => {
-                let why = format!(
-                    "the path of a socket in this directory would have {length} bytes, and the system allows {MAX_PATH}"
-                );
-                Err(Error::Io { path: directory, source: io::Error::new(io::ErrorKind::InvalidFilename, why) })
+                let why = format!("the path of a socket can have {MAX_PATH} bytes, and this one would have {length}");
+                let source = io::Error::new(io::ErrorKind::InvalidFilename, why);
+                Err(Error::Io { path: self.path.clone(), source })
             }
         }
     }
