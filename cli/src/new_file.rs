@@ -1,10 +1,10 @@
 //! Files that a command writes: complete or not at all, and never over an existing file without `--force`.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
@@ -66,14 +66,14 @@ fn put_once(path: &Path, draft: &Path, content: &[u8], replace: bool) -> io::Res
     let Some(mut file) = without_name(path)? else {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
         let written = file.write_all(content).and_then(|()| file.sync_all());
-        return written.and_then(|()| publish(draft, path, replace)).inspect_err(|_| drop(fs::remove_file(draft)));
+        return written.and_then(|()| publish(draft, path, replace)).inspect_err(|_| drop(remove(draft)));
     };
     file.write_all(content)?;
     file.sync_all()?;
     match name(&file, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && replace => {
             name(&file, draft)?;
-            publish(draft, path, replace).inspect_err(|_| drop(fs::remove_file(draft)))
+            publish(draft, path, replace).inspect_err(|_| drop(remove(draft)))
         }
         named => named,
     }
@@ -99,37 +99,46 @@ fn name(file: &File, path: &Path) -> io::Result<()> {
 }
 
 fn publish(draft: &Path, path: &Path, replace: bool) -> io::Result<()> {
-    match replace {
-        true => fs::rename(draft, path),
-        false => fs::hard_link(draft, path).and_then(|()| fs::remove_file(draft)),
+    if !replace {
+        return fs::hard_link(draft, path).and_then(|()| fs::remove_file(draft));
     }
+    // The old file is overwritten when it has no name any more: there is a complete file at any time
+    let old = open_to_overwrite(path)?;
+    fs::rename(draft, path)?;
+    old.map_or(Ok(()), |old| overwrite(&old, 0))
 }
 
 /// Removes a file with what it holds. Returns whether there was one.
 pub(crate) fn remove(path: &Path) -> io::Result<bool> {
-    match path.symlink_metadata() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        found => overwrite(path, &found?)?,
+    if let Some(file) = open_to_overwrite(path)? {
+        overwrite(&file, 1)?;
     }
     match fs::remove_file(path) {
-        // Another process was faster
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         removed => removed.map(|()| true),
     }
 }
 
-/// Overwrites a file, so that its content is not on the disk any more. Another name of the same file keeps it.
-fn overwrite(path: &Path, found: &Metadata) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    if !found.is_file() || found.nlink() > 1 {
-        return Ok(());
+/// Opens a file in order to overwrite it; `None` if there is none, or if it cannot be written to.
+fn open_to_overwrite(path: &Path) -> io::Result<Option<File>> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_file() => {}
+        _ => return Ok(None),
     }
     let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
-    let mut file = match OpenOptions::new().write(true).custom_flags(no_follow).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    io::copy(&mut io::Read::take(io::repeat(0), found.len()), &mut file)?;
+    match OpenOptions::new().write(true).custom_flags(no_follow).open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// Overwrites a file, so that its content is not on the disk any more, unless it has more names than these.
+fn overwrite(mut file: &File, names: u64) -> io::Result<()> {
+    let found = file.metadata()?;
+    if found.nlink() > names {
+        return Ok(());
+    }
+    io::copy(&mut io::repeat(0).take(found.len()), &mut file)?;
     file.sync_data()
 }
 

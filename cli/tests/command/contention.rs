@@ -271,7 +271,7 @@ fn reading_goes_on(scene: &Scene, server: &Server) {
 fn reading_goes_on_while_another_process_writes() {
     let scene = Scene::new();
     scene.hire("alice");
-    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).start();
     let writer = scene.machine.database();
     // It has changed something, so there is a journal
     writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO rules (rule, added_at) VALUES ('{}', 0)").unwrap();
@@ -286,7 +286,7 @@ fn reading_goes_on_while_another_process_is_stopped_in_the_middle_of_writing() {
     let scene = Scene::new();
     let machine = &scene.machine;
     scene.hire("alice");
-    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).start();
     let many: String = (0..200)
         .map(|number| scene.employee(&format!("person {number}")).issue())
         .map(|each| each.key_pem() + &each.pem())

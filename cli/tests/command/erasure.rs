@@ -159,16 +159,17 @@ fn a_killed_credential_leaves_no_key_that_is_not_removed() {
         machine.command(["--batch", "credential", "curl", &server.destination(), "--as", &alice, "--cacert", root])
     };
     let left = || files_with(&machine.dir().join("run"), |bytes| contains(bytes, b"PRIVATE KEY"));
-    // Every other time it replaces a file
     run().run().expect(0);
-    killed_at_each_step(run, |what| {
-        let forgotten = machine.run("credential --forget");
-        assert!(matches!(forgotten.code(), Some(0 | 3)), "{what}: {}", forgotten.stderr);
-        assert_eq!(left(), Vec::<PathBuf>::new(), "{what}");
-        if what.len() % 2 == 0 {
-            run().run().expect(0);
-        }
-    });
+    for replaces in [true, false] {
+        killed_at_each_step(run, |what| {
+            let forgotten = machine.run("credential --forget");
+            assert!(matches!(forgotten.code(), Some(0 | 3)), "{what}: {}", forgotten.stderr);
+            assert_eq!(left(), Vec::<PathBuf>::new(), "{what}, replacing: {replaces}");
+            if replaces {
+                run().run().expect(0);
+            }
+        });
+    }
     // A file that was not complete is found by the name of its identity too
     let run = machine.dir().join("run").join("cardcase");
     std::fs::write(run.join(format!("credential-{alice}.new.pem")), "PRIVATE KEY").unwrap();
@@ -226,10 +227,31 @@ fn the_removed_key_file_is_overwritten() {
         let words = ["--batch", "credential", "curl", &server.destination(), "--as", &alice, "--cacert", root];
         machine.command(words).run().expect(0);
         let path = machine.dir().join("run").join("cardcase").join(format!("credential-{alice}.pem"));
+        let replaced = File::options().read(true).open(&path).unwrap();
+        machine.command(words).run().expect(0);
+        assert!(content(&replaced).iter().all(|byte| *byte == 0), "replaced");
         let file = File::options().read(true).open(&path).unwrap();
         assert!(contains(&content(&file), b"PRIVATE KEY"));
         machine.run(remove).expect(0);
         assert!(content(&file).iter().all(|byte| *byte == 0), "{remove}");
         assert!(!path.exists());
     }
+}
+
+/// But not where the file has another name, which a person may need.
+#[test]
+fn the_file_that_export_replaces_is_overwritten() {
+    let scene = Scene::new();
+    let (machine, alice) = (&scene.machine, scene.hire("alice").fingerprint());
+    let (password, file) = (machine.dir().join("password"), machine.dir().join("alice.p12"));
+    std::fs::write(&password, "secret").unwrap();
+    let export = || machine.command(["export", &alice, "--force", "--password-file"]).arg(&password).arg("-o").arg(&file);
+    export().run().expect(0);
+    let replaced = File::open(&file).unwrap();
+    export().run().expect(0);
+    assert!(content(&replaced).iter().all(|byte| *byte == 0));
+    std::fs::hard_link(&file, machine.dir().join("copy.p12")).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    export().run().expect(0);
+    assert_eq!(std::fs::read(machine.dir().join("copy.p12")).unwrap(), before);
 }
