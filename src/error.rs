@@ -36,7 +36,7 @@ pub struct Damage {
     pub table: &'static str,
     /// Its number there.
     pub row: i64,
-    /// Its fingerprint as the row has it, by which it can be named; empty for a rule, or where it cannot be read.
+    /// The fingerprint in the row, which identifies it in commands; empty for a rule, and if the fingerprint cannot be read.
     pub id: String,
     /// What is wrong with it.
     pub detail: String,

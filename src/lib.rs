@@ -163,7 +163,7 @@ pub mod raw {
     pub use crate::select::prepared::Prepared;
 }
 
-/// What the fuzz targets in `fuzz/` reach besides the public API. It exists only in their builds.
+/// What the fuzz targets in `fuzz/` use besides the public API. It exists only in their builds.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     pub use crate::answer::rules::fuzzing::apply_rules;

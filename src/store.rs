@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `sql` | errors between SQLite and this library |
 //! | `file`, `network` | the file of the store, and the file system it is on |
-//! | `journal` | what is overwritten before it is unlinked |
+//! | `journal` | SQLite's journal, which is overwritten before it is unlinked |
 //! | `schema` | versions, migrations, and the check that nobody else changed the schema |
 //! | `damage` | rows that cannot be read |
 //! | `vault` | the row of the vault |

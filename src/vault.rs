@@ -69,7 +69,7 @@ pub trait Unlocker: Send + Sync {
     }
 
     /// Called when no further password is needed: the last one was right, or there is no further attempt. Deriving a key from a
-    /// password takes a moment; a prompt on a terminal can keep what is typed invisible until then.
+    /// password takes a moment, and a prompt on a terminal can keep the echo off until then.
     fn finished(&self) {}
 }
 
@@ -182,7 +182,7 @@ impl Vault {
         self.data_key().is_ok()
     }
 
-    /// Whether the data key can be used now. Asks the process that holds it: that may have ended since.
+    /// Whether the data key can be used now. If another process holds it, this asks that process, which may have ended.
     pub(crate) fn is_open_now(&self) -> bool {
         match self.opened() {
             Opened::Here(_) => true,

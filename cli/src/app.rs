@@ -101,7 +101,7 @@ impl App {
         Ok(store)
     }
 
-    /// A selector that asks nobody, and follows the trusted authorities from the first call on.
+    /// A selector that asks nobody. From the first call on, it keeps its trusted authorities up to date with the store.
     pub(crate) fn trusting_selector(&self) -> Result<&Selector, Failure> {
         if let Some(selector) = self.selector.get() {
             return Ok(selector);

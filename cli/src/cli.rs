@@ -430,11 +430,11 @@ pub(crate) struct Fetch {
     /// Seconds that a server may take to accept the connection, and again for the TLS handshake [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) connect_timeout: Option<Duration>,
-    /// Fail if the response does not begin in this time, or is slower than --speed-limit for so long, in seconds; 0 is no limit
+    /// Seconds after which to fail if the response has not begun, or was slower than --speed-limit all that time; 0 means no limit
     /// [default: 60]
     #[arg(short = 'y', long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) speed_time: Option<Duration>,
-    /// How many bytes per second the server has to send on average during --speed-time; 0 is no limit [default: 1]
+    /// Bytes per second that the response must reach on average over --speed-time; 0 means no limit [default: 1]
     #[arg(short = 'Y', long, value_name = "BYTES")]
     pub(crate) speed_limit: Option<u64>,
 }

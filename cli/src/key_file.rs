@@ -52,7 +52,7 @@ fn remove_file(path: &Path) -> Result<bool, Failure> {
     new_file::remove(path).map_err(|error| Failure::io(path, &error))
 }
 
-/// The names of the file: of the one that programs read, and of the one that replaces it, which a process may leave that is killed.
+/// The names of the file that programs read, and of the draft that replaces it. A process that is killed may leave the draft.
 fn names(identity: Fingerprint) -> [String; 2] {
     [format!("credential-{identity}.pem"), format!("credential-{identity}.new.pem")]
 }

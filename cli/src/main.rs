@@ -65,7 +65,7 @@ fn main() -> ExitCode {
             "a core dump or another of your processes could read the memory of this process: {error}"
         ));
     }
-    // A command that connects may ask in several threads, and run for long
+    // The commands listed here connect: they may ask in several threads, and run for a long time
     let is_short = !matches!(
         command,
         Command::Explain(_) | Command::Fetch(_) | Command::Tunnel(_) | Command::Credential(_) | Command::Agent

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 
 use crate::ui::failure::{Code, Failure};
 
-/// Times to begin again when another process writes the same file.
+/// How often to try when another process writes the same file.
 const TRIES: usize = 8;
 
 /// Checks whether the file can be written, as far as that is known before there is any content. '-' is stdout.
@@ -42,17 +42,17 @@ pub(crate) fn write(path: &Path, content: &[u8], force: bool) -> Result<(), Fail
     }
 }
 
-/// Puts a file that only its owner can read in its place, or replaces the one that is there.
+/// Creates a file that only its owner can read, or replaces the one at `path`.
 ///
-/// Until it is complete it has no name, so a process that is killed leaves nothing. Only a file that replaces another one, and every
-/// file where the file system has no files without a name, has the name `draft` for a moment. The next call removes what was left there.
+/// The file has no name until it is complete, so a process that is killed leaves nothing. It has the name `draft` for a moment if it
+/// replaces another file, or if the file system does not support files without a name. The next call removes a draft that was left.
 ///
 /// # Errors
-/// `AlreadyExists` when there is a file and `replace` is not set.
+/// `AlreadyExists` when the file exists and `replace` is false.
 pub(crate) fn put(path: &Path, draft: &Path, content: &[u8], replace: bool) -> io::Result<()> {
     for _ in 1..TRIES {
         match put_once(path, draft, content, replace) {
-            // Another process removed the draft, or made one
+            // Another process has removed the draft, or made one
             Err(error) if error.kind() == ErrorKind::NotFound && has_directory(path) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists && replace => {}
             put => return put,
@@ -79,13 +79,13 @@ fn put_once(path: &Path, draft: &Path, content: &[u8], replace: bool) -> io::Res
     }
 }
 
-/// A new file in the directory of this path; `None` where the file system has no files without a name.
+/// A new file without a name in the directory of this path; `None` if the file system does not support such files.
 fn without_name(path: &Path) -> io::Result<Option<File>> {
     use rustix::io::Errno;
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     match open(directory_of(path), flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(Some(file.into())),
-        // An old file system says that the directory is one, or that the file is not there
+        // File systems and kernels that do not support O_TMPFILE return one of these, or that the file does not exist
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
         Err(Errno::NOENT) if has_directory(path) => Ok(None),
         Err(error) => Err(error.into()),
@@ -108,7 +108,7 @@ fn publish(draft: &Path, path: &Path, replace: bool) -> io::Result<()> {
     old.map_or(Ok(()), |old| overwrite(&old, 0))
 }
 
-/// Removes a file with what it holds. Returns whether there was one.
+/// Overwrites a file and removes it. Returns whether there was one.
 pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     if let Some(file) = open_to_overwrite(path)? {
         overwrite(&file, 1)?;
@@ -132,7 +132,7 @@ fn open_to_overwrite(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Overwrites a file, so that its content is not on the disk any more, unless it has more names than these.
+/// Overwrites a file, so that its content is no longer on the disk. A file with more names (hard links) than these is left as it is.
 fn overwrite(mut file: &File, names: u64) -> io::Result<()> {
     let found = file.metadata()?;
     if found.nlink() > names {

@@ -1,4 +1,4 @@
-//! Any bytes, as what arrives at the socket of an agent; and as the reply of one, and as the lease that starts one.
+//! Reads arbitrary bytes as a request at the socket of an agent, as the reply of an agent, and as the lease that starts one.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ static AGENT: LazyLock<Agent> = LazyLock::new(|| Agent::new().unwrap());
 /// What a client signs in TLS 1.3, and the beginning of a handshake in TLS 1.2.
 const MESSAGES: [&[u8]; 2] = [include_bytes!("../messages/tls13"), include_bytes!("../messages/tls12")];
 
-/// Valid requests, sealed by the agent, so that a changed one gets as far as the key.
+/// Valid requests, with a key that this agent has sealed, so that changed requests get as far as the key.
 static REQUESTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let (certificate, key) = (include_bytes!("../../fixtures/alice/certificate.der"), include_bytes!("../../fixtures/alice/key.der"));
     AGENT.requests(certificate, key, &MESSAGES).unwrap()

@@ -1,10 +1,10 @@
-//! Any bytes, as the replies of a pinentry program, which arrive in pieces of any length.
+//! Reads arbitrary bytes as the replies of a pinentry program, which arrive in pieces of any length.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-/// What the reader uses of the command.
+/// The part of the command that the reader uses.
 #[path = "../../cli/src/ui/text.rs"]
 #[allow(dead_code)]
 mod text;
@@ -20,7 +20,7 @@ mod reply;
 mod assuan {
     use crate::reply::{ConversationError, MAX_LINE, Replies};
 
-    /// The longest password that a reply can give, and more memory than it may take.
+    /// The limit for the data of a reply, in bytes.
     const MAX_DATA: usize = 16 << 10;
 
     /// Reads replies until one is not understood. The first byte is the length of the pieces.

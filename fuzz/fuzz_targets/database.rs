@@ -1,5 +1,5 @@
-//! A good store with any changes to its rows and pages, opened and read as `list`, `show`, `explain`, `history` and a connection do.
-//! The file is in memory.
+//! Changes rows and pages of a valid store, then opens and reads it as `list`, `show`, `explain`, `history` and a connection do. The
+//! file is in memory.
 
 #![no_main]
 

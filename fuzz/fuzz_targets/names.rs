@@ -1,5 +1,5 @@
-//! Any bytes, as a name: that of a host as a person types it or a redirect gives it; the name of an authority, as servers send
-//! it; and those in the certificate of a server, which is verified for the host in the first line.
+//! Reads arbitrary bytes as names: a host name that a person types or that is in a redirect, the name of an authority that a server
+//! sends, and the names in the certificate of a server. The certificate is verified for the host in the first line.
 
 #![no_main]
 
@@ -29,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
     read_certificate(der, destination.as_ref());
 });
 
-/// A normalised name is read as it is written.
+/// A normalised name that is written and read again is the same.
 fn read_host(text: &str) -> Option<Destination> {
     let _ = split_port(text);
     let destination: Destination = text.parse().ok()?;
@@ -39,7 +39,7 @@ fn read_host(text: &str) -> Option<Destination> {
     Some(destination)
 }
 
-/// A name that is shown moves no cursor.
+/// A name that is shown has no control characters.
 fn read_authority(der: &[u8]) {
     let name = Name::from_der(der);
     assert!(!name.to_string().contains(is_unprintable));

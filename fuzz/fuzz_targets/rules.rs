@@ -1,5 +1,5 @@
-//! Any bytes, as a policy file and as a rule, a pattern and a filter that a person typed. The rules are applied to an identity at the
-//! URL in the first line: a server chooses it by a redirect.
+//! Reads arbitrary bytes as a policy file, and as a rule, a pattern and a filter that a person types. Applies the rules to an identity
+//! at the URL in the first line, which a server can choose with a redirect.
 
 #![no_main]
 
@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
         rules.extend(Rule::new("[*.]example.com").and_then(|rule| rule.with_filter(text)));
     }
     for rule in &rules {
-        let again = Rule::parse(&rule.to_json()).expect("a rule is read as it is written");
+        let again = Rule::parse(&rule.to_json()).expect("a rule that was written can be read");
         assert_eq!(again.to_json(), rule.to_json());
         let _ = (rule.to_string(), rule.filter(), rule.matches_nothing());
     }

@@ -1,5 +1,5 @@
-//! Images of stores. The input of the fuzz target is a list of changes to the image of a good store: to rows, which SQL makes, and
-//! to pages. Any bytes are such a list.
+//! Images of stores. The input of the fuzz target is a list of changes to the image of a valid store: changes to rows, which are made
+//! with SQL, and changes to pages. Any bytes are a valid list.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use rusqlite::{Connection, MAIN_DB, params_from_iter};
 
 const PAGE: usize = 4096;
 
-/// Changes in one input.
+/// The most changes of each kind in one input.
 const MAX_CHANGES: usize = 12;
 
-/// A good store, from which inputs begin.
+/// The image of a valid store, which the inputs change.
 pub struct Image {
     bytes: Vec<u8>,
     /// Tables with their columns.
@@ -71,7 +71,7 @@ impl Image {
         bytes
     }
 
-    /// STRICT is switched off meanwhile, so that every value can be anywhere.
+    /// Switches STRICT and NOT NULL off during the changes, so that any value can be in any column.
     fn with_changed_rows(&self, input: &mut Input<'_>, changes: usize) -> Vec<u8> {
         let mut database = Connection::open_in_memory().unwrap();
         database.deserialize_read_exact(MAIN_DB, &*self.bytes, self.bytes.len(), false).unwrap();
@@ -85,7 +85,7 @@ impl Image {
             )
             .unwrap();
         for _ in 0..changes {
-            // SQLite may refuse some, such as a second row with a unique value
+            // SQLite may refuse some changes, such as a duplicate of a unique value
             let _ = self.change_row(&database, input);
         }
         let restored = "UPDATE main.sqlite_schema SET sql = (SELECT sql FROM temp.made WHERE made.name = sqlite_schema.name)";
@@ -105,7 +105,7 @@ impl Image {
                 let pragma = ["user_version", "application_id", "encoding"][input.byte() as usize % 3];
                 return database.pragma_update(None, pragma, i64::from(input.byte()));
             }
-            // Bytes in the middle of a value: a certificate that is still one at the outside
+            // Bytes in the middle of a value, for example of a certificate whose outer structure stays intact
             4 | 5 => {
                 let sql = format!(
                     "UPDATE {table} SET {column} = CAST(substr({column}, 1, ?1) || ?2 || substr({column}, ?1 + length(?2) + 1) AS BLOB) WHERE {row}"
@@ -134,7 +134,7 @@ fn tables(database: &Connection) -> Vec<(String, Vec<String>)> {
     names.into_iter().map(|name| (name.clone(), columns(&name))).collect()
 }
 
-/// Changes a page: bytes in its header, in its pointers or anywhere; or all of it.
+/// Changes bytes of a page (in its header, in its pointers or anywhere), replaces the page by another, or cuts the file off there.
 fn change_page(image: &mut Vec<u8>, input: &mut Input<'_>) {
     let pages = image.len() / PAGE;
     let page = usize::from(input.byte()) % pages.max(1);
@@ -157,7 +157,7 @@ fn change_page(image: &mut Vec<u8>, input: &mut Input<'_>) {
     }
 }
 
-/// The rest of an input. After its end it is all zeros.
+/// The rest of an input. Reading beyond its end returns zeros.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {

@@ -1,4 +1,4 @@
-//! Mutators that know DER, the frames of the agent, and SQLite. `docs/fuzzing.md` says how to run the fuzz targets.
+//! Mutators that know DER and the frames of the agent, and changes to SQLite files. `docs/fuzzing.md` says how to run the fuzz targets.
 
 mod database;
 
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzzer_mutate;
 /// How deep lengths are corrected; deeper elements stay as they are.
 const MAX_DEPTH: usize = 40;
 
-/// Bytes of a frame's length and of its version.
+/// The length of a frame's header, in bytes: its length and its version.
 const HEADER: usize = 5;
 
 const OCTET_STRING: u8 = 0x04;
@@ -32,7 +32,7 @@ pub fn mutate(file: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
     fitting.len()
 }
 
-/// [`mutate`] for a file after a line of text: changes one of the two.
+/// [`mutate`] for a file that follows a line of text. Changes one of the two.
 pub fn mutate_after_line(input: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let line = input[..size].iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     if line == 0 || seed % 3 == 0 {
@@ -41,7 +41,7 @@ pub fn mutate_after_line(input: &mut [u8], size: usize, max_size: usize, seed: u
     line + mutate(&mut input[line..], size - line, max_size - line, seed / 3)
 }
 
-/// Changes a frame as libFuzzer does, or begins again with one of these, and corrects its length except for every fourth time.
+/// Changes a frame as libFuzzer does, or starts again from a known frame. Corrects the length field, except every fourth time.
 pub fn mutate_frame(frame: &mut [u8], size: usize, max_size: usize, seed: u32, known: &[Vec<u8>]) -> usize {
     let mut size = size;
     if size < HEADER || seed % 16 == 0 {

@@ -13,7 +13,7 @@ const MAX_PATH: usize = 20;
 /// How many issuers are tried for one certificate. Somebody else may have filled the store.
 const MAX_ISSUERS: usize = 8;
 
-/// How many keys of issuers with one name the signature of one certificate is verified with.
+/// With how many keys of issuers that have the same name the signature of a certificate is verified.
 const MAX_KEYS: usize = 64;
 
 /// How many certificates are looked at for one chain.
@@ -80,7 +80,7 @@ impl Authorities {
         sorted
     }
 
-    /// Those that verify servers.
+    /// The certificates of the authorities that are trusted to verify servers.
     pub(crate) fn trusted(&self) -> impl Iterator<Item = &Certificate> {
         let all = self.by_subject.values().flatten();
         all.filter(|authority| authority.trusted).map(|authority| &authority.certificate)
@@ -102,9 +102,9 @@ impl Authorities {
         Requested { names, leading }
     }
 
-    /// The chain above a certificate. If there are several, a complete one is preferred. At each step it prefers the issuer
-    /// whose key made the signature, if several keys have its name, then the shortest path to a requested name, then the issuer with the key identifier that
-    /// the certificate names, a trusted one, a root, and the one that is valid longest.
+    /// The chain above a certificate. If there are several, a complete one is preferred. At each step it prefers, in this order:
+    /// the issuer whose key made the signature, if issuers with this name have several keys; the shortest path to a requested name;
+    /// the issuer with the key identifier that the certificate names; a trusted one; a root; the one that is valid longest.
     pub(crate) fn chain(&self, certificate: &Certificate, requested: Option<&Requested>) -> Chain {
         let mut search = Search { all: self, requested, path: Vec::new(), dead_end: None, steps_left: MAX_STEPS };
         match search.completes(certificate) {

@@ -24,7 +24,7 @@ const NULL: [u8; 2] = [5, 0];
 /// Bytes of the seed of an Ed25519 key.
 const SEED: usize = 32;
 
-/// The object identifier and the parameters of the algorithm of a PrivateKeyInfo, and its private key.
+/// The algorithm's object identifier and parameters, and the private key, of a PrivateKeyInfo.
 fn parts(der: &[u8]) -> Option<(String, Option<Element<'_>>, &[u8])> {
     let mut fields = elements(der).next()?.sequence()?;
     let _version = fields.next().filter(|version| version.tag == Tag::Integer)?;
@@ -33,7 +33,7 @@ fn parts(der: &[u8]) -> Option<(String, Option<Element<'_>>, &[u8])> {
     Some((algorithm.next()?.oid()?, algorithm.next(), private))
 }
 
-/// How much [`canonical`] computes at most, as the number of rounds of a key derivation that take as long.
+/// The most work that [`canonical`] can take, as the number of rounds of a key derivation that take as long.
 pub(super) fn work(der: &[u8]) -> u64 {
     match parts(der) {
         Some((oid, _, private)) if RSA.contains(&oid.as_str()) || oid == rsa_pss::OID => rsa::work(private),

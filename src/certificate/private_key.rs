@@ -36,7 +36,7 @@ impl PrivateKey {
         Self(der)
     }
 
-    /// How much computing [`Self::from_foreign`] needs at most, as the number of rounds of a key derivation that take as long.
+    /// The most work that [`Self::from_foreign`] can take, as the number of rounds of a key derivation that take as long.
     pub(crate) fn work(der: &[u8]) -> u64 {
         canonical::work(der)
     }

@@ -74,7 +74,7 @@ pub(super) struct Drive {
 pub(super) enum LookUp {
     /// It is looked up in the store.
     Prepare(Target),
-    /// It was prepared before. What was found in the store may have changed, and so may the identity that was chosen or given.
+    /// It was prepared before. The store, or the identity that was chosen or given, may have changed since.
     Refresh(Prepared),
 }
 
@@ -194,8 +194,8 @@ pub(super) struct Ready {
 }
 
 impl Resolvers {
-    /// The resolver used before, as long as it serves what was prepared now; else a new one, with no sessions to resume. May ask
-    /// an agent, which blocks.
+    /// The previous resolver, if it serves what was prepared now; otherwise a new one, with no sessions to resume. This may ask an
+    /// agent, which blocks.
     pub(super) fn ready(&self, prepared: Prepared, base: &ClientConfig, now: Timestamp) -> Ready {
         let before = self.kept().get(prepared.destination()).cloned();
         if let Some(Ready { resolver, config, prepared: same }) = before

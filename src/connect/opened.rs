@@ -45,7 +45,7 @@ struct Shared {
     target: Target,
     /// What the connection was opened with.
     prepared: Option<Prepared>,
-    /// [`Prepared::distrusted`] when its server was verified.
+    /// The value of [`Prepared::distrusted`] when the server was verified.
     distrusted: u64,
     negotiated: OnceLock<Negotiated>,
     /// The name of the cipher suite, over OpenSSL.
@@ -98,13 +98,13 @@ const READ: u8 = 1;
 const RECORDED: u8 = 2;
 
 impl Opened {
-    /// A connection to the target of what was prepared, begun with that.
+    /// A connection that begins with what was prepared, to its target.
     pub(super) fn new(prepared: Prepared) -> Self {
         let (target, distrusted) = (prepared.target().clone(), prepared.distrusted);
         Self::begun(target, distrusted, Some(prepared))
     }
 
-    /// A connection to a target, begun with nothing but a look at the [authorities](Prepared::distrusted).
+    /// A connection for which nothing was prepared. `distrusted` is as in [`Prepared::distrusted`].
     #[cfg(any(feature = "openssl", all(test, feature = "hyper")))]
     pub(super) fn unprepared(target: Target, distrusted: u64) -> Self {
         Self::begun(target, distrusted, None)
@@ -245,9 +245,9 @@ impl Opened {
         (0..count).map(|index| Self { answer: Some(index), ..self.clone() }).collect()
     }
 
-    /// Whether the connection may carry another request, for this target: whether it would be opened with the same answers now,
-    /// the vault of the identity it was opened with is open, and no authority has lost the trust of the store since. A choice that
-    /// was made for once holds for one request only.
+    /// Whether the connection may carry another request, for this target. It may if it would be opened with the same answers now, if
+    /// the vault of its identity is open, and if the store has not stopped trusting any authority since. A choice that was made for
+    /// once is valid for one request only.
     ///
     /// # Errors
     /// Those of [reading](crate::Store#errors).

@@ -79,7 +79,7 @@ pub use ::openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
 pub struct Connector {
     selector: Arc<Selector>,
     connector: SslConnector,
-    /// What verifies servers, together with what the store trusts. `None`: what `connector` has.
+    /// The certificates that verify servers, in addition to those that the store trusts. `None`: those of `connector` do.
     roots: Option<Vec<X509>>,
     unlocking: Arc<Unlocking>,
     #[cfg(feature = "tokio")]
@@ -118,8 +118,8 @@ impl Connector {
         })
     }
 
-    /// Verifies servers by these certificates and by those that [`Selector::with_trusted_authorities`] follows, as they are at each
-    /// connection, and no longer by those of `base`. A certificate that OpenSSL cannot read verifies no server.
+    /// Verifies servers with these certificates and with those that the store trusts at the time of the connection (see
+    /// [`Selector::with_trusted_authorities`]), instead of those of `base`. A certificate that OpenSSL cannot read is ignored.
     #[must_use]
     pub fn verifying<'a>(self, roots: impl IntoIterator<Item = CertificateDer<'a>>) -> Self {
         Self { roots: Some(roots.into_iter().filter_map(|der| X509::from_der(&der).ok()).collect()), ..self }
@@ -174,7 +174,7 @@ impl Connector {
         }
     }
 
-    /// A connection whose handshake has not begun, after a look at the store.
+    /// A connection whose handshake has not begun. `looked` is the state of the store before it.
     fn stream<S>(&self, start: Start, looked: &Prepared, below: Below<S>) -> Result<Stream<S>, Error> {
         let (target, given) = match start {
             Start::Target(target) => (target, None),

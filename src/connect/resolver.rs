@@ -443,7 +443,7 @@ fn other(error: Arc<dyn StdError + Send + Sync>) -> rustls::Error {
     rustls::Error::Other(OtherError(error))
 }
 
-/// The time of another provider, if the clock is not before 1970: rustls's own panics then.
+/// The time of another provider, or none while the clock is before 1970, when the provider of rustls panics.
 #[derive(Debug)]
 struct SinceEpoch {
     clock: fn() -> Timestamp,

@@ -28,7 +28,7 @@ use crate::store::TrustAnchors;
 /// [`why_unverified`] finds the reason in an error, in words for a person. The server gets the alert certificate_unknown, as
 /// from Chrome.
 ///
-/// [`Selector::server_verifier`] does the same by the certificates that the store trusts, too.
+/// [`Selector::server_verifier`] also uses the certificates that the store trusts.
 ///
 /// [`Selector::server_verifier`]: crate::Selector::server_verifier
 /// [`why_unverified`]: crate::raw::why_unverified
@@ -83,7 +83,7 @@ impl ServerCertVerifier for Verifier {
             if error != rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) {
                 return explained(error, &presented, at);
             }
-            // Perhaps it is issued by one that was trusted, and that is not valid now
+            // The issuer may be a trusted certificate that is not valid now
             match self.anchors.outdated_at(at).find(|anchor| by_chain(self.anchors.verifier([*anchor])).is_ok()) {
                 Some(outdated) => {
                     presented.push(outdated.der.clone());
@@ -125,8 +125,8 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// A CA certificate that verifies servers within its dates, as with OpenSSL. rustls and webpki do not look at the dates of a trust
-/// anchor.
+/// A CA certificate that verifies servers only while it is valid, as with OpenSSL. rustls and webpki do not check the validity of a
+/// trust anchor.
 struct Anchor {
     der: CertificateDer<'static>,
     anchor: TrustAnchor<'static>,
@@ -148,7 +148,7 @@ impl Anchor {
     }
 }
 
-/// Why something is not valid now, if it is not.
+/// Why a certificate with this validity is not valid now; `None` if it is.
 fn out_of_dates(now: Timestamp, not_before: Timestamp, not_after: Timestamp) -> Option<CertificateError> {
     match now {
         now if now > not_after => Some(CertificateError::Expired),
@@ -163,14 +163,14 @@ struct Anchors {
     provider: Arc<CryptoProvider>,
 }
 
-/// What verifies with the anchors that are valid in a time in which these are the same; `None` without any.
+/// A verifier, and the period in which the anchors that it uses are exactly the valid ones.
 struct Valid {
     when: RangeInclusive<Timestamp>,
     verifier: Option<Arc<WebPkiServerVerifier>>,
 }
 
 impl Anchors {
-    /// What verifies with the anchors that are valid; `None` without any.
+    /// A verifier with the anchors that are valid now; `None` if there are none.
     fn valid_at(&self, now: Timestamp) -> Option<Arc<WebPkiServerVerifier>> {
         let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(valid) = valid.as_ref().filter(|valid| valid.when.contains(&now)) {
@@ -181,9 +181,9 @@ impl Anchors {
         verifier
     }
 
-    /// The time around `now` in which the same anchors are valid.
+    /// The period around `now` in which the same anchors are valid.
     fn unchanged_around(&self, now: Timestamp) -> RangeInclusive<Timestamp> {
-        // Each moment is the first of a time after a change
+        // Each is the first second after a change
         let changes = self.all.iter().flat_map(|anchor| [anchor.not_before.0, anchor.not_after.0.saturating_add(1)]);
         let (past, future): (Vec<i64>, Vec<i64>) = changes.partition(|change| *change <= now.0);
         let from = past.into_iter().max().unwrap_or(i64::MIN);
@@ -203,9 +203,9 @@ impl Anchors {
 }
 
 impl Selector {
-    /// A verifier for rustls, as [`raw::server_verifier`](crate::raw::server_verifier) makes it, by these certificates and by those
-    /// that [`Self::with_trusted_authorities`] follows, as they are at each handshake. The connectors look at the store before each
-    /// handshake, and so does [`Self::prepare`]; a session that began before an authority was removed is not resumed afterwards.
+    /// A verifier for rustls like that of [`raw::server_verifier`](crate::raw::server_verifier). It trusts these certificates and those
+    /// that the store trusts (see [`Self::with_trusted_authorities`]). The connectors read the store again before each handshake, and
+    /// so does [`Self::prepare`]. A session that began before an authority was removed is not resumed afterwards.
     ///
     /// # Example
     ///
@@ -233,7 +233,7 @@ impl Selector {
     }
 }
 
-/// Verifies by certificates that stay the same, and by those that a store trusts at the time.
+/// Verifies servers with fixed certificates, and with those that a store trusts at the time of the handshake.
 struct Following {
     anchors: Arc<TrustAnchors>,
     roots: Vec<CertificateDer<'static>>,
@@ -245,7 +245,7 @@ struct Following {
 impl Following {
     fn now(&self) -> Arc<Verifier> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        // Within the lock, so that no thread puts an earlier version in the place of a later one
+        // Under the lock, so that no thread replaces a later version by an earlier one
         let (version, anchors) = self.anchors.certificates();
         match &*latest {
             Some((known, verifier)) if *known == version => verifier.clone(),
@@ -461,7 +461,7 @@ mod tests {
         let trusted = [&ca, &other].map(|ca| CertificateDer::from(ca.certificate.der().to_vec()));
         let verifier = server_verifier(trusted, &Arc::new(default_provider()));
         let name = ServerName::try_from("server.example").unwrap();
-        // In this order, so that what was made for one time is not used for another
+        // The order shows that what was cached for one time is not used for another
         for (days, expected) in [
             (1, None),
             (11, Some("the CA certificate of CN=Short Root, above it, expired 1 day ago, on 2026-12-02")),

@@ -18,8 +18,8 @@ pub(super) struct Limits {
     /// Rounds of all derivations together, counting each output block and each encoding of the password. Two hundred million
     /// take about half a minute.
     pub(super) total_iterations: u64,
-    /// Computing with the numbers of all RSA keys, as rounds of a key derivation that take as long. Real keys with all numbers need
-    /// tens of thousands, and a million without their primes.
+    /// Computing with the numbers of all RSA keys, as the rounds of a key derivation that take as long. Real keys need tens of
+    /// thousands if they have all their numbers, and a million without their primes.
     pub(super) rsa_work: u64,
     /// Memory of one scrypt derivation, in bytes: for its table, and again for the blocks that are mixed into it.
     pub(super) scrypt_memory: u64,

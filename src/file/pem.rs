@@ -110,7 +110,7 @@ impl<'a, 'b> Reading<'a, 'b> {
                 self.other.get_or_insert(found);
                 return Ok(());
             }
-            // No certificate of another block is in doubt
+            // The certificates of the other blocks are not affected
             Err(error) if self.only_certificates => return self.add_damaged(error, None),
             Err(error) => return Err(error),
         }

@@ -20,7 +20,7 @@ const DERIVATIONS: u64 = 20;
 /// file has another password, [`read_with`] takes both.
 ///
 /// A file that needs very much work or memory is refused before the work begins: more than 10 million rounds in one key
-/// derivation or 200 million in all, as much for the missing numbers of RSA keys, or 1 GiB of memory for scrypt.
+/// derivation or 200 million in all, as much work for the missing numbers of RSA keys, or 1 GiB of memory for scrypt.
 ///
 /// # Errors
 /// [`Error`] says what is wrong. Where [`Error::is_password`] holds, ask for a password and try again: for the password of the
@@ -103,7 +103,7 @@ pub(super) fn contents(
             Part::Binary(bytes) => reading.binary(bytes, matches!(bytes, Bytes::Owned(_))),
         };
         match read {
-            // One odd value in a configuration file must not hide the others
+            // One invalid value in a configuration file must not hide the others
             Err(error) if !is_alone && !error.is_password() => reading.add_damaged(error, None)?,
             read => read?,
         }

@@ -21,9 +21,9 @@ pub(super) struct Moment {
     /// The rules of the store and of the administrator.
     pub(super) rules: Arc<Rules>,
     pub(super) now: Timestamp,
-    /// What the keys open with.
+    /// Decrypts the private keys.
     pub(super) vault: Arc<Vault>,
-    /// How often an authority that the selector verifies servers by had lost its trust.
+    /// How often the selector had found an authority that was no longer trusted.
     pub(super) distrusted: u64,
 }
 

@@ -33,9 +33,9 @@ pub struct Prepared {
     pub(super) only_this_version: bool,
     /// The settings and rules it was selected under.
     pub(super) terms: (Settings, Arc<Rules>),
-    /// What the key of an identity opens with.
+    /// Decrypts the private key of an identity.
     pub(super) vault: Arc<Vault>,
-    /// How often an authority had lost the trust of the store by then.
+    /// How often the selector had found by then that an authority was no longer trusted.
     pub(crate) distrusted: u64,
 }
 
@@ -82,8 +82,8 @@ impl GuardedKey {
         self.sealed == now.sealed && (self.conditions == now.conditions || now.check().is_ok())
     }
 
-    /// Whether `vault`, which the store has now, is the one that the key opens with, and is open. A resumed session and an open
-    /// connection use an identity without another signature: this is the look at its vault that a signature would take.
+    /// Whether `vault`, the current vault of the store, is the one that decrypts the key, and is open. Resuming a session or reusing a
+    /// connection uses an identity without a signature, so this makes the check of the vault that a signature would make.
     pub(crate) fn may_be_used(&self, vault: &Arc<Vault>) -> bool {
         Arc::ptr_eq(&self.vault, vault) && self.vault.is_open_now()
     }
@@ -158,9 +158,9 @@ impl Prepared {
     /// Whether a resolver that was made from this, with the TLS sessions it has, still serves for what was prepared `now`. The
     /// paths of the two targets may differ.
     ///
-    /// It does when a handshake would send the same, with the same key and the same chain, and the vault of the key is open. When
-    /// nothing is selected before the server asks, it does if the same would be selected again for the same request. It does not
-    /// once an authority is no longer trusted, or the store has another primary password. Where an agent has the vault, this asks it.
+    /// It does if a handshake would send the same certificate with the same key and the same chain, and the vault of the key is open.
+    /// If nothing was selected before the server asked, it does if the same would be selected again for the same request. It does not
+    /// if an authority is no longer trusted, or if the primary password was changed. If an agent holds the data key, this asks the agent.
     pub fn serves(&self, now: &Self, at: Timestamp) -> bool {
         self.destination() == now.destination()
             && Arc::ptr_eq(&self.authorities, &now.authorities)

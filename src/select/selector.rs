@@ -94,13 +94,13 @@ impl Selector {
         Self { policies: Arc::new(PolicyFiles::in_directory(directory)), ..self }
     }
 
-    /// Reads the trusted authorities of the store, for a program that verifies servers by them: with
-    /// [`Self::server_verifier`], and over OpenSSL with `connect::openssl::Connector::verifying`. They are looked at again for each
-    /// connection: one that is no longer trusted verifies no server from then on, and one that is trusted since counts once the
-    /// vault is open, here or in an agent, and shows that the owner wrote it.
+    /// Reads the trusted authorities of the store, for a program that verifies servers with them: through
+    /// [`Self::server_verifier`], or with OpenSSL through `connect::openssl::Connector::verifying`. They are read again for each
+    /// connection. An authority that is no longer trusted verifies no server from then on. An authority that was added counts once
+    /// an open vault, here or in an agent, has shown that the owner added it.
     ///
-    /// A key is used only if the authorities that count are the owner's. Where the vault is open that is checked now, and
-    /// otherwise when a key is used. Asks nobody.
+    /// A key is used only if the owner trusts all authorities that count. If the vault is open, this is checked now, and otherwise
+    /// when a key is used. Asks nobody.
     ///
     /// # Errors
     /// [`Error::NotAuthentic`], and those of [reading](crate::Store#errors).
@@ -132,7 +132,7 @@ impl Selector {
         &self.store
     }
 
-    /// The authorities that [`Self::with_trusted_authorities`] follows.
+    /// The authorities that [`Self::with_trusted_authorities`] read, kept up to date.
     pub(crate) fn anchors(&self) -> Option<&Arc<TrustAnchors>> {
         self.anchors.as_ref()
     }
@@ -325,10 +325,9 @@ impl Selector {
         Ok(Explanation { selection, unfit, ambiguous_rule, identities })
     }
 
-    /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer
-    /// now, and its server would be verified. `answered` is what the server asked for and what it was sent, if it asked. An
-    /// answer that was chosen for once holds for one request only. `distrusted` is what [`Prepared::distrusted`] was when it was
-    /// opened.
+    /// Whether a connection to `opened` may carry a request for `target`: whether it would be opened with the same answer now, and
+    /// its server would be verified. `distrusted` is the value of [`Prepared::distrusted`] when it was opened. `answered` is what the
+    /// server asked for and what it was sent, if it asked. An answer that was chosen for once is valid for one request only.
     ///
     /// # Errors
     /// Those of [reading](crate::Store#errors).

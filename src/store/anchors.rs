@@ -1,4 +1,4 @@
-//! The trusted authorities as a selector follows them.
+//! The trusted authorities of a selector, kept up to date with the store.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,8 @@ use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;
 
 impl Store {
-    /// The trusted authorities. If the vault is open, here or in an agent, their code is checked at once; if not, a selector
-    /// that knows of them checks it when a key is used. Asks nobody.
+    /// The trusted authorities. If the vault is open, here or in an agent, their authentication code is checked now; otherwise the
+    /// selector checks it when a key is used. Asks nobody.
     ///
     /// # Errors
     /// [`Error::NotAuthentic`], and those of [reading](Self#errors).
@@ -29,29 +29,29 @@ impl Store {
         let (certificates, terms, number) = anchors;
         match vault.check(&terms) {
             Err(error @ Error::NotAuthentic { .. }) if !certificates.is_empty() => Err(error),
-            // Without any it does not matter; and while the vault is locked it cannot be known
+            // Without authorities the code does not matter, and while the vault is locked it cannot be checked
             _ => Ok(TrustAnchors::new(certificates, number)),
         }
     }
 }
 
-/// The trusted authorities of a store, by which the connections of a selector verify servers, as they were at the last look.
+/// The trusted authorities with which the connections of a selector verify servers, as the store had them when it was last read.
 ///
-/// Each is in the terms of the latest look, which must be authentic before a key is used; or it was added since, and those terms
-/// were authentic. So no key is used for a server that only an authority of somebody else vouches for.
+/// Each authority is in the terms that were read last, which must be authentic before a key is used; or it was added when the terms
+/// were read, and these were authentic. So no key is used for a server that only an authority of somebody else has verified.
 #[derive(Debug)]
 pub(crate) struct TrustAnchors(Mutex<Followed>);
 
 #[derive(Debug)]
 struct Followed {
     certificates: Arc<[Certificate]>,
-    /// Counts the changes.
+    /// Increases with each change.
     version: u64,
-    /// Counts the looks at which some were no longer trusted.
+    /// How often an authority was found to be no longer trusted.
     distrusted: u64,
-    /// The number of the latest look.
+    /// The number of the latest read of the store that was applied.
     number: u64,
-    /// What was trusted then, if that is all there is to know.
+    /// What was trusted then, if it was taken over completely; an identical set needs no work.
     known: Option<Arc<HashSet<Fingerprint>>>,
 }
 
@@ -66,14 +66,14 @@ impl TrustAnchors {
         (followed.version, followed.certificates.clone())
     }
 
-    /// Follows a look at the store: what is no longer trusted no longer counts; what is trusted since counts if the terms of the
-    /// store are authentic. Returns how often something was no longer trusted so far.
+    /// Applies what was read from the store: drops the authorities that are no longer trusted, and adds the new ones if the terms of the
+    /// store are authentic. Returns how often an authority was found to be no longer trusted so far.
     pub(crate) fn follow(&self, now: &Remembered) -> u64 {
         let mut followed = self.locked();
         let trusted = &now.terms.trusted;
         if !followed.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, trusted)) {
             followed.drop_all_but(trusted);
-            // Another thread may have looked later. What was added by then may have been removed since
+            // Another thread may have read the store later, and what is added here may have been removed by then
             if now.number > followed.number {
                 followed.number = now.number;
                 followed.add(now);
@@ -83,7 +83,7 @@ impl TrustAnchors {
     }
 
     fn locked(&self) -> MutexGuard<'_, Followed> {
-        // Each change of it is whole
+        // No change is left half done by a panic
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

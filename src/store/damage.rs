@@ -20,8 +20,8 @@ pub(super) const ENROLLMENTS: &str = "enrollments";
 /// The table of the rules.
 pub(super) const RULES: &str = "rules";
 
-/// Every row of a table that can be read, by number; the others are added to `damaged`. Each is read by itself, because SQLite
-/// ends a query at the first value that is longer than it may be.
+/// Every row of a table that can be read, ordered by number; the others are added to `damaged`. Each row is read by its own query,
+/// because SQLite ends a query at the first value that exceeds the length limit.
 pub(super) fn every_row<T>(
     db: &Connection,
     table: &'static str,
@@ -39,10 +39,10 @@ pub(super) fn numbers(db: &Connection, table: &str) -> rusqlite::Result<Vec<i64>
     query.query_map([], |row| row.get(0))?.collect()
 }
 
-/// The row of a table with this number. `query` has no condition yet.
+/// The row of a table with this number. `query` must not have a condition.
 ///
 /// # Errors
-/// [`Error::RowDamaged`] when a value is longer than it may be, and those of `parse`.
+/// [`Error::RowDamaged`] when a value exceeds the length limit, and those of `parse`.
 pub(super) fn row_with<T>(
     db: &Connection,
     table: &'static str,
@@ -60,7 +60,7 @@ pub(super) fn row_with<T>(
     })
 }
 
-/// How a person can name a row with a value that is too long, if that is another value.
+/// The fingerprint by which a person can name a row with a value that is too long; empty if there is none, or if it is that value.
 fn named(db: &Connection, table: &str, id: i64) -> rusqlite::Result<String> {
     let column = match table {
         IDENTITIES | AUTHORITIES => "fingerprint",

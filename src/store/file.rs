@@ -95,7 +95,7 @@ fn restrict(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The path of what SQLite puts beside the file.
+/// The path of a file that SQLite creates beside the store.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.into();
     name.push(suffix);

@@ -21,7 +21,7 @@ use crate::vault::agent::LockMark;
 /// Damaged rows of a table that are noted; repair these to see the rest.
 const MAX_NOTED: usize = 64;
 
-/// How long to wait for another process with what is not worth more: the history, and the end of a session.
+/// How long to wait for another process with writes that are not essential: to the history, and at the end of a session.
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 
 /// A store: the SQLite database with the identities, the authorities and everything else. Threads share it; other
@@ -112,19 +112,19 @@ impl Store {
         locked(&self.vault).clone()
     }
 
-    /// Notes that the vault is opened in this process, which holds until the next lock.
+    /// Notes that the vault is being opened in this process: it stays open until the store is locked.
     pub(super) fn note_opened(&self) {
         *locked(&self.lock_mark) = self.lock_mark();
     }
 
-    /// Locks a vault that was opened in this process, if the store was locked since.
+    /// Locks a vault that was opened in this process, if the store has been locked since.
     fn follow_lock(&self, vault: &Vault) {
         if vault.has_password() && vault.is_open_here() && *locked(&self.lock_mark) != self.lock_mark() {
             vault.lock();
         }
     }
 
-    /// A number for a look, to be taken within its transaction: looks at one moment after the other have rising numbers.
+    /// A number for a read of the store. It must be taken within the transaction: then a later state of the store has a higher number.
     pub(super) fn number(&self) -> u64 {
         self.looks.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -180,7 +180,7 @@ impl Store {
             let moment = moment(db)?;
             let mut query = db.prepare_cached("SELECT generation FROM settings")?;
             let generation = must_be_there("settings", query.query_row([], |row| row.get(0)))?;
-            // No counter tells of a changed password. What this process has of the old vault is not to be used any more
+            // The counter does not change with the password. The old vault in this process must not be used any more
             let vault = self.current_vault(db)?;
             self.follow_lock(&vault);
             let mut cache = locked(&self.cache);

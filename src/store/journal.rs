@@ -1,9 +1,8 @@
-//! The rollback journal of SQLite. It holds what a transaction changes as it was before: keys that were removed, and the data key
-//! from before the first password. SQLite would unlink it with its content, which stays on the disk. So it is kept, overwritten
-//! and then unlinked.
+//! The rollback journal of SQLite. It holds the old content of the pages that a transaction changes: keys that were removed, and the
+//! data key from before the first password. SQLite would unlink it without overwriting it, and its content would stay on the disk. So
+//! SQLite is told to keep it, and it is overwritten and unlinked here.
 //!
-//! A process that is killed before that leaves a journal with a name, which the next one overwrites: the next that opens the
-//! store, or that writes to it.
+//! A process that is killed before that leaves the journal. The next process that opens the store, or writes to it, overwrites it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,31 +15,31 @@ use rusqlite::Connection;
 use super::file::{check_file, with_suffix};
 use super::sql::{PATIENCE, alone};
 
-/// Opens a connection that keeps the journal. SQLite plays back the journal of a process that died when it first reads the file, so
-/// that must not unlink it either.
+/// Prepares a new connection. When SQLite first reads the file, it replays the journal of a process that died, and must not unlink it
+/// then.
 pub(super) fn before_reading(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     match is_there(path) {
-        // In this mode SQLite unlinks none. `PRAGMA journal_mode` would read the file first
+        // In this mode SQLite unlinks no journal. `PRAGMA journal_mode` would read the file first
         true => set(db, "locking_mode", "EXCLUSIVE"),
         false => Ok(()),
     }
 }
 
-/// Keeps every journal from now on.
+/// Makes SQLite keep every journal from now on.
 pub(super) fn keep(db: &Connection) -> rusqlite::Result<()> {
     set(db, "journal_mode", "PERSIST")?;
     set(db, "locking_mode", "NORMAL")?;
-    // The lock of the exclusive mode ends with the next read
+    // SQLite releases the lock of the exclusive mode at the next read
     db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
-/// These pragmas answer with a row.
+/// Sets a pragma that returns a row.
 fn set(db: &Connection, pragma: &str, value: &str) -> rusqlite::Result<()> {
     db.pragma_update_and_check(None, pragma, value, |_| Ok(()))
 }
 
-/// Overwrites and unlinks the journal, if there is one, unless another process writes to the store for so long: then that one does
-/// so. The store itself is complete in any case, so a failure here is none of the caller's: the next process tries again.
+/// Overwrites and unlinks the journal, if there is one. If another process writes to the store for longer than `patience`, that process
+/// will do it. The store is complete in any case, so a failure here is not reported: the next process tries again.
 pub(super) fn erase(db: &Connection, path: &Path, patience: Duration) {
     if is_there(path) {
         let _ = db.busy_timeout(patience);
@@ -50,12 +49,12 @@ pub(super) fn erase(db: &Connection, path: &Path, patience: Duration) {
 }
 
 fn erase_journal(db: &Connection, journal: &Path) -> io::Result<()> {
-    // From here on no other process writes to it, and what a process that died left in it was played back
+    // No other process writes to the journal now, and a journal that a process left when it died has been replayed
     let _alone = alone(db).map_err(io::Error::other)?;
     erase_file(journal)
 }
 
-/// Overwrites and unlinks a file of the user.
+/// Overwrites and unlinks a file that belongs to the user.
 pub(super) fn erase_file(path: &Path) -> io::Result<()> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let file = OpenOptions::new().write(true).custom_flags(no_follow).open(path)?;
@@ -64,7 +63,7 @@ pub(super) fn erase_file(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Writes zeros over all of a file, also on the disk.
+/// Overwrites a file with zeros, and waits until they are on the disk.
 fn overwrite(mut file: &File) -> io::Result<()> {
     const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut left = file.metadata()?.len();

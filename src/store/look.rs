@@ -36,9 +36,9 @@ pub(crate) struct Remembered {
     pub(crate) rules: Arc<Rules>,
     /// What must be authentic before any key is used.
     pub(crate) terms: Terms,
-    /// What the keys open with.
+    /// Decrypts the private keys.
     pub(crate) vault: Arc<Vault>,
-    /// The number of this look: a later one of the same handle of the store has a higher number.
+    /// Later reads through the same handle of the store have higher numbers.
     pub(crate) number: u64,
 }
 

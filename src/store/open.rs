@@ -72,7 +72,7 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
     schema.migrate(&connection).map_err(failed)?;
     schema.check(&connection).map_err(failed)?;
     let vault = load_vault(&connection, schema).map_err(failed)?;
-    // Who only reads does not wait for who writes
+    // A process that only reads does not wait for one that writes
     journal::erase(&connection, &path, Duration::ZERO);
     let store = Store::new(path, session, schema, connection, vault);
     store.expect_agent();
@@ -98,12 +98,13 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
     rusqlite::vtab::array::load_module(connection)?;
     journal::keep(connection)?;
-    // Others read until the transaction commits. SQLite would write to the file before, when its memory is full, and lock them out
+    // Others can read until the transaction commits. Otherwise SQLite would write to the file earlier, when its cache is full, and
+    // lock them out
     connection.pragma_update(None, "cache_spill", false)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
-    // FULL does not wait until the end of the journal is on the disk: a power failure could then undo a change that was reported
-    // as done
+    // FULL does not wait until the overwritten header of the journal is on the disk: a power failure could then undo a change that was
+    // reported as done
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     // SQLite would write what does not fit in its memory to a temporary file
     connection.pragma_update(None, "temp_store", "MEMORY")?;

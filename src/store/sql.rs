@@ -15,8 +15,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// else can take.
 pub(super) const MAX_VALUE: i32 = 32 << 20;
 
-/// A transaction that only reads: everything comes from one moment. It waits for no process that writes, and none waits for it,
-/// until that one commits.
+/// A transaction that only reads, so that all of it sees the same state. It and a process that writes wait for each other only while
+/// that process commits.
 pub(super) fn moment(db: &Connection) -> rusqlite::Result<Transaction<'_>> {
     Transaction::new_unchecked(db, TransactionBehavior::Deferred)
 }
@@ -26,7 +26,8 @@ pub(super) fn alone(db: &Connection) -> rusqlite::Result<Transaction<'_>> {
     Transaction::new_unchecked(db, TransactionBehavior::Immediate)
 }
 
-/// Lets values be as long as SQLite allows meanwhile, for removing them: to remove a row takes reading what is in its indexes.
+/// Raises the length limit to that of SQLite during `work`. Removing a row needs this, because SQLite reads the values that are in its
+/// indexes.
 pub(super) fn at_any_length<T>(
     db: &Connection,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,

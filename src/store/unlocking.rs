@@ -125,13 +125,13 @@ impl Store {
         }
     }
 
-    /// Locks the store: ends its agent, and has every program of the session that has opened the vault itself lock it before the
-    /// next connection. Returns whether an agent ran. Afterwards the agent is gone, and the data key with it.
+    /// Locks the store: ends its agent, and tells the programs of the session that have opened the vault themselves to lock it before
+    /// their next connection. Returns whether an agent ran. Afterwards the agent is gone, and the data key with it.
     ///
     /// # Errors
     /// [`Error::Agent`] when it neither ends nor can be killed; [`Error::Io`] when the other programs cannot be told.
     pub fn end_agent(&self) -> Result<bool, Error> {
-        // Where nobody can have the directory for themselves, there is no agent
+        // Without a directory that only the user can access, there is no agent
         let Ok(directory) = self.session().directory() else { return Ok(false) };
         let socket = Socket::new(directory, self.path())?;
         let told = socket.mark_locked().map_err(|source| Error::Io { path: self.path().to_owned(), source });

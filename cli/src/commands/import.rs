@@ -194,7 +194,7 @@ fn read(app: &App, args: &cli::Import, path: &Path, bytes: &[u8], given: &Given)
         progress::during(&why, || file::read_with(bytes, password, key_password, args.max_iterations))
     };
     let quiet = Quiet::new();
-    // Trying the empty password may take long enough for a person to type the right one
+    // While the empty password is tried, a person may already type the right one
     if given.password.is_none() && app.can_ask() {
         quiet.begin();
     }

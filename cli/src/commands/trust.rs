@@ -35,9 +35,9 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
             true if certificate.server_names().is_empty() => {
                 format!("{} is now trusted to verify servers", certificate.subject())
             }
-            // A server's own that `openssl req -x509` made is that of a CA too
+            // `openssl req -x509` marks a server's own certificate as that of a CA too
             true => format!(
-                "{} is now trusted as the certificate of {}, and every server for which its key signs a certificate",
+                "{} is now trusted as the certificate of {}, and to verify every server whose certificate its key signs",
                 certificate.subject(),
                 certificate.server_names().join(", ")
             ),

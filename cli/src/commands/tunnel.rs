@@ -40,16 +40,16 @@ use crate::ui::text::quoted;
 /// The pause after a connection that could not be accepted, for example because too many files are open.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// The most connections at the same time, however many descriptors there may be.
+/// The maximum of simultaneous connections, however many descriptors are available.
 const MAX_CONNECTIONS: usize = 1000;
 
-/// Descriptors of the process itself: the listener, the store, the agent's socket, and those of threads that ask.
+/// Descriptors that the process itself needs: the listener, the store, the agent's socket, and those of threads that ask.
 const OWN_DESCRIPTORS: usize = 64;
 
-/// Descriptors for each connection, those for moments included.
+/// Descriptors for each connection, including those that are open only briefly.
 const EACH: usize = 3;
 
-/// The bytes that the names of protocols may have together. All extensions of a ClientHello have 65,535 (RFC 8446 section 4.1.2).
+/// The limit for all protocol names together, in bytes. All extensions of a ClientHello may have 65,535 (RFC 8446 section 4.1.2).
 const MAX_ALPN: usize = 32 << 10;
 
 #[derive(Serialize)]
@@ -89,12 +89,12 @@ fn announce(app: &App, address: &Address, destination: &Destination) -> Result<(
     }
 }
 
-/// The connections that a tunnel serves at the same time: others wait until one ends. Each has a descriptor to the client and one
-/// to the server, and opens others for moments.
+/// Limits the number of connections that a tunnel serves at the same time; others wait until one ends. Each has a descriptor for the
+/// client and one for the server, and briefly opens others.
 struct Places {
     free: Arc<Semaphore>,
     all: usize,
-    /// Whether it was said that all are taken, and not half of them have become free since.
+    /// Whether the user was told that all places are taken. Reset when half of them are free again.
     told: bool,
 }
 
@@ -167,7 +167,7 @@ struct Tunnel {
 impl Tunnel {
     fn new(app: &App, args: &cli::Tunnel, destination: Destination) -> Result<Self, Failure> {
         incompatible::check_built_in(args.tls)?;
-        // Each with its length
+        // Each name is preceded by a byte with its length
         let offered: usize = args.alpn.iter().map(|name| name.len() + 1).sum();
         if offered > MAX_ALPN {
             return Err(Failure::usage(format!(

@@ -42,7 +42,7 @@ pub(crate) fn ask(app: &App, args: &Explain, target: &Target, config: &ClientCon
     let route = cli::Route {
         cacert: args.cacert.clone(),
         connect_to: args.connect.iter().map(|address| format!("::{address}")).collect(),
-        // Without --request it connects directly too
+        // Directly, as without --request
         proxy: Some(String::new()),
     };
     let route = Arc::new(Route::new(&route, config, outcomes, TIMEOUT)?);
@@ -174,7 +174,7 @@ fn told(how: MidConnection) -> (String, bool) {
     (how.meaning().to_owned(), how.is_unprocessed())
 }
 
-/// The start of a page. If the server hangs up, or goes on too slowly, what has arrived is enough.
+/// The start of a page. If the server hangs up or becomes too slow, what has arrived is enough.
 async fn start(mut body: Incoming, mut speed: Speed) -> Vec<u8> {
     let mut start = Vec::new();
     while start.len() < MAX_PAGE

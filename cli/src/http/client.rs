@@ -60,7 +60,7 @@ pub(crate) struct Client<'a> {
     outcomes: Arc<Outcomes>,
     /// The limit for each step before the request.
     timeout: Duration,
-    /// For the response.
+    /// The limits for the response; `None` if there are none.
     patience: Option<Patience>,
 }
 
@@ -612,7 +612,7 @@ fn with_causes(url: &Url, error: &(dyn StdError + 'static)) -> Failure {
     Failure::new(Code::Failed, format_args!("{url}: {}", told(error)))
 }
 
-/// The failure of a server that takes too long, or sends too much.
+/// The failure when a server takes too long, or sends too much.
 fn slow(url: &dyn std::fmt::Display, impatience: &Impatience) -> Failure {
     let failure = Failure::new(Code::Failed, format_args!("{url}: {impatience}"));
     match impatience {

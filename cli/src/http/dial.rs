@@ -13,7 +13,7 @@ use crate::ui::failure::Failure;
 /// `--connect-timeout` changes it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long nothing may be heard from a server before it is probed.
+/// After how much silence of a server the system sends keepalive probes.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// `--connect-to HOST1:PORT1:HOST2:PORT2`, as in curl. An empty HOST1 or PORT1 matches any; an empty HOST2 or PORT2 keeps the

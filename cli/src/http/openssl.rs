@@ -36,7 +36,7 @@ pub(crate) fn connector(
     with_roots(selector, verify::roots(app, cacert)?, alpn, timeout)
 }
 
-/// The same, by these certificates and by what the store trusts at the time.
+/// The same with these certificates. In addition, those verify servers that the store trusts at the time of the connection.
 pub(crate) fn with_roots(
     selector: Arc<Selector>,
     roots: Vec<CertificateDer<'static>>,

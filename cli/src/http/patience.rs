@@ -1,5 +1,5 @@
-//! How long a server may keep `fetch` waiting once it is connected, and how much it may send before its response: nobody waits for
-//! ever for a server that is silent, sends a byte now and then, or sends headers without end.
+//! Limits for a server that is connected: how long it may keep `fetch` waiting, and how much it may send before its response. They end
+//! the wait for a server that is silent, sends only a byte now and then, or sends headers without end.
 
 use std::fmt;
 use std::io;
@@ -14,13 +14,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::stream::BoxStream;
 
-/// In how much time a server has to send [`SPEED_LIMIT`] bytes for each second of it. `--speed-time` changes it.
+/// The period over which the speed of a response is measured: its average must reach [`SPEED_LIMIT`]. `--speed-time` changes it.
 pub(crate) const SPEED_TIME: Duration = Duration::from_secs(60);
 
-/// Bytes per second. `--speed-limit` changes it.
+/// The least average speed of a response, in bytes per second. `--speed-limit` changes it.
 pub(crate) const SPEED_LIMIT: u64 = 1;
 
-/// Bytes that a server may send before its response, those of the handshake and of interim responses (1xx) included.
+/// Bytes that a server may send before its response, including those of the handshake and of interim responses (1xx).
 const MAX_HEAD: u64 = 4 << 20;
 
 /// How often to check.
@@ -34,20 +34,20 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// `None`: there are no limits, as in curl.
+    /// The given limits, or the defaults; `None` if a limit is 0, which means that there are none, as in curl.
     pub(crate) fn new(speed_time: Option<Duration>, speed_limit: Option<u64>) -> Option<Self> {
         let speed_time = speed_time.unwrap_or(SPEED_TIME);
         let speed_limit = speed_limit.unwrap_or(SPEED_LIMIT);
         (!speed_time.is_zero() && speed_limit > 0).then_some(Self { speed_time, speed_limit })
     }
 
-    /// Bytes of a body that have to come in [`Self::speed_time`].
+    /// The bytes of a body that must arrive within [`Self::speed_time`].
     fn least(self) -> f64 {
         self.speed_limit as f64 * self.speed_time.as_secs_f64()
     }
 }
 
-/// Why the command waits no longer.
+/// Why the command stops waiting.
 #[derive(Debug)]
 pub(crate) enum Impatience {
     Head(Duration),
@@ -70,15 +70,16 @@ impl fmt::Display for Impatience {
 
 impl std::error::Error for Impatience {}
 
-/// What a command waits for on its connection. The time that a person takes to choose does not count: nothing is read meanwhile.
+/// How long a command has waited for its server, and how much it received. The time that a person takes to choose does not count,
+/// because nothing is read in the meantime.
 #[derive(Clone, Default)]
 pub(crate) struct Activity(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    /// Since when the command waits for the server, if it does.
+    /// Since when the command has been waiting for the server; `None` while it does not wait.
     since: Option<Instant>,
-    /// How long it has waited before.
+    /// How long it waited before that.
     waited: Duration,
     /// Bytes that the server has sent.
     received: u64,
@@ -91,7 +92,7 @@ impl Waiting {
 }
 
 impl Activity {
-    /// A stream that takes part, in place of the one before.
+    /// Wraps a stream to measure it, and forgets the measurements of the previous stream.
     pub(crate) fn watch(&self, stream: BoxStream) -> BoxStream {
         *self.waiting() = Waiting::default();
         Box::new(Watched { stream, activity: self.clone() })
@@ -106,7 +107,7 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a response, but not for longer than its handshake and `patience` allow.
+    /// Waits for a response, at most as long as `handshake` and `patience` allow together.
     pub(crate) async fn head<T>(
         &self,
         patience: Option<Patience>,
@@ -130,13 +131,13 @@ impl Activity {
     }
 }
 
-/// The speed of a body.
+/// Measures the speed of a body.
 pub(crate) struct Speed {
     activity: Activity,
     patience: Option<Patience>,
-    /// How long the command had waited when the period began that is measured now.
+    /// How long the command had waited when the current period began.
     begun: Duration,
-    /// How long it had waited when it stopped to read.
+    /// How long it had waited when it last stopped reading.
     seen: Duration,
     /// Bytes of the body in this period.
     received: u64,
@@ -154,7 +155,7 @@ impl Speed {
         piece: impl Future<Output = Result<Option<Bytes>, E>>,
     ) -> Result<Result<Option<Bytes>, E>, Impatience> {
         let mut piece = std::pin::pin!(piece);
-        // What the command did meanwhile does not count
+        // The time between two calls does not count
         self.begun += self.activity.waited().saturating_sub(self.seen);
         loop {
             let read = tokio::time::timeout(TICK, &mut piece).await;
@@ -182,13 +183,13 @@ impl Speed {
     }
 }
 
-/// A stream that tells what the command waits for.
+/// A stream that measures how long the command waits for it, and how much it receives.
 struct Watched {
     stream: BoxStream,
     activity: Activity,
 }
 
-/// No connection is open while a person chooses.
+/// The time in which no connection is open, while a person chooses, does not count.
 impl Drop for Watched {
     fn drop(&mut self) {
         self.activity.waiting().stop();

@@ -155,7 +155,7 @@ impl Look<'_> {
     }
 }
 
-/// A socket for one handshake, under one deadline, so that a server that sends a byte now and then cannot delay it forever.
+/// A socket for one handshake with one deadline, so that a server that sends only a byte now and then cannot delay it forever.
 struct Limited {
     socket: TcpStream,
     deadline: Instant,
@@ -194,7 +194,7 @@ fn late() -> io::Error {
     io::Error::new(ErrorKind::TimedOut, format!("no TLS handshake within {TIMEOUT:?}"))
 }
 
-/// The error of a system call that was not done in time, which Unix calls by other names.
+/// Replaces the error of a system call that timed out, which Unix reports under other names.
 fn in_words(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => late(),
@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that sends a byte now and then, and one that reads nothing.
+    /// A server that sends only a byte now and then, and one that reads nothing.
     #[test]
     fn a_handshake_has_one_deadline_however_the_server_delays_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -57,7 +57,7 @@ pub(crate) struct Proxies {
     none_for: NoProxy,
 }
 
-/// What names a proxy in the environment. One that cannot be used is a failure only where it would be used.
+/// A proxy that the environment names. If it cannot be used, that is a failure only for a destination that would be reached through it.
 type Named = Result<Proxy, Failure>;
 
 impl Proxies {
@@ -82,10 +82,10 @@ impl Proxies {
         })
     }
 
-    /// The proxy for a destination that is reached over plain HTTP, or over TLS.
+    /// The proxy for a destination that is reached over plain HTTP (`is_http`) or over TLS.
     ///
     /// # Errors
-    /// That the proxy for it cannot be used.
+    /// When that proxy cannot be used.
     pub(crate) fn for_destination(&self, destination: &Destination, is_http: bool) -> Result<Option<&Proxy>, Failure> {
         let named = if is_http { &self.http } else { &self.https };
         let named = named.as_ref().filter(|_| !self.none_for.contains(destination));

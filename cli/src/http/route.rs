@@ -89,7 +89,7 @@ pub(crate) struct Dialer {
     proxy_answer: Option<Prepared>,
     /// The last TLS connection to the proxy.
     proxy_opened: Arc<Mutex<Option<Opened>>>,
-    /// What the request waits for on its connection.
+    /// Measures the connection of the request.
     activity: Activity,
     /// The other end of the last TCP connection.
     peer: Arc<Mutex<Peer>>,
@@ -107,7 +107,7 @@ impl Dialer {
         }
     }
 
-    /// What the request waits for on its connection.
+    /// Measures the connection of the request.
     pub(crate) fn activity(&self) -> &Activity {
         &self.activity
     }

@@ -1,4 +1,4 @@
-//! Sockets whose other end can be watched while nothing is read from them.
+//! Sockets whose other end can be checked while nothing is read from them.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +12,7 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Probes without an answer after which the other end is gone.
+/// The number of unanswered probes after which the other end counts as gone.
 const PROBES: u32 = 4;
 
 /// A connected socket.
@@ -24,8 +24,8 @@ enum Kind {
 }
 
 impl Socket {
-    /// Without delay (RFC 9293 section 3.7.4), and with probes (section 3.8.4) once nothing was heard for this long: a machine
-    /// that is gone, or a process that has closed its end while nothing is sent to it, ends the connection.
+    /// Sends data without delay (RFC 9293 section 3.7.4), and keepalive probes (section 3.8.4) after this much silence. They end the
+    /// connection if the other machine is gone, or if its process has closed the connection while nothing is sent to it.
     ///
     /// # Errors
     /// Those of the system.
@@ -42,7 +42,7 @@ impl Socket {
         Self(Arc::new(Kind::Unix(stream)))
     }
 
-    /// To watch the other end. It does not keep the socket open.
+    /// A handle to check the other end. It does not keep the socket open.
     pub(crate) fn peer(&self) -> Peer {
         Peer(Arc::downgrade(&self.0))
     }
@@ -53,10 +53,10 @@ impl Socket {
 pub(crate) struct Peer(Weak<Kind>);
 
 impl Peer {
-    /// Whether it neither sends nor receives any more. An end that has only ended its own data still receives.
+    /// Whether it neither sends nor receives any more. An end that has closed only its sending direction still receives.
     pub(crate) fn is_gone(&self) -> bool {
         let Some(socket) = self.0.upgrade() else { return true };
-        // Without any flag, hang-ups and errors are reported
+        // Without any flags, only hang-ups and errors are reported
         let mut watched = [PollFd::new(&*socket, PollFlags::empty())];
         let polled = poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         polled.is_ok_and(|ready| ready > 0)

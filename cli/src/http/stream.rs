@@ -36,7 +36,7 @@ impl Dialled {
         Self { stream: TokioIo::new(stream), is_proxy: true, proxy }
     }
 
-    /// With a stream around its stream.
+    /// Wraps its stream in another.
     pub(crate) fn around(self, wrap: impl FnOnce(BoxStream) -> BoxStream) -> Self {
         Self { stream: TokioIo::new(wrap(self.stream.into_inner())), ..self }
     }

@@ -17,7 +17,7 @@ pub(crate) fn told(error: &(dyn StdError + 'static)) -> String {
         if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) {
             return "the server closed the connection".to_owned();
         }
-        // The system calls the time-out of a socket by a name that nobody expects
+        // The system's text for the time-out of a socket is "Resource temporarily unavailable"
         if io.is_some_and(is_system_timeout) {
             return "no answer in time".to_owned();
         }

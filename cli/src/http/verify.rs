@@ -23,7 +23,8 @@ use crate::ui::say;
 /// How many certificates are shown with their reasons.
 const SHOWN: usize = 5;
 
-/// A TLS configuration without client certificates. It verifies servers by [`roots`], and by what the store trusts at the time.
+/// A TLS configuration without client certificates. It verifies servers with [`roots`], and with the certificates that the store
+/// trusts at the time of the handshake.
 pub(crate) fn config(app: &App, cacert: Option<&Path>) -> Result<ClientConfig, Failure> {
     config_of(app, roots(app, cacert)?)
 }
@@ -60,7 +61,7 @@ pub(crate) fn roots_with(app: &App, given: Vec<Certificate>) -> Result<Vec<Certi
     Ok(usable(given, app.now())?.iter().map(der).collect())
 }
 
-/// By a clock before 1970, no certificate is valid, and TLS has no such time.
+/// A clock before 1970 is an error: no certificate would be valid, and TLS cannot express such a time.
 fn check_clock(app: &App) -> Result<(), Failure> {
     match app.now() < Timestamp(0) {
         true => Err(Failure::new(Code::Failed, "the clock of this machine is before 1970: no server can be verified")

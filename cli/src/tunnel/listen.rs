@@ -18,8 +18,8 @@ use crate::http::socket::Socket;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 
-/// How long nothing may be heard from a client on a loopback port before it is probed. The system answers for a process that has
-/// closed its end for about a minute.
+/// After how much silence of a client on a loopback port the system sends keepalive probes. For about a minute after a process has
+/// closed its end, the system still answers them.
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// `unix:PATH`, or a loopback address with a port.

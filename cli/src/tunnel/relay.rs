@@ -15,13 +15,13 @@ use crate::http::socket::Peer;
 /// Bytes forwarded at once: a TLS record.
 const PIECE: usize = 16 << 10;
 
-/// How often the other ends are looked at.
+/// How often to check whether the other ends are gone.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Ticks without a byte after which a relay ends whose only waiting end is gone.
+/// A relay ends after this many ticks without a byte if the end that it still waits for is gone.
 const LULL: u32 = 2;
 
-/// The same while there is something of a client that has gone, which the far side may still take.
+/// The same while data of a client that has gone may still be delivered to the far side.
 const STALLED: u32 = 30;
 
 /// How a relay ended.
@@ -48,8 +48,8 @@ pub(crate) struct Peers {
 }
 
 /// Forwards bytes between `near` and `far` until both have ended. The end of one direction is passed on, and the other direction
-/// continues, however long nothing comes: until the end that waits is gone. `answered` is called before the first byte of `far` is
-/// forwarded.
+/// continues, even if nothing is sent for a long time, until the end that waits is gone. `answered` is called before the first byte of
+/// `far` is forwarded.
 ///
 /// # Errors
 /// Those of the far side.
@@ -65,13 +65,13 @@ where
     let mut down = pin!(carry(&mut from_far, &mut to_near, &moved, answered));
     let (mut up_ended, mut down_ended, mut unsent) = (false, false, None);
     let mut ticks = interval(TICK);
-    // A machine that has slept has not waited
+    // Ticks that were missed, for example while the machine slept, do not count
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut idle = Idle::default();
     poll_fn(|cx| {
         while ticks.poll_tick(cx).is_ready() {
             idle.tick(moved.load(Ordering::Relaxed));
-            // Nobody is there to read what may still come
+            // Nobody would read what may still arrive
             if idle.is_for(if up_ended { LULL } else { STALLED }) && peers.near.is_gone() {
                 return Poll::Ready(Ok(End::Gone));
             }
@@ -112,7 +112,7 @@ where
     .await
 }
 
-/// For how many ticks nothing was moved.
+/// Counts the ticks since a byte was last forwarded.
 #[derive(Default)]
 struct Idle {
     moved: u64,
@@ -196,7 +196,7 @@ mod tests {
         });
     }
 
-    /// One side has closed its connection, and the other, which may still send, says nothing.
+    /// One side has closed its connection. The other may still send, but is silent.
     #[test]
     fn a_side_that_is_gone_does_not_wait_for_one_that_is_silent() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

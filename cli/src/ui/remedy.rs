@@ -31,7 +31,7 @@ pub(crate) fn for_io(error: &io::Error) -> Option<&'static str> {
 /// The hint for an error of the library.
 pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(match error {
-        // The path of a socket is too long
+        // The path is too long for a socket
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename => {
             "use a runtime directory with a shorter path: XDG_RUNTIME_DIR=/run/user/$(id -u)"
         }
@@ -214,7 +214,7 @@ fn use_its_name(destination: &Destination, certificate: &Certificate) -> String 
     let mut names = certificate.server_names().iter();
     let other = |name: &String| {
         let named = Destination::new(name, destination.port()).ok().filter(|_| !name.contains('*'))?;
-        // The same address as a dNSName does not count, and neither does a name with a dot at its end
+        // Not the address of the destination itself as a dNSName, and not a name that ends with a dot
         (named != *destination && !name.ends_with('.')).then_some(named)
     };
     match names.find_map(other) {

@@ -101,14 +101,14 @@ impl Client {
         }
     }
 
-    /// The store, unlocked by the agent.
+    /// The store, unlocked through the agent.
     pub fn store(&self) -> &Store {
         let store = self.connector.selector().store();
         store.unlock(&Nobody).unwrap();
         store
     }
 
-    /// Connects while something is being taken away: with the identity that is decided, or not at all.
+    /// Connects while a permission is being withdrawn. The connection has the identity that is decided, or fails.
     pub async fn attempt(&self, ledger: &Ledger, to: &Destination, who: Who) {
         let dialled = self.connector.connect(to, || tcp(to)).await;
         let Ok(connection) = dialled else { return count(&ledger.done.withheld) };
@@ -117,7 +117,7 @@ impl Client {
         ledger.opened(to, came);
     }
 
-    /// Checks that neither a kept connection nor a new one goes there.
+    /// Checks that no kept connection is reused for this destination, and that a new one fails.
     pub async fn must_not_connect(&self, ledger: &Ledger, to: &Destination, why: &str) {
         assert!(self.kept(&to.into()).await.is_none(), "{why}: a kept connection to {to} would be used");
         let connected = self.connector.connect(to, || tcp(to)).await;

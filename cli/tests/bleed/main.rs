@@ -40,7 +40,7 @@ const WORKERS: u64 = 12;
 const SHELLS: u64 = 3;
 /// How many rounds each of them runs.
 const ROUNDS: usize = 48;
-/// How often something is taken away from all of them: the vault, the password, an authority, a name.
+/// How often something is changed for all of them: the store is locked, or the password, an authority or a name changes.
 const UPHEAVALS: usize = 48;
 
 #[test]

@@ -1,5 +1,5 @@
-//! What is taken away from every program at once, and given back: the vault, the primary password, the trust in an authority, and
-//! the name of an identity. Meanwhile sessions of TLS could be resumed, and kept connections used.
+//! Changes that affect all programs at once, and are then undone: locking the store, changing the primary password, no longer trusting
+//! an authority, and renaming an identity. During these, TLS sessions could be resumed and kept connections reused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::load::kept_and_new;
 use crate::processes::cardcase;
 use crate::world::{Dice, Place, Who, World};
 
-/// Connections that are tried after something was taken away, at most.
+/// The most connections that are tried after each change.
 const TRIED: usize = 12;
 
-/// Spreads the rounds over the time that it takes to make this many connections.
+/// Makes these changes, spread over the time that the given number of connections takes.
 pub async fn work(world: Arc<World>, seed: u64, rounds: usize, connections: usize) {
     let mut dice = Dice::new(seed);
     for round in 0..rounds {
@@ -54,7 +54,7 @@ async fn make(world: &World, trips: &[Trip]) {
     }
 }
 
-/// Takes something away while connections are being made.
+/// Makes a change while connections are being opened.
 async fn take(world: &Arc<World>, trips: &[Trip], taking: impl Future<Output = ()>) {
     let attempts: Vec<_> = trips
         .iter()
@@ -70,7 +70,7 @@ async fn take(world: &Arc<World>, trips: &[Trip], taking: impl Future<Output = (
     }
 }
 
-/// No identity is used while the vault is locked; where none is to be sent, connections are made.
+/// Checks that no identity is used while the vault is locked, and that connections without an identity still succeed.
 async fn check_withheld(world: &World, trips: &[Trip], why: &str) {
     for (client, to, who) in trips {
         match who {
@@ -123,7 +123,7 @@ async fn distrust(world: &Arc<World>, dice: &mut Dice) {
     count(&world.ledger.done.distrusted);
 }
 
-/// A decision is for the identity, whatever its name is.
+/// A decision applies to the identity, also after it is renamed.
 async fn rename(world: &Arc<World>, round: usize, dice: &mut Dice) {
     let trips = trips(world, dice).await;
     let somebody = world.somebody(dice);

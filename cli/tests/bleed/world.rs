@@ -89,7 +89,7 @@ pub struct World {
     pub ledger: Ledger,
     /// A proxy that speaks no TLS itself.
     pub relay: SocketAddr,
-    /// Everything that connects shares this lock; who takes something away from all of them has it alone.
+    /// Everything that connects holds this lock for reading; changes that affect all of them hold it for writing.
     pub peace: RwLock<()>,
     owner: Owner,
 }
@@ -132,7 +132,7 @@ impl Unlocker for Owner {
     }
 }
 
-/// Types no password.
+/// Knows no password.
 pub struct Nobody;
 
 impl Unlocker for Nobody {

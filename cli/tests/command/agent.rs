@@ -269,7 +269,7 @@ fn unlock_says_why_it_fails() {
     knowing(&scene.machine, "unlock").run().expect(1).says(&["only you can enter"]);
 }
 
-/// The path of a socket has 107 bytes on Linux. Everything else works in such a directory.
+/// On Linux the path of a socket can have 107 bytes. Everything that needs no socket works in such a directory.
 #[test]
 fn a_runtime_directory_whose_path_is_too_long_for_a_socket_is_named() {
     let scene = protected();

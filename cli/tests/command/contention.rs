@@ -235,8 +235,8 @@ fn a_command_waits_for_a_store_that_is_locked_briefly() {
 /// Less than the time that a command waits for another process.
 const AT_ONCE: Duration = Duration::from_secs(15);
 
-/// Runs every command that reads, while another process writes to the store. None waits for it. Where a command has something for
-/// the history, it says that this is missing.
+/// Runs every command that reads, while another process writes to the store. None waits for it. A command that would add to the history
+/// warns that the entry is missing.
 fn reading_goes_on(scene: &Scene, server: &Server) {
     let machine = &scene.machine;
     let (host, root) = (server.destination(), scene.server_root_file.to_str().unwrap());
@@ -304,7 +304,8 @@ fn reading_goes_on_while_another_process_is_stopped_in_the_middle_of_writing() {
     assert_is_intact(machine);
 }
 
-/// A process that was stopped inside its transaction, so that nobody else can write, before it commits, so that everybody can read. One that was stopped earlier or later goes on, or is started again.
+/// A process that was stopped inside its transaction, so that no other can write, but before its commit, so that all others can read. If
+/// it was stopped too early or too late, it is continued, or started again.
 fn stopped_while_it_writes(probe: &Connection, start: impl Fn() -> std::process::Child) -> std::process::Child {
     let is_free = || probe.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
     let count = || probe.query_row("SELECT count(*) FROM identities", [], |row| row.get::<_, i64>(0)).ok();

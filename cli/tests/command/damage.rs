@@ -193,7 +193,7 @@ fn the_report_about_a_badly_damaged_store_is_bounded() {
     machine.command(["list"]).memory(256).run().expect(1).says(&["33554432 bytes", "cardcase remove"]);
 }
 
-/// SQLite ends a query at a value that is longer than cardcase reads. The other rows are shown, and the long one can be removed.
+/// SQLite ends a query at a value that exceeds the length limit. The other rows are shown, and the long one can be removed.
 #[test]
 fn a_value_that_is_too_long_does_not_hide_the_other_rows() {
     let long = "zeroblob(33554433)";
@@ -223,7 +223,7 @@ fn a_value_that_is_too_long_does_not_hide_the_other_rows() {
         assert_eq!(changed.unwrap(), 1, "{table}");
         let hint = format!("cardcase {}", remove.replace(" --yes", ""));
         let told = machine.command([shows]).memory(256).run().expect(1).says(&[table, "33554432 bytes", &hint]);
-        // The rules count together or not at all
+        // If one rule cannot be read, none is used
         let other = match table {
             "rules" => "",
             "authorities" => "Staff Root",
@@ -242,7 +242,7 @@ fn a_value_that_is_too_long_does_not_hide_the_other_rows() {
     machine.run("--batch export bob -o - --password-file /dev/null").expect(0);
 }
 
-/// What is missing is not taken for new, and not reported as a failure of SQLite.
+/// A store in which something is missing is not treated as new, and the error is not that of SQLite.
 #[test]
 fn what_is_missing_has_a_sentence_and_a_next_step() {
     let backup = "restore the file from a backup";

@@ -1,5 +1,5 @@
-//! What was removed is overwritten before it is unlinked, and a process that is killed leaves no private key that cannot be found.
-//! `tests/blocks` searches the blocks of a file system too.
+//! Removed data is overwritten before its file is unlinked, and a process that is killed leaves no private key that cannot be found.
+//! `tests/blocks` also searches the blocks of a file system.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -27,14 +27,14 @@ fn contains(bytes: &[u8], secret: &[u8]) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret)
 }
 
-/// Everything in a file that may have no name any more.
+/// The content of an open file, which may be unlinked.
 fn content(file: &File) -> Vec<u8> {
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();
     bytes
 }
 
-/// Runs a change up to its commit, which waits for a reader. Calls `then` with the process and its journal, which holds the secret.
+/// Runs a change up to its commit, which waits for a reader. Then calls `then` with the process and its journal, which holds the secret.
 fn with_journal<T>(machine: &Cardcase, change: &Run, secret: &[u8], then: impl FnOnce(Child, File) -> T) -> T {
     let reader = machine.database();
     reader.execute_batch("BEGIN; SELECT * FROM settings").unwrap();
@@ -52,7 +52,7 @@ fn with_journal<T>(machine: &Cardcase, change: &Run, secret: &[u8], then: impl F
     done
 }
 
-/// The commands that remove something or replace it, each with a query for what must be gone.
+/// The commands that remove or replace data, each with a query for the data that must be gone afterwards.
 fn changes(machine: &Cardcase) -> Vec<(Run, &'static str)> {
     let (first, second) = (machine.password_file("first"), machine.password_file("second"));
     let with = |words: &[&str]| machine.command(["--batch", "--primary-password-file"]).arg(&first).args(words);
@@ -94,7 +94,7 @@ fn the_journal_is_overwritten_before_it_is_unlinked() {
     }
 }
 
-/// Any command does so that opens the store, also one that only reads.
+/// Every command that opens the store overwrites it, even one that only reads.
 #[test]
 fn the_journal_of_a_killed_process_is_overwritten_by_the_next_one() {
     let scene = Scene::new();
@@ -117,10 +117,11 @@ fn the_journal_of_a_killed_process_is_overwritten_by_the_next_one() {
     }
 }
 
-/// The system calls at which a process is killed that writes a file with a key.
+/// The system calls at which a process that writes a file with a key is killed.
 const STEPS: [&str; 6] = ["linkat", "rename", "fsync", "fdatasync", "unlink", "write"];
 
-/// Runs a command again and again, and kills it at each of its calls of a kind, until it is not killed any more. Checks after each.
+/// For each kind of system call, runs a command repeatedly and kills it at its first such call, its second, and so on, until it completes.
+/// Calls `check` after each kill.
 fn killed_at_each_step(run: impl Fn() -> Run, check: impl Fn(&str)) {
     for call in STEPS {
         let mut kills = 0;
@@ -138,7 +139,7 @@ fn killed_at_each_step(run: impl Fn() -> Run, check: impl Fn(&str)) {
     }
 }
 
-/// The files below a directory in which there is any of this.
+/// The files below a directory whose content matches.
 fn files_with(directory: &Path, any: impl Fn(&[u8]) -> bool + Copy) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
     let found = entries.flat_map(|path| match path.is_dir() {
@@ -170,7 +171,7 @@ fn a_killed_credential_leaves_no_key_that_is_not_removed() {
             }
         });
     }
-    // A file that was not complete is found by the name of its identity too
+    // A draft that was left is found by the name of its identity too
     let run = machine.dir().join("run").join("cardcase");
     std::fs::write(run.join(format!("credential-{alice}.new.pem")), "PRIVATE KEY").unwrap();
     assert_eq!(left().len(), 2);
@@ -198,7 +199,7 @@ fn a_killed_export_leaves_the_file_or_none() {
         },
         |what| assert!(names().is_empty() || names() == ["alice.p12"], "{what}: {:?}", names()),
     );
-    // The old file is there until the new one is; a draft that is left has one name, and the next export removes it
+    // The old file stays until it is replaced. A draft that is left always has the same name, and the next export removes it
     let old = std::fs::read(&file).unwrap();
     killed_at_each_step(
         || run().arg("--force"),
@@ -245,7 +246,8 @@ fn the_file_that_export_replaces_is_overwritten() {
     let (machine, alice) = (&scene.machine, scene.hire("alice").fingerprint());
     let (password, file) = (machine.dir().join("password"), machine.dir().join("alice.p12"));
     std::fs::write(&password, "secret").unwrap();
-    let export = || machine.command(["export", &alice, "--force", "--password-file"]).arg(&password).arg("-o").arg(&file);
+    let export =
+        || machine.command(["export", &alice, "--force", "--password-file"]).arg(&password).arg("-o").arg(&file);
     export().run().expect(0);
     let replaced = File::open(&file).unwrap();
     export().run().expect(0);

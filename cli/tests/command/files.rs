@@ -174,7 +174,7 @@ fn each_user_of_a_kubeconfig_is_an_identity() {
     assert_eq!(answer["left_out"][0]["file"], name);
 }
 
-/// A copy that was cut in the middle of a value, as base64 of PEM that has no end.
+/// The values of one user are cut off, so the PEM in their base64 has no end.
 #[test]
 fn a_damaged_user_of_a_kubeconfig_does_not_hide_the_others() {
     let scene = Scene::new();

@@ -219,7 +219,7 @@ fn a_response_cannot_control_the_terminal() {
     assert!(piped("escapes").starts_with(b"\x1b]0;owned\x07\x1b[31mred\r\n\xc2\x9b2J"));
 }
 
-/// Each server verifies, and then does not keep to what HTTP is for. By both TLS libraries.
+/// Each server is verified, and then does not send a proper HTTP response in time. With both TLS libraries.
 #[test]
 fn no_server_keeps_fetch_waiting_or_reading_for_ever() {
     let scene = Scene::new();
@@ -234,7 +234,7 @@ fn no_server_keeps_fetch_waiting_or_reading_for_ever() {
         ("drip-page", slow, &["less than 20 bytes per second for 1s"]),
         ("silent", "--speed-time 0 --max-time 2", &["not complete within 2s"]),
         ("drip-body", "--speed-limit 0 --max-time 2", &["not complete within 2s"]),
-        // These are limited whatever the speed
+        // These are limited whatever the speed of the server
         ("endless-headers", "--max-time 50", &["header"]),
         ("endless-header", "--max-time 50", &["header"]),
         ("endless-1xx", "--max-time 50 --speed-time 0", &["headers without end"]),
@@ -251,14 +251,14 @@ fn no_server_keeps_fetch_waiting_or_reading_for_ever() {
         for (path, more, words) in cases {
             fetch(path, &format!("{more} --tls {library}")).expect(1).says(&["localhost"]).says(words);
         }
-        // A response that takes longer than that, but comes
+        // A response that takes longer than the limits, but is fast enough
         let steady = fetch("steady", &format!("{slow} --tls {library}")).expect(0);
         assert_eq!(steady.stdout.len(), 999_999);
     }
 }
 
-/// By rustls no connection is open meanwhile; by OpenSSL one is, in the handshake or in the middle of the response, and nothing is read
-/// from it.
+/// With rustls no connection is open while a person chooses. With OpenSSL one is, in the handshake or in the middle of the response, and
+/// nothing is read from it.
 #[test]
 fn the_time_that_a_person_takes_does_not_count_as_the_servers() {
     let question = Question::new();
@@ -283,7 +283,7 @@ fn the_time_that_a_person_takes_does_not_count_as_the_servers() {
     }
 }
 
-/// A server that accepts connections and says nothing: an error in words, not a number of the system.
+/// A server that accepts connections and sends nothing. The error is not that of the system.
 #[test]
 fn a_server_without_a_handshake_is_named_after_30_seconds() {
     let scene = Scene::new();

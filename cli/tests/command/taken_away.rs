@@ -1,5 +1,4 @@
-//! What gave a permission can be taken away while a program runs: the next connection notices, also one that would resume a
-//! session of TLS.
+//! Permissions can be withdrawn while a program runs: the next connection is refused, even one that would resume a TLS session.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,7 +19,7 @@ use crate::support::tunnel::Tunnel;
 const PASSWORD: &str = "correct horse";
 const OTHER: &str = "battery staple";
 
-/// What ends by itself does so within this time.
+/// How long to wait for the agent's time-out.
 const SOON: Duration = Duration::from_secs(30);
 
 /// A machine with an identity, a primary password, an agent, and a trusted authority; and a server that asks.
@@ -33,7 +32,7 @@ struct World {
     hand: Arc<Hand>,
 }
 
-/// Types these passwords, each once, where a program asks.
+/// Answers requests for the primary password with these passwords, each once.
 #[derive(Default)]
 struct Hand(Mutex<Vec<&'static str>>);
 
@@ -58,7 +57,7 @@ impl World {
         let root = scene.server_root_file.display().to_string();
         scene.machine.run(&format!("trust {root}")).expect(0);
         let server = server(&scene);
-        // With only one identity, a server gets none where nothing is decided
+        // With two identities, a server without a decision gets none
         scene.hire("bob");
         let new = scene.machine.password_file(PASSWORD);
         scene.machine.command(["password", "--new-password-file"]).arg(new).run().expect(0);
@@ -98,7 +97,7 @@ impl World {
     }
 }
 
-/// One way to take something away, and to give it back.
+/// One way to withdraw a permission, and to restore it.
 struct Way {
     name: &'static str,
     before: fn(&World),
@@ -108,7 +107,7 @@ struct Way {
 
 fn nothing(_: &World) {}
 
-/// The program has to open the vault itself.
+/// Locks the store, so that the program has to open the vault itself.
 fn without_agent(world: &World) {
     world.scene.machine.run("lock").expect(0);
     world.hand.types(PASSWORD);
@@ -138,7 +137,7 @@ const DISTRUST: Way = Way {
     give: |world| drop(world.with(PASSWORD, &format!("trust {}", world.root))),
 };
 
-/// Where the agent signs.
+/// The ways if an agent signs.
 const WAYS: [Way; 6] = [
     Way {
         name: "lock",
@@ -163,7 +162,7 @@ const WAYS: [Way; 6] = [
     DISTRUST,
 ];
 
-/// Where the program has the data key itself.
+/// The ways if the program holds the data key itself.
 const WAYS_WITHOUT_AGENT: [Way; 5] = [
     Way {
         name: "lock",
@@ -182,7 +181,7 @@ const WAYS_WITHOUT_AGENT: [Way; 5] = [
     Way { before: without_agent, ..DISTRUST },
 ];
 
-/// A program that runs on and makes a request at a time. Returns whether there was an answer.
+/// A program that keeps running. Each call makes a request and returns whether it was answered.
 type Program = Box<dyn FnMut() -> bool>;
 
 fn tunnel(world: &World) -> Program {
@@ -229,7 +228,7 @@ fn by_openssl(world: &World) -> Program {
     })
 }
 
-/// Sees each request resumed as the identity, then takes something away, and gives it back.
+/// Checks that requests use the identity, and resume the session, until the permission is withdrawn, and again once it is restored.
 fn take_away(way: &Way, world: &World, mut program: Program, what: &str, resumes: bool) {
     (way.before)(world);
     assert!(program() && program(), "{what}: {}", world.server.said());
@@ -252,7 +251,7 @@ fn take_away(way: &Way, world: &World, mut program: Program, what: &str, resumes
 /// A kind of program, how to start one, and whether it resumes sessions.
 type KindOfProgram = (&'static str, fn(&World) -> Program, bool);
 
-/// Takes everything away from each of these programs, in both versions of TLS.
+/// Tries each way with each of these programs, in both versions of TLS.
 fn from_each(ways: &'static [Way], programs: &[KindOfProgram]) {
     std::thread::scope(|scope| {
         for tls in BOTH_VERSIONS {

@@ -649,7 +649,7 @@ fn a_key_that_does_not_open_is_named_and_can_be_removed() {
     scene.fetch(&server.url(), &[]).expect(0);
 }
 
-/// An authority that is there for a part of a connection only verifies no server, or the key is not used.
+/// If an authority is in the store only during a part of the connection, it verifies no server, or no key is used.
 #[test]
 fn an_authority_planted_for_only_one_connection_gets_no_signature() {
     let stage = Protected::new();
@@ -678,7 +678,7 @@ fn an_authority_planted_for_only_one_connection_gets_no_signature() {
     let refused = used(&selector);
     assert!(matches!(refused, Err(Error::NotAuthentic { .. })) && !is_verified(&verifier), "{refused:?}");
     stage.tamper("DELETE FROM authorities WHERE trusted");
-    // What the owner changes in between is no reason to refuse, and what they trust by now counts
+    // Changes by the owner in between are no reason to refuse, and an authority that the owner has added counts
     let root = stage.scene.server_root_file.to_str().unwrap().to_owned();
     let authority = stage.scene.server_root.fingerprint();
     let changes = [

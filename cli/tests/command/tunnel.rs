@@ -423,10 +423,10 @@ fn a_tunnel_turns_to_openssl_after_a_renegotiation() {
     }
 }
 
-/// A server that makes handshakes, and then neither sends anything nor closes its end, whatever it gets.
+/// A server that completes handshakes, and then neither sends anything nor closes the connection.
 struct Silent {
     port: u16,
-    /// The connections whose clients have not said that they send no more.
+    /// The number of connections whose clients have not closed their sending direction.
     open: Arc<AtomicUsize>,
 }
 
@@ -442,7 +442,7 @@ impl Silent {
                     let mut tls = StreamOwned::new(ServerConnection::new(config).unwrap(), connection);
                     if tls.conn.complete_io(&mut tls.sock).is_ok() {
                         count.fetch_add(1, Ordering::SeqCst);
-                        // However it ends
+                        // Whether or not it ends with an error
                         let _ = std::io::copy(&mut tls.sock, &mut std::io::sink());
                         count.fetch_sub(1, Ordering::SeqCst);
                         std::mem::forget(tls);
@@ -480,7 +480,7 @@ fn waits_for_descriptors(tunnel: &Tunnel, most: usize, limit: Duration) {
     }
 }
 
-/// The client has closed its connection, and the server neither sends nor closes.
+/// The client has closed its connection. The server neither sends anything nor closes its own.
 #[test]
 fn what_a_client_has_left_is_closed_while_the_server_is_silent() {
     let scene = Scene::new();
@@ -504,12 +504,12 @@ fn what_a_client_has_left_is_closed_while_the_server_is_silent() {
         server.waits_for(20, Duration::from_secs(60));
         assert!(descriptors(tunnel.process()) >= before + 40, "{listen}");
         drop(clients);
-        // On a loopback port the system answers for a closed client for a minute
+        // On a loopback port the system answers probes for about a minute after the client has closed
         waits_for_descriptors(&tunnel, before + 2, Duration::from_secs(150));
     }
 }
 
-/// The client has said that it sends no more, and waits; the server answers later than an abandoned connection would last.
+/// The client has closed its sending direction and waits. The server answers after an abandoned connection would have been closed.
 #[test]
 fn a_client_that_waits_for_a_late_answer_gets_it() {
     let scene = Scene::new();
@@ -531,7 +531,7 @@ fn a_client_that_waits_for_a_late_answer_gets_it() {
     }
 }
 
-/// A server that answers some time after the client has said that it sends no more.
+/// A server that answers some time after the client has closed its sending direction.
 fn echo_after(scene: &Scene, time: Duration) -> (u16, &'static str) {
     const ANSWER: &str = "late, but here";
     let (config, listener) = (server_config(scene), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -549,7 +549,7 @@ fn echo_after(scene: &Scene, time: Duration) -> (u16, &'static str) {
     (port, ANSWER)
 }
 
-/// With few descriptors there are few connections: the next ones wait, and are served when others end.
+/// A low limit on descriptors allows few connections. Further ones wait, and are served when others end.
 #[test]
 fn more_connections_than_the_limit_wait_for_a_place() {
     let scene = Scene::new();
@@ -564,7 +564,7 @@ fn more_connections_than_the_limit_wait_for_a_place() {
         let clients: Vec<_> = (0..3 * limit).map(|_| UnixStream::connect(tunnel.path()).unwrap()).collect();
         server.waits_for(limit, Duration::from_secs(60));
         tunnel.says("10 connections are open, and no more are served at the same time");
-        // Those that waited have their turn
+        // Those that waited are served now
         let mut clients = clients.into_iter();
         drop(clients.by_ref().take(limit).collect::<Vec<_>>());
         server.waits_for(limit, Duration::from_secs(60));
@@ -578,7 +578,7 @@ fn more_connections_than_the_limit_wait_for_a_place() {
     assert!(!tunnel.said().contains("cannot accept"), "{}", tunnel.said());
 }
 
-/// The server accepts the connection and says nothing at all.
+/// The server accepts the connection and sends nothing.
 #[test]
 fn a_handshake_that_hangs_ends() {
     let scene = Scene::new();

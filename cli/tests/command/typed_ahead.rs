@@ -1,4 +1,4 @@
-//! What is typed before a question answers none, and a password is never shown, however early it is typed.
+//! Keys that were typed before a question do not answer it, and a password is never shown, however early it is typed.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn asked_after(machine: &Cardcase, arguments: &str, typed: &str, question: &str)
     started_after(machine, &format!(r#""$cardcase" {arguments}"#), typed, question)
 }
 
-/// The same for what a shell makes of this line.
+/// The same for a command line that the shell runs.
 fn started_after(machine: &Cardcase, command: &str, typed: &str, question: &str) -> Terminal {
     let go = machine.dir().join("go");
     let _ = std::fs::remove_file(&go);
@@ -35,7 +35,7 @@ fn started_after(machine: &Cardcase, command: &str, typed: &str, question: &str)
     let mut terminal = Terminal::script(machine, &script);
     terminal.wait_for("ready");
     terminal.send(typed);
-    // The terminal echoes in order: once this is on the screen, everything before it waits to be read
+    // The terminal echoes in order: once this is on the screen, everything that was typed before it is in the input queue
     terminal.send("~~");
     terminal.wait_for("~~");
     std::fs::write(&go, "").unwrap();
@@ -94,7 +94,7 @@ fn no_key_typed_ahead_answers_a_question() {
     question.assert_nothing_came_of_it(&server);
 }
 
-/// The first private key of a store: Enter would mean no password.
+/// The offer comes with the first private key of a store. Enter alone would mean no password.
 #[test]
 fn no_key_typed_ahead_answers_the_offer_of_a_password() {
     let scene = Scene::new();
@@ -114,7 +114,7 @@ fn no_key_typed_ahead_answers_the_offer_of_a_password() {
     assert_eq!(machine.json("list")["identities"], serde_json::json!([]));
 }
 
-/// Types each next password as soon as the one before, while that is still tried.
+/// Types the next password while the previous one is still being tried.
 #[test]
 fn a_password_typed_too_early_is_not_shown() {
     let scene = Scene::new();
@@ -151,7 +151,7 @@ fn a_password_typed_too_early_is_not_shown() {
     }
 }
 
-/// The empty password is tried before anybody is asked, which takes long for a file with many rounds.
+/// The empty password is tried before the question, which takes long for a file with many rounds.
 #[test]
 fn a_password_typed_while_the_empty_one_is_tried_is_not_shown() {
     let scene = Scene::new();
@@ -168,7 +168,7 @@ fn a_password_typed_while_the_empty_one_is_tried_is_not_shown() {
     assert!(!received.contains("early"), "{received:?}");
 }
 
-/// Neither on the screen nor as the next command line of the shell.
+/// It is neither shown nor read by the shell as the next command.
 #[test]
 fn what_is_typed_after_the_last_password_is_thrown_away() {
     let machine = Cardcase::new();
@@ -178,7 +178,7 @@ fn what_is_typed_after_the_last_password_is_thrown_away() {
     terminal.send("new-secret\r");
     terminal.wait_for("Repeat it");
     terminal.send("new-secret\r");
-    // The next prompt is one of the shell's
+    // The next program that reads the terminal is the shell
     terminal.send("new-secret\r");
     terminal.wait_for("ended with 0");
     terminal.send("next\r");

@@ -42,7 +42,7 @@ RESPONSES = {
 
 
 def repeat(begin, again, pause=0.0):
-    """Sends something, and then something else for ever."""
+    """Sends `begin` once, and then `again` forever."""
 
     def send(secured):
         secured.sendall(begin)

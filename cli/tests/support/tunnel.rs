@@ -38,7 +38,7 @@ impl Tunnel {
         Tunnel::from_run(run, destination)
     }
 
-    /// One that verifies the server by what the store trusts.
+    /// A tunnel that verifies the server with the certificates that the store trusts.
     pub fn that_trusts_the_store(scene: &Scene, destination: &str) -> Tunnel {
         Tunnel::from_run(scene.machine.command(["tunnel", destination]), destination)
     }

@@ -1,4 +1,4 @@
-//! What rules say about a URL, for the fuzz target `rules`.
+//! Evaluates rules for a URL, for the fuzz target `rules`.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{Rule, Rules};
 use crate::certificate::Certificate;
 use crate::request::Destination;
 
-/// Applies rules to the identity of a certificate at a URL. An identity that is denied must not be selected.
+/// Applies rules to a certificate at a URL. Panics if the rules both deny and select it.
 pub fn apply_rules(rules: &[Rule], destination: &Destination, path: Option<&str>, certificate: &Certificate) {
     let rules = Rules::new(rules.iter().cloned().map(Arc::new).collect());
     for rule in rules.all() {

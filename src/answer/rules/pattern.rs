@@ -132,7 +132,7 @@ impl fmt::Display for Pattern {
 }
 
 fn parse(text: &str) -> Result<Pattern, String> {
-    // In a path it separates nothing
+    // In a path, "://" does not end a scheme
     let (scheme, rest) = match text.split_once("://").filter(|(scheme, _)| !scheme.contains('/')) {
         None => (Scheme::Any, text),
         Some(("" | "*", rest)) => (Scheme::Any, rest),

@@ -233,7 +233,7 @@ fn the_signature_decides_between_keys_with_the_same_name() {
     }
 }
 
-/// Whatever else speaks for the others: the issuer is found among more than are tried.
+/// The issuer is found among more candidates than a chain tries, although every other criterion prefers the others.
 #[test]
 fn the_signature_decides_among_many_keys_with_the_same_name() {
     let root = Ca::root("Root");

@@ -46,7 +46,7 @@ pub(super) fn canonical(private: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     encode(Tag::Sequence, &body)
 }
 
-/// How much [`canonical`] computes at most, as the number of rounds of a key derivation that take as long: divisions are quadratic in
+/// The most work that [`canonical`] can take, as the number of rounds of a key derivation that take as long. Divisions are quadratic in
 /// the size of the numbers, and factoring is cubic.
 pub(super) fn work(private: &[u8]) -> u64 {
     let fields = Element::only(private).and_then(Element::sequence).into_iter().flatten().take(10);
@@ -80,7 +80,7 @@ fn primes(n: &Number, e: &Number, d: &Number, p: &Number, q: &Number) -> Option<
 /// The size of the largest modulus that is factored, in bytes.
 const MAX_FACTORED: usize = 1024;
 
-/// How often 2 may divide a multiple of p - 1 and q - 1. It divides those of real keys a few times.
+/// How often 2 may divide the multiple of p - 1 and q - 1. For real keys, it does so only a few times.
 const MAX_TWOS: u32 = 256;
 
 /// The bases that are tried. For a valid key, each of them succeeds in at least half of all cases.

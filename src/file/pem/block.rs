@@ -94,14 +94,14 @@ fn friendly_name(text: &[u8]) -> Option<&str> {
     Some(name).filter(|name| !name.is_empty())
 }
 
-/// A line without what stands around it in source code or in mail: `> `, or quotes and what joins strings.
+/// A line without what surrounds it in source code or in mail: `> `, or quotation marks and the characters that join strings.
 fn unquoted(line: &[u8]) -> &[u8] {
     let line = line.trim_ascii();
     let line = line.strip_prefix(b">").map_or(line, <[u8]>::trim_ascii_start);
     let Some((quote @ (b'"' | b'\''), inside)) = line.split_first() else { return line };
     match inside.iter().rposition(|byte| byte == quote) {
         Some(end) => inside.get(..end).unwrap_or_default(),
-        // The end of the string with the first line
+        // The closing quotation mark of the line with the label
         None if inside.iter().all(|byte| b",;+). ".contains(byte)) => &[],
         None => inside,
     }

@@ -40,7 +40,7 @@ fn too_many_entries_are_refused() {
     }
 }
 
-/// RSA keys without their primes, which are computed: each file would take minutes.
+/// The primes of these RSA keys are missing and have to be computed, which would take minutes for each file.
 #[test]
 fn keys_that_take_long_to_compute_are_refused_at_once() {
     let number = |size: usize| [&[2, 0x82][..], &(size as u16).to_be_bytes(), &vec![0x7f; size]].concat();

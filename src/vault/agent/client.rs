@@ -145,7 +145,7 @@ impl Client {
     /// `None`: there is no agent.
     fn connect(&self, until: Instant) -> Result<Option<Connected>, Error> {
         let failed = |source| Error::Io { path: self.socket.path().to_owned(), source };
-        // No agent can listen there
+        // No agent can listen on a path that is too long
         if self.socket.check_path().is_err() {
             return Ok(None);
         }

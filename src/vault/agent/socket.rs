@@ -19,11 +19,11 @@ pub(crate) struct Socket {
     path: PathBuf,
     /// The agent holds a lock on this file while it lives, so there is only one.
     lock: PathBuf,
-    /// Written each time that the store is locked: to tell programs that have the data key themselves.
+    /// This file is written each time that the store is locked, to notify programs that hold the data key themselves.
     locked: PathBuf,
 }
 
-/// When a store was locked last, as far as it can be told from another time.
+/// Identifies the last time that a store was locked: inode and modification time of a file.
 pub(crate) type LockMark = (u64, i64, i64);
 
 /// The bytes that the path of a socket may have: those of `sun_path`, without the zero byte at its end.
@@ -110,7 +110,7 @@ impl Socket {
         }
     }
 
-    /// Marks that the store is locked from now on.
+    /// Notes that the store was locked now.
     pub(crate) fn mark_locked(&self) -> io::Result<()> {
         OpenOptions::new()
             .write(true)
@@ -121,7 +121,7 @@ impl Socket {
             .write_all(b"locked\n")
     }
 
-    /// The latest mark; `None` when the store was not locked in this session.
+    /// The mark of the last lock; `None` if the store was not locked in this session.
     pub(crate) fn lock_mark(&self) -> Option<LockMark> {
         let found = fs::symlink_metadata(&self.locked).ok()?;
         Some((found.ino(), found.mtime(), found.mtime_nsec()))

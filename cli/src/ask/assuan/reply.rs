@@ -1,4 +1,4 @@
-//! The replies of an Assuan program, put together from the bytes that it writes. They may hold a password.
+//! The replies of an Assuan program, assembled from the bytes that it writes. They may hold a password.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -18,9 +18,9 @@ const MAX_REPLY: usize = 16 << 10;
 pub(crate) enum ConversationError {
     /// The program refused it.
     Refused { code: u32, why: String },
-    /// The program cannot be started or spoken to.
+    /// The program cannot be started, or reading or writing failed.
     Io(io::Error),
-    /// It does not keep to the protocol.
+    /// It violates the protocol.
     Nonsense,
 }
 
@@ -44,9 +44,9 @@ impl From<io::Error> for ConversationError {
     }
 }
 
-/// The bytes that were not returned yet, in buffers that never grow: growing would leave a copy behind.
+/// The bytes that were not returned yet. The buffers never grow, because that would leave copies of their content in memory.
 pub(super) struct Replies {
-    /// Lines that were not looked at, and a part of one.
+    /// Lines that were not parsed yet, and the beginning of another.
     ahead: Zeroizing<Vec<u8>>,
     /// The data of the reply so far.
     data: Zeroizing<Vec<u8>>,
@@ -61,7 +61,7 @@ impl Default for Replies {
 }
 
 impl Replies {
-    /// Adds what was read, at most [`MAX_LINE`] bytes.
+    /// Adds bytes that were read, at most [`MAX_LINE`] of them.
     pub(super) fn add<'a>(&mut self, bytes: impl Iterator<Item = &'a u8>) {
         self.ahead.extend(bytes);
     }

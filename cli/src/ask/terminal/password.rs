@@ -43,7 +43,7 @@ pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     })
 }
 
-/// Asks yes or no; there is no default, and keys typed before do not count.
+/// Asks yes or no. There is no default, and keys that were typed before the question are discarded.
 pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
     let turn = Turn::begin().ok_or_else(nobody_there)?;
     turn.set_raw();

@@ -15,7 +15,7 @@ static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
 
 struct Saved {
     settings: Termios,
-    /// Whether to throw away what was typed meanwhile.
+    /// Whether to discard what was typed in the meantime.
     flush: bool,
 }
 
@@ -51,8 +51,8 @@ impl SettingsGuard {
         Self
     }
 
-    /// Goes to raw mode, for a menu. Keys typed before the menu was on the screen are thrown away. The mode stays raw until
-    /// the end: `console` would leave it between two keys, when Ctrl-D is lost and typed keys are shown.
+    /// Enters raw mode, for a menu, and discards the keys that were typed before. The terminal stays raw until the end:
+    /// `console` would leave raw mode between two keys, and then Ctrl-D is lost and typed keys are shown.
     pub(super) fn set_raw(&self) {
         if let Ok(mut raw) = current() {
             let output = raw.output_modes;
@@ -62,12 +62,12 @@ impl SettingsGuard {
         }
     }
 
-    /// Throws away what was typed so far.
+    /// Discards what was typed so far.
     pub(super) fn discard_typed(&self) {
         let _ = with_input(|input| tcflush(input, QueueSelector::IFlush));
     }
 
-    /// Shows nothing that is typed, until the saved settings are restored.
+    /// Turns off the echo until the saved settings are restored.
     pub(super) fn set_quiet(&self) {
         let saved = SAVED.lock().ok().and_then(|saved| saved.as_ref().map(|saved| saved.settings.clone()));
         if let Some(mut quiet) = saved {
@@ -76,7 +76,7 @@ impl SettingsGuard {
         }
     }
 
-    /// Throws away what was typed when the settings are restored: a password that nobody had asked for yet would be shown.
+    /// Discards what was typed when the settings are restored: a password that was typed too early would be shown then.
     pub(super) fn flush_at_end(&self) {
         if let Ok(mut saved) = SAVED.lock()
             && let Some(saved) = &mut *saved

@@ -1,4 +1,4 @@
-//! The turn of a thread to ask on the terminal, and how long what is typed there stays invisible.
+//! A thread's turn to ask on the terminal, and how long the echo stays off.
 
 use std::cell::{Cell, RefCell};
 
@@ -12,7 +12,7 @@ thread_local! {
     /// The turn that is kept between two questions, because a [`Quiet`] exists.
     static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
 
-    /// From the first password that this thread asks for to unlock a store, until it has unlocked it.
+    /// Exists from the first time that this thread asks for the primary password until the store is unlocked.
     static UNLOCKING: RefCell<Option<Quiet>> = const { RefCell::new(None) };
 }
 
@@ -22,8 +22,8 @@ struct Kept {
     _lock: AskLock,
 }
 
-/// The right to ask on the terminal. When it is dropped, the settings of the terminal are restored, or, while a [`Quiet`] exists,
-/// nothing that is typed is shown.
+/// The right to ask on the terminal. When it is dropped, the settings of the terminal are restored, or, if a [`Quiet`] exists, the
+/// echo is turned off.
 pub(super) struct Turn(Option<Kept>);
 
 impl Turn {
@@ -36,14 +36,14 @@ impl Turn {
         Some(Self(Some(Kept { settings: SettingsGuard::save(), _lock: lock })))
     }
 
-    /// For a menu or a single key, until the turn ends.
+    /// Enters raw mode, for a menu or a single key, until the turn ends.
     pub(super) fn set_raw(&self) {
         if let Some(kept) = &self.0 {
             kept.settings.set_raw();
         }
     }
 
-    /// For a password: throws away what is typed beyond it when the settings are restored.
+    /// For a password: discards what was typed after it when the settings are restored.
     pub(super) fn flush_at_end(&self) {
         if let Some(kept) = &self.0 {
             kept.settings.flush_at_end();
@@ -59,10 +59,10 @@ impl Drop for Turn {
     }
 }
 
-/// From the first question of this thread until this is dropped, nothing that is typed is shown: a password may be typed again, or
-/// too early, while a key is derived from the one before. No other process asks on the terminal meanwhile.
+/// Keeps the echo off from the first question of this thread until it is dropped: a person may type the next password while a key is
+/// still being derived from the previous one. In the meantime, no other process asks on the terminal.
 pub(crate) struct Quiet {
-    /// It belongs to its thread.
+    /// Makes it neither `Send` nor `Sync`: it belongs to its thread.
     _thread: std::marker::PhantomData<*const ()>,
 }
 
@@ -72,7 +72,7 @@ impl Quiet {
         Self { _thread: std::marker::PhantomData }
     }
 
-    /// Begins even before the first question, unless another process asks now.
+    /// Turns the echo off before the first question, unless another process is asking.
     pub(crate) fn begin(&self) {
         if !is_taken() {
             drop(Turn::begin());
@@ -89,14 +89,14 @@ impl Drop for Quiet {
     }
 }
 
-/// What is typed stays invisible from here until [`unlocked`]: the next attempt may be typed while this one is tried.
+/// Keeps the echo off until [`unlocked`] is called: a person may type the next attempt while this one is being tried.
 pub(crate) fn unlocking() {
     UNLOCKING.with_borrow_mut(|quiet| {
         quiet.get_or_insert_with(Quiet::new);
     });
 }
 
-/// No further password is needed.
+/// Ends what [`unlocking`] began: no further password is needed.
 pub(crate) fn unlocked() {
     UNLOCKING.take();
 }
@@ -104,11 +104,11 @@ pub(crate) fn unlocked() {
 /// The terminal while another program uses it; when this is dropped, its settings are restored.
 pub(crate) struct Lent {
     _turn: Option<Turn>,
-    /// Those that a process in the background finds.
+    /// The settings to restore if this process is in the background and has no turn.
     _settings: Option<SettingsGuard>,
 }
 
-/// Lends the terminal, if there is one, to a program that asks for a password. What was typed before is thrown away.
+/// Lends the terminal, if there is one, to a program that asks for a password. Discards what was typed before.
 pub(crate) fn lend() -> Lent {
     let turn = Turn::begin();
     if let Some(Kept { settings, .. }) = turn.as_ref().and_then(|turn| turn.0.as_ref()) {

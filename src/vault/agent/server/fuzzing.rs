@@ -36,7 +36,7 @@ impl Agent {
         })))
     }
 
-    /// A request of each kind that the agent fulfils, as they go over the socket.
+    /// A request of each kind that the agent fulfils, as bytes on the socket.
     ///
     /// # Errors
     /// Those of sealing the key.
@@ -60,8 +60,8 @@ impl Agent {
         Ok(requests.filter_map(|request| Frame::encode(&request).ok()).map(|frame| bytes(&frame)).collect())
     }
 
-    /// Serves a connection on which these bytes arrive, and returns what it answers. Reads the bytes as a reply and as a lease too,
-    /// as the clients of an agent and a new agent do.
+    /// Serves a connection on which these bytes arrive, and returns the answer. Also reads the bytes as a reply, as clients do, and as a
+    /// lease, as a new agent does.
     pub fn attend(&self, bytes: &[u8]) -> Vec<u8> {
         let body = || Zeroizing::new(bytes.to_vec());
         let _ = Lease::from_bytes(body());
