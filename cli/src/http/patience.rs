@@ -20,7 +20,8 @@ pub(crate) const SPEED_TIME: Duration = Duration::from_secs(60);
 /// The least average speed of a response, in bytes per second. `--speed-limit` changes it.
 pub(crate) const SPEED_LIMIT: u64 = 1;
 
-/// Bytes that a server may send before its response, including those of the handshake and of interim responses (1xx).
+/// Bytes that a server may send before its response, including those of the handshake and of interim responses (1xx), and between two
+/// pieces of the body.
 const MAX_HEAD: u64 = 4 << 20;
 
 /// How often to check.
@@ -52,6 +53,7 @@ impl Patience {
 pub(crate) enum Impatience {
     Head(Duration),
     LargeHead,
+    NoBody,
     Body(Patience),
 }
 
@@ -60,6 +62,7 @@ impl fmt::Display for Impatience {
         match self {
             Self::Head(limit) => write!(f, "no response within {limit:?}"),
             Self::LargeHead => f.write_str("the server sends headers without end"),
+            Self::NoBody => f.write_str("the server sends what frames the body without end, and no body"),
             Self::Body(patience) => {
                 let Patience { speed_time, speed_limit } = patience;
                 write!(f, "the server sent less than {speed_limit} bytes per second for {speed_time:?}")
@@ -141,12 +144,14 @@ pub(crate) struct Speed {
     seen: Duration,
     /// Bytes of the body in this period.
     received: u64,
+    /// All bytes that had come with the last piece of the body.
+    at_last_piece: u64,
 }
 
 impl Speed {
     pub(crate) fn new(activity: Activity, patience: Option<Patience>) -> Self {
-        let waited = activity.waited();
-        Self { activity, patience, begun: waited, seen: waited, received: 0 }
+        let (waited, at_last_piece) = (activity.waited(), activity.waiting().received);
+        Self { activity, patience, begun: waited, seen: waited, received: 0, at_last_piece }
     }
 
     /// Waits for the next piece of the body, unless the body comes too slowly.
@@ -164,8 +169,13 @@ impl Speed {
                 self.received += bytes.len() as u64;
             }
             self.check()?;
+            let received = self.activity.waiting().received;
             if let Ok(piece) = read {
+                self.at_last_piece = received;
                 return Ok(piece);
+            }
+            if received.saturating_sub(self.at_last_piece) > MAX_HEAD {
+                return Err(Impatience::NoBody);
             }
         }
     }

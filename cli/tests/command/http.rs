@@ -238,6 +238,9 @@ fn no_server_keeps_fetch_waiting_or_reading_for_ever() {
         ("endless-headers", "--max-time 50", &["header"]),
         ("endless-header", "--max-time 50", &["header"]),
         ("endless-1xx", "--max-time 50 --speed-time 0", &["headers without end"]),
+        ("endless-size", "--max-time 50 --speed-time 0", &["without end"]),
+        ("endless-extension", "--max-time 50 --speed-time 0", &["chunk"]),
+        ("endless-trailers", "--max-time 50 --speed-time 0", &["trailer"]),
         ("redirect", "-L --max-time 50", &["more than 50 redirects"]),
     ];
     let fetch = |path: &str, more: &str| {

@@ -60,6 +60,10 @@ ENDLESS = {
     "endless-headers": repeat(OK, b"X-A: " + b"x" * 1000 + b"\r\n"),
     "endless-header": repeat(OK + b"X-A: ", b"x" * 1000),
     "endless-1xx": repeat(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100),
+    # The size of a chunk, and what may follow it and the last one (RFC 9112 section 7.1)
+    "endless-size": repeat(CHUNKED, b"0" * 1000),
+    "endless-extension": repeat(CHUNKED + b"1;", b"x" * 1000),
+    "endless-trailers": repeat(CHUNKED + b"0\r\n", b"X-A: " + b"x" * 1000 + b"\r\n"),
     "silent-body": repeat(OK + BODY.replace(b"3", b"9"), b"", 1),
     "drip-body": repeat(OK + BODY.replace(b"3", b"999999"), b"x", 0.2),
     "drip-page": repeat(b"HTTP/1.1 403 Forbidden\r\n" + BODY.replace(b"3", b"999999"), b"x", 0.2),
