@@ -20,6 +20,9 @@ pub(super) const ENROLLMENTS: &str = "enrollments";
 /// The table of the rules.
 pub(super) const RULES: &str = "rules";
 
+/// The table of the decisions.
+pub(super) const DECISIONS: &str = "decisions";
+
 /// Every row of a table that can be read, ordered by number; the others are added to `damaged`. Each row is read by its own query,
 /// because SQLite ends a query at the first value that exceeds the length limit.
 pub(super) fn every_row<T>(

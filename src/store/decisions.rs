@@ -2,14 +2,15 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
+use super::damage::{DECISIONS, every_row};
 use super::handle::Store;
 use super::integrity::DecisionRow;
 use super::keys::{chosen_key, known_key};
-use super::sql::as_rusqlite;
+use super::sql::{as_rusqlite, at_any_length, is_about_a_column};
 use crate::answer::decision::{Answer, Decision, Lifetime, Scope};
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Damage, Error};
 use crate::vault::SealedKey;
 
 /// For [`parse_decision`].
@@ -17,6 +18,11 @@ const DECISION: &str =
     "SELECT d.host, d.port, i.fingerprint, d.session IS NOT NULL, d.decided_at, d.last_used_at, d.last_outcome
     FROM decisions d LEFT JOIN identities i ON i.id = d.identity
     WHERE (d.session IS NULL OR d.session = :session)";
+
+/// For [`parse_every`].
+const EVERY: &str =
+    "SELECT host, port, (SELECT i.fingerprint FROM identities i WHERE i.id = d.identity), session IS NOT NULL,
+    decided_at, last_used_at, last_outcome, session, identity, id FROM decisions d";
 
 /// A decision for the session takes precedence over a permanent one.
 pub(super) const SESSION_FIRST: &str = "ORDER BY d.session IS NULL LIMIT 1";
@@ -50,17 +56,22 @@ impl Store {
         })
     }
 
-    /// Everything that is remembered permanently or for this session, by host and port.
+    /// Everything that is remembered permanently or for this session, by host and port. A row that is damaged is skipped and noted in
+    /// [`Self::damage`].
     ///
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
         let session = self.session().token()?;
-        self.with(|db| {
-            let mut query =
-                db.prepare_cached(&format!("{DECISION} ORDER BY d.host, coalesce(d.port, 0), d.session IS NULL"))?;
-            query.query_map(named_params! { ":session": session }, parse_decision)?.collect()
-        })
+        let (rows, _) = self.reading(|db, damaged| every_row(db, DECISIONS, EVERY, parse_every, damaged))?;
+        let counts = |(_, of): &(Decision, Option<String>)| of.is_none() || *of == session;
+        let mut decisions: Vec<Decision> = rows.into_iter().filter(counts).map(|(decision, _)| decision).collect();
+        decisions.sort_by(|a, b| {
+            let of_session = |decision: &Decision| decision.lifetime == Lifetime::Permanent;
+            let key = |decision: &'_ Decision| (decision.scope.port.unwrap_or_default(), of_session(decision));
+            a.scope.host.cmp(&b.scope.host).then_with(|| key(a).cmp(&key(b)))
+        });
+        Ok(decisions)
     }
 
     /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing. A decision for an
@@ -141,7 +152,7 @@ impl Store {
     /// Those of [writing](Self#errors).
     pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
         let session = self.session().token()?;
-        self.transact(|db| Ok(forget_scope(db, scope, session.as_deref())? > 0))
+        self.transact(|db| at_any_length(db, |db| Ok(forget_scope(db, scope, session.as_deref())? > 0)))
     }
 
     /// Forgets everything, in every scope and every session. Returns the number of decisions.
@@ -149,7 +160,7 @@ impl Store {
     /// # Errors
     /// Those of [writing](Self#errors).
     pub fn forget_all(&self) -> Result<usize, Error> {
-        self.transact(|db| db.execute("DELETE FROM decisions", []))
+        self.transact(|db| at_any_length(db, |db| db.execute("DELETE FROM decisions", [])))
     }
 }
 
@@ -202,6 +213,23 @@ fn forget_scope(db: &Connection, scope: &Scope, session: Option<&str>) -> rusqli
 fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND decided_at < ?1")?;
     delete.execute([now.0.saturating_sub(MAX_SESSION)]).map(drop)
+}
+
+/// A decision of any session, and its session.
+///
+/// # Errors
+/// [`Error::RowDamaged`].
+fn parse_every(row: &Row<'_>) -> rusqlite::Result<(Decision, Option<String>)> {
+    let damaged = |detail: String| -> rusqlite::Result<rusqlite::Error> {
+        Ok(as_rusqlite(Error::RowDamaged(Damage { table: DECISIONS, row: row.get(9)?, id: String::new(), detail })))
+    };
+    match parse_decision(row).and_then(|decision| Ok((decision, row.get(7)?))) {
+        Ok((decision, _)) if decision.identity.is_none() && row.get::<_, Option<i64>>(8)?.is_some() => {
+            Err(damaged(format!("the identity of the decision for {} is not in the store", decision.scope))?)
+        }
+        Err(error) if is_about_a_column(&error) => Err(damaged(error.to_string())?),
+        parsed => parsed,
+    }
 }
 
 fn parse_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {

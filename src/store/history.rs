@@ -2,16 +2,20 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, named_params};
+use rusqlite::{Connection, named_params, params};
 
 use super::decisions::Answered;
 use super::handle::{SHORT, Store};
+use super::sql::is_about_a_column;
 use crate::answer::decision::{Outcome, Scope};
 use crate::answer::history::Use;
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::Destination;
+
+/// The maximum length of a host that is shown, in bytes: names have up to 253. No cardcase wrote a longer one.
+const MAX_HOST: i64 = 1024;
 
 /// Entries kept; the oldest are deleted first.
 const MAX_USES: i64 = 10_000;
@@ -43,9 +47,9 @@ impl Store {
         self.with(|db| {
             let mut query = db.prepare_cached(
                 "SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses
-                 WHERE ?1 IS NULL OR host = ?1 ORDER BY id DESC",
+                 WHERE octet_length(host) <= ?2 AND (?1 IS NULL OR host = ?1) ORDER BY id DESC",
             )?;
-            let rows = query.query_map([host], |row| {
+            let rows = query.query_map(params![host, MAX_HOST], |row| {
                 Ok(Use {
                     at: Timestamp(row.get(0)?),
                     host: row.get(1)?,
@@ -57,7 +61,7 @@ impl Store {
                     tls_version: row.get(7)?,
                 })
             })?;
-            rows.collect()
+            rows.filter(|row| !row.as_ref().is_err_and(is_about_a_column)).collect()
         })
     }
 

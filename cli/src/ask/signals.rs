@@ -1,6 +1,8 @@
 //! Signals that end the process: what is on the terminal is put back first.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{
+    SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
+};
 use signal_hook::iterator::Signals;
 
 use crate::ask::assuan;
@@ -9,9 +11,13 @@ use crate::cleanup;
 use crate::ui::failure::Code;
 use crate::ui::progress;
 
+/// Those that end a process by default and can be caught. Linux has more of them, for real time, that nobody sends by hand.
+const ENDING: [i32; 12] =
+    [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGABRT, SIGALRM, SIGIO, SIGPROF, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU];
+
 /// On a signal: restores the terminal, cleans up, and exits.
 pub(crate) fn restore_terminal_on_signals() {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP]) else { return };
+    let Ok(mut signals) = Signals::new(ENDING) else { return };
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
         assuan::stop();

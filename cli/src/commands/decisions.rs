@@ -19,11 +19,12 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let decisions = store.decisions()?;
     if app.common.json {
         let decisions = decisions.iter().map(DecisionJson::new).collect();
-        return print_json(&DecisionsJson { mode: app.mode()?.to_string(), decisions });
+        print_json(&DecisionsJson { mode: app.mode()?.to_string(), decisions })?;
+        return app.check_all_shown("decisions");
     }
     if decisions.is_empty() {
         say::note("nothing is remembered");
-        return Ok(());
+        return app.check_all_shown("decisions");
     }
     let mut rows = Vec::new();
     for decision in &decisions {
@@ -43,5 +44,6 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             decision.last_outcome.map_or("not known yet".to_owned(), |outcome| outcome.to_string()),
         ]);
     }
-    print_table(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"], rows)
+    print_table(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"], rows)?;
+    app.check_all_shown("decisions")
 }

@@ -213,10 +213,13 @@ impl Tunnel {
             say::note(format_args!("{limit}; connecting to {} with OpenSSL from now on", self.destination));
         }
         if !self.by_openssl.load(Ordering::Acquire) {
-            let connected = match prepared.clone() {
-                Some(prepared) => self.connector.connect_prepared(prepared, dial).await,
-                None => self.connector.connect(&self.destination, dial).await,
+            let connect = async {
+                match prepared.clone() {
+                    Some(prepared) => self.connector.connect_prepared(prepared, dial).await,
+                    None => self.connector.connect(&self.destination, dial).await,
+                }
             };
+            let Some(connected) = near.peer().while_there(connect).await else { return Ok(()) };
             let error = match connected {
                 Ok(connection) => return self.relay(near, &dialer, connection).await,
                 Err(error) => error,
@@ -242,10 +245,13 @@ impl Tunnel {
         D: FnMut() -> F,
         F: Future<Output = io::Result<BoxStream>>,
     {
-        let connected = match prepared {
-            Some(prepared) => self.openssl.connect_prepared_async(prepared, dial).await,
-            None => self.openssl.connect_async(&self.destination, dial).await,
+        let connect = async {
+            match prepared {
+                Some(prepared) => self.openssl.connect_prepared_async(prepared, dial).await,
+                None => self.openssl.connect_async(&self.destination, dial).await,
+            }
         };
+        let Some(connected) = near.peer().while_there(connect).await else { return Ok(()) };
         match connected {
             Ok(connection) => self.relay(near, dialer, connection).await,
             Err(error) => Err(self.unconnected(error).await?),

@@ -8,12 +8,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// The number of unanswered probes after which the other end counts as gone.
 const PROBES: u32 = 4;
+
+/// How often to check whether the other end has left.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A connected socket.
 pub(crate) struct Socket(Arc<Kind>);
@@ -60,6 +64,24 @@ impl Peer {
         let mut watched = [PollFd::new(&*socket, PollFlags::empty())];
         let polled = poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         polled.is_ok_and(|ready| ready > 0)
+    }
+
+    /// Whether it is gone, and everything that it sent was read.
+    pub(crate) fn has_left(&self) -> bool {
+        let unread = |socket: Arc<Kind>| ioctl_fionread(&*socket).is_ok_and(|bytes| bytes > 0);
+        self.is_gone() && !self.0.upgrade().is_some_and(unread)
+    }
+
+    /// The result of `work`, or `None` if the other end leaves in the meantime.
+    pub(crate) async fn while_there<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(TICK, &mut work).await {
+                Ok(done) => return Some(done),
+                Err(_) if self.has_left() => return None,
+                Err(_) => {}
+            }
+        }
     }
 }
 

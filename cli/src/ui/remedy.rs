@@ -123,6 +123,7 @@ pub(crate) fn repair(damage: &Damage) -> String {
     let id = damage.id.get(..16).unwrap_or(&damage.id);
     match damage.table {
         "rules" => format!("to remove it: cardcase rules remove {}", damage.row),
+        "decisions" => "to remove it, with every other decision: cardcase forget --all".to_owned(),
         _ if id.is_empty() => "restore the file from a backup, or use another store: --store FILE".to_owned(),
         "identities" => format!("to remove it: cardcase remove {id}; then import it again from its file"),
         "enrollments" => format!("to remove it: cardcase remove {id}; then: cardcase enroll"),

@@ -12,6 +12,7 @@ use crate::support::scene::Scene;
 use crate::support::screen::{self, BACK, ONCE, PERMANENT, SEND_NONE, choose, go_to, marked};
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup};
 use crate::support::terminal::{Terminal, key};
+use rustix::process::Signal;
 
 /// Long enough for a wrong answer to take effect.
 const A_WHILE: Duration = Duration::from_millis(700);
@@ -151,7 +152,7 @@ fn a_terminated_command_leaves_nothing_behind() {
     let question = Question::new();
     let server = question.server();
     let mut terminal = question.asked(&server, &[]);
-    terminal.terminate();
+    terminal.signal(Signal::TERM);
     let status = terminal.end();
     assert!(!status.success(), "{status}");
     assert!(!terminal.cursor_hidden(), "the cursor stays hidden");

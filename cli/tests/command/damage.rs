@@ -242,6 +242,35 @@ fn a_value_that_is_too_long_does_not_hide_the_other_rows() {
     machine.run("--batch export bob -o - --password-file /dev/null").expect(0);
 }
 
+/// A decision that cannot be read does not prevent anybody from removing a private key, and can be removed itself.
+#[test]
+fn a_damaged_decision_is_named_and_can_be_removed() {
+    let long = "(host, decided_at) VALUES (CAST(zeroblob(40000000) AS TEXT), 1)";
+    for (planted, what) in [
+        (long, "33554432 bytes"),
+        ("(host, decided_at) VALUES (CAST(x'ff80' AS TEXT), 1)", "invalid utf-8"),
+        ("(host, decided_at, identity) VALUES ('gone.example', 1, 99)", "is not in the store"),
+    ] {
+        let stage = Stage::new();
+        let machine = &stage.scene.machine;
+        stage.scene.remember("localhost", "bob");
+        let database = machine.database();
+        database.pragma_update(None, "foreign_keys", false).unwrap();
+        database.execute(&format!("INSERT INTO decisions {planted}"), []).unwrap();
+        let used =
+            "(at, host, port, source, outcome) VALUES (1, CAST(zeroblob(40000000) AS TEXT), 443, 'ask', 'accepted')";
+        database.execute(&format!("INSERT INTO uses {used}"), []).unwrap();
+        drop(database);
+        let shown = machine.run("decisions").expect(1).says(&["decisions", what, "cardcase forget --all"]);
+        assert!(shown.text().contains("bob"), "{what}: {}", shown.text());
+        machine.run("show bob").says(&[what]);
+        machine.run("history").expect(0);
+        machine.run("remove --yes alice").expect(0);
+        machine.run("forget --all").expect(0);
+        machine.run("decisions").expect(0);
+    }
+}
+
 /// A store in which something is missing is not treated as new, and the error is not that of SQLite.
 #[test]
 fn what_is_missing_has_a_sentence_and_a_next_step() {

@@ -11,6 +11,7 @@ use crate::support::program;
 use crate::support::question::assert_ends;
 use crate::support::scene::Scene;
 use crate::support::terminal::{Terminal, key};
+use rustix::process::Signal;
 
 const PASSWORD: &str = "correct horse 50% ä";
 
@@ -184,7 +185,7 @@ done
     terminal.wait_for("[GETPIN");
     let told = terminal.text();
     assert!(told.contains("[OPTION ttyname=/dev/pts/") && told.contains("[OPTION ttytype=xterm-256color]"), "{told}");
-    terminal.terminate();
+    terminal.signal(Signal::TERM);
     assert_eq!(terminal.end().code(), Some(128 + 15));
     let pid = std::fs::read_to_string(pid).unwrap();
     let process = Path::new("/proc").join(pid.trim());

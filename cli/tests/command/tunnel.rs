@@ -509,6 +509,24 @@ fn what_a_client_has_left_is_closed_while_the_server_is_silent() {
     }
 }
 
+/// A handshake that hangs would end after 30 seconds.
+#[test]
+fn what_a_client_has_left_is_closed_during_the_handshake_too() {
+    let scene = Scene::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let destination = format!("localhost:{}", listener.local_addr().unwrap().port());
+    for more in [&[][..], &["--tls", "openssl"]] {
+        let tunnel = Tunnel::start(&scene, &destination, more);
+        let before = descriptors(tunnel.process());
+        let clients: Vec<UnixStream> = (0..10).map(|_| UnixStream::connect(tunnel.path()).unwrap()).collect();
+        let accepted: Vec<TcpStream> = clients.iter().map(|_| listener.accept().unwrap().0).collect();
+        assert!(descriptors(tunnel.process()) >= before + 20, "{more:?}");
+        drop(clients);
+        waits_for_descriptors(&tunnel, before + 2, Duration::from_secs(20));
+        drop(accepted);
+    }
+}
+
 /// The client has closed its sending direction and waits. The server answers after an abandoned connection would have been closed.
 #[test]
 fn a_client_that_waits_for_a_late_answer_gets_it() {

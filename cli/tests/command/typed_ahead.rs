@@ -9,6 +9,7 @@ use crate::support::question::{Question, assert_ends};
 use crate::support::scene::Scene;
 use crate::support::screen::SEND_NONE;
 use crate::support::terminal::{Terminal, key};
+use rustix::process::Signal;
 
 const PRIMARY: &str = "correct horse";
 
@@ -229,12 +230,23 @@ fn the_echo_is_on_again_however_the_command_ends() {
         assert!(terminal.echoes(), "{code}");
     }
     // At a prompt, and while a password is tried
-    for typed in ["", "a\r"] {
+    for (typed, signal) in [
+        ("", Signal::TERM),
+        ("a\r", Signal::TERM),
+        ("", Signal::ALARM),
+        ("", Signal::ABORT),
+        ("", Signal::USR1),
+        ("", Signal::USR2),
+        ("", Signal::VTALARM),
+        ("", Signal::PROF),
+        ("", Signal::XCPU),
+        ("", Signal::IO),
+    ] {
         let mut terminal = Terminal::open(&machine, asks);
         terminal.wait_for("Primary password:");
         terminal.send(typed);
-        terminal.terminate();
-        assert_ends(&mut terminal, 128 + 15);
-        assert!(terminal.echoes(), "{typed:?}");
+        terminal.signal(signal);
+        assert_ends(&mut terminal, 128 + signal.as_raw());
+        assert!(terminal.echoes(), "{typed:?} {signal:?}");
     }
 }

@@ -186,10 +186,10 @@ impl Terminal {
         self.pty = None;
     }
 
-    /// Sends SIGTERM, as a shutdown does.
-    pub fn terminate(&self) {
+    /// Sends a signal to the command.
+    pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("ended already");
-        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+        kill_process(Pid::from_child(child), signal).unwrap();
     }
 
     /// Kills the command.
