@@ -5,7 +5,7 @@
 //! A process that is killed before that leaves the journal. The next process that opens the store, or writes to it, overwrites it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,13 +65,8 @@ pub(super) fn erase_file(path: &Path) -> io::Result<()> {
 
 /// Overwrites a file with zeros, and waits until they are on the disk.
 fn overwrite(mut file: &File) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut left = file.metadata()?.len();
-    while left > 0 {
-        let length = left.min(ZEROS.len() as u64);
-        file.write_all(ZEROS.get(..length as usize).unwrap_or(&ZEROS))?;
-        left -= length;
-    }
+    let length = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
     file.sync_data()
 }
 
