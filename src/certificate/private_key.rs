@@ -37,6 +37,7 @@ impl PrivateKey {
     }
 
     /// The most work that [`Self::from_foreign`] can take, as the number of rounds of a key derivation that take as long.
+    #[cfg(feature = "files")]
     pub(crate) fn work(der: &[u8]) -> u64 {
         canonical::work(der)
     }

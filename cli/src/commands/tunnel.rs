@@ -25,7 +25,9 @@ use crate::http::openssl;
 use crate::http::outcome::{Asked, Outcomes};
 use crate::http::route::{Dialer, Route, connector};
 use crate::http::socket::Socket;
-use crate::http::stream::{BoxStream, Stream};
+#[cfg(feature = "openssl")]
+use crate::http::stream::BoxStream;
+use crate::http::stream::Stream;
 use crate::http::verify;
 use crate::tunnel::listen::{Address, Listener};
 use crate::tunnel::relay::{End, Peers, relay};
