@@ -1,9 +1,11 @@
 //! `cardcase tunnel`
 
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use cardcase::connect::tokio::Connector;
@@ -96,7 +98,7 @@ fn announce(app: &App, address: &Address, destination: &Destination) -> Result<(
 struct Places {
     free: Arc<Semaphore>,
     all: usize,
-    /// Whether the user was told that all places are taken. Reset when half of them are free again.
+    /// Whether the user was told that all places are taken. Reset when nobody waited for one and half of them are free again.
     told: bool,
 }
 
@@ -108,9 +110,7 @@ impl Places {
     }
 
     async fn take(&mut self) -> Result<OwnedSemaphorePermit, Failure> {
-        let free = self.free.available_permits();
-        self.told &= free <= self.all / 2;
-        if free == 0 && !self.told {
+        if self.free.available_permits() == 0 && !self.told {
             self.told = true;
             say::warn(format_args!(
                 "{} connections are open, and no more are served at the same time: the next ones wait until one ends \
@@ -120,6 +120,11 @@ impl Places {
         }
         self.free.clone().acquire_owned().await.map_err(|error| Failure::new(Code::Failed, error))
     }
+
+    /// Notes that no client waited for a place until now.
+    fn nobody_waited(&mut self) {
+        self.told &= self.free.available_permits() <= self.all / 2;
+    }
 }
 
 /// Accepts connections until a signal ends the process.
@@ -128,7 +133,16 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
     let mut told = false;
     loop {
         let place = places.take().await?;
-        match listener.accept().await {
+        let mut accepting = std::pin::pin!(listener.accept());
+        let accepted = match poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx))).await {
+            Poll::Ready(accepted) => accepted,
+            Poll::Pending => {
+                let accepted = accepting.await;
+                places.nobody_waited();
+                accepted
+            }
+        };
+        match accepted {
             Ok(near) => {
                 told = false;
                 let tunnel = tunnel.clone();
