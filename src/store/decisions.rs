@@ -66,11 +66,7 @@ impl Store {
         let (rows, _) = self.reading(|db, damaged| every_row(db, DECISIONS, EVERY, parse_every, damaged))?;
         let counts = |(_, of): &(Decision, Option<String>)| of.is_none() || *of == session;
         let mut decisions: Vec<Decision> = rows.into_iter().filter(counts).map(|(decision, _)| decision).collect();
-        decisions.sort_by(|a, b| {
-            let of_session = |decision: &Decision| decision.lifetime == Lifetime::Permanent;
-            let key = |decision: &'_ Decision| (decision.scope.port.unwrap_or_default(), of_session(decision));
-            a.scope.host.cmp(&b.scope.host).then_with(|| key(a).cmp(&key(b)))
-        });
+        decisions.sort_by(|a, b| order(a).cmp(&order(b)));
         Ok(decisions)
     }
 
@@ -164,7 +160,6 @@ impl Store {
     }
 }
 
-/// The decisions for a session of one store's own end with that store.
 /// The decision of a scope that gave this answer in a session or permanently.
 pub(super) struct Answered<'a> {
     pub(super) scope: &'a Scope,
@@ -213,6 +208,12 @@ fn forget_scope(db: &Connection, scope: &Scope, session: Option<&str>) -> rusqli
 fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND decided_at < ?1")?;
     delete.execute([now.0.saturating_sub(MAX_SESSION)]).map(drop)
+}
+
+/// By host and port; a decision for the session stands before a permanent one.
+fn order(decision: &Decision) -> (&str, u16, bool) {
+    let Scope { host, port } = &decision.scope;
+    (host, port.unwrap_or_default(), decision.lifetime == Lifetime::Permanent)
 }
 
 /// A decision of any session, and its session.

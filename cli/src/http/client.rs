@@ -450,11 +450,10 @@ impl<'a> Client<'a> {
         let mut requests = Requests::new(head.extensions.get::<Opened>().cloned());
         requests.catch_up(&self.outcomes);
         requests.chosen().into_iter().for_each(|chosen| progress.keep(chosen));
-        let (url, speed) = (url.clone(), Speed::new(activity, self.patience));
+        let speed = Speed::new(activity, self.patience);
         let mut response =
-            Response { head, url, start: Bytes::new(), body, speed, requests, is_openssl, refused: None };
+            Response { head, url: url.clone(), start: Bytes::new(), body, speed, requests, is_openssl, refused: None };
         let begun = response.read_start().await;
-        let url = &response.url.clone();
         match begun.map_err(|impatience| Unanswered::Failed(slow(url, &impatience)))? {
             Ok(()) => Ok(response),
             Err(error) => Err(self.broken(progress, url, &mut response.requests, (is_openssl, may_send_again), &error)),
@@ -616,7 +615,8 @@ fn with_causes(url: &Url, error: &(dyn StdError + 'static)) -> Failure {
 fn slow(url: &dyn std::fmt::Display, impatience: &Impatience) -> Failure {
     let failure = Failure::new(Code::Failed, format_args!("{url}: {impatience}"));
     match impatience {
-        Impatience::LargeHead => failure,
+        // These hold whatever the speed is
+        Impatience::LargeHead | Impatience::NoBody => failure,
         _ => failure.hint("to wait longer: --speed-time SECONDS; without a limit: --speed-time 0"),
     }
 }

@@ -236,8 +236,8 @@ fn failure(error: ssl::Error, ssl: &SslRef) -> io::Error {
     // An error of the cryptography below may come before the one of TLS
     let by_tls = |error: &&openssl::error::Error| error.library_code() == LIBRARY;
     let errors = error.ssl_error().map(openssl::error::ErrorStack::errors).unwrap_or_default();
-    let reason = errors.iter().find(by_tls).or(errors.first()).map(openssl::error::Error::reason_code);
-    match reason {
+    let first = errors.iter().find(by_tls).or(errors.first());
+    match first.map(openssl::error::Error::reason_code) {
         Some(UNEXPECTED_EOF) | None => io::ErrorKind::UnexpectedEof.into(),
         Some(VERIFY_FAILED) => as_rustls(unverified(ssl)),
         Some(WRONG_VERSION_NUMBER) => as_rustls(InvalidMessage::InvalidContentType.into()),
@@ -246,7 +246,7 @@ fn failure(error: ssl::Error, ssl: &SslRef) -> io::Error {
         Some(reason) => as_rustls(match u8::try_from(reason - ALERT) {
             Ok(alert) => rustls::Error::AlertReceived(AlertDescription::from(alert)),
             Err(_) => {
-                let said = errors.iter().find(by_tls).or(errors.first()).and_then(openssl::error::Error::reason);
+                let said = first.and_then(openssl::error::Error::reason);
                 rustls::Error::General(format!("OpenSSL ended the connection: {}", said.unwrap_or("an unknown error")))
             }
         }),
