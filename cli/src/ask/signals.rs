@@ -4,6 +4,7 @@ use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
 };
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::ask::assuan;
 use crate::ask::terminal;
@@ -15,7 +16,8 @@ use crate::ui::progress;
 const ENDING: [i32; 12] =
     [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGABRT, SIGALRM, SIGIO, SIGPROF, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU];
 
-/// On a signal: restores the terminal, cleans up, and exits.
+/// On a signal: restores the terminal, cleans up, and ends the process. SIGINT, SIGTERM and SIGHUP are requests, which exit codes
+/// answer; the others end it as if they were not caught, so that an abort is still seen as one.
 pub(crate) fn restore_terminal_on_signals() {
     let Ok(mut signals) = Signals::new(ENDING) else { return };
     std::thread::spawn(move || {
@@ -24,11 +26,17 @@ pub(crate) fn restore_terminal_on_signals() {
         terminal::restore();
         progress::clear();
         cleanup::run_all();
-        std::process::exit(match signal {
+        let code = match signal {
             SIGINT => Code::Interrupted as i32,
             // The terminal was closed while someone was asked on it
             SIGHUP if terminal::was_asked() => Code::NobodyToAsk as i32,
-            signal => 128 + signal,
-        });
+            SIGTERM | SIGHUP => 128 + signal,
+            _ => {
+                // It returns if the signal is one that it would ignore
+                let _ = emulate_default_handler(signal);
+                128 + signal
+            }
+        };
+        std::process::exit(code)
     });
 }
