@@ -72,6 +72,8 @@ pub(crate) mod refusal;
 
 pub(crate) mod trust;
 
+mod roots;
+
 pub(crate) mod needs;
 
 #[cfg(feature = "openssl")]
@@ -83,7 +85,11 @@ pub(crate) mod error;
 
 pub(crate) mod guarded;
 
+pub(crate) mod hosts;
+
 pub(crate) mod resolver;
+
+mod live;
 
 pub(crate) mod drive;
 
@@ -115,6 +121,7 @@ pub mod reqwest;
 pub mod ureq;
 
 pub use self::error::Error;
+pub use self::live::{ConfigBuilderExt, config};
 pub use self::opened::{Connection, Opened};
 pub use self::stream::Stream;
 pub use crate::select::decide::Explanation;

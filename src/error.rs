@@ -274,6 +274,22 @@ pub enum Error {
     /// The data directory of the user is unknown. Name a file.
     #[error("the user has no home directory, so there is no default path for the store")]
     NoDataDirectory,
+    /// The CA certificates of the system, which verify servers, cannot be read. Install them (`ca-certificates`), or name a file with
+    /// the variable `SSL_CERT_FILE`.
+    #[error("the CA certificates of the system cannot be read: {source}")]
+    NoRoots {
+        /// Why not.
+        source: Source,
+    },
+    /// A TLS configuration for one destination was also used for another host, and it cannot be told which of the two asks for a
+    /// certificate. Make a configuration for each host.
+    #[error("the TLS configuration for {destination} was also used for {other}: make one for each host")]
+    OtherHost {
+        /// The destination that the configuration is for.
+        destination: String,
+        /// The other host.
+        other: String,
+    },
     /// The store holds something that cardcase never writes. Restore the file from a backup.
     #[error("the store is damaged: {detail}")]
     StoreDamaged {

@@ -15,6 +15,7 @@ use crate::answer::decision::Answer;
 use crate::clock::Timestamp;
 use crate::connect::error::Error;
 use crate::connect::guarded::{Guarded, Trace};
+use crate::connect::hosts::server_name;
 use crate::connect::needs::{Needs, needs};
 use crate::connect::opened::Opened;
 use crate::connect::refusal::{alert, invalid_certificate};
@@ -30,15 +31,6 @@ const ATTEMPTS: usize = 4;
 
 /// Destinations whose sessions are kept for resumption.
 const MAX_DESTINATIONS: usize = 256;
-
-/// The name to verify the server by; an address without its zone, which no certificate holds.
-///
-/// # Errors
-/// [`Error::Destination`](error::Error::Destination) when a certificate cannot hold such a name.
-pub fn server_name(destination: &Destination) -> Result<ServerName<'static>, error::Error> {
-    ServerName::try_from(destination.host_without_zone().to_owned())
-        .map_err(|error| error::Error::Destination { text: destination.to_string(), reason: error.to_string() })
-}
 
 /// What a call begins with.
 #[derive(Clone, Debug)]

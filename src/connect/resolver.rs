@@ -51,6 +51,7 @@ use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
 use crate::clock::Timestamp;
 use crate::connect::guarded::{Guarded, Trace};
+use crate::connect::hosts::{Asker, Hosts, Sessions};
 use crate::connect::needs::Needs;
 use crate::connect::opened::{Answered, Opened};
 use crate::connect::refusal::failure;
@@ -60,9 +61,6 @@ use crate::select::matching::{Reason, common_scheme, reasons};
 use crate::select::prepared::{GuardedKey, Prepared};
 use crate::select::selection::Source;
 
-/// Sessions kept for resumption by one [`Resolver::config`].
-const SESSIONS: usize = 8;
-
 /// Answers the certificate requests of one destination, from memory only.
 pub struct Resolver {
     prepared: Prepared,
@@ -70,6 +68,7 @@ pub struct Resolver {
     asked: AtomicBool,
     id: u64,
     needs: LastNeeds,
+    hosts: Arc<Hosts>,
     last: Mutex<Option<(CertificateRequest, Option<Arc<CertifiedKey>>)>>,
 }
 
@@ -78,9 +77,12 @@ impl Resolver {
     /// resumes a session only with the same resolver.
     #[must_use]
     pub fn new(prepared: Prepared) -> Arc<Self> {
-        static IDS: AtomicU64 = AtomicU64::new(0);
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let needs = LastNeeds::default();
+        Self::with_needs(prepared, LastNeeds::default())
+    }
+
+    /// The same, which reports the needs of its handshakes there.
+    pub(super) fn with_needs(prepared: Prepared, needs: LastNeeds) -> Arc<Self> {
+        let id = next_id();
         let key = match (&prepared.selection, &prepared.key) {
             (Some(selection), Some(key)) => match &selection.answer {
                 Answer::Identity(identity) => Some(StoredKey(Arc::new(Stored {
@@ -94,17 +96,17 @@ impl Resolver {
             },
             _ => None,
         };
-        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, needs, last: Mutex::default() })
+        let hosts = Arc::new(Hosts::new(prepared.destination()));
+        Arc::new(Self { prepared, key, asked: AtomicBool::new(false), id, needs, hosts, last: Mutex::default() })
     }
 
     /// `base` with this resolver, and with a separate session store, so that no session passes from one identity to another.
+    ///
+    /// Use it for the host of the destination alone. Once it was used for another host, it sends no identity any more, to either:
+    /// [`Error::OtherHost`].
     #[must_use]
     pub fn config(self: &Arc<Self>, base: &ClientConfig) -> ClientConfig {
-        let mut config = base.clone();
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        config.client_auth_cert_resolver = self.clone();
-        config.time_provider = Arc::new(SinceEpoch { clock: Timestamp::now, provider: config.time_provider.clone() });
-        config
+        config(base, self.clone(), Sessions::resumption(self.hosts.clone()))
     }
 
     /// What it was made with.
@@ -131,7 +133,7 @@ impl Resolver {
     /// What the last handshake of this resolver needed when it ended. For libraries that drop the cause of an error, as quinn
     /// does; only for a resolver with a single connection.
     pub fn needs(&self) -> Option<Needs> {
-        self.needs.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.needs.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is known about the connections of this resolver: what the server asked for last, and what it was answered. A program
@@ -156,11 +158,12 @@ impl Resolver {
         self.prepared.request.as_ref().is_none_or(|only| only.names_the_same(request))
     }
 
+    fn stand_in(&self, why: Why) -> Arc<CertifiedKey> {
+        certified(StandIn { resolver: self.id, needs: self.needs.clone(), why })
+    }
+
     fn answer(&self, request: &CertificateRequest) -> Option<Arc<CertifiedKey>> {
-        let stand_in = |why| {
-            let key = StandIn { resolver: self.id, needs: self.needs.clone(), why };
-            Some(Arc::new(CertifiedKey::new(Vec::new(), Arc::new(key))))
-        };
+        let stand_in = |why| Some(self.stand_in(why));
         let undecided = || stand_in(Why::Undecided(request.clone()));
         let Some(selection) = self.prepared.selection.as_ref().filter(|_| self.is_for(request)) else {
             return undecided();
@@ -214,6 +217,14 @@ impl ResolvesClientCert for Resolver {
         if let Some(trace) = Trace::current(self.id) {
             trace.note_asked();
         }
+        match self.hosts.asker() {
+            Asker::Own => {}
+            Asker::Other => return None,
+            Asker::Either => {
+                let error = Arc::new(self.hosts.error(self.prepared.destination()));
+                return Some(self.stand_in(Why::Failed(error)));
+            }
+        }
         let request = CertificateRequest::new(root_hint_subjects, sigschemes);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((before, answer)) = &*last
@@ -242,15 +253,65 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// What the keys of a resolver needed when they ended the last handshake.
-#[derive(Clone, Debug, Default)]
-struct LastNeeds(Arc<Mutex<Option<Needs>>>);
+/// `base` with this resolver and these sessions.
+pub(super) fn config(
+    base: &ClientConfig,
+    resolver: Arc<dyn ResolvesClientCert>,
+    resumption: Resumption,
+) -> ClientConfig {
+    let mut config = base.clone();
+    config.resumption = resumption;
+    config.client_auth_cert_resolver = resolver;
+    config.time_provider = Arc::new(SinceEpoch { clock: Timestamp::now, provider: config.time_provider.clone() });
+    config
+}
+
+/// A key that ends the handshake with this error, once the server is verified.
+pub(super) fn failing(error: Error) -> Arc<CertifiedKey> {
+    let why = Why::Failed(Arc::new(error));
+    certified(StandIn { resolver: next_id(), needs: LastNeeds::default(), why })
+}
+
+fn certified(stand_in: StandIn) -> Arc<CertifiedKey> {
+    Arc::new(CertifiedKey::new(Vec::new(), Arc::new(stand_in)))
+}
+
+/// Tells the streams of one resolver from those of another.
+fn next_id() -> u64 {
+    static IDS: AtomicU64 = AtomicU64::new(0);
+    IDS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What the keys of a resolver needed when they ended the last handshake, and who is told.
+#[derive(Clone, Default)]
+pub(super) struct LastNeeds {
+    last: Arc<Mutex<Option<Needs>>>,
+    provide: Option<Provide>,
+}
+
+/// Provides what a handshake needed, for those after it. It is called on the thread that drives the handshake, which must not wait.
+/// An error that it returns ends the handshake in place of the needs.
+pub(super) type Provide = Arc<dyn Fn(&Needs) -> Option<Arc<Error>> + Send + Sync>;
 
 impl LastNeeds {
+    pub(super) fn provided_by(provide: Provide) -> Self {
+        Self { last: Arc::default(), provide: Some(provide) }
+    }
+
     /// The error that ends a handshake with these needs.
     fn end(&self, needs: Needs) -> rustls::Error {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(needs.clone());
-        other(Arc::new(needs))
+        let failed = self.provide.as_ref().and_then(|provide| provide(&needs));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(needs.clone());
+        match failed {
+            Some(error) => other(error),
+            None => other(Arc::new(needs)),
+        }
+    }
+}
+
+impl fmt::Debug for LastNeeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LastNeeds").field("last", &self.last).finish_non_exhaustive()
     }
 }
 
@@ -314,7 +375,7 @@ impl StoredSigner {
         let signer = self.key.open()?.choose_scheme(&[self.scheme]);
         let signer = signer.ok_or_else(|| rustls::Error::General(format!("the key makes no {:?}", self.scheme)))?;
         signer.sign(message).map_err(|error| match failure(&error) {
-            Some(Error::VaultLocked) => other(Arc::new(Needs::Unlock)),
+            Some(Error::VaultLocked) => self.key.0.needs.end(Needs::Unlock),
             _ => error,
         })
     }

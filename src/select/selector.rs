@@ -28,7 +28,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -57,7 +57,7 @@ pub struct Selector {
     store: Arc<Store>,
     mode: Option<Mode>,
     policies: Arc<PolicyFiles>,
-    anchors: Option<Arc<TrustAnchors>>,
+    anchors: Arc<OnceLock<Arc<TrustAnchors>>>,
     chooser: Arc<dyn Chooser>,
     unlocker: Arc<dyn Unlocker>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -73,7 +73,7 @@ impl Selector {
             store,
             mode: None,
             policies: Arc::new(PolicyFiles::in_directory(Self::POLICY_DIRECTORY)),
-            anchors: None,
+            anchors: Arc::default(),
             chooser: Arc::new(NoChooser),
             unlocker: Arc::new(NoUnlocker),
             clock: Arc::new(Timestamp::now),
@@ -105,8 +105,20 @@ impl Selector {
     /// # Errors
     /// [`Error::NotAuthentic`], and those of [reading](crate::Store#errors).
     pub fn with_trusted_authorities(self) -> Result<Self, Error> {
-        let anchors = Some(Arc::new(self.store.trust_anchors()?));
-        Ok(Self { anchors, ..self })
+        self.read_anchors()?;
+        Ok(self)
+    }
+
+    /// The authorities that the store trusts, kept up to date from the first call on, in all clones of this selector.
+    ///
+    /// # Errors
+    /// Those of [`Self::with_trusted_authorities`].
+    pub(crate) fn read_anchors(&self) -> Result<&Arc<TrustAnchors>, Error> {
+        if let Some(known) = self.anchors.get() {
+            return Ok(known);
+        }
+        let read = Arc::new(self.store.trust_anchors()?);
+        Ok(self.anchors.get_or_init(|| read))
     }
 
     /// Asks this chooser where nothing else decides.
@@ -132,9 +144,9 @@ impl Selector {
         &self.store
     }
 
-    /// The authorities that [`Self::with_trusted_authorities`] read, kept up to date.
+    /// The authorities that [`Self::read_anchors`] read, kept up to date.
     pub(crate) fn anchors(&self) -> Option<&Arc<TrustAnchors>> {
-        self.anchors.as_ref()
+        self.anchors.get()
     }
 
     /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
@@ -207,7 +219,6 @@ impl Selector {
     }
 
     /// Like [`Self::select`], but never asks: `None` when only the chooser can answer.
-    #[cfg(feature = "tokio")]
     pub(crate) fn select_known(
         &self,
         target: &Target,
@@ -434,6 +445,11 @@ impl Selector {
         self.prepared(&moment, &look, selection, request)
     }
 
+    /// Whether the chooser can ask somebody now.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.chooser.can_ask()
+    }
+
     /// Tells the chooser that somebody waits for an answer that another is getting.
     #[cfg(feature = "tokio")]
     pub(crate) fn waits(&self, destination: &Destination) {
@@ -533,7 +549,7 @@ impl Selector {
 
     fn moment(&self, target: &Target) -> Result<Moment, Error> {
         let remembered = self.store.remembered(target.destination(), self.mode)?;
-        let distrusted = self.anchors.as_ref().map_or(0, |anchors| anchors.follow(&remembered));
+        let distrusted = self.anchors().map_or(0, |anchors| anchors.follow(&remembered));
         Moment::new(remembered, distrusted, &self.policies, self.now())
     }
 

@@ -18,6 +18,7 @@ mod connector;
 mod decisions;
 #[cfg(feature = "tokio")]
 mod impostor;
+mod live;
 mod names;
 #[cfg(feature = "tokio")]
 mod refusal;
