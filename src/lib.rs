@@ -118,6 +118,9 @@ pub use select::selector::Selector;
 pub use store::Store;
 pub use vault::Unlocker;
 
+/// The version of rustls whose types are in the public API.
+pub use rustls;
+
 /// What a dialog is asked, and what it answers.
 pub mod ask {
     pub use crate::answer::refusal::Refusal;

@@ -41,6 +41,12 @@
 //! The client records what servers accepted and refused. A client made by `Client::without_history` records nothing: its caller
 //! does, with `Opened::record`.
 //!
+//! # Above
+//!
+//! A [`Client`] is a `Service<Request<B>>`, so it goes below layers of tower, and into what takes such a service: kube
+//! (`kube::Client::new`), octocrab (`OctocrabBuilder::with_service`). `Client::with_settings` sets what its pools keep, and how.
+//! The crates whose types are public here are exported: [`hyper`](::hyper), [`hyper_util`], [`tower_service`].
+//!
 //! # Below and beside
 //!
 //! [`Connector::over`] dials through any `Service<Uri>`, such as one that asks a proxy for a tunnel or goes to another address.
@@ -57,3 +63,6 @@ mod stream;
 
 pub use self::client::Client;
 pub use self::connector::Connector;
+pub use ::hyper;
+pub use hyper_util;
+pub use tower_service;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use cardcase::Chooser;
 use cardcase::ask::{Question, Refused, Reply};
@@ -12,16 +13,17 @@ use cardcase::connect::{Opened, Source};
 use cardcase::manage::{Lifetime, Mode};
 use cardcase::raw::Prepared;
 use cardcase::{Destination, Target};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::{Request, Uri};
+use hyper::body::{Body, Bytes};
+use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tower_service::Service;
+use tower::{Service, ServiceBuilder, ServiceExt};
 
-use crate::scenarios::{self, Ticking};
+use crate::scenarios::{self, Ticking, until};
 use crate::support::server::{Ask, BOTH_VERSIONS, Tls};
 use crate::world::{BoxError, Client, Peer, World};
 
@@ -48,10 +50,43 @@ fn either(world: &World, ticking: Ticking) -> Client {
     client(world, &[], ticking)
 }
 
+/// Below layers, in clients such as kube and octocrab: what they require of a service, and what they do with it.
+fn in_a_client<S, B>(
+    service: S,
+) -> impl Service<Request<AnyBody>, Response = Response<AnyBody>, Error = BoxError> + Clone
+where
+    S: Service<Request<AnyBody>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let erased = |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
+    let service = service.map_err(Into::into).map_response(erased).boxed();
+    ServiceBuilder::new().buffer(8).service(service)
+}
+
+type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+
+fn layered(world: &World) -> Client {
+    let client = Hyper::new(world.selector.clone(), world.config(&[]));
+    let ticking = Ticking::new();
+    let service = ticking.run(async { Ok(in_a_client(client)) }).unwrap();
+    Box::new(move |to| {
+        let mut service = service.clone();
+        ticking.run(async {
+            let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            let request = Request::get(format!("https://{to}/")).body(body)?;
+            service.ready().await?.call(request).await?.into_body().collect().await?;
+            Ok(())
+        })
+    })
+}
+
 #[test]
 fn it_answers_as_decided() {
     for tls in BOTH_VERSIONS {
-        for make in [http1, http2] {
+        for make in [http1, http2, layered] {
             scenarios::answers_as_decided(make, scenarios::serve_http, tls);
         }
     }
@@ -72,8 +107,106 @@ fn it_does_not_stall() {
 
 #[test]
 fn requests_share_a_connection() {
-    for make in [http1, http2] {
+    for make in [http1, http2, layered] {
         scenarios::requests_share_a_connection(make);
+    }
+}
+
+/// Clones, and a reference to one, use the same pools.
+#[test]
+fn clones_share_connections() {
+    for alpn in ["http/1.1", "h2"] {
+        let world = World::new();
+        let server = world.http(Tls::V1_3, Ask::Optional);
+        world.remember(&server, Some(world.alice));
+        let client = Hyper::new(world.selector.clone(), world.config(&[alpn]));
+        let request = || Request::get(server.url()).body(Empty::<Bytes>::new()).unwrap();
+        Ticking::new()
+            .run(async {
+                let [one, mut other, third] = [(); 3].map(|()| client.clone());
+                let (first, second, last) = (request(), request(), request());
+                one.request(first).await?.into_body().collect().await?;
+                other.call(second).await?.into_body().collect().await?;
+                (&third).call(last).await?.into_body().collect().await?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!((server.handshakes().len(), server.came().len()), (1, 3), "{alpn}");
+    }
+}
+
+/// What the caller sets counts, for the pools and for what this client sets itself.
+#[test]
+fn the_settings_of_the_caller_count() {
+    let world = World::new();
+    let server = world.http(Tls::V1_3, Ask::Optional);
+    world.remember(&server, Some(world.alice));
+    let client = Hyper::new(world.selector.clone(), world.config(&["http/1.1"]));
+    let no_pool = client.clone().with_settings(|pool| {
+        pool.pool_max_idle_per_host(0);
+    });
+    let few_headers = client.with_settings(|pool| {
+        pool.http1_max_headers(1);
+    });
+    let get = async |client: &Hyper<Empty<Bytes>>| {
+        let request = Request::get(server.url()).body(Empty::<Bytes>::new())?;
+        client.request(request).await?.into_body().collect().await?;
+        Ok::<_, BoxError>(())
+    };
+    let ticking = Ticking::new();
+    for _ in 0..2 {
+        ticking.run(get(&no_pool)).unwrap();
+    }
+    assert_eq!(server.handshakes().len(), 2);
+    ticking.run(get(&few_headers)).unwrap_err();
+}
+
+/// The pings need a timer, which the client has.
+#[test]
+fn a_connection_of_http2_may_be_kept_alive() {
+    let world = World::new();
+    let server = world.http(Tls::V1_3, Ask::Optional);
+    world.remember(&server, Some(world.alice));
+    let client = Hyper::new(world.selector.clone(), world.config(&["h2"])).with_settings(|pool| {
+        pool.http2_keep_alive_interval(Duration::from_millis(1)).http2_keep_alive_while_idle(true);
+    });
+    Ticking::new()
+        .run(async {
+            for _ in 0..2 {
+                let request = Request::get(server.url()).body(Empty::<Bytes>::new())?;
+                client.request(request).await?.into_body().collect().await?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((server.handshakes().len(), server.came().len()), (1, 2));
+}
+
+/// A request that is given up while a person is asked sends nothing, and the next one finds the answer.
+#[test]
+fn a_request_may_be_given_up_while_a_person_is_asked() {
+    for alpn in ["http/1.1", "h2"] {
+        let world = World::new();
+        let server = world.http(Tls::V1_3, Ask::Optional);
+        let client = Hyper::new(world.selector.clone(), world.config(&[alpn]));
+        let request = || Request::get(server.url()).body(Empty::<Bytes>::new()).unwrap();
+        world.person.will_think(Duration::from_millis(200));
+        world.person.will_pick("alice");
+        let came = Ticking::new().run(async {
+            let given_up = tokio::time::timeout(Duration::from_secs(10), async {
+                tokio::select! {
+                    biased;
+                    done = client.request(request()) => panic!("{done:?}"),
+                    () = until(|| world.person.is_asked()) => {}
+                }
+            });
+            given_up.await?;
+            assert!(server.came().is_empty());
+            client.request(request()).await?.into_body().collect().await?;
+            Ok(server.came())
+        });
+        assert_eq!(came.unwrap(), [Some(world.alice.to_string())], "{alpn}");
+        assert_eq!(world.person.asked(), [server.destination()], "{alpn}");
     }
 }
 

@@ -225,6 +225,13 @@ pub fn does_not_stall(make: fn(&World, Ticking) -> Client, serve: Serve) {
     panic!("it stood still for {shortest:?} at least, every time");
 }
 
+/// Waits for an event.
+pub async fn until(happened: impl Fn() -> bool) {
+    while !happened() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// A runtime of one thread, and how long it stood still at worst.
 pub struct Ticking {
     runtime: Runtime,

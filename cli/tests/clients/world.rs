@@ -127,6 +127,11 @@ impl Person {
         *self.thinks.lock().unwrap() = time;
     }
 
+    /// Whether they were asked since the last call of [`Person::asked`].
+    pub fn is_asked(&self) -> bool {
+        !self.asked.lock().unwrap().is_empty()
+    }
+
     /// The destinations they were asked about since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())

@@ -36,8 +36,18 @@ const MAX_DESTINATIONS: usize = 256;
 
 /// A client of hyper-util, by HTTP/1.1 and HTTP/2, whose connections do not outlive what was decided. It follows no
 /// redirects. [The module](super) says what requests, responses and errors carry.
+///
+/// Clones are cheap, and share the pools. A client, and a reference to one, is a [`Service`] of requests, which is always ready:
+/// what takes such a service takes this client, below any layers of tower.
 pub struct Client<B, H = HttpConnector> {
+    shared: Arc<Shared<B, H>>,
+}
+
+/// What clones of a client share.
+struct Shared<B, H> {
     connector: Connector<H>,
+    /// What pools are built with.
+    builder: legacy::Builder,
     pools: Mutex<HashMap<String, Pool<H, B>>>,
 }
 
@@ -74,7 +84,32 @@ where
 {
     /// A client over this connector.
     pub fn with_connector(connector: Connector<H>) -> Self {
-        Self { connector, pools: Mutex::default() }
+        Self::built(connector, builder())
+    }
+
+    /// With other settings for its pools, and for the HTTP spoken over their connections: how long an idle connection is kept,
+    /// how many are, the pings that keep one of HTTP/2 alive. They come after those of this client and replace them: its
+    /// timers are tokio's, and it accepts responses as browsers do, with folded headers, a space before the colon, and many
+    /// headers; headers without a valid name are left out. The client that is returned shares no pools with this one.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use cardcase::connect::hyper::Client;
+    /// # fn example(client: Client<String>) -> Client<String> {
+    /// client.with_settings(|pool| {
+    ///     pool.pool_idle_timeout(Duration::from_secs(20)).http2_keep_alive_interval(Duration::from_secs(5));
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_settings(self, settings: impl FnOnce(&mut legacy::Builder)) -> Self {
+        let mut builder = self.shared.builder.clone();
+        settings(&mut builder);
+        Self::built(self.shared.connector.clone(), builder)
+    }
+
+    fn built(connector: Connector<H>, builder: legacy::Builder) -> Self {
+        Self { shared: Arc::new(Shared { connector, builder, pools: Mutex::default() }) }
     }
 
     /// Sends a request with an absolute URI, over a connection that would be opened with the same answer now. If the request
@@ -82,11 +117,26 @@ where
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn request(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error> {
+    pub async fn request(&self, request: Request<B>) -> Result<Response<Incoming>, Error> {
+        self.shared.request(request).await
+    }
+}
+
+impl<B, H> Shared<B, H>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Read + Write + Connection + Unpin + Send + 'static,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    async fn request(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error> {
         let start = self.start(&mut request)?;
         let is_single = start.is_some();
         let pool = match start {
-            Some(start) => Pool::single(self.connector.renewed().starting_with(start)),
+            Some(start) => Pool::single(self.connector.renewed().starting_with(start), &self.builder),
             None => self.pool(request.uri()).await?,
         };
         let connections = pool.connector.connections();
@@ -148,7 +198,7 @@ where
         {
             return Ok(pool);
         }
-        let pool = Pool::new(self.connector.renewed());
+        let pool = Pool::new(self.connector.renewed(), &self.builder);
         let mut pools = self.locked();
         if pools.len() >= MAX_DESTINATIONS {
             pools.clear();
@@ -185,14 +235,14 @@ where
     H::Error: Into<BoxError>,
     H::Future: Send,
 {
-    fn new(connector: Connector<H>) -> Self {
-        let client = builder().pool_timer(TokioTimer::new()).build(ClientConnector(connector.clone()));
+    fn new(connector: Connector<H>, builder: &legacy::Builder) -> Self {
+        let client = builder.build(ClientConnector(connector.clone()));
         Self { connector, client }
     }
 
     /// For one request.
-    fn single(connector: Connector<H>) -> Self {
-        let client = builder().pool_max_idle_per_host(0).build(ClientConnector(connector.clone()));
+    fn single(connector: Connector<H>, builder: &legacy::Builder) -> Self {
+        let client = builder.clone().pool_max_idle_per_host(0).build(ClientConnector(connector.clone()));
         Self { connector, client }
     }
 }
@@ -202,6 +252,8 @@ where
 fn builder() -> legacy::Builder {
     let mut builder = legacy::Client::builder(TokioExecutor::new());
     builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true)
@@ -215,9 +267,62 @@ impl<H: Clone, B> Clone for Pool<H, B> {
     }
 }
 
+impl<B, H> Service<Request<B>> for Client<B, H>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Read + Write + Connection + Unpin + Send + 'static,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    type Response = Response<Incoming>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        (&*self).call(request)
+    }
+}
+
+impl<B, H> Service<Request<B>> for &Client<B, H>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Read + Write + Connection + Unpin + Send + 'static,
+    H::Error: Into<BoxError>,
+    H::Future: Send,
+{
+    type Response = Response<Incoming>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.request(request).await })
+    }
+}
+
+impl<B, H> Clone for Client<B, H> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
 impl<B, H: fmt::Debug> fmt::Debug for Client<B, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("connector", &self.connector).finish_non_exhaustive()
+        f.debug_struct("Client").field("connector", &self.shared.connector).finish_non_exhaustive()
     }
 }
 
@@ -230,12 +335,11 @@ fn opened_of(error: &legacy::Error) -> Option<Opened> {
 
 /// The error of the connector that an error of hyper-util is about; else the error itself.
 fn not_connected(error: legacy::Error) -> Result<Error, legacy::Error> {
-    let connector_error =
-        causes(&error).find_map(|error| error.downcast_ref::<Shared>()).map(|shared| shared.0.clone());
-    let Some(shared) = connector_error else { return Err(error) };
+    let connector_error = causes(&error).find_map(|error| error.downcast_ref::<Lent>()).map(|lent| lent.0.clone());
+    let Some(lent) = connector_error else { return Err(error) };
     drop(error);
     // hyper-util had the only other reference
-    Ok(Arc::into_inner(shared).unwrap_or_else(|| Error::shut_down("the error of the connector is in use")))
+    Ok(Arc::into_inner(lent).unwrap_or_else(|| Error::shut_down("the error of the connector is in use")))
 }
 
 /// The connector as hyper-util uses it for a client.
@@ -245,7 +349,7 @@ struct ClientConnector<H>(Connector<H>);
 /// The error of a connector, of which hyper-util lends only a reference.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Shared(Arc<Error>);
+struct Lent(Arc<Error>);
 
 impl<H> Service<Uri> for ClientConnector<H>
 where
@@ -255,15 +359,15 @@ where
     H::Future: Send,
 {
     type Response = Stream<H::Response>;
-    type Error = Shared;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Shared>> + Send>>;
+    type Error = Lent;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Lent>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Shared>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Lent>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.0.clone().connect(uri);
-        Box::pin(async { connecting.await.map_err(|error| Shared(Arc::new(error))) })
+        Box::pin(async { connecting.await.map_err(|error| Lent(Arc::new(error))) })
     }
 }
