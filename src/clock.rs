@@ -36,6 +36,17 @@ impl Timestamp {
         later.0.saturating_sub(self.0).div_euclid(86_400)
     }
 
+    /// How many days from `now` to this time, in words: "in 12 days", "today", "3 days ago".
+    pub fn days_from(self, now: Self) -> String {
+        match now.days_until(self) {
+            0 => "today".to_owned(),
+            1 => "in 1 day".to_owned(),
+            -1 => "1 day ago".to_owned(),
+            days if days > 0 => format!("in {} days", grouped(days.unsigned_abs())),
+            days => format!("{} days ago", grouped(days.unsigned_abs())),
+        }
+    }
+
     /// The date alone, `2026-11-22`, in UTC.
     pub fn date(self) -> String {
         self.to_string().split('T').next().unwrap_or_default().to_owned()
@@ -52,6 +63,19 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A number with its thousands separated: `1,427`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +88,11 @@ mod tests {
         assert_eq!(at.days_until(Timestamp(at.0 + 3 * 86_400 - 1)), 2);
         assert_eq!(at.days_until(Timestamp(at.0 - 1)), -1);
         assert_eq!(Timestamp(i64::MAX).to_string(), i64::MAX.to_string());
+    }
+    #[test]
+    fn thousands_are_separated() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1427, "1,427"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), expected);
+        }
     }
 }

@@ -418,10 +418,12 @@ pub enum Error {
     },
     /// An answer was needed, and asking for it went wrong. Nothing was stored and nothing sent. Mend the chooser, or
     /// decide beforehand.
-    #[error("the chooser gave no answer: nothing was remembered, and nothing sent to {destination}")]
+    #[error("the chooser gave no answer ({reason}): nothing was remembered, and nothing sent to {destination}")]
     ChooserFailed {
         /// Where a certificate was asked for.
         destination: String,
+        /// Who failed, and why.
+        reason: String,
     },
     /// An answer was needed, and nobody can be asked. Nothing was stored and nothing sent. Give the selector a
     /// [`Chooser`](crate::Chooser), or decide beforehand: [`Store::remember`](crate::Store::remember),

@@ -83,6 +83,8 @@
 
 mod error;
 
+mod text;
+
 mod clock;
 
 mod session;
@@ -101,6 +103,9 @@ mod store;
 
 mod select;
 
+#[cfg(feature = "ask")]
+mod dialog;
+
 pub mod connect;
 
 // The tests inside the crate make certificates as those outside do, which call it by its name
@@ -109,6 +114,10 @@ extern crate self as cardcase;
 #[cfg(test)]
 #[path = "../tests/library/pki.rs"]
 mod pki;
+// The programs that the tests of the dialogs start
+#[cfg(all(test, feature = "ask"))]
+#[path = "../tests/support/executable.rs"]
+mod executable;
 
 pub use certificate::identity::Identity;
 pub use error::Error;
@@ -124,6 +133,8 @@ pub use rustls;
 /// What a dialog is asked, and what it answers.
 pub mod ask {
     pub use crate::answer::refusal::Refusal;
+    #[cfg(feature = "ask")]
+    pub use crate::dialog::{dialogs::Dialogs, terminal};
     pub use crate::request::CertificateRequest;
     pub use crate::select::chooser::{Question, Refused, Reply};
     pub use crate::select::matching::{Considered, Reason, Warning};
@@ -139,13 +150,14 @@ pub mod manage {
     pub use crate::certificate::authority::Authority;
     pub use crate::certificate::enrollment::Enrollment;
     pub use crate::certificate::import::Import;
-    pub use crate::certificate::name::{Name, is_unprintable};
+    pub use crate::certificate::name::Name;
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
     pub use crate::error::Damage;
     pub use crate::request::split_port;
     pub use crate::session::Session;
     pub use crate::store::{Imported, Renewal};
+    pub use crate::text::{is_unprintable, plain, plain_json, plain_lines};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::Keyring;
@@ -170,5 +182,7 @@ pub mod raw {
 #[cfg(fuzzing)]
 pub mod fuzzing {
     pub use crate::answer::rules::fuzzing::apply_rules;
+    #[cfg(feature = "ask")]
+    pub use crate::dialog::fuzzing::read_replies;
     pub use crate::vault::agent::Agent;
 }

@@ -8,6 +8,7 @@ use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
+use cardcase::ask::{Dialogs, terminal};
 #[cfg(feature = "keyring")]
 use cardcase::manage::Keyring;
 use cardcase::manage::Mode;
@@ -19,9 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::ask::new_password;
 use crate::ask::password_file::{KnownPassword, PasswordFile};
-use crate::ask::password_prompt::PasswordPrompt;
 use crate::ask::program::ProgramChooser;
-use crate::ask::terminal;
 use crate::cli::Common;
 use crate::input::Input;
 use crate::ui::failure::{Code, Failure};
@@ -139,10 +138,8 @@ impl App {
             None => selector,
         };
         Ok(match self.common.chooser() {
-            Some(program) if !self.common.batch => {
-                selector.with_chooser(Arc::new(ProgramChooser::new(program.to_owned())))
-            }
-            None if self.can_ask() => selector.with_chooser(Arc::new(terminal::TerminalChooser)),
+            Some(_) if !self.common.batch => selector.with_chooser(Arc::new(ProgramChooser(self.dialogs()?))),
+            None if self.can_ask() => selector.with_chooser(Arc::new(self.dialogs()?)),
             _ => selector,
         })
     }
@@ -193,16 +190,20 @@ impl App {
         Ok(match &self.common.primary_password_file {
             Some(file) if file == Path::new("-") => Arc::new(KnownPassword(self.input.read_password(file)?)),
             Some(file) => Arc::new(PasswordFile(file.clone())),
-            None => self.password_prompt()?.map_or_else(|| Arc::new(NobodyToAsk), PasswordPrompt::into_unlocker),
+            None if self.common.batch => Arc::new(NobodyToAsk),
+            None => Arc::new(self.dialogs()?),
         })
     }
 
-    /// Where a person is asked for a primary password; `None` where nobody can be asked.
-    pub(crate) fn password_prompt(&self) -> Result<Option<PasswordPrompt>, Failure> {
-        match self.common.batch {
-            true => Ok(None),
-            false => Ok(PasswordPrompt::find(self.store()?.path())),
-        }
+    /// The user's dialogs.
+    fn dialogs(&self) -> Result<Dialogs, Failure> {
+        let program = self.common.chooser().map(Path::to_owned);
+        Ok(Dialogs::for_user(self.store()?).with_program(program))
+    }
+
+    /// The dialogs that ask for a new primary password; `None` where nobody can be asked.
+    pub(crate) fn password_dialogs(&self) -> Result<Option<Dialogs>, Failure> {
+        Ok(Some(self.dialogs()?).filter(|dialogs| !self.common.batch && dialogs.can_ask_for_password()))
     }
 
     /// Offers to set a primary password before the first private key is stored, so that no key is ever stored unprotected.
@@ -216,8 +217,8 @@ impl App {
         if !store.identities()?.is_empty() || !store.enrollments()?.is_empty() {
             return Ok(());
         }
-        let Some(prompt) = self.password_prompt()? else { return Ok(()) };
-        let new = new_password::ask(&prompt, true)?;
+        let Some(dialogs) = self.password_dialogs()? else { return Ok(()) };
+        let new = new_password::ask(&dialogs, true)?;
         if new.is_empty() {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What has to be cleaned up however this process ends: programs that it started, sockets that it made.
+//! What has to be cleaned up however this process ends: sockets that it made.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

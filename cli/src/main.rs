@@ -28,17 +28,13 @@ mod tunnel;
 
 mod commands;
 
-#[cfg(test)]
-#[path = "../tests/support/executable.rs"]
-mod executable;
-
 use std::process::ExitCode;
 
+use cardcase::ask::terminal;
 use clap::Parser;
 
 use app::App;
 use ask::signals;
-use ask::terminal::{self, Quiet};
 use cli::{Cli, Color, Command};
 use ui::failure::{Code, Failure};
 use ui::say;
@@ -70,9 +66,7 @@ fn main() -> ExitCode {
         command,
         Command::Explain(_) | Command::Fetch(_) | Command::Tunnel(_) | Command::Credential(_) | Command::Agent
     );
-    let quiet = is_short.then(Quiet::new);
-    let done = run(&app, command);
-    drop(quiet);
+    let done = if is_short { terminal::quietly(false, || run(&app, command)) } else { run(&app, command) };
     app.tell_damage();
     match done {
         Ok(()) => ExitCode::SUCCESS,

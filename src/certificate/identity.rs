@@ -1,5 +1,7 @@
 //! Identities: a certificate whose private key is in the store.
 
+mod json;
+
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;

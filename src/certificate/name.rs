@@ -3,14 +3,14 @@
 use std::fmt;
 
 use data_encoding::{HEXLOWER, HEXUPPER};
-use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
-use icu_properties::{CodePointMapData, CodePointSetData};
 use sha2::{Digest, Sha256};
 use stringprep::tables;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use x509_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::prelude::{FromDer, X509Name};
+
+use crate::text::is_unprintable;
 
 /// A distinguished name: the DER as a certificate or a server has it.
 ///
@@ -258,23 +258,6 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Whether a character has to be escaped where it is shown: one that controls a terminal or reorders the text around it (Unicode
-/// TR 36), that leaves no mark (other than the ordinary space), or that has no look of its own because Unicode does not assign it. Two
-/// texts without such characters that differ in one of them do not look alike.
-pub fn is_unprintable(c: char) -> bool {
-    use GeneralCategory as G;
-    let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    matches!(
-        category,
-        G::Control | G::Format | G::LineSeparator | G::ParagraphSeparator | G::PrivateUse | G::Unassigned
-    ) || (category == G::SpaceSeparator && c != ' ')
-        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
-        || BLANKS.contains(&c)
-}
-
-/// Symbols that are drawn as nothing: Braille without a dot, and the musical note without a head.
-const BLANKS: [char; 2] = ['\u{2800}', '\u{1d159}'];
-
 /// RFC 4514 section 3, RFC 4519, and the names that OpenSSL and NSS use for the others.
 const SHORT_NAMES: &[(&str, &str)] = &[
     ("2.5.4.3", "CN"),
@@ -320,76 +303,6 @@ mod tests {
     const PRINTABLE: u8 = 19;
     const T61: u8 = 20;
     const BMP: u8 = 30;
-
-    #[test]
-    fn what_does_not_show_is_unprintable() {
-        let shown = [' ', '~', 'é', 'ß', 'Ж', '漢', '한', 'ا', 'ก', '\u{301}', '€', '😀', '\u{fffd}'];
-        let unprintable = [
-            // Control characters, and what reorders the text
-            '\0',
-            '\t',
-            '\n',
-            '\u{1b}',
-            '\u{7f}',
-            '\u{80}',
-            '\u{85}',
-            '\u{9b}',
-            '\u{9f}',
-            '\u{61c}',
-            '\u{200e}',
-            '\u{200f}',
-            '\u{202a}',
-            '\u{202e}',
-            '\u{2066}',
-            '\u{2069}',
-            '\u{2028}',
-            '\u{2029}',
-            // What leaves no mark
-            '\u{a0}',
-            '\u{ad}',
-            '\u{34f}',
-            '\u{115f}',
-            '\u{1160}',
-            '\u{1680}',
-            '\u{17b4}',
-            '\u{180b}',
-            '\u{180e}',
-            '\u{2000}',
-            '\u{200b}',
-            '\u{200c}',
-            '\u{200d}',
-            '\u{202f}',
-            '\u{205f}',
-            '\u{2060}',
-            '\u{2064}',
-            '\u{2800}',
-            '\u{3000}',
-            '\u{3164}',
-            '\u{fe00}',
-            '\u{fe0f}',
-            '\u{feff}',
-            '\u{ffa0}',
-            '\u{fff0}',
-            '\u{fff9}',
-            '\u{1bca0}',
-            '\u{1d159}',
-            '\u{1d173}',
-            '\u{e0001}',
-            '\u{e0041}',
-            '\u{e0100}',
-            // What no font knows
-            '\u{378}',
-            '\u{e000}',
-            '\u{ffff}',
-            '\u{10ffff}',
-        ];
-        for c in shown {
-            assert!(!is_unprintable(c), "{c:?}");
-        }
-        for c in unprintable {
-            assert!(is_unprintable(c), "{c:?}");
-        }
-    }
 
     #[test]
     fn names_equal_by_rfc_5280_have_one_key() {

@@ -11,9 +11,9 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use crate::certificate::name::is_unprintable;
 use crate::error::file::Error;
 use crate::file::pkcs12::{Shape, shape};
+use crate::text::is_unprintable;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";

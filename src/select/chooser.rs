@@ -100,7 +100,7 @@ impl fmt::Display for Refused {
 }
 
 /// A chooser's answer. Only the first two can be remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
     /// Send the candidate at this index.
@@ -119,8 +119,11 @@ pub enum Reply {
     Abort,
     /// Nobody can be asked: store nothing, send nothing.
     Nobody,
-    /// Asking failed, and the chooser has reported why: store nothing, send nothing.
-    Failed,
+    /// Asking failed: store nothing, send nothing.
+    Failed {
+        /// Who failed and why, for the person: `/usr/bin/dialog: it cannot be started`.
+        reason: String,
+    },
 }
 
 /// Asks a person, or a program that answers for one.

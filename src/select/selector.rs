@@ -401,7 +401,7 @@ impl Selector {
             Reply::None { .. } => Ok(Vec::new()),
             Reply::Abort => Err(aborted(destination)),
             Reply::Nobody => Err(Error::NobodyToAsk { destination: destination.to_string(), remembered: None }),
-            Reply::Failed => Err(unanswered(destination)),
+            Reply::Failed { reason } => Err(unanswered(destination, reason)),
         }
     }
 
@@ -596,7 +596,7 @@ impl Selector {
                 return Err(aborted(destination));
             }
             Reply::Nobody => return Err(nobody(destination, &open)),
-            Reply::Failed => return Err(unanswered(destination)),
+            Reply::Failed { reason } => return Err(unanswered(destination, reason)),
         };
         Ok((answer, if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime }))
     }
@@ -624,8 +624,8 @@ fn aborted(destination: &Destination) -> Error {
     Error::Aborted { destination: destination.to_string() }
 }
 
-fn unanswered(destination: &Destination) -> Error {
-    Error::ChooserFailed { destination: destination.to_string() }
+fn unanswered(destination: &Destination, reason: String) -> Error {
+    Error::ChooserFailed { destination: destination.to_string(), reason }
 }
 
 /// The error when nobody can be asked. It says why the remembered identity no longer fits.

@@ -17,11 +17,12 @@ use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, moment, next_id, only};
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
 use crate::certificate::import::NewIdentity;
-use crate::certificate::name::{NameKey, is_unprintable};
+use crate::certificate::name::NameKey;
 use crate::certificate::tried::Tried;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
+use crate::text::is_unprintable;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 
 /// Characters a name may have.

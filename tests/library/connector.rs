@@ -51,7 +51,7 @@ impl Scene {
         let mut server = server(&servers, HOST, optional_client(&[&root.certificate]));
         server.session_storage = ServerSessionMemoryCache::new(32);
         server.send_tls13_tickets = 2;
-        let chooser = Script::new(replies.iter().copied());
+        let chooser = Script::new(replies.iter().cloned());
         let base = client(&servers, version);
         let connector = Connector::new(selector(&store, &chooser), base.clone());
         let (server, seen) = (Arc::new(server), Arc::default());
@@ -324,7 +324,7 @@ fn no_question_is_asked_if_its_answer_would_not_be_used() {
         let roots = [Ca::root("One"), Ca::root("Two")];
         let leaves = roots.each_ref().map(|root| root.leaf("a"));
         let store = home.with(&leaves, roots.each_ref().map(|root| &root.certificate));
-        let chooser = Script::new([first(Lifetime::Once); 9]);
+        let chooser = Script::new(vec![first(Lifetime::Once); 9]);
         let connector = Connector::new(selector(&store, &chooser), client(&servers, version));
         let server = |root: &Certificate| Arc::new(server(&servers, HOST, optional_client(&[root])));
         let asking = roots.each_ref().map(|root| server(&root.certificate));

@@ -166,7 +166,7 @@ fn without_an_answer_nothing_is_stored_or_sent() {
     let store = home.with([&leaf], []);
     let beyond = Reply::Identity { index: 1, lifetime: Lifetime::Permanent };
     for mode in [Mode::Firefox, Mode::Chrome] {
-        for (reply, aborted) in [(Reply::Abort, true), (Reply::Nobody, false), (beyond, true)] {
+        for (reply, aborted) in [(Reply::Abort, true), (Reply::Nobody, false), (beyond.clone(), true)] {
             let selector = selector(store.clone(), &Script::new([reply])).with_mode(mode);
             let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
             assert_eq!(matches!(error, Error::Aborted { .. }), aborted, "{error}");

@@ -3,10 +3,10 @@
 use cardcase::Error;
 use cardcase::Store;
 use cardcase::Unlocker;
+use cardcase::ask::Dialogs;
 use zeroize::Zeroizing;
 use zxcvbn::{Score, zxcvbn};
 
-use crate::ask::password_prompt::PasswordPrompt;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 
@@ -18,10 +18,10 @@ const PROMPT: &str = "New primary password (empty for none)";
 
 /// Asks for a new primary password, twice; an empty one means none. With `none_changes_nothing`, an empty one is not asked
 /// for again.
-pub(crate) fn ask(prompt: &PasswordPrompt, none_changes_nothing: bool) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn ask(dialogs: &Dialogs, none_changes_nothing: bool) -> Result<Zeroizing<String>, Failure> {
     for attempt in 1..=TRIES {
-        let new = prompt.ask(PROMPT, (attempt > 1).then_some("The passwords differ"))?;
-        if (new.is_empty() && none_changes_nothing) || prompt.ask("Repeat it", None)? == new {
+        let new = dialogs.password(PROMPT, (attempt > 1).then_some("The passwords differ"))?;
+        if (new.is_empty() && none_changes_nothing) || dialogs.password("Repeat it", None)? == new {
             return Ok(new);
         }
     }

@@ -1,13 +1,12 @@
 //! Signals that end the process: what is on the terminal is put back first.
 
+use cardcase::ask::{Dialogs, terminal};
 use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
 };
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::ask::assuan;
-use crate::ask::terminal;
 use crate::cleanup;
 use crate::ui::failure::Code;
 use crate::ui::progress;
@@ -22,8 +21,7 @@ pub(crate) fn restore_terminal_on_signals() {
     let Ok(mut signals) = Signals::new(ENDING) else { return };
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
-        assuan::stop();
-        terminal::restore();
+        Dialogs::close_all();
         progress::clear();
         cleanup::run_all();
         let code = match signal {

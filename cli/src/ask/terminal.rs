@@ -1,22 +1,37 @@
-//! The terminal: choosing an identity, typing passwords, and restoring the terminal afterwards. Each file uses only those
-//! before it.
-//!
-//! Menus and confirmations are drawn on stderr; keys are read from stdin or, when that is redirected, from the controlling
-//! terminal. [`tty`](crate::ask::tty) asks for passwords.
+//! Questions of the command's own on the terminal: passwords of files, and confirmations.
 
-mod settings;
+use std::io::ErrorKind;
 
-mod lock;
+use cardcase::ask::terminal;
+use cardcase::manage::plain;
+use console::Term;
+use dialoguer::Confirm;
+use dialoguer::theme::SimpleTheme;
+use zeroize::Zeroizing;
 
-mod turn;
+use crate::ui::failure::{Code, Failure};
 
-mod menu;
+/// Asks for a password, which is not shown.
+pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    terminal::password(prompt).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Failure::new(Code::Failed, "the password is not UTF-8, or too long"),
+        kind => nobody(kind),
+    })
+}
 
-mod chooser;
+/// Asks yes or no. There is no default, and keys that were typed before the question are discarded.
+pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
+    let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
+    match terminal::question(|| asked.interact_on_opt(&Term::stderr())) {
+        Some(Ok(answer)) => Ok(answer.unwrap_or(false)),
+        Some(Err(dialoguer::Error::IO(error))) => Err(nobody(error.kind())),
+        None => Err(nobody(ErrorKind::NotConnected)),
+    }
+}
 
-mod password;
-
-pub(crate) use chooser::TerminalChooser;
-pub(crate) use password::{TerminalUnlocker, confirm, password};
-pub(crate) use settings::{is_in_background, is_there, restore, was_asked};
-pub(crate) use turn::{Quiet, lend, unlocked, unlocking};
+fn nobody(error: ErrorKind) -> Failure {
+    match error {
+        ErrorKind::Interrupted => Failure::new(Code::Interrupted, "interrupted"),
+        _ => Failure::new(Code::NobodyToAsk, "an answer is needed, and nobody can be asked"),
+    }
+}

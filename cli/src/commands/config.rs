@@ -1,5 +1,6 @@
 //! `cardcase config`
 
+use cardcase::manage::plain;
 use cardcase::manage::{Mode, Settings};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -10,7 +11,6 @@ use crate::ui::failure::Failure;
 use crate::ui::json::print_json;
 use crate::ui::stdout::print;
 use crate::ui::table::print_table;
-use crate::ui::text::plain;
 
 pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
     match (args.key, &args.value) {

@@ -8,6 +8,7 @@ use cardcase::ask::Reason;
 use cardcase::connect::{Explanation, Selection, Source};
 use cardcase::manage::Answer;
 use cardcase::manage::Timestamp;
+use cardcase::manage::plain;
 use cardcase::manage::version_name;
 use cardcase::{Destination, Target};
 use serde::Serialize;
@@ -23,7 +24,6 @@ use crate::ui::json::{DestinationJson, print_json};
 use crate::ui::say;
 use crate::ui::stdout::print;
 use crate::ui::table::table;
-use crate::ui::text::{days_from, plain};
 
 /// How many authorities of a request are shown as text.
 const SHOWN: usize = 20;
@@ -183,7 +183,7 @@ impl Explained<'_> {
             fits.to_owned(),
             considered.identity.name().to_owned(),
             certificate.fingerprint().short(),
-            days_from(self.now, certificate.not_after()),
+            certificate.not_after().days_from(self.now),
             notes(considered).join("; "),
         ]
     }

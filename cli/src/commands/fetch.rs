@@ -1,9 +1,9 @@
 //! `cardcase fetch`
 
+use cardcase::ask::Dialogs;
 use url::Url;
 
 use crate::app::App;
-use crate::ask::terminal;
 use crate::cleanup;
 use crate::cli::Fetch;
 use crate::http::body::{Output, WriteError};
@@ -26,7 +26,7 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     runtime.block_on(async { tokio::time::timeout(limit, work).await }).unwrap_or_else(|_| {
         Failure::new(Code::Failed, format_args!("{url}: not complete within {limit:?} (--max-time)")).tell();
         // A prompt may wait for a person, on a thread that cannot be ended
-        terminal::restore();
+        Dialogs::close_all();
         cleanup::run_all();
         std::process::exit(Code::Failed as i32)
     })

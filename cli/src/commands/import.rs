@@ -7,31 +7,32 @@ use cardcase::Error;
 use cardcase::Identity;
 use cardcase::Store;
 use cardcase::Unlocker;
+use cardcase::ask::terminal::quietly;
 use cardcase::file;
+use cardcase::manage::plain;
 use cardcase::manage::{Decision, Import};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::terminal::{self, Quiet};
+use crate::ask::terminal;
 use crate::cli;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::{IdentityJson, print_json};
+use crate::ui::json::print_json;
 use crate::ui::notices;
 use crate::ui::progress;
 use crate::ui::remedy;
 use crate::ui::say;
 use crate::ui::stdout::print;
-use crate::ui::text::{days_from, plain};
 use crate::ui::text::{quoted, word};
 
 /// How many times a person may try to type a file's password.
 const TRIES: u32 = 3;
 
 #[derive(Serialize)]
-struct ImportJson {
-    imported: Vec<IdentityJson>,
-    already_present: Vec<IdentityJson>,
+struct ImportJson<I> {
+    imported: Vec<I>,
+    already_present: Vec<I>,
     authorities: Vec<AuthorityJson>,
     left_out: Vec<LeftOutJson>,
 }
@@ -114,10 +115,10 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
 
     let now = app.now();
     if app.common.json {
-        let json = |identities: &[Arc<Identity>]| -> Result<Vec<IdentityJson>, Failure> {
+        let json = |identities: &[Arc<Identity>]| -> Result<Vec<_>, Failure> {
             let chains = store.chains(identities.iter().map(|identity| identity.certificate()))?;
             let identities = identities.iter().zip(&chains);
-            Ok(identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect())
+            Ok(identities.map(|(identity, chain)| identity.json(chain.len(), now)).collect())
         };
         let ca = |ca: &cardcase::manage::Certificate| AuthorityJson {
             fingerprint: ca.fingerprint().to_string(),
@@ -141,7 +142,7 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
                 plain(identity.name()),
                 certificate.key(),
                 plain(&certificate.issuer().common_name()),
-                days_from(now, certificate.not_after()),
+                certificate.not_after().days_from(now),
             ));
         }
     }
@@ -186,18 +187,25 @@ fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Res
     Ok(())
 }
 
-/// Reads a file. Tries the empty password before it asks for one.
+/// Reads a file. While the empty password is tried, a person may already type the right one.
 fn read(app: &App, args: &cli::Import, path: &Path, bytes: &[u8], given: &Given) -> Result<Import, Failure> {
+    let may_ask = given.password.is_none() && app.can_ask();
+    quietly(may_ask, || read_with_passwords(app, args, path, bytes, given))
+}
+
+/// Tries the empty password before it asks for one.
+fn read_with_passwords(
+    app: &App,
+    args: &cli::Import,
+    path: &Path,
+    bytes: &[u8],
+    given: &Given,
+) -> Result<Import, Failure> {
     let name = plain(&path.display().to_string());
     let why = format!("many rounds of key derivation for {name}");
     let open = |password: &str, key_password: Option<&str>| {
         progress::during(&why, || file::read_with(bytes, password, key_password, args.max_iterations))
     };
-    let quiet = Quiet::new();
-    // While the empty password is tried, a person may already type the right one
-    if given.password.is_none() && app.can_ask() {
-        quiet.begin();
-    }
     let mut password = given.password.clone().unwrap_or_default();
     let mut key_password = given.key_password.clone();
     let (mut asked, mut tries) = (None, 0);

@@ -12,15 +12,15 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::List;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::{IdentityJson, print_json};
+use crate::ui::json::print_json;
 use crate::ui::notices;
 use crate::ui::say;
 use crate::ui::table::print_table;
-use crate::ui::text::{days_from, expires_soon};
+use crate::ui::text::expires_soon;
 
 #[derive(Serialize)]
-struct ListJson {
-    identities: Vec<IdentityJson>,
+struct ListJson<I> {
+    identities: Vec<I>,
     /// Keys that wait for their certificate; omitted where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enrollments: Vec<EnrollmentJson>,
@@ -65,7 +65,7 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     if app.common.json {
         let chains = store.chains(identities.iter().map(Identity::certificate))?;
         let identities = identities.iter().zip(&chains);
-        let identities = identities.map(|(identity, chain)| IdentityJson::new(identity, chain, now)).collect();
+        let identities = identities.map(|(identity, chain)| identity.json(chain.len(), now)).collect();
         let protected = store.has_primary_password();
         let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
         // A script would mistake a part for the whole
@@ -81,12 +81,12 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     for identity in &identities {
         let until = identity.certificate().not_after();
         if expires_soon(now, until) {
-            say::warn(format_args!("{:?} expires {}", identity.name(), days_from(now, until)));
+            say::warn(format_args!("{:?} expires {}", identity.name(), until.days_from(now)));
         }
     }
     let rows = identities.iter().map(|identity| {
         let certificate = identity.certificate();
-        let mut expiry = format!("{} ({})", certificate.not_after().date(), days_from(now, certificate.not_after()));
+        let mut expiry = format!("{} ({})", certificate.not_after().date(), certificate.not_after().days_from(now));
         if certificate.not_after() < now {
             expiry = format!("EXPIRED {expiry}");
         }

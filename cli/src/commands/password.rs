@@ -20,11 +20,11 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
     let new = match &args.new_password_file {
         Some(file) => app.input.read_password(file)?,
         None => {
-            let prompt = app.password_prompt()?.ok_or_else(|| {
+            let dialogs = app.password_dialogs()?.ok_or_else(|| {
                 Failure::new(Code::NobodyToAsk, "the new password is needed, and nobody can be asked for it")
                     .hint("cardcase password --new-password-file FILE")
             })?;
-            new_password::ask(&prompt, !store.has_primary_password())?
+            new_password::ask(&dialogs, !store.has_primary_password())?
         }
     };
     let new = Some(new.as_str()).filter(|password| !password.is_empty());

@@ -5,20 +5,20 @@ use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
+use cardcase::manage::plain;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Show;
 use crate::ui::failure::Failure;
-use crate::ui::json::{CertificateJson, DecisionJson, IdentityJson, RuleJson, UseJson, print_json};
+use crate::ui::json::{CertificateJson, DecisionJson, RuleJson, UseJson, print_json};
 use crate::ui::pem::pem;
 use crate::ui::stdout::print;
-use crate::ui::text::{days_from, plain};
 
 #[derive(Serialize)]
-struct ShowJson {
+struct ShowJson<I> {
     #[serde(flatten)]
-    identity: IdentityJson,
+    identity: I,
     chain: Vec<CertificateJson>,
     decisions: Vec<DecisionJson>,
     rules: Vec<RuleJson>,
@@ -50,7 +50,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     rules.retain(|rule| rule.names(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {
-            identity: IdentityJson::new(&identity, &chain, now),
+            identity: identity.json(chain.len(), now),
             chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
             decisions: decisions.iter().map(DecisionJson::new).collect(),
             rules: rules.iter().map(RuleJson::new).collect(),
@@ -87,7 +87,7 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
         "{} to {} ({}{})",
         certificate.not_before(),
         certificate.not_after(),
-        days_from(now, certificate.not_after()),
+        certificate.not_after().days_from(now),
         if certificate.is_valid_at(now) { "" } else { "; NOT VALID NOW" },
     );
     let mut facts = vec![

@@ -8,9 +8,10 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::response::Parts;
 
+use cardcase::manage::plain_lines;
+
 use crate::ui::failure::Failure;
 use crate::ui::stdout::print;
-use crate::ui::text::plain_lines;
 
 /// Where a response is written.
 pub(crate) enum Output {

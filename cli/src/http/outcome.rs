@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cardcase::ask::Refusal;
 use cardcase::connect::{self, Opened, Selection, Source};
+use cardcase::manage::plain;
 use cardcase::manage::{Answer, Fingerprint, Outcome};
 use cardcase::raw::{Prepared, alert, failure};
 use cardcase::{Destination, Identity, Selector};
@@ -16,7 +17,7 @@ use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy::{self, Remedies};
 use crate::ui::say;
-use crate::ui::text::{days_from, expires_soon, plain};
+use crate::ui::text::expires_soon;
 
 /// A certificate request on one connection, and the answer that was sent.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ impl Outcomes {
         let (now, until) = (self.selector.now(), identity.certificate().not_after());
         let mut announced = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
         if expires_soon(now, until) && announced.insert(identity.fingerprint()) {
-            say::warn(format_args!("{:?} expires {}", identity.name(), days_from(now, until)));
+            say::warn(format_args!("{:?} expires {}", identity.name(), until.days_from(now)));
         }
     }
 
@@ -215,10 +216,10 @@ impl Outcomes {
         let (now, certificate) = (self.selector.now(), identity.certificate());
         let mut known = Vec::new();
         if certificate.not_after() < now {
-            known.push(format!("it expired {}", days_from(now, certificate.not_after())));
+            known.push(format!("it expired {}", certificate.not_after().days_from(now)));
         }
         if certificate.not_before() > now {
-            known.push(format!("it becomes valid {}", days_from(now, certificate.not_before())));
+            known.push(format!("it becomes valid {}", certificate.not_before().days_from(now)));
         }
         // Without the request, or the store, there is nothing more to say
         let explained =

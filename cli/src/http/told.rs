@@ -304,7 +304,7 @@ mod tests {
             E::Denied { name: text(), destination: text(), rule: text() },
             E::NotARenewal { new: text(), old: text(), reason: "x" },
             E::Aborted { destination: text() },
-            E::ChooserFailed { destination: text() },
+            E::ChooserFailed { destination: text(), reason: text() },
             E::NobodyToAsk { destination: text(), remembered: Some(text()) },
             E::DoesNotFit { name: text(), reason: "x" },
             E::RequestKeepsChanging { destination: text(), attempts: 1 },

@@ -73,7 +73,14 @@ impl From<Error> for Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let failure = Self::new(code(error), error);
+        let failure = match error {
+            // A warning has said why, when it was asked
+            Error::ChooserFailed { destination, .. } => Self::new(
+                code(error),
+                format_args!("the chooser gave no answer: nothing was remembered, and nothing sent to {destination}"),
+            ),
+            _ => Self::new(code(error), error),
+        };
         match remedy::for_error(error) {
             Some(hint) => failure.hint(hint),
             None => failure,

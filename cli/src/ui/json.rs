@@ -1,86 +1,23 @@
 //! JSON, as docs/cli.md describes it.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
-use cardcase::Identity;
-use cardcase::manage::Authority;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Rule;
-use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
+use cardcase::manage::plain_json;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::ui::failure::{Code, Failure};
 use crate::ui::stdout::print;
-use crate::ui::text::plain_json;
 
 /// Prints one JSON document. What does not show in a terminal is escaped.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(Code::Failed, error))?;
     print(&format!("{}\n", plain_json(&text)))
-}
-
-/// IDENTITY of docs/cli.md.
-#[derive(Serialize)]
-pub(crate) struct IdentityJson {
-    pub(crate) fingerprint: String,
-    pub(crate) name: String,
-    pub(crate) subject: String,
-    pub(crate) issuer: String,
-    pub(crate) serial: String,
-    pub(crate) not_before: String,
-    pub(crate) not_after: String,
-    pub(crate) expired: bool,
-    pub(crate) key: String,
-    pub(crate) usable: UsableJson,
-    pub(crate) chain_length: usize,
-    pub(crate) key_usage: Vec<&'static str>,
-    pub(crate) extended_key_usage: Vec<String>,
-    pub(crate) emails: Vec<String>,
-}
-
-impl IdentityJson {
-    /// `chain` is what the store has above the identity.
-    pub(crate) fn new(identity: &Identity, chain: &[Arc<Authority>], now: Timestamp) -> Self {
-        let certificate = identity.certificate();
-        Self {
-            fingerprint: certificate.fingerprint().to_string(),
-            name: identity.name().to_owned(),
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
-            serial: certificate.serial(),
-            not_before: certificate.not_before().to_string(),
-            not_after: certificate.not_after().to_string(),
-            expired: certificate.not_after() < now,
-            key: certificate.key().to_string(),
-            usable: UsableJson::new(identity),
-            chain_length: 1 + chain.len(),
-            key_usage: certificate.key_usage().unwrap_or_default(),
-            extended_key_usage: certificate.extended_key_usage().unwrap_or_default().to_vec(),
-            emails: certificate.emails().to_vec(),
-        }
-    }
-}
-
-/// Which TLS libraries can use the key of an identity.
-#[derive(Serialize)]
-pub(crate) struct UsableJson {
-    rustls: bool,
-    openssl: bool,
-    /// Why rustls cannot, and what can.
-    why: Option<String>,
-}
-
-impl UsableJson {
-    fn new(identity: &Identity) -> Self {
-        let (rustls, openssl) = (identity.is_usable_by_rustls(), identity.is_usable_by_openssl());
-        Self { rustls, openssl, why: identity.key_limit() }
-    }
 }
 
 /// The destination of a certificate.

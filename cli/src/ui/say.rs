@@ -1,11 +1,11 @@
 //! Lines on stderr: notes, hints, warnings and errors.
 
+use cardcase::manage::plain;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use console::style;
-
-use crate::ui::text::plain;
 
 /// Prints what has happened.
 pub(crate) fn note(message: impl Display) {

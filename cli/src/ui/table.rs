@@ -2,9 +2,10 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
+use cardcase::manage::plain;
+
 use crate::ui::failure::Failure;
 use crate::ui::stdout::print;
-use crate::ui::text::plain;
 
 /// The title of a column of fingerprints, which are never broken over two lines, so that they can be copied.
 const FINGERPRINT: &str = "SHA-256";

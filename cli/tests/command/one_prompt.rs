@@ -69,7 +69,7 @@ impl Chooser for Patient {
         let (mut seen, late) = everybody;
         assert!(!late.timed_out(), "{} of {} wait", seen.waiting, self.others);
         seen.asking = false;
-        self.reply
+        self.reply.clone()
     }
 }
 
@@ -116,7 +116,7 @@ fn one_prompt_for_fifty_threads_whatever_the_answer() {
     let requests = vec![request(&[SignatureScheme::ECDSA_NISTP256_SHA256]); 50];
     for lifetime in [Lifetime::Once, Lifetime::Session, Lifetime::Permanent] {
         for (reply, sent) in [(best(lifetime), Some(alice)), (Reply::None { lifetime }, None)] {
-            let chooser = Patient::new(requests.len() - 1, reply);
+            let chooser = Patient::new(requests.len() - 1, reply.clone());
             for answer in answers(&scene.machine, &chooser, &requests) {
                 assert_eq!(answer.unwrap(), sent, "{reply:?}");
             }
@@ -139,7 +139,7 @@ fn two_different_requests_cause_two_prompts_in_turn() {
     let other = request(&[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519]);
     let requests = [vec![one; 10], vec![other; 10]].concat();
     for reply in [best(Lifetime::Once), Reply::Abort] {
-        let chooser = Patient::new(requests.len() - 1, reply);
+        let chooser = Patient::new(requests.len() - 1, reply.clone());
         for answer in answers(&scene.machine, &chooser, &requests) {
             assert_eq!(answer.ok(), (reply != Reply::Abort).then_some(Some(alice)), "{reply:?}");
         }

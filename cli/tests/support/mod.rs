@@ -16,6 +16,7 @@ pub mod apache;
 pub mod backend;
 pub mod ca;
 pub mod command;
+#[path = "../../../tests/support/executable.rs"]
 pub mod executable;
 pub mod gate;
 pub mod gnutls;

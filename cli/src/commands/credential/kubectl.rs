@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::manage::Timestamp;
+use cardcase::manage::plain_json;
 use cardcase::{Destination, Target};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -19,7 +20,6 @@ use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
 use crate::ui::stdout::print;
-use crate::ui::text::plain_json;
 
 /// The environment variable with which kubectl says what it wants.
 const VARIABLE: &str = "KUBERNETES_EXEC_INFO";

@@ -2,20 +2,18 @@
 //! is needed.
 //!
 //! The crate `pinentry` waits for the program without a limit, reads lines of any length, and panics where a text, such as
-//! a path, is longer than a line; hence [`assuan`](crate::ask::assuan).
+//! a path, is longer than a line; hence `assuan`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cardcase::Error;
-use cardcase::Unlocker;
 use zeroize::Zeroizing;
 
-use crate::ask::assuan::{Conversation, ConversationError};
-use crate::ask::terminal;
-use crate::ask::tty::Tty;
-use crate::ui::text::plain;
+use super::assuan::{Conversation, ConversationError};
+use super::terminal::{self, Tty};
+use crate::error::Error;
+use crate::text::plain;
 
 /// How long the program may take for anything but the person's answer.
 const REPLY: Duration = Duration::from_secs(10);
@@ -30,6 +28,7 @@ const WHAT: u32 = 0xffff;
 const CANCELLED: [u32; 2] = [99, 198];
 
 /// A program that asks for passwords.
+#[derive(Clone, Debug)]
 pub(crate) struct Pinentry {
     program: OsString,
     store: PathBuf,
@@ -82,18 +81,6 @@ impl Pinentry {
     fn cannot(&self, detail: &str) -> Error {
         let program = plain(&self.program.to_string_lossy());
         Error::CannotAsk { detail: format!("the pinentry program {program} {detail}") }
-    }
-}
-
-impl Unlocker for Pinentry {
-    fn primary_password(&self, attempt: u32) -> Result<Zeroizing<String>, Error> {
-        terminal::unlocking();
-        let error = (attempt > 1).then(|| format!("Wrong password (attempt {attempt} of 3)"));
-        self.ask("Primary password", error.as_deref())
-    }
-
-    fn finished(&self) {
-        terminal::unlocked();
     }
 }
 

@@ -1,65 +1,60 @@
 //! Asks which identity to send.
 
-use cardcase::Chooser;
-use cardcase::Destination;
-use cardcase::ask::{Considered, Warning};
-use cardcase::ask::{Question, Reply};
-use cardcase::manage::Certificate;
-use cardcase::manage::Name;
-use cardcase::manage::{Lifetime, Mode};
 use console::{style, truncate_str};
 
 use super::lock::is_taken;
 use super::menu::{Picked, menu};
 use super::settings::is_there;
+use super::tty::Tty;
 use super::turn::Turn;
-use crate::ui::say;
-use crate::ui::text::{days_from, plain};
+use crate::answer::decision::Lifetime;
+use crate::answer::settings::Mode;
+use crate::certificate::Certificate;
+use crate::certificate::name::Name;
+use crate::request::Destination;
+use crate::select::chooser::{Question, Reply};
+use crate::select::matching::{Considered, Warning};
+use crate::text::plain;
 
 /// How many authorities of a request are shown by name; the others are counted.
 const AUTHORITIES_SHOWN: usize = 3;
 
 /// Asks which identity to send.
-pub(crate) struct TerminalChooser;
-
-impl Chooser for TerminalChooser {
-    fn can_ask(&self) -> bool {
-        is_there()
+pub(in crate::dialog) fn choose(question: &Question<'_>) -> Reply {
+    let Some(turn) = Turn::begin() else { return Reply::Nobody };
+    loop {
+        let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
+        rows.push("Send no certificate".to_owned());
+        let details = |index: usize| match question.candidates.get(index) {
+            Some(candidate) => details(candidate, question),
+            None => vec!["The server is told that you have no certificate.".to_owned()],
+        };
+        let index = match menu(&turn, &header(question), &rows, &details) {
+            Picked::Row(index) => index,
+            Picked::Nothing(reply) => return reply,
+        };
+        let Some(lifetime) = (match lifetime(&turn, question, rows.get(index)) {
+            Ok(lifetime) => lifetime,
+            Err(reply) => return reply,
+        }) else {
+            continue;
+        };
+        return if index < question.candidates.len() {
+            Reply::Identity { index, lifetime }
+        } else {
+            Reply::None { lifetime }
+        };
     }
+}
 
-    fn waiting(&self, destination: &Destination) {
-        // The question is on this terminal, and a line would be drawn across it
-        if is_taken() {
-            return;
-        }
-        say::note(format_args!("waiting: another cardcase is asking about {destination}"));
+/// Says that another process is asking about this destination, on another terminal or in a window.
+pub(in crate::dialog) fn note_waiting(destination: &Destination) {
+    // If the question is on this terminal, a line would be drawn across it
+    if !is_there() || is_taken() {
+        return;
     }
-
-    fn choose(&self, question: &Question<'_>) -> Reply {
-        let Some(turn) = Turn::begin() else { return Reply::Nobody };
-        loop {
-            let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
-            rows.push("Send no certificate".to_owned());
-            let details = |index: usize| match question.candidates.get(index) {
-                Some(candidate) => details(candidate, question),
-                None => vec!["The server is told that you have no certificate.".to_owned()],
-            };
-            let index = match menu(&turn, &header(question), &rows, &details) {
-                Picked::Row(index) => index,
-                Picked::Nothing(reply) => return reply,
-            };
-            let Some(lifetime) = (match lifetime(&turn, question, rows.get(index)) {
-                Ok(lifetime) => lifetime,
-                Err(reply) => return reply,
-            }) else {
-                continue;
-            };
-            return if index < question.candidates.len() {
-                Reply::Identity { index, lifetime }
-            } else {
-                Reply::None { lifetime }
-            };
-        }
+    if let Some(tty) = Tty::open() {
+        let _ = tty.term().write_line(&format!("cardcase: waiting: another cardcase is asking about {destination}"));
     }
 }
 
@@ -118,7 +113,7 @@ fn authority(name: &Name) -> String {
 /// One row of the list: name, issuer, validity, and warnings.
 fn row(candidate: &Considered, question: &Question<'_>) -> String {
     let certificate = candidate.identity.certificate();
-    let expiry = days_from(question.now, certificate.not_after());
+    let expiry = certificate.not_after().days_from(question.now);
     let odd: Vec<&str> = candidate
         .warnings
         .iter()
@@ -160,7 +155,7 @@ fn details(candidate: &Considered, question: &Question<'_>) -> Vec<String> {
             "Valid    {} to {} ({})  Key {}",
             certificate.not_before().date(),
             certificate.not_after().date(),
-            days_from(question.now, certificate.not_after()),
+            certificate.not_after().days_from(question.now),
             certificate.key(),
         ),
     ];

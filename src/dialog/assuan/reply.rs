@@ -5,13 +5,13 @@ use std::io::{self, ErrorKind};
 
 use zeroize::Zeroizing;
 
-use crate::ui::text::plain;
+use crate::text::plain;
 
 /// The longest line in Assuan, in bytes without its end.
-pub(super) const MAX_LINE: usize = 1000;
+pub(in crate::dialog) const MAX_LINE: usize = 1000;
 
 /// The longest reply to one command, in bytes.
-const MAX_REPLY: usize = 16 << 10;
+pub(in crate::dialog) const MAX_REPLY: usize = 16 << 10;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl From<io::Error> for ConversationError {
 }
 
 /// The bytes that were not returned yet. The buffers never grow, because that would leave copies of their content in memory.
-pub(super) struct Replies {
+pub(in crate::dialog) struct Replies {
     /// Lines that were not parsed yet, and the beginning of another.
     ahead: Zeroizing<Vec<u8>>,
     /// The data of the reply so far.
@@ -62,12 +62,12 @@ impl Default for Replies {
 
 impl Replies {
     /// Adds bytes that were read, at most [`MAX_LINE`] of them.
-    pub(super) fn add<'a>(&mut self, bytes: impl Iterator<Item = &'a u8>) {
+    pub(in crate::dialog) fn add<'a>(&mut self, bytes: impl Iterator<Item = &'a u8>) {
         self.ahead.extend(bytes);
     }
 
     /// The data of the next reply; `None` when more has to be read first.
-    pub(super) fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, ConversationError> {
+    pub(in crate::dialog) fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, ConversationError> {
         while let Some(line) = self.line()? {
             self.taken += line.len() + 1;
             if self.taken > MAX_REPLY {

@@ -1,4 +1,4 @@
-//! Asks for passwords on the terminal of this process, even where its streams are redirected.
+//! The terminal of this process, even where its streams are redirected, and passwords that are typed there.
 //!
 //! dialoguer would show what is typed between its prompt and the moment it turns the echo off, and then discard it; it
 //! would take the end of input (Ctrl-D) for an empty password, and leave a copy of the password in a buffer.
@@ -6,11 +6,17 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 
-use rustix::termios::{LocalModes, OptionalActions, isatty, tcgetattr, tcsetattr, ttyname};
+use console::Term;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, SpecialCodes, isatty, tcgetattr, tcsetattr, ttyname,
+};
 use zeroize::Zeroizing;
 
 /// The longest password, in bytes: a terminal returns no longer lines.
 const MAX_PASSWORD: usize = 4096;
+
+/// Disables a special key (`_POSIX_VDISABLE`).
+pub(super) const DISABLED: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
 
 /// A terminal to read from and write to.
 pub(crate) struct Tty {
@@ -38,18 +44,30 @@ impl Tty {
         named.or_else(|| Self::open().map(|_| "/dev/tty".to_owned()))
     }
 
+    /// To draw on it. Nothing is ever drawn on the streams of this process, which belong to the program.
+    pub(crate) fn term(self) -> Term {
+        Term::read_write_pair(self.input, self.output)
+    }
+
     /// Asks for a line that is not shown. The echo is off before the prompt is on the screen. The caller restores the
     /// settings.
     ///
+    /// No key sends a signal meanwhile: a process that ends would leave the echo off, and one that is stopped would hold
+    /// everybody else back. Ctrl-C and Ctrl-\ end the line instead, and Ctrl-Z does nothing.
+    ///
     /// # Errors
-    /// `UnexpectedEof` at the end of input, `InvalidData` when it is not UTF-8.
+    /// `Interrupted` after Ctrl-C, `UnexpectedEof` at the end of input, `InvalidData` when it is not UTF-8.
     pub(crate) fn password(mut self, prompt: &str) -> io::Result<Zeroizing<String>> {
         let mut settings = tcgetattr(&self.input)?;
-        settings.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
-        settings.local_modes.insert(LocalModes::ICANON | LocalModes::ISIG);
+        let keys = Keys::of(&settings.special_codes);
+        settings.special_codes[SpecialCodeIndex::VEOL] = settings.special_codes[SpecialCodeIndex::VINTR];
+        settings.special_codes[SpecialCodeIndex::VEOL2] = settings.special_codes[SpecialCodeIndex::VQUIT];
+        settings.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ISIG);
+        // VEOL2 is one of the extensions
+        settings.local_modes.insert(LocalModes::ICANON | LocalModes::IEXTEN);
         tcsetattr(&self.input, OptionalActions::Flush, &settings)?;
         write!(self.output, "{prompt}: ")?;
-        let line = self.line();
+        let line = self.line(&keys);
         writeln!(self.output)?;
         let line = line?;
         match std::str::from_utf8(&line) {
@@ -58,7 +76,7 @@ impl Tty {
         }
     }
 
-    fn line(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
+    fn line(&mut self, keys: &Keys) -> io::Result<Zeroizing<Vec<u8>>> {
         // With all its capacity from the start: growing would leave a copy behind
         let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD));
         let mut byte = Zeroizing::new(0);
@@ -67,9 +85,29 @@ impl Tty {
             self.input.read_exact(std::slice::from_mut(&mut *byte))?;
             match *byte {
                 b'\n' => return Ok(line),
+                byte if keys.interrupt.contains(&byte) => return Err(ErrorKind::Interrupted.into()),
+                byte if keys.suspend.contains(&byte) => {}
                 _ if line.len() == MAX_PASSWORD => return Err(ErrorKind::InvalidData.into()),
                 byte => line.push(byte),
             }
+        }
+    }
+}
+
+/// The keys that otherwise send signals.
+struct Keys {
+    interrupt: Vec<u8>,
+    suspend: Vec<u8>,
+}
+
+impl Keys {
+    fn of(codes: &SpecialCodes) -> Self {
+        let keys = |indices: &[SpecialCodeIndex]| {
+            indices.iter().map(|&index| codes[index]).filter(|&key| key != DISABLED).collect()
+        };
+        Self {
+            interrupt: keys(&[SpecialCodeIndex::VINTR, SpecialCodeIndex::VQUIT]),
+            suspend: keys(&[SpecialCodeIndex::VSUSP]),
         }
     }
 }

@@ -3,11 +3,12 @@
 
 use std::io::{self, ErrorKind};
 
-use cardcase::ask::Reply;
 use console::{Key, Term, measure_text_width, style, truncate_str};
 
+use super::tty::Tty;
 use super::turn::Turn;
-use crate::ui::text::plain;
+use crate::select::chooser::Reply;
+use crate::text::plain;
 
 /// What a menu returns.
 pub(super) enum Picked {
@@ -17,8 +18,9 @@ pub(super) enum Picked {
 
 /// Lets the person pick one of `rows`. Enter alone picks nothing: the person has to move to a row first.
 pub(super) fn menu(turn: &Turn, header: &[String], rows: &[String], details: &dyn Fn(usize) -> Vec<String>) -> Picked {
+    let Some(tty) = Tty::open() else { return Picked::Nothing(Reply::Nobody) };
     turn.set_raw();
-    let mut menu = Menu { term: Term::stderr(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
+    let mut menu = Menu { term: tty.term(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
     let picked = menu.run().unwrap_or_else(|error| match error.kind() {
         ErrorKind::Interrupted => Picked::Nothing(Reply::Abort),
         _ => Picked::Nothing(Reply::Nobody),

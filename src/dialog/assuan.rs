@@ -1,30 +1,27 @@
 //! A program that speaks GnuPG's Assuan protocol on its stdin and stdout, as far as pinentry needs it. Time and memory
 //! are limited, whatever the program does.
 
-mod reply;
+pub(crate) mod reply;
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use zeroize::Zeroizing;
 
+use super::running::Asking;
 pub(crate) use reply::ConversationError;
 use reply::{MAX_LINE, Replies};
 
 /// How long the program may take to exit after its input was closed.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The program that runs now, for the signal handler.
-static RUNNING: Mutex<Option<Pid>> = Mutex::new(None);
-
 /// A conversation with a program, which is ended when this is dropped.
 pub(crate) struct Conversation {
-    program: Child,
+    program: Asking,
     /// `None` once the conversation is over.
     to: Option<ChildStdin>,
     from: ChildStdout,
@@ -34,13 +31,14 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Starts a program, and waits until it is ready.
     pub(crate) fn start(program: &OsStr, limit: Duration) -> Result<Self, ConversationError> {
-        let mut program = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (Some(to), Some(from)) = (program.stdin.take(), program.stdout.take()) else {
-            return Err(ConversationError::Nonsense);
+        // It may have drawn on the terminal, and puts that back
+        let signal = Signal::TERM;
+        let program = Asking::start(Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()), signal)?;
+        let (to, from) = {
+            let mut child = program.child();
+            (child.stdin.take(), child.stdout.take())
         };
-        if let Ok(mut running) = RUNNING.lock() {
-            *running = Some(Pid::from_child(&program));
-        }
+        let (Some(to), Some(from)) = (to, from) else { return Err(ConversationError::Nonsense) };
         let mut conversation = Self { program, to: Some(to), from, replies: Replies::default() };
         conversation.reply(limit)?;
         Ok(conversation)
@@ -88,30 +86,17 @@ impl Conversation {
     }
 }
 
-/// Closes the program's input, and kills it if it does not exit.
+/// Closes the program's input. If it does not exit then, it is killed.
 impl Drop for Conversation {
     fn drop(&mut self) {
         self.to = None;
-        // After it is waited for, another process may get its number
-        if let Ok(mut running) = RUNNING.lock() {
-            *running = None;
-        }
         let until = Instant::now() + GRACE;
         while Instant::now() < until {
-            if let Ok(Some(_)) = self.program.try_wait() {
+            if let Ok(Some(_)) = self.program.child().try_wait() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
-
-/// Ends the program that runs now, before this process ends.
-pub(crate) fn stop() {
-    if let Some(running) = RUNNING.lock().ok().and_then(|mut running| running.take()) {
-        let _ = kill_process(running, Signal::TERM);
     }
 }
 
@@ -138,8 +123,9 @@ fn line(command: &str, parameter: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
+    use rustix::process::Pid;
+
     use super::*;
     use crate::executable::executable;
 
@@ -208,7 +194,7 @@ mod tests {
     #[test]
     fn the_program_is_gone_afterwards() {
         let conversation = start("echo OK; while :; do sleep 0.1; done").unwrap();
-        let running = Pid::from_child(&conversation.program);
+        let running = Pid::from_child(&conversation.program.child());
         drop(conversation);
         assert!(rustix::process::test_kill_process(running).is_err());
     }

@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use console::Term;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpgrp;
-use rustix::termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr,
+};
+
+use super::tty::{DISABLED, Tty};
 
 /// The settings to restore after the question that is open now.
 static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
@@ -22,32 +25,30 @@ struct Saved {
 /// Whether this process asked anything.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Whether a person can be asked: stderr is a terminal, there is one to read from, and this process is in its foreground.
-pub(crate) fn is_there() -> bool {
-    Term::stderr().features().is_attended() && current().is_ok() && !is_in_background()
+/// Whether a person can be asked: there is a terminal, and this process is in its foreground.
+pub fn is_there() -> bool {
+    Tty::open().is_some() && current().is_ok() && !is_in_background()
 }
 
 /// Whether the shell runs this process in the background, where reading keys would stop it.
-pub(crate) fn is_in_background() -> bool {
+pub fn is_in_background() -> bool {
     // A terminal that does not belong to the session has no foreground
     let foreground = with_input(|input| tcgetattr(input).map(|_| tcgetpgrp(input)));
     matches!(foreground, Ok(Ok(group)) if group != getpgrp())
 }
 
 /// Whether this process asked anything on a terminal.
-pub(crate) fn was_asked() -> bool {
+pub fn was_asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
 
-/// Saves the settings of the terminal, and restores them when it is dropped or [`restore`] is called.
+/// Saves the settings of the terminal, and restores them when it is dropped or [`close`] is called.
 pub(super) struct SettingsGuard;
 
 impl SettingsGuard {
     pub(super) fn save() -> Self {
         ASKED.store(true, Ordering::Relaxed);
-        if let Ok(mut saved) = SAVED.lock() {
-            *saved = current().ok().map(|settings| Saved { settings, flush: false });
-        }
+        *saved() = current().ok().map(|settings| Saved { settings, flush: false });
         Self
     }
 
@@ -67,20 +68,19 @@ impl SettingsGuard {
         let _ = with_input(|input| tcflush(input, QueueSelector::IFlush));
     }
 
-    /// Turns off the echo until the saved settings are restored.
+    /// Turns off the echo until the saved settings are restored, and Ctrl-Z: a stopped process would hold everybody else back.
     pub(super) fn set_quiet(&self) {
-        let saved = SAVED.lock().ok().and_then(|saved| saved.as_ref().map(|saved| saved.settings.clone()));
+        let saved = saved().as_ref().map(|saved| saved.settings.clone());
         if let Some(mut quiet) = saved {
             quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+            quiet.special_codes[SpecialCodeIndex::VSUSP] = DISABLED;
             let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &quiet));
         }
     }
 
     /// Discards what was typed when the settings are restored: a password that was typed too early would be shown then.
     pub(super) fn flush_at_end(&self) {
-        if let Ok(mut saved) = SAVED.lock()
-            && let Some(saved) = &mut *saved
-        {
+        if let Some(saved) = &mut *saved() {
             saved.flush = true;
         }
     }
@@ -88,20 +88,31 @@ impl SettingsGuard {
 
 impl Drop for SettingsGuard {
     fn drop(&mut self) {
-        restore();
+        restore(&mut saved());
     }
 }
 
+/// Restores the settings before this process ends. They are never unlocked: a question blocks from here on, so it can neither
+/// change the terminal again nor end the process in another way.
+pub(crate) fn close() {
+    let mut saved = saved();
+    restore(&mut saved);
+    std::mem::forget(saved);
+}
+
 /// Restores the settings that a question changed, and shows the cursor.
-pub(crate) fn restore() {
-    if let Some(saved) = SAVED.lock().ok().and_then(|mut saved| saved.take()) {
-        let stderr = Term::stderr();
-        if stderr.is_term() {
-            let _ = stderr.show_cursor();
+fn restore(saved: &mut Option<Saved>) {
+    if let Some(saved) = saved.take() {
+        if let Some(tty) = Tty::open() {
+            let _ = tty.term().show_cursor();
         }
         let when = if saved.flush { OptionalActions::Flush } else { OptionalActions::Now };
         let _ = with_input(|input| tcsetattr(input, when, &saved.settings));
     }
+}
+
+fn saved() -> MutexGuard<'static, Option<Saved>> {
+    SAVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn current() -> rustix::io::Result<Termios> {

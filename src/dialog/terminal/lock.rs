@@ -5,41 +5,35 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use console::Term;
 use rustix::fs::OFlags;
-use signal_hook::consts::SIGTSTP;
+use rustix::termios::ttyname;
 
 use super::settings::is_in_background;
+use super::tty::Tty;
 
 /// How long another process may hold the lock only to write a line.
 const A_MOMENT: Duration = Duration::from_millis(50);
 
-/// Whether Ctrl-Z may stop this process. While a question is open it may not: a stopped process would hold the lock.
-static MAY_BE_STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
-    let may = Arc::new(AtomicBool::new(true));
-    // Without a handler, Ctrl-Z always stops the process
-    let _ = signal_hook::flag::register_conditional_default(SIGTSTP, may.clone());
-    may
-});
+/// Held by the thread of this process that asks: a terminal whose name is not known has no file to lock.
+static ASKING: Mutex<()> = Mutex::new(());
 
 /// The right to ask on this terminal. Questions of other threads and processes wait there until it is dropped.
 pub(super) struct AskLock {
     _terminal: Option<File>,
+    _thread: MutexGuard<'static, ()>,
 }
 
 impl AskLock {
     /// Waits for the lock; `None` when this process is in the background, where nobody can be asked.
     pub(super) fn acquire() -> Option<Self> {
-        let lock = Self { _terminal: open_terminal() };
-        MAY_BE_STOPPED.store(false, Ordering::SeqCst);
+        let terminal = open_terminal();
         if is_in_background() {
             return None;
         }
-        if let Some(terminal) = &lock._terminal
+        if let Some(terminal) = &terminal
             && is_locked(terminal)
         {
             std::thread::sleep(A_MOMENT);
@@ -47,16 +41,13 @@ impl AskLock {
                 note_below("cardcase: another cardcase is asking on this terminal; waiting");
                 // Where locking fails, the question is asked without
                 let _ = terminal.lock();
-                let _ = Term::stderr().clear_to_end_of_screen();
+                if let Some(tty) = Tty::open() {
+                    let _ = tty.term().clear_to_end_of_screen();
+                }
             }
         }
-        (!is_in_background()).then_some(lock)
-    }
-}
-
-impl Drop for AskLock {
-    fn drop(&mut self) {
-        MAY_BE_STOPPED.store(true, Ordering::SeqCst);
+        let thread = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+        (!is_in_background()).then_some(Self { _terminal: terminal, _thread: thread })
     }
 }
 
@@ -65,9 +56,11 @@ pub(super) fn is_taken() -> bool {
     open_terminal().as_ref().is_some_and(is_locked)
 }
 
-/// The terminal as a file to lock.
+/// The terminal as a file to lock. `/dev/tty` would be the same file on every terminal.
 fn open_terminal() -> Option<File> {
-    let name = rustix::termios::ttyname(io::stderr(), Vec::new()).ok()?;
+    let name = ttyname(io::stderr(), Vec::new());
+    let name =
+        name.or_else(|_| ttyname(io::stdin(), Vec::new())).or_else(|_| ttyname(io::stdout(), Vec::new())).ok()?;
     // Opening a terminal must not make it the controlling one
     let flags = OFlags::NOCTTY.bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(OsStr::from_bytes(name.as_bytes())).ok()
@@ -81,5 +74,7 @@ fn is_locked(terminal: &File) -> bool {
 /// Writes below the question of another process, and puts the cursor back: that process draws from there. The terminal cuts
 /// what does not fit the line.
 fn note_below(text: &str) {
-    let _ = Term::stderr().write_str(&format!("\x1b7\x1b[?7l{text}\x1b[?7h\x1b8"));
+    if let Some(tty) = Tty::open() {
+        let _ = tty.term().write_str(&format!("\x1b7\x1b[?7l{text}\x1b[?7h\x1b8"));
+    }
 }

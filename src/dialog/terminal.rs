@@ -1,0 +1,66 @@
+//! The user's terminal: questions of a program's own, under the rules of the dialogs.
+//!
+//! There is one question at a time on a terminal, among all threads and processes that ask through this module. A question
+//! discards what was typed before it, so that no key typed ahead answers it. Afterwards the terminal is as it was before. Everything
+//! is drawn on the terminal itself (`/dev/tty`), even if the program's streams are redirected.
+//!
+//! # Signals
+//!
+//! No signal handler is installed. While a question is open, no key sends a signal: Ctrl-C is read as a key and cancels the
+//! question, Ctrl-Z does nothing. A program that another signal may end during a question calls
+//! [`Dialogs::close_all`](crate::ask::Dialogs::close_all) before it ends.
+
+mod chooser;
+mod lock;
+mod menu;
+mod settings;
+mod tty;
+mod turn;
+
+use std::io::{self, ErrorKind};
+
+use zeroize::Zeroizing;
+
+use crate::text::plain;
+pub(super) use chooser::{choose, note_waiting};
+pub(super) use settings::close;
+pub use settings::{is_in_background, is_there, was_asked};
+pub(super) use tty::Tty;
+use turn::{Quiet, Turn};
+pub(super) use turn::{lend, unlocked, unlocking};
+
+/// Asks for a password, which is not shown.
+///
+/// # Errors
+/// `Interrupted` when the person presses Ctrl-C; `InvalidData` when the password is not UTF-8, or too long; another error when
+/// nobody can be asked.
+pub fn password(prompt: &str) -> io::Result<Zeroizing<String>> {
+    let nobody = || io::Error::from(ErrorKind::NotConnected);
+    let tty = Tty::open().ok_or_else(nobody)?;
+    let turn = Turn::begin().ok_or_else(nobody)?;
+    turn.flush_at_end();
+    tty.password(&plain(prompt))
+}
+
+/// Asks a question of the program's own: `ask` draws it and reads the answer while the terminal is in raw mode. `None` when this
+/// process is in the background, where nobody can be asked.
+pub fn question<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    let turn = Turn::begin()?;
+    turn.set_raw();
+    Some(ask())
+}
+
+/// Keeps the echo off between the questions that `work` asks on this thread, and no other process asks meanwhile: a person may
+/// type the next password while a key is still being derived from the previous one. The echo goes off with the first question,
+/// or with `at_once` before that, unless another process is asking.
+///
+/// Between the questions, Ctrl-C sends its signal as always.
+pub fn quietly<T>(at_once: bool, work: impl FnOnce() -> T) -> T {
+    let quiet = Quiet::new();
+    if at_once {
+        quiet.begin();
+    }
+    let done = work();
+    drop(quiet);
+    done
+}
