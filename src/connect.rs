@@ -17,18 +17,18 @@
 //! A program that makes its TLS connections itself gives rustls the configuration of a [`Resolver`]. When an error ends a
 //! handshake, it asks:
 //!
-//! 1. Did the handshake need something, such as an answer to a certificate request? [`needs`] finds that in any error that
-//!    wraps it.
-//! 2. Did the server refuse what it was sent? [`refusal`]; in TLS 1.3 that comes with the first read.
+//! 1. Did the handshake need something, such as an answer to a certificate request? [`cause`] finds that in any error that
+//!    wraps it: [`Cause::Needs`].
+//! 2. Did the server refuse what it was sent? [`Cause::Refused`]; in TLS 1.3 that comes with the first read.
 //! 3. Provide what is needed: [`grant`], on a thread that may block. It asks the person, or unlocks the vault.
 //! 4. Connect again, with a new resolver for the result.
 //!
 //! ```no_run
 //! use std::{io, net::TcpStream, sync::Arc};
 //!
-//! use cardcase::raw::{grant, refusal, server_name, needs};
+//! use cardcase::connect::{Cause, cause};
+//! use cardcase::raw::{Resolver, grant, server_name};
 //! use cardcase::{Destination, Selector};
-//! use cardcase::raw::Resolver;
 //! use rustls::{ClientConfig, ClientConnection, StreamOwned};
 //!
 //! fn connect(selector: &Selector, base: &ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
@@ -42,14 +42,10 @@
 //!         let Err(error) = stream.conn.complete_io(&mut stream.sock) else {
 //!             return Ok(()); // the stream is ready
 //!         };
-//!         match needs(&error) {
-//!             Some(needs) => resolver = Resolver::new(grant(selector, resolver.prepared(), needs)?),
-//!             None => {
-//!                 if let Some(refusal) = refusal(&error) {
-//!                     eprintln!("refused: {refusal}");
-//!                 }
-//!                 return Err(error.into());
-//!             }
+//!         match cause(&error) {
+//!             Some(Cause::Needs(needs)) => resolver = Resolver::new(grant(selector, resolver.prepared(), needs)?),
+//!             Some(Cause::Refused(refusal)) => return Err(format!("the server refused: {refusal}").into()),
+//!             _ => return Err(error.into()),
 //!         }
 //!     }
 //!     Err(io::Error::other("the server keeps asking for something else").into())
@@ -61,8 +57,6 @@
 //! [`Resolver`]: crate::raw::Resolver
 //! [`Resolver::opened`]: crate::raw::Resolver::opened
 //! [`grant`]: crate::raw::grant
-//! [`needs`]: crate::raw::needs
-//! [`refusal`]: crate::raw::refusal
 
 // Each uses only those above it. The empty lines keep rustfmt from sorting them by name
 
@@ -120,7 +114,7 @@ pub mod reqwest;
 #[cfg(feature = "ureq")]
 pub mod ureq;
 
-pub use self::error::Error;
+pub use self::error::{Cause, Error, cause};
 pub use self::live::{ConfigBuilderExt, config};
 pub use self::opened::{Connection, Opened};
 pub use self::stream::Stream;

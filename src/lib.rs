@@ -166,13 +166,10 @@ pub mod manage {
 /// The four calls: for programs that make their TLS connections themselves.
 pub mod raw {
     pub use crate::answer::refusal::alert_name;
-    pub use crate::connect::error::refusal;
     pub use crate::connect::guarded::Guarded;
     pub use crate::connect::hosts::server_name;
-    pub use crate::connect::needs::{Needs, grant, needs};
-    pub use crate::connect::refusal::{
-        alert, causes, failure, invalid_certificate, unverified_certificate, why_unverified,
-    };
+    pub use crate::connect::needs::{Needs, grant};
+    pub use crate::connect::refusal::{alert, causes, invalid_certificate, unverified_certificate, why_unverified};
     pub use crate::connect::resolver::Resolver;
     pub use crate::connect::trust::server_verifier;
     pub use crate::select::prepared::Prepared;

@@ -5,21 +5,21 @@
 //! refusal comes with the first read. nginx sends no alert but a page with status 400.
 //!
 //! Only code that has seen the whole connection knows all of that: [`Opened::refusal`](crate::connect::Opened::refusal) and
-//! [`Error::refusal`](crate::connect::Error::refusal). [`crate::raw::refusal`] finds in an error alone the alerts that are
+//! [`Error::refusal`](crate::connect::Error::refusal). [`cause`](crate::connect::cause) finds in an error alone the alerts that are
 //! always about a certificate.
 //!
 //! # Example
 //!
 //! ```
 //! use cardcase::ask::Refusal;
-//! use cardcase::raw::refusal;
+//! use cardcase::connect::{Cause, cause};
 //! use rustls::AlertDescription;
 //!
 //! // The error of a read, however deep the alert is wrapped
 //! let error = std::io::Error::other(rustls::Error::AlertReceived(AlertDescription::UnknownCA));
-//! let refused = refusal(&error);
-//! assert_eq!(refused, Some(Refusal::Alert(AlertDescription::UnknownCA)));
-//! assert_eq!(refused.and_then(Refusal::alert_name).as_deref(), Some("unknown_ca"));
+//! let Some(Cause::Refused(refusal)) = cause(&error) else { panic!("{error}") };
+//! assert_eq!(refusal, Refusal::Alert(AlertDescription::UnknownCA));
+//! assert_eq!(refusal.alert_name().as_deref(), Some("unknown_ca"));
 //! ```
 
 mod alerts;

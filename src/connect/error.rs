@@ -6,17 +6,65 @@ use std::io;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::answer::refusal::Refusal;
+use crate::connect::needs::{Needs, needs};
 use crate::connect::opened::Opened;
 use crate::connect::refusal::{alert, causes, failure, invalid_certificate};
 use crate::error;
 use crate::request::Destination;
 use crate::select::selector::Selector;
 
+/// Why there is no connection, or no response, as far as the client certificate is concerned. Found by [`cause`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Cause<'a> {
+    /// The server, which was verified, asks for a certificate, and nothing is decided; or the vault must be unlocked. After an error
+    /// of [`config`](crate::connect::config), a person is asked in the background: connect again. With the four calls, call
+    /// [`grant`](crate::raw::grant), and connect again.
+    Needs(&'a Needs),
+    /// This library failed, so nothing was sent. [`Error::NobodyToAsk`](error::Error::NobodyToAsk): nothing is decided, and there is
+    /// nobody to ask. [`Error::Aborted`](error::Error::Aborted): the person did not want to answer.
+    Failed(&'a error::Error),
+    /// The server refused what it was sent.
+    Refused(Refusal),
+}
+
+/// Finds why there is no connection, or no response, in the error of any client: of a connector, of rustls, or in any error around it,
+/// such as those of hyper-util, reqwest, tonic and ureq. `None` if it has nothing to do with the client certificate.
+///
+/// # Example
+///
+/// ```
+/// use cardcase::Error;
+/// use cardcase::connect::{Cause, cause};
+///
+/// fn advice(error: &(dyn std::error::Error + 'static)) -> String {
+///     match cause(error) {
+///         Some(Cause::Needs(_)) => "a person is asked; try again".to_owned(),
+///         Some(Cause::Failed(Error::NobodyToAsk { destination, .. })) => format!("decide for {destination} first"),
+///         Some(Cause::Failed(error)) => error.to_string(),
+///         Some(Cause::Refused(refusal)) => format!("the server refused the certificate: {refusal}"),
+///         _ => "check the network".to_owned(),
+///     }
+/// }
+///
+/// let error = Error::NobodyToAsk { destination: "intranet.example.com:443".to_owned(), remembered: None };
+/// assert_eq!(advice(&std::io::Error::other(error)), "decide for intranet.example.com:443 first");
+/// ```
+#[must_use]
+pub fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<Cause<'a>> {
+    if let Some(needs) = needs(error) {
+        return Some(Cause::Needs(needs));
+    }
+    if let Some(error) = failure(error) {
+        return Some(Cause::Failed(error));
+    }
+    refusal(error).map(Cause::Refused)
+}
+
 /// Finds the refusal of a server in an error of a connector, of rustls, or in any error around it: of I/O, of an HTTP library, of
 /// a client. An error of a connector knows the connection ([`Error::refusal`]). Any other shows an alert alone, which is a
 /// refusal if it is always about a certificate; for the rest, see [`Opened::ended_by`].
-#[must_use]
-pub fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
+pub(crate) fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
     let ours = causes(error).find_map(|error| error.downcast_ref::<Error>()).and_then(Error::opened);
     match ours {
         Some(opened) => opened.refusal(),

@@ -3,15 +3,13 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use rustls::OtherError;
-
-use crate::connect::refusal::find;
+use crate::connect::refusal::causes;
 use crate::error::Error;
 use crate::request::CertificateRequest;
 use crate::select::prepared::Prepared;
 use crate::select::selector::Selector;
 
-/// What a handshake needed when it ended: found by [`needs`] in the error that ended it.
+/// What a handshake needed when it ended: found by [`cause`](crate::connect::cause) in the error that ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Needs {
@@ -33,12 +31,8 @@ impl fmt::Display for Needs {
 impl StdError for Needs {}
 
 /// Finds what a handshake needed when it ended, in an error of rustls or in any error around it.
-#[must_use]
-pub fn needs<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Needs> {
-    find(error, |rustls| match rustls {
-        rustls::Error::Other(OtherError(other)) => other.downcast_ref(),
-        _ => None,
-    })
+pub(crate) fn needs<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Needs> {
+    causes(error).find_map(|error| error.downcast_ref())
 }
 
 /// Provides what a handshake that began with `before` needed: lets the selector answer the server's request, or unlocks the

@@ -9,9 +9,9 @@
 //! identity that was not decided for it. OpenSSL gets the private key in the clear once the answer is an identity; the key is
 //! taken back and wiped when the handshake is over.
 //!
-//! An [`io::Error`] of a stream holds the errors that rustls would give: [`crate::raw::refusal`] finds a refusal,
-//! [`crate::raw::invalid_certificate`] a server that cannot be verified, and [`crate::raw::failure`] an error of this library,
-//! such as [`Error::NobodyToAsk`](crate::Error::NobodyToAsk).
+//! An [`io::Error`] of a stream holds the errors that rustls would give: [`crate::connect::cause`] finds a refusal, and an error of this
+//! library, such as [`Error::NobodyToAsk`](crate::Error::NobodyToAsk); [`crate::raw::invalid_certificate`] finds why a server cannot be
+//! verified.
 //!
 //! # Example
 //!

@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError, OtherError};
 
@@ -19,13 +20,9 @@ pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
     })
 }
 
-/// Finds an error of this library that ended a handshake, such as a private key that does not belong to its certificate.
-#[must_use]
-pub fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
-    causes(error).find_map(|error| match error.downcast_ref::<rustls::Error>() {
-        Some(rustls::Error::Other(OtherError(other))) => other.downcast_ref(),
-        _ => error.downcast_ref(),
-    })
+/// Finds an error of this library, in any error around it.
+pub(crate) fn failure<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    causes(error).find_map(|error| error.downcast_ref())
 }
 
 /// Finds why the server's own certificate was not accepted, in an error of rustls or in any error around it.
@@ -98,19 +95,37 @@ pub(crate) fn find<'a, T>(
     causes(error).find_map(|error| error.downcast_ref().and_then(&look))
 }
 
-/// An error and all its causes, outermost first. `source()` does not show what errors of I/O and of ureq wrap.
+/// An error and all its causes, outermost first. `source()` does not show what errors of I/O, of rustls and of ureq wrap, nor what
+/// is shared.
 #[must_use = "iterators are lazy"]
 pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        #[cfg(feature = "ureq")]
-        if let Some(ureq::Error::Io(inner)) = error.downcast_ref() {
-            return Some(inner as &(dyn StdError + 'static));
-        }
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        }
-    })
+    std::iter::successors(Some(error), |&error| hidden(error).or_else(|| error.source()))
+}
+
+/// The cause that an error does not give as its `source()`.
+fn hidden<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return error.get_ref().map(|inner| inner as _);
+    }
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return match error {
+            rustls::Error::Other(OtherError(inner))
+            | rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => Some(&**inner),
+            _ => None,
+        };
+    }
+    #[cfg(feature = "ureq")]
+    match error.downcast_ref::<ureq::Error>() {
+        Some(ureq::Error::Io(inner)) => return Some(inner),
+        Some(ureq::Error::Other(inner)) => return Some(&**inner),
+        _ => {}
+    }
+    shared::<io::Error>(error).or_else(|| shared::<rustls::Error>(error)).or_else(|| shared::<Error>(error))
+}
+
+/// What `Arc` shares: its `source()` is that of the error inside.
+fn shared<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    error.downcast_ref::<Arc<E>>().map(|inner| &**inner as _)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cardcase::ask::Reply;
-use cardcase::connect::{ConfigBuilderExt, config};
+use cardcase::connect::{Cause, ConfigBuilderExt, cause, config};
 use cardcase::manage::{Lifetime, Mode, Scope};
-use cardcase::raw::{Needs, Resolver, failure, needs};
+use cardcase::raw::{Needs, Resolver};
 use cardcase::{Destination, Error, Selector, Store};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, HandshakeKind, ServerConfig, SupportedProtocolVersion};
@@ -101,7 +101,10 @@ fn every_handshake_sends_what_is_decided_by_then() {
         scene.store.remember(&scope(), None, Lifetime::Permanent, NOW).unwrap();
         assert_eq!(leaf_of(&scene.connect(&config)), None);
         scene.store.forget(&scope()).unwrap();
-        assert!(matches!(failure(scene.connect(&config).error()), Some(Error::NobodyToAsk { .. })), "at once");
+        assert!(
+            matches!(cause(scene.connect(&config).error()), Some(Cause::Failed(Error::NobodyToAsk { .. }))),
+            "at once"
+        );
     }
 }
 
@@ -178,7 +181,7 @@ fn undecided_it_asks_once_in_the_background_and_then_sends_the_answer() {
         let script = Script::new([first(Lifetime::Permanent)]);
         let config = scene.live(scene.selector().with_chooser(script.clone()), version);
         let shaken = scene.connect(&config);
-        assert!(matches!(needs(shaken.error()), Some(Needs::Select(_))), "{:?}", shaken.error());
+        assert!(matches!(cause(shaken.error()), Some(Cause::Needs(Needs::Select(_)))), "{:?}", shaken.error());
         assert!(!shaken.shows(&scene.alice.certificate));
         let first = leaf_of(&scene.reconnect(&config));
         assert!(first.is_some());
@@ -208,7 +211,7 @@ fn an_answer_for_once_serves_one_connection() {
         let script = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Permanent }]);
         let config = scene.live(scene.selector().with_chooser(script.clone()), version);
         assert!(leaf_of(&scene.reconnect(&config)).is_some());
-        assert!(needs(scene.connect(&config).error()).is_some(), "it asks again");
+        assert!(matches!(cause(scene.connect(&config).error()), Some(Cause::Needs(_))), "it asks again");
         assert_eq!(leaf_of(&scene.reconnect(&config)), None);
         assert_eq!(script.asked().len(), 2);
     }
@@ -220,11 +223,11 @@ fn a_person_who_aborts_is_not_asked_the_same_again() {
     let script = Script::new([]);
     let config = scene.live(scene.selector().with_chooser(script.clone()), &rustls::version::TLS13);
     let began = Instant::now();
-    while !matches!(failure(scene.connect(&config).error()), Some(Error::Aborted { .. })) {
+    while !matches!(cause(scene.connect(&config).error()), Some(Cause::Failed(Error::Aborted { .. }))) {
         assert!(began.elapsed() < Duration::from_secs(60));
     }
     for _ in 0..3 {
-        assert!(matches!(failure(scene.connect(&config).error()), Some(Error::Aborted { .. })));
+        assert!(matches!(cause(scene.connect(&config).error()), Some(Cause::Failed(Error::Aborted { .. }))));
     }
     assert_eq!(script.asked().len(), 1);
     scene.remember(&scene.bob);
@@ -239,7 +242,7 @@ fn a_locked_vault_is_unlocked_in_the_background() {
         scene.store.set_primary_password(Some(PASSWORD), &Typist).unwrap();
         scene.store = scene.home.open();
         let config = scene.live(scene.selector().with_unlocker(Arc::new(Typist)), version);
-        assert_eq!(needs(scene.connect(&config).error()), Some(&Needs::Unlock));
+        assert!(matches!(cause(scene.connect(&config).error()), Some(Cause::Needs(Needs::Unlock))));
         assert_eq!(leaf_of(&scene.reconnect(&config)), Some(der(&scene.alice.certificate)));
     }
 }
@@ -265,7 +268,9 @@ fn used_for_another_host_it_sends_no_identity() {
             }
             // It cannot be told from the other host's, whose handshake may still be under way
             let own = handshake(&config, &Arc::new(fresh(&scene)), HOST);
-            assert!(matches!(failure(own.error()), Some(Error::OtherHost { other, .. }) if other == OTHER));
+            assert!(
+                matches!(cause(own.error()), Some(Cause::Failed(Error::OtherHost { other, .. })) if other == OTHER)
+            );
         }
     }
 }
@@ -313,7 +318,7 @@ fn an_identity_that_requires_tls_1_3_is_sent_only_where_tls_1_2_is_not_allowed()
         .with_no_client_auth();
     let both = Arc::new(config(Arc::new(scene.selector()), destination(), &both));
     let only13 = scene.live(scene.selector(), &rustls::version::TLS13);
-    assert!(matches!(failure(scene.connect(&both).error()), Some(Error::DoesNotFit { .. })));
+    assert!(matches!(cause(scene.connect(&both).error()), Some(Cause::Failed(Error::DoesNotFit { .. }))));
     assert_eq!(leaf_of(&scene.connect(&only13)), Some(der(&scene.alice.certificate)));
     let only12 = scene.live(scene.selector(), &rustls::version::TLS12);
     let shaken = scene.connect(&only12);

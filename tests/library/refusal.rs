@@ -8,9 +8,9 @@ use cardcase::Destination;
 use cardcase::Selector;
 use cardcase::ask::Refusal;
 use cardcase::connect::tokio::Connector;
-use cardcase::connect::{self, Connection, Stream};
+use cardcase::connect::{self, Cause, Connection, Stream, cause};
 use cardcase::manage::{Lifetime, Mode};
-use cardcase::raw::{alert_name, refusal};
+use cardcase::raw::alert_name;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
@@ -67,6 +67,14 @@ async fn refuse(server: Arc<ServerConfig>, io: DuplexStream) {
 }
 
 /// The name of the alert.
+/// What an error alone says, without the connection.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<Refusal> {
+    match cause(error) {
+        Some(Cause::Refused(refusal)) => Some(refusal),
+        _ => None,
+    }
+}
+
 fn named(refusal: Option<Refusal>) -> Option<String> {
     refusal.and_then(Refusal::alert_name)
 }

@@ -4,9 +4,10 @@ use cardcase::Destination;
 use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Store;
+use cardcase::connect::{Cause, cause};
 use cardcase::manage::{Lifetime, Mode, Scope};
 use cardcase::raw::Prepared;
-use cardcase::raw::{Needs, Resolver, failure, needs};
+use cardcase::raw::{Needs, Resolver};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
@@ -86,7 +87,7 @@ fn without_a_decision_the_resolver_needs_an_answer_and_sends_nothing() {
     for version in VERSIONS {
         let scene = Scene::new();
         let shaken = scene.handshake(version);
-        let Some(Needs::Select(request)) = needs(shaken.error()) else { panic!("{:?}", shaken.error()) };
+        let Some(Cause::Needs(Needs::Select(request))) = cause(shaken.error()) else { panic!("{:?}", shaken.error()) };
         assert_eq!(request.authorities, [scene.root.name()]);
         assert_eq!(request.version, Some(version.version));
         assert!(request.schemes.contains(&rustls::SignatureScheme::ECDSA_NISTP256_SHA256));
@@ -105,7 +106,7 @@ fn an_unverified_server_is_a_certificate_error_and_needs_nothing() {
             for (config, name) in cases {
                 let shaken = handshake(&config, &scene.server, name);
                 assert!(matches!(shaken.error(), rustls::Error::InvalidCertificate(_)), "{:?}", shaken.error());
-                assert!(needs(shaken.error()).is_none() && failure(shaken.error()).is_none());
+                assert!(cause(shaken.error()).is_none());
                 scene.assert_nothing_sent(&shaken);
             }
         }
@@ -156,7 +157,7 @@ fn a_decision_that_does_not_fit_the_request_needs_another_answer() {
         let mut scene = Scene::decided(true);
         scene.server = Arc::new(server(&scene.servers, HOST, optional_client(&[&Ca::root("Other").certificate])));
         let shaken = scene.handshake(version);
-        assert!(matches!(needs(shaken.error()), Some(Needs::Select(_))));
+        assert!(matches!(cause(shaken.error()), Some(Cause::Needs(Needs::Select(_)))));
         scene.assert_nothing_sent(&shaken);
     }
 }
@@ -169,7 +170,7 @@ fn a_given_identity_is_sent_whatever_the_server_asks_for() {
         let given = scene.selector().given(destination(), scene.store.find_identity("Person").unwrap()).unwrap();
         let shaken = handshake(&scene.config(&Resolver::new(given), version), &picky, HOST);
         assert!(shaken.server.is_handshaking(), "the server refuses it");
-        assert!(shaken.client.as_ref().err().is_none_or(|error| needs(error).is_none()));
+        assert!(shaken.client.as_ref().err().is_none_or(|error| !matches!(cause(error), Some(Cause::Needs(_)))));
     }
 }
 
@@ -190,9 +191,8 @@ fn a_key_swapped_in_the_database_signs_nothing() {
     for version in VERSIONS {
         let scene = with_swapped_key();
         let shaken = scene.handshake(version);
-        let named = matches!(failure(shaken.error()), Some(Error::SealedKey { name }) if name == "Person");
+        let named = matches!(cause(shaken.error()), Some(Cause::Failed(Error::SealedKey { name })) if name == "Person");
         assert!(named, "{:?}", shaken.error());
-        assert!(needs(shaken.error()).is_none());
         assert!(shaken.server.is_handshaking(), "the server has no signature");
         // In TLS 1.2, rustls has already sent the certificate to the verified server when it asks for the signature
         if *version == rustls::version::TLS13 {
@@ -219,7 +219,7 @@ fn a_key_that_this_vault_did_not_seal_signs_nothing() {
         let scene = Scene::decided(true);
         scene.home.database().execute("UPDATE identities SET private_key = x'3000'", []).unwrap();
         let shaken = scene.handshake(version);
-        assert!(matches!(failure(shaken.error()), Some(Error::SealedKey { .. })), "{:?}", shaken.error());
+        assert!(matches!(cause(shaken.error()), Some(Cause::Failed(Error::SealedKey { .. }))), "{:?}", shaken.error());
         assert!(shaken.server.is_handshaking());
     }
 }
@@ -234,7 +234,7 @@ fn a_locked_vault_needs_unlocking_and_then_the_handshake_succeeds() {
         let config = scene.config(&resolver, version);
         for _ in 0..2 {
             let shaken = handshake(&config, &scene.server, HOST);
-            assert_eq!(needs(shaken.error()), Some(&Needs::Unlock));
+            assert!(matches!(cause(shaken.error()), Some(Cause::Needs(Needs::Unlock))));
             scene.assert_nothing_sent(&shaken);
         }
         scene.selector().with_unlocker(Arc::new(Typist)).unlock().unwrap();
@@ -253,7 +253,7 @@ fn a_password_set_by_another_process_locks_running_programs() {
         let resolver = Resolver::new(scene.prepare());
         let config = scene.config(&resolver, version);
         let shaken = handshake(&config, &scene.server, HOST);
-        assert_eq!(needs(shaken.error()), Some(&Needs::Unlock), "{:?}", shaken.error());
+        assert!(matches!(cause(shaken.error()), Some(Cause::Needs(Needs::Unlock))), "{:?}", shaken.error());
         scene.selector().with_unlocker(Arc::new(Typist)).unlock().unwrap();
         let shaken = handshake(&config, &scene.server, HOST);
         assert_eq!(shaken.presented(), scene.whole_chain());

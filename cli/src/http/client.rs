@@ -8,8 +8,9 @@ use std::time::Duration;
 use cardcase::ask::{Refusal, Refused};
 use cardcase::connect::tokio::Connector;
 use cardcase::connect::{self, Opened, Selection, Source};
+use cardcase::connect::{Cause, cause};
 use cardcase::manage::Answer;
-use cardcase::raw::{Prepared, failure};
+use cardcase::raw::Prepared;
 use cardcase::{Destination, Identity, Target};
 use http_body_util::Full;
 use hyper::StatusCode;
@@ -531,7 +532,7 @@ impl<'a> Client<'a> {
         requests.catch_up(&self.outcomes);
         let chosen = requests.chosen();
         chosen.iter().for_each(|chosen| progress.keep(chosen.clone()));
-        if let Some((error, destination)) = failure(error).zip(requests.destination()) {
+        if let (Some(Cause::Failed(error)), Some(destination)) = (cause(error), requests.destination()) {
             return self.outcomes.undecided(destination, error).into();
         }
         if !is_openssl && let Some(how) = MidConnection::from_error(error, requests.opened()) {

@@ -4,9 +4,9 @@
 
 use std::error::Error as StdError;
 
-use cardcase::connect::{self, Opened};
+use cardcase::connect::{self, Cause, Opened, cause};
 use cardcase::manage::{Answer, Certificate, KeyKind};
-use cardcase::raw::{alert, causes, failure, invalid_certificate};
+use cardcase::raw::{alert, causes, invalid_certificate};
 use cardcase::{Destination, Identity, Selector, Target};
 use rustls::{AlertDescription, ProtocolVersion};
 
@@ -97,7 +97,10 @@ impl Incompatible {
 
     /// Recognises it by the error of a handshake, and by what was sent to the server.
     pub(crate) fn from_handshake(error: &(dyn StdError + 'static), opened: Option<&Opened>) -> Option<Self> {
-        if failure(error).is_some() || invalid_certificate(error).is_some() || is_before_tls12(error) {
+        if matches!(cause(error), Some(Cause::Failed(_)))
+            || invalid_certificate(error).is_some()
+            || is_before_tls12(error)
+        {
             return None;
         }
         match opened.and_then(Opened::selection).map(|selection| selection.answer) {

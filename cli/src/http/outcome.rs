@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cardcase::ask::Refusal;
-use cardcase::connect::{self, Opened, Selection, Source};
+use cardcase::connect::{self, Cause, Opened, Selection, Source, cause};
 use cardcase::manage::plain;
 use cardcase::manage::{Answer, Fingerprint, Outcome};
-use cardcase::raw::{Prepared, alert, failure};
+use cardcase::raw::{Prepared, alert};
 use cardcase::{Destination, Identity, Selector};
 use rustls::AlertDescription;
 
@@ -141,7 +141,7 @@ impl Outcomes {
                 Err(error) => verify::unreachable(destination, &error).into(),
             },
             connect::Error::Handshake { source, opened } => {
-                if let Some(error) = failure(&source) {
+                if let Some(Cause::Failed(error)) = cause(&source) {
                     return self.undecided(destination, error).into();
                 }
                 let asked = Asked::from_opened(opened);

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use cardcase::ask::CertificateRequest;
 #[cfg(feature = "openssl")]
-use cardcase::connect::{self, Opened};
+use cardcase::connect::{self, Cause, Opened, cause};
 use cardcase::manage::split_port;
 use cardcase::raw::Guarded;
 use cardcase::raw::server_name;
-use cardcase::raw::{Needs, Resolver, needs};
+use cardcase::raw::{Needs, Resolver};
 use cardcase::{Destination, Identity, Selector, Target};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
@@ -103,7 +103,7 @@ impl Look<'_> {
             mid_connection: false,
         };
         let Err(error) = ended else { return Ok(seen(resolver.request(), None)) };
-        if let Some(Needs::Select(request)) = needs(&error) {
+        if let Some(Cause::Needs(Needs::Select(request))) = cause(&error) {
             return Ok(seen(Some(request.clone()), None));
         }
         match verify::unverified(destination, &error) {

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardcase::connect::{blocking, tokio as asynchronous};
+use cardcase::connect::{Cause, blocking, cause, tokio as asynchronous};
 use cardcase::raw::Resolver;
-use cardcase::raw::{grant, needs, server_name};
+use cardcase::raw::{grant, server_name};
 use cardcase::{Destination, Target};
 use rustls::{ClientConnection, StreamOwned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,7 +48,7 @@ fn by_hand(world: &World) -> Client {
                 stream.read_to_end(&mut Vec::new())?;
                 return Ok(());
             };
-            let Some(needs) = needs(&error) else { return Err(error.into()) };
+            let Some(Cause::Needs(needs)) = cause(&error) else { return Err(error.into()) };
             resolver = Resolver::new(grant(&selector, resolver.prepared(), needs)?);
         }
     })

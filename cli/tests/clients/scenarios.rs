@@ -5,7 +5,8 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cardcase::raw::refusal;
+use cardcase::Error;
+use cardcase::connect::{Cause, cause};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Tls};
@@ -72,7 +73,8 @@ fn each_gets_what_was_decided(
     go(one, alice, &[one.destination()], "forgotten");
     world.forget(one);
     let before = one.came().len();
-    client(&one.destination()).unwrap_err();
+    let error = client(&one.destination()).unwrap_err();
+    assert!(matches!(cause(&*error), Some(Cause::Failed(Error::Aborted { .. }))), "{tls:?} declined: {error:?}");
     assert_eq!((world.person.asked(), one.came().len()), (vec![one.destination()], before), "{tls:?} declined");
 }
 
@@ -101,7 +103,7 @@ pub fn reports_a_refusal(make: Make, tls: Tls) {
     world.person.will_pick("alice");
     let error = client(&server.destination()).unwrap_err();
     assert_eq!(server.chains()[0][0], world.alice.to_string(), "{tls:?}");
-    let refusal = refusal(&*error).unwrap_or_else(|| panic!("{tls:?}: {error:?}"));
+    let Some(Cause::Refused(refusal)) = cause(&*error) else { panic!("{tls:?}: {error:?}") };
     assert_eq!(refusal.alert_name().as_deref(), Some("certificate_revoked"), "{tls:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cardcase::connect::tokio::Connector;
-use cardcase::raw::refusal;
+use cardcase::connect::{Cause, cause};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -63,7 +63,7 @@ fn it_reports_a_refusal() {
         let server = Inside::over_tcp(inside::refusing(&world, tls, "h2").0, answer);
         world.person.will_pick("alice");
         let error = tonic(&world)(&server.destination()).unwrap_err();
-        assert!(refusal(&*error).is_some(), "{tls:?}: {error:?}");
+        assert!(matches!(cause(&*error), Some(Cause::Refused(_))), "{tls:?}: {error:?}");
     }
 }
 

@@ -159,7 +159,7 @@ impl Pending {
     }
 }
 
-/// An error of this library as [`crate::raw::failure`] finds it.
+/// An error of this library as rustls would wrap it.
 pub(super) fn io_error(error: Error) -> std::io::Error {
     std::io::Error::other(rustls::Error::Other(OtherError(Arc::new(error))))
 }

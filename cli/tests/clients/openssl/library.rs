@@ -13,9 +13,9 @@ use cardcase::Unlocker;
 use cardcase::ask::CertificateRequest;
 use cardcase::ask::{Question, Reply};
 use cardcase::connect::openssl::{Connector, SslConnector, SslMethod, Stream};
+use cardcase::connect::{Cause, cause};
 use cardcase::connect::{Connection, Source};
 use cardcase::manage::{Lifetime, Mode};
-use cardcase::raw::failure;
 use cardcase::{Destination, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
@@ -162,7 +162,7 @@ fn aborting_sends_nothing_and_nobody_is_asked_again() {
         let apache = Apache::start(&scene, tls);
         let mut connection = connect(&connector, &apache.destination());
         let error = get(&mut connection, "/require/page").unwrap_err();
-        assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{error}");
+        assert!(matches!(cause(&error), Some(Cause::Failed(Error::Aborted { .. }))), "{error}");
         assert!(connection.stream.read(&mut [0]).is_err());
         assert!(connection.stream.write(&[0]).is_err());
         assert_eq!(script.asked(), 2, "{tls:?}");
@@ -179,7 +179,7 @@ fn the_vault_is_unlocked_for_an_identity_that_goes_out() {
     let apache = Apache::start(&scene, Tls::V1_3);
     let locked = connector(&scene, scene.machine.selector().with_chooser(Script::new(&["alice"])));
     let error = get(&mut connect(&locked, &apache.destination()), "/require/page").unwrap_err();
-    assert!(matches!(failure(&error), Some(Error::VaultLocked)), "{error}");
+    assert!(matches!(cause(&error), Some(Cause::Failed(Error::VaultLocked))), "{error}");
     // Of many at once one is asked for the password, on threads and over tokio
     let typist = Arc::new(Typist::default());
     let unlocking = || {
@@ -259,7 +259,7 @@ fn a_kept_connection_does_not_keep_the_first_path() {
             page(first).unwrap();
             if path == "/open" {
                 let error = page("/require/page").unwrap_err();
-                assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
+                assert!(matches!(cause(&error), Some(Cause::Failed(Error::Aborted { .. }))), "{tls:?}: {error}");
                 assert_eq!(script.asked(), 1, "{tls:?}");
             } else {
                 assert_eq!((opened.selection().unwrap().source, script.asked()), (Source::Rule, 0), "{tls:?}");
@@ -398,7 +398,7 @@ fn a_choice_for_one_request_is_not_sent_for_the_next_on_the_same_connection() {
         }
         connection.opened.finished();
         let error = get(&mut connection, "/require/page").unwrap_err();
-        assert!(matches!(failure(&error), Some(Error::Aborted { .. })), "{tls:?}: {error}");
+        assert!(matches!(cause(&error), Some(Cause::Failed(Error::Aborted { .. }))), "{tls:?}: {error}");
         assert_eq!((script.asked(), connection.opened.answers().len()), (2, 0), "{tls:?}");
     }
 }
