@@ -115,7 +115,7 @@ pub mod reqwest;
 pub mod ureq;
 
 pub use self::error::{Cause, Error, cause};
-pub use self::live::{ConfigBuilderExt, config};
+pub use self::live::{ConfigBuilderExt, config, wait};
 pub use self::opened::{Connection, Opened};
 pub use self::stream::Stream;
 pub use crate::select::decide::Explanation;

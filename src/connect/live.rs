@@ -19,8 +19,9 @@
 //! # Ok(()) }
 //! ```
 
+use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue,
@@ -34,6 +35,7 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, ConfigBuilder, NamedGr
 use crate::certificate::Fingerprint;
 use crate::connect::hosts::{Asker, Hosts, SESSIONS};
 use crate::connect::needs::{Needs, grant};
+use crate::connect::refusal::causes;
 use crate::connect::resolver::{self, LastNeeds, Resolver, failing};
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
@@ -46,10 +48,10 @@ use crate::select::selector::Selector;
 /// - What is decided at the time of a handshake counts: `remember`, `forget`, a renewal and a lock take effect at the next connection.
 ///   A session is resumed only if the same would be sent now. Reading the store takes some ten microseconds of the thread that
 ///   makes the handshake.
-/// - If nothing is decided, the handshake fails with [`Needs`](crate::raw::Needs) in its error, after the server was verified. Then a
-///   thread asks the selector's chooser, or its unlocker for the primary password, once, however many connections are attempted
-///   meanwhile. An answer that is valid once is used for the next connection. If the person aborts, the same question is not asked
-///   again: further handshakes fail with [`Error::Aborted`].
+/// - If nothing is decided, the handshake fails with [`Cause::Needs`](crate::connect::Cause::Needs), after the server was verified. Then
+///   a thread asks the selector's chooser, or its unlocker for the primary password, once, however many connections are attempted
+///   meanwhile. A program that does not connect again by itself calls [`wait`]. An answer that is valid once is used for the next
+///   connection. If the person aborts, the same question is not asked again: further handshakes fail with [`Error::Aborted`].
 /// - It is for the host of `destination` alone. In a handshake with another host it sends no certificate. From then on it sends none
 ///   to its own host either: [`Error::OtherHost`] says so.
 ///
@@ -70,6 +72,28 @@ pub fn config(selector: Arc<Selector>, destination: Destination, base: &ClientCo
         state: Mutex::default(),
     });
     resolver::config(base, live.clone(), Resumption::store(live))
+}
+
+/// Waits until the question that an error is about has been answered, and returns `true`: connect again. `false` if the error is not
+/// about a question that a configuration of [`config`] asks in the background.
+///
+/// For a program that makes a single connection. Blocks while a person thinks, so do not call it on a thread of an asynchronous executor.
+///
+/// ```no_run
+/// # fn example(config: std::sync::Arc<rustls::ClientConfig>) -> Result<(), Box<dyn std::error::Error>> {
+/// # fn connect(_: &rustls::ClientConfig) -> std::io::Result<()> { Ok(()) }
+/// let mut connected = connect(&config);
+/// while let Err(error) = &connected
+///     && cardcase::connect::wait(error)
+/// {
+///     connected = connect(&config);
+/// }
+/// # Ok(connected?) }
+/// ```
+#[must_use = "it says whether to connect again"]
+pub fn wait(error: &(dyn StdError + 'static)) -> bool {
+    let asked = causes(error).find_map(|error| error.downcast_ref::<Asked>());
+    asked.map(|asked| asked.question.wait()).is_some()
 }
 
 /// [`config`] as a step of rustls's own builder.
@@ -113,7 +137,7 @@ struct State {
     last: Option<(CertificateRequest, Arc<Resolver>)>,
     /// A person's answer that is valid once.
     once: Option<Prepared>,
-    is_asking: bool,
+    question: Option<Arc<Open>>,
     /// Why a person did not provide this.
     failed: Option<(Needs, Arc<Error>)>,
     sessions: Sessions,
@@ -202,7 +226,12 @@ impl Live {
         let same = last.map(|(_, resolver)| resolver).filter(|resolver| resolver.prepared().serves(&prepared, now));
         let resolver = same.unwrap_or_else(|| {
             let (this, before) = (self.this.clone(), prepared.clone());
-            let provide = move |needs: &Needs| this.upgrade()?.provide(&before, needs);
+            let provide = move |needs: Needs| -> Arc<dyn StdError + Send + Sync> {
+                match this.upgrade() {
+                    Some(live) => live.provide(&before, needs),
+                    None => Arc::new(needs),
+                }
+            };
             Resolver::with_needs(prepared, LastNeeds::provided_by(Arc::new(provide)))
         });
         let mut state = self.state();
@@ -213,30 +242,35 @@ impl Live {
         resolver
     }
 
-    /// Has a person asked in the background for what a handshake needed. Returns an error if there is nobody to ask, or if the
-    /// person did not answer that before.
-    fn provide(&self, before: &Prepared, needs: &Needs) -> Option<Arc<Error>> {
+    /// Has a person asked in the background for what a handshake needed. Returns the error that ends the handshake: it says what is
+    /// asked, or that there is nobody to ask, or why the person did not answer that before.
+    fn provide(self: &Arc<Self>, before: &Prepared, needs: Needs) -> Arc<dyn StdError + Send + Sync> {
         if matches!(needs, Needs::Select(_)) && !self.selector.can_ask() {
             // This does not wait for anybody
-            return grant(&self.selector, before, needs).err().map(Arc::new);
+            return match grant(&self.selector, before, &needs) {
+                Ok(_) => Arc::new(needs),
+                Err(error) => Arc::new(error),
+            };
         }
         let mut state = self.state();
-        if let Some((_, error)) = state.failed.take_if(|(failed, _)| failed == needs) {
+        if let Some((_, error)) = state.failed.take_if(|(failed, _)| *failed == needs) {
             if matches!(*error, Error::Aborted { .. } | Error::Declined) {
-                state.failed = Some((needs.clone(), error.clone()));
+                state.failed = Some((needs, error.clone()));
             }
-            return Some(error);
+            return error;
         }
-        let is_asked = std::mem::replace(&mut state.is_asking, true);
+        if let Some(question) = &state.question {
+            return Arc::new(Asked { needs, question: question.clone() });
+        }
+        let question = Arc::new(Open::default());
+        state.question = Some(question.clone());
         drop(state);
-        if !is_asked {
-            let asks = Asks(self.this.upgrade()?);
-            let (before, needs) = (before.clone(), needs.clone());
-            let ask = move || asks.0.ask(&before, needs);
-            // Without a thread nobody is asked, and the next handshake tries again
-            let _ = std::thread::Builder::new().name("cardcase asks".to_owned()).spawn(ask);
-        }
-        None
+        let asking = Asking { live: self.clone(), question: question.clone() };
+        let (before, asked) = (before.clone(), needs.clone());
+        let ask = move || asking.live.ask(&before, asked);
+        // Without a thread nobody is asked, and the next handshake tries again
+        let _ = std::thread::Builder::new().name("cardcase asks".to_owned()).spawn(ask);
+        Arc::new(Asked { needs, question })
     }
 
     fn ask(&self, before: &Prepared, needs: Needs) {
@@ -277,12 +311,44 @@ impl Live {
     }
 }
 
-/// One thread that asks, until it ends, however it ends.
-struct Asks(Arc<Live>);
+/// The error of a handshake whose needs a person is asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{needs}")]
+struct Asked {
+    #[source]
+    needs: Needs,
+    question: Arc<Open>,
+}
 
-impl Drop for Asks {
+/// A question that is open until [`Self::close`].
+#[derive(Debug, Default)]
+struct Open {
+    is_closed: Mutex<bool>,
+    closed: Condvar,
+}
+
+impl Open {
+    fn close(&self) {
+        *self.is_closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.closed.notify_all();
+    }
+
+    fn wait(&self) {
+        let is_closed = self.is_closed.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.closed.wait_while(is_closed, |is_closed| !*is_closed));
+    }
+}
+
+/// A thread that asks, until it ends, however it ends.
+struct Asking {
+    live: Arc<Live>,
+    question: Arc<Open>,
+}
+
+impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.state().is_asking = false;
+        self.live.state().question = None;
+        self.question.close();
     }
 }
 

@@ -290,8 +290,8 @@ pub(super) struct LastNeeds {
 }
 
 /// Provides what a handshake needed, for those after it. It is called on the thread that drives the handshake, which must not wait.
-/// An error that it returns ends the handshake in place of the needs.
-pub(super) type Provide = Arc<dyn Fn(&Needs) -> Option<Arc<Error>> + Send + Sync>;
+/// Returns the error that ends the handshake.
+pub(super) type Provide = Arc<dyn Fn(Needs) -> Arc<dyn StdError + Send + Sync> + Send + Sync>;
 
 impl LastNeeds {
     pub(super) fn provided_by(provide: Provide) -> Self {
@@ -300,12 +300,11 @@ impl LastNeeds {
 
     /// The error that ends a handshake with these needs.
     fn end(&self, needs: Needs) -> rustls::Error {
-        let failed = self.provide.as_ref().and_then(|provide| provide(&needs));
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(needs.clone());
-        match failed {
-            Some(error) => other(error),
-            None => other(Arc::new(needs)),
-        }
+        other(match &self.provide {
+            Some(provide) => provide(needs),
+            None => Arc::new(needs),
+        })
     }
 }
 
