@@ -9,6 +9,7 @@
 //! | tonic, and others that take a connector | `hyper::Connector`, feature `hyper` |
 //! | reqwest | `reqwest::Client`, feature `reqwest` |
 //! | ureq | `ureq::Connector`, feature `ureq` |
+//! | any client that takes a `ClientConfig` | [`config`] |
 //! | quinn, and any other client over rustls | the four calls |
 //! | any client that needs renegotiation | `openssl::Connector`, feature `openssl` |
 //!
