@@ -10,10 +10,13 @@
 //! use std::{io::Write, net::TcpStream, sync::Arc};
 //!
 //! use cardcase::connect::blocking::Connector;
-//! use cardcase::{Destination, Selector, Store};
+//! use cardcase::{Destination, Selector};
+//! use rustls::ClientConfig;
 //!
-//! fn open(config: rustls::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
-//!     let selector = Selector::new(Arc::new(Store::open_default()?));
+//! # #[cfg(feature = "ask")]
+//! fn open() -> Result<(), Box<dyn std::error::Error>> {
+//!     let selector = Selector::for_user()?;
+//!     let config = selector.client_config(ClientConfig::builder())?;
 //!     let connector = Connector::new(Arc::new(selector), config);
 //!     let destination: Destination = "intranet.example.com".parse()?;
 //!     let mut connection = connector.connect(&destination, || TcpStream::connect("intranet.example.com:443"))?;
@@ -22,10 +25,12 @@
 //! }
 //! ```
 //!
-//! `config` is any rustls configuration without a client certificate. This program asks nobody: it sends what is
-//! [remembered](Store::remember) for the host, or what a [rule](manage::Rule) selects. Otherwise it fails with
-//! [`Error::NobodyToAsk`]. To ask a person, give the selector a dialog with [`Selector::with_chooser`], and a prompt for the
-//! primary password with [`Selector::with_unlocker`].
+//! `Selector::for_user` needs the feature `ask`. It has the user's store and the user's dialogs: where nothing is
+//! [remembered](Store::remember) for the host and no [rule](manage::Rule) selects, it asks on the terminal, or with a program that the
+//! user has chosen. `config` may be any rustls configuration without a client certificate.
+//!
+//! A selector that is made with [`Selector::new`] asks nobody. Where it would have to ask, it fails with [`Error::NobodyToAsk`]. Give
+//! it a dialog of your own with [`Selector::with_chooser`], and a prompt for the primary password with [`Selector::with_unlocker`].
 //!
 //! # Where to find what
 //!
@@ -33,7 +38,7 @@
 //! |---|---|
 //! | the root | every program: [`Store`], [`Selector`], [`Identity`], [`Destination`], [`Target`], [`Chooser`], [`Unlocker`], [`Error`] |
 //! | [`connect`] | your client: a connector for each library |
-//! | [`ask`] | dialogs: what a [`Chooser`] is asked, and what it answers |
+//! | [`ask`] | dialogs: those of the user; for your own, what a [`Chooser`] is asked, and what it answers |
 //! | [`manage`] | programs with a window of their own: decisions, rules, settings, history, certificates |
 //! | [`mod@file`] | reading certificate files |
 //! | [`raw`] | programs that make their TLS connections themselves: the four calls |
@@ -46,6 +51,7 @@
 //! | `reqwest` | `connect::reqwest`: a client over reqwest |
 //! | `ureq` | `connect::ureq`: a connector for ureq 3 |
 //! | `openssl` | `connect::openssl`: the system's OpenSSL, for servers that ask in the middle of a connection |
+//! | `ask` | `Selector::for_user` and `ask::Dialogs`: questions on the terminal, or in programs of the user's |
 //! | `keyring` | `manage::Keyring`: the desktop's keyring keeps the primary password |
 //!
 //! [`connect::blocking`] needs no feature.
@@ -74,10 +80,13 @@
 //!   -> connect     the handshake, for one kind of client each
 //! ```
 //!
-//! The library never prints, prompts or exits. It talks to people only through [`Chooser`] and [`Unlocker`].
+//! The library never prints or exits, and it talks to people only through [`Chooser`] and [`Unlocker`]. With the feature `ask` it brings an
+//! implementation of both, which draws on the terminal itself and never on stdout or stderr. Without it, no prompt is compiled.
 
 // docs.rs shows which feature an item needs; stable Rust cannot
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The streams and the end of the process belong to the program
+#![warn(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 // The floors of the house: each uses only those above it. The empty lines keep rustfmt from sorting them by name
 
@@ -130,7 +139,7 @@ pub use vault::Unlocker;
 /// The version of rustls whose types are in the public API.
 pub use rustls;
 
-/// What a dialog is asked, and what it answers.
+/// The dialogs of the user; for those of a program, what a dialog is asked, and what it answers.
 pub mod ask {
     pub use crate::answer::refusal::Refusal;
     #[cfg(feature = "ask")]

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ask;
 mod forwarded;
 mod hyper;
 mod inside;
