@@ -21,3 +21,7 @@ mod pinentry;
 mod program;
 mod running;
 pub mod terminal;
+
+#[cfg(test)]
+#[path = "../tests/support/executable.rs"]
+mod executable;

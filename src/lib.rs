@@ -123,10 +123,6 @@ extern crate self as cardcase;
 #[cfg(test)]
 #[path = "../tests/library/pki.rs"]
 mod pki;
-// The programs that the tests of the dialogs start
-#[cfg(all(test, feature = "ask"))]
-#[path = "../tests/support/executable.rs"]
-mod executable;
 
 pub use certificate::identity::Identity;
 pub use error::Error;

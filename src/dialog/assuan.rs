@@ -127,7 +127,7 @@ mod tests {
     use rustix::process::Pid;
 
     use super::*;
-    use crate::executable::executable;
+    use crate::dialog::executable::executable;
 
     const SOON: Duration = Duration::from_secs(10);
 

@@ -274,7 +274,7 @@ fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, AnswerE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executable::executable;
+    use crate::dialog::executable::executable;
 
     /// Otherwise a person who never answers would block all other processes.
     #[test]

@@ -10,10 +10,12 @@ use serde_json::json;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 
+use crate::support::MODES;
 use crate::support::ca::Issued;
 use crate::support::executable::executable;
 use crate::support::pinentry::Pinentry;
 use crate::support::program;
+use crate::support::question::answer;
 use crate::support::scene::Scene;
 use crate::support::screen::{ONCE, PERMANENT, SEND_NONE, choose};
 use crate::support::server::{Ask, Kind, Server};
@@ -145,16 +147,19 @@ fn assert_ends_well(terminal: &mut Terminal) {
 
 #[test]
 fn an_identity_is_chosen_once_and_remembered() {
-    let user = User::new();
-    let mut terminal = user.starts();
-    choose(&mut terminal, "alice");
-    choose(&mut terminal, PERMANENT);
-    terminal.wait_for("CN=alice");
-    assert_ends_well(&mut terminal);
-    let mut again = user.starts();
-    assert_ends_well(&mut again);
-    assert!(!String::from_utf8_lossy(again.received()).contains(SEND_NONE), "asked again");
-    user.assert_came(2);
+    for mode in MODES {
+        let user = User::new().with("CARDCASE_MODE", mode);
+        let mut terminal = user.starts();
+        answer(&mut terminal, mode, "alice", PERMANENT);
+        terminal.wait_for("CN=alice");
+        assert_ends_well(&mut terminal);
+        let mut again = user.starts();
+        assert_ends_well(&mut again);
+        assert!(!String::from_utf8_lossy(again.received()).contains(SEND_NONE), "{mode}: asked again");
+        user.assert_came(2);
+        let decisions = user.scene.machine.json(&format!("decisions --mode {mode}"))["decisions"].clone();
+        assert_eq!(decisions[0]["identity"], user.alice.fingerprint(), "{mode}");
+    }
 }
 
 #[test]
