@@ -7,7 +7,9 @@
 //! | tokio, tokio-tungstenite | `tokio::Connector`, feature `tokio` |
 //! | hyper-util | `hyper::Client`, feature `hyper` |
 //! | tonic, and others that take a connector | `hyper::Connector`, feature `hyper` |
-//! | reqwest | `reqwest::Client`, feature `reqwest` |
+//! | kube, octocrab | `hyper::Client` as their service, feature `hyper` |
+//! | reqwest | `reqwest::Client`, feature `reqwest`; `reqwest::blocking::Client`, feature `reqwest-blocking` |
+//! | libraries that take a `reqwest::Client` | `reqwest::for_destination`, feature `reqwest` |
 //! | ureq | `ureq::Connector`, feature `ureq` |
 //! | any client that takes a `ClientConfig` | [`config`] |
 //! | quinn, and any other client over rustls | the four calls |
@@ -123,7 +125,7 @@ pub use crate::select::decide::Explanation;
 pub use crate::select::selection::{Selection, Source};
 
 /// The examples of the documents, compiled.
-#[cfg(all(doctest, feature = "hyper", feature = "openssl", feature = "reqwest", feature = "ureq"))]
+#[cfg(all(doctest, feature = "hyper", feature = "openssl", feature = "reqwest-blocking", feature = "ureq"))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/clients.md")]
 struct Documents;

@@ -49,6 +49,7 @@
 //! | `tokio` | `connect::tokio`, for tokio-tungstenite and others |
 //! | `hyper` | `connect::hyper`: a client over hyper-util, and a connector for tonic |
 //! | `reqwest` | `connect::reqwest`: a client over reqwest |
+//! | `reqwest-blocking` | `connect::reqwest::blocking`: the same client without a runtime |
 //! | `ureq` | `connect::ureq`: a connector for ureq 3 |
 //! | `openssl` | `connect::openssl`: the system's OpenSSL, for servers that ask in the middle of a connection |
 //! | `ask` | `Selector::for_user` and `ask::Dialogs`: questions on the terminal, or in programs of the user's |

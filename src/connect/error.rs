@@ -112,6 +112,17 @@ pub enum Error {
         /// The server that asked for a certificate.
         destination: Destination,
     },
+    /// The proxy speaks TLS, and the HTTP library has one TLS configuration for the proxy and the destination, so the proxy would see
+    /// the identity of the destination. Nothing was sent. Use a proxy that is spoken to without TLS, or `connect::hyper`.
+    #[error(
+        "the proxy {proxy} speaks TLS, and would see the identity of {destination}; nothing was sent. Use an http:// proxy"
+    )]
+    TlsProxy {
+        /// The URL of the proxy.
+        proxy: String,
+        /// Where the request goes.
+        destination: Destination,
+    },
     /// The servers redirect without end. The fault is theirs.
     #[error("more than {limit} redirects")]
     TooManyRedirects {

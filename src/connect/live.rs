@@ -63,14 +63,7 @@ use crate::select::selector::Selector;
 /// - An identity that requires TLS 1.3 is sent only if `base` does not allow TLS 1.2.
 /// - Rules for a path do not apply, and nothing is recorded in the history. So in chrome mode a refused decision is not forgotten.
 pub fn config(selector: Arc<Selector>, destination: Destination, base: &ClientConfig) -> ClientConfig {
-    let live = Arc::new_cyclic(|this| Live {
-        this: this.clone(),
-        hosts: Hosts::new(&destination),
-        target: destination.into(),
-        selector,
-        allows_tls12: allows_tls12(base),
-        state: Mutex::default(),
-    });
+    let live = Live::new(selector, destination, base);
     resolver::config(base, live.clone(), Resumption::store(live))
 }
 
@@ -121,7 +114,7 @@ impl ConfigBuilderExt for ConfigBuilder<ClientConfig, WantsClientCert> {
 }
 
 /// The resolver and the session store of one configuration.
-struct Live {
+pub(super) struct Live {
     /// For the threads that ask.
     this: Weak<Self>,
     selector: Arc<Selector>,
@@ -202,6 +195,17 @@ fn memory() -> Arc<ClientSessionMemoryCache> {
 }
 
 impl Live {
+    pub(super) fn new(selector: Arc<Selector>, destination: Destination, base: &ClientConfig) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            hosts: Hosts::new(&destination),
+            target: destination.into(),
+            selector,
+            allows_tls12: allows_tls12(base),
+            state: Mutex::default(),
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -426,7 +430,7 @@ impl fmt::Debug for Live {
 
 /// Whether a configuration allows TLS 1.2. rustls does not say, but a client hello does: one that allows TLS 1.2 says that renegotiation
 /// is safe (RFC 5746 section 3.3).
-fn allows_tls12(config: &ClientConfig) -> bool {
+pub(super) fn allows_tls12(config: &ClientConfig) -> bool {
     let hello = || -> Option<Vec<u8>> {
         let mut config = config.clone();
         config.resumption = Resumption::disabled();

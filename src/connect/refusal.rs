@@ -14,10 +14,17 @@ use crate::error::Error;
 /// Finds the alert that the other side sent, in an error of rustls or in any error around it.
 #[must_use]
 pub fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
-    find(error, |rustls| match rustls {
+    let found = find(error, |rustls| match rustls {
         rustls::Error::AlertReceived(alert) => Some(*alert),
         _ => None,
-    })
+    });
+    found.or_else(|| causes(error).filter_map(<dyn StdError>::downcast_ref).find_map(alert_in_text))
+}
+
+/// The alert that an error of I/O tells of by its text, which is all that HTTP/2 (h2) keeps of an error.
+fn alert_in_text(error: &io::Error) -> Option<AlertDescription> {
+    let text = (error.kind() == io::ErrorKind::InvalidData).then(|| error.to_string())?;
+    (0..=u8::MAX).map(AlertDescription::from).find(|alert| rustls::Error::AlertReceived(*alert).to_string() == text)
 }
 
 /// Finds an error of this library, in any error around it.
@@ -139,6 +146,17 @@ mod tests {
         assert_eq!(alert(&wrapped), Some(AlertDescription::InternalError));
         assert!(!is_hang_up(&wrapped));
         assert!(crate::connect::needs::needs(&wrapped).is_none());
+    }
+
+    #[test]
+    fn an_alert_is_found_where_only_its_text_is_left() {
+        for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA, AlertDescription::Unknown(77)]
+        {
+            let text = rustls::Error::AlertReceived(alert).to_string();
+            assert_eq!(super::alert(&io::Error::new(io::ErrorKind::InvalidData, text.clone())), Some(alert));
+            assert_eq!(super::alert(&io::Error::other(text)), None);
+        }
+        assert_eq!(alert(&io::Error::new(io::ErrorKind::InvalidData, "received nothing")), None);
     }
 
     #[test]

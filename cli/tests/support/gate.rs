@@ -1,7 +1,8 @@
 //! Forwards connections to a server, under a test's control.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use super::server::Server;
@@ -59,6 +60,41 @@ pub fn hanging_up_after(patience: Duration, server: &Server) -> u16 {
         }
     });
     port
+}
+
+/// A proxy of HTTP without TLS, that opens tunnels (RFC 9110 section 9.3.6).
+pub struct PlainProxy {
+    pub port: u16,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl PlainProxy {
+    pub fn start() -> PlainProxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let seen = heads.clone();
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().map_while(Result::ok) {
+                let mut head = String::new();
+                // The client says nothing more before it has the answer
+                let mut reader = BufReader::new(&client);
+                while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|length| length > 0) {}
+                let to = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                seen.lock().unwrap().push(head);
+                let Ok(server) = TcpStream::connect(to) else { continue };
+                client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+                carry(client.try_clone().unwrap(), server.try_clone().unwrap());
+                carry(server, client);
+            }
+        });
+        PlainProxy { port, heads }
+    }
+
+    /// The head of every request.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
 }
 
 fn carry(mut from: TcpStream, mut to: TcpStream) {
