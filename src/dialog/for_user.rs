@@ -16,7 +16,7 @@ impl Selector {
     /// [dialogs](crate::ask::Dialogs). With the feature `keyring`, the desktop's keyring is asked for the primary password first.
     ///
     /// In the environment, as for the command: `CARDCASE_STORE` names another store, `CARDCASE_MODE` a mode, `CARDCASE_CHOOSER` and
-    /// `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked.
+    /// `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked. Files with passwords are for the command alone.
     ///
     /// # Errors
     /// [`Error::NoDataDirectory`], [`Error::Mode`], and those of [`Store::open`] and of [`Self::with_trusted_authorities`].
