@@ -162,7 +162,7 @@ fn a_late_ticket_of_another_identity_is_not_resumed() {
 fn an_authority_that_is_no_longer_trusted_ends_resumption() {
     let scene = Scene::new();
     scene.remember(&scene.alice);
-    scene.store.trust(&[scene.servers.certificate.clone()], NOW).unwrap();
+    scene.store.trust(std::slice::from_ref(&scene.servers.certificate), NOW).unwrap();
     let selector = Arc::new(scene.selector().with_trusted_authorities().unwrap());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = selector.server_verifier([], &provider);
