@@ -50,8 +50,8 @@ CREATE TABLE identities (
     subject_key    BLOB NOT NULL CHECK (length(subject_key) = 32),
     issuer_key     BLOB NOT NULL CHECK (length(issuer_key) = 32),
     requires_tls13 INTEGER NOT NULL DEFAULT 0 CHECK (requires_tls13 IN (0, 1)),
-    -- What signed with the private key when it was imported: 1 for aws-lc-rs, and 4 for OpenSSL, 2 if it could not, 0 if it was
-    -- not there
+    -- What signed with the private key when it was imported: 1 for aws-lc-rs or ring, and 4 for OpenSSL, 2 if it could not, 0 if it
+    -- was not there
     tried          INTEGER NOT NULL CHECK (tried BETWEEN 0 AND 5),
     added_at       INTEGER NOT NULL
 ) STRICT;

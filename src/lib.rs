@@ -46,6 +46,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `files` (default) | `file::read` and `Store::export`: PKCS#12, PEM and DER, with every old cipher they need |
+//! | `aws-lc-rs` (default) | signing and encryption by aws-lc-rs |
+//! | `ring` | signing and encryption by ring, in a build without `aws-lc-rs` |
 //! | `tokio` | `connect::tokio`, for tokio-tungstenite and others |
 //! | `hyper` | `connect::hyper`: a client over hyper-util, and a connector for tonic |
 //! | `reqwest` | `connect::reqwest`: a client over reqwest |
@@ -55,7 +57,9 @@
 //! | `ask` | `Selector::for_user` and `ask::Dialogs`: questions on the terminal, or in programs of the user's |
 //! | `keyring` | `manage::Keyring`: the desktop's keyring keeps the primary password |
 //!
-//! [`connect::blocking`] needs no feature.
+//! [`connect::blocking`] needs no feature, but every build needs `aws-lc-rs` or `ring`. Neither of them turns on a provider of rustls:
+//! the application chooses its own, and every provider works with either. ring signs with RSA keys of 2048 to 4096 bits, P-256, P-384
+//! and Ed25519, and makes no RSA keys.
 //!
 //! # Words
 //!
@@ -98,6 +102,8 @@ mod text;
 mod clock;
 
 mod session;
+
+mod crypto;
 
 mod certificate;
 

@@ -6,7 +6,6 @@
 
 mod rsa;
 
-use aws_lc_rs::agreement;
 use der::asn1::ObjectIdentifier;
 use der::{Encode, Tag, TagNumber};
 use zeroize::Zeroizing;
@@ -15,6 +14,7 @@ use crate::certificate::curve::{Curve, P256, P384, P521, compressed, without_zer
 use crate::certificate::element::{Element, elements, encode};
 use crate::certificate::public_key::{EC, ED448, ED25519, RSA};
 use crate::certificate::rsa_pss;
+use crate::crypto;
 
 type Secret = Zeroizing<Vec<u8>>;
 
@@ -64,8 +64,8 @@ pub(super) fn canonical(der: &[u8]) -> Option<Secret> {
     }
 }
 
-/// The canonical form of an ECPrivateKey (RFC 5915): the curve is outside of it, and the public key is computed if aws-lc-rs
-/// has the curve.
+/// The canonical form of an ECPrivateKey (RFC 5915): the curve is outside of it, and the public key is computed if this
+/// program has arithmetic on the curve.
 fn ec(parameters: Option<Element<'_>>, private: &[u8]) -> Option<Secret> {
     let mut fields = Element::only(private)?.sequence()?;
     let (_version, secret) = fields.next_two()?;
@@ -85,7 +85,8 @@ fn ec(parameters: Option<Element<'_>>, private: &[u8]) -> Option<Secret> {
     let mut padded = Zeroizing::new(vec![0; curve.size.checked_sub(secret.len())?]);
     padded.extend_from_slice(secret);
     // Other libraries compute the public key of other curves themselves
-    let public = public_point(curve, &padded).or_else(|| public.map(<[u8]>::to_vec));
+    let computed = curve.scheme.and_then(|scheme| crypto::public_point(scheme, &padded));
+    let public = computed.or_else(|| public.map(<[u8]>::to_vec));
     let bits = public.map(|point| encode(Tag::BitString, &[&[0], point.as_slice()].concat())).unwrap_or_default();
     let bits = bits.and_then(|bits| encode(CONTEXT_1, &bits)).unwrap_or_default();
     let body = Zeroizing::new([&[2, 1, 1], encode(Tag::OctetString, &padded)?.as_slice(), &bits].concat());
@@ -120,18 +121,6 @@ fn guessed_curve(secret: &[u8], public: Option<&[u8]>) -> &'static Curve {
         33..49 => &P384,
         _ => &P256,
     }
-}
-
-/// The uncompressed public key of a private key.
-fn public_point(curve: &Curve, secret: &[u8]) -> Option<Vec<u8>> {
-    let algorithm = match curve {
-        _ if *curve == P256 => &agreement::ECDH_P256,
-        _ if *curve == P384 => &agreement::ECDH_P384,
-        _ if *curve == P521 => &agreement::ECDH_P521,
-        _ => return None,
-    };
-    let key = agreement::PrivateKey::from_private_key(algorithm, secret).ok()?;
-    Some(key.compute_public_key().ok()?.as_ref().to_vec())
 }
 
 /// The seed of an Ed25519 key (RFC 8410 section 7): wrapped once, not at all, or twice, and with or without the public key after

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    Ed25519KeyPair, RsaKeyPair,
-};
+use crate::certificate::name::Name;
+use crate::certificate::private_key::PrivateKey;
+use crate::certificate::public_key::Algorithm;
+use crate::certificate::{Fingerprint, KeyKind};
+use crate::clock::Timestamp;
+use crate::crypto;
+use crate::error::Error;
 use data_encoding::BASE64;
 use der::asn1::{AnyRef, BitString, Ia5StringRef, ObjectIdentifier, PrintableStringRef, SetOfVec, Utf8StringRef};
 use der::{Any, Decode, Encode, Tag, Tagged};
@@ -23,14 +23,6 @@ use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq, Version};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
-use zeroize::Zeroizing;
-
-use crate::certificate::name::Name;
-use crate::certificate::private_key::PrivateKey;
-use crate::certificate::public_key::Algorithm;
-use crate::certificate::{Fingerprint, KeyKind};
-use crate::clock::Timestamp;
-use crate::error::Error;
 
 /// A private key that was made here, and the request for its certificate.
 ///
@@ -66,7 +58,7 @@ impl Enrollment {
     ///
     /// `subject` is a distinguished name as in RFC 4514: `CN=Alice Example,O=Example Ltd`; blanks after a comma are ignored.
     /// `kind` is [`KeyKind::EcP256`], [`KeyKind::EcP384`], [`KeyKind::Ed25519`], or [`KeyKind::Rsa`] with 2048 or 4096 bits,
-    /// which take a moment.
+    /// which take a moment and need the feature `aws-lc-rs`.
     ///
     /// # Errors
     /// [`Error::Subject`] when it is not a distinguished name, [`Error::KeyNotMade`].
@@ -74,7 +66,7 @@ impl Enrollment {
         let subject = parse_subject(subject)?;
         let not_made = |error: &dyn fmt::Display| Error::KeyNotMade { detail: error.to_string() };
         let key = generate(kind)?;
-        let signing = key.load().map_err(|error| not_made(&error))?;
+        let signing = key.load().ok_or_else(|| not_made(&"it does not sign"))?;
         let request = signed_request(subject, &*signing).map_err(|error| not_made(&error))?;
         let enrollment = Self::from_request(request, now).map_err(|error| not_made(&error))?;
         Ok(Self { private_key: Some(key), ..enrollment })
@@ -150,30 +142,16 @@ impl Enrollment {
     }
 }
 
-/// Makes a key as a PrivateKeyInfo of version 1, which every program that reads an exported file supports.
+/// Makes a key. It is stored in the same form as one from a file.
 fn generate(kind: &KeyKind) -> Result<PrivateKey, Error> {
     let made = match kind {
-        KeyKind::EcP256 => generate_ec(&ECDSA_P256_SHA256_ASN1_SIGNING),
-        KeyKind::EcP384 => generate_ec(&ECDSA_P384_SHA384_ASN1_SIGNING),
-        KeyKind::Ed25519 => Ed25519KeyPair::generate().and_then(|key| Ok(copied(key.to_pkcs8v1()?.as_ref()))),
-        KeyKind::Rsa(2048) => generate_rsa(KeySize::Rsa2048),
-        KeyKind::Rsa(4096) => generate_rsa(KeySize::Rsa4096),
-        other => return Err(Error::KeyNotMade { detail: format!("{other} is not supported") }),
+        KeyKind::EcP256 => crypto::generate_ec(SignatureScheme::ECDSA_NISTP256_SHA256),
+        KeyKind::EcP384 => crypto::generate_ec(SignatureScheme::ECDSA_NISTP384_SHA384),
+        KeyKind::Ed25519 => crypto::generate_ed25519(),
+        KeyKind::Rsa(bits @ (2048 | 4096)) => crypto::generate_rsa(*bits),
+        other => Err(format!("{other} is not supported")),
     };
-    made.map_err(|error| Error::KeyNotMade { detail: error.to_string() })
-}
-
-fn generate_ec(curve: &'static EcdsaSigningAlgorithm) -> Result<PrivateKey, Unspecified> {
-    Ok(copied(EcdsaKeyPair::generate(curve)?.to_pkcs8v1()?.as_ref()))
-}
-
-fn generate_rsa(size: KeySize) -> Result<PrivateKey, Unspecified> {
-    let der: Pkcs8V1Der<'_> = RsaKeyPair::generate(size)?.as_der()?;
-    Ok(copied(der.as_ref()))
-}
-
-fn copied(der: &[u8]) -> PrivateKey {
-    PrivateKey::from_pkcs8(Zeroizing::new(der.to_vec()))
+    made.map(PrivateKey::from_foreign).map_err(|detail| Error::KeyNotMade { detail })
 }
 
 fn signed_request(subject: ParsedName, key: &dyn SigningKey) -> Result<Vec<u8>, Box<dyn std::error::Error>> {

@@ -40,15 +40,16 @@ impl Identity {
         self.tried
     }
 
-    /// Whether connections over rustls can use its key. That was tried when it was imported: aws-lc-rs signs with it or, with
-    /// the feature `openssl`, OpenSSL does.
+    /// Whether connections over rustls can use its key. That was tried when it was imported: aws-lc-rs or ring signs with it
+    /// or, with the feature `openssl`, OpenSSL does. A program that signs with ring cannot use every key that another has imported.
     pub fn is_usable_by_rustls(&self) -> bool {
-        let signs = self.tried.by_rustls || cfg!(feature = "openssl") && self.tried.by_openssl == Some(true);
-        signs && self.certificate.schemes().next().is_some()
+        let algorithm = self.certificate.algorithm();
+        let by_openssl = cfg!(feature = "openssl") && self.tried.by_openssl == Some(true);
+        (self.tried.by_rustls && algorithm.limit().is_none() || by_openssl) && algorithm.schemes().next().is_some()
     }
 
     /// Whether connections over OpenSSL can use its key; never without the feature `openssl`. A key that was imported without
-    /// OpenSSL was not tried with it; then what aws-lc-rs signs with counts, since OpenSSL reads more.
+    /// OpenSSL was not tried with it; then what aws-lc-rs or ring signs with counts, since OpenSSL reads more.
     pub fn is_usable_by_openssl(&self) -> bool {
         let signs = self.tried.by_openssl.unwrap_or(self.tried.by_rustls);
         let algorithm = self.certificate.algorithm();
@@ -65,7 +66,9 @@ impl Identity {
         if self.is_usable_by_rustls() {
             return None;
         }
-        let limit = self.certificate.algorithm().limit_of_rustls().unwrap_or("aws-lc-rs rejects the key");
+        let limit = self.certificate.algorithm().limit().unwrap_or(
+            "no signature was made with it when it was imported (if another program did that, remove it and import it again)",
+        );
         let limit = format!("rustls cannot sign with its key, {}: {limit}", self.certificate.key());
         Some(match self.tried.by_openssl {
             _ if self.is_usable_by_openssl() => format!("{limit}; OpenSSL can"),

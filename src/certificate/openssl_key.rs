@@ -1,7 +1,7 @@
-//! Private keys in the system's OpenSSL, which signs for rustls with keys that aws-lc-rs cannot load, and tries every key at
+//! Private keys in the system's OpenSSL, which signs for rustls with keys that aws-lc-rs or ring cannot load, and tries every key at
 //! import.
 //!
-//! Browsers sign with RSA keys of any size, with any public exponent and with more than two primes; aws-lc-rs does not.
+//! Browsers sign with RSA keys of any size, with any public exponent and with more than two primes; aws-lc-rs and ring do not.
 
 use std::fmt;
 use std::sync::Arc;

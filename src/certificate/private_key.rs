@@ -3,12 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{self, VerificationAlgorithm};
 use der::{Decode, Tag, TagNumber};
 use pkcs8::PrivateKeyInfoRef;
 use rustls::SignatureScheme;
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::SigningKey;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -24,6 +21,7 @@ use crate::certificate::public_key::{Algorithm, EC, RSA, rsa_public_key};
 use crate::certificate::rsa_pss;
 use crate::certificate::rsa_pss::PssKey;
 use crate::certificate::tried::Tried;
+use crate::crypto;
 use crate::error::Error;
 
 /// A private key as the DER of a PrivateKeyInfo (RFC 5958), wiped from memory when dropped.
@@ -62,7 +60,9 @@ impl PrivateKey {
     /// # Errors
     /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when nothing signs with it for rustls.
     pub(crate) fn signing_key(&self, certificate: &Certificate) -> Result<Arc<dyn SigningKey>, Error> {
-        let key = self.load().map_err(|error| unusable(certificate, error.to_string()))?;
+        let limit = certificate.algorithm().limit();
+        let rejected = || limit.map_or_else(|| format!("{} rejects it", crypto::NAME), str::to_owned);
+        let key = self.load().ok_or_else(|| unusable(certificate, rejected()))?;
         let public =
             public_key_of(&*key).ok_or_else(|| unusable(certificate, "its public key is not known".to_owned()));
         if public? != *certificate.canonical_public_key() {
@@ -103,8 +103,7 @@ impl PrivateKey {
 
     /// Makes a signature with each library, and verifies it with the certificate.
     pub(crate) fn try_signing(&self, certificate: &Certificate) -> Tried {
-        let by_rustls = self.load_by_rustls().ok().and_then(|key| self.for_certificate(key, certificate).ok());
-        let by_rustls = by_rustls.is_some_and(|key| signs_for(&*key, certificate));
+        let by_rustls = self.load_by_library().is_some_and(|key| self.signs_for(key, certificate));
         #[cfg(feature = "openssl")]
         let by_openssl = Some(OpensslKey::from_pkcs8(self.pkcs8()).is_some_and(|key| key.signs_for(certificate)));
         #[cfg(not(feature = "openssl"))]
@@ -112,26 +111,35 @@ impl PrivateKey {
         Tried { by_rustls, by_openssl }
     }
 
-    /// Loads the key with aws-lc-rs, or else with OpenSSL, without comparing it with a certificate.
-    pub(crate) fn load(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        let loaded = self.load_by_rustls();
+    /// Whether `key`, which is this one loaded, makes a signature that the certificate verifies.
+    fn signs_for(&self, key: Arc<dyn SigningKey>, certificate: &Certificate) -> bool {
+        // The certificate may have its point compressed, which not every library reads
+        let Some((bits, canonical)) = public_bits(&*key) else { return false };
+        let signed = self.for_certificate(key, certificate).ok().and_then(|key| signature(&*key, certificate));
+        canonical == *certificate.canonical_public_key()
+            && signed.is_some_and(|(scheme, signature)| crypto::verifies(scheme, &bits, TRIED, &signature))
+    }
+
+    /// Loads the key with aws-lc-rs or ring, or else with OpenSSL, without comparing it with a certificate. `None` if each rejects it.
+    pub(crate) fn load(&self) -> Option<Arc<dyn SigningKey>> {
+        let loaded = self.load_by_library();
         #[cfg(feature = "openssl")]
-        if loaded.is_err() {
+        if loaded.is_none() {
             // As any RSA key: its certificate says what it may sign
             let by_openssl = match self.info().filter(is_rsa_pss) {
                 Some(info) => OpensslKey::from_pkcs1(info.private_key.as_bytes()),
                 None => OpensslKey::from_pkcs8(self.pkcs8()),
             };
-            return by_openssl.map(|key| Arc::new(key) as Arc<dyn SigningKey>).map_or(loaded, Ok);
+            return by_openssl.map(|key| Arc::new(key) as Arc<dyn SigningKey>);
         }
         loaded
     }
 
-    fn load_by_rustls(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        // aws-lc-rs rejects the algorithm identifier, but can load the RSAPrivateKey inside
+    fn load_by_library(&self) -> Option<Arc<dyn SigningKey>> {
+        // The library rejects the algorithm identifier, but can load the RSAPrivateKey inside
         match self.info().filter(is_rsa_pss) {
-            Some(info) => any_supported_type(&PrivateKeyDer::Pkcs1(info.private_key.as_bytes().into())),
-            None => any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8()))),
+            Some(info) => crypto::load_rsa(info.private_key.as_bytes()),
+            None => crypto::load(self.pkcs8()),
         }
     }
 
@@ -155,7 +163,7 @@ impl PrivateKey {
     }
 
     fn computed_public_key(&self) -> Option<Vec<u8>> {
-        public_key_of(&*self.load().ok()?)
+        public_key_of(&*self.load()?)
     }
 }
 
@@ -173,29 +181,27 @@ fn is_rsa_pss(info: &PrivateKeyInfoRef<'_>) -> bool {
     info.algorithm.oid.to_string() == rsa_pss::OID
 }
 
+/// What is signed to try a key.
+const TRIED: &[u8] = b"cardcase tries a key";
+
 fn public_key_of(key: &dyn SigningKey) -> Option<Vec<u8>> {
-    let spki = key.public_key()?;
-    let (_, parsed) = SubjectPublicKeyInfo::from_der(&spki).ok()?;
-    Some(Algorithm::from_spki(&parsed).canonical(&parsed.subject_public_key.data).into_owned())
+    public_bits(key).map(|(_, canonical)| canonical)
 }
 
-/// Whether the certificate verifies a signature of this key.
-fn signs_for(key: &dyn SigningKey, certificate: &Certificate) -> bool {
-    let message = b"cardcase tries a key";
-    let Some(scheme) = certificate.schemes().next() else { return false };
-    let signature = key.choose_scheme(&[scheme]).and_then(|signer| signer.sign(message).ok());
-    let verification: &dyn VerificationAlgorithm = match scheme {
-        SignatureScheme::RSA_PSS_SHA256 | rsa_pss::RSA_PSS_PSS_SHA256 => &signature::RSA_PSS_2048_8192_SHA256,
-        SignatureScheme::RSA_PSS_SHA384 | rsa_pss::RSA_PSS_PSS_SHA384 => &signature::RSA_PSS_2048_8192_SHA384,
-        SignatureScheme::RSA_PSS_SHA512 | rsa_pss::RSA_PSS_PSS_SHA512 => &signature::RSA_PSS_2048_8192_SHA512,
-        SignatureScheme::ECDSA_NISTP256_SHA256 => &signature::ECDSA_P256_SHA256_ASN1,
-        SignatureScheme::ECDSA_NISTP384_SHA384 => &signature::ECDSA_P384_SHA384_ASN1,
-        SignatureScheme::ECDSA_NISTP521_SHA512 => &signature::ECDSA_P521_SHA512_ASN1,
-        SignatureScheme::ED25519 => &signature::ED25519,
-        _ => return false,
-    };
-    let public = certificate.canonical_public_key();
-    signature.is_some_and(|signature| verification.verify_sig(&public, message, &signature).is_ok())
+/// The bits of its subjectPublicKey: as the library writes them, and in the form that is compared.
+fn public_bits(key: &dyn SigningKey) -> Option<(Vec<u8>, Vec<u8>)> {
+    let spki = key.public_key()?;
+    let (_, parsed) = SubjectPublicKeyInfo::from_der(&spki).ok()?;
+    let bits = parsed.subject_public_key.data.as_ref();
+    Some((bits.to_vec(), Algorithm::from_spki(&parsed).canonical(bits).into_owned()))
+}
+
+/// A signature with the first scheme of the certificate, and the scheme by which an RSA key that is not for RSASSA-PSS alone would
+/// make it.
+fn signature(key: &dyn SigningKey, certificate: &Certificate) -> Option<(SignatureScheme, Vec<u8>)> {
+    let scheme = certificate.schemes().next()?;
+    let signature = key.choose_scheme(&[scheme])?.sign(TRIED).ok()?;
+    Some((rsa_pss::for_rsa_encryption(scheme).unwrap_or(scheme), signature))
 }
 
 /// The RSAPublicKey of an RSAPrivateKey (RFC 8017 appendix A.1.2): both have the same two numbers.

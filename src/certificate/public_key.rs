@@ -7,10 +7,11 @@ use der::{Encode, Tag};
 use rustls::SignatureScheme;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::certificate::curve::{self, Curve, P256, P384, P521, without_zeros};
+use crate::certificate::curve::{self, Curve, without_zeros};
 use crate::certificate::element::{Element, encode};
 use crate::certificate::rsa_pss;
 use crate::certificate::rsa_pss::Digests;
+use crate::crypto;
 
 /// The object identifiers of RSA keys: rsaEncryption, and the older one of X.509 (X.509 annex of 1988).
 pub(crate) const RSA: [&str; 2] = ["1.2.840.113549.1.1.1", "2.5.8.1.1"];
@@ -66,10 +67,8 @@ impl Algorithm {
         use SignatureScheme as S;
         let all: &'static [S] = match self {
             Self::Rsa { pss: Some(digests), .. } => digests.schemes(),
-            Self::Rsa { pss: None, .. } => &RSA_SCHEMES,
-            Self::Ec(curve) if *curve == P256 => &[S::ECDSA_NISTP256_SHA256],
-            Self::Ec(curve) if *curve == P384 => &[S::ECDSA_NISTP384_SHA384],
-            Self::Ec(curve) if *curve == P521 => &[S::ECDSA_NISTP521_SHA512],
+            Self::Rsa { pss: None, .. } => &crypto::RSA_SCHEMES,
+            Self::Ec(curve) => curve.scheme.as_slice(),
             Self::Ed25519 => &[S::ED25519],
             _ => &[],
         };
@@ -114,11 +113,16 @@ impl Algorithm {
         }
     }
 
-    /// Why rustls, which signs by aws-lc-rs, cannot load any key of this kind; `None` if it can load most of them.
-    pub(crate) fn limit_of_rustls(self) -> Option<&'static str> {
+    /// Why this program's crypto library signs with no key of this kind for rustls; `None` if it does with most of them.
+    pub(crate) fn limit(self) -> Option<&'static str> {
         match self {
-            Self::Rsa { bits, .. } if !(2048..=8192).contains(&bits) => Some("RSA keys need 2048 to 8192 bits"),
-            Self::Rsa { exponent_bits, .. } if exponent_bits > 33 => Some("its public exponent has more than 33 bits"),
+            Self::Rsa { bits, .. } if !crypto::RSA_BITS.contains(&bits) => Some(crypto::RSA_LIMIT),
+            Self::Rsa { exponent_bits, .. } if !crypto::EXPONENT_BITS.contains(&exponent_bits) => {
+                Some(crypto::EXPONENT_LIMIT)
+            }
+            Self::Ec(curve) if curve.scheme.is_some_and(|scheme| !crypto::has_curve(scheme)) => {
+                Some(crypto::MISSING_CURVE)
+            }
             _ if self.schemes().next().is_none() => Some("it has no signature scheme for this kind of key"),
             _ => None,
         }
@@ -135,15 +139,6 @@ impl Algorithm {
         canonical.map_or(Cow::Borrowed(bits), Cow::Owned)
     }
 }
-
-const RSA_SCHEMES: [SignatureScheme; 6] = [
-    SignatureScheme::RSA_PSS_SHA512,
-    SignatureScheme::RSA_PSS_SHA384,
-    SignatureScheme::RSA_PSS_SHA256,
-    SignatureScheme::RSA_PKCS1_SHA512,
-    SignatureScheme::RSA_PKCS1_SHA384,
-    SignatureScheme::RSA_PKCS1_SHA256,
-];
 
 /// With SHA-256, SHA-384, SHA-512 and SHA-224 (RFC 5246 section 7.4.1.4.1).
 const DSA_SCHEMES: [SignatureScheme; 4] = [

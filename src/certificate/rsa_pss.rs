@@ -1,7 +1,7 @@
 //! Keys only for RSASSA-PSS (id-RSASSA-PSS, RFC 4055), and the schemes `rsa_pss_pss_*` that they sign with in TLS 1.3
 //! (RFC 8446 section 4.2.3).
 //!
-//! Neither rustls nor aws-lc-rs supports them. But they are RSA keys like others, and their signatures are those of
+//! Neither rustls nor aws-lc-rs or ring supports them. But they are RSA keys like others, and their signatures are those of
 //! `rsa_pss_rsae_*`; only the names differ. In TLS 1.2, rustls hides schemes that it does not know.
 
 use std::fmt;
@@ -100,7 +100,7 @@ impl SigningKey for PssKey {
 }
 
 /// The scheme with the same signatures for rsaEncryption keys.
-fn for_rsa_encryption(scheme: SignatureScheme) -> Option<SignatureScheme> {
+pub(crate) fn for_rsa_encryption(scheme: SignatureScheme) -> Option<SignatureScheme> {
     match scheme {
         RSA_PSS_PSS_SHA256 => Some(SignatureScheme::RSA_PSS_SHA256),
         RSA_PSS_PSS_SHA384 => Some(SignatureScheme::RSA_PSS_SHA384),

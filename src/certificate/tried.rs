@@ -4,7 +4,7 @@
 /// usable only if that was tried. A sealed key is bound to this record, as to everything in its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Tried {
-    /// aws-lc-rs, which signs for rustls.
+    /// The one that signs for rustls: aws-lc-rs or ring, as the program that imported the key was built.
     pub(crate) by_rustls: bool,
     /// The system's OpenSSL; `None` when a program without it has imported the key.
     pub(crate) by_openssl: Option<bool>,

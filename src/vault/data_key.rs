@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::error::Unspecified;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
@@ -14,6 +12,8 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
 use crate::certificate::tried::Tried;
+use crate::crypto;
+use crate::crypto::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use crate::error::Error;
 
 /// Bytes of a nonce of AES-GCM.
@@ -164,15 +164,15 @@ impl Message {
 /// AES-256-GCM: nonce, ciphertext, tag.
 pub(super) fn encrypt(key: &[u8; 32], covered: &Message, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let nonce: [u8; NONCE] = random_bytes()?;
-    let failed = |error: Unspecified| Error::Sealing { detail: error.to_string() };
-    let key = aead_key(key).map_err(failed)?;
+    let failed = || Error::Sealing { detail: format!("{} failed", crypto::NAME) };
+    let key = aead_key(key).ok_or_else(failed)?;
     // As long as it gets, so that no copy of the plaintext is left behind in freed memory
     let mut sealed = Vec::with_capacity(NONCE + plaintext.len() + AES_256_GCM.tag_len());
     sealed.extend(nonce);
     sealed.extend(plaintext);
     let (_, text) = sealed.split_at_mut(NONCE);
     let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&covered.0), text);
-    let tag = tag.inspect_err(|_| text.zeroize()).map_err(failed)?;
+    let tag = tag.inspect_err(|_| text.zeroize()).map_err(|_| failed())?;
     sealed.extend_from_slice(tag.as_ref());
     Ok(sealed)
 }
@@ -182,13 +182,13 @@ pub(super) fn decrypt(key: &[u8; 32], covered: &Message, sealed: &[u8]) -> Optio
     let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE>()?;
     let mut opened = Zeroizing::new(ciphertext.to_vec());
     let nonce = Nonce::assume_unique_for_key(*nonce);
-    let length = aead_key(key).ok()?.open_in_place(nonce, Aad::from(&covered.0), &mut opened).ok()?.len();
+    let length = aead_key(key)?.open_in_place(nonce, Aad::from(&covered.0), &mut opened).ok()?.len();
     opened.truncate(length);
     Some(opened)
 }
 
-fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey, Unspecified> {
-    UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new)
+fn aead_key(key: &[u8; 32]) -> Option<LessSafeKey> {
+    UnboundKey::new(&AES_256_GCM, key).ok().map(LessSafeKey::new)
 }
 
 pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
@@ -235,6 +235,24 @@ mod tests {
             assert!(data_key.open(&flipped).is_none(), "{at}");
             flipped.sealed.truncate(at);
             assert!(data_key.open(&flipped).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn each_library_reads_what_the_other_wrote() {
+        macro_rules! encrypted_by {
+            ($library:ident) => {{
+                use $library::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+                let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[5; 32]).unwrap());
+                let mut text = b"secret".to_vec();
+                let nonce = Nonce::assume_unique_for_key([7; NONCE]);
+                key.seal_in_place_append_tag(nonce, Aad::from(row().message().as_bytes()), &mut text).unwrap();
+                [&[7; NONCE], text.as_slice()].concat()
+            }};
+        }
+        for sealed in [encrypted_by!(aws_lc_rs), encrypted_by!(ring)] {
+            assert_eq!(decrypt(&[5; 32], &row().message(), &sealed).unwrap().as_slice(), b"secret");
+            assert!(decrypt(&[5; 32], &Message::new("other"), &sealed).is_none());
         }
     }
 

@@ -1,0 +1,87 @@
+//! A signing key for rustls, of whichever library.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::{AlgorithmIdentifier, SubjectPublicKeyInfoDer};
+use rustls::sign::{Signer, SigningKey, public_key_to_spki};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+
+/// A curve, with the one scheme of TLS 1.3 for it, and the library's names for that.
+pub(crate) struct Curve<S: 'static, V: 'static> {
+    pub(crate) scheme: SignatureScheme,
+    pub(crate) id: AlgorithmIdentifier,
+    pub(crate) signing: &'static S,
+    pub(crate) verification: &'static V,
+}
+
+/// A key pair of the library.
+pub(crate) trait Pair: Send + Sync + 'static {
+    /// The bits of its subjectPublicKey.
+    fn public_key(&self) -> &[u8];
+    /// Signs with one of the schemes of its [`Key`]; `None` if the library fails.
+    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// A key pair, and how TLS names it.
+#[derive(Clone)]
+pub(crate) struct Key {
+    pair: Arc<dyn Pair>,
+    id: AlgorithmIdentifier,
+    algorithm: SignatureAlgorithm,
+    schemes: &'static [SignatureScheme],
+}
+
+impl Key {
+    pub(crate) fn new(
+        pair: impl Pair,
+        id: AlgorithmIdentifier,
+        algorithm: SignatureAlgorithm,
+        schemes: &'static [SignatureScheme],
+    ) -> Self {
+        Self { pair: Arc::new(pair), id, algorithm, schemes }
+    }
+}
+
+impl SigningKey for Key {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let scheme = *self.schemes.iter().find(|scheme| offered.contains(scheme))?;
+        Some(Box::new(KeySigner { pair: self.pair.clone(), scheme }))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        Some(public_key_to_spki(&self.id, self.pair.public_key()))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("schemes", &self.schemes).finish_non_exhaustive()
+    }
+}
+
+/// One signature of a [`Key`].
+struct KeySigner {
+    pair: Arc<dyn Pair>,
+    scheme: SignatureScheme,
+}
+
+impl Signer for KeySigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        self.pair.sign(self.scheme, message).ok_or_else(|| rustls::Error::General("signing failed".to_owned()))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+impl fmt::Debug for KeySigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySigner").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! ring, and of RustCrypto what ring lacks: the public key of a private key on a curve.
+
+use std::ops::RangeInclusive;
+
+use p256::elliptic_curve::sec1::ToSec1Point;
+use ring::rand::SystemRandom;
+use rustls::SignatureScheme;
+use rustls::pki_types::alg_id;
+use zeroize::Zeroizing;
+
+use crate::crypto::key::{self, Key};
+
+pub(crate) use ring::{aead, rand, signature};
+
+use signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, RsaKeyPair};
+
+/// As messages name it.
+pub(crate) const NAME: &str = "ring";
+
+/// Bits of the RSA keys that it signs with.
+pub(crate) const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
+pub(crate) const RSA_LIMIT: &str =
+    "ring signs with RSA keys of 2048 to 4096 bits; a program with cardcase's feature aws-lc-rs takes up to 8192";
+
+/// Bits of their public exponents.
+pub(crate) const EXPONENT_BITS: RangeInclusive<usize> = 17..=33;
+pub(crate) const EXPONENT_LIMIT: &str =
+    "ring signs with public exponents of 17 to 33 bits; a program with cardcase's feature aws-lc-rs takes shorter ones";
+
+pub(crate) const MISSING_CURVE: &str =
+    "ring does not sign with this curve; a program with cardcase's feature aws-lc-rs does";
+
+pub(crate) type Curve = key::Curve<EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm>;
+
+/// Those that it signs with.
+pub(crate) static CURVES: [Curve; 2] = [
+    Curve {
+        scheme: SignatureScheme::ECDSA_NISTP256_SHA256,
+        id: alg_id::ECDSA_P256,
+        signing: &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+        verification: &signature::ECDSA_P256_SHA256_ASN1,
+    },
+    Curve {
+        scheme: SignatureScheme::ECDSA_NISTP384_SHA384,
+        id: alg_id::ECDSA_P384,
+        signing: &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
+        verification: &signature::ECDSA_P384_SHA384_ASN1,
+    },
+];
+
+pub(crate) fn ec_key_pair(curve: &'static EcdsaSigningAlgorithm, pkcs8: &[u8]) -> Option<EcdsaKeyPair> {
+    EcdsaKeyPair::from_pkcs8(curve, pkcs8, &SystemRandom::new()).ok()
+}
+
+/// The uncompressed public key of a private key on the curve of this scheme.
+pub(crate) fn public_point(scheme: SignatureScheme, secret: &[u8]) -> Option<Vec<u8>> {
+    match scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256 => {
+            let public = p256::SecretKey::from_slice(secret).ok()?.public_key();
+            Some(public.to_sec1_point(false).as_bytes().to_vec())
+        }
+        SignatureScheme::ECDSA_NISTP384_SHA384 => {
+            let public = p384::SecretKey::from_slice(secret).ok()?.public_key();
+            Some(public.to_sec1_point(false).as_bytes().to_vec())
+        }
+        _ => None,
+    }
+}
+
+pub(crate) fn signature_length(key: &RsaKeyPair) -> usize {
+    key.public().modulus_len()
+}
+
+/// It makes no RSA keys. The error is for a person.
+pub(crate) fn generate_rsa(_bits: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    Err("ring makes no RSA keys; a program with cardcase's feature aws-lc-rs does".to_owned())
+}
+
+/// It has no other keys.
+pub(crate) fn load_other(_pkcs8: &[u8]) -> Option<Key> {
+    None
+}
