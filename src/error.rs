@@ -290,6 +290,13 @@ pub enum Error {
         /// The other host.
         other: String,
     },
+    /// The session store of a TLS configuration was replaced, so it is not known which host asks for a certificate. Leave
+    /// `resumption` of the configuration as it is.
+    #[error("the session store of the TLS configuration for {destination} was replaced: leave its resumption as it is")]
+    SessionStoreReplaced {
+        /// The destination that the configuration is for.
+        destination: String,
+    },
     /// The store holds something that cardcase never writes. Restore the file from a backup.
     #[error("the store is damaged: {detail}")]
     StoreDamaged {

@@ -35,27 +35,37 @@ pub(super) struct Hosts {
     /// The first other host.
     other: OnceLock<ServerName<'static>>,
     last_was_own: AtomicBool,
+    /// Whether any handshake was begun.
+    begun: AtomicBool,
 }
 
-/// Which host a request for a certificate may come from.
+/// Which host a certificate request may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(super) enum RequestFrom {
     /// The destination: no handshake with another host was ever begun.
     Own,
     /// Probably another host: the last handshake was begun with one.
     Other,
     /// The destination or another host. Nothing tells when a handshake with another host has ended, so this stays.
     Either,
+    /// No handshake was begun with this session store: it was replaced.
+    Unknown,
 }
 
 impl Hosts {
     pub(super) fn new(destination: &Destination) -> Self {
-        Self { own: server_name(destination).ok(), other: OnceLock::new(), last_was_own: AtomicBool::new(true) }
+        Self {
+            own: server_name(destination).ok(),
+            other: OnceLock::new(),
+            last_was_own: AtomicBool::new(true),
+            begun: AtomicBool::new(false),
+        }
     }
 
     /// Notes that a handshake with this host begins. Returns whether it is the destination.
     pub(super) fn note(&self, name: &ServerName<'_>) -> bool {
         let is_own = self.is_own(name);
+        self.begun.store(true, Ordering::Release);
         if !is_own {
             let _ = self.other.get_or_init(|| name.to_owned());
         }
@@ -67,18 +77,24 @@ impl Hosts {
         self.own.as_ref() == Some(name)
     }
 
-    pub(super) fn asker(&self) -> Asker {
+    pub(super) fn request_from(&self) -> RequestFrom {
+        if !self.begun.load(Ordering::Acquire) {
+            return RequestFrom::Unknown;
+        }
         match (self.other.get(), self.last_was_own.load(Ordering::Acquire)) {
-            (None, _) => Asker::Own,
-            (Some(_), true) => Asker::Either,
-            (Some(_), false) => Asker::Other,
+            (None, _) => RequestFrom::Own,
+            (Some(_), true) => RequestFrom::Either,
+            (Some(_), false) => RequestFrom::Other,
         }
     }
 
-    /// The error of a request that may come from either host.
+    /// The error of a request that cannot be answered, because it may come from another host.
     pub(super) fn error(&self, destination: &Destination) -> Error {
-        let other = self.other.get().map(|name| name.to_str().into_owned()).unwrap_or_default();
-        Error::OtherHost { destination: destination.to_string(), other }
+        let destination = destination.to_string();
+        match self.other.get() {
+            Some(other) => Error::OtherHost { destination, other: other.to_str().into_owned() },
+            None => Error::SessionStoreReplaced { destination },
+        }
     }
 }
 

@@ -22,6 +22,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue,
@@ -33,35 +34,49 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ClientConfig, ClientConnection, ConfigBuilder, NamedGroup, SignatureScheme};
 
 use crate::certificate::Fingerprint;
-use crate::connect::hosts::{Asker, Hosts, SESSIONS};
+use crate::connect::hosts::{Hosts, RequestFrom, SESSIONS};
 use crate::connect::needs::{Needs, grant};
 use crate::connect::refusal::causes;
 use crate::connect::resolver::{self, LastNeeds, Resolver, failing};
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
-use crate::select::matching::Reason;
 use crate::select::prepared::Prepared;
+use crate::select::selection::Source;
 use crate::select::selector::Selector;
+use crate::vault::NoUnlocker;
+
+/// How long an error of a question is given to further handshakes before somebody is asked again.
+const ASKS_AGAIN: Duration = Duration::from_secs(10);
+
+/// Questions whose outcome is kept.
+const QUESTIONS: usize = 16;
 
 /// `base` for one destination, with a client certificate that is selected anew in every handshake.
 ///
 /// - What is decided at the time of a handshake counts: `remember`, `forget`, a renewal and a lock take effect at the next connection.
-///   A session is resumed only if the same would be sent now. Reading the store takes some ten microseconds of the thread that
-///   makes the handshake.
+///   A session is resumed only if the same would be sent now.
 /// - If nothing is decided, the handshake fails with [`Cause::Needs`](crate::connect::Cause::Needs), after the server was verified. Then
 ///   a thread asks the selector's chooser, or its unlocker for the primary password, once, however many connections are attempted
 ///   meanwhile. A program that does not connect again by itself calls [`wait`]. An answer that is valid once is used for the next
-///   connection. If the person aborts, the same question is not asked again: further handshakes fail with [`Error::Aborted`].
-/// - It is for the host of `destination` alone. In a handshake with another host it sends no certificate. From then on it sends none
-///   to its own host either: [`Error::OtherHost`] says so.
+///   connection whose server asks the same.
+/// - If the person aborts or cancels, the same is not asked again: further handshakes fail with [`Error::Aborted`] or
+///   [`Error::Declined`] until it is decided or unlocked in another way. After another error, it is asked again at the earliest
+///   after ten seconds.
+/// - It is for the host of `destination` alone. In a handshake with another host, a proxy for instance, it sends no certificate. From then
+///   on it sends none to its own host either: [`Error::OtherHost`] says so.
 ///
 /// Prefer a connector of this module where the client can take one. This configuration does not see the stream below the session,
 /// so:
 ///
-/// - It is not told the port, and sends the identity to any port of the host, also in chrome mode.
+/// - It is not told the port. It sends the identity that is decided for its destination to any port of the host, also in chrome mode and
+///   where a rule denies it for another port.
 /// - In TLS 1.2, a server that asks while nothing is decided gets an empty Certificate before the connection ends.
 /// - An identity that requires TLS 1.3 is sent only if `base` does not allow TLS 1.2.
 /// - Rules for a path do not apply, and nothing is recorded in the history. So in chrome mode a refused decision is not forgotten.
+///
+/// It replaces the session store of `base`: leave [`ClientConfig::resumption`] as it is, since only the session store is told the name of
+/// the server. Each handshake reads the store on the thread that makes it. That takes about 0.1 ms, but may take seconds while another
+/// process writes, or while an agent does not answer.
 pub fn config(selector: Arc<Selector>, destination: Destination, base: &ClientConfig) -> ClientConfig {
     let live = Live::new(selector, destination, base);
     resolver::config(base, live.clone(), Resumption::store(live))
@@ -85,8 +100,9 @@ pub fn config(selector: Arc<Selector>, destination: Destination, base: &ClientCo
 /// ```
 #[must_use = "it says whether to connect again"]
 pub fn wait(error: &(dyn StdError + 'static)) -> bool {
-    let asked = causes(error).find_map(|error| error.downcast_ref::<Asked>());
-    asked.map(|asked| asked.question.wait()).is_some()
+    let Some(asked) = causes(error).find_map(|error| error.downcast_ref::<IsAsked>()) else { return false };
+    asked.question.wait();
+    true
 }
 
 /// [`config`] as a step of rustls's own builder.
@@ -128,15 +144,22 @@ pub(super) struct Live {
 struct State {
     /// What answered the last request.
     last: Option<(CertificateRequest, Arc<Resolver>)>,
-    /// A person's answer that is valid once.
-    once: Option<Prepared>,
-    question: Option<Arc<Open>>,
-    /// Why a person did not provide this.
-    failed: Option<(Needs, Arc<Error>)>,
     sessions: Sessions,
+    /// What was asked, until the store answers it.
+    questions: Vec<Arc<Question>>,
 }
 
-/// Sessions of connections that were all opened with the same answer.
+impl State {
+    fn question(&self, about: &About) -> Option<&Arc<Question>> {
+        self.questions.iter().find(|question| question.about == *about)
+    }
+
+    fn forget(&mut self, about: &About) {
+        self.questions.retain(|question| question.about != *about);
+    }
+}
+
+/// Sessions of connections that were all opened with the same answer to the same request.
 #[derive(Default)]
 enum Sessions {
     /// No handshake has begun.
@@ -146,11 +169,11 @@ enum Sessions {
         sessions: Arc<ClientSessionMemoryCache>,
         /// The value of [`Prepared::distrusted`].
         distrusted: u64,
-        /// What was sent; `None` while no server has asked.
-        sent: Option<Option<Fingerprint>>,
+        /// What was asked for and sent; `None` while no server has asked.
+        sent: Option<(CertificateRequest, Option<Fingerprint>)>,
     },
-    /// The answer changed, or an authority is no longer trusted. It cannot be told from which connection a session comes, and one that
-    /// was opened before may still bring sessions. So none are resumed any more.
+    /// There are two answers or two requests, or an authority is no longer trusted. It cannot be told from which connection a session
+    /// comes, and an old connection may still bring sessions. So none are resumed any more.
     Ended,
 }
 
@@ -162,8 +185,8 @@ impl Sessions {
         }
     }
 
-    /// Notes how often an authority was found to be no longer trusted.
-    fn note_distrusted(&mut self, now: u64) {
+    /// Begins to keep sessions, or ends that if an authority is no longer trusted since.
+    fn begin(&mut self, now: u64) {
         match self {
             Self::New => *self = Self::Kept { sessions: memory(), distrusted: now, sent: None },
             Self::Kept { distrusted, .. } if *distrusted == now => {}
@@ -171,14 +194,12 @@ impl Sessions {
         }
     }
 
-    /// Notes that this is sent.
-    fn note_sent(&mut self, answer: Option<Fingerprint>) {
-        if let Self::Kept { sent, .. } = self {
-            match sent {
-                None => *sent = Some(answer),
-                Some(before) if *before == answer => {}
-                Some(_) => *self = Self::Ended,
-            }
+    /// Ends if something else is sent than before, or to another request.
+    fn note_sent(&mut self, request: &CertificateRequest, answer: Option<Fingerprint>) {
+        match self {
+            Self::Kept { sent: sent @ None, .. } => *sent = Some((request.clone(), answer)),
+            Self::Kept { sent: Some(before), .. } if before.0 == *request && before.1 == answer => {}
+            _ => *self = Self::Ended,
         }
     }
 
@@ -192,6 +213,88 @@ impl Sessions {
 
 fn memory() -> Arc<ClientSessionMemoryCache> {
     Arc::new(ClientSessionMemoryCache::new(SESSIONS))
+}
+
+/// What a person is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum About {
+    /// The answer to requests that are alike ([`CertificateRequest::question`]), in any version of TLS.
+    Selection(Vec<u8>),
+    /// The primary password.
+    Password,
+}
+
+impl About {
+    fn selection(request: &CertificateRequest) -> Self {
+        Self::Selection(request.clone().with_version(None).question())
+    }
+}
+
+/// A question that a person is asked in the background.
+#[derive(Debug)]
+struct Question {
+    about: About,
+    outcome: Mutex<Outcome>,
+    closed: Condvar,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Open,
+    /// The store does not have this answer: it is valid once, or it answers only the request of one version of TLS.
+    Answered(Box<Prepared>),
+    /// The store has the answer.
+    Stored,
+    Failed(Arc<Error>, Instant),
+}
+
+impl Question {
+    fn new(about: About) -> Arc<Self> {
+        Arc::new(Self { about, outcome: Mutex::new(Outcome::Open), closed: Condvar::new() })
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, outcome: Outcome) {
+        *self.outcome() = outcome;
+        self.closed.notify_all();
+    }
+
+    fn wait(&self) {
+        drop(self.closed.wait_while(self.outcome(), |outcome| matches!(outcome, Outcome::Open)));
+    }
+}
+
+/// The error of a handshake whose needs a person is asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{needs}")]
+struct IsAsked {
+    #[source]
+    needs: Needs,
+    question: Arc<Question>,
+}
+
+/// A thread that asks.
+struct Asking {
+    live: Arc<Live>,
+    question: Arc<Question>,
+}
+
+impl Drop for Asking {
+    /// A thread that could not be started, or that panicked, has no outcome.
+    fn drop(&mut self) {
+        if matches!(*self.question.outcome(), Outcome::Open) {
+            let destination = self.live.target.destination().to_string();
+            let reason = "the thread that asks did not end as it should".to_owned();
+            self.question.close(failed(Error::ChooserFailed { destination, reason }));
+        }
+    }
+}
+
+fn failed(error: Error) -> Outcome {
+    Outcome::Failed(Arc::new(error), Instant::now())
 }
 
 impl Live {
@@ -212,14 +315,28 @@ impl Live {
 
     /// What answers this request now. Asks nobody.
     fn decided(&self, request: &CertificateRequest) -> Result<Prepared, Error> {
+        let about = About::selection(request);
         if let Some(known) = self.selector.select_known(&self.target, request)? {
+            self.state().forget(&about);
             return Ok(known);
         }
-        let once = self.state().once.take();
-        match once.map(|once| self.selector.refresh(&once)).transpose()? {
+        match self.answered(&about).map(|answer| self.selector.refresh(&answer)).transpose()? {
             Some(prepared) if prepared.selection().is_some() => Ok(prepared),
             _ => self.selector.undecided(self.target.destination()),
         }
+    }
+
+    /// The answer to a question that the store does not have. A person's answer is valid once.
+    fn answered(&self, about: &About) -> Option<Prepared> {
+        let mut state = self.state();
+        let answer = match &*state.question(about)?.outcome() {
+            Outcome::Answered(answer) => Prepared::clone(answer),
+            _ => return None,
+        };
+        if answer.selection().is_some_and(|selection| selection.source == Source::Ask) {
+            state.forget(about);
+        }
+        Some(answer)
     }
 
     /// A resolver for what was prepared: the last one, if it would send the same.
@@ -229,75 +346,93 @@ impl Live {
         // This may ask an agent
         let same = last.map(|(_, resolver)| resolver).filter(|resolver| resolver.prepared().serves(&prepared, now));
         let resolver = same.unwrap_or_else(|| {
-            let (this, before) = (self.this.clone(), prepared.clone());
+            let (this, before, request) = (self.this.clone(), prepared.clone(), request.clone());
             let provide = move |needs: Needs| -> Arc<dyn StdError + Send + Sync> {
                 match this.upgrade() {
-                    Some(live) => live.provide(&before, needs),
+                    Some(live) => live.provide(&before, &request, needs),
                     None => Arc::new(needs),
                 }
             };
             Resolver::with_needs(prepared, LastNeeds::provided_by(Arc::new(provide)))
         });
         let mut state = self.state();
-        if let Some(selection) = resolver.prepared().selection() {
-            state.sessions.note_sent(selection.answer.fingerprint());
+        let prepared = resolver.prepared();
+        if let Some(selection) = prepared.selection() {
+            state.sessions.note_sent(&request, selection.answer.fingerprint());
+        }
+        if prepared.key.as_ref().is_some_and(|key| !key.is_locked()) {
+            state.forget(&About::Password);
         }
         state.last = Some((request, resolver.clone()));
         resolver
     }
 
-    /// Has a person asked in the background for what a handshake needed. Returns the error that ends the handshake: it says what is
-    /// asked, or that there is nobody to ask, or why the person did not answer that before.
-    fn provide(self: &Arc<Self>, before: &Prepared, needs: Needs) -> Arc<dyn StdError + Send + Sync> {
-        if matches!(needs, Needs::Select(_)) && !self.selector.can_ask() {
-            // This does not wait for anybody
-            return match grant(&self.selector, before, &needs) {
-                Ok(_) => Arc::new(needs),
-                Err(error) => Arc::new(error),
-            };
-        }
+    /// Asks a person, in the background, for what the handshake needs. Returns the error that ends the handshake: it says what is
+    /// asked, or why the person did not answer that before.
+    fn provide(
+        self: &Arc<Self>,
+        before: &Prepared,
+        request: &CertificateRequest,
+        needs: Needs,
+    ) -> Arc<dyn StdError + Send + Sync> {
+        let about = match &needs {
+            Needs::Select(request) => About::selection(request),
+            Needs::Unlock => About::Password,
+        };
         let mut state = self.state();
-        if let Some((_, error)) = state.failed.take_if(|(failed, _)| *failed == needs) {
-            if matches!(*error, Error::Aborted { .. } | Error::Declined) {
-                state.failed = Some((needs, error.clone()));
+        let known = state.question(&about).cloned();
+        if let Some(question) = known {
+            match &*question.outcome() {
+                Outcome::Open => return Arc::new(IsAsked { needs, question: question.clone() }),
+                Outcome::Failed(error, at) if is_refusal(error) || at.elapsed() < ASKS_AGAIN => {
+                    if matches!(needs, Needs::Unlock) {
+                        self.look_for_agent();
+                    }
+                    return error.clone();
+                }
+                Outcome::Failed(..) | Outcome::Answered(_) | Outcome::Stored => {}
             }
-            return error;
+            state.forget(&about);
         }
-        if let Some(question) = &state.question {
-            return Arc::new(Asked { needs, question: question.clone() });
+        if state.questions.len() >= QUESTIONS {
+            state.questions.remove(0);
         }
-        let question = Arc::new(Open::default());
-        state.question = Some(question.clone());
+        let question = Question::new(about);
+        state.questions.push(question.clone());
         drop(state);
         let asking = Asking { live: self.clone(), question: question.clone() };
-        let (before, asked) = (before.clone(), needs.clone());
-        let ask = move || asking.live.ask(&before, asked);
-        // Without a thread nobody is asked, and the next handshake tries again
-        let _ = std::thread::Builder::new().name("cardcase asks".to_owned()).spawn(ask);
-        Arc::new(Asked { needs, question })
+        let (before, request, asked) = (before.clone(), request.clone(), needs.clone());
+        if matches!(needs, Needs::Select(_)) && !self.selector.can_ask() {
+            // Then this does not wait for anybody
+            asking.ask(&before, &request, &needs);
+            return match &*question.outcome() {
+                Outcome::Failed(error, _) => error.clone(),
+                _ => Arc::new(needs),
+            };
+        }
+        in_background(move || asking.ask(&before, &request, &asked));
+        Arc::new(IsAsked { needs, question })
     }
 
-    fn ask(&self, before: &Prepared, needs: Needs) {
-        let answer = grant(&self.selector, before, &needs);
-        let is_remembered = |request| matches!(self.selector.select_known(&self.target, request), Ok(Some(_)));
-        let mut state = self.state();
-        match (answer, needs) {
-            (Err(error), needs) => state.failed = Some((needs, Arc::new(error))),
-            (Ok(prepared), Needs::Select(request)) if !is_remembered(&request) => state.once = Some(prepared),
-            (Ok(_), _) => state.failed = None,
-        }
+    /// A person who did not want to type the password may have started an agent since.
+    fn look_for_agent(&self) {
+        let selector = self.selector.clone();
+        in_background(move || {
+            let _ = Selector::clone(&selector).with_unlocker(Arc::new(NoUnlocker)).unlock();
+        });
     }
 
     /// Begins a handshake with this host: reads the store again, which also updates the authorities that verify the server.
     /// Returns the sessions that may be resumed.
     fn begin(&self, name: &ServerName<'_>) -> Option<Arc<ClientSessionMemoryCache>> {
-        if !self.hosts.note(name) {
+        self.hosts.note(name);
+        if self.hosts.request_from() != RequestFrom::Own {
             return None;
         }
         let now = self.selector.prepare(self.target.clone()).ok()?;
         let last = {
             let mut state = self.state();
-            state.sessions.note_distrusted(now.distrusted);
+            state.sessions.begin(now.distrusted);
             state.last.clone()
         };
         let answered = last.as_ref().map(|(request, resolver)| (request, resolver.prepared()));
@@ -311,57 +446,55 @@ impl Live {
 
     /// The sessions of this host, to add one.
     fn sessions(&self, name: &ServerName<'_>) -> Option<Arc<ClientSessionMemoryCache>> {
-        if self.hosts.is_own(name) { self.state().sessions.kept() } else { None }
+        let is_alone = self.hosts.is_own(name) && self.hosts.request_from() == RequestFrom::Own;
+        if is_alone { self.state().sessions.kept() } else { None }
     }
 }
 
-/// The error of a handshake whose needs a person is asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("{needs}")]
-struct Asked {
-    #[source]
-    needs: Needs,
-    question: Arc<Open>,
-}
-
-/// A question that is open until [`Self::close`].
-#[derive(Debug, Default)]
-struct Open {
-    is_closed: Mutex<bool>,
-    closed: Condvar,
-}
-
-impl Open {
-    fn close(&self) {
-        *self.is_closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.closed.notify_all();
-    }
-
-    fn wait(&self) {
-        let is_closed = self.is_closed.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.closed.wait_while(is_closed, |is_closed| !*is_closed));
+impl Asking {
+    /// Asks, for a handshake that was begun with `before` and answered `request`.
+    fn ask(&self, before: &Prepared, request: &CertificateRequest, needs: &Needs) {
+        let live = &self.live;
+        let outcome = match grant(&live.selector, before, needs) {
+            Err(error) => failed(error),
+            Ok(prepared) => match needs {
+                Needs::Select(_) => match live.selector.select_known(&live.target, request) {
+                    Ok(Some(_)) => Outcome::Stored,
+                    _ => Outcome::Answered(Box::new(prepared)),
+                },
+                Needs::Unlock => {
+                    // The answer that was valid once was taken for the handshake that ended for want of the password
+                    if prepared.selection().is_some_and(|selection| selection.source == Source::Ask) {
+                        let again = Question::new(About::selection(request));
+                        again.close(Outcome::Answered(Box::new(prepared)));
+                        live.state().questions.push(again);
+                    }
+                    Outcome::Stored
+                }
+            },
+        };
+        self.question.close(outcome);
     }
 }
 
-/// A thread that asks, until it ends, however it ends.
-struct Asking {
-    live: Arc<Live>,
-    question: Arc<Open>,
+/// Whether a person did not want to answer.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Aborted { .. } | Error::Declined)
 }
 
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.live.state().question = None;
-        self.question.close();
-    }
+fn in_background(work: impl FnOnce() + Send + 'static) {
+    // If it cannot be started, the work is dropped, and the next handshake tries again
+    let _ = std::thread::Builder::new().name("cardcase".to_owned()).spawn(work);
 }
 
 impl ResolvesClientCert for Live {
     fn resolve(&self, root_hint_subjects: &[&[u8]], sigschemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        match self.hosts.asker() {
-            Asker::Own => {}
-            Asker::Other => return None,
-            Asker::Either => return Some(failing(self.hosts.error(self.target.destination()))),
+        match self.hosts.request_from() {
+            RequestFrom::Own => {}
+            RequestFrom::Other => return None,
+            RequestFrom::Either | RequestFrom::Unknown => {
+                return Some(failing(self.hosts.error(self.target.destination())));
+            }
         }
         let request = CertificateRequest::new(root_hint_subjects, sigschemes);
         let prepared = match self.decided(&request) {
@@ -370,7 +503,7 @@ impl ResolvesClientCert for Live {
         };
         if let Some(name) = prepared.demands_tls13().filter(|_| self.allows_tls12) {
             // rustls would write the certificate before it asks for the signature
-            let reason = Reason::RequiresTls13.text();
+            let reason = "it may be sent in TLS 1.3 only, and this configuration allows TLS 1.2";
             return Some(failing(Error::DoesNotFit { name: name.to_owned(), reason }));
         }
         self.resolver(request, prepared).resolve(root_hint_subjects, sigschemes)
@@ -400,7 +533,7 @@ impl ClientSessionStore for Live {
     }
 
     fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        // rustls took a ticket of TLS 1.3 before, which has read the store
+        // rustls has called take_tls13_ticket before, which reads the store
         self.sessions(name)?.tls12_session(name)?;
         self.begin(name)?.tls12_session(name)
     }

@@ -51,7 +51,7 @@ use crate::certificate::Certificate;
 use crate::certificate::identity::Identity;
 use crate::clock::Timestamp;
 use crate::connect::guarded::{Guarded, Trace};
-use crate::connect::hosts::{Asker, Hosts, Sessions};
+use crate::connect::hosts::{Hosts, RequestFrom, Sessions};
 use crate::connect::needs::Needs;
 use crate::connect::opened::{Answered, Opened};
 use crate::connect::refusal::failure;
@@ -102,8 +102,8 @@ impl Resolver {
 
     /// `base` with this resolver, and with a separate session store, so that no session passes from one identity to another.
     ///
-    /// Use it for the host of the destination alone. Once it was used for another host, it sends no identity any more, to either:
-    /// [`Error::OtherHost`].
+    /// Use it for the host of the destination alone, and leave its `resumption` as it is. Once it was used for another host, it sends no
+    /// identity any more, to either: [`Error::OtherHost`].
     #[must_use]
     pub fn config(self: &Arc<Self>, base: &ClientConfig) -> ClientConfig {
         config(base, self.clone(), Sessions::resumption(self.hosts.clone()))
@@ -217,10 +217,11 @@ impl ResolvesClientCert for Resolver {
         if let Some(trace) = Trace::current(self.id) {
             trace.note_asked();
         }
-        match self.hosts.asker() {
-            Asker::Own => {}
-            Asker::Other => return None,
-            Asker::Either => {
+        match self.hosts.request_from() {
+            // Without a session store of `Self::config`, the caller ensures that this is used for one host
+            RequestFrom::Own | RequestFrom::Unknown => {}
+            RequestFrom::Other => return None,
+            RequestFrom::Either => {
                 let error = Arc::new(self.hosts.error(self.prepared.destination()));
                 return Some(self.stand_in(Why::Failed(error)));
             }

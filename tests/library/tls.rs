@@ -101,8 +101,16 @@ impl Handshake {
 
 /// Performs a handshake until neither side has anything to send, or one fails; the last bytes of the client still arrive.
 pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> Handshake {
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let mut client = ClientConnection::new(client.clone(), name).unwrap();
+    shake(begin(client, name), server)
+}
+
+/// Begins a handshake with this server.
+pub fn begin(client: &Arc<ClientConfig>, name: &str) -> ClientConnection {
+    ClientConnection::new(client.clone(), ServerName::try_from(name.to_owned()).unwrap()).unwrap()
+}
+
+/// The rest of a handshake.
+pub fn shake(mut client: ClientConnection, server: &Arc<ServerConfig>) -> Handshake {
     let mut server = ServerConnection::new(server.clone()).unwrap();
     let mut sent = Vec::new();
     let outcome = loop {
