@@ -38,6 +38,8 @@ impl Channels {
         {
             return Ok(channel.clone());
         }
+        // If there will be no other, this one must not be used all the same
+        self.channel = None;
         self.connector = self.connector.renewed();
         let channel = self.endpoint.connect_with_connector(self.connector.clone()).await?;
         self.channel = Some(channel.clone());

@@ -2,7 +2,7 @@
 //! process.
 
 use std::future::Future;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -61,6 +61,18 @@ impl Inside {
                 tokio::task::spawn_local(served);
             }
         })
+    }
+
+    /// A server without TLS, behind another server. Returns its address.
+    pub fn behind<F: Future<Output = ()> + 'static>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr {
+        let server = Self::run(move |_, tell| async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tell.send(listener.local_addr().unwrap().port()).unwrap();
+            loop {
+                tokio::task::spawn_local(serve(listener.accept().await.unwrap().0));
+            }
+        });
+        SocketAddr::from(([127, 0, 0, 1], server.port))
     }
 
     /// A server over QUIC, that answers each stream with a byte.

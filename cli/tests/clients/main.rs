@@ -12,12 +12,18 @@ mod forwarded;
 mod hyper;
 mod inside;
 mod java;
+mod leaks;
+mod lettre;
+mod nats;
 #[cfg(feature = "openssl")]
 mod openssl;
 mod plain;
+mod postgres;
 mod quinn;
 mod reqwest;
 mod restconf;
+mod rumqttc;
+mod running;
 mod scenarios;
 mod tonic;
 mod tungstenite;

@@ -73,9 +73,11 @@ fn each_gets_what_was_decided(
     go(one, alice, &[one.destination()], "forgotten");
     world.forget(one);
     let before = one.came().len();
-    let error = client(&one.destination()).unwrap_err();
-    assert!(matches!(cause(&*error), Some(Cause::Failed(Error::Aborted { .. }))), "{tls:?} declined: {error:?}");
-    assert_eq!((world.person.asked(), one.came().len()), (vec![one.destination()], before), "{tls:?} declined");
+    for case in ["declined", "declined again"] {
+        let error = client(&one.destination()).unwrap_err();
+        assert!(matches!(cause(&*error), Some(Cause::Failed(Error::Aborted { .. }))), "{tls:?} {case}: {error:?}");
+        assert_eq!((world.person.asked(), one.came().len()), (vec![one.destination()], before), "{tls:?} {case}");
+    }
 }
 
 /// An HTTP server.

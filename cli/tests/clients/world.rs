@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cardcase::Chooser;
-use cardcase::Destination;
 use cardcase::Error;
 use cardcase::Selector;
 use cardcase::Unlocker;
@@ -73,7 +72,12 @@ impl World {
     }
 
     pub fn forget(&self, peer: &dyn Peer) {
-        assert!(self.selector.store().forget(&Mode::Chrome.scope(&destination(peer))).unwrap());
+        assert!(self.forget_at(&peer.destination()));
+    }
+
+    /// Whether there was something to forget.
+    pub fn forget_at(&self, destination: &str) -> bool {
+        self.selector.store().forget(&Mode::Chrome.scope(&destination.parse().unwrap())).unwrap()
     }
 
     /// A server of HTTP, that asks or does not.
@@ -106,10 +110,6 @@ impl Peer for Server {
     }
 }
 
-fn destination(peer: &dyn Peer) -> Destination {
-    peer.destination().parse().unwrap()
-}
-
 /// Picks the identity that the test named, after a while; aborts when it named none.
 #[derive(Default)]
 pub struct Person {
@@ -135,6 +135,16 @@ impl Person {
     /// The destinations they were asked about since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+
+    /// Waits until they are asked.
+    #[track_caller]
+    pub fn wait_until_asked(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.asked().is_empty() {
+            assert!(Instant::now() < until, "nobody was asked");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub mod restconf;
 pub mod scene;
 pub mod screen;
 pub mod server;
+pub mod service;
 pub mod terminal;
 pub mod tunnel;
 pub mod typed;

@@ -109,6 +109,7 @@ pub struct Setup<'a> {
     more: Vec<String>,
     listen: IpAddr,
     backend: Option<SocketAddr>,
+    grpc: bool,
 }
 
 impl<'a> Setup<'a> {
@@ -135,6 +136,7 @@ impl<'a> Setup<'a> {
             more: Vec::new(),
             listen: Ipv4Addr::LOCALHOST.into(),
             backend: None,
+            grpc: false,
         }
     }
 
@@ -192,6 +194,12 @@ impl<'a> Setup<'a> {
     pub fn in_front_of(mut self, backend: SocketAddr) -> Self {
         self.backend = Some(backend);
         self
+    }
+
+    /// Forwards gRPC in the clear. nginx only.
+    pub fn in_front_of_grpc(mut self, backend: SocketAddr) -> Self {
+        self.grpc = true;
+        self.in_front_of(backend)
     }
 
     pub fn start(self) -> Server {
@@ -310,6 +318,12 @@ impl Server {
     pub fn requests(&self) -> Vec<Value> {
         self.settle();
         events(&self.log.lines(), "request")
+    }
+
+    /// The subjects of the clients' certificates in the requests that were answered. nginx only.
+    pub fn subjects(&self) -> Vec<String> {
+        self.settle();
+        nginx::subjects(&self.log.lines())
     }
 
     pub fn said(&self) -> String {

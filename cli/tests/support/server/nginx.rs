@@ -82,7 +82,7 @@ error_log stderr notice;
 events {{ worker_connections 64; }}
 http {{
     log_format seen escape=json '{{"event":"seen","request":"$request","status":"$status",'
-        '"verify":"$ssl_client_verify","certificate":"$ssl_client_escaped_cert",'
+        '"verify":"$ssl_client_verify","certificate":"$ssl_client_escaped_cert","subject":"$ssl_client_s_dn",'
         '"tls":"$ssl_protocol","resumed":"$ssl_session_reused","proto":"$server_protocol"}}';
     access_log /dev/stdout seen;
     client_body_temp_path {dir};
@@ -116,6 +116,7 @@ http {{
 
 fn answer(setup: &Setup<'_>) -> String {
     match setup.backend {
+        Some(backend) if setup.grpc => format!("grpc_pass grpc://{backend};"),
         // Always set: an empty value removes the header, also one that the client sent
         Some(backend) => format!("proxy_set_header X-ARR-ClientCert $forwarded; proxy_pass http://{backend};"),
         None => r#"default_type text/plain;
@@ -147,6 +148,11 @@ pub(super) fn barrier(mark: u32) -> (Vec<u8>, String) {
 pub(super) fn handshakes(lines: &[String]) -> Vec<Handshake> {
     let seen = super::events(lines, "seen");
     seen.iter().filter(|seen| seen["tls"] != "").map(described).collect()
+}
+
+pub(super) fn subjects(lines: &[String]) -> Vec<String> {
+    let answered = super::events(lines, "seen").into_iter().filter(|seen| seen["status"] == "200");
+    answered.filter_map(|seen| seen["subject"].as_str().map(str::to_owned)).collect()
 }
 
 fn described(seen: &Value) -> Handshake {
