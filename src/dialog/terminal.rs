@@ -17,6 +17,7 @@ mod settings;
 mod tty;
 mod turn;
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 
 use zeroize::Zeroizing;
@@ -42,12 +43,15 @@ pub fn password(prompt: &str) -> io::Result<Zeroizing<String>> {
     tty.password(&plain(prompt))
 }
 
-/// Asks a question of the program's own: `ask` draws it and reads the answer while the terminal is in raw mode. `None` when this
-/// process is in the background, where nobody can be asked.
-pub fn question<T>(ask: impl FnOnce() -> T) -> Option<T> {
+/// Asks a question of the program's own: `ask` gets the terminal, in raw mode, to draw on it and to read the answer from it. `None`
+/// when there is no terminal, or this process is in its background.
+///
+/// `ask` must not call a function of this module that asks: that would wait for this question to end.
+pub fn question<T>(ask: impl FnOnce(File) -> T) -> Option<T> {
+    let tty = Tty::open()?;
     let turn = Turn::begin()?;
     turn.set_raw();
-    Some(ask())
+    Some(ask(tty.into_output()))
 }
 
 /// Keeps the echo off between the questions that `work` asks on this thread, and no other process asks meanwhile: a person may

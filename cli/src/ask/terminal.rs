@@ -22,7 +22,8 @@ pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
 /// Asks yes or no. There is no default, and keys that were typed before the question are discarded.
 pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
     let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
-    match terminal::question(|| asked.interact_on_opt(&Term::stderr())) {
+    let answer = terminal::question(|tty| asked.interact_on_opt(&Term::read_write_pair(tty.try_clone()?, tty)));
+    match answer {
         Some(Ok(answer)) => Ok(answer.unwrap_or(false)),
         Some(Err(dialoguer::Error::IO(error))) => Err(nobody(error.kind())),
         None => Err(nobody(ErrorKind::NotConnected)),

@@ -181,6 +181,34 @@ fn without_a_terminal_fetch_ends_at_once_with_exit_4() {
     question.assert_nothing_came_of_it(&server);
 }
 
+/// Nothing of a question goes to the streams of the command.
+#[test]
+fn a_question_is_asked_on_the_terminal_even_if_all_streams_are_redirected() {
+    let question = Question::new();
+    let server = question.server();
+    let machine = &question.scene.machine;
+    let (out, err) = (machine.dir().join("out"), machine.dir().join("err"));
+    let run = |command: &str| {
+        let streams = format!("< /dev/null > {} 2> {}", out.display(), err.display());
+        Terminal::script(machine, &format!(r#""$cardcase" {command} {streams}; echo "ended with $?""#))
+    };
+    let mut terminal = run(&question.scene.fetch_arguments(&server.url()).join(" "));
+    choose(&mut terminal, "alice");
+    choose(&mut terminal, ONCE);
+    terminal.wait_for("ended with 0");
+    assert_eq!(server.chains(), [question.alice.sent_chain()]);
+    assert_eq!(std::fs::read_to_string(&err).unwrap(), "");
+    assert!(std::fs::read_to_string(&out).unwrap().contains("CN=alice"));
+
+    let mut terminal = run("remove alice");
+    terminal.wait_for("Remove \"alice\"");
+    terminal.send("y");
+    terminal.wait_for("ended with 0");
+    for file in [&out, &err] {
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "");
+    }
+}
+
 #[test]
 fn batch_does_not_ask_even_in_a_terminal() {
     let question = Question::new();

@@ -49,6 +49,11 @@ impl Tty {
         Term::read_write_pair(self.input, self.output)
     }
 
+    /// The terminal as a file.
+    pub(crate) fn into_output(self) -> File {
+        self.output
+    }
+
     /// Asks for a line that is not shown. The echo is off before the prompt is on the screen. The caller restores the
     /// settings.
     ///
