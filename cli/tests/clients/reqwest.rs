@@ -485,7 +485,7 @@ fn a_client_for_one_destination_sends_an_identity_nowhere_else() {
                 // Together with connections to the destination
                 let (here, there) = (server.url(), other.url());
                 let both = async |round: usize| {
-                    tokio::join!(got(&own, &here), got(&own, if round % 2 == 0 { &there } else { &here }))
+                    tokio::join!(got(&own, &here), got(&own, if round.is_multiple_of(2) { &there } else { &here }))
                 };
                 let rounds = futures_util::future::join_all((0..8).map(both)).await;
                 assert!(rounds.iter().all(|(one, other)| one.is_ok() && other.is_ok()), "{rounds:?}");
