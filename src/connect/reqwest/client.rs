@@ -22,6 +22,7 @@ use crate::answer::refusal::Refusal;
 use crate::connect::drive::{Drive, Ready, Start};
 use crate::connect::error::Error;
 use crate::connect::live::allows_tls12;
+use crate::connect::refusal::causes;
 use crate::connect::resolver::Resolver;
 use crate::connect::tokio::Connector;
 use crate::error;
@@ -236,6 +237,9 @@ impl Client {
     async fn refused(&self, known: &Known, error: ::reqwest::Error) -> Result<Error, Error> {
         let opened = known.resolver.opened();
         opened.ended_by(&error);
+        if ended_before_sending(&error) {
+            opened.note_hang_up();
+        }
         // It is not known which connection it was. A server that has accepted the answer before did not refuse it by hanging up
         if known.recorded.load(Ordering::Acquire) {
             opened.note_read();
@@ -357,6 +361,12 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("connector", &self.settings.connector).finish_non_exhaustive()
     }
+}
+
+/// Whether the connection ended before the request was sent. Over HTTP/2 that may be all that is left of an alert: hyper drops the
+/// error of a connection on which no request is under way yet.
+fn ended_before_sending(error: &::reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(hyper::Error::is_canceled))
 }
 
 /// The body was read in part.
