@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::support::ca::PASSWORD;
+use crate::support::command::Cardcase;
+use crate::support::pinentry::Pinentry;
 use crate::support::question::Question;
 use crate::support::scene::Scene;
 use crate::support::screen::{ONCE, SEND_NONE, choose};
@@ -27,6 +29,20 @@ fn a_command_in_the_background_does_not_ask() {
     let text = terminal.text();
     assert!(text.contains("foreground") && !text.contains(SEND_NONE), "{text}");
     question.assert_nothing_came_of_it(&server);
+}
+
+/// Changing the terminal from there would stop the command.
+#[test]
+fn a_command_in_the_background_can_ask_with_a_pinentry() {
+    let machine = Cardcase::new();
+    let password = machine.password_file(PASSWORD);
+    machine.command(["--batch", "password", "--new-password-file"]).arg(password).run().expect(0);
+    let pinentry = Pinentry::replying(machine.dir(), &[&format!("D {PASSWORD}\nOK")]);
+    let command =
+        format!("env PINENTRY_PROGRAM={} $cardcase config use-single-candidate on", pinentry.program.display());
+    let mut terminal = Terminal::script(&machine, &format!("set -m; {command} & wait $!; echo \"ended $?\""));
+    terminal.wait_for("ended 0");
+    assert_eq!(machine.json("config")["use_single_candidate"], true);
 }
 
 #[test]

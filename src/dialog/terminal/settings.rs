@@ -59,13 +59,13 @@ impl SettingsGuard {
             let output = raw.output_modes;
             raw.make_raw();
             raw.output_modes = output;
-            let _ = with_input(|input| tcsetattr(input, OptionalActions::Flush, &raw));
+            change(|input| tcsetattr(input, OptionalActions::Flush, &raw));
         }
     }
 
     /// Discards what was typed so far.
     pub(super) fn discard_typed(&self) {
-        let _ = with_input(|input| tcflush(input, QueueSelector::IFlush));
+        change(|input| tcflush(input, QueueSelector::IFlush));
     }
 
     /// Turns off the echo until the saved settings are restored, and Ctrl-Z: a stopped process would hold everybody else back.
@@ -74,7 +74,7 @@ impl SettingsGuard {
         if let Some(mut quiet) = saved {
             quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
             quiet.special_codes[SpecialCodeIndex::VSUSP] = DISABLED;
-            let _ = with_input(|input| tcsetattr(input, OptionalActions::Now, &quiet));
+            change(|input| tcsetattr(input, OptionalActions::Now, &quiet));
         }
     }
 
@@ -102,17 +102,26 @@ pub(crate) fn close() {
 
 /// Restores the settings that a question changed, and shows the cursor.
 fn restore(saved: &mut Option<Saved>) {
-    if let Some(saved) = saved.take() {
+    if let Some(saved) = saved.take()
+        && !is_in_background()
+    {
         if let Some(tty) = Tty::open() {
             let _ = tty.term().show_cursor();
         }
         let when = if saved.flush { OptionalActions::Flush } else { OptionalActions::Now };
-        let _ = with_input(|input| tcsetattr(input, when, &saved.settings));
+        change(|input| tcsetattr(input, when, &saved.settings));
     }
 }
 
 fn saved() -> MutexGuard<'static, Option<Saved>> {
     SAVED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Changes the terminal, but not from the background: that would stop this process and all others of its job.
+fn change(work: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<()>) {
+    if !is_in_background() {
+        let _ = with_input(work);
+    }
 }
 
 fn current() -> rustix::io::Result<Termios> {

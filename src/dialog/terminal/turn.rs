@@ -103,9 +103,8 @@ pub(crate) fn unlocked() {
 
 /// The terminal while another program uses it; when this is dropped, its settings are restored.
 pub(crate) struct Lent {
+    /// `None` when this process is in the background: there it must not touch the settings.
     _turn: Option<Turn>,
-    /// The settings to restore if this process is in the background and has no turn.
-    _settings: Option<SettingsGuard>,
 }
 
 /// Lends the terminal, if there is one, to a program that asks for a password. Discards what was typed before.
@@ -116,6 +115,5 @@ pub(crate) fn lend() -> Lent {
         settings.set_quiet();
         settings.flush_at_end();
     }
-    let settings = turn.is_none().then(SettingsGuard::save);
-    Lent { _turn: turn, _settings: settings }
+    Lent { _turn: turn }
 }
