@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 
 use console::{Key, Term, measure_text_width, style, truncate_str};
 
+use super::settings::wait_for_key;
 use super::tty::Tty;
 use super::turn::Turn;
 use crate::select::chooser::Reply;
@@ -21,10 +22,7 @@ pub(super) fn menu(turn: &Turn, header: &[String], rows: &[String], details: &dy
     let Some(tty) = Tty::open() else { return Picked::Nothing(Reply::Nobody) };
     turn.set_raw();
     let mut menu = Menu { term: tty.term(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
-    let picked = menu.run().unwrap_or_else(|error| match error.kind() {
-        ErrorKind::Interrupted => Picked::Nothing(Reply::Abort),
-        _ => Picked::Nothing(Reply::Nobody),
-    });
+    let picked = menu.run().unwrap_or(Picked::Nothing(Reply::Nobody));
     let _ = menu.clear();
     let _ = menu.term.show_cursor();
     picked
@@ -51,7 +49,13 @@ impl Menu<'_> {
             self.draw(&shown)?;
             let page = self.page();
             let last = shown.len().saturating_sub(1);
-            match self.term.read_key_raw()? {
+            wait_for_key()?;
+            let key = match self.term.read_key_raw() {
+                // By a signal; Ctrl-C is a key
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                key => key?,
+            };
+            match key {
                 Key::Enter => {
                     if let Some(row) = self.at.and_then(|at| shown.get(at)) {
                         return Ok(Picked::Row(*row));

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpgrp;
 use rustix::termios::{
@@ -115,6 +116,15 @@ fn restore(saved: &mut Option<Saved>) {
 
 fn saved() -> MutexGuard<'static, Option<Saved>> {
     SAVED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until a key can be read. `console` would take a signal that the program handles, such as SIGWINCH, for Ctrl-C.
+pub(super) fn wait_for_key() -> io::Result<()> {
+    let wait = |input: BorrowedFd<'_>| {
+        tcgetattr(input)?;
+        rustix::io::retry_on_intr(|| poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], None))
+    };
+    Ok(with_input(wait).map(drop)?)
 }
 
 /// Changes the terminal, but not from the background: that would stop this process and all others of its job.
