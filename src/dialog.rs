@@ -3,6 +3,7 @@
 //! From top to bottom, each file uses only those above it:
 //!
 //! ```text
+//! environment the variables that say who is asked
 //! running     the programs that are asking: they end before this process does
 //! terminal    the user's terminal: one question at a time, and its settings afterwards
 //! assuan      a conversation with a pinentry program
@@ -14,6 +15,7 @@
 
 pub(crate) mod assuan;
 pub(crate) mod dialogs;
+mod environment;
 mod for_user;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;

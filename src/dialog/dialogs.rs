@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::environment::variable;
 use super::pinentry::Pinentry;
 use super::program::ProgramChooser;
 use super::{running, terminal};
@@ -36,9 +37,9 @@ pub struct Dialogs {
 impl Dialogs {
     /// The dialogs of the user who runs this program, for this store. In the environment, `CARDCASE_CHOOSER` names a program that is
     /// asked which identity to send (docs/chooser.md), and `PINENTRY_PROGRAM` one that is asked for passwords, as with GnuPG. What
-    /// is not named, or with an empty name, is asked for on the terminal.
+    /// is not named, or with an empty name, is asked for on the terminal. A set-user-ID or set-group-ID program ignores both.
     pub fn for_user(store: &Store) -> Self {
-        let program = std::env::var_os(CHOOSER).map(PathBuf::from);
+        let program = variable(CHOOSER).map(PathBuf::from);
         Self { program: None, pinentry: Pinentry::from_environment(store.path()) }.with_program(program)
     }
 

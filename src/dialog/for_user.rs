@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::dialogs::Dialogs;
+use super::environment::variable;
 use crate::error::Error;
 use crate::select::selector::Selector;
 use crate::store::Store;
@@ -17,6 +18,7 @@ impl Selector {
     ///
     /// In the environment, as for the command: `CARDCASE_STORE` names another store, `CARDCASE_MODE` a mode, `CARDCASE_CHOOSER` and
     /// `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked. Files with passwords are for the command alone.
+    /// A set-user-ID or set-group-ID program ignores these variables, since they name programs that would run with its rights.
     ///
     /// # Errors
     /// [`Error::NoDataDirectory`], [`Error::Mode`], and those of [`Store::open`] and of [`Self::with_trusted_authorities`].
@@ -40,11 +42,6 @@ impl Selector {
         let unlocker = dialogs.clone();
         Ok(selector.with_chooser(dialogs).with_unlocker(unlocker))
     }
-}
-
-/// A variable of the environment that is set and not empty.
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Whether a variable says no, as the command reads it.

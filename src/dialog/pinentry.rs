@@ -11,6 +11,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::assuan::{Conversation, ConversationError};
+use super::environment::variable;
 use super::terminal::{self, Tty};
 use crate::error::Error;
 use crate::text::plain;
@@ -37,7 +38,7 @@ pub(crate) struct Pinentry {
 impl Pinentry {
     /// The program that `$PINENTRY_PROGRAM` names, if it is set.
     pub(crate) fn from_environment(store: &Path) -> Option<Self> {
-        let program = std::env::var_os("PINENTRY_PROGRAM").filter(|program| !program.is_empty())?;
+        let program = variable("PINENTRY_PROGRAM")?;
         Some(Self { program, store: store.to_owned() })
     }
 

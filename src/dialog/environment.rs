@@ -1,0 +1,12 @@
+//! The variables of the environment that say who is asked.
+
+use std::ffi::OsString;
+
+use rustix::process::{getegid, geteuid, getgid, getuid};
+
+/// A variable that is set and not empty. A set-user-ID or set-group-ID program has none: its caller must not name programs that
+/// run with its rights.
+pub(super) fn variable(name: &str) -> Option<OsString> {
+    let is_own = getuid() == geteuid() && getgid() == getegid();
+    std::env::var_os(name).filter(|value| is_own && !value.is_empty())
+}
