@@ -19,7 +19,7 @@ use crate::answer::history::version_name;
 use crate::answer::settings::Mode;
 use crate::select::chooser::{Question, Refused, Reply};
 use crate::select::matching::Considered;
-use crate::text::plain_json;
+use crate::text::{plain, plain_json};
 
 /// The longest answer, in bytes; a typical one has a few hundred.
 const MAX_ANSWER: u64 = 64 << 10;
@@ -48,7 +48,7 @@ impl ProgramChooser {
     /// Asks which identity to send.
     pub(crate) fn choose(&self, question: &Question<'_>) -> Reply {
         self.ask(question)
-            .unwrap_or_else(|error| Reply::Failed { reason: format!("{}: {error}", self.program.display()) })
+            .unwrap_or_else(|error| Reply::Failed { reason: plain(&format!("{}: {error}", self.program.display())) })
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Reply, AnswerError> {
