@@ -62,6 +62,8 @@ const QUESTIONS: usize = 16;
 /// - If the person aborts or cancels, the same is not asked again: further handshakes fail with [`Error::Aborted`] or
 ///   [`Error::Declined`] until it is decided or unlocked in another way. After another error, it is asked again at the earliest
 ///   after ten seconds.
+/// - If the process ends while that thread asks on the terminal, the terminal stays raw. With the feature `ask`, call
+///   `ask::Dialogs::close_all` before the process ends, by a signal or by itself.
 /// - It is for the host of `destination` alone. In a handshake with another host, a proxy for instance, it sends no certificate. From then
 ///   on it sends none to its own host either: [`Error::OtherHost`] says so.
 ///

@@ -73,9 +73,12 @@ impl Dialogs {
         })
     }
 
-    /// Closes every open dialog of this process, before a signal ends it: restores the terminal, and ends the programs that are
-    /// asking. For a program that handles signals; call it on a thread that may block, not in the signal handler itself. From
-    /// here on dialogs block, so that they cannot end the process in another way: end it with [`std::process::exit`].
+    /// Closes every open dialog of this process: restores the terminal, and ends the programs that are asking. Call it before the
+    /// process ends, by a signal or by itself, while a dialog may be open: also at the end of `main`, if another thread may be asking, as
+    /// [`connect::config`](crate::connect::config) does. Otherwise the terminal stays raw.
+    ///
+    /// Call it on a thread that may block, not in a signal handler itself. From here on dialogs block, so that they cannot end the
+    /// process in another way: end it with [`std::process::exit`], or return from `main`.
     pub fn close_all() {
         running::end_all();
         terminal::close();

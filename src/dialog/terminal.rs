@@ -7,7 +7,7 @@
 //! # Signals
 //!
 //! No signal handler is installed. While a question is open, no key sends a signal: Ctrl-C is read as a key and cancels the
-//! question, Ctrl-Z does nothing. A program that another signal may end during a question calls
+//! question, Ctrl-Z does nothing. A program that may end during a question, by another signal or by itself, calls
 //! [`Dialogs::close_all`](crate::ask::Dialogs::close_all) before it ends.
 
 mod chooser;
