@@ -69,7 +69,8 @@ pub trait Unlocker: Send + Sync {
     }
 
     /// Called when no further password is needed: the last one was right, or there is no further attempt. Deriving a key from a
-    /// password takes a moment, and a prompt on a terminal can keep the echo off until then.
+    /// password takes a moment, and a prompt on a terminal can keep the echo off until then. An unlocker that wraps another passes
+    /// this call on.
     fn finished(&self) {}
 }
 

@@ -46,7 +46,8 @@ pub fn password(prompt: &str) -> io::Result<Zeroizing<String>> {
 /// Asks a question of the program's own: `ask` gets the terminal, in raw mode, to draw on it and to read the answer from it. `None`
 /// when there is no terminal, or this process is in its background.
 ///
-/// `ask` must not call a function of this module that asks: that would wait for this question to end.
+/// `ask` must not ask through this module, not by [`Dialogs`](crate::ask::Dialogs) either, nor wait for a thread that does: that
+/// would wait for this question to end.
 pub fn question<T>(ask: impl FnOnce(File) -> T) -> Option<T> {
     let tty = Tty::open()?;
     let turn = Turn::begin()?;
@@ -54,9 +55,10 @@ pub fn question<T>(ask: impl FnOnce(File) -> T) -> Option<T> {
     Some(ask(tty.into_output()))
 }
 
-/// Keeps the echo off between the questions that `work` asks on this thread, and no other process asks meanwhile: a person may
-/// type the next password while a key is still being derived from the previous one. The echo goes off with the first question,
-/// or with `at_once` before that, unless another process is asking.
+/// Keeps the echo off between the questions that `work` asks on this thread: a person may type the next password while a key is
+/// still being derived from the previous one. The echo goes off with the first question, or with `at_once` before that, unless
+/// another process is asking. From then on neither another thread nor another process asks until `work` is done, so `work` must
+/// not wait for one that does.
 ///
 /// Between the questions, Ctrl-C sends its signal as always.
 pub fn quietly<T>(at_once: bool, work: impl FnOnce() -> T) -> T {
