@@ -423,7 +423,7 @@ pub enum Error {
         /// Where a certificate was asked for.
         destination: String,
     },
-    /// An answer was needed, and asking for it went wrong. Nothing was stored and nothing sent. Mend the chooser, or
+    /// An answer was needed, and asking for it went wrong. Nothing was stored and nothing sent. Fix the chooser, or
     /// decide beforehand.
     #[error("the chooser gave no answer ({reason}): nothing was remembered, and nothing sent to {destination}")]
     ChooserFailed {

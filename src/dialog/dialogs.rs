@@ -24,10 +24,10 @@ const CHOOSER: &str = "CARDCASE_CHOOSER";
 /// [`Selector::for_user`](crate::Selector::for_user) has them. To give them to another selector, pass them to
 /// [`Selector::with_chooser`](crate::Selector::with_chooser) and [`Selector::with_unlocker`](crate::Selector::with_unlocker).
 ///
-/// Everything is drawn on the terminal itself (`/dev/tty`), and nothing on stdout or stderr. Where there is neither a terminal nor a
-/// program, or the process is in the background, nobody is asked, and the selector fails at once with
-/// [`Error::NobodyToAsk`] or [`Error::VaultLocked`]. [`terminal`](crate::ask::terminal) describes the rules for questions on the
-/// terminal, and what happens on signals.
+/// Everything is drawn on the terminal itself (`/dev/tty`), and nothing on stdout or stderr. Where no program is named, and there is no
+/// terminal or the process is in its background, nobody is asked, and the selector fails at once with [`Error::NobodyToAsk`] or
+/// [`Error::VaultLocked`]. A program that is named is asked also in the background. [`terminal`](crate::ask::terminal) describes
+/// the rules for questions on the terminal, and what happens on signals.
 #[derive(Clone, Debug)]
 pub struct Dialogs {
     program: Option<ProgramChooser>,
