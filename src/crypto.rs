@@ -15,7 +15,7 @@ mod library;
 mod signing;
 
 pub(crate) use library::{
-    EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_BITS, RSA_LIMIT, aead, generate_rsa, public_point,
+    EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_LIMIT, aead, generate_rsa, public_point, signs_with_rsa,
 };
 pub(crate) use signing::{RSA_SCHEMES, generate_ec, generate_ed25519, has_curve, load, load_rsa, verifies};
 

@@ -58,7 +58,7 @@
 //! | `keyring` | `manage::Keyring`: the desktop's keyring keeps the primary password |
 //!
 //! [`connect::blocking`] needs no feature, but every build needs `aws-lc-rs` or `ring`. Neither of them turns on a provider of rustls:
-//! the application chooses its own, and every provider works with either. ring signs with RSA keys of 2048 to 4096 bits, P-256, P-384
+//! the application chooses its own, and every provider works with either. ring signs with RSA keys of 2048, 3072 and 4096 bits, P-256, P-384
 //! and Ed25519, and makes no RSA keys.
 //!
 //! # Words

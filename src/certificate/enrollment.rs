@@ -3,13 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::certificate::name::Name;
-use crate::certificate::private_key::PrivateKey;
-use crate::certificate::public_key::Algorithm;
-use crate::certificate::{Fingerprint, KeyKind};
-use crate::clock::Timestamp;
-use crate::crypto;
-use crate::error::Error;
 use data_encoding::BASE64;
 use der::asn1::{AnyRef, BitString, Ia5StringRef, ObjectIdentifier, PrintableStringRef, SetOfVec, Utf8StringRef};
 use der::{Any, Decode, Encode, Tag, Tagged};
@@ -23,6 +16,14 @@ use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq, Version};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
+
+use crate::certificate::name::Name;
+use crate::certificate::private_key::PrivateKey;
+use crate::certificate::public_key::Algorithm;
+use crate::certificate::{Fingerprint, KeyKind};
+use crate::clock::Timestamp;
+use crate::crypto;
+use crate::error::Error;
 
 /// A private key that was made here, and the request for its certificate.
 ///

@@ -67,7 +67,7 @@ impl Identity {
             return None;
         }
         let limit = self.certificate.algorithm().limit().unwrap_or(
-            "no signature was made with it when it was imported (if another program did that, remove it and import it again)",
+            "it made no signature when it was imported (if another program imported it, remove it and import it again)",
         );
         let limit = format!("rustls cannot sign with its key, {}: {limit}", self.certificate.key());
         Some(match self.tried.by_openssl {

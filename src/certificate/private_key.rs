@@ -95,7 +95,10 @@ impl PrivateKey {
     /// [`Error::KeyMismatch`] when it is another certificate's key, [`Error::UnusableKey`] when that cannot be known.
     pub(crate) fn check_fits(&self, certificate: &Certificate) -> Result<(), Error> {
         match self.public_key() {
-            None => Err(unusable(certificate, "its public key is not known".to_owned())),
+            None => {
+                let why = certificate.algorithm().limit().unwrap_or("its public key is not known");
+                Err(unusable(certificate, why.to_owned()))
+            }
             Some(public) if public == *certificate.canonical_public_key() => Ok(()),
             Some(_) => Err(Error::KeyMismatch { subject: certificate.subject().to_string() }),
         }

@@ -116,7 +116,7 @@ impl Algorithm {
     /// Why this program's crypto library signs with no key of this kind for rustls; `None` if it does with most of them.
     pub(crate) fn limit(self) -> Option<&'static str> {
         match self {
-            Self::Rsa { bits, .. } if !crypto::RSA_BITS.contains(&bits) => Some(crypto::RSA_LIMIT),
+            Self::Rsa { bits, .. } if !crypto::signs_with_rsa(bits) => Some(crypto::RSA_LIMIT),
             Self::Rsa { exponent_bits, .. } if !crypto::EXPONENT_BITS.contains(&exponent_bits) => {
                 Some(crypto::EXPONENT_LIMIT)
             }

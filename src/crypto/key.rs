@@ -1,4 +1,4 @@
-//! A signing key for rustls, of whichever library.
+//! A signing key for rustls, of either library.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,4 @@
-//! Loading and making private keys, and verifying what they sign.
-
-//! Private keys that sign for rustls, and what verifies their signatures.
+//! Loading and making private keys that sign for rustls, and verifying what they sign.
 
 use std::sync::Arc;
 

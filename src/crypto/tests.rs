@@ -28,6 +28,7 @@ struct Library {
     name: &'static str,
     load: fn(&[u8]) -> Option<Arc<dyn SigningKey>>,
     load_rsa: fn(&[u8]) -> Option<Arc<dyn SigningKey>>,
+    signs_with_rsa: fn(usize) -> bool,
     verifies: fn(SignatureScheme, &[u8], &[u8], &[u8]) -> bool,
     has_curve: fn(SignatureScheme) -> bool,
     public_point: fn(SignatureScheme, &[u8]) -> Option<Vec<u8>>,
@@ -43,6 +44,7 @@ macro_rules! library {
             name: module::NAME,
             load: module::load,
             load_rsa: module::load_rsa,
+            signs_with_rsa: module::signs_with_rsa,
             verifies: module::verifies,
             has_curve: module::has_curve,
             public_point: module::public_point,
@@ -224,6 +226,21 @@ fn a_generated_key_is_of_the_wanted_kind() {
     }
 }
 
+/// What `list` and the selector say of a key is what the library does with it.
+#[cfg(feature = "openssl")]
+#[test]
+fn the_sizes_of_rsa_keys_are_those_that_load() {
+    for bits in [1024, 2048, 2304, 2560, 3072, 3584, 4096] {
+        let key = openssl::pkey::PKey::from_rsa(openssl::rsa::Rsa::generate(bits).unwrap()).unwrap();
+        let der = key.private_key_to_pkcs8().unwrap();
+        let bits = usize::try_from(bits).unwrap();
+        for library in libraries() {
+            let loads = (library.load)(&der).is_some();
+            assert_eq!((library.signs_with_rsa)(bits), loads, "{} {bits}", library.name);
+        }
+    }
+}
+
 #[test]
 fn what_is_no_key_is_rejected() {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().serialize_der();
@@ -235,7 +252,7 @@ fn what_is_no_key_is_rejected() {
     }
 }
 
-/// Keys that this program can name but not use: they are told apart when they are imported.
+/// Keys that this program can name but not use: import recognises them.
 #[cfg(feature = "aws-lc-rs")]
 #[test]
 fn the_public_key_of_ml_dsa_is_known() {

@@ -17,11 +17,14 @@ use signature::{
     EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, PqdsaKeyPair, PqdsaSigningAlgorithm, RsaKeyPair,
 };
 
-/// As messages name it.
+/// Its name in messages.
 pub(crate) const NAME: &str = "aws-lc-rs";
 
-/// Bits of the RSA keys that it signs with.
-pub(crate) const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+/// Whether it signs with RSA keys of this size.
+pub(crate) fn signs_with_rsa(bits: usize) -> bool {
+    (2048..=8192).contains(&bits)
+}
+
 pub(crate) const RSA_LIMIT: &str = "RSA keys need 2048 to 8192 bits";
 
 /// Bits of their public exponents.
@@ -32,7 +35,7 @@ pub(crate) const MISSING_CURVE: &str = "aws-lc-rs does not sign with this curve"
 
 pub(crate) type Curve = key::Curve<EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm>;
 
-/// Those that it signs with.
+/// The curves that it signs with.
 pub(crate) static CURVES: [Curve; 3] = [
     Curve {
         scheme: SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -107,7 +110,6 @@ impl Pair for PqdsaKeyPair {
     fn sign(&self, _: SignatureScheme, message: &[u8]) -> Option<Vec<u8>> {
         let mut signature = vec![0; self.algorithm().signature_len()];
         let length = PqdsaKeyPair::sign(self, message, &mut signature).ok()?;
-        signature.truncate(length);
-        Some(signature)
+        (length == signature.len()).then_some(signature)
     }
 }

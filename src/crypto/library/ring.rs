@@ -1,4 +1,4 @@
-//! ring, and of RustCrypto what ring lacks: the public key of a private key on a curve.
+//! ring. RustCrypto computes the public key of a private key on a curve, which ring cannot do.
 
 use std::ops::RangeInclusive;
 
@@ -14,13 +14,15 @@ pub(crate) use ring::{aead, rand, signature};
 
 use signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, RsaKeyPair};
 
-/// As messages name it.
+/// Its name in messages.
 pub(crate) const NAME: &str = "ring";
 
-/// Bits of the RSA keys that it signs with.
-pub(crate) const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
-pub(crate) const RSA_LIMIT: &str =
-    "ring signs with RSA keys of 2048 to 4096 bits; a program with cardcase's feature aws-lc-rs takes up to 8192";
+/// Whether it signs with RSA keys of this size: both primes have half of the bits, and those are a multiple of 512.
+pub(crate) fn signs_with_rsa(bits: usize) -> bool {
+    matches!(bits, 2048 | 3072 | 4096)
+}
+
+pub(crate) const RSA_LIMIT: &str = "ring signs with RSA keys of 2048, 3072 and 4096 bits; a program with cardcase's feature aws-lc-rs takes 2048 to 8192";
 
 /// Bits of their public exponents.
 pub(crate) const EXPONENT_BITS: RangeInclusive<usize> = 17..=33;
@@ -32,7 +34,7 @@ pub(crate) const MISSING_CURVE: &str =
 
 pub(crate) type Curve = key::Curve<EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm>;
 
-/// Those that it signs with.
+/// The curves that it signs with.
 pub(crate) static CURVES: [Curve; 2] = [
     Curve {
         scheme: SignatureScheme::ECDSA_NISTP256_SHA256,

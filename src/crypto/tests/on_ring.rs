@@ -8,5 +8,5 @@ mod library;
 mod signing;
 
 use crate::crypto::key;
-pub(super) use library::{NAME, generate_rsa, public_point};
+pub(super) use library::{NAME, generate_rsa, public_point, signs_with_rsa};
 pub(super) use signing::{generate_ec, generate_ed25519, has_curve, load, load_rsa, verifies};
