@@ -30,8 +30,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut arguments = std::env::args().skip(1);
     let (to, subject) = arguments.next().zip(arguments.next()).ok_or("give HOST:PORT and a subject")?;
     let options = options(common::selector()?, to.parse()?, &common::config(&[])?);
-    // Nothing decided yet: a person is asked, and the client connects again by itself
-    let client = options.retry_on_initial_connect().connect(format!("tls://{to}")).await?;
+    let client = options.connect(format!("tls://{to}")).await?;
     let mut messages = client.subscribe(subject).await?;
     while let Some(message) = messages.next().await {
         println!("{}", String::from_utf8_lossy(&message.payload));

@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     loop {
         match events.poll().await {
             Ok(event) => println!("{event:?}"),
-            // The next call of `poll` connects again. Nothing decided yet: a person is asked meanwhile
+            // The next call of `poll` connects again. This selector asks nobody: decide with `cardcase remember`
             Err(error) => {
                 eprintln!("{error}");
                 tokio::time::sleep(Duration::from_secs(1)).await;

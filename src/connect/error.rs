@@ -28,8 +28,9 @@ pub enum Cause<'a> {
     Refused(Refusal),
 }
 
-/// Finds why there is no connection, or no response, in the error of any client: of a connector, of rustls, or in any error around it,
-/// such as those of hyper-util, reqwest, tonic and ureq. `None` if it has nothing to do with the client certificate.
+/// Finds why there is no connection, or no response, in the error of a client: of a connector, of rustls, or in any error that
+/// keeps it as its cause, such as those of hyper-util, reqwest and ureq. tonic loses refusals, and quinn loses every cause:
+/// docs/clients.md has recipes. `None` if it has nothing to do with the client certificate.
 ///
 /// # Example
 ///

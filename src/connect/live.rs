@@ -1,4 +1,4 @@
-//! A TLS configuration that lives: for clients that take a [`ClientConfig`] and connect by themselves.
+//! A TLS configuration that follows the store, for clients that take a [`ClientConfig`] and connect by themselves.
 //!
 //! Every handshake looks at what is decided now, so a change of the decision counts at the next connection, without a restart. Where
 //! nothing is decided, the handshake fails, and a person is asked in the background: the client's next attempt finds the answer.
@@ -84,8 +84,9 @@ pub fn config(selector: Arc<Selector>, destination: Destination, base: &ClientCo
     resolver::config(base, live.clone(), Resumption::store(live))
 }
 
-/// Waits until the question that an error is about has been answered, and returns `true`: connect again. `false` if the error is not
-/// about a question that a configuration of [`config`] asks in the background.
+/// Waits until the question that an error is about is closed, and returns `true`: connect again. If the person aborted or asking
+/// failed, the next attempt fails with that error. Returns `false` if no question was asked in the background: only [`config`] and
+/// `reqwest::for_destination` ask there.
 ///
 /// For a program that makes a single connection. Blocks while a person thinks, so do not call it on a thread of an asynchronous executor.
 ///

@@ -13,7 +13,8 @@ impl Selector {
     /// name others), and with the authorities that the store trusts at the time of the handshake, as [`Self::server_verifier`] does.
     /// From here on, this selector and its clones follow these authorities ([`Self::with_trusted_authorities`]).
     ///
-    /// `builder` brings the provider of cryptography and the versions of TLS: `ClientConfig::builder()`, or one with a provider.
+    /// `builder` says which cryptography provider and which versions of TLS are used. `ClientConfig::builder()` panics if it finds no
+    /// provider: this crate turns none on. Then use `ClientConfig::builder_with_provider`.
     ///
     /// # Example
     ///

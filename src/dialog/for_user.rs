@@ -16,9 +16,10 @@ impl Selector {
     /// session, with the trusted authorities of the store ([`Self::with_trusted_authorities`]) and the user's
     /// [dialogs](crate::ask::Dialogs). With the feature `keyring`, the desktop's keyring is asked for the primary password first.
     ///
-    /// In the environment, as for the command: `CARDCASE_STORE` names another store, `CARDCASE_MODE` a mode, `CARDCASE_CHOOSER` and
-    /// `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked. Files with passwords are for the command alone.
-    /// A set-user-ID or set-group-ID program ignores these variables, since they name programs that would run with its rights.
+    /// It reads the same environment variables as the command: `CARDCASE_STORE` names another store, `CARDCASE_MODE` a mode,
+    /// `CARDCASE_CHOOSER` and `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked. Files with
+    /// passwords are for the command alone. A set-user-ID or set-group-ID program ignores these variables, since they name
+    /// programs that would run with its rights.
     ///
     /// # Errors
     /// [`Error::NoDataDirectory`], [`Error::Mode`], and those of [`Store::open`] and of [`Self::with_trusted_authorities`].

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use cardcase::ask::CertificateRequest;
 #[cfg(feature = "openssl")]
-use cardcase::connect::{self, Cause, Opened, cause};
+use cardcase::connect::{self, Opened};
+use cardcase::connect::{Cause, cause};
 use cardcase::manage::split_port;
 use cardcase::raw::Guarded;
 use cardcase::raw::server_name;
