@@ -45,7 +45,7 @@
 //!
 //! A [`Client`] is a `Service<Request<B>>`, so it goes below layers of tower, and into what takes such a service: kube
 //! (`kube::Client::new`), octocrab (`OctocrabBuilder::with_service`). `Client::with_settings` sets what its pools keep, and how.
-//! The crates whose types are public here are exported: [`hyper`](::hyper), [`hyper_util`], [`tower_service`].
+//! The crates whose types are public here are exported: [`hyper`], [`hyper_util`], [`tower_service`].
 //!
 //! # Below and beside
 //!
