@@ -14,7 +14,8 @@ const MESSAGES: [&[u8]; 2] = [include_bytes!("../messages/tls13"), include_bytes
 
 /// Valid requests, with a key that this agent has sealed, so that changed requests get as far as the key.
 static REQUESTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    let (certificate, key) = (include_bytes!("../../fixtures/alice/certificate.der"), include_bytes!("../../fixtures/alice/key.der"));
+    let (certificate, key) =
+        (include_bytes!("../../fixtures/alice/certificate.der"), include_bytes!("../../fixtures/alice/key.der"));
     AGENT.requests(certificate, key, &MESSAGES).unwrap()
 });
 

@@ -28,7 +28,8 @@ impl Image {
         let store = Store::open_in_session(&path, Session::in_directory(directory.join("session"))).unwrap();
         let now = Timestamp(1_795_357_800);
         let alice = include_str!("../../fixtures/pem/whole.pem").to_owned();
-        let server = [include_str!("../../fixtures/server/localhost.pem"), include_str!("../../fixtures/server/localhost.key")];
+        let server =
+            [include_str!("../../fixtures/server/localhost.pem"), include_str!("../../fixtures/server/localhost.key")];
         let files = [alice, server.concat()].map(|pem| file::read(pem.as_bytes(), "").unwrap());
         store.import(files.into(), None, now).unwrap();
         let alice = store.identities().unwrap().remove(0);
@@ -88,7 +89,8 @@ impl Image {
             // SQLite may refuse some changes, such as a duplicate of a unique value
             let _ = self.change_row(&database, input);
         }
-        let restored = "UPDATE main.sqlite_schema SET sql = (SELECT sql FROM temp.made WHERE made.name = sqlite_schema.name)";
+        let restored =
+            "UPDATE main.sqlite_schema SET sql = (SELECT sql FROM temp.made WHERE made.name = sqlite_schema.name)";
         let _ = database.execute(restored, []);
         database.serialize(MAIN_DB).map(|bytes| bytes.to_vec()).unwrap_or_else(|_| self.bytes.clone())
     }
