@@ -1,4 +1,4 @@
-//! async-nats with a configuration that lives: each time it reconnects, it sends what is decided by then.
+//! async-nats with a configuration that follows the store: each new connection sends what is decided then.
 //!
 //! `cargo run --example nats HOST:PORT SUBJECT` prints what is published.
 // The tests use only the recipe

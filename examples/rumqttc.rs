@@ -1,4 +1,4 @@
-//! rumqttc with a configuration that lives: each time it reconnects, it sends what is decided by then.
+//! rumqttc with a configuration that follows the store: each new connection sends what is decided then.
 //!
 //! `cargo run --example rumqttc HOST:PORT TOPIC` prints what is published.
 // The tests use only the recipe

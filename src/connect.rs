@@ -108,6 +108,9 @@ pub mod tokio;
 #[cfg(feature = "openssl")]
 pub mod openssl;
 
+#[cfg(any(feature = "hyper", feature = "reqwest"))]
+mod alpn;
+
 #[cfg(feature = "hyper")]
 pub mod hyper;
 

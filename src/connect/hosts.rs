@@ -62,15 +62,14 @@ impl Hosts {
         }
     }
 
-    /// Notes that a handshake with this host begins. Returns whether it is the destination.
-    pub(super) fn note(&self, name: &ServerName<'_>) -> bool {
+    /// Notes that a handshake with this host begins.
+    pub(super) fn note(&self, name: &ServerName<'_>) {
         let is_own = self.is_own(name);
         self.begun.store(true, Ordering::Release);
         if !is_own {
             let _ = self.other.get_or_init(|| name.to_owned());
         }
         self.last_was_own.store(is_own, Ordering::Release);
-        is_own
     }
 
     pub(super) fn is_own(&self, name: &ServerName<'_>) -> bool {

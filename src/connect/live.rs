@@ -160,6 +160,15 @@ impl State {
     fn forget(&mut self, about: &About) {
         self.questions.retain(|question| question.about != *about);
     }
+
+    /// Keeps this question in place of an earlier one about the same, and in place of the oldest if there are too many.
+    fn keep(&mut self, question: Arc<Question>) {
+        self.forget(&question.about);
+        if self.questions.len() >= QUESTIONS {
+            self.questions.remove(0);
+        }
+        self.questions.push(question);
+    }
 }
 
 /// Sessions of connections that were all opened with the same answer to the same request.
@@ -395,13 +404,9 @@ impl Live {
                 }
                 Outcome::Failed(..) | Outcome::Answered(_) | Outcome::Stored => {}
             }
-            state.forget(&about);
-        }
-        if state.questions.len() >= QUESTIONS {
-            state.questions.remove(0);
         }
         let question = Question::new(about);
-        state.questions.push(question.clone());
+        state.keep(question.clone());
         drop(state);
         let asking = Asking { live: self.clone(), question: question.clone() };
         let (before, request, asked) = (before.clone(), request.clone(), needs.clone());
@@ -419,10 +424,8 @@ impl Live {
 
     /// A person who did not want to type the password may have started an agent since.
     fn look_for_agent(&self) {
-        let selector = self.selector.clone();
-        in_background(move || {
-            let _ = Selector::clone(&selector).with_unlocker(Arc::new(NoUnlocker)).unlock();
-        });
+        let selector = Selector::clone(&self.selector).with_unlocker(Arc::new(NoUnlocker));
+        in_background(move || drop(selector.unlock()));
     }
 
     /// Begins a handshake with this host: reads the store again, which also updates the authorities that verify the server.
@@ -470,7 +473,7 @@ impl Asking {
                     if prepared.selection().is_some_and(|selection| selection.source == Source::Ask) {
                         let again = Question::new(About::selection(request));
                         again.close(Outcome::Answered(Box::new(prepared)));
-                        live.state().questions.push(again);
+                        live.state().keep(again);
                     }
                     Outcome::Stored
                 }
@@ -486,7 +489,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 fn in_background(work: impl FnOnce() + Send + 'static) {
-    // If it cannot be started, the work is dropped, and the next handshake tries again
+    // If no thread can be started, the work is dropped, and its question fails with it
     let _ = std::thread::Builder::new().name("cardcase".to_owned()).spawn(work);
 }
 
@@ -567,7 +570,7 @@ impl fmt::Debug for Live {
 /// Whether a configuration allows TLS 1.2. rustls does not say, but a client hello does: one that allows TLS 1.2 says that renegotiation
 /// is safe (RFC 5746 section 3.3).
 pub(super) fn allows_tls12(config: &ClientConfig) -> bool {
-    let hello = || -> Option<Vec<u8>> {
+    let allows = || {
         let mut config = config.clone();
         config.resumption = Resumption::disabled();
         let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").ok()?).ok()?;
@@ -575,11 +578,8 @@ pub(super) fn allows_tls12(config: &ClientConfig) -> bool {
         while client.wants_write() {
             client.write_tls(&mut hello).ok()?;
         }
-        Some(hello)
-    };
-    let allows = || {
         let mut server = Acceptor::default();
-        server.read_tls(&mut hello()?.as_slice()).ok()?;
+        server.read_tls(&mut hello.as_slice()).ok()?;
         let accepted = server.accept().ok()??;
         Some(accepted.client_hello().cipher_suites().contains(&CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV))
     };

@@ -1,4 +1,5 @@
-//! A configuration that lives, in clients that know nothing of it and use it for more than its destination: nobody else gets the identity.
+//! A configuration that follows the store, in clients that know nothing of it and use it for more than its destination: nobody
+//! else gets the identity.
 
 use ::reqwest::{Client, Proxy};
 use cardcase::connect::{Cause, cause, config};

@@ -1,4 +1,4 @@
-//! tokio-postgres with PostgreSQL: by the recipe in `examples/`, and with a configuration that lives, as pools take it.
+//! tokio-postgres with PostgreSQL: by the recipe in `examples/`, and with a configuration that follows the store, as pools take it.
 
 use rustls::ClientConfig;
 use tokio::runtime::Builder;

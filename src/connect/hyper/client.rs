@@ -17,8 +17,9 @@ use rustls::ClientConfig;
 use tower_service::Service;
 
 use super::connector::{BoxError, Connector, destination};
-use super::stream::{H2, Stream};
+use super::stream::Stream;
 use crate::answer::refusal::Refusal;
+use crate::connect::alpn::offering_http;
 use crate::connect::drive::Start;
 use crate::connect::error::Error;
 use crate::connect::opened::Opened;
@@ -64,11 +65,8 @@ where
 {
     /// A client that takes everything but the client certificate from `base`: roots and versions. Without protocols (ALPN) in
     /// `base` it offers HTTP/2 and HTTP/1.1.
-    pub fn new(selector: Arc<Selector>, mut base: ClientConfig) -> Self {
-        if base.alpn_protocols.is_empty() {
-            base.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
-        }
-        Self::with_connector(Connector::new(Arc::new(TlsConnector::new(selector, base))))
+    pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
+        Self::with_connector(Connector::new(Arc::new(TlsConnector::new(selector, offering_http(base)))))
     }
 }
 

@@ -11,10 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::lenient::Lenient;
+use crate::connect::alpn::H2;
 use crate::connect::opened::Opened;
-
-/// HTTP/2's name in ALPN (RFC 9113).
-pub(super) const H2: &[u8] = b"h2";
 
 /// What TLS goes over, of rustls or of OpenSSL.
 pub(super) trait Tls: AsyncRead + AsyncWrite + Unpin + Send {}

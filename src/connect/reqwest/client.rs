@@ -19,6 +19,7 @@ use super::redirect::redirected;
 use super::repeat::Repeat;
 use crate::answer::decision::Outcome;
 use crate::answer::refusal::Refusal;
+use crate::connect::alpn::offering_http;
 use crate::connect::drive::{Drive, Ready, Start};
 use crate::connect::error::Error;
 use crate::connect::live::allows_tls12;
@@ -32,14 +33,6 @@ use crate::select::selector::Selector;
 
 /// Redirects that are followed for one request, as in reqwest.
 const REDIRECTS: usize = 10;
-
-/// The protocols that are offered (ALPN, RFC 7301) where the configuration names none.
-pub(super) fn with_alpn(mut base: ClientConfig) -> ClientConfig {
-    if base.alpn_protocols.is_empty() {
-        base.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    }
-    base
-}
 
 /// Destinations whose clients are kept.
 const MAX_DESTINATIONS: usize = 256;
@@ -97,7 +90,7 @@ impl Client {
         base: ClientConfig,
         builder: impl Fn() -> ClientBuilder + Send + Sync + 'static,
     ) -> Self {
-        let base = with_alpn(base);
+        let base = offering_http(base);
         Self::set(Settings {
             connector: Arc::new(Connector::new(selector, base.clone())),
             allows_tls12: allows_tls12(&base),
@@ -113,7 +106,7 @@ impl Client {
     /// configuration of the client allows nothing else.
     #[must_use]
     pub fn with_tls13(self, base: ClientConfig) -> Self {
-        Self::set(Settings { tls13: Some(with_alpn(base)), ..self.settings })
+        Self::set(Settings { tls13: Some(offering_http(base)), ..self.settings })
     }
 
     /// With these proxies in place of those of the environment; `Matcher::builder().build()` is none. TLS to the destination goes

@@ -25,7 +25,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::builder::failed;
-use super::client::with_alpn;
+use crate::connect::alpn::offering_http;
 use crate::connect::error::Error;
 use crate::connect::hosts::server_name;
 use crate::connect::live::Live;
@@ -70,7 +70,7 @@ pub fn for_destination(
     base: &ClientConfig,
 ) -> Result<::reqwest::Client, Error> {
     let place = Arc::new(Place { name: server_name(&destination)?, destination: destination.clone() });
-    let base = with_alpn(base.clone());
+    let base = offering_http(base.clone());
     let live = Live::new(selector, destination, &base);
     let only = Arc::new(Only { place: place.clone(), live, was_elsewhere: AtomicBool::new(false) });
     let config = resolver::config(&base, only.clone(), Resumption::store(only));
@@ -168,7 +168,7 @@ fn destination(uri: &Uri) -> Option<Destination> {
     Destination::new(host, uri.port_u16().unwrap_or(Destination::DEFAULT_PORT)).ok()
 }
 
-/// The living configuration of a destination, for connections that are marked as going there.
+/// The configuration of a destination, which follows the store, for connections that are marked as going there.
 #[derive(Debug)]
 struct Only {
     place: Arc<Place>,
@@ -244,7 +244,7 @@ impl ClientSessionStore for Only {
     }
 
     fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        // The living configuration also reads the store here
+        // The configuration also reads the store here
         if self.begins(name) { self.live.take_tls13_ticket(name).filter(|_| self.may_resume()) } else { None }
     }
 }
