@@ -429,25 +429,29 @@ impl Live {
     }
 
     /// Begins a handshake with this host: reads the store again, which also updates the authorities that verify the server.
-    /// Returns the sessions that may be resumed.
-    fn begin(&self, name: &ServerName<'_>) -> Option<Arc<ClientSessionMemoryCache>> {
+    fn begin(&self, name: &ServerName<'_>) {
         self.hosts.note(name);
-        if self.hosts.request_from() != RequestFrom::Own {
-            return None;
+        if self.hosts.request_from() == RequestFrom::Own
+            && let Ok(now) = self.selector.prepare(self.target.clone())
+        {
+            self.state().sessions.begin(now.distrusted);
         }
-        let now = self.selector.prepare(self.target.clone()).ok()?;
-        let last = {
-            let mut state = self.state();
-            state.sessions.begin(now.distrusted);
-            state.last.clone()
+    }
+
+    /// Whether a session may be resumed: whether the same would be sent now. If not, those that were kept are forgotten.
+    fn may_resume(&self) -> bool {
+        let (last, distrusted) = {
+            let state = self.state();
+            let Sessions::Kept { distrusted, .. } = &state.sessions else { return false };
+            (state.last.clone(), *distrusted)
         };
         let answered = last.as_ref().map(|(request, resolver)| (request, resolver.prepared()));
-        let may_reuse = self.selector.may_reuse(self.target.destination(), now.distrusted, answered, &self.target);
-        let mut state = self.state();
-        if !may_reuse.unwrap_or(false) {
-            state.sessions.forget();
+        let may_reuse = self.selector.may_reuse(self.target.destination(), distrusted, answered, &self.target);
+        let may_reuse = may_reuse.unwrap_or(false);
+        if !may_reuse {
+            self.state().sessions.forget();
         }
-        state.sessions.kept()
+        may_reuse
     }
 
     /// The sessions of this host, to add one.
@@ -539,9 +543,9 @@ impl ClientSessionStore for Live {
     }
 
     fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        // rustls has called take_tls13_ticket before, which reads the store
-        self.sessions(name)?.tls12_session(name)?;
-        self.begin(name)?.tls12_session(name)
+        // rustls calls this after take_tls13_ticket, where the handshake begins
+        let session = self.sessions(name)?.tls12_session(name)?;
+        self.may_resume().then_some(session)
     }
 
     fn remove_tls12_session(&self, name: &ServerName<'static>) {
@@ -557,7 +561,9 @@ impl ClientSessionStore for Live {
     }
 
     fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.begin(name)?.take_tls13_ticket(name)
+        self.begin(name);
+        let ticket = self.sessions(name)?.take_tls13_ticket(name)?;
+        self.may_resume().then_some(ticket)
     }
 }
 
