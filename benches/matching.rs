@@ -7,6 +7,8 @@
 // Whatever fails ends the measurement
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
+#[path = "matching/crowd.rs"]
+mod crowd;
 #[path = "../tests/library/pki.rs"]
 mod pki;
 
@@ -17,10 +19,10 @@ use std::time::{Duration, Instant};
 use cardcase::ask::CertificateRequest;
 use cardcase::{Identity, Selector};
 use criterion::Criterion;
-use rcgen::{KeyPair, SerialNumber};
 use rustls::SignatureScheme;
 
-use pki::{Ca, Home, Leaf, NOW, import, params};
+use crowd::Authorities;
+use pki::{Ca, Home, NOW};
 
 const ISSUERS: usize = 1000;
 
@@ -30,12 +32,13 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    let root = Ca::root("Root");
-    let issuers: Vec<Ca> = (0..ISSUERS).map(|number| root.intermediate(&format!("Issuer {number}"))).collect();
+    let authorities = Authorities::new(ISSUERS);
+    let issuers = &authorities.issuers;
     let mut group = criterion.benchmark_group("candidates");
     for per_issuer in [1, 10, 100] {
         let identities = per_issuer * ISSUERS;
-        let home = filled(&root, &issuers, per_issuer);
+        let home = Home::new();
+        authorities.fill(&home.open(), identities);
         let selector = Selector::new(home.open()).with_clock(|| NOW);
         group.bench_function(format!("warm, {per_issuer} of {identities}"), |bencher| {
             let request = request(&issuers[7]);
@@ -71,28 +74,4 @@ fn candidates(selector: &Selector, request: &CertificateRequest) -> Vec<Arc<Iden
 
 fn request(issuer: &Ca) -> CertificateRequest {
     CertificateRequest::new(&[issuer.name().der()], &[SignatureScheme::ED25519])
-}
-
-/// A store with this many identities under each issuer. They share a key: only the certificates are looked at.
-fn filled(root: &Ca, issuers: &[Ca], per_issuer: usize) -> Home {
-    let home = Home::new();
-    let store = home.open();
-    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let authorities = issuers.iter().chain([root]).map(|ca| &ca.certificate);
-    store.import(vec![import([], authorities)], None, NOW).unwrap();
-    // Import by import, so that a hundred thousand of them are never in memory at once
-    for (number, batch) in issuers.chunks(100).enumerate() {
-        let leaves = batch.iter().enumerate().flat_map(|(place, issuer)| {
-            let key = &key;
-            (0..per_issuer).map(move |nth| leaf(issuer, key, (number * 100 + place) * per_issuer + nth))
-        });
-        store.import(vec![import(&leaves.collect::<Vec<_>>(), [])], None, NOW).unwrap();
-    }
-    home
-}
-
-fn leaf(issuer: &Ca, key: &KeyPair, number: usize) -> Leaf {
-    let mut params = params(&format!("Person {number}"));
-    params.serial_number = Some(SerialNumber::from(number as u64 + 1));
-    Leaf { certificate: issuer.sign(params, key), pkcs8: key.serialize_der() }
 }

@@ -2,6 +2,8 @@
 // Whatever fails ends the measurement
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
+#[path = "../../benches/matching/crowd.rs"]
+mod crowd;
 #[path = "../../tests/library/pki.rs"]
 mod pki;
 
@@ -9,14 +11,15 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use criterion::Criterion;
-use rcgen::{KeyPair, SerialNumber};
 
-use pki::{Ca, Home, Leaf, params};
+use crowd::Authorities;
+use pki::Home;
 
-const IDENTITIES: u64 = 10_000;
+const IDENTITIES: usize = 10_000;
 
 fn main() {
-    let home = filled();
+    let home = Home::new();
+    Authorities::new(10).fill(&home.open(), IDENTITIES);
     let mut criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
@@ -53,21 +56,4 @@ fn peak_memory(home: &Home, format: Option<&str>) -> String {
         },
         Err(error) => format!("not measured, GNU time is missing: {error}"),
     }
-}
-
-/// A store of identities under ten issuers. They share a key, which `list` does not open.
-fn filled() -> Home {
-    let home = Home::new();
-    let root = Ca::root("Root");
-    let issuers: Vec<Ca> = (0..10).map(|number| root.intermediate(&format!("Issuer {number}"))).collect();
-    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let leaves = issuers.iter().cycle().zip(1..=IDENTITIES).map(|(issuer, number)| {
-        let mut params = params(&format!("Person {number}"));
-        params.serial_number = Some(SerialNumber::from(number));
-        Leaf { certificate: issuer.sign(params, &key), pkcs8: key.serialize_der() }
-    });
-    let leaves: Vec<Leaf> = leaves.collect();
-    let authorities = issuers.iter().chain([&root]).map(|ca| &ca.certificate);
-    home.with(&leaves, authorities);
-    home
 }
