@@ -1,10 +1,16 @@
 //! Protects the memory of the process, which holds private keys and passwords.
 
+use std::alloc::System;
 use std::io;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use signal_hook::consts::SIGXFSZ;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what it frees: ring does not wipe its keys, and whoever grows a vector or clones a string may not think of it.
+#[global_allocator]
+static HEAP: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Prevents core dumps, and keeps other processes of the same user from attaching and from reading `/proc/PID/mem`. It runs
 /// first, before any secret is in memory. Programs that are started from here do not inherit the second protection.
@@ -54,4 +60,24 @@ pub(crate) fn keep_memory_resident() -> Result<(), String> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn keep_memory_resident() -> Result<(), String> {
     Err("locking memory is not supported on this system".to_owned())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn what_is_freed_is_wiped() {
+        let memory = File::open("/proc/self/mem").unwrap();
+        // Made first, or it could get the memory that the secret leaves
+        let mut seen = vec![0; 3000];
+        let secret = vec![0x5a; 3000];
+        let address = secret.as_ptr() as u64;
+        memory.read_exact_at(&mut seen, address).unwrap();
+        assert_eq!(seen, secret);
+        drop(secret);
+        memory.read_exact_at(&mut seen, address).unwrap();
+        assert!(!seen.windows(16).any(|bytes| bytes == [0x5a; 16]));
+    }
 }

@@ -16,6 +16,8 @@ pub(crate) mod tls_only;
 
 pub(crate) mod told;
 
+pub(crate) mod provider;
+
 pub(crate) mod verify;
 
 pub(crate) mod outcome;

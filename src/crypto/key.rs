@@ -7,6 +7,16 @@ use rustls::pki_types::{AlgorithmIdentifier, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey, public_key_to_spki};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
+/// The schemes of RSA keys, in the order rustls prefers them.
+pub(crate) const RSA_SCHEMES: [SignatureScheme; 6] = [
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA256,
+];
+
 /// A curve, with the one scheme of TLS 1.3 for it, and the library's names for that.
 pub(crate) struct Curve<S: 'static, V: 'static> {
     pub(crate) scheme: SignatureScheme,

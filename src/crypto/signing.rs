@@ -1,4 +1,4 @@
-//! Loading and making private keys that sign for rustls, and verifying what they sign.
+//! Loading and making private keys that sign for rustls, and verifying what they sign. `aws_lc_rs` and `ring` have an instance each.
 
 use std::sync::Arc;
 
@@ -7,22 +7,12 @@ use rustls::sign::SigningKey;
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use zeroize::Zeroizing;
 
-use super::key::{Key, Pair};
 use super::library::rand::SystemRandom;
 use super::library::signature::{
     self, EcdsaKeyPair, Ed25519KeyPair, RsaEncoding, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use super::library::{CURVES, Curve, MISSING_CURVE, NAME, ec_key_pair, load_other, signature_length};
-
-/// The schemes of RSA keys, in the order rustls prefers them.
-pub(crate) const RSA_SCHEMES: [SignatureScheme; 6] = [
-    SignatureScheme::RSA_PSS_SHA512,
-    SignatureScheme::RSA_PSS_SHA384,
-    SignatureScheme::RSA_PSS_SHA256,
-    SignatureScheme::RSA_PKCS1_SHA512,
-    SignatureScheme::RSA_PKCS1_SHA384,
-    SignatureScheme::RSA_PKCS1_SHA256,
-];
+use crate::crypto::key::{Key, Pair, RSA_SCHEMES};
 
 /// Loads a PrivateKeyInfo in the form that [`PrivateKey`](crate::certificate::private_key) has; `None` if the library rejects it.
 pub(crate) fn load(pkcs8: &[u8]) -> Option<Arc<dyn SigningKey>> {

@@ -1,4 +1,4 @@
-//! Each library against the other, and against the signing keys of rustls. A build with both features tests both.
+//! Each library against the other, and against the signing keys of rustls. A build with both features tests both, and them together.
 
 use std::slice;
 use std::sync::Arc;
@@ -17,9 +17,6 @@ use rustls::sign::SigningKey;
 use zeroize::Zeroizing;
 
 use super::RSA_SCHEMES;
-
-#[cfg(all(feature = "aws-lc-rs", feature = "ring"))]
-mod on_ring;
 
 type Made = Result<Zeroizing<Vec<u8>>, String>;
 
@@ -57,9 +54,12 @@ macro_rules! library {
 
 fn libraries() -> Vec<Library> {
     vec![
-        library!(crate::crypto),
+        #[cfg(feature = "aws-lc-rs")]
+        library!(super::aws_lc_rs),
+        #[cfg(feature = "ring")]
+        library!(super::ring),
         #[cfg(all(feature = "aws-lc-rs", feature = "ring"))]
-        library!(on_ring),
+        library!(super::both),
     ]
 }
 

@@ -193,7 +193,7 @@ fn aead_key(key: &[u8; 32]) -> Option<LessSafeKey> {
 
 pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    // Not from aws-lc-rs, which first collects processor jitter for 35 ms, longer than an import takes
+    // Not from aws-lc-rs, which may first measure the jitter of the CPU for 40 ms, longer than an import takes
     getrandom::fill(&mut bytes).map_err(|error| Error::Sealing { detail: format!("no randomness: {error}") })?;
     Ok(bytes)
 }

@@ -9,11 +9,11 @@ use cardcase::manage::{Certificate, Timestamp};
 use cardcase::raw::{invalid_certificate, unverified_certificate, why_unverified};
 use cardcase::{Destination, Error};
 use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 
 use crate::app::App;
 use crate::http::incompatible::is_before_tls12;
+use crate::http::provider::provider;
 use crate::http::tls_only::NotTls;
 use crate::http::told::told;
 use crate::ui::failure::{Code, Failure};
@@ -35,7 +35,7 @@ pub(crate) fn config_with(app: &App, given: Vec<Certificate>) -> Result<ClientCo
 }
 
 fn config_of(app: &App, roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
-    let provider = Arc::new(default_provider());
+    let provider = Arc::new(provider());
     let verifier = app.trusting_selector()?.server_verifier(roots, &provider);
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Failure::new(Code::Failed, error))?;

@@ -44,6 +44,7 @@ mod primary_password;
 mod privacy;
 mod program_chooser;
 mod progress;
+mod randomness;
 mod refusals;
 mod renewal;
 mod rsa_pss;

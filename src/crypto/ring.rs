@@ -1,0 +1,13 @@
+//! Keys and ciphers of ring.
+
+// `signing.rs` is also a module of `aws_lc_rs`, as rustls has it
+#![allow(clippy::duplicate_mod)]
+
+mod library;
+#[path = "signing.rs"]
+mod signing;
+
+pub(crate) use library::{
+    EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_LIMIT, aead, generate_rsa, public_point, signs_with_rsa,
+};
+pub(crate) use signing::{generate_ec, generate_ed25519, has_curve, load, load_rsa, verifies};
