@@ -7,7 +7,6 @@ use super::authorities::read_authorities;
 use super::handle::Store;
 use super::integrity::read_terms_anew;
 use super::look::Remembered;
-use super::sql::moment;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;
 
@@ -19,12 +18,9 @@ impl Store {
     /// [`Error::NotAuthentic`], and those of [reading](Self#errors).
     pub(crate) fn trust_anchors(&self) -> Result<TrustAnchors, Error> {
         let ((anchors, vault), _) = self.reading(|db, damaged| {
-            let moment = moment(db)?;
             let trusted = read_authorities(db, damaged)?.into_iter().filter(|authority| authority.trusted);
             let certificates = trusted.map(|authority| authority.certificate).collect::<Vec<_>>();
-            let read = ((certificates, read_terms_anew(db)?, self.number()), self.usable_vault(db)?);
-            moment.commit()?;
-            Ok(read)
+            Ok(((certificates, read_terms_anew(db)?, self.number()), self.usable_vault(db)?))
         })?;
         let (certificates, terms, number) = anchors;
         match vault.check(&terms) {

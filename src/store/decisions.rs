@@ -43,7 +43,7 @@ impl Store {
     /// Those of [reading](Self#errors).
     pub fn decision(&self, scope: &Scope) -> Result<Option<Decision>, Error> {
         let session = self.session().token()?;
-        self.with(|db| {
+        self.read(|db| {
             let mut query = db.prepare_cached(&format!(
                 "{DECISION} AND d.host = :host AND coalesce(d.port, 0) = :port {SESSION_FIRST}"
             ))?;

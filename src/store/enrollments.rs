@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params};
 use super::damage::{ENROLLMENTS, every_row};
 use super::handle::Store;
 use super::keys::{ENROLLMENT, enrollment_row, parse_enrollment_key};
-use super::sql::{MAX_VALUE, as_rusqlite, moment, next_id, only};
+use super::sql::{MAX_VALUE, as_rusqlite, next_id, only};
 use crate::certificate::enrollment::Enrollment;
 use crate::certificate::identity::Identity;
 use crate::certificate::private_key::PrivateKey;
@@ -43,10 +43,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn enrollments(&self) -> Result<Vec<Enrollment>, Error> {
-        let read = self.reading(|db, damaged| {
-            let _moment = moment(db)?;
-            every_row(db, ENROLLMENTS, ENROLLMENT, parse_enrollment, damaged)
-        });
+        let read = self.reading(|db, damaged| every_row(db, ENROLLMENTS, ENROLLMENT, parse_enrollment, damaged));
         Ok(read?.0)
     }
 
@@ -58,7 +55,7 @@ impl Store {
     pub(super) fn find_enrollment(&self, id: &str) -> Result<(Fingerprint, String), Error> {
         let unknown = || Error::UnknownIdentity { id: id.to_owned() };
         let prefix = FingerprintPrefix::parse(id).ok_or_else(unknown)?;
-        let requests: Vec<Vec<u8>> = self.with(|db| {
+        let requests: Vec<Vec<u8>> = self.read(|db| {
             let mut query = db.prepare_cached("SELECT request FROM enrollments WHERE octet_length(request) <= ?1")?;
             query.query_map([MAX_VALUE], |row| row.get(0))?.collect()
         })?;
@@ -70,7 +67,6 @@ impl Store {
     /// The sealed keys of the enrollments for these public keys.
     pub(super) fn enrolled_keys(&self, public_keys: &HashSet<Vec<u8>>) -> Result<Vec<SealedKey>, Error> {
         let read = self.reading(|db, damaged| {
-            let _moment = moment(db)?;
             let parse = |row: &Row<'_>| Ok((parse_enrollment(row)?, parse_enrollment_key(row)?));
             every_row(db, ENROLLMENTS, ENROLLMENT, parse, damaged)
         });

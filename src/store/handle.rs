@@ -153,31 +153,37 @@ impl Store {
         Ok(vault)
     }
 
-    /// Runs statements, each on its own.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+    /// Reads in one transaction: everything comes from the same moment, and the file is locked once, which costs more than most
+    /// queries.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         file::check_beside(&self.path)?;
-        work(&locked(&self.connection)).map_err(|error| store_error(&self.path, error))
+        let connection = locked(&self.connection);
+        let run = || {
+            let moment = moment(&connection)?;
+            let read = work(&moment)?;
+            moment.commit()?;
+            Ok(read)
+        };
+        run().map_err(|error| store_error(&self.path, error))
     }
 
-    /// Reads rows. `read` adds damaged ones to the list it is given; they are noted and returned.
+    /// [`Self::read`]s rows. `read` adds damaged ones to the list it is given; they are noted and returned.
     pub(super) fn reading<T>(
         &self,
         read: impl FnOnce(&Connection, &mut Vec<Damage>) -> rusqlite::Result<T>,
     ) -> Result<(T, Vec<Damage>), Error> {
         let mut damaged = Vec::new();
-        let read = self.with(|db| read(db, &mut damaged))?;
+        let read = self.read(|db| read(db, &mut damaged))?;
         self.note(&damaged);
         Ok((read, damaged))
     }
 
-    /// Reads with the cache, which is emptied first if identities, authorities, rules or enrollments have changed. One
-    /// transaction: everything comes from the same moment, and the file is locked once, which costs more than most queries.
+    /// [`Self::read`]s with the cache, which is emptied first if identities, authorities, rules or enrollments have changed.
     pub(super) fn cached<T>(
         &self,
         work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.with(|db| {
-            let moment = moment(db)?;
+        self.read(|db| {
             let mut query = db.prepare_cached("SELECT generation FROM settings")?;
             let generation = must_be_there("settings", query.query_row([], |row| row.get(0)))?;
             // The counter does not change with the password. The old vault in this process must not be used any more
@@ -191,7 +197,6 @@ impl Store {
             }
             let done = work(db, &mut cache)?;
             self.note(&std::mem::take(&mut cache.damaged));
-            moment.commit()?;
             Ok(done)
         })
     }
@@ -270,4 +275,42 @@ impl fmt::Debug for Store {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic under these locks leaves nothing half done: a transaction that did not commit is rolled back
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+    use crate::pki::{Ca, Home, NOW, import};
+    use crate::vault::NoUnlocker;
+
+    /// Each function reads the numbers of rows, and then the rows.
+    #[test]
+    fn a_row_that_another_process_removes_meanwhile_is_no_error() {
+        let home = Home::new();
+        let root = Ca::root("Root");
+        let (stays, comes_and_goes) = (root.leaf("Stays"), root.leaf("Comes and goes"));
+        let other = home.with([&stays], [&root.certificate]);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                for _ in 0..100 {
+                    other.import(vec![import([&comes_and_goes], [])], None, NOW).unwrap();
+                    other.remove(&[comes_and_goes.fingerprint()]).unwrap();
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            while !is_over.load(Ordering::Relaxed) {
+                // Opened anew: the vault of the file is proven by every key, once
+                let store = home.open();
+                store.unlock_fully(&NoUnlocker).unwrap();
+                assert!(store.find_identity("Stays").is_ok());
+                assert!(store.identities().unwrap().iter().any(|found| found.name() == "Stays"));
+                let found = store.find_identity("Comes and goes");
+                assert!(matches!(found, Ok(_) | Err(Error::UnknownIdentity { .. })), "{found:?}");
+            }
+        });
+    }
 }

@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn history(&self, host: Option<&str>) -> Result<Vec<Use>, Error> {
-        self.with(|db| {
+        self.read(|db| {
             let mut query = db.prepare_cached(
                 "SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses
                  WHERE octet_length(host) <= ?2 AND (?1 IS NULL OR host = ?1) ORDER BY id DESC",
@@ -67,7 +67,7 @@ impl Store {
 
     /// The identities that were sent to this host and not refused.
     pub(crate) fn used_before(&self, destination: &Destination) -> Result<HashSet<Fingerprint>, Error> {
-        self.with(|db| {
+        self.read(|db| {
             let mut query = db.prepare_cached(
                 "SELECT DISTINCT identity FROM uses WHERE host = ?1 AND identity IS NOT NULL AND outcome != 'refused'",
             )?;

@@ -13,7 +13,7 @@ use super::damage::{IDENTITIES, all_readable, every_row, read_certificate, read_
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
-use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, moment, next_id, only};
+use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, next_id, only};
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
 use crate::certificate::import::NewIdentity;
@@ -49,7 +49,6 @@ impl Store {
 
     fn every_identity(&self) -> Result<(Vec<Identity>, Vec<Damage>), Error> {
         self.reading(|db, damaged| {
-            let _moment = moment(db)?;
             let mut identities = every_row(db, IDENTITIES, IDENTITY, parse_identity, damaged)?;
             identities.sort_by_cached_key(|identity| identity.name().to_ascii_lowercase());
             Ok(identities)
@@ -90,7 +89,7 @@ impl Store {
     /// another; and [`Error::RowDamaged`].
     pub fn find_identity(&self, id: &str) -> Result<Identity, Error> {
         let (fingerprint, _) = self.find_row(id)?;
-        let identity = self.with(|db| identity_with(db, fingerprint))?;
+        let identity = self.read(|db| identity_with(db, fingerprint))?;
         identity.ok_or_else(|| Error::UnknownIdentity { id: id.to_owned() })
     }
 
@@ -111,7 +110,7 @@ impl Store {
     fn find_row(&self, id: &str) -> Result<(Fingerprint, String), Error> {
         let range = FingerprintPrefix::parse(id).map(|prefix| fingerprint_range(&prefix));
         let (first, last) = range.unzip();
-        let found = self.with(|db| {
+        let found = self.read(|db| {
             let mut query = db.prepare_cached(
                 "SELECT fingerprint, CAST(iif(octet_length(name) <= ?4, name, '') AS BLOB)
                  FROM identities WHERE name = ?1 OR fingerprint BETWEEN ?2 AND ?3 LIMIT 2",
@@ -157,7 +156,7 @@ impl Store {
     /// the key does not fit its certificate.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.unlock_fully(unlocker)?;
-        let sealed = self.with(|db| chosen_key(db, identity))?;
+        let sealed = self.read(|db| chosen_key(db, identity))?;
         let key = self.vault().open(&sealed)?;
         key.check_fits(identity.certificate())?;
         Ok(key.into_pkcs8())

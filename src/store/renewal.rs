@@ -56,7 +56,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn renewed_by(&self, new: &Identity) -> Result<Vec<Identity>, Error> {
-        self.with(|db| renewed_by(db, new))
+        self.read(|db| renewed_by(db, new))
     }
 
     /// Lets an identity take over the decisions of the one it renews, and its restriction to TLS 1.3.

@@ -25,7 +25,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors); [`Error::RowDamaged`] when a row holds no rule.
     pub fn rules(&self) -> Result<Vec<Rule>, Error> {
-        Ok(self.with(read_rules)?.all().iter().map(|rule| (**rule).clone()).collect())
+        Ok(self.read(read_rules)?.all().iter().map(|rule| (**rule).clone()).collect())
     }
 
     /// Adds rules, all or none. Returns each rule with its number, and whether it is new: a rule that the store already has

@@ -14,7 +14,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn settings(&self) -> Result<Settings, Error> {
-        self.with(read_settings)
+        self.read(read_settings)
     }
 
     /// Changes the settings that the file has now. A change after which a person is asked more often, never less, succeeds even

@@ -36,7 +36,7 @@ impl Store {
     /// [`Error::WrongPrimaryPassword`] after the last attempt, the errors of the unlocker, [`Error::Agent`], and those of
     /// [reading](Self#errors).
     pub fn unlock(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        let vault = self.with(|db| self.usable_vault(db))?;
+        let vault = self.read(|db| self.usable_vault(db))?;
         if vault.is_open_here() {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Store {
     /// # Errors
     /// Those of [`Self::unlock`], and [`Error::AgentKeepsKeys`] when an agent runs and the unlocker cannot ask anybody.
     pub fn unlock_fully(&self, unlocker: &dyn Unlocker) -> Result<(), Error> {
-        let vault = self.with(|db| self.usable_vault(db))?;
+        let vault = self.read(|db| self.usable_vault(db))?;
         // "Unlock the store first" would be wrong advice for a person who has done so
         let is_kept = || self.agent_of(&vault).is_some_and(|agent| agent.is_there().unwrap_or(false));
         self.open_here(&vault, unlocker).map_err(|error| match error {
@@ -118,7 +118,7 @@ impl Store {
     /// # Errors
     /// [`Error::Agent`] when it does not answer.
     pub fn agent(&self) -> Result<Option<Status>, Error> {
-        let digest = self.with(|db| self.current_vault(db))?.digest();
+        let digest = self.read(|db| self.current_vault(db))?.digest();
         match self.agent_socket() {
             None => Ok(None),
             Some(socket) => Client::new(&socket, digest.unwrap_or_default()).status(),
