@@ -101,6 +101,8 @@ CREATE TABLE decisions (
 ) STRICT;
 CREATE UNIQUE INDEX decisions_by_scope ON decisions (host, coalesce(port, 0), coalesce(session, ''));
 CREATE INDEX decisions_by_identity ON decisions (identity);
+-- Those of sessions that ended long ago are deleted
+CREATE INDEX session_decisions_by_age ON decisions (decided_at) WHERE session IS NOT NULL;
 
 -- The history: one row for each answer to a server. It outlives the identities, so it stores their fingerprints.
 CREATE TABLE uses (

@@ -11,7 +11,9 @@
 //! | `damage` | rows that cannot be read |
 //! | `vault` | the row of the vault |
 //! | `cache` | what was parsed stays in memory |
-//! | `handle` | [`Store`]: connection, memory, transactions |
+//! | `database` | a connection and its transactions |
+//! | `changes` | whether the file has changed, without a lock |
+//! | `handle` | [`Store`]: what is shared between threads |
 //! | `keys` | the sealed private keys of the identities |
 //! | `integrity` | every authentication code |
 //! | `settings`, `rules`, `authorities` | their tables; together the *terms* of the store |
@@ -30,8 +32,11 @@
 mod accept;
 mod anchors;
 mod authorities;
+mod behind;
 mod cache;
+mod changes;
 mod damage;
+mod database;
 mod decisions;
 mod enrollments;
 #[cfg(feature = "files")]

@@ -21,7 +21,9 @@ use zeroize::Zeroizing;
 use crate::ask::new_password;
 use crate::ask::password_file::{KnownPassword, PasswordFile};
 use crate::ask::program::ProgramChooser;
+use crate::cleanup::Cleanup;
 use crate::cli::Common;
+use crate::http::outcome::NOT_RECORDED;
 use crate::input::Input;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::DamageTold;
@@ -33,6 +35,7 @@ pub(crate) struct App {
     pub(crate) common: Common,
     pub(crate) input: Input,
     store: OnceCell<Arc<Store>>,
+    flush_at_end: OnceCell<Cleanup>,
     selector: OnceCell<Selector>,
     damage_told: DamageTold,
     terminal_left_alone: Cell<bool>,
@@ -44,6 +47,7 @@ impl App {
             common,
             input: Input::default(),
             store: OnceCell::new(),
+            flush_at_end: OnceCell::new(),
             selector: OnceCell::new(),
             damage_told: DamageTold::default(),
             terminal_left_alone: Cell::new(false),
@@ -67,7 +71,19 @@ impl App {
                 store.path().display()
             ));
         }
+        let written_behind = Arc::downgrade(&store);
+        let _ = self.flush_at_end.set(Cleanup::new(move || {
+            // Told by `finish`, if the process gets there
+            let _ = written_behind.upgrade().map(|store| store.flush());
+        }));
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// Waits until the history is written.
+    pub(crate) fn finish(&self) {
+        if let Some(Err(error)) = self.store.get().map(|store| store.flush()) {
+            say::warn(format_args!("{NOT_RECORDED}: {error}"));
+        }
     }
 
     /// Warns of the damaged rows that were left out.

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         Command::Explain(_) | Command::Fetch(_) | Command::Tunnel(_) | Command::Credential(_) | Command::Agent
     );
     let done = if is_short { terminal::quietly(false, || run(&app, command)) } else { run(&app, command) };
+    app.finish();
     app.tell_damage();
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -81,6 +81,18 @@ impl LookUp {
             Self::Refresh(before) => selector.refresh(&before),
         }
     }
+
+    /// [`Self::run`], if that waits for nobody.
+    ///
+    /// # Errors
+    /// Those of [`Selector::prepare`].
+    #[cfg(feature = "tokio")]
+    pub(super) fn unchanged(&self, selector: &Selector) -> Result<Option<Prepared>, error::Error> {
+        match self {
+            Self::Prepare(target) => selector.prepare_unchanged(target),
+            Self::Refresh(_) => Ok(None),
+        }
+    }
 }
 
 impl Drive {

@@ -253,18 +253,41 @@ impl Opened {
     /// Those of [reading](crate::Store#errors).
     pub fn may_be_reused(&self, selector: &Selector, target: impl Into<Target>) -> Result<bool, Error> {
         let target = target.into();
+        let may_reuse = self.with_each_answer(|answered| {
+            selector.may_reuse(self.destination(), self.shared.distrusted, answered, &target).map(Some)
+        });
+        Ok(may_reuse? == Some(true))
+    }
+
+    /// [`Self::may_be_reused`] for a request to its own destination, if that waits for nobody.
+    ///
+    /// # Errors
+    /// Those of [reading](crate::Store#errors).
+    #[cfg(feature = "hyper")]
+    pub(super) fn may_be_reused_unchanged(&self, selector: &Selector) -> Result<Option<bool>, Error> {
+        self.with_each_answer(|answered| {
+            selector.may_reuse_unchanged(self.destination(), self.shared.distrusted, answered)
+        })
+    }
+
+    /// Whether `may_reuse` allows it for everything that was answered on the connection.
+    fn with_each_answer(
+        &self,
+        may_reuse: impl Fn(Option<(&CertificateRequest, &Prepared)>) -> Result<Option<bool>, Error>,
+    ) -> Result<Option<bool>, Error> {
         let answers = self.locked().clone();
         if answers.is_empty() {
-            return selector.may_reuse(self.destination(), self.shared.distrusted, None, &target);
+            return may_reuse(None);
         }
         for Answered { request, prepared, .. } in &answers {
             // Without the request nobody can say what would be answered now
-            let Some(request) = request else { return Ok(false) };
-            if !selector.may_reuse(self.destination(), self.shared.distrusted, Some((request, prepared)), &target)? {
-                return Ok(false);
+            let Some(request) = request else { return Ok(Some(false)) };
+            match may_reuse(Some((request, prepared)))? {
+                Some(true) => {}
+                other => return Ok(other),
             }
         }
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// Tells the connection that the body of an HTTP/1.1 response was read to its end; what is written next is another request.

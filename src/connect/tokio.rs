@@ -117,6 +117,10 @@ impl Connector {
 
     /// What the next handshake begins with, as it is decided now.
     pub(super) async fn ready(&self, look_up: LookUp) -> Result<Ready, Error> {
+        let selector = self.selector();
+        if let Some(prepared) = look_up.unchanged(selector)? {
+            return Ok(self.resolvers.ready(prepared, &self.base, selector.now()));
+        }
         let (resolvers, base) = (self.resolvers.clone(), self.base.clone());
         let ready = move |selector: &Selector| Ok(resolvers.ready(look_up.run(selector)?, &base, selector.now()));
         self.asking.blocking(ready).await

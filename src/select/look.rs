@@ -17,7 +17,9 @@ use crate::vault::{Authenticated, Vault};
 
 /// Everything that an answer depends on, all from the same moment.
 pub(super) struct Moment {
-    pub(super) remembered: Remembered,
+    pub(super) remembered: Arc<Remembered>,
+    /// The settings of the store and of the administrator.
+    pub(super) settings: Settings,
     /// The rules of the store and of the administrator.
     pub(super) rules: Arc<Rules>,
     pub(super) now: Timestamp,
@@ -33,23 +35,24 @@ impl Moment {
     /// # Errors
     /// [`Error::PolicyFile`].
     pub(super) fn new(
-        mut remembered: Remembered,
+        remembered: Arc<Remembered>,
         distrusted: u64,
         policies: &PolicyFiles,
         now: Timestamp,
     ) -> Result<Self, Error> {
         let (rules, prompt_on_multiple) = policies.join(remembered.rules.clone())?;
-        remembered.settings.prompt_on_multiple |= prompt_on_multiple;
+        let mut settings = remembered.settings;
+        settings.prompt_on_multiple |= prompt_on_multiple;
         let vault = remembered.vault.clone();
-        Ok(Self { remembered, rules, now, vault, distrusted })
+        Ok(Self { remembered, settings, rules, now, vault, distrusted })
     }
 
     /// What of this moment concerns a target.
     pub(super) fn look<'a>(&'a self, target: &'a Target) -> Look<'a> {
-        let Remembered { settings, answer, authorities, .. } = &self.remembered;
+        let Remembered { answer, authorities, .. } = &*self.remembered;
         Look {
             target,
-            settings: *settings,
+            settings: self.settings,
             remembered: answer.as_ref().map(|(answer, _)| answer),
             authorities,
             in_force: self.rules.in_force(target.destination(), target.path()),

@@ -26,6 +26,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "hyper")]
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -48,7 +50,7 @@ use crate::select::look::{Look, Moment};
 use crate::select::matching::{Matcher, put_used_first};
 use crate::select::prepared::{GuardedKey, Prepared};
 use crate::select::selection::{Selection, Source};
-use crate::store::{Found, Remembering, Store, TrustAnchors};
+use crate::store::{Found, Remembered, Remembering, Store, TrustAnchors};
 use crate::vault::{Authenticated, NoUnlocker, SealedKey, Unlocker};
 
 /// Selects identities from a store. Made by [`Selector::new`] and the `with_...` functions; clones share the store.
@@ -180,18 +182,32 @@ impl Selector {
     /// Those of [reading](crate::Store#errors).
     pub fn prepare(&self, target: impl Into<Target>) -> Result<Prepared, Error> {
         let target = target.into();
-        let moment = self.moment(&target)?;
-        let look = moment.look(&target);
+        Ok(self.prepare_at(&self.moment(&target)?, &target))
+    }
+
+    /// [`Self::prepare`], if that waits for nobody: the store has not changed since it was read for this destination, and no agent has
+    /// to be asked.
+    ///
+    /// # Errors
+    /// Those of [`Self::prepare`].
+    #[cfg(feature = "tokio")]
+    pub(crate) fn prepare_unchanged(&self, target: &Target) -> Result<Option<Prepared>, Error> {
+        let prepared = self.moment_unchanged(target)?.map(|moment| self.prepare_at(&moment, target));
+        Ok(prepared.filter(|prepared| prepared.key.as_ref().is_none_or(GuardedKey::is_open_here)))
+    }
+
+    fn prepare_at(&self, moment: &Moment, target: &Target) -> Prepared {
+        let look = moment.look(target);
         if let Some(selection) = unconditional(&look) {
-            return Ok(self.keyless(&moment, &look, Some(selection)));
+            return self.keyless(moment, &look, Some(selection));
         }
         let usable = look.remembered.filter(|answer| match answer {
             Answer::Identity(identity) => look.permits(identity.certificate()),
             Answer::None => true,
         });
         let key = moment.remembering().filter(|_| usable.is_some()).cloned();
-        let key = key.map(|Remembering { key, decision }| self.guarded(key, &moment, Some(decision)));
-        Ok(Prepared { key, ..self.keyless(&moment, &look, usable.map(Selection::decided)) })
+        let key = key.map(|Remembering { key, decision }| self.guarded(key, moment, Some(decision)));
+        Prepared { key, ..self.keyless(moment, &look, usable.map(Selection::decided)) }
     }
 
     /// Answers a server that was verified and asked for a certificate. May ask the chooser, and then blocks until there is an
@@ -353,18 +369,34 @@ impl Selector {
             return Ok(false);
         }
         let moment = self.moment(target)?;
-        if moment.distrusted != distrusted {
-            return Ok(false);
+        is_answered_so(&moment, distrusted, answered, target, |matcher| self.candidates(matcher))
+    }
+
+    /// [`Self::may_reuse`] for a request to the destination itself, if that waits for nobody: the store has not changed since it was read
+    /// for this destination, and neither candidates have to be looked for nor an agent has to be asked.
+    ///
+    /// # Errors
+    /// Those of [`Self::may_reuse`].
+    #[cfg(feature = "hyper")]
+    pub(crate) fn may_reuse_unchanged(
+        &self,
+        opened: &Destination,
+        distrusted: u64,
+        answered: Option<(&CertificateRequest, &Prepared)>,
+    ) -> Result<Option<bool>, Error> {
+        let is_here = |prepared: &Prepared| prepared.key.as_ref().is_none_or(GuardedKey::is_open_here);
+        if answered.is_some_and(|(_, prepared)| !is_here(prepared)) {
+            return Ok(None);
         }
-        let Some((request, answered)) = answered else { return Ok(true) };
-        let is_usable = answered.key.as_ref().is_none_or(|key| key.may_be_used(&moment.vault));
-        Ok(match self.decide(&moment.look(target), request, &[])? {
-            Verdict::Selected(selection) => {
-                let answer = answered.selection.as_ref().map(|selection| selection.answer.fingerprint());
-                is_usable && answer == Some(selection.answer.fingerprint())
-            }
-            Verdict::Ask(_) => false,
-        })
+        let target = opened.into();
+        let Some(moment) = self.moment_unchanged(&target)? else { return Ok(None) };
+        let are_needed = Cell::new(false);
+        let no_candidates = |_: &Matcher<'_>| {
+            are_needed.set(true);
+            Ok(Candidates { fit: Vec::new(), damaged: None })
+        };
+        let may_reuse = is_answered_so(&moment, distrusted, answered, &target, no_candidates)?;
+        Ok((!are_needed.get()).then_some(may_reuse))
     }
 
     /// The identities that fit a request, best first, as Chrome's `platformKeys.selectClientCertificates` gives them. With
@@ -457,10 +489,10 @@ impl Selector {
     }
 
     /// Records in the history how a server reacted to a selection. In chrome mode a decision that was refused is forgotten, as
-    /// Chrome does.
+    /// Chrome does. A refusal is written now, everything else soon: [`Store::flush`].
     ///
     /// # Errors
-    /// Those of [writing](crate::Store#errors).
+    /// For a refusal, those of [writing](crate::Store#errors).
     pub fn record(
         &self,
         destination: &Destination,
@@ -479,9 +511,8 @@ impl Selector {
             alert,
             tls_version,
         };
-        let mode = self.mode()?;
-        let decided = matches!(selection.source, Source::Decision | Source::Ask).then(|| mode.scope(destination));
-        self.store.record(&used, decided.as_ref(), mode == Mode::Chrome)
+        let is_remembered = matches!(selection.source, Source::Decision | Source::Ask);
+        self.store.record(used, is_remembered.then(|| (destination.clone(), self.mode)))
     }
 
     /// Prepares what was selected, as the answer to `request` if that led to it.
@@ -548,7 +579,17 @@ impl Selector {
     }
 
     fn moment(&self, target: &Target) -> Result<Moment, Error> {
-        let remembered = self.store.remembered(target.destination(), self.mode)?;
+        self.moment_with(self.store.remembered(target.destination(), self.mode)?)
+    }
+
+    /// [`Self::moment`], if the store has not changed since it was read for this destination.
+    #[cfg(feature = "tokio")]
+    fn moment_unchanged(&self, target: &Target) -> Result<Option<Moment>, Error> {
+        let remembered = self.store.remembered_unchanged(target.destination(), self.mode)?;
+        remembered.map(|remembered| self.moment_with(remembered)).transpose()
+    }
+
+    fn moment_with(&self, remembered: Arc<Remembered>) -> Result<Moment, Error> {
         let distrusted = self.anchors().map_or(0, |anchors| anchors.follow(&remembered));
         Moment::new(remembered, distrusted, &self.policies, self.now())
     }
@@ -618,6 +659,28 @@ impl fmt::Debug for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Selector").field("store", &self.store).field("mode", &self.mode).finish_non_exhaustive()
     }
+}
+
+/// Whether the same would be answered at this moment, and its key may be used.
+fn is_answered_so(
+    moment: &Moment,
+    distrusted: u64,
+    answered: Option<(&CertificateRequest, &Prepared)>,
+    target: &Target,
+    candidates: impl Fn(&Matcher<'_>) -> Result<Candidates, Error>,
+) -> Result<bool, Error> {
+    if moment.distrusted != distrusted {
+        return Ok(false);
+    }
+    let Some((request, answered)) = answered else { return Ok(true) };
+    let is_usable = answered.key.as_ref().is_none_or(|key| key.may_be_used(&moment.vault));
+    Ok(match decide(&moment.look(target), request, &[], candidates)? {
+        Verdict::Selected(selection) => {
+            let answer = answered.selection.as_ref().map(|selection| selection.answer.fingerprint());
+            is_usable && answer == Some(selection.answer.fingerprint())
+        }
+        Verdict::Ask(_) => false,
+    })
 }
 
 fn aborted(destination: &Destination) -> Error {

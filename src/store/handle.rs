@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::behind::Behind;
 use super::cache::Cache;
-use super::schema::Schema;
-use super::sql::{PATIENCE, alone, moment, must_be_there, store_error};
+use super::changes::Changes;
+use super::database::{Database, SHORT};
+use super::look::Lately;
+use super::network;
+use super::sql::{PATIENCE, must_be_there};
 use super::vault::{prove, read_vault, vault_damaged};
-use super::{file, journal, network};
 use crate::error::{Damage, Error};
 use crate::session::Session;
 use crate::vault::Vault;
@@ -20,9 +23,6 @@ use crate::vault::agent::LockMark;
 
 /// Damaged rows of a table that are noted; repair these to see the rest.
 const MAX_NOTED: usize = 64;
-
-/// How long to wait for another process with writes that are not essential: to the history, and at the end of a session.
-pub(super) const SHORT: Duration = Duration::from_secs(2);
 
 /// A store: the SQLite database with the identities, the authorities and everything else. Threads share it; other
 /// processes may use the same file at the same time.
@@ -55,8 +55,11 @@ pub(super) const SHORT: Duration = Duration::from_secs(2);
 pub struct Store {
     path: PathBuf,
     session: Session,
-    schema: &'static Schema,
-    connection: Mutex<Connection>,
+    behind: Behind,
+    database: Mutex<Database>,
+    /// Whether the file has changed; `None` where that shows under a lock only.
+    changes: Option<Arc<Changes>>,
+    lately: Lately,
     cache: Mutex<Cache>,
     vault: Mutex<Arc<Vault>>,
     damage: Mutex<Vec<Damage>>,
@@ -69,15 +72,17 @@ impl Store {
     pub(super) fn new(
         path: PathBuf,
         session: Session,
-        schema: &'static Schema,
-        connection: Connection,
+        database: Database,
+        changes: Option<Arc<Changes>>,
         vault: Vault,
     ) -> Self {
         Self {
+            behind: Behind::new(&path, database.schema(), changes.clone()),
             path,
             session,
-            schema,
-            connection: Mutex::new(connection),
+            database: Mutex::new(database),
+            changes,
+            lately: Lately::default(),
             cache: Mutex::default(),
             vault: Mutex::new(Arc::new(vault)),
             damage: Mutex::default(),
@@ -118,10 +123,25 @@ impl Store {
     }
 
     /// Locks a vault that was opened in this process, if the store has been locked since.
-    fn follow_lock(&self, vault: &Vault) {
+    pub(super) fn follow_lock(&self, vault: &Vault) {
         if vault.has_password() && vault.is_open_here() && *locked(&self.lock_mark) != self.lock_mark() {
             vault.lock();
         }
+    }
+
+    /// Writes the history.
+    pub(super) fn behind(&self) -> &Behind {
+        &self.behind
+    }
+
+    /// Whether the file has changed; `None` where that shows under a lock only.
+    pub(super) fn changes(&self) -> Option<&Changes> {
+        self.changes.as_deref()
+    }
+
+    /// What was read lately.
+    pub(super) fn lately(&self) -> &Lately {
+        &self.lately
     }
 
     /// A number for a read of the store. It must be taken within the transaction: then a later state of the store has a higher number.
@@ -153,18 +173,9 @@ impl Store {
         Ok(vault)
     }
 
-    /// Reads in one transaction: everything comes from the same moment, and the file is locked once, which costs more than most
-    /// queries.
+    /// [`Database::read`].
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
-        file::check_beside(&self.path)?;
-        let connection = locked(&self.connection);
-        let run = || {
-            let moment = moment(&connection)?;
-            let read = work(&moment)?;
-            moment.commit()?;
-            Ok(read)
-        };
-        run().map_err(|error| store_error(&self.path, error))
+        locked(&self.database).read(work)
     }
 
     /// [`Self::read`]s rows. `read` adds damaged ones to the list it is given; they are noted and returned.
@@ -201,36 +212,18 @@ impl Store {
         })
     }
 
-    /// Runs statements that write, all or none.
-    ///
-    /// # Errors
-    /// [`Error::NewerStore`] when a newer cardcase has changed the schema, [`Error::StoreDamaged`] when somebody else has, and
-    /// those of `work`.
+    /// [`Database::write`], waiting as long for another process as for a read.
     pub(super) fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         self.transact_within(PATIENCE, work)
     }
 
-    /// [`Self::transact`], waiting this long for another process that writes.
+    /// [`Database::write`].
     pub(super) fn transact_within<T>(
         &self,
         patience: Duration,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        file::check_beside(&self.path)?;
-        let connection = locked(&self.connection);
-        let run = || {
-            connection.busy_timeout(patience)?;
-            let transaction = alone(&connection)?;
-            self.schema.check_version(&transaction, &self.path)?;
-            self.schema.check(&transaction)?;
-            let done = work(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
-        };
-        let done = run();
-        let _ = connection.busy_timeout(PATIENCE);
-        journal::erase(&connection, &self.path, SHORT);
-        done.map_err(|error| store_error(&self.path, error))
+        locked(&self.database).write(patience, work)
     }
 
     /// [`Self::transact`] with the vault as the file has it: another process may have set a primary password, which brings a

@@ -4,11 +4,14 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, named_params, params};
 
+use super::database::SHORT;
 use super::decisions::Answered;
-use super::handle::{SHORT, Store};
+use super::handle::Store;
+use super::settings::read_settings;
 use super::sql::is_about_a_column;
-use crate::answer::decision::{Outcome, Scope};
+use crate::answer::decision::Outcome;
 use crate::answer::history::Use;
+use crate::answer::settings::Mode;
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -20,23 +23,41 @@ const MAX_HOST: i64 = 1024;
 /// Entries kept; the oldest are deleted first.
 const MAX_USES: i64 = 10_000;
 
+/// What is to be recorded.
+pub(super) struct Entry {
+    used: Use,
+    /// The destination whose decision gave the answer, if one did, and the mode; `None` for that of the store.
+    decided: Option<(Destination, Option<Mode>)>,
+    /// The login session then.
+    session: Option<String>,
+}
+
 impl Store {
-    /// Records a use. If a decision in the scope `decided` gave the answer, marks it as used with this outcome; or forgets
-    /// it, with `forget_refused`, when the server refused the answer. A decision made since then for another identity stays.
+    /// Records a use. If a remembered decision gave the answer, marks it as used with this outcome; or, in chrome mode, forgets it
+    /// when the server refused the answer. A decision made since then for another identity stays.
+    ///
+    /// A refusal is written now, since it may decide what the next connection sends. Everything else is written
+    /// [behind](Self::flush).
     ///
     /// # Errors
-    /// Those of [writing](Self#errors).
-    pub(crate) fn record(&self, used: &Use, decided: Option<&Scope>, forget_refused: bool) -> Result<(), Error> {
-        let session = self.session().token()?;
-        self.transact_within(SHORT, |db| {
-            insert_use(db, used)?;
-            let Some(scope) = decided else { return Ok(()) };
-            let decision = Answered { scope, identity: used.identity, session: session.as_deref() };
-            match forget_refused && used.outcome == Outcome::Refused {
-                true => decision.forget(db),
-                false => decision.mark(db, used.at, &used.outcome.to_string()),
-            }
-        })
+    /// For a refusal, those of [writing](Self#errors); those of the session.
+    pub(crate) fn record(&self, used: Use, decided: Option<(Destination, Option<Mode>)>) -> Result<(), Error> {
+        let entry = Entry { used, decided, session: self.session().token()? };
+        if entry.used.outcome != Outcome::Refused {
+            self.behind().add(entry);
+            return Ok(());
+        }
+        self.behind().wait();
+        self.transact_within(SHORT, |db| write_entry(db, &entry))
+    }
+
+    /// Waits until everything that was recorded in the history is on the disk. Dropping the store waits too; a program that ends without
+    /// that calls this before.
+    ///
+    /// # Errors
+    /// The first error since the last call, of those of [writing](Self#errors). What it was about is not in the history.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.behind().flush()
     }
 
     /// The history, the newest entry first; of one host, if it is given. The last 10,000 entries are kept.
@@ -44,6 +65,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn history(&self, host: Option<&str>) -> Result<Vec<Use>, Error> {
+        self.behind().wait();
         self.read(|db| {
             let mut query = db.prepare_cached(
                 "SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses
@@ -67,6 +89,7 @@ impl Store {
 
     /// The identities that were sent to this host and not refused.
     pub(crate) fn used_before(&self, destination: &Destination) -> Result<HashSet<Fingerprint>, Error> {
+        self.behind().wait();
         self.read(|db| {
             let mut query = db.prepare_cached(
                 "SELECT DISTINCT identity FROM uses WHERE host = ?1 AND identity IS NOT NULL AND outcome != 'refused'",
@@ -74,6 +97,22 @@ impl Store {
             let rows = query.query_map([destination.host()], |row| row.get(0).map(Fingerprint::from_bytes))?;
             rows.collect()
         })
+    }
+}
+
+pub(super) fn write_entry(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+    let Entry { used, decided, session } = entry;
+    insert_use(db, used)?;
+    let Some((destination, mode)) = decided else { return Ok(()) };
+    let mode = match mode {
+        Some(mode) => *mode,
+        None => read_settings(db)?.mode,
+    };
+    let scope = mode.scope(destination);
+    let decision = Answered { scope: &scope, identity: used.identity, session: session.as_deref() };
+    match mode == Mode::Chrome && used.outcome == Outcome::Refused {
+        true => decision.forget(db),
+        false => decision.mark(db, used.at, &used.outcome.to_string()),
     }
 }
 

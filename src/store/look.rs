@@ -1,11 +1,13 @@
 //! One look into the store: everything that answering a server takes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Row, params};
 
 use super::authorities::cached_authorities;
 use super::cache::Cache;
+use super::changes::Changes;
 use super::decisions::SESSION_FIRST;
 use super::handle::Store;
 use super::identities::{cached_identity, identity_of_key};
@@ -23,6 +25,9 @@ use crate::certificate::tried::Tried;
 use crate::error::Error;
 use crate::request::Destination;
 use crate::vault::{Authenticated, KeyRow, SealedKey, Vault};
+
+/// Looks that are kept. Beyond that all of them are dropped.
+const MAX_LOOKS: usize = 1024;
 
 /// What is remembered for a destination, with everything else that answering takes, all from the same moment.
 pub(crate) struct Remembered {
@@ -49,12 +54,67 @@ pub(crate) struct Remembering {
     pub(crate) decision: Authenticated,
 }
 
+/// What was read lately, and the change counter of the file then.
+#[derive(Default)]
+pub(super) struct Lately(Mutex<HashMap<Place, (u32, Arc<Remembered>)>>);
+
+/// What a look depends on: the destination, the mode if it is not that of the store, and the login session.
+type Place = (Destination, Option<Mode>, Option<String>);
+
+impl Lately {
+    fn get(&self, place: &Place) -> Option<(u32, Arc<Remembered>)> {
+        self.locked().get(place).cloned()
+    }
+
+    fn keep(&self, place: Place, counter: u32, remembered: &Arc<Remembered>) {
+        let mut looks = self.locked();
+        if looks.len() >= MAX_LOOKS {
+            looks.clear();
+        }
+        looks.insert(place, (counter, remembered.clone()));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<Place, (u32, Arc<Remembered>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Store {
     /// What is remembered for a destination, in this mode or in the store's own. Every connection needs it, so it takes one
-    /// transaction.
-    pub(crate) fn remembered(&self, destination: &Destination, mode: Option<Mode>) -> Result<Remembered, Error> {
-        let session = self.session().token()?;
-        self.cached(|db, cache| {
+    /// transaction, and none while the file has not changed.
+    pub(crate) fn remembered(&self, destination: &Destination, mode: Option<Mode>) -> Result<Arc<Remembered>, Error> {
+        let place = (destination.clone(), mode, self.session().token()?);
+        match self.remembered_lately(&place) {
+            Some(remembered) => Ok(remembered),
+            None => self.look(place),
+        }
+    }
+
+    /// [`Self::remembered`], if the file has not changed since it was read: this waits for nobody.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn remembered_unchanged(
+        &self,
+        destination: &Destination,
+        mode: Option<Mode>,
+    ) -> Result<Option<Arc<Remembered>>, Error> {
+        Ok(self.remembered_lately(&(destination.clone(), mode, self.session().token()?)))
+    }
+
+    fn remembered_lately(&self, place: &Place) -> Option<Arc<Remembered>> {
+        let (counter, remembered) = self.lately().get(place)?;
+        let vault = self.vault();
+        if !self.changes()?.is_unchanged(counter) || !Arc::ptr_eq(&vault, &remembered.vault) {
+            return None;
+        }
+        self.follow_lock(&vault);
+        Some(remembered)
+    }
+
+    fn look(&self, place: Place) -> Result<Arc<Remembered>, Error> {
+        let (destination, mode, session) = &place;
+        let (counter, remembered) = self.cached(|db, cache| {
+            // While this reads, nobody can change the file
+            let counter = self.changes().and_then(Changes::counter);
             let vault = self.vault();
             prove(db, &vault)?;
             let stored = read_settings(db)?;
@@ -76,8 +136,13 @@ impl Store {
             };
             let authorities = cached_authorities(db, cache)?;
             let (terms, rules) = terms(db, cache)?;
-            Ok(Remembered { settings, answer, authorities, rules, terms, vault, number: self.number() })
-        })
+            let number = self.number();
+            Ok((counter, Arc::new(Remembered { settings, answer, authorities, rules, terms, vault, number })))
+        })?;
+        if let Some(counter) = counter {
+            self.lately().keep(place, counter, &remembered);
+        }
+        Ok(remembered)
     }
 }
 

@@ -1,25 +1,21 @@
 //! Opening and creating a store.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use directories::ProjectDirs;
-use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
 
+use super::changes::Changes;
+use super::database::Database;
 use super::file;
 use super::handle::Store;
 use super::integrity::authenticate_terms;
-use super::journal;
 use super::schema::{SCHEMA, Schema};
-use super::sql::{MAX_VALUE, PATIENCE, alone, as_rusqlite, moment, store_error};
+use super::sql::{PATIENCE, as_rusqlite};
 use super::vault::{had_vault, read_vault, vault_damaged, write_vault};
 use crate::error::Error;
 use crate::session::Session;
 use crate::vault::Vault;
-
-/// "card", in the header of the database file.
-const APPLICATION_ID: i64 = 0x6361_7264;
 
 impl Store {
     /// The default path of the store: `cardcase.db` in the user's data directory.
@@ -60,83 +56,38 @@ impl Store {
 fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store, Error> {
     // Canonical: processes that share the file share a lock by its name
     let path = file::prepare(path)?;
-    let failed = |error| store_error(&path, error);
-    // Not the default of SQLite, which would create a missing file readable for everybody, and read "file:..." as a URI
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
-    journal::before_reading(&connection, &path).map_err(failed)?;
-    connection.busy_timeout(PATIENCE).map_err(failed)?;
-    check_is_store(&connection, &path, schema)?;
-    configure(&connection).map_err(failed)?;
-    schema.migrate(&connection).map_err(failed)?;
-    schema.check(&connection).map_err(failed)?;
-    let vault = load_vault(&connection, schema).map_err(failed)?;
-    // A process that only reads does not wait for one that writes
-    journal::erase(&connection, &path, Duration::ZERO);
-    let store = Store::new(path, session, schema, connection, vault);
+    let changes = Changes::of(&path).map(Arc::new);
+    let database = Database::open(&path, schema)?;
+    let vault = load_vault(&database)?;
+    let store = Store::new(path, session, database, changes, vault);
     store.expect_agent();
     Ok(store)
 }
 
-/// Checks that the file is empty, or a store of a known version. No other file is changed.
-fn check_is_store(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), Error> {
-    let failed = |error| store_error(path, error);
-    // Another process may be creating the store
-    let _moment = moment(connection).map_err(failed)?;
-    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
-    if number("PRAGMA application_id")? == APPLICATION_ID {
-        return schema.check_version(connection, path).map_err(failed);
-    }
-    if number("SELECT count(*) FROM sqlite_schema")? == 0 {
-        return Ok(());
-    }
-    Err(Error::NotAStore { path: path.to_owned(), detail: "it is the SQLite database of another program".to_owned() })
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-    rusqlite::vtab::array::load_module(connection)?;
-    journal::keep(connection)?;
-    // Others can read until the transaction commits. Otherwise SQLite would write to the file earlier, when its cache is full, and
-    // lock them out
-    connection.pragma_update(None, "cache_spill", false)?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "secure_delete", true)?;
-    // FULL does not wait until the overwritten header of the journal is on the disk: a power failure could then undo a change that was
-    // reported as done
-    connection.pragma_update(None, "synchronous", "EXTRA")?;
-    // SQLite would write what does not fit in its memory to a temporary file
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "trusted_schema", false)
-}
-
 /// The vault of the file. A new store gets one, and the code of its terms.
-fn load_vault(connection: &Connection, schema: &Schema) -> rusqlite::Result<Vault> {
-    if let Some(kept) = read_vault(connection)? {
+fn load_vault(database: &Database) -> Result<Vault, Error> {
+    if let Some(kept) = database.read(read_vault)? {
         return Ok(Vault::from_file(kept));
     }
     // When two processes create one store, the second finds the vault of the first
-    let transaction = alone(connection)?;
-    schema.check(&transaction)?;
-    let vault = match read_vault(&transaction)? {
-        Some(kept) => Vault::from_file(kept),
+    database.write(PATIENCE, |db| match read_vault(db)? {
+        Some(kept) => Ok(Vault::from_file(kept)),
         // Whoever removes the row must not get a vault that they can open
-        None if had_vault(&transaction)? => return Err(vault_damaged("its row is missing")),
+        None if had_vault(db)? => Err(vault_damaged("its row is missing")),
         None => {
             let created = Vault::create().map_err(as_rusqlite)?;
-            write_vault(&transaction, created.kept())?;
-            authenticate_terms(&transaction, &created)?;
-            created
+            write_vault(db, created.kept())?;
+            authenticate_terms(db, &created)?;
+            Ok(created)
         }
-    };
-    transaction.commit()?;
-    Ok(vault)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::thread;
+
+    use rusqlite::Connection;
 
     use super::*;
     use crate::answer::decision::{Lifetime, Scope};
@@ -149,7 +100,7 @@ mod tests {
         INSERT INTO made_up DEFAULT VALUES;";
 
     /// The schema of a cardcase that does not exist yet.
-    static NEXT: Schema = Schema::new(&MIGRATIONS);
+    static NEXT: Schema = Schema::new(&MIGRATIONS, [0; 32]);
 
     static MIGRATIONS: [&str; 2] = [FIRST, SECOND];
 
@@ -217,7 +168,7 @@ mod tests {
     #[test]
     fn a_failed_migration_leaves_the_store_as_it_was() {
         static MIGRATIONS: [&str; 2] = [FIRST, "CREATE TABLE made_up (id); SELECT nonsense;"];
-        static BROKEN: Schema = Schema::new(&MIGRATIONS);
+        static BROKEN: Schema = Schema::new(&MIGRATIONS, [0; 32]);
         let home = Home::new();
         assert!(matches!(home.open(&BROKEN), Err(Error::Store { .. })));
         assert_eq!(home.number("PRAGMA user_version"), 1);

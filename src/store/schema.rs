@@ -3,67 +3,65 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use rusqlite::Connection;
+use sha2::{Digest, Sha256};
 
-use super::sql::{alone, as_rusqlite};
+use super::sql::as_rusqlite;
 use crate::error::Error;
 
 /// The schema of this cardcase.
-pub(super) static SCHEMA: Schema = Schema::new(&MIGRATIONS);
+pub(super) static SCHEMA: Schema = Schema::new(&MIGRATIONS, DIGEST);
 
 static MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_store.sql")];
+
+/// The digest of what the migrations make. A test says what it is after a change to them.
+const DIGEST: [u8; 32] = [
+    0xca, 0x1b, 0x30, 0x49, 0xfd, 0x6e, 0x33, 0xf4, 0xea, 0xe7, 0xc0, 0xa5, 0x13, 0x58, 0x61, 0x3c, 0x61, 0x90, 0x98,
+    0x72, 0xd1, 0x69, 0x4e, 0xc8, 0x53, 0x6d, 0x0b, 0x19, 0x16, 0xd8, 0x81, 0x0a,
+];
 
 /// What migrations make. The version of a store is the number of the migrations it has seen: add new ones at the end, and
 /// never edit one that has been released.
 pub(super) struct Schema {
     migrations: &'static [&'static str],
-    objects: OnceLock<BTreeSet<Object>>,
+    /// [`digest`] of the objects that they make: applying the migrations to compare their objects takes longer than everything else
+    /// that opening a store takes.
+    digest: [u8; 32],
 }
 
 /// Type, name, table and SQL of an object of the schema.
 type Object = (String, String, String, Option<String>);
 
 impl Schema {
-    pub(super) const fn new(migrations: &'static [&'static str]) -> Self {
-        Self { migrations, objects: OnceLock::new() }
+    pub(super) const fn new(migrations: &'static [&'static str], digest: [u8; 32]) -> Self {
+        Self { migrations, digest }
     }
 
-    /// Checks the version of a store: a newer cardcase may have changed it, also since it was opened.
+    /// Whether a store has the newest version that is known, and not an older one. A newer cardcase may have changed it, also since it
+    /// was opened.
     ///
     /// # Errors
     /// [`Error::NewerStore`]; [`Error::StoreDamaged`] for a version that no cardcase has written.
-    pub(super) fn check_version(&self, db: &Connection, path: &Path) -> rusqlite::Result<()> {
+    pub(super) fn is_newest(&self, db: &Connection, path: &Path) -> rusqlite::Result<bool> {
         let known = self.version();
-        match db.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+        match user_version(db)? {
             found if found > known => Err(as_rusqlite(Error::NewerStore { path: path.to_owned(), found, known })),
             // The first migration writes it together with the application id
             found if found < 1 => Err(as_rusqlite(Error::StoreDamaged {
                 detail: format!("{}: its version (user_version) is {found}, and the first one is 1", path.display()),
             })),
-            _ => Ok(()),
+            found => Ok(found == known),
         }
     }
 
-    /// Brings a store to the newest version, in one transaction.
-    pub(super) fn migrate(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.pending(connection)?.is_empty() {
-            return Ok(());
+    /// Brings a store to the newest version. Nobody else may be able to write meanwhile: another process may have done the same.
+    pub(super) fn migrate(&self, db: &Connection) -> rusqlite::Result<()> {
+        let seen = usize::try_from(user_version(db)?).unwrap_or_default();
+        for migration in self.migrations.get(seen..).unwrap_or_default() {
+            db.execute_batch(migration)?;
         }
-        let transaction = alone(connection)?;
-        // Read again now that nobody else can write: another process may have migrated the store meanwhile
-        for migration in self.pending(&transaction)? {
-            transaction.execute_batch(migration)?;
-        }
-        transaction.pragma_update(None, "user_version", self.version())?;
-        transaction.commit()
-    }
-
-    /// The migrations that a store has not seen.
-    fn pending(&self, db: &Connection) -> rusqlite::Result<&'static [&'static str]> {
-        let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        Ok(self.migrations.get(version as usize..).unwrap_or_default())
+        db.pragma_update(None, "user_version", self.version().max(user_version(db)?))
     }
 
     /// The newest version.
@@ -76,22 +74,37 @@ impl Schema {
     /// # Errors
     /// [`Error::StoreDamaged`], which names an object that is missing or foreign.
     pub(super) fn check(&self, db: &Connection) -> rusqlite::Result<()> {
-        let (found, made) = (read_objects(db)?, self.objects()?);
-        match found.symmetric_difference(made).next() {
+        let found = read_objects(db)?;
+        if digest(&found) == self.digest {
+            return Ok(());
+        }
+        match found.symmetric_difference(&self.objects()?).next() {
             None => Ok(()),
             Some(other) => Err(as_rusqlite(Error::StoreDamaged { detail: described(other, found.contains(other)) })),
         }
     }
 
-    fn objects(&self) -> rusqlite::Result<&BTreeSet<Object>> {
-        if let Some(objects) = self.objects.get() {
-            return Ok(objects);
-        }
+    fn objects(&self) -> rusqlite::Result<BTreeSet<Object>> {
         let pattern = Connection::open_in_memory()?;
         self.migrate(&pattern)?;
-        let objects = read_objects(&pattern)?;
-        Ok(self.objects.get_or_init(|| objects))
+        read_objects(&pattern)
     }
+}
+
+fn user_version(db: &Connection) -> rusqlite::Result<i64> {
+    db.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))
+}
+
+/// SHA-256 of these objects.
+fn digest(objects: &BTreeSet<Object>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for (kind, name, table, sql) in objects {
+        for text in [kind, name, table, sql.as_ref().unwrap_or(&String::new())] {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+    }
+    digest.finalize().into()
 }
 
 fn described((kind, name, table, _): &Object, is_there: bool) -> String {
@@ -110,4 +123,15 @@ fn read_objects(db: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
     )?;
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_migrations() {
+        let made = digest(&SCHEMA.objects().unwrap());
+        assert_eq!(SCHEMA.digest, made, "DIGEST is now {made:#04x?}");
+    }
 }

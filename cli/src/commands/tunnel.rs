@@ -151,6 +151,8 @@ async fn serve(listener: &Listener, tunnel: &Arc<Tunnel>) -> Result<(), Failure>
                     if let Err(failure) = tunnel.forward(near).await {
                         failure.tell();
                     }
+                    // An error of that is one of the runtime, which ends
+                    let _ = tunnel.outcomes.blocking(|outcomes| outcomes.flush()).await;
                     tunnel.damage_told.tell(tunnel.outcomes.selector().store());
                 });
             }

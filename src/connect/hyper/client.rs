@@ -142,7 +142,7 @@ where
         let error = match pool.client.request(request).await {
             Ok(response) => {
                 if !Refusal::may_come_with(response.status().as_u16()) {
-                    pool.connector.record_successes().await;
+                    pool.connector.record_successes();
                 }
                 return Ok(response);
             }

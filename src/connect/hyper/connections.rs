@@ -26,7 +26,8 @@ impl Connections {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether every open connection would be opened with the same answers now. Reads the store, on tokio's blocking threads.
+    /// Whether every open connection would be opened with the same answers now. If the store has changed, reads it, on tokio's blocking
+    /// threads.
     ///
     /// # Errors
     /// Those of [reading](crate::Store#errors).
@@ -35,10 +36,14 @@ impl Connections {
         if open.is_empty() {
             return Ok(true);
         }
+        if open.len() > MAX_OPEN {
+            return Ok(false);
+        }
+        let unchanged = open.iter().map(|opened| opened.may_be_reused_unchanged(&selector));
+        if let Some(may_be_reused) = all(unchanged)? {
+            return Ok(may_be_reused);
+        }
         let may_be_reused = move || {
-            if open.len() > MAX_OPEN {
-                return Ok(false);
-            }
             for opened in &open {
                 if !opened.may_be_reused(&selector, opened.destination())? {
                     return Ok(false);
@@ -95,6 +100,11 @@ impl Connections {
     fn locked(&self) -> MutexGuard<'_, Vec<Opened>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether all of them are true; `None` if that is not known.
+fn all(mut known: impl Iterator<Item = Result<Option<bool>, Error>>) -> Result<Option<bool>, Error> {
+    known.try_fold(Some(true), |all, one| Ok(if all == Some(true) { one? } else { all }))
 }
 
 #[cfg(test)]

@@ -124,23 +124,14 @@ impl<H> Connector<H> {
     }
 
     /// Records that servers accepted what they were sent, once for each connection that was opened through this connector, or its
-    /// clones, and from which something was read. Writes to the store, on tokio's blocking threads; an error of that is ignored.
-    pub async fn record_successes(&self) {
-        if !self.writes_history {
-            return;
-        }
-        let accepted = self.connections.take_successes();
-        if accepted.is_empty() {
-            return;
-        }
-        let selector = self.selector().clone();
-        let record = move || {
-            for opened in accepted {
-                let _ = opened.record(&selector, Outcome::Accepted, None);
+    /// clones, and from which something was read. The history is written [behind](crate::Store::flush).
+    pub fn record_successes(&self) {
+        if self.writes_history {
+            for opened in self.connections.take_successes() {
+                // Only a refusal is written now, and so may fail
+                let _ = opened.record(self.selector(), Outcome::Accepted, None);
             }
-        };
-        // A runtime that is being shut down writes nothing
-        let _ = ::tokio::task::spawn_blocking(record).await;
+        }
     }
 
     /// The same connector, for a pool that has no connections yet.

@@ -202,7 +202,7 @@ impl Client {
             let known = self.client(&target, &ready, proxy.as_ref()).await?;
             let request = repeat.request().ok_or_else(|| send_again(url))?;
             let error = match known.client.execute(request).await {
-                Ok(response) => return self.accepted(&known, response).await,
+                Ok(response) => return Ok(self.accepted(&known, response)),
                 Err(error) => error,
             };
             let Some(needs) = drive.failed(&error)? else { return Err(self.refused(&known, error).await?) };
@@ -211,19 +211,15 @@ impl Client {
     }
 
     /// Records that the server accepted what it was sent, once for a client: reqwest shows nobody its connections.
-    async fn accepted(&self, known: &Known, mut response: Response) -> Result<Response, Error> {
+    fn accepted(&self, known: &Known, mut response: Response) -> Response {
         let opened = known.resolver.opened();
         let is_accepted = opened.selection().is_some() && !Refusal::may_come_with(response.status().as_u16());
         if is_accepted && !known.recorded.swap(true, Ordering::AcqRel) {
-            let opened = opened.clone();
-            let record = move |selector: &Selector| {
-                let _ = opened.record(selector, Outcome::Accepted, None);
-                Ok(())
-            };
-            self.settings.connector.blocking(record).await?;
+            // Only a refusal is written now, and so may fail
+            let _ = opened.record(self.settings.connector.selector(), Outcome::Accepted, None);
         }
         response.extensions_mut().insert(opened);
-        Ok(response)
+        response
     }
 
     /// The error, after a refusal was recorded.

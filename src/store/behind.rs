@@ -1,0 +1,219 @@
+//! The history is written behind, on a thread of its own: what waits is written in one transaction. Nobody waits for the disk before a
+//! request goes out.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::changes::Changes;
+use super::database::{Database, SHORT};
+use super::history::{Entry, write_entry};
+use super::schema::Schema;
+use crate::error::Error;
+
+/// Entries that may wait. A store that cannot be written for so long loses those after them, and says so.
+const MAX_WAITING: usize = 65_536;
+
+/// How long entries wait for others, to be written together, while nobody waits for them.
+const LINGERS: Duration = Duration::from_millis(100);
+
+/// Writes the history of one store.
+pub(super) struct Behind {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    path: Box<Path>,
+    schema: &'static Schema,
+    changes: Option<Arc<Changes>>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Entry>,
+    is_writing: bool,
+    /// Whether somebody waits for what is waiting now.
+    is_awaited: bool,
+    is_ended: bool,
+    /// The first error since it was last taken.
+    error: Option<Error>,
+}
+
+impl Behind {
+    pub(super) fn new(path: &Path, schema: &'static Schema, changes: Option<Arc<Changes>>) -> Self {
+        let shared = Shared { path: path.into(), schema, changes, state: Mutex::default(), changed: Condvar::new() };
+        Self { shared: Arc::new(shared), thread: Mutex::default() }
+    }
+
+    /// Adds an entry to those that wait, and returns at once.
+    pub(super) fn add(&self, entry: Entry) {
+        let mut state = self.shared.state();
+        if state.waiting.len() >= MAX_WAITING {
+            let path = self.shared.path.to_path_buf();
+            state.error.get_or_insert(Error::StoreBusy { path });
+            return;
+        }
+        state.waiting.push(entry);
+        let is_first = state.waiting.len() == 1;
+        drop(state);
+        if is_first {
+            self.shared.changed.notify_all();
+            self.begin();
+        }
+    }
+
+    /// Waits until everything that was added before is written, or has failed.
+    pub(super) fn wait(&self) {
+        drop(self.written());
+    }
+
+    /// [`Self::wait`].
+    ///
+    /// # Errors
+    /// The first error of writing since the last call.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        self.written().error.take().map_or(Ok(()), Err)
+    }
+
+    fn written(&self) -> MutexGuard<'_, State> {
+        let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
+        let mut state = self.shared.state();
+        state.is_awaited = !state.waiting.is_empty();
+        self.shared.changed.notify_all();
+        self.shared.changed.wait_while(state, is_busy).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to write, unless that has begun before.
+    fn begin(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return;
+        }
+        let shared = self.shared.clone();
+        match Builder::new().name("cardcase-history".to_owned()).spawn(move || shared.run()) {
+            Ok(begun) => *thread = Some(begun),
+            // Without another thread it is written here
+            Err(_) => {
+                let batch = std::mem::take(&mut self.shared.state().waiting);
+                self.shared.end(self.shared.write(&mut None, &batch));
+            }
+        }
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.shared.state().is_ended = true;
+        self.shared.changed.notify_all();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic there has written what it could
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut database = None;
+        loop {
+            let is_idle = |state: &mut State| state.waiting.is_empty() && !state.is_ended;
+            let state = self.changed.wait_while(self.state(), is_idle).unwrap_or_else(PoisonError::into_inner);
+            let lingers = |state: &mut State| !state.is_awaited && !state.is_ended;
+            let lingered = self.changed.wait_timeout_while(state, LINGERS, lingers);
+            let (mut state, _) = lingered.unwrap_or_else(PoisonError::into_inner);
+            let batch = std::mem::take(&mut state.waiting);
+            if batch.is_empty() {
+                return;
+            }
+            state.is_writing = true;
+            state.is_awaited = false;
+            drop(state);
+            self.end(self.write(&mut database, &batch));
+        }
+    }
+
+    /// Over a connection of its own: the store can be read while this waits for the disk.
+    fn write(&self, database: &mut Option<Database>, batch: &[Entry]) -> Result<(), Error> {
+        let database = match database {
+            Some(open) => open,
+            None => database.insert(Database::open(&self.path, self.schema)?),
+        };
+        database.write_without_effect(SHORT, self.changes.as_deref(), |db| {
+            batch.iter().try_for_each(|entry| write_entry(db, entry))
+        })
+    }
+
+    fn end(&self, done: Result<(), Error>) {
+        let mut state = self.state();
+        state.is_writing = false;
+        if let Err(error) = done {
+            state.error.get_or_insert(error);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::answer::decision::Outcome;
+    use crate::answer::history::Use;
+    use crate::error::Error;
+    use crate::pki::{Home, NOW};
+    use crate::store::Store;
+
+    fn record(store: &Store, number: u16) {
+        let used = Use {
+            at: NOW,
+            host: "a.example".to_owned(),
+            port: number,
+            identity: None,
+            source: "decision".to_owned(),
+            outcome: Outcome::Accepted,
+            alert: None,
+            tls_version: None,
+        };
+        store.record(used, None).unwrap();
+    }
+
+    fn ports(store: &Store) -> Vec<u16> {
+        store.history(None).unwrap().into_iter().map(|used| used.port).rev().collect()
+    }
+
+    #[test]
+    fn everything_is_written_in_order_before_it_is_read_flushed_or_the_store_is_dropped() {
+        let home = Home::new();
+        let (store, other) = (home.open(), home.open());
+        for number in 1..=3 {
+            record(&store, number);
+        }
+        assert_eq!(ports(&store), [1, 2, 3]);
+        record(&store, 4);
+        store.flush().unwrap();
+        assert_eq!(ports(&other), [1, 2, 3, 4]);
+        record(&store, 5);
+        drop(store);
+        assert_eq!(ports(&other), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn an_error_is_reported_once() {
+        let home = Home::new();
+        let store = home.open();
+        // Somebody else changed the schema: nothing is written
+        home.database().execute_batch("CREATE TABLE foreign_table (id)").unwrap();
+        record(&store, 1);
+        assert!(matches!(store.flush(), Err(Error::StoreDamaged { .. })));
+        assert!(store.flush().is_ok());
+        assert!(ports(&store).is_empty());
+    }
+}
