@@ -13,6 +13,8 @@
 //! | `cache` | what was parsed stays in memory |
 //! | `database` | a connection and its transactions |
 //! | `changes` | whether the file has changed, without a lock |
+//! | `behind` | the history, written on a thread of its own |
+//! | `remembered` | what is remembered for a destination, and what of it was read lately |
 //! | `handle` | [`Store`]: what is shared between threads |
 //! | `keys` | the sealed private keys of the identities |
 //! | `integrity` | every authentication code |
@@ -52,6 +54,7 @@ mod keys;
 mod look;
 mod network;
 mod open;
+mod remembered;
 mod renewal;
 mod rules;
 mod schema;
@@ -64,5 +67,5 @@ pub(crate) use anchors::TrustAnchors;
 pub use handle::Store;
 pub(crate) use identities::Found;
 pub use import::Imported;
-pub(crate) use look::{Remembered, Remembering};
+pub(crate) use remembered::{Remembered, Remembering};
 pub use renewal::Renewal;

@@ -23,10 +23,9 @@ use crate::ask::password_file::{KnownPassword, PasswordFile};
 use crate::ask::program::ProgramChooser;
 use crate::cleanup::Cleanup;
 use crate::cli::Common;
-use crate::http::outcome::NOT_RECORDED;
 use crate::input::Input;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::notices::DamageTold;
+use crate::ui::notices::{DamageTold, tell_unrecorded};
 use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
 
@@ -82,7 +81,7 @@ impl App {
     /// Waits until the history is written.
     pub(crate) fn finish(&self) {
         if let Some(Err(error)) = self.store.get().map(|store| store.flush()) {
-            say::warn(format_args!("{NOT_RECORDED}: {error}"));
+            tell_unrecorded(&error);
         }
     }
 

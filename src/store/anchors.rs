@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::authorities::read_authorities;
 use super::handle::Store;
 use super::integrity::read_terms_anew;
-use super::look::Remembered;
+use super::remembered::Remembered;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;
 

@@ -6,17 +6,33 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use super::changes::Changes;
 use super::database::{Database, SHORT};
-use super::history::{Entry, write_entry};
 use super::schema::Schema;
+use crate::answer::history::Use;
+use crate::answer::settings::Mode;
 use crate::error::Error;
+use crate::request::Destination;
 
 /// Entries that may wait. A store that cannot be written for so long loses those after them, and says so.
 const MAX_WAITING: usize = 65_536;
 
 /// How long entries wait for others, to be written together, while nobody waits for them.
 const LINGERS: Duration = Duration::from_millis(100);
+
+/// What is to be recorded.
+pub(super) struct Entry {
+    pub(super) used: Use,
+    /// The destination whose decision gave the answer, if one did, and the mode; `None` for that of the store.
+    pub(super) decided: Option<(Destination, Option<Mode>)>,
+    /// The login session then.
+    pub(super) session: Option<String>,
+}
+
+/// Writes an entry.
+pub(super) type Write = fn(&Connection, &Entry) -> rusqlite::Result<()>;
 
 /// Writes the history of one store.
 pub(super) struct Behind {
@@ -28,6 +44,7 @@ struct Shared {
     path: Box<Path>,
     schema: &'static Schema,
     changes: Option<Arc<Changes>>,
+    write: Write,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -44,8 +61,9 @@ struct State {
 }
 
 impl Behind {
-    pub(super) fn new(path: &Path, schema: &'static Schema, changes: Option<Arc<Changes>>) -> Self {
-        let shared = Shared { path: path.into(), schema, changes, state: Mutex::default(), changed: Condvar::new() };
+    pub(super) fn new(path: &Path, schema: &'static Schema, changes: Option<Arc<Changes>>, write: Write) -> Self {
+        let shared =
+            Shared { path: path.into(), schema, changes, write, state: Mutex::default(), changed: Condvar::new() };
         Self { shared: Arc::new(shared), thread: Mutex::default() }
     }
 
@@ -144,7 +162,7 @@ impl Shared {
             None => database.insert(Database::open(&self.path, self.schema)?),
         };
         database.write_without_effect(SHORT, self.changes.as_deref(), |db| {
-            batch.iter().try_for_each(|entry| write_entry(db, entry))
+            batch.iter().try_for_each(|entry| (self.write)(db, entry))
         })
     }
 

@@ -50,10 +50,6 @@ impl Database {
         Ok(database)
     }
 
-    pub(super) fn schema(&self) -> &'static Schema {
-        self.schema
-    }
-
     fn begin(&self) -> rusqlite::Result<()> {
         configure(&self.connection)?;
         journal::before_reading(&self.connection, &self.path)?;

@@ -12,8 +12,8 @@ use super::behind::Behind;
 use super::cache::Cache;
 use super::changes::Changes;
 use super::database::{Database, SHORT};
-use super::look::Lately;
 use super::network;
+use super::remembered::Lately;
 use super::sql::{PATIENCE, must_be_there};
 use super::vault::{prove, read_vault, vault_damaged};
 use crate::error::{Damage, Error};
@@ -74,10 +74,11 @@ impl Store {
         session: Session,
         database: Database,
         changes: Option<Arc<Changes>>,
+        behind: Behind,
         vault: Vault,
     ) -> Self {
         Self {
-            behind: Behind::new(&path, database.schema(), changes.clone()),
+            behind,
             path,
             session,
             database: Mutex::new(database),

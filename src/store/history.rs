@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, named_params, params};
 
+use super::behind::Entry;
 use super::database::SHORT;
 use super::decisions::Answered;
 use super::handle::Store;
@@ -22,15 +23,6 @@ const MAX_HOST: i64 = 1024;
 
 /// Entries kept; the oldest are deleted first.
 const MAX_USES: i64 = 10_000;
-
-/// What is to be recorded.
-pub(super) struct Entry {
-    used: Use,
-    /// The destination whose decision gave the answer, if one did, and the mode; `None` for that of the store.
-    decided: Option<(Destination, Option<Mode>)>,
-    /// The login session then.
-    session: Option<String>,
-}
 
 impl Store {
     /// Records a use. If a remembered decision gave the answer, marks it as used with this outcome; or, in chrome mode, forgets it

@@ -16,6 +16,7 @@ use super::cache::TermsDigest;
 use super::damage::{RULES, numbers, row_with};
 use super::handle::Store;
 use super::keys::key_of_row;
+use super::remembered::Terms;
 use super::sql::{as_rusqlite, must_be_there};
 use crate::certificate::Fingerprint;
 use crate::error::Error;
@@ -64,14 +65,6 @@ pub(super) fn read_decision(row: &Row<'_>) -> rusqlite::Result<(i64, Authenticat
         Some(port) => format!("the decision for {}:{port}", in_brackets(&host)),
     };
     Ok((row.get(7)?, Authenticated { what, message: decision.message(), code: row.get(6)? }))
-}
-
-/// The terms of the store at one moment.
-pub(crate) struct Terms {
-    /// What they say, with their code.
-    pub(crate) authenticated: Authenticated,
-    /// The trusted authorities among them.
-    pub(crate) trusted: Arc<HashSet<Fingerprint>>,
 }
 
 /// Reads the settings and the code. The digest of the rest of the terms comes from the cache or from [`digest_terms`].

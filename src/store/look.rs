@@ -1,7 +1,6 @@
 //! One look into the store: everything that answering a server takes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Row, params};
 
@@ -11,7 +10,8 @@ use super::changes::Changes;
 use super::decisions::SESSION_FIRST;
 use super::handle::Store;
 use super::identities::{cached_identity, identity_of_key};
-use super::integrity::{Terms, digest_terms, read_decision, read_terms};
+use super::integrity::{digest_terms, read_decision, read_terms};
+use super::remembered::{Place, Remembered, Remembering, Terms};
 use super::rules::read_rules;
 use super::settings::read_settings;
 use super::sql::as_rusqlite;
@@ -20,64 +20,10 @@ use crate::answer::decision::{Answer, Scope};
 use crate::answer::rules::Rules;
 use crate::answer::settings::{Mode, Settings};
 use crate::certificate::Fingerprint;
-use crate::certificate::authority::Authorities;
 use crate::certificate::tried::Tried;
 use crate::error::Error;
 use crate::request::Destination;
-use crate::vault::{Authenticated, KeyRow, SealedKey, Vault};
-
-/// Looks that are kept. Beyond that all of them are dropped.
-const MAX_LOOKS: usize = 1024;
-
-/// What is remembered for a destination, with everything else that answering takes, all from the same moment.
-pub(crate) struct Remembered {
-    /// The settings in force.
-    pub(crate) settings: Settings,
-    /// The answer, with what using the identity takes.
-    pub(crate) answer: Option<(Answer, Option<Remembering>)>,
-    /// Every authority.
-    pub(crate) authorities: Arc<Authorities>,
-    /// The rules of the store.
-    pub(crate) rules: Arc<Rules>,
-    /// What must be authentic before any key is used.
-    pub(crate) terms: Terms,
-    /// Decrypts the private keys.
-    pub(crate) vault: Arc<Vault>,
-    /// Later reads through the same handle of the store have higher numbers.
-    pub(crate) number: u64,
-}
-
-/// The key of a remembered identity, and the decision, which must be authentic before that key is used.
-#[derive(Clone)]
-pub(crate) struct Remembering {
-    pub(crate) key: SealedKey,
-    pub(crate) decision: Authenticated,
-}
-
-/// What was read lately, and the change counter of the file then.
-#[derive(Default)]
-pub(super) struct Lately(Mutex<HashMap<Place, (u32, Arc<Remembered>)>>);
-
-/// What a look depends on: the destination, the mode if it is not that of the store, and the login session.
-type Place = (Destination, Option<Mode>, Option<String>);
-
-impl Lately {
-    fn get(&self, place: &Place) -> Option<(u32, Arc<Remembered>)> {
-        self.locked().get(place).cloned()
-    }
-
-    fn keep(&self, place: Place, counter: u32, remembered: &Arc<Remembered>) {
-        let mut looks = self.locked();
-        if looks.len() >= MAX_LOOKS {
-            looks.clear();
-        }
-        looks.insert(place, (counter, remembered.clone()));
-    }
-
-    fn locked(&self) -> MutexGuard<'_, HashMap<Place, (u32, Arc<Remembered>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::vault::{KeyRow, SealedKey};
 
 impl Store {
     /// What is remembered for a destination, in this mode or in the store's own. Every connection needs it, so it takes one

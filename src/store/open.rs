@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use directories::ProjectDirs;
 
+use super::behind::Behind;
 use super::changes::Changes;
 use super::database::Database;
 use super::file;
 use super::handle::Store;
+use super::history::write_entry;
 use super::integrity::authenticate_terms;
 use super::schema::{SCHEMA, Schema};
 use super::sql::{PATIENCE, as_rusqlite};
@@ -59,7 +61,8 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
     let changes = Changes::of(&path).map(Arc::new);
     let database = Database::open(&path, schema)?;
     let vault = load_vault(&database)?;
-    let store = Store::new(path, session, database, changes, vault);
+    let behind = Behind::new(&path, schema, changes.clone(), write_entry);
+    let store = Store::new(path, session, database, changes, behind, vault);
     store.expect_agent();
     Ok(store)
 }

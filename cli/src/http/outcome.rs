@@ -15,12 +15,10 @@ use rustls::AlertDescription;
 
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::notices::tell_unrecorded;
 use crate::ui::remedy::{self, Remedies};
 use crate::ui::say;
 use crate::ui::text::expires_soon;
-
-/// What a person is told when the history cannot be written.
-pub(crate) const NOT_RECORDED: &str = "this use is not in the history";
 
 /// A certificate request on one connection, and the answer that was sent.
 #[derive(Clone, Debug)]
@@ -257,14 +255,14 @@ impl Outcomes {
     /// Waits until the history is written.
     pub(crate) fn flush(&self) {
         if let Err(error) = self.selector.store().flush() {
-            say::warn(format_args!("{NOT_RECORDED}: {error}"));
+            tell_unrecorded(&error);
         }
     }
 
     /// A history that cannot be written does not make a request fail.
     fn record(&self, asked: &Asked, outcome: Outcome, alert: Option<AlertDescription>) {
         if let Err(error) = asked.opened.record(&self.selector, outcome, alert) {
-            say::warn(format_args!("{NOT_RECORDED}: {error}"));
+            tell_unrecorded(&error);
         }
     }
 }

@@ -57,3 +57,8 @@ impl DamageTold {
         }
     }
 }
+
+/// Warns that the history could not be written.
+pub(crate) fn tell_unrecorded(error: &cardcase::Error) {
+    say::warn(format_args!("this use is not in the history: {error}"));
+}

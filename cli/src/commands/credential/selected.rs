@@ -10,11 +10,10 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::cli;
 use crate::http::incompatible;
-use crate::http::outcome::NOT_RECORDED;
 use crate::http::probe::{Look, Seen};
 use crate::ui::failure::{Code, Failure};
+use crate::ui::notices::tell_unrecorded;
 use crate::ui::pem::pem;
-use crate::ui::say;
 
 /// An identity with its private key, outside the store.
 pub(super) struct Credential {
@@ -68,7 +67,7 @@ pub(super) fn select(app: &App, args: &cli::Credential, look: Look<'_>) -> Resul
     };
     let version = version.map(cardcase::manage::version_name);
     if let Err(error) = selector.record(destination, selection, Outcome::Unknown, None, version) {
-        say::warn(format_args!("{NOT_RECORDED}: {error}"));
+        tell_unrecorded(&error);
     }
     let Answer::Identity(identity) = &selection.answer else { return Err(nothing(destination, Some(selection))) };
     Ok(Credential {
