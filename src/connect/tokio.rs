@@ -20,11 +20,13 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use crate::connect::asking::{Asking, in_time};
@@ -43,12 +45,21 @@ pub struct Connector {
     base: Arc<ClientConfig>,
     timeout: Option<Duration>,
     resolvers: Arc<Resolvers>,
+    /// How many threads may read the store at once. More would only wait for each other.
+    reading: Arc<Semaphore>,
 }
 
 impl Connector {
     /// A connector that takes everything but the client certificate from `base`: roots, versions, ALPN.
     pub fn new(selector: Arc<Selector>, base: ClientConfig) -> Self {
-        Self { asking: Asking::new(selector), base: Arc::new(base), timeout: None, resolvers: Arc::default() }
+        let readers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            asking: Asking::new(selector),
+            base: Arc::new(base),
+            timeout: None,
+            resolvers: Arc::default(),
+            reading: Arc::new(Semaphore::new(readers)),
+        }
     }
 
     /// Limits how long a server may take for a TLS handshake; without a limit it may take forever. The time a person takes to
@@ -117,12 +128,24 @@ impl Connector {
 
     /// What the next handshake begins with, as it is decided now.
     pub(super) async fn ready(&self, look_up: LookUp) -> Result<Ready, Error> {
-        let selector = self.selector();
-        if let Some(prepared) = look_up.unchanged(selector)? {
-            return Ok(self.resolvers.ready(prepared, &self.base, selector.now()));
+        let at_once = |look_up: &LookUp| -> Result<_, Error> {
+            let selector = self.selector();
+            let prepared = look_up.unchanged(selector)?;
+            Ok(prepared.map(|prepared| self.resolvers.ready(prepared, &self.base, selector.now())))
+        };
+        if let Some(ready) = at_once(&look_up)? {
+            return Ok(ready);
+        }
+        let permit = self.reading.clone().acquire_owned().await.map_err(Error::shut_down)?;
+        // Another connection may have read it meanwhile
+        if let Some(ready) = at_once(&look_up)? {
+            return Ok(ready);
         }
         let (resolvers, base) = (self.resolvers.clone(), self.base.clone());
-        let ready = move |selector: &Selector| Ok(resolvers.ready(look_up.run(selector)?, &base, selector.now()));
+        let ready = move |selector: &Selector| {
+            let _permit = permit;
+            Ok(resolvers.ready(look_up.run(selector)?, &base, selector.now()))
+        };
         self.asking.blocking(ready).await
     }
 

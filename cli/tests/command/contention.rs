@@ -1,6 +1,8 @@
 //! Many processes on one store: each waits for its turn, and no change is lost.
 
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::ca::write;
@@ -278,6 +280,25 @@ fn reading_goes_on_while_another_process_writes() {
     reading_goes_on(&scene, &server);
     writer.execute_batch("ROLLBACK").unwrap();
     assert_is_intact(&scene.machine);
+}
+
+/// Nobody can write to the store until the body has come.
+#[test]
+fn a_request_and_its_response_do_not_wait_for_the_history() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    scene.hire("alice");
+    let server = scene.server(Kind::OpenSsl).ask(Ask::Optional).start();
+    let writer = machine.database();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let root = scene.server_root_file.to_str().unwrap();
+    let fetch = machine.command(["--batch", "fetch", &server.url(), "--cacert", root, "--as", "alice"]);
+    let mut fetch = fetch.process().stdout(Stdio::piped()).spawn().unwrap();
+    let mut body = fetch.stdout.take().unwrap();
+    body.read_exact(&mut [0]).unwrap();
+    writer.execute_batch("ROLLBACK").unwrap();
+    body.read_to_end(&mut Vec::new()).unwrap();
+    assert!(fetch.wait().unwrap().success());
 }
 
 /// As after Ctrl-Z during a long import.
