@@ -41,6 +41,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
             }
             ready.clear();
             *read = 0;
+            // What passes unchanged is not copied
+            match response.state {
+                State::Rest => return Pin::new(stream).poll_read(cx, buffer),
+                State::Chunk(left) => {
+                    let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE).min(buffer.remaining());
+                    let mut data = ReadBuf::new(buffer.initialize_unfilled_to(length));
+                    ready!(Pin::new(stream).poll_read(cx, &mut data))?;
+                    let length = data.filled().len();
+                    buffer.advance(length);
+                    response.passed(length as u64, left);
+                    return Poll::Ready(Ok(()));
+                }
+                _ => {}
+            }
             let mut piece = [0; PIECE];
             let mut piece = ReadBuf::new(&mut piece);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
@@ -58,6 +72,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Lenient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -109,8 +135,7 @@ impl Response {
                     let (data, rest) = bytes.split_at(length);
                     out.extend_from_slice(data);
                     bytes = rest;
-                    let left = left - length as u64;
-                    self.state = if left == 0 { State::AfterChunk } else { State::Chunk(left) };
+                    self.passed(length as u64, left);
                     continue;
                 }
                 State::Start => self.start(byte, out),
@@ -129,6 +154,14 @@ impl Response {
             self.last = byte;
             bytes = rest;
         }
+    }
+
+    /// So much of what was left of a chunk was passed on.
+    fn passed(&mut self, length: u64, left: u64) {
+        self.state = match left - length {
+            0 => State::AfterChunk,
+            left => State::Chunk(left),
+        };
     }
 
     /// Passes on what is held back when the connection ends.

@@ -78,6 +78,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         self.poll_write_or_read_on(cx, |stream, cx| stream.poll_write(cx, data))
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.open.0.note_written();
+        self.poll_write_or_read_on(cx, |stream, cx| stream.poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.session {
+            Session::Tokio(stream) => stream.is_write_vectored(),
+            Session::Blocking(_) => false,
+        }
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_write_or_read_on(cx, |stream, cx| stream.poll_flush(cx))
     }
