@@ -5,9 +5,9 @@
 //! asks nobody. The agent never gives away the data key or a private key; what needs a private key in the clear still asks for the
 //! primary password.
 //!
-//! Each request is a connection of its own to a Unix socket in the user's runtime directory, and both sides check the user of
-//! the other. A request names the vault that the store has at that time: after a change of the primary password the agent is
-//! of no use.
+//! Requests go over connections to a Unix socket in the user's runtime directory, and both sides check the user of the other.
+//! A program keeps a few connections open. A request names the vault that the store has at that time: after a change of the
+//! primary password the agent is of no use.
 //!
 //! # Example
 //!
@@ -31,6 +31,7 @@
 
 mod client;
 mod frame;
+mod keys;
 mod lease;
 mod protocol;
 mod server;

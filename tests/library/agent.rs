@@ -1,5 +1,7 @@
 //! A program that keeps running while other processes unlock and lock its store.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -83,6 +85,46 @@ fn an_agent_that_starts_later_signs_too() {
             assert!(scene.connect(HOST).await.is_err(), "it is locked again");
             scene.dialled();
         }
+    });
+}
+
+/// The socket of the agent of a scene's store.
+fn socket(scene: &Scene) -> PathBuf {
+    let all = fs::read_dir(scene.home.session_directory()).unwrap().map(|entry| entry.unwrap().path());
+    all.into_iter().find(|path| path.extension().is_some_and(|end| end == "sock")).unwrap()
+}
+
+/// As at logout. The agent sees it a little later, and the program still has a connection to it.
+#[test]
+fn a_program_with_a_connection_to_the_agent_is_locked_once_the_socket_is_gone() {
+    run(async |version| {
+        let mut scene = protected(version);
+        let agent = agent_of(&scene.store);
+        restart(&mut scene, Arc::new(Nobody));
+        scene.connect(HOST).await.unwrap();
+        fs::remove_file(socket(&scene)).unwrap();
+        assert!(scene.connect(HOST).await.is_err(), "it is locked");
+        agent.join().unwrap();
+        assert_eq!(scene.seen().len(), 1);
+    });
+}
+
+/// Another agent for the same store, which its owner unlocked again.
+#[test]
+fn a_program_with_a_connection_to_an_agent_that_was_replaced_goes_to_the_next() {
+    run(async |version| {
+        let mut scene = protected(version);
+        let first = agent_of(&scene.store);
+        restart(&mut scene, Arc::new(Nobody));
+        scene.connect(HOST).await.unwrap();
+        scene.dialled();
+        let second = agent_of(&scene.home.open());
+        first.join().unwrap();
+        scene.connect(HOST).await.unwrap();
+        assert_eq!(scene.dialled(), 1, "it was locked meanwhile");
+        assert!(scene.store.end_agent().unwrap());
+        second.join().unwrap();
+        assert!(scene.connect(HOST).await.is_err(), "it is locked");
     });
 }
 

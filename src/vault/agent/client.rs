@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use rustls::SignatureScheme;
 use super::Status;
 use super::frame::{Frame, Timed};
 use super::protocol::{Refusal, Reply, Request, VERSION, Work};
-use super::socket::{Socket, check_peer};
+use super::socket::{Inode, Socket, check_peer};
 use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -22,22 +23,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before asking again when the agent has dropped the connection: there may be a crowd.
 const A_MOMENT: Duration = Duration::from_millis(10);
 
+/// Connections that stay open for further requests. The agent ends those that are idle for long, or that it needs for others.
+const KEPT: usize = 4;
+
 /// Asks the agent at a socket to work for one vault.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Client {
     socket: Socket,
     vault: [u8; 32],
+    /// Connections on which nobody waits for a reply.
+    idle: Mutex<Vec<Connected>>,
 }
 
 /// A connection to an agent of the same user.
+#[derive(Debug)]
 struct Connected {
     stream: UnixStream,
     process: Option<u32>,
+    /// The socket, and the process that connected to it. A process that was forked has to connect itself.
+    way: (Option<Inode>, u32),
 }
 
 impl Client {
     pub(crate) fn new(socket: &Socket, vault: [u8; 32]) -> Self {
-        Self { socket: socket.clone(), vault }
+        Self { socket: socket.clone(), vault, idle: Mutex::default() }
     }
 
     /// Whether there is a socket. The agent behind it may be gone.
@@ -63,7 +72,9 @@ impl Client {
             Reply::Status { vault, seconds_left } => {
                 let until = Timestamp::now().0.saturating_add_unsigned(seconds_left);
                 let serves = vault == self.vault && seconds_left > 0;
-                Ok(Some(Status { process: connected.process, until: Timestamp(until), serves }))
+                let process = connected.process;
+                self.keep(connected);
+                Ok(Some(Status { process, until: Timestamp(until), serves }))
             }
             // Another version
             Reply::Refused(Refusal::NotUnderstood) => Ok(None),
@@ -129,17 +140,48 @@ impl Client {
     /// [`Error::Agent`] when it does not answer.
     fn ask(&self, request: &Request<'_>) -> Result<Option<(Connected, Reply)>, Error> {
         let until = Instant::now() + PATIENCE;
+        while let Some(connected) = self.kept() {
+            match connected.exchange(request, until) {
+                Ok(reply) => return Ok(Some((connected, reply))),
+                // The agent has ended it meanwhile, or has ended itself
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(connected.unanswered(&error)),
+            }
+        }
         loop {
             let Some(connected) = self.connect(until)? else { return Ok(None) };
             match connected.exchange(request, until) {
                 Ok(reply) => return Ok(Some((connected, reply))),
                 Err(error) if is_gone(&error) && Instant::now() < until => thread::sleep(A_MOMENT),
-                Err(error) if is_gone(&error) || error.kind() == ErrorKind::TimedOut => {
-                    return Err(connected.error(&does_not_answer()));
-                }
-                Err(error) => return Err(connected.error(&format!("cannot be asked: {error}"))),
+                Err(error) => return Err(connected.unanswered(&error)),
             }
         }
+    }
+
+    /// A connection that is still one to the agent at the socket.
+    fn kept(&self) -> Option<Connected> {
+        let mut idle = self.idle();
+        if !idle.is_empty() {
+            let way = self.way();
+            idle.retain(|connected| connected.way == way);
+        }
+        idle.pop()
+    }
+
+    /// Keeps a connection whose request was answered.
+    fn keep(&self, connected: Connected) {
+        let mut idle = self.idle();
+        if idle.len() < KEPT && connected.way.0.is_some() {
+            idle.push(connected);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connected>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn way(&self) -> (Option<Inode>, u32) {
+        (self.socket.inode(), std::process::id())
     }
 
     /// `None`: there is no agent.
@@ -149,6 +191,8 @@ impl Client {
         if self.socket.check_path().is_err() {
             return Ok(None);
         }
+        // If another agent comes in between, the connection is not kept
+        let way = self.way();
         let stream = match self.socket.connect(until) {
             Ok(stream) => stream,
             Err(error) if is_gone(&error) => return Ok(None),
@@ -156,7 +200,7 @@ impl Client {
             Err(error) => return Err(failed(error)),
         };
         let process = check_peer(&stream).map_err(failed)?;
-        Ok(Some(Connected { stream, process }))
+        Ok(Some(Connected { stream, process, way }))
     }
 
     fn work<T>(&self, work: Work<'_>, read: impl FnOnce(Reply) -> Result<T, Reply>) -> Result<T, Error> {
@@ -174,7 +218,14 @@ impl Client {
     ) -> Result<T, Error> {
         let asked = self.ask(&Request::Use { vault: self.vault, work })?;
         let (connected, reply) = asked.ok_or(Error::VaultLocked)?;
-        read(reply).map_err(|reply| match reply {
+        let reply = match read(reply) {
+            Ok(done) => {
+                self.keep(connected);
+                return Ok(done);
+            }
+            Err(reply) => reply,
+        };
+        Err(match reply {
             Reply::Refused(Refusal::Locked | Refusal::NotUnderstood) => Error::VaultLocked,
             Reply::Refused(Refusal::SealedKey) => Error::SealedKey { name: name.to_owned() },
             Reply::Refused(Refusal::KeyMismatch) => Error::KeyMismatch { subject: subject.to_owned() },
@@ -204,6 +255,13 @@ impl Connected {
         match Timed::new(&self.stream, PATIENCE).read(&mut [0]) {
             Ok(read) => read == 0,
             Err(error) => error.kind() != ErrorKind::TimedOut,
+        }
+    }
+
+    fn unanswered(&self, error: &io::Error) -> Error {
+        match is_gone(error) || error.kind() == ErrorKind::TimedOut {
+            true => self.error(&does_not_answer()),
+            false => self.error(&format!("cannot be asked: {error}")),
         }
     }
 

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -59,14 +61,29 @@ impl<'a> Timed<'a> {
         Ok(Frame { version, body })
     }
 
+    /// Waits for the first byte of a frame, or for the end of the connection.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        let limit = Timespec::try_from(self.remaining()?).map_err(io::Error::other)?;
+        match retry_on_intr(|| poll(&mut [PollFd::new(self.stream, PollFlags::IN)], Some(&limit)))? {
+            0 => Err(ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn write_frame(&mut self, frame: &Frame) -> io::Result<()> {
         let length = u32::try_from(frame.body.len() + 1).map_err(io::Error::other)?;
         if length as usize > MAX_FRAME {
             return Err(io::Error::new(ErrorKind::InvalidData, "it is more than a frame may hold"));
         }
-        self.write_all(&length.to_be_bytes())?;
-        self.write_all(&[frame.version])?;
-        self.write_all(&frame.body)
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LENGTH + length as usize));
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.push(frame.version);
+        bytes.extend_from_slice(&frame.body);
+        // All at once: each write may wake the other end
+        self.write_all(&bytes)
     }
 }
 

@@ -17,17 +17,20 @@ use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::frame::{Frame, Timed};
+use super::keys::Keys;
 use super::lease::Lease;
 use super::protocol::{Refusal, Reply, Request, VERSION, Work};
-use super::socket::{Socket, check_peer};
+use super::socket::{Inode, Socket, check_peer};
 use super::transcript;
-use crate::certificate::Certificate;
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 use crate::vault::{KeyRow, Message, SealedKey, Vault};
 
 /// How long a client may take to send its request, and to read the reply. Less than a client waits.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a client may keep a connection open without another request.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How long the previous agent may take to end.
 const SUCCESSION: Duration = Duration::from_secs(10);
@@ -61,7 +64,7 @@ pub fn serve(lease: Zeroizing<Vec<u8>>, ready: impl FnOnce(Arc<dyn Fn() + Send +
 struct Server {
     socket: Socket,
     /// Identifies the socket it made: another agent may have replaced it.
-    inode: Option<(u64, u64)>,
+    inode: Option<Inode>,
     listener: UnixListener,
     shared: Arc<Shared>,
     /// Dropped last: while it exists, there is no other agent.
@@ -70,10 +73,13 @@ struct Server {
 
 struct Shared {
     vault: Vault,
+    keys: Keys,
     digest: [u8; 32],
     until: Moment,
     state: Mutex<State>,
+    /// A connection has ended, or is idle.
     changed: Condvar,
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -92,7 +98,7 @@ struct Peer {
     number: u64,
     process: Option<u32>,
     stream: Arc<UnixStream>,
-    /// Whether its request is being worked on, which takes only a moment. Until then it is idle.
+    /// Whether its request is being worked on, which takes only a moment. Before and after that it is idle.
     is_working: bool,
 }
 
@@ -126,13 +132,7 @@ impl Server {
         // Only the user can enter the directory, so nobody else can connect before the mode is set
         let listener = UnixListener::bind(socket.path()).map_err(failed)?;
         fs::set_permissions(socket.path(), Permissions::from_mode(0o600)).map_err(failed)?;
-        let shared = Shared {
-            vault,
-            digest,
-            until: Moment::now().after(lifetime),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        };
+        let shared = Shared::new(vault, digest, lifetime);
         Ok(Self { inode: socket.inode(), socket, listener, shared: Arc::new(shared), _only: only })
     }
 
@@ -150,7 +150,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.vault.lock();
+        self.shared.lock();
         if self.socket.inode() == self.inode {
             let _ = fs::remove_file(self.socket.path());
         }
@@ -201,30 +201,49 @@ struct Connection {
 }
 
 impl Connection {
+    /// Answers one request after the other, as long as they are answered with what they ask for.
     fn attend(&self) {
-        // A client that sends no request gets no reply
-        let Ok(reply) = self.exchange() else { return };
-        if reply == Reply::Ending {
-            self.shared.state().farewells.push(self.stream.clone());
-            self.shared.end();
+        loop {
+            match self.exchange() {
+                Ok(Reply::Ending) => {
+                    self.shared.state().farewells.push(self.stream.clone());
+                    return self.shared.end();
+                }
+                // A client that sends no request gets no reply
+                Err(_) | Ok(Reply::Refused(_)) => return,
+                Ok(_) => {}
+            }
+            if Timed::new(&self.stream, IDLE).wait().is_err() {
+                return;
+            }
         }
     }
 
     fn exchange(&self) -> io::Result<Reply> {
         let request = Timed::new(&self.stream, PATIENCE).read_frame()?;
-        self.set_working(true);
+        self.set_working(true)?;
         let reply = self.shared.answer(&request);
         let frame = Frame::encode(&reply)?;
-        self.set_working(false);
+        self.set_working(false)?;
         Timed::new(&self.stream, PATIENCE).write_frame(&frame)?;
         Ok(reply)
     }
 
-    fn set_working(&self, is_working: bool) {
-        if let Some(peer) = self.shared.state().peer(self.number) {
+    /// # Errors
+    /// The agent has ended.
+    fn set_working(&self, is_working: bool) -> io::Result<()> {
+        let mut state = self.shared.state();
+        if state.ended {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if let Some(peer) = state.peer(self.number) {
             peer.is_working = is_working;
         }
-        self.shared.changed.notify_all();
+        drop(state);
+        if !is_working {
+            self.shared.changed.notify_all();
+        }
+        Ok(())
     }
 }
 
@@ -236,6 +255,18 @@ impl Drop for Connection {
 }
 
 impl Shared {
+    fn new(vault: Vault, digest: [u8; 32], lifetime: Duration) -> Self {
+        Self {
+            vault,
+            keys: Keys::default(),
+            digest,
+            until: Moment::now().after(lifetime),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            ended: Condvar::new(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,12 +274,24 @@ impl Shared {
     fn end(&self) {
         self.state().ended = true;
         self.changed.notify_all();
+        self.ended.notify_all();
+    }
+
+    /// Forgets the keys, and closes the connections, except for those of the clients that asked it to end.
+    fn lock(&self) {
+        self.vault.lock();
+        self.keys.forget();
+        let state = self.state();
+        let waits = |peer: &&Peer| state.farewells.iter().any(|stream| Arc::ptr_eq(stream, &peer.stream));
+        for peer in state.connections.iter().filter(|peer| !waits(peer)) {
+            let _ = peer.stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// Waits for a moment. Returns whether the agent is to end.
     fn wait(&self) -> bool {
         let waiting = |state: &mut State| !state.ended;
-        let waited = self.changed.wait_timeout_while(self.state(), TICK, waiting);
+        let waited = self.ended.wait_timeout_while(self.state(), TICK, waiting);
         waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
@@ -301,8 +344,7 @@ impl Shared {
                 if !transcript::is_tls13(message) && !is_tls12() {
                     return Ok(Reply::Refused(Refusal::NotTls));
                 }
-                let certificate = Certificate::from_der(certificate)?;
-                Reply::Signature(self.vault.sign(&key, &certificate, scheme, message)?)
+                Reply::Signature(self.keys.sign(&self.vault, key, certificate, scheme, message)?)
             }
             Work::Authenticate { message } => Reply::Code(self.vault.authenticate(&Message::from_bytes(message))?),
             Work::Verify { message, code } => {
@@ -391,13 +433,7 @@ mod tests {
     impl Scene {
         fn new(requires_tls13: bool) -> Self {
             let data_key = DataKey::random().unwrap();
-            let shared = Shared {
-                vault: Vault::open_with(data_key.clone()),
-                digest: VAULT,
-                until: Moment::now().after(Duration::from_secs(60)),
-                state: Mutex::default(),
-                changed: Condvar::new(),
-            };
+            let shared = Shared::new(Vault::open_with(data_key.clone()), VAULT, Duration::from_secs(60));
             let key = KeyPair::generate().unwrap();
             let certificate = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
             let fingerprint = crate::certificate::Fingerprint::from_der(&certificate);
@@ -476,16 +512,107 @@ mod tests {
     fn a_key_signs_only_in_its_row_and_for_its_certificate() {
         let (scene, other) = (Scene::new(false), Scene::new(false));
         let message = tls13();
-        let Work::Sign { sealed, certificate, scheme, .. } = scene.sign(&message) else { unreachable!() };
-        let moved = KeyRow { name: "bob".to_owned(), ..scene.row.clone() };
-        let work = Work::Sign { row: (&moved).into(), sealed, certificate, scheme, message: &message };
-        assert_eq!(scene.work(work), Reply::Refused(Refusal::SealedKey));
-        let certificate = &other.certificate;
-        let work = Work::Sign { row: scene.row(), sealed, certificate, scheme, message: &message };
-        assert_eq!(scene.work(work), Reply::Refused(Refusal::KeyMismatch));
-        let (certificate, scheme) = (&scene.certificate, SignatureScheme::ED25519.into());
-        let work = Work::Sign { row: scene.row(), sealed, certificate, scheme, message: &message };
-        assert!(matches!(scene.work(work), Reply::Refused(Refusal::UnusableKey(_))));
+        // Before and after the agent has opened the key
+        for is_open in [false, true] {
+            assert_eq!(scene.shared.keys.len(), usize::from(is_open));
+            let Work::Sign { sealed, certificate, scheme, .. } = scene.sign(&message) else { unreachable!() };
+            let moved = KeyRow { name: "bob".to_owned(), ..scene.row.clone() };
+            let work = Work::Sign { row: (&moved).into(), sealed, certificate, scheme, message: &message };
+            assert_eq!(scene.work(work), Reply::Refused(Refusal::SealedKey));
+            let changed = [&sealed[..sealed.len() - 1], &[!sealed[sealed.len() - 1]]].concat();
+            let work = Work::Sign { row: scene.row(), sealed: &changed, certificate, scheme, message: &message };
+            assert_eq!(scene.work(work), Reply::Refused(Refusal::SealedKey));
+            let work =
+                Work::Sign { row: scene.row(), sealed, certificate: &other.certificate, scheme, message: &message };
+            assert_eq!(scene.work(work), Reply::Refused(Refusal::KeyMismatch));
+            assert!(matches!(scene.work(scene.sign(&message)), Reply::Signature(_)));
+            let scheme = SignatureScheme::ED25519.into();
+            let work = Work::Sign { row: scene.row(), sealed, certificate, scheme, message: &message };
+            assert!(matches!(scene.work(work), Reply::Refused(Refusal::UnusableKey(_))));
+        }
+    }
+
+    #[test]
+    fn opened_keys_are_bounded_and_forgotten_at_the_end() {
+        let scene = Scene::new(false);
+        for id in 0..100 {
+            let row = KeyRow { id, ..scene.row.clone() };
+            let Reply::Sealed(sealed) = scene.work(Work::Seal { row: (&row).into(), pkcs8: &scene.pkcs8 }) else {
+                panic!("it does not seal")
+            };
+            let (certificate, scheme) = (&scene.certificate, SignatureScheme::ECDSA_NISTP256_SHA256.into());
+            let work = Work::Sign { row: (&row).into(), sealed: &sealed, certificate, scheme, message: &tls13() };
+            assert!(matches!(scene.work(work), Reply::Signature(_)));
+        }
+        assert_eq!(scene.shared.keys.len(), 32);
+        assert!(matches!(scene.work(scene.sign(&tls13())), Reply::Signature(_)));
+        scene.shared.lock();
+        assert_eq!(scene.shared.keys.len(), 0);
+        assert_eq!(scene.work(scene.sign(&tls13())), Reply::Refused(Refusal::Locked));
+    }
+
+    /// A client of an agent on another thread, over one connection.
+    struct OneConnection(Arc<Shared>, UnixStream, thread::JoinHandle<()>);
+
+    impl OneConnection {
+        fn new() -> Self {
+            let (near, far) = UnixStream::pair().unwrap();
+            let shared = Arc::new(Scene::new(false).shared);
+            let connection = shared.admit(Arc::new(far), None).unwrap();
+            Self(shared, near, thread::spawn(move || connection.attend()))
+        }
+
+        /// `None` if the agent closes the connection.
+        fn ask(&self, request: &Request<'_>) -> Option<Reply> {
+            let mut timed = Timed::new(&self.1, PATIENCE * 5);
+            timed.write_frame(&Frame::encode(request).unwrap()).ok()?;
+            timed.read_frame().ok()?.decode()
+        }
+    }
+
+    #[test]
+    fn a_connection_serves_one_request_after_the_other_until_one_is_refused() {
+        let client = OneConnection::new();
+        let code = || Request::Use { vault: VAULT, work: Work::Authenticate { message: b"x" } };
+        for _ in 0..3 {
+            assert!(matches!(client.ask(&Request::Status), Some(Reply::Status { .. })));
+            assert!(matches!(client.ask(&code()), Some(Reply::Code(_))));
+        }
+        let refused = Request::Use { vault: [8; 32], work: Work::Authenticate { message: b"x" } };
+        assert_eq!(client.ask(&refused), Some(Reply::Refused(Refusal::Locked)));
+        assert_eq!(client.ask(&code()), None);
+        client.2.join().unwrap();
+    }
+
+    #[test]
+    fn an_agent_that_ends_answers_on_no_connection_that_is_open() {
+        for hangs_up in [false, true] {
+            let client = OneConnection::new();
+            assert!(matches!(client.ask(&Request::Status), Some(Reply::Status { .. })));
+            client.0.end();
+            if hangs_up {
+                client.0.lock();
+            }
+            assert_eq!(client.ask(&Request::Status), None);
+            client.2.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_makes_room_for_another() {
+        let client = OneConnection::new();
+        assert!(matches!(client.ask(&Request::Status), Some(Reply::Status { .. })));
+        let mut crowd = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let (near, far) = UnixStream::pair().unwrap();
+            let connection = client.0.admit(Arc::new(far), Some(1)).unwrap();
+            crowd.push((near, thread::spawn(move || connection.attend())));
+        }
+        let open = client.0.state().connections.len();
+        assert!(open <= CONNECTIONS, "{open}");
+        client.0.end();
+        client.0.lock();
+        crowd.into_iter().for_each(|(_, served)| served.join().unwrap());
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(crate) struct Socket {
 /// Identifies the last time that a store was locked: inode and modification time of a file.
 pub(crate) type LockMark = (u64, i64, i64);
 
+/// The device and the number of a file.
+pub(super) type Inode = (u64, u64);
+
 /// The bytes that the path of a socket may have: those of `sun_path`, without the zero byte at its end.
 const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
@@ -128,7 +131,7 @@ impl Socket {
     }
 
     /// Distinguishes the socket of one agent from that of another at the same path; `None` when there is none.
-    pub(super) fn inode(&self) -> Option<(u64, u64)> {
+    pub(super) fn inode(&self) -> Option<Inode> {
         fs::symlink_metadata(&self.path).ok().map(|found| (found.dev(), found.ino()))
     }
 }

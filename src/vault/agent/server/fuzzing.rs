@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Connection, Moment, Shared};
+use super::{Connection, Shared};
 use crate::certificate::private_key::PrivateKey;
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
@@ -27,13 +27,7 @@ impl Agent {
     /// Never: the data key has the right length.
     pub fn new() -> Result<Self, Error> {
         let data_key = DataKey::from_slice(&[7; 32]).ok_or(Error::VaultLocked)?;
-        Ok(Self(Arc::new(Shared {
-            vault: Vault::open_with(data_key),
-            digest: [0; 32],
-            until: Moment::now().after(Duration::from_secs(1 << 30)),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        })))
+        Ok(Self(Arc::new(Shared::new(Vault::open_with(data_key), [0; 32], Duration::from_secs(1 << 30)))))
     }
 
     /// A request of each kind that the agent fulfils, as bytes on the socket.
