@@ -112,6 +112,21 @@ enum Opened {
     Elsewhere(Arc<dyn Holder>),
 }
 
+/// One signature with the key of this certificate.
+///
+/// # Errors
+/// [`Error::UnusableKey`].
+fn sign_with(
+    key: &dyn SigningKey,
+    certificate: &Certificate,
+    scheme: SignatureScheme,
+    message: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let unusable = |detail: String| Error::UnusableKey { key: certificate.key().to_string(), detail };
+    let signer = key.choose_scheme(&[scheme]).ok_or_else(|| unusable(format!("it makes no {scheme:?}")))?;
+    signer.sign(message).map_err(|error| unusable(error.to_string()))
+}
+
 /// A part of the store that has an authentication code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Authenticated {
@@ -350,10 +365,7 @@ impl Vault {
         if let Opened::Elsewhere(holder) = self.opened() {
             return self.ask(&holder, |holder| holder.sign(key, certificate, scheme, message));
         }
-        let unusable = |detail: String| Error::UnusableKey { key: certificate.key().to_string(), detail };
-        let signer = self.open(key)?.signing_key(certificate)?.choose_scheme(&[scheme]);
-        let signer = signer.ok_or_else(|| unusable(format!("it makes no {scheme:?}")))?;
-        signer.sign(message).map_err(|error| unusable(error.to_string()))
+        sign_with(&*self.open(key)?.signing_key(certificate)?, certificate, scheme, message)
     }
 
     /// The code of a message. It proves later that the author of the message could open this vault.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -32,6 +33,16 @@ impl Input {
     /// Reads the first line of a password file, without its line ending.
     pub(crate) fn read_password(&self, path: &Path) -> Result<Zeroizing<String>, Failure> {
         first_line(&self.read(path, MAX_PASSWORD)?).map_err(|error| Failure::io(path, &error))
+    }
+
+    /// Opens a file, or stdin for `-`.
+    pub(crate) fn open(&self, path: &Path) -> Result<File, Failure> {
+        let opened = if path == Path::new("-") {
+            self.take_stdin()?.as_fd().try_clone_to_owned().map(File::from)
+        } else {
+            File::open(path)
+        };
+        opened.map_err(|error| Failure::io(path, &error))
     }
 
     fn take_stdin(&self) -> Result<io::StdinLock<'static>, Failure> {

@@ -49,10 +49,11 @@ async fn print(client: &Client<'_>, mut response: Response, args: &Fetch) -> Res
 
 async fn write_body(client: &Client<'_>, response: &mut Response, out: &mut Output) -> Result<(), WriteError> {
     while !out.is_closed() {
-        match client.read(response).await? {
-            Some(data) => out.write(&data)?,
-            None => break,
+        let pieces = client.read(response).await?;
+        if pieces.is_empty() {
+            break;
         }
+        out.write(&pieces)?;
     }
     out.finish()
 }

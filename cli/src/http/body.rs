@@ -1,10 +1,12 @@
 //! Writing a response to stdout or to a file.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IoSlice, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use hyper::StatusCode;
+use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::response::Parts;
 
@@ -16,6 +18,7 @@ use crate::ui::stdout::print;
 /// Where a response is written.
 pub(crate) enum Output {
     Stdout {
+        file: File,
         /// Whether its reader has closed it.
         closed: bool,
     },
@@ -42,18 +45,21 @@ impl Output {
     pub(crate) fn open(path: Option<&Path>, headers: &HeaderMap) -> Result<Self, Failure> {
         match path {
             None if io::stdout().is_terminal() => Ok(Self::Terminal(Lines::new(headers))),
-            None => Ok(Self::Stdout { closed: false }),
-            Some(path) if path == Path::new("-") => Ok(Self::Stdout { closed: false }),
-            Some(path) => {
+            Some(path) if path != Path::new("-") => {
                 let file = File::create(path).map_err(|error| Failure::io(path, &error))?;
                 Ok(Self::File(file, path.to_owned()))
             }
+            // Without the buffer of the standard library, which looks for the ends of lines
+            _ => match io::stdout().as_fd().try_clone_to_owned() {
+                Ok(stdout) => Ok(Self::Stdout { file: stdout.into(), closed: false }),
+                Err(error) => Err(Failure::io(Path::new("stdout"), &error)),
+            },
         }
     }
 
     /// Whether the reader of stdout has closed it: it does not need the rest.
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self, Self::Stdout { closed: true })
+        matches!(self, Self::Stdout { closed: true, .. })
     }
 
     /// Writes the status line and the headers.
@@ -61,23 +67,28 @@ impl Output {
         let bytes = head_bytes(head.version, head.status, &head.headers);
         match self {
             Self::Terminal(_) => print(&plain_lines(&String::from_utf8_lossy(&bytes).replace("\r\n", "\n"))),
-            _ => self.write_bytes(&bytes),
+            _ => self.write_bytes(&[bytes.into()]),
         }
     }
 
-    /// Writes a piece of the body, unless the reader has closed stdout.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+    /// Writes pieces of the body, unless the reader has closed stdout.
+    pub(crate) fn write(&mut self, pieces: &[Bytes]) -> Result<(), WriteError> {
         match self {
-            Self::Terminal(lines) => Ok(print(&plain_lines(&lines.next(bytes).ok_or(WriteError::NotText)?))?),
-            _ => Ok(self.write_bytes(bytes)?),
+            Self::Terminal(lines) => {
+                for piece in pieces {
+                    print(&plain_lines(&lines.next(piece).ok_or(WriteError::NotText)?))?;
+                }
+                Ok(())
+            }
+            _ => Ok(self.write_bytes(pieces)?),
         }
     }
 
-    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn write_bytes(&mut self, pieces: &[Bytes]) -> Result<(), Failure> {
         match self {
-            Self::File(file, path) => file.write_all(bytes).map_err(|error| Failure::io(path, &error)),
-            Self::Stdout { closed: true } | Self::Terminal(_) => Ok(()),
-            Self::Stdout { closed } => match io::stdout().lock().write_all(bytes) {
+            Self::File(file, path) => write_all(file, pieces).map_err(|error| Failure::io(path, &error)),
+            Self::Stdout { closed: true, .. } | Self::Terminal(_) => Ok(()),
+            Self::Stdout { file, closed } => match write_all(file, pieces) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     *closed = true;
                     Ok(())
@@ -87,19 +98,30 @@ impl Output {
         }
     }
 
-    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
+    /// Checks that all of it was written.
+    pub(crate) fn finish(&self) -> Result<(), WriteError> {
         match self {
-            Self::File(file, path) => Ok(file.flush().map_err(|error| Failure::io(path, &error))?),
             Self::Terminal(lines) if !lines.is_complete() => Err(WriteError::NotText),
-            Self::Stdout { closed: true } | Self::Terminal(_) => Ok(()),
-            Self::Stdout { .. } => match io::stdout().lock().flush() {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    Err(Failure::io(Path::new("stdout"), &error).into())
-                }
-                _ => Ok(()),
-            },
+            _ => Ok(()),
         }
     }
+}
+
+/// Writes pieces with as few calls of the system as possible.
+fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = slices.as_mut_slice();
+    // Also skips what is empty
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// A body as text, piece by piece.

@@ -12,7 +12,6 @@ use cardcase::connect::{Cause, cause};
 use cardcase::manage::Answer;
 use cardcase::raw::Prepared;
 use cardcase::{Destination, Identity, Target};
-use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::http::response::Parts;
@@ -34,6 +33,7 @@ use crate::http::outcome::{Asked, Ended, Outcomes};
 use crate::http::patience::{Impatience, Patience, Speed, next};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
 use crate::http::told::told;
+use crate::http::upload::{Sending, Unread};
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
@@ -45,9 +45,16 @@ const MAX_REDIRECTS: usize = 50;
 /// Bytes of an error page that are searched for a refusal.
 const MAX_ERROR_PAGE: usize = 64 << 10;
 
+/// Bytes of a body that are written at once, if they are there.
+const BATCH: usize = 256 << 10;
+
 /// Why a request is not sent again over another connection.
 const NOT_REPEATED: &str =
     "the request was not sent again: the server may have processed it, and its method is not idempotent";
+
+/// Why a request whose body cannot be sent again is not.
+const NOT_REPLAYABLE: &str =
+    "the request was not sent again: its body is long, and not a file; save it to a file, and send that: -d @FILE";
 
 /// Sends requests.
 pub(crate) struct Client<'a> {
@@ -92,7 +99,7 @@ impl Progress {
 
     /// Whether a request may be sent again because the server did not wait for a person.
     fn may_send_again(&self, message: &Message) -> bool {
-        !self.sent_again && message.is_idempotent()
+        !self.sent_again && message.is_repeatable()
     }
 }
 
@@ -102,12 +109,16 @@ pub(crate) struct Response {
     url: Url,
     start: Bytes,
     body: Incoming,
+    /// How the body ended, behind the pieces that were read.
+    failed: Option<hyper::Error>,
     speed: Speed,
     requests: Requests,
     /// Whether it came over OpenSSL, which lets a server ask at any time.
     is_openssl: bool,
     /// The failure of the command although there is a response: the server refused by an error page.
     refused: Option<Failure>,
+    /// Whether the body of the request could be read.
+    unread: Unread,
 }
 
 /// Why there is no response.
@@ -170,15 +181,31 @@ impl<'a> Client<'a> {
         Err(Failure::new(Code::Failed, format_args!("more than {MAX_REDIRECTS} redirects, the last to {url}")))
     }
 
-    /// The next piece of the body; `None` at its end.
-    pub(crate) async fn read(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
+    /// The next pieces of the body: those that are there, or else the one that comes first. None at its end.
+    pub(crate) async fn read(&self, response: &mut Response) -> Result<Vec<Bytes>, Failure> {
         if !response.start.is_empty() {
-            return Ok(Some(std::mem::take(&mut response.start)));
+            return Ok(vec![std::mem::take(&mut response.start)]);
         }
-        match response.speed.next(next(&mut response.body)).await {
-            Ok(read) => read.map_err(|error| self.interrupted(response, &error)),
-            Err(impatience) => Err(slow(&response.url, &impatience)),
+        let mut pieces = Vec::new();
+        let first = match response.failed.take() {
+            Some(error) => Err(error),
+            None => match response.speed.next(next(&mut response.body)).await {
+                Ok(read) => read,
+                Err(impatience) => return Err(slow(&response.url, &impatience)),
+            },
+        };
+        pieces.extend(first.map_err(|error| self.interrupted(response, &error))?);
+        // Those of HTTP/2 are small
+        while !pieces.is_empty() && pieces.iter().map(Bytes::len).sum::<usize>() < BATCH {
+            match response.speed.ready(&mut response.body).await {
+                Some(Ok(piece)) => pieces.push(piece),
+                failed => {
+                    response.failed = failed.and_then(Result::err);
+                    break;
+                }
+            }
         }
+        Ok(pieces)
     }
 
     /// Ends an exchange whose response is not read any further. Fails if the response refuses.
@@ -195,6 +222,10 @@ impl<'a> Client<'a> {
 
     /// The connection ended in the middle of the body.
     fn interrupted(&self, response: &mut Response, error: &hyper::Error) -> Failure {
+        if let Some(failure) = response.unread.failure() {
+            response.requests.accepted(&self.outcomes);
+            return failure;
+        }
         let (url, is_openssl) = (response.url.clone(), response.is_openssl);
         match self.broken(&mut Progress::default(), &url, &mut response.requests, (is_openssl, false), error) {
             Unanswered::Refused(asked, refusal) => self.outcomes.refused(&asked, refusal),
@@ -218,14 +249,16 @@ impl<'a> Client<'a> {
                 }
                 Err(Unanswered::Refused(asked, refusal)) => {
                     let failure = self.outcomes.refused(&asked, refusal);
+                    if !message.is_replayable() {
+                        return Err(failure.hint(NOT_REPLAYABLE));
+                    }
                     if !self.choose_again(progress, &asked, refusal).await? {
                         return Err(failure);
                     }
                 }
                 Err(Unanswered::MidConnection(how)) => {
                     if !self.turn_to_openssl(progress, url, message, how)? {
-                        let may_repeat = how.is_unprocessed() || message.is_idempotent();
-                        return Err(how.explain(&destination(url)?, (!may_repeat).then_some(NOT_REPEATED)));
+                        return Err(how.explain(&destination(url)?, why_not_repeated(message, how)));
                     }
                 }
                 Err(Unanswered::Incompatible(how, failure)) => {
@@ -267,10 +300,13 @@ impl<'a> Client<'a> {
         };
         if let Some(asked) = response.requests.pending.take() {
             let failure = self.outcomes.refused(&asked, refusal);
-            if self.choose_again(progress, &asked, refusal).await? {
+            response.refused = Some(if !message.is_replayable() {
+                failure.hint(NOT_REPLAYABLE)
+            } else if self.choose_again(progress, &asked, refusal).await? {
                 return Ok(None);
-            }
-            response.refused = Some(failure);
+            } else {
+                failure
+            });
         }
         Ok(Some(response))
     }
@@ -286,7 +322,7 @@ impl<'a> Client<'a> {
     ) -> Result<bool, Failure> {
         let destination = destination(url)?;
         let may = cfg!(feature = "openssl") && self.args.tls.is_none() && !self.uses_openssl(progress, &destination);
-        if !may || !(how.is_unprocessed() || message.is_idempotent()) {
+        if !may || why_not_repeated(message, how).is_some() {
             return Ok(false);
         }
         say::note(format_args!("{destination}: {}; connecting again with OpenSSL, which supports that", how.meaning()));
@@ -427,7 +463,7 @@ impl<'a> Client<'a> {
         let proxy_answer = proxy_answer.and_then(|proxy| progress.chosen.get(proxy)).cloned();
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
         let request = self.prepared_request(progress, url, message, &dialer)?;
-        let activity = dialer.activity().clone();
+        let (activity, unread) = (dialer.activity().clone(), request.body().unread());
         let client = self.client(dialer.clone(), is_openssl)?;
         let sent = activity.head(self.patience, self.handshake_limit(is_openssl), client.request(request)).await;
         let sent = sent.map_err(|impatience| Unanswered::Failed(slow(url, &impatience)))?;
@@ -438,6 +474,10 @@ impl<'a> Client<'a> {
                 // hyper-util does not say which connection it was when that ended before the request was sent
                 let opened = opened.or_else(|| dialer.proxy_opened().filter(|_| url.scheme() == "http"));
                 let mut requests = Requests::new(opened);
+                if let Some(failure) = unread.failure() {
+                    requests.catch_up(&self.outcomes);
+                    return Err(Unanswered::Failed(failure));
+                }
                 return Err(self.broken(
                     progress,
                     url,
@@ -452,12 +492,18 @@ impl<'a> Client<'a> {
         requests.catch_up(&self.outcomes);
         requests.chosen().into_iter().for_each(|chosen| progress.keep(chosen));
         let speed = Speed::new(activity, self.patience);
+        let (url, start, refused) = (url.clone(), Bytes::new(), None);
         let mut response =
-            Response { head, url: url.clone(), start: Bytes::new(), body, speed, requests, is_openssl, refused: None };
+            Response { head, url, start, body, failed: None, speed, requests, is_openssl, refused, unread };
         let begun = response.read_start().await;
-        match begun.map_err(|impatience| Unanswered::Failed(slow(url, &impatience)))? {
+        match begun.map_err(|impatience| Unanswered::Failed(slow(&response.url, &impatience)))? {
             Ok(()) => Ok(response),
-            Err(error) => Err(self.broken(progress, url, &mut response.requests, (is_openssl, may_send_again), &error)),
+            Err(_) if response.unread.failure().is_some() => {
+                Err(response.unread.failure().map_or(Unanswered::Lost, Unanswered::Failed))
+            }
+            Err(error) => {
+                Err(self.broken(progress, &response.url, &mut response.requests, (is_openssl, may_send_again), &error))
+            }
         }
     }
 
@@ -491,7 +537,7 @@ impl<'a> Client<'a> {
         url: &Url,
         message: &Message,
         dialer: &Dialer,
-    ) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+    ) -> Result<hyper::Request<Sending>, Failure> {
         let destination = destination(url)?;
         let target = dialer.target(&destination).with_path(url.path());
         let prepared = match (progress.chosen.get(&destination), &self.given) {
@@ -501,7 +547,7 @@ impl<'a> Client<'a> {
             }
             _ => None,
         };
-        let mut request = message.request(url)?;
+        let mut request = message.request(url, dialer.activity().clone())?;
         request.extensions_mut().insert(target);
         if let Some(prepared) = prepared {
             request.extensions_mut().insert(prepared);
@@ -510,7 +556,7 @@ impl<'a> Client<'a> {
     }
 
     /// A client for one request. It writes no history: whether a server accepts shows only in its page.
-    fn client(&self, dialer: Dialer, is_openssl: bool) -> Result<connect::hyper::Client<Full<Bytes>, Dialer>, Failure> {
+    fn client(&self, dialer: Dialer, is_openssl: bool) -> Result<connect::hyper::Client<Sending, Dialer>, Failure> {
         let connector = connect::hyper::Connector::over(self.connector.clone(), dialer).without_history();
         let connector = match is_openssl {
             #[cfg(feature = "openssl")]
@@ -585,6 +631,17 @@ impl Response {
         let is_forbidden =
             self.head.status == StatusCode::FORBIDDEN && opened.version() == Some(ProtocolVersion::TLSv1_3);
         self.requests.chosen().filter(|_| is_forbidden && opened.is_mid_connection())
+    }
+}
+
+/// Why a request may not be sent again to a server that asks in the middle of the connection.
+fn why_not_repeated(message: &Message, how: MidConnection) -> Option<&'static str> {
+    if !message.is_replayable() {
+        Some(NOT_REPLAYABLE)
+    } else if how.is_unprocessed() || message.is_repeatable() {
+        None
+    } else {
+        Some(NOT_REPEATED)
     }
 }
 

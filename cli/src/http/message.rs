@@ -4,24 +4,21 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use cardcase::Target;
-use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use url::Url;
 
 use crate::app::App;
 use crate::cli::Fetch;
+use crate::http::patience::Activity;
+use crate::http::upload::{Sending, Upload};
 use crate::ui::failure::Failure;
-
-/// The largest request body, in bytes.
-const MAX_BODY: u64 = 1 << 30;
 
 /// A request without its URL.
 pub(crate) struct Message {
     method: Method,
     headers: HeaderMap,
-    body: Bytes,
+    body: Upload,
 }
 
 impl Message {
@@ -30,13 +27,13 @@ impl Message {
         headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("cardcase/", env!("CARGO_PKG_VERSION"))));
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         let body = match args.data.as_deref() {
-            None => Bytes::new(),
+            None => Upload::empty(),
             Some(data) => {
                 let form = HeaderValue::from_static("application/x-www-form-urlencoded");
                 headers.insert(header::CONTENT_TYPE, form);
                 match data.strip_prefix('@') {
-                    Some(file) => Bytes::from(app.input.read(Path::new(file), MAX_BODY)?.to_vec()),
-                    None => Bytes::copy_from_slice(data.as_bytes()),
+                    Some(file) => Upload::open(&app.input, Path::new(file))?,
+                    None => Upload::Bytes(data.as_bytes().to_vec().into()),
                 }
             }
         };
@@ -65,9 +62,15 @@ impl Message {
         wanted && !Target::is_preflight(self.method.as_str(), |name| self.headers.contains_key(name))
     }
 
-    /// Whether sending it twice does what sending it once does (RFC 9110 section 9.2.2).
-    pub(crate) fn is_idempotent(&self) -> bool {
-        self.method.is_idempotent()
+    /// Whether it may be sent again after the server may have processed it: sending it twice does what sending it once does
+    /// (RFC 9110 section 9.2.2), and all of it is still there.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.method.is_idempotent() && self.is_replayable()
+    }
+
+    /// Whether all of it is still there to be sent again.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.body.is_replayable()
     }
 
     /// Changes it for a redirect (RFC 9110 section 15.4): 303, and 301 or 302 after a POST, make it a GET. Credentials in
@@ -80,7 +83,7 @@ impl Message {
         };
         if becomes_get {
             self.method = Method::GET;
-            self.body = Bytes::new();
+            self.body = Upload::empty();
             self.headers.remove(header::CONTENT_TYPE);
         }
         if !same_origin {
@@ -91,17 +94,24 @@ impl Message {
     }
 
     /// The request for a URL, with an absolute URI.
-    pub(crate) fn request(&self, url: &Url) -> Result<Request<Full<Bytes>>, Failure> {
+    ///
+    /// # Errors
+    /// The body cannot be sent again.
+    pub(crate) fn request(&self, url: &Url, activity: Activity) -> Result<Request<Sending>, Failure> {
         let authority = match url.port() {
             Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
             None => url.host_str().unwrap_or_default().to_owned(),
         };
         let query = url.query().map_or(String::new(), |query| format!("?{query}"));
         let uri = format!("{}://{authority}{}{query}", url.scheme(), url.path()).parse::<Uri>();
-        let mut request = Request::new(Full::new(self.body.clone()));
+        let mut request = Request::new(self.body.send(activity)?);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.map_err(|error| Failure::usage(format_args!("{url}: {error}")))?;
         *request.headers_mut() = self.headers.clone();
+        // hyper sends no body with GET otherwise. It leaves this header out of HTTP/2
+        if !self.body.has_length() && !self.headers.contains_key(header::CONTENT_LENGTH) {
+            request.headers_mut().entry(header::TRANSFER_ENCODING).or_insert(HeaderValue::from_static("chunked"));
+        }
         Ok(request)
     }
 }

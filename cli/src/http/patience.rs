@@ -2,6 +2,7 @@
 //! the wait for a server that is silent, sends only a byte now and then, or sends headers without end.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 use crate::http::stream::BoxStream;
 
@@ -23,6 +24,9 @@ pub(crate) const SPEED_LIMIT: u64 = 1;
 /// Bytes that a server may send before its response, including those of the handshake and of interim responses (1xx), and between two
 /// pieces of the body.
 const MAX_HEAD: u64 = 4 << 20;
+
+/// Bytes read from a connection at once. rustls reads 4 KiB at a time.
+const BUFFER: usize = 64 << 10;
 
 /// How often to check.
 const TICK: Duration = Duration::from_millis(200);
@@ -73,8 +77,8 @@ impl fmt::Display for Impatience {
 
 impl std::error::Error for Impatience {}
 
-/// How long a command has waited for its server, and how much it received. The time that a person takes to choose does not count,
-/// because nothing is read in the meantime.
+/// How long a command has waited for its server since that took a piece of the request last, and how much it received. The time that a
+/// person takes to choose does not count, because nothing is read in the meantime.
 #[derive(Clone, Default)]
 pub(crate) struct Activity(Arc<Mutex<Waiting>>);
 
@@ -86,11 +90,19 @@ struct Waiting {
     waited: Duration,
     /// Bytes that the server has sent.
     received: u64,
+    /// Whether the command itself has the next piece of the request to get, from a pipe for instance.
+    has_to_read: bool,
 }
 
 impl Waiting {
     fn stop(&mut self) {
         self.waited += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+    }
+
+    /// Begins to count anew.
+    fn restart(&mut self) {
+        self.waited = Duration::ZERO;
+        self.since = self.since.map(|_| Instant::now());
     }
 }
 
@@ -98,11 +110,21 @@ impl Activity {
     /// Wraps a stream to measure it, and forgets the measurements of the previous stream.
     pub(crate) fn watch(&self, stream: BoxStream) -> BoxStream {
         *self.waiting() = Waiting::default();
-        Box::new(Watched { stream, activity: self.clone() })
+        Box::new(Watched { stream: BufReader::with_capacity(BUFFER, stream), activity: self.clone() })
+    }
+
+    /// A piece of the request is on its way, so the server has taken what came before; or it has to be read first.
+    pub(crate) fn note_sending(&self, is_read: bool) {
+        let mut waiting = self.waiting();
+        waiting.has_to_read = !is_read;
+        waiting.restart();
     }
 
     fn waited(&self) -> Duration {
         let waiting = self.waiting();
+        if waiting.has_to_read {
+            return Duration::ZERO;
+        }
         waiting.waited + waiting.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
@@ -160,24 +182,42 @@ impl Speed {
         piece: impl Future<Output = Result<Option<Bytes>, E>>,
     ) -> Result<Result<Option<Bytes>, E>, Impatience> {
         let mut piece = std::pin::pin!(piece);
+        // What is there already was not waited for
+        if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(piece.as_mut().poll(cx))).await {
+            self.note(&read);
+            return Ok(read);
+        }
         // The time between two calls does not count
         self.begun += self.activity.waited().saturating_sub(self.seen);
         loop {
             let read = tokio::time::timeout(TICK, &mut piece).await;
             self.seen = self.activity.waited();
-            if let Ok(Ok(Some(bytes))) = &read {
-                self.received += bytes.len() as u64;
+            if let Ok(read) = &read {
+                self.note(read);
             }
             self.check()?;
-            let received = self.activity.waiting().received;
             if let Ok(piece) = read {
-                self.at_last_piece = received;
                 return Ok(piece);
             }
-            if received.saturating_sub(self.at_last_piece) > MAX_HEAD {
+            if self.activity.waiting().received.saturating_sub(self.at_last_piece) > MAX_HEAD {
                 return Err(Impatience::NoBody);
             }
         }
+    }
+
+    /// The next piece of a body, if it is there already.
+    pub(crate) async fn ready(&mut self, body: &mut Incoming) -> Option<hyper::Result<Bytes>> {
+        let mut piece = std::pin::pin!(next(body));
+        let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(piece.as_mut().poll(cx))).await else { return None };
+        self.note(&read);
+        read.transpose()
+    }
+
+    fn note<E>(&mut self, read: &Result<Option<Bytes>, E>) {
+        if let Ok(Some(bytes)) = read {
+            self.received += bytes.len() as u64;
+        }
+        self.at_last_piece = self.activity.waiting().received;
     }
 
     fn check(&mut self) -> Result<(), Impatience> {
@@ -195,7 +235,7 @@ impl Speed {
 
 /// A stream that measures how long the command waits for it, and how much it receives.
 struct Watched {
-    stream: BoxStream,
+    stream: BufReader<BoxStream>,
     activity: Activity,
 }
 
@@ -228,6 +268,18 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -57,3 +57,4 @@ mod tampering;
 mod trust;
 mod tunnel;
 mod typed_ahead;
+mod upload;

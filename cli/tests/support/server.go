@@ -44,6 +44,16 @@ type request struct {
 	Method  string   `json:"method"`
 	Host    string   `json:"host"`
 	Path    string   `json:"path"`
+	Body    body     `json:"body"`
+}
+
+// What arrived of the body of a request.
+type body struct {
+	Length   int64  `json:"length"`
+	SHA256   string `json:"sha256"`
+	Complete bool   `json:"complete"`
+	// -1: not announced
+	Announced int64 `json:"announced"`
 }
 
 var (
@@ -223,17 +233,40 @@ func (o *oneByte) Read(into []byte) (int, error) {
 	return n, nil
 }
 
+// Reads a body. In the middle of it, under /pause, it says so, and waits until there is a file of the name in ?until=.
+func receiveBody(r *http.Request) body {
+	sum := sha256.New()
+	var begun int64
+	if until := r.URL.Query().Get("until"); r.URL.Path == "/pause" {
+		begun, _ = io.CopyN(sum, r.Body, 1<<20)
+		say(map[string]string{"event": "paused " + until})
+		for _, err := os.Stat(until); err != nil; _, err = os.Stat(until) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	rest, err := io.Copy(sum, r.Body)
+	return body{begun + rest, hex.EncodeToString(sum.Sum(nil)), err == nil, r.ContentLength}
+}
+
 func answer(w http.ResponseWriter, r *http.Request) {
-	io.Copy(io.Discard, r.Body)
+	if r.URL.Path == "/early" {
+		http.Error(w, "too much", http.StatusRequestEntityTooLarge)
+		return
+	}
+	received := receiveBody(r)
 	chain := raw(r.TLS.PeerCertificates)
 	said := request{
 		Event: "request", TLS: version(r.TLS.Version), Proto: r.Proto, Resumed: r.TLS.DidResume,
 		Chain: fingerprints(chain), Subject: subject(chain),
-		Method: r.Method, Host: r.Host, Path: r.URL.RequestURI(),
+		Method: r.Method, Host: r.Host, Path: r.URL.RequestURI(), Body: received,
 	}
 	say(said)
 	if to := r.URL.Query().Get("to"); r.URL.Path == "/redirect" {
-		http.Redirect(w, r, to, http.StatusFound)
+		status := http.StatusFound
+		if r.URL.Query().Get("keep") != "" {
+			status = http.StatusTemporaryRedirect
+		}
+		http.Redirect(w, r, to, status)
 		return
 	}
 	if r.URL.Path == "/forbidden" {

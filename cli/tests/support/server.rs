@@ -320,6 +320,13 @@ impl Server {
         events(&self.log.lines(), "request")
     }
 
+    /// Waits until it says something with this text in it.
+    #[track_caller]
+    pub fn says(&self, text: &str) {
+        let said = self.log.wait_for(LIMIT, |line| line.contains(text).then_some(()));
+        said.unwrap_or_else(|said| panic!("{:?} never said {text}:\n{said}", self.kind));
+    }
+
     /// The subjects of the clients' certificates in the requests that were answered. nginx only.
     pub fn subjects(&self) -> Vec<String> {
         self.settle();
