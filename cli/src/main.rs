@@ -10,6 +10,9 @@ mod cleanup;
 
 mod ui;
 
+#[cfg(openssl_at_need)]
+mod openssl_at_need;
+
 mod input;
 
 mod new_file;

@@ -51,6 +51,7 @@ mod rsa_pss;
 mod rules;
 mod servers;
 mod settings;
+mod startup;
 mod store_file;
 mod taken_away;
 mod tampering;
