@@ -12,6 +12,7 @@ mod key_kind;
 pub(crate) mod name;
 #[cfg(feature = "openssl")]
 mod openssl_key;
+pub(crate) mod outline;
 pub(crate) mod private_key;
 pub(crate) mod public_key;
 pub(crate) mod rsa_pss;

@@ -16,6 +16,7 @@
 //! | `behind` | the history, written on a thread of its own |
 //! | `remembered` | what is remembered for a destination, and what of it was read lately |
 //! | `handle` | [`Store`]: what is shared between threads |
+//! | `pages` | tables that are read while they are shown |
 //! | `keys` | the sealed private keys of the identities |
 //! | `integrity` | every authentication code |
 //! | `settings`, `rules`, `authorities` | their tables; together the *terms* of the store |
@@ -54,6 +55,7 @@ mod keys;
 mod look;
 mod network;
 mod open;
+mod pages;
 mod remembered;
 mod renewal;
 mod rules;
@@ -65,7 +67,6 @@ mod vault;
 
 pub(crate) use anchors::TrustAnchors;
 pub use handle::Store;
-pub(crate) use identities::Found;
 pub use import::Imported;
 pub(crate) use remembered::{Remembered, Remembering};
 pub use renewal::Renewal;

@@ -16,6 +16,9 @@ pub fn plain_lines(text: &str) -> String {
 
 /// The same for JSON, whose escapes a program reads as the characters themselves.
 pub fn plain_json(json: &str) -> String {
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return json.to_owned();
+    }
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {
         // Between its strings JSON is ASCII, and its ends of lines stand nowhere else
@@ -29,6 +32,9 @@ pub fn plain_json(json: &str) -> String {
 }
 
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if is_escaped(c) { plain.extend(c.escape_unicode()) } else { plain.push(c) }
@@ -46,6 +52,9 @@ fn is_line_end(c: char) -> bool {
 /// texts without such characters that differ in one of them do not look alike.
 pub fn is_unprintable(c: char) -> bool {
     use GeneralCategory as G;
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
     matches!(
         category,

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::certificate::Certificate;
 use crate::certificate::name::{Name, NameKey};
@@ -15,6 +15,9 @@ const MAX_ISSUERS: usize = 8;
 
 /// With how many keys of issuers that have the same name the signature of a certificate is verified.
 const MAX_KEYS: usize = 64;
+
+/// The lengths of chains that are kept.
+const MAX_LENGTHS: usize = 4096;
 
 /// How many certificates are looked at for one chain.
 const MAX_STEPS: usize = 64;
@@ -41,6 +44,8 @@ impl Authority {
 pub(crate) struct Authorities {
     by_subject: HashMap<NameKey, Vec<Arc<Authority>>>,
     by_issuer: HashMap<NameKey, Vec<NameKey>>,
+    /// The length of the chain of the certificates with this issuer and this identifier of its key, if their signatures do not count.
+    lengths: Mutex<HashMap<(NameKey, Option<Vec<u8>>), usize>>,
 }
 
 /// The names that a server requested, and every name from which a path leads to one of them.
@@ -111,6 +116,28 @@ impl Authorities {
             true => Chain { authorities: search.path, complete: true },
             false => Chain { authorities: search.dead_end.unwrap_or_default(), complete: false },
         }
+    }
+
+    /// How many authorities are in the [chain](Self::chain) of a certificate, whatever a server requests.
+    pub(crate) fn chain_length(&self, certificate: &Certificate) -> usize {
+        let issuers = self.by_subject.get(&certificate.issuer_key()).map(Vec::as_slice).unwrap_or_default();
+        let key = issuers.first().map(|issuer| issuer.certificate.public_key());
+        let is_same_below =
+            |issuer: &Arc<Authority>| issuer.certificate.may_issue() && Some(issuer.certificate.public_key()) == key;
+        // Otherwise the signature decides
+        if certificate.is_self_signed() || !issuers.iter().all(is_same_below) {
+            return self.chain(certificate, None).authorities.len();
+        }
+        let issuer = (certificate.issuer_key(), certificate.authority_key_identifier().map(<[u8]>::to_vec));
+        let mut known = self.lengths.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(length) = known.get(&issuer) {
+            return *length;
+        }
+        let length = self.chain(certificate, None).authorities.len();
+        if known.len() < MAX_LENGTHS {
+            known.insert(issuer, length);
+        }
+        length
     }
 
     /// The issuers to try for a certificate, best first.
@@ -197,7 +224,12 @@ impl Search<'_> {
 impl Requested {
     /// Whether a path from this certificate contains a requested name, as the issuer or subject of a certificate.
     pub(crate) fn leads_from(&self, certificate: &Certificate) -> bool {
-        self.leading.contains_key(&certificate.issuer_key()) || self.names.contains(&certificate.subject_key())
+        self.leads_from_names(&certificate.issuer_key(), || certificate.subject_key())
+    }
+
+    /// The same for a certificate with this issuer and subject.
+    pub(crate) fn leads_from_names(&self, issuer: &NameKey, subject: impl FnOnce() -> NameKey) -> bool {
+        self.leading.contains_key(issuer) || self.names.contains(&subject())
     }
 
     /// The number of steps from this CA certificate to a requested name. From a root, only its own name is reached, even if

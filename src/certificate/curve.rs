@@ -109,7 +109,7 @@ static OTHERS: [Curve; 8] = [
 ];
 
 impl Curve {
-    fn all() -> impl Iterator<Item = &'static Self> {
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         [&P256, &P384, &P521].into_iter().chain(&OTHERS)
     }
 

@@ -80,11 +80,12 @@ impl Enrollment {
             return Err(format!("{} bytes follow the request", rest.len()));
         }
         let info = &parsed.certification_request_info;
+        let algorithm = Algorithm::from_spki(&info.subject_pki);
         let public_key = &info.subject_pki.subject_public_key.data;
         Ok(Self {
             subject: Name::from_der(info.subject.as_raw()),
-            key: KeyKind::from_spki(&info.subject_pki),
-            canonical_public_key: Algorithm::from_spki(&info.subject_pki).canonical(public_key).into_owned(),
+            key: KeyKind::new(algorithm, &info.subject_pki),
+            canonical_public_key: algorithm.canonical(public_key).into_owned(),
             public_key: public_key.to_vec(),
             made_at,
             private_key: None,

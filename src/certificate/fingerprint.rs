@@ -3,7 +3,8 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
+
+use crate::crypto;
 
 /// The SHA-256 of a certificate's DER, shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,7 +13,7 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// The fingerprint of a certificate, given as DER.
     pub fn from_der(der: &[u8]) -> Self {
-        Self(Sha256::digest(der).into())
+        Self(crypto::sha256(der))
     }
 
     /// The 32 bytes.
@@ -27,13 +28,14 @@ impl Fingerprint {
 
     /// The first eight digits, enough to tell identities apart in a list.
     pub fn short(&self) -> String {
-        self.to_string().chars().take(8).collect()
+        let [first, second, third, fourth, ..] = self.0;
+        HEXLOWER.encode(&[first, second, third, fourth])
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 

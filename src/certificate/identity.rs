@@ -43,17 +43,13 @@ impl Identity {
     /// Whether connections over rustls can use its key. That was tried when it was imported: aws-lc-rs or ring signs with it
     /// or, with the feature `openssl`, OpenSSL does. A program that signs with ring cannot use every key that another has imported.
     pub fn is_usable_by_rustls(&self) -> bool {
-        let algorithm = self.certificate.algorithm();
-        let by_openssl = cfg!(feature = "openssl") && self.tried.by_openssl == Some(true);
-        (self.tried.by_rustls && algorithm.limit().is_none() || by_openssl) && algorithm.schemes().next().is_some()
+        self.tried.is_usable_by_rustls(self.certificate.algorithm())
     }
 
     /// Whether connections over OpenSSL can use its key; never without the feature `openssl`. A key that was imported without
     /// OpenSSL was not tried with it; then what aws-lc-rs or ring signs with counts, since OpenSSL reads more.
     pub fn is_usable_by_openssl(&self) -> bool {
-        let signs = self.tried.by_openssl.unwrap_or(self.tried.by_rustls);
-        let algorithm = self.certificate.algorithm();
-        cfg!(feature = "openssl") && signs && algorithm.openssl_schemes(false).next().is_some()
+        self.tried.is_usable_by_openssl(self.certificate.algorithm())
     }
 
     /// Whether only connections over OpenSSL ([`connect::openssl`](crate::connect)) can use its key.

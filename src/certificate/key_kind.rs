@@ -5,7 +5,7 @@ use std::fmt;
 use rustls::SignatureAlgorithm;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::certificate::public_key::{Algorithm, EC};
+use crate::certificate::public_key::{Algorithm, EC, is_oid};
 
 /// The kind and size of a public key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,9 +38,10 @@ impl KeyKind {
         }
     }
 
-    pub(crate) fn from_spki(spki: &SubjectPublicKeyInfo<'_>) -> Self {
+    /// The kind of a key of this algorithm.
+    pub(crate) fn new(algorithm: Algorithm, spki: &SubjectPublicKeyInfo<'_>) -> Self {
         let named = |name: &str| Self::Other(name.to_owned());
-        match Algorithm::from_spki(spki) {
+        match algorithm {
             Algorithm::Rsa { bits, pss: None, .. } => Self::Rsa(bits),
             Algorithm::Rsa { bits, pss: Some(_), .. } => Self::RsaPss(bits),
             // Shows that the curve has no name, because some programs refuse such keys
@@ -60,7 +61,7 @@ impl KeyKind {
 }
 
 fn is_ec(spki: &SubjectPublicKeyInfo<'_>) -> bool {
-    spki.algorithm.algorithm.to_id_string() == EC
+    is_oid(&spki.algorithm.algorithm, EC)
 }
 
 fn has_explicit_curve(spki: &SubjectPublicKeyInfo<'_>) -> bool {

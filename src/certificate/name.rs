@@ -3,13 +3,14 @@
 use std::fmt;
 
 use data_encoding::{HEXLOWER, HEXUPPER};
-use sha2::{Digest, Sha256};
+use der::asn1::ObjectIdentifier;
 use stringprep::tables;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use x509_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::prelude::{FromDer, X509Name};
 
+use crate::crypto;
 use crate::text::is_unprintable;
 
 /// A distinguished name: the DER as a certificate or a server has it.
@@ -18,6 +19,13 @@ use crate::text::is_unprintable;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Name {
     der: Vec<u8>,
+}
+
+/// The two names in a certificate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names<'a> {
+    pub(crate) issuer: &'a Name,
+    pub(crate) subject: &'a Name,
 }
 
 /// A key that two names share if they are equal by RFC 5280 section 7.1.
@@ -47,27 +55,25 @@ impl Name {
 
     /// The key by which names can be compared (RFC 5280 section 7.1).
     pub(crate) fn key(&self) -> NameKey {
-        let mut hash = Sha256::new();
-        match self.rdns() {
-            Some(rdns) => {
-                for rdn in &rdns {
-                    let mut prepared: Vec<Vec<u8>> = rdn.iter().map(Attribute::prepared).collect();
-                    prepared.sort();
-                    hash.update((prepared.len() as u64).to_be_bytes());
-                    for attribute in prepared {
-                        hash.update((attribute.len() as u64).to_be_bytes());
-                        hash.update(attribute);
-                    }
-                }
+        let Some(rdns) = self.rdns() else { return NameKey(crypto::sha256(&self.der)) };
+        let mut bytes = Vec::with_capacity(2 * self.der.len());
+        for rdn in &rdns {
+            let mut prepared: Vec<Vec<u8>> = rdn.iter().map(Attribute::prepared).collect();
+            prepared.sort();
+            bytes.extend((prepared.len() as u64).to_be_bytes());
+            for attribute in prepared {
+                bytes.extend((attribute.len() as u64).to_be_bytes());
+                bytes.extend(attribute);
             }
-            None => hash.update(&self.der),
         }
-        NameKey(hash.finalize().into())
+        NameKey(crypto::sha256(&bytes))
     }
 
     /// What to show a person in a short list: common name, or else organisational unit, organisation, or the whole name.
     pub fn common_name(&self) -> String {
-        ["CN", "OU", "O"].iter().find_map(|short| self.attribute(short)).unwrap_or_else(|| self.to_string())
+        let rdns = self.rdns().unwrap_or_default();
+        let text = |short| rdns.iter().flatten().find(|attribute| attribute.short_name() == Some(short))?.text();
+        ["CN", "OU", "O"].into_iter().find_map(text).unwrap_or_else(|| self.to_string())
     }
 
     /// The text of the first attribute of this type, by its short name (`CN`, `O`, `emailAddress`, ...).
@@ -176,8 +182,8 @@ impl Attribute<'_> {
     }
 
     fn short_name(&self) -> Option<&'static str> {
-        let oid = self.oid.to_id_string();
-        SHORT_NAMES.iter().find(|(known, _)| *known == oid).map(|(_, short)| *short)
+        let oid = self.oid.as_bytes();
+        SHORT_NAMES.iter().find(|(known, _)| known.as_bytes() == oid).map(|(_, short)| *short)
     }
 }
 
@@ -258,27 +264,31 @@ fn escape(text: &str) -> String {
     out
 }
 
+const fn oid(dotted: &str) -> ObjectIdentifier {
+    ObjectIdentifier::new_unwrap(dotted)
+}
+
 /// RFC 4514 section 3, RFC 4519, and the names that OpenSSL and NSS use for the others.
-const SHORT_NAMES: &[(&str, &str)] = &[
-    ("2.5.4.3", "CN"),
-    ("2.5.4.4", "SN"),
-    ("2.5.4.5", "serialNumber"),
-    ("2.5.4.6", "C"),
-    ("2.5.4.7", "L"),
-    ("2.5.4.8", "ST"),
-    ("2.5.4.9", "STREET"),
-    ("2.5.4.10", "O"),
-    ("2.5.4.11", "OU"),
-    ("2.5.4.12", "title"),
-    ("2.5.4.42", "GN"),
-    ("2.5.4.43", "initials"),
-    ("2.5.4.44", "generationQualifier"),
-    ("2.5.4.46", "dnQualifier"),
-    ("2.5.4.65", "pseudonym"),
-    ("2.5.4.97", "organizationIdentifier"),
-    ("0.9.2342.19200300.100.1.1", "UID"),
-    ("0.9.2342.19200300.100.1.25", "DC"),
-    ("1.2.840.113549.1.9.1", "emailAddress"),
+static SHORT_NAMES: [(ObjectIdentifier, &str); 19] = [
+    (oid("2.5.4.3"), "CN"),
+    (oid("2.5.4.4"), "SN"),
+    (oid("2.5.4.5"), "serialNumber"),
+    (oid("2.5.4.6"), "C"),
+    (oid("2.5.4.7"), "L"),
+    (oid("2.5.4.8"), "ST"),
+    (oid("2.5.4.9"), "STREET"),
+    (oid("2.5.4.10"), "O"),
+    (oid("2.5.4.11"), "OU"),
+    (oid("2.5.4.12"), "title"),
+    (oid("2.5.4.42"), "GN"),
+    (oid("2.5.4.43"), "initials"),
+    (oid("2.5.4.44"), "generationQualifier"),
+    (oid("2.5.4.46"), "dnQualifier"),
+    (oid("2.5.4.65"), "pseudonym"),
+    (oid("2.5.4.97"), "organizationIdentifier"),
+    (oid("0.9.2342.19200300.100.1.1"), "UID"),
+    (oid("0.9.2342.19200300.100.1.25"), "DC"),
+    (oid("1.2.840.113549.1.9.1"), "emailAddress"),
 ];
 
 #[cfg(test)]

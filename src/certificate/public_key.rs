@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use der::asn1::UintRef;
 use der::{Encode, Tag};
 use rustls::SignatureScheme;
+use x509_parser::asn1_rs::Oid;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::certificate::curve::{self, Curve, without_zeros};
@@ -46,18 +47,25 @@ impl Algorithm {
             Self::Rsa { bits: bit_length(modulus), exponent_bits: bit_length(exponent), pss }
         };
         let parameters = spki.algorithm.parameters.as_ref();
-        match spki.algorithm.algorithm.to_id_string().as_str() {
-            oid if RSA.contains(&oid) => rsa(None),
-            rsa_pss::OID => rsa(Some(Digests::from_parameters(parameters))),
-            EC => match parameters.map(|any| (any.header.tag().0, any.data)) {
+        let is = |dotted| is_oid(&spki.algorithm.algorithm, dotted);
+        if RSA.into_iter().any(is) {
+            rsa(None)
+        } else if is(EC) {
+            match parameters.map(|any| (any.header.tag().0, any.data)) {
                 Some((6, _)) => named_curve(spki).map_or(Self::Other, Self::Ec),
                 Some((16, contents)) => Curve::from_parameters(contents).map_or(Self::Other, Self::Ec),
                 _ => Self::Other,
-            },
-            ED25519 => Self::Ed25519,
-            ED448 => Self::Ed448,
-            DSA => Self::Dsa,
-            _ => Self::Other,
+            }
+        } else if is(ED25519) {
+            Self::Ed25519
+        } else if is(rsa_pss::OID) {
+            rsa(Some(Digests::from_parameters(parameters)))
+        } else if is(ED448) {
+            Self::Ed448
+        } else if is(DSA) {
+            Self::Dsa
+        } else {
+            Self::Other
         }
     }
 
@@ -154,9 +162,28 @@ fn is_pkcs1(scheme: SignatureScheme) -> bool {
     matches!(scheme, S::RSA_PKCS1_SHA256 | S::RSA_PKCS1_SHA384 | S::RSA_PKCS1_SHA512)
 }
 
+/// Whether an object identifier is this one, without writing it out: a list of certificates compares many.
+pub(crate) fn is_oid(oid: &Oid<'_>, dotted: &str) -> bool {
+    let mut wanted = dotted.split('.').map(|arc| arc.parse::<u64>().ok());
+    let (Some(Some(first)), Some(Some(second))) = (wanted.next(), wanted.next()) else { return false };
+    // The first two arcs share an octet, or several (X.690 section 8.19.4)
+    let mut wanted = std::iter::once(Some(first * 40 + second)).chain(wanted);
+    let mut octets = oid.as_bytes();
+    while !octets.is_empty() {
+        let length = octets.iter().position(|octet| octet & 0x80 == 0).map_or(octets.len(), |last| last + 1);
+        let (arc, rest) = octets.split_at(length);
+        let value = arc.iter().try_fold(0_u64, |value, octet| Some(value.checked_mul(128)? | u64::from(octet & 0x7f)));
+        if value.is_none() || wanted.next() != Some(value) {
+            return false;
+        }
+        octets = rest;
+    }
+    wanted.next().is_none()
+}
+
 fn named_curve(spki: &SubjectPublicKeyInfo<'_>) -> Option<&'static Curve> {
     let oid = spki.algorithm.parameters.as_ref()?.as_oid().ok()?;
-    Curve::from_oid(&oid.to_id_string())
+    Curve::all().find(|curve| is_oid(&oid, curve.oid))
 }
 
 /// Modulus and exponent of an RSAPublicKey (RFC 8017 appendix A.1.1), without padding.
@@ -174,4 +201,25 @@ pub(crate) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Option<Vec<u8>>
 
 fn bit_length(number: &[u8]) -> usize {
     number.first().map_or(0, |first| 8 * number.len() - first.leading_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_identifiers_are_compared_by_their_arcs() {
+        let known =
+            [RSA[0], RSA[1], EC, ED25519, ED448, DSA, rsa_pss::OID, "2.5.29.15", "2.999.1", "1.2.840", "0.9.2342"];
+        for one in known {
+            let arcs: Vec<u64> = one.split('.').map(|arc| arc.parse().unwrap()).collect();
+            let oid = Oid::from(&arcs).unwrap();
+            for other in known {
+                assert_eq!(is_oid(&oid, other), one == other, "{one} {other}");
+            }
+        }
+        for octets in [&[][..], &[0x2a], &[0x2a, 0x86], &[0x2a, 0x80, 0x86, 0x48], &[0xff; 20]] {
+            assert!(!is_oid(&Oid::new(octets.into()), "1.2.840"), "{octets:x?}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What was found out about a private key when it was imported.
 
+use crate::certificate::public_key::Algorithm;
+
 /// Which libraries made a signature with a private key when it was imported that its certificate verifies. A key is called
 /// usable only if that was tried. A sealed key is bound to this record, as to everything in its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,6 +21,18 @@ impl Tried {
             Some(true) => 4,
         };
         u8::from(self.by_rustls) + by_openssl
+    }
+
+    /// [`Identity::is_usable_by_rustls`](crate::Identity::is_usable_by_rustls), for a key of this algorithm.
+    pub(crate) fn is_usable_by_rustls(self, algorithm: Algorithm) -> bool {
+        let by_openssl = cfg!(feature = "openssl") && self.by_openssl == Some(true);
+        (self.by_rustls && algorithm.limit().is_none() || by_openssl) && algorithm.schemes().next().is_some()
+    }
+
+    /// [`Identity::is_usable_by_openssl`](crate::Identity::is_usable_by_openssl), for a key of this algorithm.
+    pub(crate) fn is_usable_by_openssl(self, algorithm: Algorithm) -> bool {
+        let signs = self.by_openssl.unwrap_or(self.by_rustls);
+        cfg!(feature = "openssl") && signs && algorithm.openssl_schemes(false).next().is_some()
     }
 
     /// From the store, whose schema allows no other numbers.

@@ -25,8 +25,8 @@ use rustls::SignatureScheme;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Error};
 
-use crate::certificate::name::{Name, NameKey};
-use crate::certificate::public_key::Algorithm;
+use crate::certificate::name::{Name, NameKey, Names};
+use crate::certificate::public_key::{Algorithm, is_oid};
 use crate::certificate::{Fingerprint, KeyKind, signature};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -64,6 +64,7 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(damaged(format!("{} bytes follow the certificate", rest.len())));
         }
+        let algorithm = Algorithm::from_spki(x509.public_key());
         let (subject, issuer) = (Name::from_der(x509.subject().as_raw()), Name::from_der(x509.issuer().as_raw()));
         let mut extensions = Extensions::from_x509(&x509);
         for email in x509.subject().iter_email().filter_map(|attribute| attribute.as_str().ok()) {
@@ -81,8 +82,8 @@ impl Certificate {
             serial: x509.raw_serial().to_vec(),
             not_before: Timestamp(x509.validity().not_before.timestamp()),
             not_after: Timestamp(x509.validity().not_after.timestamp()),
-            key: KeyKind::from_spki(x509.public_key()),
-            algorithm: Algorithm::from_spki(x509.public_key()),
+            key: KeyKind::new(algorithm, x509.public_key()),
+            algorithm,
             public_key: x509.public_key().subject_public_key.data.to_vec(),
             version: x509.version().0.saturating_add(1),
             extensions,
@@ -256,6 +257,16 @@ impl Certificate {
         parsed.is_ok_and(|(_, parsed)| signature::is_supported(parsed.public_key().raw))
     }
 
+    /// The key of its issuer, as its authorityKeyIdentifier has it (RFC 5280 section 4.2.1.1).
+    pub(crate) fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.extensions.authority_key_identifier.as_deref()
+    }
+
+    /// Takes a name key that was computed for an equal issuer.
+    pub(crate) fn know_issuer_key(&self, key: NameKey) {
+        let _ = self.issuer_key.set(key);
+    }
+
     /// Whether its authorityKeyIdentifier is the subjectKeyIdentifier of `issuer`. `None` if one of them is absent.
     pub(crate) fn names_key_of(&self, issuer: &Certificate) -> Option<bool> {
         let wanted = self.extensions.authority_key_identifier.as_ref()?;
@@ -276,6 +287,12 @@ impl Certificate {
             .as_ref()
             .is_none_or(|usages| usages.iter().any(|usage| usage == "serverAuth"))
             && self.extensions.key_usage.is_none_or(|bits| bits & SERVER_KEY_USAGES != 0)
+    }
+}
+
+impl<'a> From<&'a Certificate> for Names<'a> {
+    fn from(certificate: &'a Certificate) -> Self {
+        Self { issuer: &certificate.issuer, subject: &certificate.subject }
     }
 }
 
@@ -343,11 +360,10 @@ impl Extensions {
                         }
                     }
                 }
-                ParsedExtension::ParseError { .. } => match extension.oid.to_id_string().as_str() {
-                    "2.5.29.15" => found.key_usage = Some(0),
-                    "2.5.29.37" => found.extended_key_usage = Some(Vec::new()),
-                    _ => {}
-                },
+                ParsedExtension::ParseError { .. } if is_oid(&extension.oid, "2.5.29.15") => found.key_usage = Some(0),
+                ParsedExtension::ParseError { .. } if is_oid(&extension.oid, "2.5.29.37") => {
+                    found.extended_key_usage = Some(Vec::new());
+                }
                 _ => {}
             }
         }

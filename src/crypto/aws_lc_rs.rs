@@ -8,6 +8,7 @@ mod library;
 mod signing;
 
 pub(crate) use library::{
-    EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_LIMIT, aead, generate_rsa, public_point, signs_with_rsa,
+    EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_LIMIT, aead, digest, generate_rsa, public_point,
+    signs_with_rsa,
 };
 pub(crate) use signing::{generate_ec, generate_ed25519, has_curve, load, load_rsa, verifies};

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{aws_lc_rs, ring};
 
 pub(crate) use aws_lc_rs::{
-    EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_LIMIT, aead, generate_rsa, has_curve, public_point,
+    EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_LIMIT, aead, digest, generate_rsa, has_curve, public_point,
     signs_with_rsa, verifies,
 };
 

@@ -14,6 +14,7 @@ use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
+use sha2::Digest;
 use zeroize::Zeroizing;
 
 use super::RSA_SCHEMES;
@@ -261,5 +262,13 @@ fn the_public_key_of_ml_dsa_is_known() {
         let key = super::load(pair.to_pkcs8v1().unwrap().as_ref()).unwrap();
         let public = aws::KeyPair::public_key(&pair).as_ref();
         assert!(key.public_key().unwrap().ends_with(public));
+    }
+}
+
+#[test]
+fn sha256_is_that_of_other_libraries() {
+    for length in [0, 1, 55, 56, 64, 1000] {
+        let bytes = vec![7; length];
+        assert_eq!(super::sha256(&bytes), <[u8; 32]>::from(sha2::Sha256::digest(&bytes)), "{length}");
     }
 }

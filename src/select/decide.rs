@@ -1,12 +1,16 @@
 //! Whether a request can be answered without asking, and by what. Pure: everything it needs comes as arguments.
 
+use std::sync::Arc;
+
 use crate::answer::decision::Answer;
 use crate::answer::rules::Rule;
-use crate::error::{Damage, Error};
+use crate::certificate::identity::Identity;
+use crate::certificate::outline::Outline;
+use crate::error::Error;
 use crate::request::CertificateRequest;
 use crate::select::chooser::Refused;
 use crate::select::look::Look;
-use crate::select::matching::{Considered, Matcher};
+use crate::select::matching::{Considered, Fit, Matcher};
 use crate::select::selection::{Selection, Source};
 
 /// How a request would be answered, and why: what [`Selector::explain`](crate::Selector::explain) returns.
@@ -23,13 +27,6 @@ pub struct Explanation {
     pub identities: Vec<Considered>,
 }
 
-/// The identities that fit a request, best first.
-pub(super) struct Candidates {
-    pub(super) fit: Vec<Considered>,
-    /// A row that cannot be read, of an identity that might be one of them.
-    pub(super) damaged: Option<Damage>,
-}
-
 /// Whether a request can be answered without asking.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -43,7 +40,7 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Open {
     /// The identities that fit, best first.
-    pub(super) candidates: Vec<Considered>,
+    pub(super) candidates: Fit,
     /// The remembered identity that no longer fits.
     pub(super) unfit: Option<Considered>,
     /// One of the rules that select several identities, in words for a person.
@@ -53,15 +50,16 @@ pub(super) struct Open {
 /// Decides in this order: what holds for every request, a remembered decision that fits, that no identity fits, a rule, a
 /// setting. An answer that was refused before counts no more, unless nothing else may be sent.
 ///
-/// `candidates` is called when no decision answers: there may be thousands of identities.
+/// `candidates` is called when no decision answers: there may be thousands of identities. `read` reads the one that is selected.
 ///
 /// # Errors
-/// [`Error::RowDamaged`] when no identity fits but one that cannot be read might, and those of `candidates`.
+/// [`Error::RowDamaged`] when no identity fits but one that cannot be read might, and those of `candidates` and `read`.
 pub(super) fn decide(
     look: &Look<'_>,
     request: &CertificateRequest,
     refused: &[Refused],
-    candidates: impl Fn(&Matcher<'_>) -> Result<Candidates, Error>,
+    candidates: impl Fn(&Matcher<'_>) -> Result<Fit, Error>,
+    read: impl Fn(&Outline) -> Result<Arc<Identity>, Error>,
 ) -> Result<Verdict, Error> {
     let matcher = look.matcher(request);
     let unfit = unfit(look, &matcher);
@@ -70,15 +68,17 @@ pub(super) fn decide(
         return Ok(if is_new(&selection, refused) {
             Verdict::Selected(selection)
         } else {
-            Verdict::Ask(Open { candidates: candidates(&matcher)?.fit, unfit, ambiguous_rule: None })
+            Verdict::Ask(Open { candidates: candidates(&matcher)?, unfit, ambiguous_rule: None })
         });
     }
-    let Candidates { fit, damaged } = candidates(&matcher)?;
-    let selected = match damaged {
-        Some(damage) if fit.is_empty() => return Err(Error::RowDamaged(damage)),
+    let fit = candidates(&matcher)?;
+    let selected = match fit.damaged() {
+        Some(damage) if fit.is_empty() => return Err(Error::RowDamaged(damage.clone())),
         None if fit.is_empty() => Some(Selection::new(Answer::None, Source::NoCandidate)),
-        // A row that cannot be read may be another candidate
-        _ => by_rule(look, &matcher, &fit, damaged.is_some()).or_else(|| by_setting(look, &fit, damaged.is_some())),
+        _ => match by_rule(look, &matcher, &fit).or_else(|| by_setting(look, &fit)) {
+            Some((outline, why)) => Some(Selection::by(why, Answer::Identity(read(outline)?))),
+            None => None,
+        },
     };
     if let Some(selection) = selected.as_ref().filter(|selection| is_new(selection, refused)) {
         return Ok(Verdict::Selected(selection.clone()));
@@ -113,36 +113,37 @@ fn is_new(selection: &Selection, refused: &[Refused]) -> bool {
     !is_choice || refused.iter().all(|refused| refused.answer.fingerprint() != sent)
 }
 
-/// The first candidate that a rule selects. With the setting `prompt_on_multiple` it has to be the only one.
-fn by_rule(look: &Look<'_>, matcher: &Matcher<'_>, fit: &[Considered], may_be_more: bool) -> Option<Selection> {
+/// The first candidate that a rule selects, and the rule. With the setting `prompt_on_multiple` it has to be the only one.
+fn by_rule<'c>(look: &Look<'_>, matcher: &Matcher<'_>, fit: &'c Fit) -> Option<(&'c Outline, String)> {
     let mut selected = selected_by_rules(look, matcher, fit);
     let (candidate, rule) = selected.next()?;
-    let is_ambiguous = look.settings.prompt_on_multiple && (selected.next().is_some() || may_be_more);
-    (!is_ambiguous).then(|| Selection::by(rule, Answer::Identity(candidate.identity.clone())))
+    // A row that cannot be read may be another one
+    let is_ambiguous = look.settings.prompt_on_multiple && (selected.next().is_some() || fit.damaged().is_some());
+    (!is_ambiguous).then(|| (candidate, rule.to_string()))
 }
 
 /// The candidates that rules select, each with the rule.
-fn selected_by_rules<'c>(
+fn selected_by_rules<'c, 'm>(
     look: &Look<'_>,
-    matcher: &'c Matcher<'_>,
-    fit: &'c [Considered],
-) -> impl Iterator<Item = (&'c Considered, &'c Rule)> {
-    valid(look, fit).filter_map(|candidate| Some((candidate, matcher.selects(&candidate.identity)?)))
+    matcher: &'m Matcher<'_>,
+    fit: &'c Fit,
+) -> impl Iterator<Item = (&'c Outline, &'m Rule)> + use<'c, 'm> {
+    valid(look, fit).filter_map(|candidate| Some((candidate, matcher.selects(candidate)?)))
 }
 
-fn by_setting(look: &Look<'_>, fit: &[Considered], may_be_more: bool) -> Option<Selection> {
-    let answer = Answer::Identity(valid(look, fit).next()?.identity.clone());
+fn by_setting<'c>(look: &Look<'_>, fit: &'c Fit) -> Option<(&'c Outline, String)> {
+    let candidate = valid(look, fit).next()?;
     if look.settings.select_automatically {
-        return Some(Selection::by("the setting select-automatically", answer));
+        return Some((candidate, "the setting select-automatically".to_owned()));
     }
-    let is_only = look.settings.use_single_candidate && fit.len() == 1 && !may_be_more;
-    is_only.then(|| Selection::by("the setting use-single-candidate", answer))
+    let is_only = look.settings.use_single_candidate && fit.len() == 1 && fit.damaged().is_none();
+    is_only.then(|| (candidate, "the setting use-single-candidate".to_owned()))
 }
 
 /// Certificates that have expired or are not yet valid are sent only if a person picks them.
-fn valid<'c>(look: &Look<'_>, fit: &'c [Considered]) -> impl Iterator<Item = &'c Considered> + use<'c> {
+fn valid<'c>(look: &Look<'_>, fit: &'c Fit) -> impl Iterator<Item = &'c Outline> + use<'c> {
     let now = look.now;
-    fit.iter().filter(move |candidate| candidate.identity.certificate().is_valid_at(now))
+    fit.iter().filter(move |candidate| (candidate.not_before..=candidate.not_after).contains(&now))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Which identities fit a certificate request, in what order, and why the others do not. Pure.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +10,12 @@ use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
+use crate::certificate::outline::{Outline, Outlines, Traits};
+use crate::certificate::public_key::Algorithm;
+use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
+use crate::error::Damage;
 use crate::request::CertificateRequest;
 
 /// Why an identity is no candidate. Displayed as the code that `explain --json` prints.
@@ -193,27 +196,18 @@ impl<'a> Matcher<'a> {
     }
 
     /// The rule that selects this identity without asking.
-    pub(super) fn selects(&self, identity: &Identity) -> Option<&Rule> {
-        self.in_force?.selects(identity.certificate())
-    }
-
-    /// Whether this certificate is valid now.
-    pub(super) fn is_valid_now(&self, certificate: &Certificate) -> bool {
-        certificate.is_valid_at(self.now)
+    pub(super) fn selects(&self, outline: &Outline) -> Option<&Rule> {
+        self.in_force?.selects(outline)
     }
 
     /// Compares an identity with the request.
     pub(super) fn consider(&self, identity: Arc<Identity>) -> Considered {
         let (reasons, chain) = (self.reasons(&identity), self.chain(identity.certificate()));
-        self.consider_with(identity, reasons, &chain)
-    }
-
-    fn consider_with(&self, identity: Arc<Identity>, reasons: Vec<Reason>, chain: &Chain) -> Considered {
         let certificate = identity.certificate();
         let top = chain.authorities.last().map_or(certificate, |authority| &authority.certificate);
         let rule = self.denied(&identity).or_else(|| self.demands_tls13(&identity));
         Considered {
-            warnings: if reasons.is_empty() { self.warnings_with(certificate, chain) } else { Vec::new() },
+            warnings: if reasons.is_empty() { self.warnings_with(certificate, &chain) } else { Vec::new() },
             missing_issuer: (!chain.complete).then(|| top.issuer().clone()),
             rule: rule.map(Rule::origin),
             reasons,
@@ -243,30 +237,64 @@ impl<'a> Matcher<'a> {
         checks.into_iter().filter(|(holds, _)| *holds).map(|(_, warning)| warning).collect()
     }
 
-    /// The candidates among `identities`, best first: those valid now, then in Chrome's order (latest expiry, latest start,
+    /// The candidates among identities, best first: those valid now, then in Chrome's order (latest expiry, latest start,
     /// shortest chain).
-    pub(super) fn candidates(&self, identities: impl IntoIterator<Item = Arc<Identity>>) -> Vec<Considered> {
-        let mut ranked: Vec<_> = identities
-            .into_iter()
-            .filter(|identity| self.reasons(identity).is_empty())
-            .map(|identity| {
-                let chain = self.chain(identity.certificate());
-                (self.rank(identity.certificate(), &chain), self.consider_with(identity, Vec::new(), &chain))
-            })
-            .collect();
-        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
-        ranked.into_iter().map(|(_, candidate)| candidate).collect()
+    pub(super) fn fit(&self, found: Arc<Outlines>) -> Fit {
+        let mut order = found.fitting(self.now, |traits| self.takes(traits));
+        let is_any = self.requested.is_none() && self.in_force.is_none_or(InForce::allows_all);
+        if !is_any {
+            order.retain(|position| found.get(*position).is_some_and(|outline| self.allows(outline)));
+        }
+        Fit { found, order }
     }
 
-    /// Smaller is better; the fingerprint makes the order total, so that two runs show the same list.
-    fn rank(&self, certificate: &Certificate, chain: &Chain) -> impl Ord + use<> {
-        (
-            !self.is_valid_now(certificate),
-            Reverse(certificate.not_after()),
-            Reverse(certificate.not_before()),
-            chain.authorities.len(),
-            certificate.fingerprint(),
-        )
+    /// Whether this identity is a candidate.
+    pub(super) fn fits(&self, outline: &Outline) -> bool {
+        self.takes(&outline.traits) && self.allows(outline)
+    }
+
+    /// Whether identities with these traits may be candidates.
+    fn takes(&self, traits: &Traits) -> bool {
+        traits.allows_client_auth
+            && traits.allows_signing
+            && signs_for(traits.algorithm, traits.tried, self.request)
+            && !(self.request.is_visible() && traits.requires_tls13)
+    }
+
+    /// Whether an identity with these names may be a candidate.
+    fn allows(&self, outline: &Outline) -> bool {
+        let leads = |requested: &Requested| requested.leads_from_names(&outline.issuer_key, || outline.subject_key);
+        let is_allowed = |rules: &InForce| {
+            rules.denied(outline).is_none() && !(self.request.is_visible() && rules.demands_tls13(outline).is_some())
+        };
+        self.requested.as_ref().is_none_or(leads) && self.in_force.is_none_or(is_allowed)
+    }
+}
+
+/// The identities that fit a request, best first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fit {
+    found: Arc<Outlines>,
+    /// Their positions.
+    order: Vec<usize>,
+}
+
+impl Fit {
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Outline> {
+        self.order.iter().filter_map(|position| self.found.get(*position)).map(|outline| &**outline)
+    }
+
+    /// A row that cannot be read, of an identity that might be one of them.
+    pub(super) fn damaged(&self) -> Option<&Damage> {
+        self.found.damaged()
     }
 }
 
@@ -283,7 +311,7 @@ pub(crate) fn reasons(identity: &Identity, requested: Option<&Requested>, reques
     let certificate = identity.certificate();
     let checks = [
         (requested.is_none_or(|requested| requested.leads_from(certificate)), Reason::IssuerNotRequested),
-        (signs_for(identity, request), Reason::NoCommonSignatureScheme),
+        (signs_for(certificate.algorithm(), identity.tried(), request), Reason::NoCommonSignatureScheme),
         (certificate.allows_client_auth(), Reason::NotForClientAuth),
         (certificate.allows_signing(), Reason::NotForSigning),
     ];
@@ -304,13 +332,13 @@ impl Identity {
 }
 
 /// Whether its key makes a signature that the server accepts, in the library that the request came over.
-fn signs_for(identity: &Identity, request: &CertificateRequest) -> bool {
+fn signs_for(algorithm: Algorithm, tried: Tried, request: &CertificateRequest) -> bool {
     if request.is_over_openssl {
         let is_tls13 = !request.is_visible();
-        let mut schemes = identity.certificate().algorithm().openssl_schemes(is_tls13);
-        return identity.is_usable_by_openssl() && schemes.any(|scheme| request.schemes.contains(&scheme));
+        let mut schemes = algorithm.openssl_schemes(is_tls13);
+        return tried.is_usable_by_openssl(algorithm) && schemes.any(|scheme| request.schemes.contains(&scheme));
     }
-    identity.is_usable_by_rustls() && common_scheme(identity.certificate(), &request.schemes).is_some()
+    tried.is_usable_by_rustls(algorithm) && algorithm.schemes().any(|scheme| request.schemes.contains(&scheme))
 }
 
 /// The scheme this certificate's key would sign with in rustls, its own preference first.

@@ -40,17 +40,18 @@ use crate::answer::policy::Policy;
 use crate::answer::policy::directory::PolicyFiles;
 use crate::answer::settings::Mode;
 use crate::certificate::identity::Identity;
+use crate::certificate::outline::Outline;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::select::ask_lock::{AskLock, QuestionId, Said};
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
-use crate::select::decide::{Candidates, Explanation, Open, Verdict, decide, unconditional};
+use crate::select::decide::{Explanation, Open, Verdict, decide, unconditional};
 use crate::select::look::{Look, Moment};
-use crate::select::matching::{Matcher, put_used_first};
+use crate::select::matching::{Considered, Fit, Matcher, put_used_first};
 use crate::select::prepared::{GuardedKey, Prepared};
 use crate::select::selection::{Selection, Source};
-use crate::store::{Found, Remembered, Remembering, Store, TrustAnchors};
+use crate::store::{Remembered, Remembering, Store, TrustAnchors};
 use crate::vault::{Authenticated, NoUnlocker, SealedKey, Unlocker};
 
 /// Selects identities from a store. Made by [`Selector::new`] and the `with_...` functions; clones share the store.
@@ -275,7 +276,7 @@ impl Selector {
                 Verdict::Selected(selection) => return self.prepared(&moment, &look, Some(selection), Some(request)),
                 Verdict::Ask(open) => open,
             };
-            if let Some(answer) = taken_over(&lock, &open, target.destination())? {
+            if let Some(answer) = self.taken_over(&lock, &open, target.destination())? {
                 let selection = Selection::new(answer, Source::Ask);
                 return self.prepared(&moment, &look, Some(selection), Some(request));
             }
@@ -369,7 +370,14 @@ impl Selector {
             return Ok(false);
         }
         let moment = self.moment(target)?;
-        is_answered_so(&moment, distrusted, answered, target, |matcher| self.candidates(matcher))
+        is_answered_so(
+            &moment,
+            distrusted,
+            answered,
+            target,
+            |matcher| self.candidates(matcher),
+            |outline| self.read_one(outline),
+        )
     }
 
     /// [`Self::may_reuse`] for a request to the destination itself, if that waits for nobody: the store has not changed since it was read
@@ -393,9 +401,10 @@ impl Selector {
         let are_needed = Cell::new(false);
         let no_candidates = |_: &Matcher<'_>| {
             are_needed.set(true);
-            Ok(Candidates { fit: Vec::new(), damaged: None })
+            Ok(Fit::default())
         };
-        let may_reuse = is_answered_so(&moment, distrusted, answered, &target, no_candidates)?;
+        let may_reuse =
+            is_answered_so(&moment, distrusted, answered, &target, no_candidates, |outline| self.read_one(outline))?;
         Ok((!are_needed.get()).then_some(may_reuse))
     }
 
@@ -410,10 +419,12 @@ impl Selector {
         interactive: Option<&Destination>,
     ) -> Result<Vec<Arc<Identity>>, Error> {
         let (authorities, now) = (self.store.arranged_authorities()?, self.now());
-        let mut candidates = self.candidates(&Matcher::new(request, &authorities, now))?.fit;
-        let Some(destination) = interactive.filter(|_| !candidates.is_empty()) else {
-            return Ok(candidates.into_iter().map(|candidate| candidate.identity).collect());
+        let matcher = Matcher::new(request, &authorities, now);
+        let fit = self.candidates(&matcher)?;
+        let Some(destination) = interactive.filter(|_| !fit.is_empty()) else {
+            return self.read(&fit);
         };
+        let mut candidates = self.considered(&matcher, &fit)?;
         put_used_first(&mut candidates, &self.store.used_before(destination)?, now);
         let reply = self.chooser.choose(&Question {
             destination,
@@ -573,9 +584,9 @@ impl Selector {
         if !request.is_visible() {
             return Ok(false);
         }
-        let candidates = self.candidates(&look.matcher(&request.clone().with_version(None)))?.fit;
+        let fit = self.candidates(&look.matcher(&request.clone().with_version(None)))?;
         let matcher = look.matcher(request);
-        Ok(candidates.iter().any(|candidate| !matcher.reasons(&candidate.identity).is_empty()))
+        Ok(fit.iter().any(|candidate| !matcher.fits(candidate)))
     }
 
     fn moment(&self, target: &Target) -> Result<Moment, Error> {
@@ -595,14 +606,29 @@ impl Selector {
     }
 
     fn decide(&self, look: &Look<'_>, request: &CertificateRequest, refused: &[Refused]) -> Result<Verdict, Error> {
-        decide(look, request, refused, |matcher| self.candidates(matcher))
+        decide(look, request, refused, |matcher| self.candidates(matcher), |outline| self.read_one(outline))
+    }
+
+    /// An identity in full.
+    fn read_one(&self, outline: &Outline) -> Result<Arc<Identity>, Error> {
+        let identity = self.store.identity(outline.fingerprint)?;
+        identity.ok_or_else(|| Error::UnknownIdentity { id: outline.fingerprint.to_string() })
     }
 
     /// The identities that fit, best first. Where nobody is asked, what was used before does not count: the history has no
     /// authentication code, and must not influence what is sent.
-    fn candidates(&self, matcher: &Matcher<'_>) -> Result<Candidates, Error> {
-        let Found { identities, damaged } = self.store.found(matcher.requested())?;
-        Ok(Candidates { fit: matcher.candidates(identities), damaged: damaged.into_iter().next() })
+    fn candidates(&self, matcher: &Matcher<'_>) -> Result<Fit, Error> {
+        Ok(matcher.fit(self.store.found(matcher.requested())?))
+    }
+
+    /// The candidates in full. One that was removed meanwhile is left out.
+    fn read(&self, fit: &Fit) -> Result<Vec<Arc<Identity>>, Error> {
+        self.store.identities_with(fit.iter().map(|candidate| candidate.fingerprint))
+    }
+
+    /// The candidates as a person sees them.
+    fn considered(&self, matcher: &Matcher<'_>, fit: &Fit) -> Result<Vec<Considered>, Error> {
+        Ok(self.read(fit)?.into_iter().map(|identity| matcher.consider(identity)).collect())
     }
 
     /// Asks the chooser, with the identities that were used at this host before first.
@@ -611,15 +637,16 @@ impl Selector {
         lock: &AskLock,
         look: &Look<'_>,
         request: &CertificateRequest,
-        mut open: Open,
+        open: Open,
         refused: &[Refused],
     ) -> Result<(Answer, Lifetime), Error> {
         let (destination, mode) = (look.target.destination(), look.settings.mode);
-        put_used_first(&mut open.candidates, &self.store.used_before(destination)?, look.now);
+        let mut candidates = self.considered(&look.matcher(request), &open.candidates)?;
+        put_used_first(&mut candidates, &self.store.used_before(destination)?, look.now);
         let reply = self.chooser.choose(&Question {
             destination,
             request,
-            candidates: &open.candidates,
+            candidates: &candidates,
             authorities: look.authorities,
             mode,
             unfit: open.unfit.as_ref(),
@@ -628,7 +655,7 @@ impl Selector {
         });
         let (answer, lifetime) = match reply {
             Reply::Identity { index, lifetime } => {
-                let chosen = open.candidates.get(index).ok_or_else(|| aborted(destination))?;
+                let chosen = candidates.get(index).ok_or_else(|| aborted(destination))?;
                 (Answer::Identity(chosen.identity.clone()), lifetime)
             }
             Reply::None { lifetime } => (Answer::None, lifetime),
@@ -640,6 +667,24 @@ impl Selector {
             Reply::Failed { reason } => return Err(unanswered(destination, reason)),
         };
         Ok((answer, if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime }))
+    }
+
+    /// The answer that another got to the same question meanwhile, if it answers this request too.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`] when that was to abort, [`Error::Io`], and those of [reading](crate::Store#errors).
+    fn taken_over(&self, lock: &AskLock, open: &Open, destination: &Destination) -> Result<Option<Answer>, Error> {
+        match lock.heard()? {
+            None => Ok(None),
+            Some(Said::Abort) => Err(aborted(destination)),
+            Some(Said::None) => Ok(Some(Answer::None)),
+            Some(Said::Identity(fingerprint)) => {
+                match open.candidates.iter().any(|candidate| candidate.fingerprint == fingerprint) {
+                    true => Ok(self.store.identity(fingerprint)?.map(Answer::Identity)),
+                    false => Ok(None),
+                }
+            }
+        }
     }
 
     /// Keeps everyone else from asking about the same scope, in this process and in others, until it is dropped.
@@ -667,14 +712,15 @@ fn is_answered_so(
     distrusted: u64,
     answered: Option<(&CertificateRequest, &Prepared)>,
     target: &Target,
-    candidates: impl Fn(&Matcher<'_>) -> Result<Candidates, Error>,
+    candidates: impl Fn(&Matcher<'_>) -> Result<Fit, Error>,
+    read: impl Fn(&Outline) -> Result<Arc<Identity>, Error>,
 ) -> Result<bool, Error> {
     if moment.distrusted != distrusted {
         return Ok(false);
     }
     let Some((request, answered)) = answered else { return Ok(true) };
     let is_usable = answered.key.as_ref().is_none_or(|key| key.may_be_used(&moment.vault));
-    Ok(match decide(&moment.look(target), request, &[], candidates)? {
+    Ok(match decide(&moment.look(target), request, &[], candidates, read)? {
         Verdict::Selected(selection) => {
             let answer = answered.selection.as_ref().map(|selection| selection.answer.fingerprint());
             is_usable && answer == Some(selection.answer.fingerprint())
@@ -695,22 +741,6 @@ fn unanswered(destination: &Destination, reason: String) -> Error {
 fn nobody(destination: &Destination, open: &Open) -> Error {
     let remembered = open.unfit.as_ref().map(ToString::to_string);
     Error::NobodyToAsk { destination: destination.to_string(), remembered }
-}
-
-/// The answer that another got to the same question meanwhile, if it answers this request too.
-///
-/// # Errors
-/// [`Error::Aborted`] when that was to abort, and [`Error::Io`].
-fn taken_over(lock: &AskLock, open: &Open, destination: &Destination) -> Result<Option<Answer>, Error> {
-    match lock.heard()? {
-        None => Ok(None),
-        Some(Said::Abort) => Err(aborted(destination)),
-        Some(Said::None) => Ok(Some(Answer::None)),
-        Some(Said::Identity(fingerprint)) => {
-            let same = open.candidates.iter().find(|candidate| candidate.identity.fingerprint() == fingerprint);
-            Ok(same.map(|candidate| Answer::Identity(candidate.identity.clone())))
-        }
-    }
 }
 
 /// Two questions are the same when one answer serves both: about the same destination and path, which the person and the rules

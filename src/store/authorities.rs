@@ -30,16 +30,16 @@ impl Store {
         Ok(self.arranged_authorities()?.chain(certificate, None).authorities)
     }
 
-    /// [`Self::chain`] of each of these certificates.
+    /// How many authorities are in the [chain](Self::chain) of each of these certificates.
     ///
     /// # Errors
     /// Those of [reading](Self#errors).
-    pub fn chains<'a>(
+    pub fn chain_lengths<'a>(
         &self,
         certificates: impl IntoIterator<Item = &'a Certificate>,
-    ) -> Result<Vec<Vec<Arc<Authority>>>, Error> {
+    ) -> Result<Vec<usize>, Error> {
         let authorities = self.arranged_authorities()?;
-        Ok(certificates.into_iter().map(|certificate| authorities.chain(certificate, None).authorities).collect())
+        Ok(certificates.into_iter().map(|certificate| authorities.chain_length(certificate)).collect())
     }
 
     /// Every authority, in the order they were added. One whose row is damaged is skipped and noted in [`Self::damage`].

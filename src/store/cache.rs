@@ -7,10 +7,15 @@ use crate::answer::rules::Rules;
 use crate::certificate::Fingerprint;
 use crate::certificate::authority::Authorities;
 use crate::certificate::identity::Identity;
+use crate::certificate::name::{Name, NameKey};
+use crate::certificate::outline::{Outline, Outlines};
 use crate::error::Damage;
 
 /// Identities kept parsed. Beyond that all of them are dropped, and parsed again when needed.
 const MAX_IDENTITIES: usize = 4096;
+
+/// Outlines kept, which take about a tenth of the memory. Beyond that they are dropped likewise.
+const MAX_OUTLINES: usize = 1 << 18;
 
 /// Parsed rows of one generation: of one state of identities, authorities, rules and enrollments.
 #[derive(Default)]
@@ -18,6 +23,12 @@ pub(super) struct Cache {
     pub(super) generation: i64,
     /// By row number.
     pub(super) identities: HashMap<i64, Arc<Identity>>,
+    /// By row number.
+    pub(super) outlines: HashMap<i64, Arc<Outline>>,
+    /// The issuers of the outlines, which share them.
+    pub(super) issuers: HashMap<Name, (Arc<Name>, NameKey)>,
+    /// Those of every identity, for requests that any issuer fits.
+    pub(super) all: Option<Arc<Outlines>>,
     pub(super) authorities: Option<Arc<Authorities>>,
     /// Rules and digest come from the same moment: the code of one set of rules must not vouch for another set.
     pub(super) terms: Option<(TermsDigest, Arc<Rules>)>,
@@ -33,10 +44,15 @@ pub(super) struct TermsDigest {
 }
 
 impl Cache {
-    /// Drops the identities when there are too many of them.
+    /// Drops the identities or the outlines when there are too many of them.
     pub(super) fn trim(&mut self) {
         if self.identities.len() > MAX_IDENTITIES {
             self.identities.clear();
+        }
+        if self.outlines.len() > MAX_OUTLINES {
+            self.outlines.clear();
+            self.issuers.clear();
+            self.all = None;
         }
     }
 }
@@ -63,13 +79,8 @@ mod tests {
         // Each fills its cache before the other writes
         let under_root = |store: &Store| {
             let requested = store.arranged_authorities().unwrap().requested(&[root.name()]);
-            store
-                .found(Some(&requested))
-                .unwrap()
-                .identities
-                .iter()
-                .map(|found| found.name().to_owned())
-                .collect::<Vec<_>>()
+            let found = store.found(Some(&requested)).unwrap();
+            found.iter().map(|found| found.subject.common_name()).collect::<Vec<_>>()
         };
         assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
         one.import(vec![import([&leaf], [])], None, NOW).unwrap();
@@ -84,6 +95,42 @@ mod tests {
         one.remove(&[leaf.fingerprint()]).unwrap();
         assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
         assert_eq!(two.identity(leaf.fingerprint()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_request_that_names_no_issuer_sees_every_change() {
+        let home = Home::new();
+        let ca = Ca::root("Root");
+        let (alice, bob) = (ca.leaf("alice"), ca.leaf("bob"));
+        let (one, two) = (home.with([&alice], []), home.open());
+        let all = |store: &Store| {
+            let found = store.found(None).unwrap();
+            let mut names: Vec<_> = found.iter().map(|found| found.subject.common_name()).collect();
+            names.sort_unstable();
+            (names, found.damaged().is_some())
+        };
+        let both = |expected: &[&str], is_damaged: bool| {
+            for store in [&one, &two] {
+                // The second time from memory
+                for _ in 0..2 {
+                    let expected: Vec<String> = expected.iter().map(|name| (*name).to_owned()).collect();
+                    assert_eq!(all(store), (expected, is_damaged));
+                }
+                assert!(Arc::ptr_eq(&store.found(None).unwrap(), &store.found(None).unwrap()));
+            }
+        };
+        both(&["alice"], false);
+        two.import(vec![import([&bob], [])], None, NOW).unwrap();
+        both(&["alice", "bob"], false);
+        let alice = one.identity(alice.fingerprint()).unwrap().unwrap();
+        one.require_tls13(&alice, true).unwrap();
+        let restricted =
+            |store: &Store| store.found(None).unwrap().iter().filter(|one| one.traits.requires_tls13).count();
+        assert_eq!((restricted(&one), restricted(&two)), (1, 1));
+        home.database().execute("UPDATE identities SET certificate = x'00' WHERE name = 'bob'", []).unwrap();
+        both(&["alice"], true);
+        one.remove(&[alice.fingerprint(), bob.fingerprint()]).unwrap();
+        both(&[], false);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use rusqlite::types::Type;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row};
 
 use super::sql::{MAX_VALUE, as_rusqlite, is_about_a_column};
 use crate::certificate::{Certificate, Fingerprint};
@@ -32,8 +32,22 @@ pub(super) fn every_row<T>(
     mut parse: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     damaged: &mut Vec<Damage>,
 ) -> rusqlite::Result<Vec<T>> {
-    let ids = numbers(db, table)?;
-    all_readable(ids.into_iter().map(|id| row_with(db, table, query, id, &mut parse)), damaged)
+    rows_with(db, table, query, &numbers(db, table)?, &mut parse, damaged)
+}
+
+/// The rows of a table with these numbers that can be read, in this order; the others are added to `damaged`. A row that was removed
+/// meanwhile is left out.
+pub(super) fn rows_with<T>(
+    db: &Connection,
+    table: &'static str,
+    query: &str,
+    ids: &[i64],
+    mut parse: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    damaged: &mut Vec<Damage>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut query = by_number(db, query)?;
+    let mut row = |id: &i64| one_row(db, &mut query, table, *id, &mut parse).optional().transpose();
+    all_readable(ids.iter().filter_map(&mut row), damaged)
 }
 
 /// The numbers of the rows of a table.
@@ -53,7 +67,20 @@ pub(super) fn row_with<T>(
     id: i64,
     parse: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    let mut query = db.prepare_cached(&format!("{query} WHERE id = ?1"))?;
+    one_row(db, &mut by_number(db, query)?, table, id, parse)
+}
+
+fn by_number<'db>(db: &'db Connection, query: &str) -> rusqlite::Result<CachedStatement<'db>> {
+    db.prepare_cached(&format!("{query} WHERE id = ?1"))
+}
+
+fn one_row<T>(
+    db: &Connection,
+    query: &mut CachedStatement<'_>,
+    table: &'static str,
+    id: i64,
+    parse: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     query.query_row([id], parse).or_else(|error| match error.sqlite_error_code() {
         Some(ErrorCode::TooBig) => {
             let detail = format!("a value in it has more than {MAX_VALUE} bytes");

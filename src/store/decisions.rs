@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::damage::{DECISIONS, every_row};
+use super::damage::{DECISIONS, rows_with};
 use super::handle::Store;
 use super::integrity::DecisionRow;
 use super::keys::{chosen_key, known_key};
+use super::pages::Pages;
 use super::sql::{as_rusqlite, at_any_length, is_about_a_column};
 use crate::answer::decision::{Answer, Decision, Lifetime, Scope};
 use crate::certificate::Fingerprint;
@@ -32,6 +33,9 @@ pub(super) const SESSION_FIRST: &str = "ORDER BY d.session IS NULL LIMIT 1";
 const ANSWERED: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2
     AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (identity IS NULL) = (?3 IS NULL)
     AND (session IS NULL OR session = ?4)";
+
+/// The maximum length of a host in bytes: names have up to 253. No cardcase wrote a longer one.
+pub(super) const MAX_HOST: i64 = 1024;
 
 /// Seconds after which a session decision is deleted: half a year.
 const MAX_SESSION: i64 = 183 * 86_400;
@@ -62,12 +66,22 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
+        self.each_decision()?.collect()
+    }
+
+    /// The same, read while the iterator is used, a few hundred at a time. The store is not locked in between: a decision that is
+    /// made or forgotten meanwhile is left out.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors), also from the iterator, which then ends.
+    pub fn each_decision(&self) -> Result<impl Iterator<Item = Result<Decision, Error>>, Error> {
         let session = self.session().token()?;
-        let (rows, _) = self.reading(|db, damaged| every_row(db, DECISIONS, EVERY, parse_every, damaged))?;
-        let counts = |(_, of): &(Decision, Option<String>)| of.is_none() || *of == session;
-        let mut decisions: Vec<Decision> = rows.into_iter().filter(counts).map(|(decision, _)| decision).collect();
-        decisions.sort_by(|a, b| order(a).cmp(&order(b)));
-        Ok(decisions)
+        let ids = self.read(numbers_in_order)?;
+        let read: fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<(Decision, Option<String>)>> =
+            |db, ids, damaged| rows_with(db, DECISIONS, EVERY, ids, parse_every, damaged);
+        let counts = move |of: Option<String>| of.is_none() || of == session;
+        let rows = Pages::new(self, ids, read);
+        Ok(rows.filter_map(move |row| row.map(|(decision, of)| counts(of).then_some(decision)).transpose()))
     }
 
     /// Remembers an answer in place of what was remembered before. [`Lifetime::Once`] stores nothing. A decision for an
@@ -210,10 +224,14 @@ fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> 
     delete.execute([now.0.saturating_sub(MAX_SESSION)]).map(drop)
 }
 
-/// By host and port; a decision for the session stands before a permanent one.
-fn order(decision: &Decision) -> (&str, u16, bool) {
-    let Scope { host, port } = &decision.scope;
-    (host, port.unwrap_or_default(), decision.lifetime == Lifetime::Permanent)
+/// The numbers of all rows, by host and port; a decision for the session stands before a permanent one. A host that cardcase has not
+/// written may be longer, and ends a query.
+fn numbers_in_order(db: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut query = db.prepare_cached(
+        "SELECT id FROM decisions
+         ORDER BY iif(octet_length(host) <= ?1, host, ''), coalesce(port, 0), session IS NULL, id",
+    )?;
+    query.query_map([MAX_HOST], |row| row.get(0))?.collect()
 }
 
 /// A decision of any session, and its session.

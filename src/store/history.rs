@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, named_params, params};
+use rusqlite::{Connection, Row, named_params, params};
 
 use super::behind::Entry;
 use super::database::SHORT;
-use super::decisions::Answered;
+use super::decisions::{Answered, MAX_HOST};
 use super::handle::Store;
+use super::pages::PAGE;
 use super::settings::read_settings;
 use super::sql::is_about_a_column;
 use crate::answer::decision::Outcome;
@@ -17,9 +18,6 @@ use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::Destination;
-
-/// The maximum length of a host that is shown, in bytes: names have up to 253. No cardcase wrote a longer one.
-const MAX_HOST: i64 = 1024;
 
 /// Entries kept; the oldest are deleted first.
 const MAX_USES: i64 = 10_000;
@@ -57,25 +55,32 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn history(&self, host: Option<&str>) -> Result<Vec<Use>, Error> {
+        self.each_use(host).collect()
+    }
+
+    /// The same, read while the iterator is used, a few hundred at a time. The store is not locked in between.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors), from the iterator, which then ends.
+    pub fn each_use<'s>(&'s self, host: Option<&'s str>) -> impl Iterator<Item = Result<Use, Error>> {
         self.behind().wait();
-        self.read(|db| {
+        let mut before = i64::MAX;
+        self.pages(move |db, _| {
             let mut query = db.prepare_cached(
-                "SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses
-                 WHERE octet_length(host) <= ?2 AND (?1 IS NULL OR host = ?1) ORDER BY id DESC",
+                "SELECT at, host, port, identity, source, outcome, alert, tls_version, id FROM uses
+                 WHERE octet_length(host) <= ?2 AND (?1 IS NULL OR host = ?1) AND id < ?3 ORDER BY id DESC LIMIT ?4",
             )?;
-            let rows = query.query_map(params![host, MAX_HOST], |row| {
-                Ok(Use {
-                    at: Timestamp(row.get(0)?),
-                    host: row.get(1)?,
-                    port: row.get(2)?,
-                    identity: row.get::<_, Option<[u8; 32]>>(3)?.map(Fingerprint::from_bytes),
-                    source: row.get(4)?,
-                    outcome: row.get::<_, String>(5)?.parse().unwrap_or(Outcome::Unknown),
-                    alert: row.get(6)?,
-                    tls_version: row.get(7)?,
-                })
-            })?;
-            rows.filter(|row| !row.as_ref().is_err_and(is_about_a_column)).collect()
+            let mut rows = query.query(params![host, MAX_HOST, before, PAGE])?;
+            let (mut page, mut is_over) = (Vec::new(), true);
+            while let Some(row) = rows.next()? {
+                is_over = false;
+                before = row.get(8)?;
+                match parse_use(row) {
+                    Err(error) if is_about_a_column(&error) => {}
+                    parsed => page.push(parsed?),
+                }
+            }
+            Ok((!is_over).then_some(page))
         })
     }
 
@@ -106,6 +111,19 @@ pub(super) fn write_entry(db: &Connection, entry: &Entry) -> rusqlite::Result<()
         true => decision.forget(db),
         false => decision.mark(db, used.at, &used.outcome.to_string()),
     }
+}
+
+fn parse_use(row: &Row<'_>) -> rusqlite::Result<Use> {
+    Ok(Use {
+        at: Timestamp(row.get(0)?),
+        host: row.get(1)?,
+        port: row.get(2)?,
+        identity: row.get::<_, Option<[u8; 32]>>(3)?.map(Fingerprint::from_bytes),
+        source: row.get(4)?,
+        outcome: row.get::<_, String>(5)?.parse().unwrap_or(Outcome::Unknown),
+        alert: row.get(6)?,
+        tls_version: row.get(7)?,
+    })
 }
 
 fn insert_use(db: &Connection, used: &Use) -> rusqlite::Result<()> {

@@ -1,6 +1,7 @@
 //! The table of the identities.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,16 +9,19 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use zeroize::Zeroizing;
 
+use super::authorities::cached_authorities;
 use super::cache::Cache;
-use super::damage::{IDENTITIES, all_readable, every_row, read_certificate, read_row, row_with};
+use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_row, row_with, rows_with};
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
+use super::pages::Pages;
 use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, next_id, only};
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
 use crate::certificate::import::NewIdentity;
 use crate::certificate::name::NameKey;
+use crate::certificate::outline::{Outline, Outlines};
 use crate::certificate::tried::Tried;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
@@ -26,16 +30,14 @@ use crate::text::is_unprintable;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 
 /// Characters a name may have.
-const MAX_NAME: usize = 200;
+const MAX_NAME: u32 = 200;
 
 /// For [`parse_identity`].
 const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13, tried FROM identities";
 
-/// Identities, and the damaged rows among them.
-pub(crate) struct Found {
-    pub(crate) identities: Vec<Arc<Identity>>,
-    pub(crate) damaged: Vec<Damage>,
-}
+/// A name, for [`text`]; empty if it is too long.
+const NAME: &str =
+    "SELECT CAST(iif(octet_length(name) <= ?2, name, '') AS BLOB) FROM identities WHERE fingerprint = ?1";
 
 impl Store {
     /// Every identity, by name, read from the file and not from memory. One whose row is damaged is skipped and noted in
@@ -44,29 +46,49 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn identities(&self) -> Result<Vec<Identity>, Error> {
-        Ok(self.every_identity()?.0)
+        let (identities, _) = self.reading(|db, damaged| {
+            rows_with(db, IDENTITIES, IDENTITY, &numbers_by_name(db)?, parse_identity, damaged)
+        })?;
+        Ok(identities)
     }
 
-    fn every_identity(&self) -> Result<(Vec<Identity>, Vec<Damage>), Error> {
-        self.reading(|db, damaged| {
-            let mut identities = every_row(db, IDENTITIES, IDENTITY, parse_identity, damaged)?;
-            identities.sort_by_cached_key(|identity| identity.name().to_ascii_lowercase());
-            Ok(identities)
+    /// The same, read while the iterator is used, a few hundred at a time. The store is not locked in between: an identity that is
+    /// added or removed meanwhile is left out.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors), also from the iterator, which then ends.
+    pub fn each_identity(&self) -> Result<impl Iterator<Item = Result<Identity, Error>>, Error> {
+        let ids = self.read(numbers_by_name)?;
+        let read: fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<Identity>> =
+            |db, ids, damaged| rows_with(db, IDENTITIES, IDENTITY, ids, parse_identity, damaged);
+        Ok(Pages::new(self, ids, read))
+    }
+
+    /// The names of identities, by their fingerprints. Those that are not in the store are left out.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn names(
+        &self,
+        identities: impl IntoIterator<Item = Fingerprint>,
+    ) -> Result<HashMap<Fingerprint, String>, Error> {
+        self.read(|db| {
+            let mut query = db.prepare_cached(NAME)?;
+            let mut names = HashMap::new();
+            for fingerprint in identities {
+                if let Entry::Vacant(vacant) = names.entry(fingerprint)
+                    && let Some(name) = query.query_row(params![fingerprint.as_bytes(), MAX_VALUE], text).optional()?
+                {
+                    vacant.insert(name);
+                }
+            }
+            Ok(names)
         })
     }
 
     /// The identities whose issuers fit a request, found by index; or, without one, every identity.
-    pub(crate) fn found(&self, requested: Option<&Requested>) -> Result<Found, Error> {
-        match requested {
-            Some(requested) => self.found_under(requested),
-            None => {
-                let (identities, damaged) = self.every_identity()?;
-                Ok(Found { identities: identities.into_iter().map(Arc::new).collect(), damaged })
-            }
-        }
-    }
-
-    fn found_under(&self, requested: &Requested) -> Result<Found, Error> {
+    pub(crate) fn found(&self, requested: Option<&Requested>) -> Result<Arc<Outlines>, Error> {
+        let Some(requested) = requested else { return self.cached(every_outline) };
         let issuers = key_list(requested.issuers());
         let names = key_list(requested.names());
         self.cached(|db, cache| {
@@ -75,10 +97,27 @@ impl Store {
                  UNION SELECT id FROM identities WHERE subject_key IN rarray(?2)",
             )?;
             let ids: Vec<i64> = query.query_map([issuers, names], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            let mut damaged = Vec::new();
-            let identities = all_readable(ids.into_iter().map(|id| cached_identity(db, cache, id)), &mut damaged)?;
-            cache.damaged.extend_from_slice(&damaged);
-            Ok(Found { identities, damaged })
+            outlines(db, cache, &ids)
+        })
+    }
+
+    /// The identities with these fingerprints, in this order. Those that are no longer there are left out.
+    ///
+    /// # Errors
+    /// [`Error::RowDamaged`], and those of [reading](Self#errors).
+    pub(crate) fn identities_with(
+        &self,
+        fingerprints: impl Iterator<Item = Fingerprint>,
+    ) -> Result<Vec<Arc<Identity>>, Error> {
+        self.cached(|db, cache| {
+            let mut identities = Vec::new();
+            for fingerprint in fingerprints {
+                if let Some(id) = identity_id(db, fingerprint)? {
+                    identities.push(cached_identity(db, cache, id)?);
+                }
+                cache.trim();
+            }
+            Ok(identities)
         })
     }
 
@@ -208,6 +247,60 @@ impl Store {
     }
 }
 
+/// The numbers of all rows, by name without regard to the case of ASCII letters. A name that cardcase has not written may be longer, and
+/// ends a query.
+fn numbers_by_name(db: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut query =
+        db.prepare_cached("SELECT id FROM identities ORDER BY lower(iif(octet_length(name) <= ?1, name, '')), id")?;
+    query.query_map([4 * MAX_NAME], |row| row.get(0))?.collect()
+}
+
+/// A text that may not be valid UTF-8.
+fn text(row: &Row<'_>) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned())
+}
+
+fn every_outline(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Outlines>> {
+    if let Some(all) = &cache.all {
+        return Ok(all.clone());
+    }
+    let all = outlines(db, cache, &numbers(db, IDENTITIES)?)?;
+    cache.all = Some(all.clone());
+    Ok(all)
+}
+
+/// The outlines of these rows.
+fn outlines(db: &Connection, cache: &mut Cache, ids: &[i64]) -> rusqlite::Result<Arc<Outlines>> {
+    let unknown: Vec<i64> = ids.iter().filter(|id| !cache.outlines.contains_key(id)).copied().collect();
+    let mut damaged = Vec::new();
+    if !unknown.is_empty() {
+        let authorities = cached_authorities(db, cache)?;
+        let Cache { outlines, issuers, .. } = cache;
+        let outline = |row: &Row<'_>| {
+            let identity = parse_identity(row)?;
+            let certificate = identity.certificate();
+            let issuer = match issuers.get(certificate.issuer()) {
+                Some((issuer, key)) => {
+                    certificate.know_issuer_key(*key);
+                    issuer.clone()
+                }
+                None => {
+                    let issuer = Arc::new(certificate.issuer().clone());
+                    issuers.insert(certificate.issuer().clone(), (issuer.clone(), certificate.issuer_key()));
+                    issuer
+                }
+            };
+            let outline = Outline::new(&identity, issuer, authorities.chain_length(certificate));
+            outlines.insert(row.get(0)?, Arc::new(outline));
+            Ok(())
+        };
+        rows_with(db, IDENTITIES, IDENTITY, &unknown, outline, &mut damaged)?;
+        cache.damaged.extend_from_slice(&damaged);
+    }
+    let found = ids.iter().filter_map(|id| cache.outlines.get(id).cloned()).collect();
+    Ok(Arc::new(Outlines::new(found, damaged.into_iter().next())))
+}
+
 pub(super) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> rusqlite::Result<Arc<Identity>> {
     if let Some(identity) = cache.identities.get(&id) {
         return Ok(identity.clone());
@@ -305,7 +398,7 @@ fn default_name(new: &NewIdentity) -> String {
 /// One line of printable characters, of limited length. Every kind of space becomes the ordinary one.
 fn clean_name(name: &str) -> String {
     let spaced = name.chars().map(|c| if c.is_whitespace() && !c.is_control() { ' ' } else { c });
-    let printable: String = spaced.filter(|&c| !is_unprintable(c)).take(MAX_NAME).collect();
+    let printable: String = spaced.filter(|&c| !is_unprintable(c)).take(MAX_NAME as usize).collect();
     printable.trim().to_owned()
 }
 

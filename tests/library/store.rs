@@ -320,6 +320,52 @@ fn removing_an_identity_removes_its_decisions() {
 }
 
 #[test]
+fn a_list_that_is_not_read_to_its_end_keeps_no_writer_out() {
+    const HOSTS: usize = 700;
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    let leaves: Vec<Leaf> = (0..3).map(|_| ca.leaf("Person")).collect();
+    let (store, writer) = (home.with(&leaves, []), home.open());
+    let host = |number: usize| format!("h{number:03}.example");
+    // Not in the order in which they are listed
+    let rows = "WITH RECURSIVE n(value) AS (VALUES (699) UNION ALL SELECT value - 1 FROM n WHERE value > 0)
+        INSERT INTO decisions (host, decided_at) SELECT printf('h%03d.example', value), 0 FROM n";
+    home.database().execute(rows, []).unwrap();
+    let mut decisions = store.each_decision().unwrap();
+    assert_eq!(decisions.next().unwrap().unwrap().scope.host, host(0));
+    let mut identities = store.each_identity().unwrap();
+    assert_eq!(identities.next().unwrap().unwrap().name(), "Person");
+    // Another handle of the store is another process as far as locks matter
+    for number in [1, 690] {
+        assert!(writer.forget(&scope(&host(number))).unwrap());
+    }
+    writer.remove(&[leaves[1].fingerprint()]).unwrap();
+    writer.remember(&scope("z.example"), None, Lifetime::Permanent, NOW).unwrap();
+    let hosts: Vec<String> = decisions.map(|decision| decision.unwrap().scope.host).collect();
+    // The first page was read before, and the page with the other one was not
+    let expected: Vec<String> = (1..HOSTS).filter(|number| *number != 690).map(host).collect();
+    assert_eq!(hosts, expected);
+    assert_eq!(store.decisions().unwrap().len(), HOSTS - 1);
+    assert_eq!(store.each_decision().unwrap().skip(650).next().unwrap().unwrap().scope.host, host(651));
+}
+
+#[test]
+fn identities_are_listed_by_name_and_their_names_are_found() {
+    let home = Home::new();
+    let ca = Ca::root("Root");
+    let leaves = ["bob", "Alice", "carol", "alice", "Zo\u{eb}", "\u{c9}va"].map(|name| ca.leaf(name));
+    let store = home.with(&leaves, []);
+    let expected = ["Alice", "alice", "bob", "carol", "Zo\u{eb}", "\u{c9}va"];
+    assert_eq!(names(&store), expected);
+    let listed = store.each_identity().unwrap().map(|identity| identity.unwrap().name().to_owned());
+    assert_eq!(listed.collect::<Vec<_>>(), expected);
+    let unknown = ca.leaf("unknown").fingerprint();
+    let found = store.names(leaves.iter().map(Leaf::fingerprint).chain([unknown, leaves[0].fingerprint()])).unwrap();
+    assert_eq!(found.len(), leaves.len());
+    assert_eq!((found.get(&leaves[0].fingerprint()).map(String::as_str), found.get(&unknown)), (Some("bob"), None));
+}
+
+#[test]
 fn identities_are_found_by_index() {
     let home = Home::new();
     drop(home.open());

@@ -6,7 +6,8 @@ use crate::app::App;
 use crate::ui::failure::Failure;
 use crate::ui::json::{DecisionJson, print_json};
 use crate::ui::say;
-use crate::ui::table::print_table;
+use crate::ui::stdout::Reader;
+use crate::ui::table::{Table, next_block};
 
 #[derive(Serialize)]
 struct DecisionsJson {
@@ -16,34 +17,35 @@ struct DecisionsJson {
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let store = app.store()?;
-    let decisions = store.decisions()?;
+    let mut decisions = store.each_decision()?;
     if app.common.json {
-        let decisions = decisions.iter().map(DecisionJson::new).collect();
+        let decisions = decisions.map(|decision| decision.map(DecisionJson::new)).collect::<Result<_, _>>()?;
         print_json(&DecisionsJson { mode: app.mode()?.to_string(), decisions })?;
         return app.check_all_shown("decisions");
     }
-    if decisions.is_empty() {
-        say::note("nothing is remembered");
-        return app.check_all_shown("decisions");
+    let mut table = Table::new(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"]);
+    let mut are_some = false;
+    while let Some(block) = next_block(&mut decisions)? {
+        are_some = true;
+        let names = store.names(block.iter().filter_map(|decision| decision.identity))?;
+        let identity = |fingerprint| names.get(&fingerprint).cloned().unwrap_or_else(|| fingerprint.short());
+        for decision in block {
+            let row = vec![
+                decision.scope.to_string(),
+                decision.identity.map_or_else(|| "none (no certificate)".to_owned(), identity),
+                decision.lifetime.to_string(),
+                decision.decided_at.date(),
+                decision.last_used_at.map_or("never".to_owned(), |at| at.date()),
+                decision.last_outcome.map_or("not known yet".to_owned(), |outcome| outcome.to_string()),
+            ];
+            if table.print_row(row)? == Reader::Gone {
+                return app.check_all_shown("decisions");
+            }
+        }
     }
-    let mut rows = Vec::new();
-    for decision in &decisions {
-        let identity = match decision.identity {
-            None => "none (no certificate)".to_owned(),
-            Some(fingerprint) => match store.identity(fingerprint)? {
-                Some(identity) => identity.name().to_owned(),
-                None => fingerprint.short(),
-            },
-        };
-        rows.push(vec![
-            decision.scope.to_string(),
-            identity,
-            decision.lifetime.to_string(),
-            decision.decided_at.date(),
-            decision.last_used_at.map_or("never".to_owned(), |at| at.date()),
-            decision.last_outcome.map_or("not known yet".to_owned(), |outcome| outcome.to_string()),
-        ]);
+    match are_some {
+        true => table.finish()?,
+        false => say::note("nothing is remembered"),
     }
-    print_table(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"], rows)?;
     app.check_all_shown("decisions")
 }

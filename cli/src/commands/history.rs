@@ -1,7 +1,7 @@
 //! `cardcase history`
 
 use cardcase::Destination;
-use cardcase::manage::Scope;
+use cardcase::manage::{Fingerprint, Scope};
 use serde::Serialize;
 
 use crate::app::App;
@@ -9,7 +9,8 @@ use crate::cli::History;
 use crate::ui::failure::Failure;
 use crate::ui::json::{UseJson, print_json};
 use crate::ui::say;
-use crate::ui::table::print_table;
+use crate::ui::stdout::Reader;
+use crate::ui::table::{Table, next_block};
 
 #[derive(Serialize)]
 struct HistoryJson {
@@ -22,35 +23,41 @@ pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
         None => None,
     };
     let store = app.store()?;
-    let uses = store.history(host.as_ref().map(Destination::host))?;
+    let mut uses = store.each_use(host.as_ref().map(Destination::host));
     if app.common.json {
-        return print_json(&HistoryJson { uses: uses.iter().map(UseJson::new).collect() });
+        let uses = uses.map(|used| used.map(UseJson::new)).collect::<Result<_, _>>()?;
+        return print_json(&HistoryJson { uses });
     }
-    if uses.is_empty() {
-        say::note("no server has asked for a certificate yet");
-        return Ok(());
+    let mut table = Table::new(&["WHEN", "DESTINATION", "IDENTITY", "WHY", "OUTCOME", "TLS"]);
+    let mut are_some = false;
+    while let Some(block) = next_block(&mut uses)? {
+        are_some = true;
+        let names = store.names(block.iter().filter_map(|used| used.identity))?;
+        let removed = |fingerprint: Fingerprint| format!("{} (removed)", fingerprint.short());
+        let identity = |fingerprint| names.get(&fingerprint).cloned().unwrap_or_else(|| removed(fingerprint));
+        for used in block {
+            let outcome = match &used.alert {
+                Some(alert) => format!("{}: {}", used.outcome, alert),
+                None => used.outcome.to_string(),
+            };
+            let row = vec![
+                used.at.to_string(),
+                Scope { host: used.host, port: Some(used.port) }.to_string(),
+                used.identity.map_or_else(|| "none".to_owned(), identity),
+                used.source,
+                outcome,
+                used.tls_version.unwrap_or_default(),
+            ];
+            if table.print_row(row)? == Reader::Gone {
+                return Ok(());
+            }
+        }
     }
-    let mut rows = Vec::new();
-    for used in &uses {
-        let identity = match used.identity {
-            None => "none".to_owned(),
-            Some(fingerprint) => match store.identity(fingerprint)? {
-                Some(identity) => identity.name().to_owned(),
-                None => format!("{} (removed)", fingerprint.short()),
-            },
-        };
-        let outcome = match &used.alert {
-            Some(alert) => format!("{}: {}", used.outcome, alert),
-            None => used.outcome.to_string(),
-        };
-        rows.push(vec![
-            used.at.to_string(),
-            Scope { host: used.host.clone(), port: Some(used.port) }.to_string(),
-            identity,
-            used.source.clone(),
-            outcome,
-            used.tls_version.clone().unwrap_or_default(),
-        ]);
+    match are_some {
+        true => table.finish(),
+        false => {
+            say::note("no server has asked for a certificate yet");
+            Ok(())
+        }
     }
-    print_table(&["WHEN", "DESTINATION", "IDENTITY", "WHY", "OUTCOME", "TLS"], rows)
 }

@@ -116,9 +116,9 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let now = app.now();
     if app.common.json {
         let json = |identities: &[Arc<Identity>]| -> Result<Vec<_>, Failure> {
-            let chains = store.chains(identities.iter().map(|identity| identity.certificate()))?;
-            let identities = identities.iter().zip(&chains);
-            Ok(identities.map(|(identity, chain)| identity.json(chain.len(), now)).collect())
+            let chains = store.chain_lengths(identities.iter().map(|identity| identity.certificate()))?;
+            let identities = identities.iter().zip(chains);
+            Ok(identities.map(|(identity, chain)| identity.json(chain, now)).collect())
         };
         let ca = |ca: &cardcase::manage::Certificate| AuthorityJson {
             fingerprint: ca.fingerprint().to_string(),

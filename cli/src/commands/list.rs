@@ -1,26 +1,32 @@
 //! `cardcase list`
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use cardcase::Destination;
-use cardcase::Identity;
 use cardcase::manage::Enrollment;
-use cardcase::manage::Fingerprint;
-use cardcase::manage::split_port;
+use cardcase::manage::{Fingerprint, Name};
+use cardcase::manage::{Timestamp, split_port};
+use cardcase::{Destination, Error, Identity, Store};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::List;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::print_json;
+use crate::ui::json::{JsonRows, print_json};
 use crate::ui::notices;
 use crate::ui::say;
-use crate::ui::table::print_table;
+use crate::ui::stdout::Reader;
+use crate::ui::table::{Table, next_block};
 use crate::ui::text::expires_soon;
 
+/// How many identities `--json` keeps in memory until all are read; the others are read again then. They take 40 MB.
+const HELD: usize = 1 << 16;
+
+/// Identities, as they are read.
+type Identities<'s> = Box<dyn Iterator<Item = Result<Identity, Error>> + 's>;
+
 #[derive(Serialize)]
-struct ListJson<I> {
-    identities: Vec<I>,
+struct ListJson<I: Serialize> {
+    identities: I,
     /// Keys that wait for their certificate; omitted where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enrollments: Vec<EnrollmentJson>,
@@ -50,57 +56,125 @@ impl EnrollmentJson {
 
 pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
     let store = app.store()?;
-    let now = app.now();
-    let mut identities = store.identities()?;
     let enrollments = if args.destination.is_none() { store.enrollments()? } else { Vec::new() };
-    if let Some(text) = &args.destination {
-        let known = known_at(app, text)?;
-        identities.retain(|identity| known.contains(&identity.fingerprint()));
-        if identities.is_empty() {
-            let failure =
-                Failure::new(Code::NothingFits, format_args!("no identity is remembered for {text} or was used there"));
-            return Err(failure.hint(format_args!("to see which fit: cardcase explain {text}")));
-        }
-    }
+    let known = args.destination.as_deref().map(|text| known_at(app, text)).transpose()?;
+    let identities = || -> Result<Identities<'_>, Error> {
+        let all = store.each_identity()?;
+        Ok(match &known {
+            None => Box::new(all),
+            Some(known) => {
+                let is_known = |identity: &Identity| known.contains(&identity.fingerprint());
+                Box::new(all.filter(move |identity| identity.as_ref().map_or(true, is_known)))
+            }
+        })
+    };
+    let unknown = |text: &str| {
+        let failure =
+            Failure::new(Code::NothingFits, format_args!("no identity is remembered for {text} or was used there"));
+        failure.hint(format_args!("to see which fit: cardcase explain {text}"))
+    };
     if app.common.json {
-        let chains = store.chains(identities.iter().map(Identity::certificate))?;
-        let identities = identities.iter().zip(&chains);
-        let identities = identities.map(|(identity, chain)| identity.json(chain.len(), now)).collect();
-        let protected = store.has_primary_password();
-        let enrollments = enrollments.iter().map(EnrollmentJson::new).collect();
-        // A script would mistake a part for the whole
+        let mut rows = json_rows(store, app.now(), identities()?);
+        let held: Vec<_> = rows.by_ref().take(HELD).collect::<Result<_, _>>()?;
+        // A script would mistake a part for the whole, so each row is read before the first is printed
+        rows.try_for_each(|row| row.map(drop))?;
         check_all_shown(app)?;
-        return print_json(&ListJson { identities, enrollments, protected });
+        if let Some(text) = args.destination.as_deref().filter(|_| held.is_empty()) {
+            return Err(unknown(text));
+        }
+        let more = json_rows(store, app.now(), Box::new(identities()?.skip(held.len())));
+        return print_json(&ListJson {
+            identities: JsonRows::new(held.into_iter().map(Ok).chain(more)),
+            enrollments: enrollments.iter().map(EnrollmentJson::new).collect(),
+            protected: store.has_primary_password(),
+        });
     }
     enrollments.iter().for_each(note_waiting);
-    if identities.is_empty() {
-        say::note("the store has no identities; to add some: cardcase import FILE.p12");
-        return check_all_shown(app);
+    match (print_text(app, identities()?)?, &args.destination) {
+        (false, Some(text)) => return Err(unknown(text)),
+        (false, None) => say::note("the store has no identities; to add some: cardcase import FILE.p12"),
+        (true, _) => {}
     }
-    notices::protection(store);
-    for identity in &identities {
-        let until = identity.certificate().not_after();
-        if expires_soon(now, until) {
-            say::warn(format_args!("{:?} expires {}", identity.name(), until.days_from(now)));
-        }
-    }
-    let rows = identities.iter().map(|identity| {
-        let certificate = identity.certificate();
-        let mut expiry = format!("{} ({})", certificate.not_after().date(), certificate.not_after().days_from(now));
-        if certificate.not_after() < now {
-            expiry = format!("EXPIRED {expiry}");
-        }
-        vec![
-            identity.name().to_owned(),
-            certificate.subject().common_name(),
-            certificate.issuer().common_name(),
-            expiry,
-            key(identity),
-            certificate.fingerprint().short(),
-        ]
-    });
-    print_table(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"], rows)?;
     check_all_shown(app)
+}
+
+/// The identities as JSON, made as they are read.
+fn json_rows<'s>(
+    store: &'s Store,
+    now: Timestamp,
+    mut identities: Identities<'s>,
+) -> impl Iterator<Item = Result<impl Serialize, Error>> + 's {
+    let mut read = move || -> Result<Option<Vec<_>>, Error> {
+        let Some(block) = next_block(&mut identities)? else { return Ok(None) };
+        let chains = store.chain_lengths(block.iter().map(Identity::certificate))?;
+        Ok(Some(block.iter().zip(chains).map(|(identity, chain)| identity.json(chain, now)).collect()))
+    };
+    let mut block = Vec::new().into_iter();
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(row) = block.next() {
+                return Some(Ok(row));
+            }
+            match read().transpose()? {
+                Ok(rows) => block = rows.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    })
+}
+
+/// Prints the identities as they are read. Returns whether there are any.
+fn print_text(app: &App, mut identities: Identities<'_>) -> Result<bool, Failure> {
+    let (store, now) = (app.store()?, app.now());
+    let mut table = Table::new(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"]);
+    let mut issuers: HashMap<Name, String> = HashMap::new();
+    let mut are_some = false;
+    while let Some(block) = next_block(&mut identities)? {
+        // Usually there are few
+        if issuers.len() > block.len() {
+            issuers.clear();
+        }
+        if !are_some {
+            notices::protection(store);
+        }
+        are_some = true;
+        for identity in &block {
+            let until = identity.certificate().not_after();
+            if expires_soon(now, until) {
+                say::warn(format_args!("{:?} expires {}", identity.name(), until.days_from(now)));
+            }
+        }
+        for identity in block {
+            let certificate = identity.certificate();
+            let mut expiry = format!("{} ({})", certificate.not_after().date(), certificate.not_after().days_from(now));
+            if certificate.not_after() < now {
+                expiry = format!("EXPIRED {expiry}");
+            }
+            let issuer = match issuers.get(certificate.issuer()) {
+                Some(known) => known.clone(),
+                None => {
+                    let name = certificate.issuer().common_name();
+                    issuers.insert(certificate.issuer().clone(), name.clone());
+                    name
+                }
+            };
+            let row = vec![
+                identity.name().to_owned(),
+                certificate.subject().common_name(),
+                issuer,
+                expiry,
+                key(&identity),
+                certificate.fingerprint().short(),
+            ];
+            if table.print_row(row)? == Reader::Gone {
+                return Ok(true);
+            }
+        }
+    }
+    if are_some {
+        table.finish()?;
+    }
+    Ok(are_some)
 }
 
 /// The kind of the key, and whether it can be used.

@@ -52,10 +52,10 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
         return print_json(&ShowJson {
             identity: identity.json(chain.len(), now),
             chain: certificates.iter().map(|certificate| CertificateJson::new(certificate)).collect(),
-            decisions: decisions.iter().map(DecisionJson::new).collect(),
+            decisions: decisions.into_iter().map(DecisionJson::new).collect(),
             rules: rules.iter().map(RuleJson::new).collect(),
             requires_tls13: identity.requires_tls13(),
-            uses: uses.iter().map(UseJson::new).collect(),
+            uses: uses.into_iter().map(UseJson::new).collect(),
         });
     }
     let mut lines = facts(&identity, now);

@@ -1,23 +1,69 @@
 //! JSON, as docs/cli.md describes it.
 
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::io::{self, BufWriter, Write};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
-use cardcase::manage::Certificate;
-use cardcase::manage::Decision;
-use cardcase::manage::Rule;
-use cardcase::manage::Use;
-use cardcase::manage::plain_json;
-use serde::Serialize;
+use cardcase::manage::{Certificate, Decision, Fingerprint, Lifetime, Outcome, Rule, Timestamp, Use, plain_json};
+use serde::ser::{Error as _, SerializeSeq};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::ui::failure::{Code, Failure};
-use crate::ui::stdout::print;
+use crate::ui::failure::Failure;
+use crate::ui::stdout::print_with;
 
 /// Prints one JSON document. What does not show in a terminal is escaped.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(Code::Failed, error))?;
-    print(&format!("{}\n", plain_json(&text)))
+    let printed = print_with(|stdout| {
+        let mut buffered = BufWriter::with_capacity(1 << 16, Escaping(stdout));
+        serde_json::to_writer_pretty(&mut buffered, value)?;
+        buffered.write_all(b"\n")?;
+        buffered.flush()
+    });
+    printed.map(drop)
+}
+
+/// A JSON array whose elements are made while it is written. An error of the iterator ends the document in the middle.
+pub(crate) struct JsonRows<I>(RefCell<I>);
+
+impl<I> JsonRows<I> {
+    pub(crate) fn new(rows: I) -> Self {
+        Self(RefCell::new(rows))
+    }
+}
+
+impl<I: Iterator<Item = Result<T, E>>, T: Serialize, E: Display> Serialize for JsonRows<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut array = serializer.serialize_seq(None)?;
+        for row in &mut *self.0.borrow_mut() {
+            array.serialize_element(&row.map_err(S::Error::custom)?)?;
+        }
+        array.end()
+    }
+}
+
+/// Escapes what does not show in a terminal. What is written at once has to be whole characters: serde_json writes only such, and
+/// `BufWriter` divides nothing.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_ascii() && !bytes.contains(&b'\x7f') {
+            // serde_json has escaped the other control characters
+            self.0.write_all(bytes)?;
+        } else {
+            let text = str::from_utf8(bytes).map_err(io::Error::other)?;
+            self.0.write_all(plain_json(text).as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The destination of a certificate.
@@ -68,24 +114,29 @@ pub(crate) struct DecisionJson {
     scope: &'static str,
     host: String,
     port: Option<u16>,
-    identity: Option<String>,
-    lifetime: String,
-    decided_at: String,
-    last_used_at: Option<String>,
-    last_outcome: Option<String>,
+    #[serde(serialize_with = "text_or_null")]
+    identity: Option<Fingerprint>,
+    #[serde(serialize_with = "text")]
+    lifetime: Lifetime,
+    #[serde(serialize_with = "text")]
+    decided_at: Timestamp,
+    #[serde(serialize_with = "text_or_null")]
+    last_used_at: Option<Timestamp>,
+    #[serde(serialize_with = "text_or_null")]
+    last_outcome: Option<Outcome>,
 }
 
 impl DecisionJson {
-    pub(crate) fn new(decision: &Decision) -> Self {
+    pub(crate) fn new(decision: Decision) -> Self {
         Self {
             scope: if decision.scope.port.is_some() { "host_port" } else { "host" },
-            host: decision.scope.host.clone(),
+            host: decision.scope.host,
             port: decision.scope.port,
-            identity: decision.identity.map(|fingerprint| fingerprint.to_string()),
-            lifetime: decision.lifetime.to_string(),
-            decided_at: decision.decided_at.to_string(),
-            last_used_at: decision.last_used_at.map(|at| at.to_string()),
-            last_outcome: decision.last_outcome.map(|outcome| outcome.to_string()),
+            identity: decision.identity,
+            lifetime: decision.lifetime,
+            decided_at: decision.decided_at,
+            last_used_at: decision.last_used_at,
+            last_outcome: decision.last_outcome,
         }
     }
 }
@@ -93,28 +144,43 @@ impl DecisionJson {
 /// A use as `history --json` has it.
 #[derive(Serialize)]
 pub(crate) struct UseJson {
-    at: String,
+    #[serde(serialize_with = "text")]
+    at: Timestamp,
     host: String,
     port: u16,
-    identity: Option<String>,
+    #[serde(serialize_with = "text_or_null")]
+    identity: Option<Fingerprint>,
     source: String,
-    outcome: String,
+    #[serde(serialize_with = "text")]
+    outcome: Outcome,
     alert: Option<String>,
     tls_version: Option<String>,
 }
 
 impl UseJson {
-    pub(crate) fn new(used: &Use) -> Self {
+    pub(crate) fn new(used: Use) -> Self {
         Self {
-            at: used.at.to_string(),
-            host: used.host.clone(),
+            at: used.at,
+            host: used.host,
             port: used.port,
-            identity: used.identity.map(|fingerprint| fingerprint.to_string()),
-            source: used.source.clone(),
-            outcome: used.outcome.to_string(),
-            alert: used.alert.clone(),
-            tls_version: used.tls_version.clone(),
+            identity: used.identity,
+            source: used.source,
+            outcome: used.outcome,
+            alert: used.alert,
+            tls_version: used.tls_version,
         }
+    }
+}
+
+/// The text of a value, written only when the whole document is: a long list of texts takes several times the memory of the values.
+fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn text_or_null<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
     }
 }
 

@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::certificate::Certificate;
-use crate::certificate::name::Name;
+use crate::certificate::name::{Name, Names};
 
 /// A filter of Chrome's AutoSelectCertificateForUrls: `{"ISSUER": {"CN", "L", "O", "OU"}, "SUBJECT": {the same}}`.
 ///
@@ -61,9 +60,10 @@ impl Filter {
         self.principals().next().is_none()
     }
 
-    /// Whether it matches this certificate.
-    pub(crate) fn matches(&self, certificate: &Certificate) -> bool {
-        self.issuer.matches(certificate.issuer()) && self.subject.matches(certificate.subject())
+    /// Whether it matches a certificate with these names.
+    pub(crate) fn matches<'n>(&self, names: impl Into<Names<'n>>) -> bool {
+        let Names { issuer, subject } = names.into();
+        self.issuer.matches(issuer) && self.subject.matches(subject)
     }
 
     fn principals(&self) -> impl Iterator<Item = (&'static str, &Principal)> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::path::{Match, UrlPath};
 use super::rule::Rule;
-use crate::certificate::Certificate;
+use crate::certificate::name::Names;
 use crate::request::Destination;
 
 /// Rules, arranged so that a few look-ups find those for a destination.
@@ -80,14 +80,21 @@ impl InForce {
         }
     }
 
+    /// Whether none of them concerns an identity: none denies, and none restricts to TLS 1.3.
+    pub(crate) fn allows_all(&self) -> bool {
+        self.denying.is_empty() && self.demanding.is_empty()
+    }
+
     /// The rule that keeps this certificate from being sent.
-    pub(crate) fn denied(&self, certificate: &Certificate) -> Option<&Rule> {
+    pub(crate) fn denied<'n>(&self, certificate: impl Into<Names<'n>>) -> Option<&Rule> {
+        let certificate = certificate.into();
         let denied = most_specific(about(&self.denying, certificate))?;
         decides(denied, about(&self.selecting, certificate)).then_some(denied)
     }
 
     /// The rule that selects this certificate without asking.
-    pub(crate) fn selects(&self, certificate: &Certificate) -> Option<&Rule> {
+    pub(crate) fn selects<'n>(&self, certificate: impl Into<Names<'n>>) -> Option<&Rule> {
+        let certificate = certificate.into();
         // As in Chrome: the most specific of all patterns that match, whether its filters match or not
         let most = most_specific(each(&self.selecting))?.pattern.specificity();
         let mut selecting = about(&self.selecting, certificate);
@@ -96,7 +103,8 @@ impl InForce {
     }
 
     /// The rule that restricts this certificate to TLS 1.3.
-    pub(crate) fn demands_tls13(&self, certificate: &Certificate) -> Option<&Rule> {
+    pub(crate) fn demands_tls13<'n>(&self, certificate: impl Into<Names<'n>>) -> Option<&Rule> {
+        let certificate = certificate.into();
         about(&self.demanding, certificate).next()
     }
 
@@ -117,8 +125,8 @@ fn each(rules: &[Arc<Rule>]) -> impl Iterator<Item = &Rule> {
     rules.iter().map(|rule| &**rule)
 }
 
-fn about<'a>(rules: &'a [Arc<Rule>], certificate: &Certificate) -> impl Iterator<Item = &'a Rule> {
-    each(rules).filter(|rule| rule.filter.matches(certificate))
+fn about<'a, 'n>(rules: &'a [Arc<Rule>], certificate: Names<'n>) -> impl Iterator<Item = &'a Rule> + use<'a, 'n> {
+    each(rules).filter(move |rule| rule.filter.matches(certificate))
 }
 
 /// The first of those that are equally specific.

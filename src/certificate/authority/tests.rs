@@ -104,6 +104,28 @@ fn without_a_request_a_trusted_issuer_is_preferred_to_one_valid_longer() {
     assert_eq!(top(false), long.certificate);
 }
 
+/// The length that is kept is that of the chain.
+fn assert_length(authorities: &Authorities, certificate: &Certificate) {
+    for _ in 0..2 {
+        assert_eq!(authorities.chain_length(certificate), authorities.chain(certificate, None).authorities.len());
+    }
+}
+
+#[test]
+fn the_length_of_a_chain_is_its_own_if_the_signature_decides() {
+    let roots = [Ca::root("Root"), Ca::root("Root")];
+    let (short, long) = (roots[0].intermediate("Issuer"), roots[1].intermediate("Between").intermediate("Issuer"));
+    let known = [&roots[0].certificate, &roots[1].certificate, &short.certificate, &long.certificate];
+    let between = roots[1].intermediate("Between");
+    for known in [&known[..], &[&short.certificate], &[&between.certificate, &long.certificate], &[]] {
+        let authorities = authorities(known);
+        for leaf in [short.leaf("a"), long.leaf("b"), short.leaf("c"), Leaf::self_signed(params("d"))] {
+            assert_length(&authorities, &leaf.certificate);
+        }
+        known.iter().for_each(|known| assert_length(&authorities, known));
+    }
+}
+
 #[test]
 fn a_chain_is_complete_at_a_root_or_under_a_requested_name() {
     let tower = tower(2);
@@ -120,6 +142,7 @@ fn a_chain_is_complete_at_a_root_or_under_a_requested_name() {
         let authorities = authorities(known);
         let requested = authorities.requested(&[tower[0].name()]);
         assert_eq!(authorities.chain(&leaf, None).complete, without_request, "{what}");
+        assert_length(&authorities, &leaf);
         assert_eq!(authorities.chain(&leaf, Some(&requested)).complete, with_request, "{what}, root requested");
     }
 }

@@ -1,27 +1,41 @@
 //! An identity as JSON.
 
-use serde::Serialize;
+use std::fmt::Display;
+
+use serde::{Serialize, Serializer};
 
 use super::Identity;
+use crate::certificate::name::Name;
+use crate::certificate::{Fingerprint, KeyKind};
 use crate::clock::Timestamp;
 
-/// IDENTITY of docs/cli.md.
+/// IDENTITY of docs/cli.md. Texts are made when it is written: a list of a hundred thousand is in memory until then.
 #[derive(Serialize)]
 struct IdentityJson {
-    fingerprint: String,
+    #[serde(serialize_with = "text")]
+    fingerprint: Fingerprint,
     name: String,
-    subject: String,
-    issuer: String,
+    #[serde(serialize_with = "text")]
+    subject: Name,
+    #[serde(serialize_with = "text")]
+    issuer: Name,
     serial: String,
-    not_before: String,
-    not_after: String,
+    #[serde(serialize_with = "text")]
+    not_before: Timestamp,
+    #[serde(serialize_with = "text")]
+    not_after: Timestamp,
     expired: bool,
-    key: String,
+    #[serde(serialize_with = "text")]
+    key: KeyKind,
     usable: UsableJson,
     chain_length: usize,
     key_usage: Vec<&'static str>,
     extended_key_usage: Vec<String>,
     emails: Vec<String>,
+}
+
+fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Which TLS libraries can use the key of an identity.
@@ -39,15 +53,15 @@ impl Identity {
     pub fn json(&self, authorities: usize, now: Timestamp) -> impl Serialize + use<> {
         let certificate = self.certificate();
         IdentityJson {
-            fingerprint: certificate.fingerprint().to_string(),
+            fingerprint: certificate.fingerprint(),
             name: self.name().to_owned(),
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
+            subject: certificate.subject().clone(),
+            issuer: certificate.issuer().clone(),
             serial: certificate.serial(),
-            not_before: certificate.not_before().to_string(),
-            not_after: certificate.not_after().to_string(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
             expired: certificate.not_after() < now,
-            key: certificate.key().to_string(),
+            key: certificate.key().clone(),
             usable: UsableJson {
                 rustls: self.is_usable_by_rustls(),
                 openssl: self.is_usable_by_openssl(),

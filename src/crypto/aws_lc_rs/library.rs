@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::key::{self, Key, Pair};
 
-pub(crate) use aws_lc_rs::{aead, rand, signature};
+pub(crate) use aws_lc_rs::{aead, digest, rand, signature};
 
 use signature::{
     EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, PqdsaKeyPair, PqdsaSigningAlgorithm, RsaKeyPair,

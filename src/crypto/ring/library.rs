@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::key::{self, Key};
 
-pub(crate) use ring::{aead, rand, signature};
+pub(crate) use ring::{aead, digest, rand, signature};
 
 use signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, RsaKeyPair};
 

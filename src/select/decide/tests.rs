@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, ProtocolVersion, SignatureScheme};
 
-use super::{Candidates, Open, Verdict, decide};
+use super::{Open, Verdict, decide};
 use crate::answer::decision::Answer;
 use crate::answer::refusal::Refusal;
 use crate::answer::rules::{Rule, Rules};
 use crate::answer::settings::Settings;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
+use crate::certificate::outline::{Outline, Outlines};
 use crate::certificate::tried::Tried;
 use crate::error::{Damage, Error};
 use crate::pki::{Ca, NOW, expired, params};
@@ -89,10 +90,18 @@ impl Case {
         let candidates = |matcher: &Matcher<'_>| {
             is_asked.set(true);
             let damage = || Damage { table: "identities", row: 9, id: String::new(), detail: String::new() };
-            let damaged = self.is_damaged.then(damage);
-            Ok(Candidates { fit: matcher.candidates(self.identities.iter().cloned()), damaged })
+            let outline = |identity: &Arc<Identity>| {
+                let issuer = Arc::new(identity.certificate().issuer().clone());
+                Arc::new(Outline::new(identity, issuer, 0))
+            };
+            let outlines = self.identities.iter().map(outline).collect();
+            Ok(matcher.fit(Arc::new(Outlines::new(outlines, self.is_damaged.then(damage)))))
         };
-        (decide(&look, &self.request, &self.refused, candidates), is_asked.get())
+        let read = |outline: &Outline| {
+            let mut identities = self.identities.iter();
+            Ok(identities.find(|identity| identity.fingerprint() == outline.fingerprint).unwrap().clone())
+        };
+        (decide(&look, &self.request, &self.refused, candidates, read), is_asked.get())
     }
 
     /// The name of the selected identity and the source; `None` when the chooser is asked.
@@ -121,8 +130,9 @@ fn some(name: &str, source: Source) -> Option<(Option<String>, Source)> {
     Some((Some(name.to_owned()), source))
 }
 
-fn names(open: &Open) -> Vec<&str> {
-    let mut names: Vec<&str> = open.candidates.iter().map(|candidate| candidate.identity.name()).collect();
+/// Their common names are their names.
+fn names(open: &Open) -> Vec<String> {
+    let mut names: Vec<String> = open.candidates.iter().map(|candidate| candidate.subject.common_name()).collect();
     names.sort_unstable();
     names
 }

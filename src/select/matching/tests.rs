@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use rustls::{ProtocolVersion, SignatureScheme as Scheme};
 
-use super::{Matcher, Reason, Warning, put_used_first};
+use super::{Considered, Matcher, Reason, Warning, put_used_first};
 use crate::certificate::Certificate;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
+use crate::certificate::outline::{Outline, Outlines};
 use crate::certificate::tried::Tried;
 use crate::clock::Timestamp;
 use crate::crypto;
@@ -36,7 +37,11 @@ fn known(certificates: &[&Certificate]) -> Authorities {
 fn reasons(certificate: &Certificate, authorities: &[Name], schemes: &[Scheme]) -> Vec<Reason> {
     let (request, known) = (request(authorities, schemes), known(&[]));
     let identity = Identity::new("a".to_owned(), certificate.clone(), false, SIGNS);
-    super::reasons(&identity, Matcher::new(&request, &known, NOW).requested(), &request)
+    let matcher = Matcher::new(&request, &known, NOW);
+    let reasons = super::reasons(&identity, matcher.requested(), &request);
+    let outline = Outline::new(&identity, Arc::new(certificate.issuer().clone()), 0);
+    assert_eq!(matcher.fits(&outline), reasons.is_empty(), "{reasons:?}");
+    reasons
 }
 
 fn with_usages(mut params: CertificateParams, usages: &[Ku], extended: &[Eku]) -> CertificateParams {
@@ -189,6 +194,18 @@ fn stored(home: &Home, leaves: &[&Leaf]) -> Vec<Arc<Identity>> {
     home.with(leaves.iter().copied(), []).identities().unwrap().into_iter().map(Arc::new).collect()
 }
 
+/// The candidates among identities, best first, as they are shown.
+fn candidates(matcher: &Matcher<'_>, identities: &[Arc<Identity>], authorities: &Authorities) -> Vec<Considered> {
+    let outline = |identity: &Arc<Identity>| {
+        let certificate = identity.certificate();
+        let issuer = Arc::new(certificate.issuer().clone());
+        Arc::new(Outline::new(identity, issuer, authorities.chain_length(certificate)))
+    };
+    let fit = matcher.fit(Arc::new(Outlines::new(identities.iter().map(outline).collect(), None)));
+    let of = |candidate: &Outline| identities.iter().find(|one| one.fingerprint() == candidate.fingerprint).unwrap();
+    fit.iter().map(|candidate| matcher.consider(of(candidate).clone())).collect()
+}
+
 #[test]
 fn valid_ones_first_then_used_here_then_latest_expiry_latest_start_shortest_chain() {
     let root = Ca::root("Root");
@@ -211,7 +228,7 @@ fn valid_ones_first_then_used_here_then_latest_expiry_latest_start_shortest_chai
     let used_before = HashSet::from([used.fingerprint()]);
     for _ in 0..identities.len() {
         identities.rotate_left(1);
-        let mut candidates = matcher.candidates(identities.clone());
+        let mut candidates = candidates(&matcher, &identities, &authorities);
         put_used_first(&mut candidates, &used_before, NOW);
         let names: Vec<_> = candidates.iter().map(|candidate| candidate.identity.name().to_owned()).collect();
         assert!(names.is_sorted() && names.len() == leaves.len(), "{names:?}");
@@ -227,7 +244,7 @@ fn what_is_no_candidate_is_not_in_the_list() {
     let home = Home::new();
     let identities = stored(&home, &[&fits, &server, &other]);
     let (request, authorities) = (request(&[root.name()], &ECDSA), known(&[]));
-    let candidates = Matcher::new(&request, &authorities, NOW).candidates(identities);
+    let candidates = candidates(&Matcher::new(&request, &authorities, NOW), &identities, &authorities);
     assert_eq!(candidates.iter().map(|c| c.identity.fingerprint()).collect::<Vec<_>>(), [fits.fingerprint()]);
 }
 
@@ -264,8 +281,7 @@ fn warnings_say_what_should_be_known() {
 fn the_bounds_of_validity_belong_to_it() {
     let leaf = Ca::root("Root").leaf_of(valid(params("a"), Timestamp(NOW.0), Timestamp(NOW.0 + DAY))).certificate;
     for (at, is_valid) in [(NOW.0 - 1, false), (NOW.0, true), (NOW.0 + DAY, true), (NOW.0 + DAY + 1, false)] {
-        let (request, none) = (request(&[], &ECDSA), known(&[]));
-        assert_eq!(Matcher::new(&request, &none, Timestamp(at)).is_valid_now(&leaf), is_valid, "{at}");
+        assert_eq!(leaf.is_valid_at(Timestamp(at)), is_valid, "{at}");
     }
 }
 
