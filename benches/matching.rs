@@ -1,6 +1,10 @@
 //! Candidates for one of 1,000 issuers among 1,000, 10,000 and 100,000 identities in a store on disk. Aim: at most
 //! 0.1 ms for one identity per issuer, and nearly flat: by index, not by a scan.
 //!
+//! `any issuer` is a request that names none: what it takes to find out that only a person can choose. Aim, from the second time on:
+//! 0.1, 0.3 and 1 ms for 1,000, 10,000 and 100,000 identities. The floor is a plain look at the decision for the destination, which
+//! every request takes.
+//!
 //! `warm` repeats one request on an open store, `other issuer` asks for another one of the thousand each time, so that
 //! most identities under it are not in memory. `first` is the first request of a store just opened,
 //! without the opening: authorities and identities are parsed then.
@@ -17,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cardcase::ask::CertificateRequest;
-use cardcase::{Identity, Selector};
+use cardcase::{Destination, Error, Identity, Selector};
 use criterion::Criterion;
 use rustls::SignatureScheme;
 
@@ -44,6 +48,13 @@ fn main() {
             let request = request(&issuers[7]);
             bencher.iter(|| assert_eq!(black_box(candidates(&selector, &request)).len(), per_issuer));
         });
+        group.bench_function(format!("any issuer, {identities}"), |bencher| {
+            let request = CertificateRequest::new(&[], &[SignatureScheme::ED25519]);
+            bencher.iter(|| assert!(black_box(is_open(&selector, &request))));
+        });
+        group.bench_function(format!("any issuer, {identities}, floor"), |bencher| {
+            bencher.iter(|| black_box(selector.prepare(destination()).unwrap()));
+        });
         let mut requests = issuers.iter().map(request).cycle();
         group.bench_function(format!("other issuer, {per_issuer} of {identities}"), |bencher| {
             bencher.iter_batched_ref(
@@ -65,6 +76,15 @@ fn first(home: &Home, request: &CertificateRequest) -> Duration {
     let start = Instant::now();
     black_box(candidates(&selector, request));
     start.elapsed()
+}
+
+/// Whether only a person can choose.
+fn is_open(selector: &Selector, request: &CertificateRequest) -> bool {
+    matches!(selector.select(destination(), request), Err(Error::NobodyToAsk { .. }))
+}
+
+fn destination() -> Destination {
+    Destination::new("www.example.com", 443).unwrap()
 }
 
 /// What the selector does with a request.

@@ -209,8 +209,7 @@ mod tests {
 
     #[test]
     fn object_identifiers_are_compared_by_their_arcs() {
-        let known =
-            [RSA[0], RSA[1], EC, ED25519, ED448, DSA, rsa_pss::OID, "2.5.29.15", "2.999.1", "1.2.840", "0.9.2342"];
+        let known = [RSA[0], RSA[1], EC, ED25519, ED448, DSA, rsa_pss::OID, "2.5.29.15", "1.2.840", "0.9.2342"];
         for one in known {
             let arcs: Vec<u64> = one.split('.').map(|arc| arc.parse().unwrap()).collect();
             let oid = Oid::from(&arcs).unwrap();

@@ -80,7 +80,8 @@ mod tests {
         let under_root = |store: &Store| {
             let requested = store.arranged_authorities().unwrap().requested(&[root.name()]);
             let found = store.found(Some(&requested)).unwrap();
-            found.iter().map(|found| found.subject.common_name()).collect::<Vec<_>>()
+            let name = |fingerprint| store.identity(fingerprint).unwrap().unwrap().name().to_owned();
+            found.iter().map(|found| name(found.fingerprint)).collect::<Vec<_>>()
         };
         assert_eq!((under_root(&one), under_root(&two)), (vec![], vec![]));
         one.import(vec![import([&leaf], [])], None, NOW).unwrap();
