@@ -26,13 +26,13 @@ fn last_use(scene: &Scene) -> Value {
     scene.machine.json("history")["uses"][0].clone()
 }
 
-/// Waits for this entry, because it may be written a moment after the client has its answer.
+/// Waits for an entry with this value: a running tunnel writes it a moment after the client has its answer.
 #[track_caller]
-fn wait_for_use(scene: &Scene, outcome: &str) -> Value {
-    let began = Instant::now();
+fn wait_for_use(scene: &Scene, field: &str, value: impl Into<Value>) -> Value {
+    let (began, value) = (Instant::now(), value.into());
     loop {
         let used = last_use(scene);
-        if used["outcome"] == outcome {
+        if used[field] == value {
             return used;
         }
         assert!(began.elapsed() < Duration::from_secs(20), "{used}");
@@ -54,12 +54,8 @@ fn every_server_sees_the_decided_identity() {
             let chains = server.chains();
             assert_eq!(chains.len(), 1, "{kind:?} {tls:?}\n{}", server.said());
             assert_eq!(chains[0][0], alice.fingerprint(), "{kind:?} {tls:?}");
-            let used = last_use(&scene);
-            assert_eq!(
-                (&used["outcome"], &used["port"]),
-                (&json!("accepted"), &json!(server.port())),
-                "{kind:?} {tls:?}"
-            );
+            let used = wait_for_use(&scene, "port", server.port());
+            assert_eq!(used["outcome"], "accepted", "{kind:?} {tls:?}");
         }
     }
 }
@@ -126,7 +122,7 @@ fn a_refusal_is_reported_and_recorded() {
         tunnel.fails_to_fetch();
         tunnel.says("refused the identity \"guest\"");
         tunnel.says("to choose another: cardcase forget localhost");
-        let used = wait_for_use(&scene, "refused");
+        let used = wait_for_use(&scene, "outcome", "refused");
         assert_eq!((&used["alert"], &used["identity"]), (&json!("unknown_ca"), &json!(guest.fingerprint())), "{tls:?}");
     }
 }
@@ -171,7 +167,7 @@ fn the_flags_of_fetch_work_for_a_tunnel() {
     tunnel.fetches();
     tunnel.fetches();
     assert_eq!(server.chains().last().unwrap(), &bob.sent_chain());
-    assert_eq!(last_use(&scene)["source"], "given");
+    wait_for_use(&scene, "source", "given");
 
     drop(tunnel);
     // The client decides to speak HTTP/2 without TLS
@@ -396,7 +392,7 @@ fn a_tunnel_turns_to_openssl_where_rustls_has_nothing_in_common_with_the_server(
     tunnel.says("using OpenSSL from now on");
     tunnel.fetches();
     assert_eq!(server.chains(), vec![alice.sent_chain(); 2]);
-    assert_eq!(last_use(&scene)["outcome"], "accepted");
+    wait_for_use(&scene, "outcome", "accepted");
     drop(tunnel);
     let tunnel = Tunnel::start(&scene, &server.destination(), &["--tls", "rustls"]);
     tunnel.fails_to_fetch();
@@ -419,7 +415,7 @@ fn a_tunnel_turns_to_openssl_after_a_renegotiation() {
         tunnel.fails_to_fetch();
         tunnel.says("the next connection uses OpenSSL");
         assert_eq!(String::from_utf8_lossy(&tunnel.fetch().stdout), "alice", "{ending}\n{}", tunnel.said());
-        assert_eq!(wait_for_use(&scene, "accepted")["identity"], json!(alice.fingerprint()), "{ending}");
+        assert_eq!(wait_for_use(&scene, "outcome", "accepted")["identity"], json!(alice.fingerprint()), "{ending}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
 
 use cardcase::Selector;
@@ -25,6 +25,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Cardcase {
     home: TempDir,
     store: PathBuf,
+    /// The stores of selectors of this process.
+    opened: Mutex<Vec<Weak<Store>>>,
 }
 
 impl Cardcase {
@@ -32,7 +34,7 @@ impl Cardcase {
         let home = tempfile::tempdir().unwrap();
         let store = home.path().join("store").join("cardcase.db");
         std::fs::create_dir(home.path().join("store")).unwrap();
-        let machine = Cardcase { home, store };
+        let machine = Cardcase { home, store, opened: Mutex::default() };
         machine.log_in_anew();
         machine
     }
@@ -63,8 +65,9 @@ impl Cardcase {
     /// The selector of a program on this machine that uses the library. It opens the store itself.
     pub fn selector(&self) -> Selector {
         let session = Session::in_directory(self.runtime().join("cardcase"));
-        let store = Store::open_in_session(self.store(), session).unwrap();
-        Selector::new(Arc::new(store)).with_policy_directory(self.policies())
+        let store = Arc::new(Store::open_in_session(self.store(), session).unwrap());
+        self.opened.lock().unwrap().push(Arc::downgrade(&store));
+        Selector::new(store).with_policy_directory(self.policies())
     }
 
     /// The directory for the administrator's rules. It does not exist unless a test creates it.
@@ -105,8 +108,10 @@ impl Cardcase {
         self.command(line.split_whitespace()).run()
     }
 
-    /// Runs `line --json`, which must succeed.
+    /// Runs `line --json`, which must succeed, once the history of this process is written.
     pub fn json(&self, line: &str) -> Value {
+        let opened: Vec<_> = self.opened.lock().unwrap().iter().filter_map(Weak::upgrade).collect();
+        opened.iter().for_each(|store| store.flush().unwrap());
         self.run(&format!("{line} --json")).expect(0).json()
     }
 
