@@ -186,6 +186,7 @@ fn the_flags_of_fetch_work_for_a_tunnel() {
         tunnel.fetches();
         assert_eq!(proxy.chains(), [bob.sent_chain()], "{tls:?}");
         assert_eq!(server.chains(), [alice.sent_chain()], "{tls:?}");
+        wait_for_use(&scene, "port", server.port());
         let uses = scene.machine.json("history")["uses"].clone();
         for (used, host) in [(&uses[0], "localhost"), (&uses[1], "127.0.0.1")] {
             assert_eq!((&used["host"], &used["outcome"]), (&json!(host), &json!("accepted")), "{uses}");
