@@ -47,7 +47,7 @@
 //! |---|---|
 //! | `files` (default) | `file::read` and `Store::export`: PKCS#12, PEM and DER, with every old cipher they need |
 //! | `aws-lc-rs` (default) | signing and encryption by aws-lc-rs |
-//! | `ring` | signing and encryption by ring, and by `aws-lc-rs` only what ring cannot do, if that is on too |
+//! | `ring` | signing and encryption by ring; with `aws-lc-rs` too, ring signs with the keys that it can use, and `aws-lc-rs` does the rest |
 //! | `tokio` | `connect::tokio`, for tokio-tungstenite and others |
 //! | `hyper` | `connect::hyper`: a client over hyper-util, and a connector for tonic |
 //! | `reqwest` | `connect::reqwest`: a client over reqwest |

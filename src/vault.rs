@@ -198,6 +198,12 @@ impl Vault {
         self.data_key().is_ok()
     }
 
+    /// Whether another process holds the data key for this one.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_held_elsewhere(&self) -> bool {
+        matches!(self.opened(), Opened::Elsewhere(_))
+    }
+
     /// Whether the data key can be used now. If another process holds it, this asks that process, which may have ended.
     pub(crate) fn is_open_now(&self) -> bool {
         match self.opened() {

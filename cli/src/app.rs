@@ -2,7 +2,9 @@
 
 use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use cardcase::Error;
 use cardcase::Selector;
@@ -28,6 +30,9 @@ use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::{DamageTold, tell_unrecorded};
 use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
+
+/// How long the end of the process waits for the history.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// One run of the command.
 pub(crate) struct App {
@@ -72,8 +77,15 @@ impl App {
         }
         let written_behind = Arc::downgrade(&store);
         let _ = self.flush_at_end.set(Cleanup::new(move || {
-            // Told by `finish`, if the process gets there
-            let _ = written_behind.upgrade().map(|store| store.flush());
+            // `finish` tells of an error, if the process gets there. On a signal nobody waits longer than this
+            let (done, is_done) = mpsc::channel();
+            let flush = move || {
+                let _ = written_behind.upgrade().map(|store| store.flush());
+                let _ = done.send(());
+            };
+            if thread::Builder::new().spawn(flush).is_ok() {
+                let _ = is_done.recv_timeout(FLUSH_LIMIT);
+            }
         }));
         Ok(self.store.get_or_init(|| store))
     }

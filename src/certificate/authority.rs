@@ -45,8 +45,11 @@ pub(crate) struct Authorities {
     by_subject: HashMap<NameKey, Vec<Arc<Authority>>>,
     by_issuer: HashMap<NameKey, Vec<NameKey>>,
     /// The length of the chain of the certificates with this issuer and this identifier of its key, if their signatures do not count.
-    lengths: Mutex<HashMap<(NameKey, Option<Vec<u8>>), usize>>,
+    lengths: Mutex<HashMap<IssuerKey, usize>>,
 }
+
+/// The name of an issuer, and the identifier of its key (RFC 5280 section 4.2.1.1).
+type IssuerKey = (NameKey, Option<Vec<u8>>);
 
 /// The names that a server requested, and every name from which a path leads to one of them.
 #[derive(Debug)]

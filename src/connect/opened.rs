@@ -298,10 +298,12 @@ impl Opened {
         self.shared.position.finished();
     }
 
-    /// Writes to the history what became of the answer. The connectors do that themselves, as far as they see it.
+    /// Writes to the history what became of the answer: a refusal now, everything else [behind](crate::Store::flush). The connectors do
+    /// that themselves, as far as they see it.
     ///
     /// # Errors
-    /// Those of [writing](crate::Store#errors).
+    /// For a refusal, those of [writing](crate::Store#errors). [`Io`](crate::Error::Io) when other users can enter the directory of the
+    /// session.
     pub fn record(&self, selector: &Selector, outcome: Outcome, alert: Option<AlertDescription>) -> Result<(), Error> {
         let Some(selection) = self.selection() else { return Ok(()) };
         let version = self.version().or_else(|| self.request().and_then(|request| request.version));
@@ -311,7 +313,7 @@ impl Opened {
 
     /// Records that the server accepted what it was sent, once for the connection, when something was read from it: in TLS 1.3 a
     /// server that refuses sends an alert instead. A server may also refuse by a page of HTTP, as nginx does
-    /// ([`Refusal::from_response`]); do not call this then. Writes to the store; an error of that is ignored.
+    /// ([`Refusal::from_response`]); do not call this then. It is written [behind](crate::Store::flush).
     pub fn record_success(&self, selector: &Selector) {
         if self.take_success() {
             let _ = self.record(selector, Outcome::Accepted, None);

@@ -75,7 +75,8 @@ impl Connector {
     }
 
     /// Connects to the destination of a target over the stream that `dial` returns. `dial` is called again when the server's
-    /// request had to be answered first. Asking, unlocking and reading the store happen on tokio's blocking threads.
+    /// request had to be answered first. Asking, unlocking and reading a store that has changed
+    /// happen on tokio's blocking threads.
     ///
     /// # Errors
     /// [`Error`].
@@ -143,8 +144,10 @@ impl Connector {
         }
         let (resolvers, base) = (self.resolvers.clone(), self.base.clone());
         let ready = move |selector: &Selector| {
-            let _permit = permit;
-            Ok(resolvers.ready(look_up.run(selector)?, &base, selector.now()))
+            let prepared = look_up.run(selector)?;
+            // The rest may wait for an agent
+            drop(permit);
+            Ok(resolvers.ready(prepared, &base, selector.now()))
         };
         self.asking.blocking(ready).await
     }

@@ -55,7 +55,7 @@ impl GuardedKey {
     }
 
     /// Whether it can be read in this process.
-    #[cfg(any(feature = "openssl", feature = "tokio"))]
+    #[cfg(feature = "openssl")]
     pub(crate) fn is_open_here(&self) -> bool {
         self.vault.is_open_here()
     }

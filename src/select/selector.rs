@@ -193,8 +193,7 @@ impl Selector {
     /// Those of [`Self::prepare`].
     #[cfg(feature = "tokio")]
     pub(crate) fn prepare_unchanged(&self, target: &Target) -> Result<Option<Prepared>, Error> {
-        let prepared = self.moment_unchanged(target)?.map(|moment| self.prepare_at(&moment, target));
-        Ok(prepared.filter(|prepared| prepared.key.as_ref().is_none_or(GuardedKey::is_open_here)))
+        Ok(self.moment_unchanged(target)?.map(|moment| self.prepare_at(&moment, target)))
     }
 
     fn prepare_at(&self, moment: &Moment, target: &Target) -> Prepared {
@@ -392,10 +391,6 @@ impl Selector {
         distrusted: u64,
         answered: Option<(&CertificateRequest, &Prepared)>,
     ) -> Result<Option<bool>, Error> {
-        let is_here = |prepared: &Prepared| prepared.key.as_ref().is_none_or(GuardedKey::is_open_here);
-        if answered.is_some_and(|(_, prepared)| !is_here(prepared)) {
-            return Ok(None);
-        }
         let target = opened.into();
         let Some(moment) = self.moment_unchanged(&target)? else { return Ok(None) };
         let are_needed = Cell::new(false);
@@ -503,7 +498,7 @@ impl Selector {
     /// Chrome does. A refusal is written now, everything else soon: [`Store::flush`].
     ///
     /// # Errors
-    /// For a refusal, those of [writing](crate::Store#errors).
+    /// For a refusal, those of [writing](crate::Store#errors). [`Error::Io`] when other users can enter the directory of the session.
     pub fn record(
         &self,
         destination: &Destination,
@@ -593,10 +588,11 @@ impl Selector {
         self.moment_with(self.store.remembered(target.destination(), self.mode)?)
     }
 
-    /// [`Self::moment`], if the store has not changed since it was read for this destination.
+    /// [`Self::moment`], if the store has not changed since it was read for this destination, and no agent holds the data key.
     #[cfg(feature = "tokio")]
     fn moment_unchanged(&self, target: &Target) -> Result<Option<Moment>, Error> {
         let remembered = self.store.remembered_unchanged(target.destination(), self.mode)?;
+        let remembered = remembered.filter(|remembered| !remembered.vault.is_held_elsewhere());
         remembered.map(|remembered| self.moment_with(remembered)).transpose()
     }
 

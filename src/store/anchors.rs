@@ -45,7 +45,7 @@ struct Followed {
     version: u64,
     /// How often an authority was found to be no longer trusted.
     distrusted: u64,
-    /// The number of the latest read of the store that was applied.
+    /// The number of the latest state of the store that was applied.
     number: u64,
     /// What was trusted then, if it was taken over completely; an identical set needs no work.
     known: Option<Arc<HashSet<Fingerprint>>>,
@@ -69,8 +69,8 @@ impl TrustAnchors {
         let trusted = &now.terms.trusted;
         if !followed.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, trusted)) {
             followed.drop_all_but(trusted);
-            // Another thread may have read the store later, and what is added here may have been removed by then
-            if now.number > followed.number {
+            // Another thread may have read a later state, and what is added here may have been removed in it
+            if now.number >= followed.number {
                 followed.number = now.number;
                 followed.add(now);
             }
@@ -108,5 +108,42 @@ impl Followed {
             self.version += 1;
         }
         self.known = Some(now.terms.trusted.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use crate::error::Error;
+    use crate::pki::{Ca, Home, NOW};
+    use crate::request::Destination;
+    use crate::vault::{NoUnlocker, Unlocker};
+
+    struct Password;
+
+    impl Unlocker for Password {
+        fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+            Ok(Zeroizing::new("secret".to_owned()))
+        }
+    }
+
+    #[test]
+    fn an_authority_that_was_added_while_the_vault_was_locked_counts_once_it_is_open() {
+        let home = Home::new();
+        let owner = home.open();
+        owner.set_primary_password(Some("secret"), &NoUnlocker).unwrap();
+        let store = home.open();
+        let anchors = store.trust_anchors().unwrap();
+        let destination = Destination::new("a.example", 443).unwrap();
+        let count = || {
+            anchors.follow(&store.remembered(&destination, None).unwrap());
+            anchors.certificates().1.len()
+        };
+        assert_eq!(count(), 0);
+        owner.trust(&[Ca::root("Root").certificate], NOW).unwrap();
+        assert_eq!((count(), count()), (0, 0));
+        store.unlock_fully(&Password).unwrap();
+        assert_eq!(count(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! The history is written behind, on a thread of its own: what waits is written in one transaction. Nobody waits for the disk before a
 //! request goes out.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -11,6 +12,7 @@ use rusqlite::Connection;
 use super::changes::Changes;
 use super::database::{Database, SHORT};
 use super::schema::Schema;
+use super::sql::store_error;
 use crate::answer::history::Use;
 use crate::answer::settings::Mode;
 use crate::error::Error;
@@ -37,7 +39,8 @@ pub(super) type Write = fn(&Connection, &Entry) -> rusqlite::Result<()>;
 /// Writes the history of one store.
 pub(super) struct Behind {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The thread, and the process that it belongs to: a fork does not copy it.
+    thread: Mutex<Option<(u32, JoinHandle<()>)>>,
 }
 
 struct Shared {
@@ -52,9 +55,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: Vec<Entry>,
-    is_writing: bool,
-    /// Whether somebody waits for what is waiting now.
-    is_awaited: bool,
+    /// How many entries were added so far, how many of these were written or have failed, and how many somebody waits for.
+    added: u64,
+    done: u64,
+    awaited: u64,
     is_ended: bool,
     /// The first error since it was last taken.
     error: Option<Error>,
@@ -76,6 +80,7 @@ impl Behind {
             return;
         }
         state.waiting.push(entry);
+        state.added += 1;
         let is_first = state.waiting.len() == 1;
         drop(state);
         if is_first {
@@ -98,27 +103,31 @@ impl Behind {
     }
 
     fn written(&self) -> MutexGuard<'_, State> {
-        let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
         let mut state = self.shared.state();
-        state.is_awaited = !state.waiting.is_empty();
-        self.shared.changed.notify_all();
-        self.shared.changed.wait_while(state, is_busy).unwrap_or_else(PoisonError::into_inner)
+        let before = state.added;
+        if state.done < before {
+            state.awaited = before;
+            drop(state);
+            self.shared.changed.notify_all();
+            self.begin();
+            state = self.shared.state();
+        }
+        let is_missing = |state: &mut State| state.done < before;
+        self.shared.changed.wait_while(state, is_missing).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to write, unless that has begun before.
     fn begin(&self) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_some() {
+        let process = std::process::id();
+        if thread.as_ref().is_some_and(|(of, _)| *of == process) {
             return;
         }
         let shared = self.shared.clone();
         match Builder::new().name("cardcase-history".to_owned()).spawn(move || shared.run()) {
-            Ok(begun) => *thread = Some(begun),
+            Ok(begun) => *thread = Some((process, begun)),
             // Without another thread it is written here
-            Err(_) => {
-                let batch = std::mem::take(&mut self.shared.state().waiting);
-                self.shared.end(self.shared.write(&mut None, &batch));
-            }
+            Err(_) => self.shared.write(&mut None, self.shared.state()),
         }
     }
 }
@@ -128,8 +137,8 @@ impl Drop for Behind {
         self.shared.state().is_ended = true;
         self.shared.changed.notify_all();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic there has written what it could
+        if let Some((_, thread)) = thread.filter(|(process, _)| *process == std::process::id()) {
+            // It has no panic: it catches them
             let _ = thread.join();
         }
     }
@@ -141,39 +150,60 @@ impl Shared {
         loop {
             let is_idle = |state: &mut State| state.waiting.is_empty() && !state.is_ended;
             let state = self.changed.wait_while(self.state(), is_idle).unwrap_or_else(PoisonError::into_inner);
-            let lingers = |state: &mut State| !state.is_awaited && !state.is_ended;
+            let lingers = |state: &mut State| state.awaited <= state.done && !state.is_ended;
             let lingered = self.changed.wait_timeout_while(state, LINGERS, lingers);
-            let (mut state, _) = lingered.unwrap_or_else(PoisonError::into_inner);
-            let batch = std::mem::take(&mut state.waiting);
-            if batch.is_empty() {
+            let (state, _) = lingered.unwrap_or_else(PoisonError::into_inner);
+            if state.waiting.is_empty() {
                 return;
             }
-            state.is_writing = true;
-            state.is_awaited = false;
-            drop(state);
-            self.end(self.write(&mut database, &batch));
+            self.write(&mut database, state);
         }
     }
 
-    /// Over a connection of its own: the store can be read while this waits for the disk.
-    fn write(&self, database: &mut Option<Database>, batch: &[Entry]) -> Result<(), Error> {
-        let database = match database {
-            Some(open) => open,
-            None => database.insert(Database::open(&self.path, self.schema)?),
-        };
-        database.write_without_effect(SHORT, self.changes.as_deref(), |db| {
-            batch.iter().try_for_each(|entry| (self.write)(db, entry))
-        })
-    }
-
-    fn end(&self, done: Result<(), Error>) {
+    /// Writes what waits.
+    fn write(&self, database: &mut Option<Database>, mut state: MutexGuard<'_, State>) {
+        let (batch, last) = (std::mem::take(&mut state.waiting), state.added);
+        drop(state);
+        // Whatever happens, somebody may wait for it to be over
+        let done = catch_unwind(AssertUnwindSafe(|| self.try_to_write(database, &batch)));
+        let done = done.unwrap_or_else(|_| {
+            Err(Error::Store { path: self.path.to_path_buf(), source: "an error of cardcase itself".into() })
+        });
         let mut state = self.state();
-        state.is_writing = false;
+        state.done = last;
         if let Err(error) = done {
             state.error.get_or_insert(error);
         }
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Over a connection of its own: the store can be read while this waits for the disk.
+    fn try_to_write(&self, database: &mut Option<Database>, batch: &[Entry]) -> Result<(), Error> {
+        let database = match database {
+            Some(open) => open,
+            None => {
+                if self.changes.as_ref().is_some_and(|changes| !changes.are_of(&self.path)) {
+                    let detail = format!("{}: another file was put in its place", self.path.display());
+                    return Err(Error::StoreDamaged { detail });
+                }
+                database.insert(Database::open(&self.path, self.schema, SHORT)?)
+            }
+        };
+        let mut failed = None;
+        database.write_without_effect(SHORT, self.changes.as_deref(), |db| {
+            for entry in batch {
+                // One that cannot be written leaves the others
+                db.execute_batch("SAVEPOINT entry")?;
+                if let Err(error) = (self.write)(db, entry) {
+                    db.execute_batch("ROLLBACK TO entry")?;
+                    failed.get_or_insert(error);
+                }
+                db.execute_batch("RELEASE entry")?;
+            }
+            Ok(())
+        })?;
+        failed.map_or(Ok(()), |error| Err(store_error(&self.path, error)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

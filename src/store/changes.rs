@@ -22,11 +22,10 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Follows a file. To be called before SQLite opens it. `None` on a network file system, where a read without a lock may show an
-    /// old state, and when the file cannot be opened.
+    /// Follows a file. To be called before SQLite opens it. `None` where a read without a lock may show an old state, as on a
+    /// network file system, and when the file cannot be opened.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        let is_local = network::file_system_of(path).is_none();
-        let file = is_local.then(|| SharedFile::open(path)).flatten()?;
+        let file = network::is_local(path).then(|| SharedFile::open(path)).flatten()?;
         Some(Self { file, without_effect: Mutex::default() })
     }
 
@@ -37,6 +36,11 @@ impl Changes {
         // At 18, the versions of the format for writing and for reading: 1 is a rollback journal
         let [.., 1, 1, _, _, _, _, a, b, c, d] = header else { return None };
         Some(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// Whether this is the file that they are of, and not another one that was put in its place.
+    pub(super) fn are_of(&self, path: &Path) -> bool {
+        path.metadata().is_ok_and(|found| (found.dev(), found.ino()) == self.file.inode)
     }
 
     /// Whether nothing that matters has changed since the counter was `since`.
@@ -97,7 +101,12 @@ impl SharedFile {
         let file = File::open(path).ok()?;
         let found = file.metadata().ok()?;
         let inode = (found.dev(), found.ino());
-        Some(Self { inode, file: Some(open.entry(inode).or_insert(Arc::new(file)).clone()) })
+        match open.get(&inode) {
+            None => drop(open.insert(inode, Arc::new(file))),
+            // The path changed just now, to a file that is open here already. Closing this descriptor would lose its locks
+            Some(_) => std::mem::forget(file),
+        }
+        Some(Self { inode, file: open.get(&inode).cloned() })
     }
 
     fn get(&self) -> Option<&File> {
@@ -178,14 +187,15 @@ mod tests {
             !asked.status.success()
         };
         assert!(!is_locked());
-        other.transact(|_| Ok(assert!(is_locked()))).unwrap();
+        other.transact(|_| Ok(is_locked())).map(|is_locked| assert!(is_locked)).unwrap();
         let third = home.open();
         one.transact(|_| {
             drop(third);
-            Ok(assert!(is_locked()))
+            Ok(is_locked())
         })
+        .map(|is_locked| assert!(is_locked))
         .unwrap();
         drop(other);
-        one.transact(|_| Ok(assert!(is_locked()))).unwrap();
+        one.transact(|_| Ok(is_locked())).map(|is_locked| assert!(is_locked)).unwrap();
     }
 }

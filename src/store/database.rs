@@ -1,6 +1,5 @@
 //! A connection to the file of a store, and the transactions that every table uses.
 
-use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,33 +26,31 @@ pub(super) struct Database {
     connection: Connection,
     path: Box<Path>,
     schema: &'static Schema,
-    /// The schema_version of the file when its schema was checked last. SQLite uses the schema that it has parsed for as long as
-    /// this number stays the same.
-    checked: Cell<Option<i64>>,
 }
 
 impl Database {
-    /// Opens a file that [`file::prepare`] has checked, and makes it a store of the newest version if it is empty or older.
+    /// Opens a file that [`file::prepare`] has checked, and makes it a store of the newest version if it is empty or older. Waits this
+    /// long for another process that writes.
     ///
     /// # Errors
     /// [`Error::NotAStore`] and [`Error::NewerStore`] leave the file as it is. [`Error::StoreDamaged`], and the others of opening.
-    pub(super) fn open(path: &Path, schema: &'static Schema) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, schema: &'static Schema, patience: Duration) -> Result<Self, Error> {
         let failed = |error| store_error(path, error);
         // Not the default of SQLite, which would create a missing file readable for everybody, and read "file:..." as a URI
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let database = Self { connection, path: path.into(), schema, checked: Cell::new(None) };
-        database.begin().map_err(failed)?;
+        let database = Self { connection, path: path.into(), schema };
+        database.begin(patience).map_err(failed)?;
         // A process that only reads does not wait for one that writes
         journal::erase(&database.connection, path, Duration::ZERO);
         Ok(database)
     }
 
-    fn begin(&self) -> rusqlite::Result<()> {
+    fn begin(&self, patience: Duration) -> rusqlite::Result<()> {
         configure(&self.connection)?;
         journal::before_reading(&self.connection, &self.path)?;
-        self.connection.busy_timeout(PATIENCE)?;
+        self.connection.busy_timeout(patience)?;
         let moment = moment(&self.connection)?;
         let is_current = self.is_current(&moment)?;
         if is_current {
@@ -92,17 +89,12 @@ impl Database {
         Err(as_rusqlite(Error::NotAStore { path: self.path.to_path_buf(), detail }))
     }
 
-    /// Checks the schema, unless it is the one that was checked last.
+    /// Checks the schema in a transaction, so that everything later in it uses the schema that was checked.
     fn check_schema(&self, db: &Connection) -> rusqlite::Result<()> {
-        let version = db.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
-        if self.checked.get() != Some(version) {
-            // Somebody may have changed the schema, and then the number back. SQLite forgets what it has parsed, and reads the schema in
-            // this transaction
-            db.pragma_update(None, "writable_schema", "RESET")?;
-            self.schema.check(db)?;
-            self.checked.set(Some(version));
-        }
-        Ok(())
+        // SQLite reads the schema again when its number in the file has changed, and somebody may have changed both and then the number
+        // back. So SQLite forgets what it has parsed, and reads the schema in this transaction
+        db.pragma_update(None, "writable_schema", "RESET")?;
+        self.schema.check(db)
     }
 
     /// Reads in one transaction: everything comes from the same moment, and the file is locked once, which costs more than most
@@ -183,4 +175,23 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // SQLite would write what does not fit in its memory to a temporary file
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+    use crate::pki::Home;
+
+    /// A trigger would write in the owner's transactions, which then authenticate what it wrote.
+    #[test]
+    fn a_trigger_is_found_even_if_the_number_of_the_schema_is_put_back() {
+        let home = Home::new();
+        let (store, somebody) = (home.open(), home.database());
+        let version: i64 = somebody.query_row("PRAGMA schema_version", [], |row| row.get(0)).unwrap();
+        somebody.execute_batch(&format!("PRAGMA schema_version = {}", version + 7)).unwrap();
+        store.settings().unwrap();
+        let trigger = "CREATE TRIGGER evil AFTER INSERT ON rules BEGIN DELETE FROM uses; END";
+        somebody.execute_batch(&format!("{trigger}; PRAGMA schema_version = {version}")).unwrap();
+        assert!(matches!(store.transact(|_| Ok(())), Err(Error::StoreDamaged { .. })));
+    }
 }

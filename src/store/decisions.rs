@@ -6,7 +6,7 @@ use super::damage::{DECISIONS, rows_with};
 use super::handle::Store;
 use super::integrity::DecisionRow;
 use super::keys::{chosen_key, known_key};
-use super::pages::Pages;
+use super::pages::{Pages, ReadRows};
 use super::sql::{as_rusqlite, at_any_length, is_about_a_column};
 use crate::answer::decision::{Answer, Decision, Lifetime, Scope};
 use crate::certificate::Fingerprint;
@@ -77,7 +77,7 @@ impl Store {
     pub fn each_decision(&self) -> Result<impl Iterator<Item = Result<Decision, Error>>, Error> {
         let session = self.session().token()?;
         let ids = self.read(numbers_in_order)?;
-        let read: fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<(Decision, Option<String>)>> =
+        let read: ReadRows<(Decision, Option<String>)> =
             |db, ids, damaged| rows_with(db, DECISIONS, EVERY, ids, parse_every, damaged);
         let counts = move |of: Option<String>| of.is_none() || of == session;
         let rows = Pages::new(self, ids, read);

@@ -64,6 +64,8 @@ pub struct Store {
     vault: Mutex<Arc<Vault>>,
     damage: Mutex<Vec<Damage>>,
     looks: AtomicU64,
+    /// The change counter of the file when the last number was given to its state.
+    numbered: Mutex<Option<(u32, u64)>>,
     /// The mark of the last [lock](Store::end_agent) before the vault was opened in this process.
     lock_mark: Mutex<Option<LockMark>>,
 }
@@ -88,6 +90,7 @@ impl Store {
             vault: Mutex::new(Arc::new(vault)),
             damage: Mutex::default(),
             looks: AtomicU64::new(0),
+            numbered: Mutex::default(),
             lock_mark: Mutex::default(),
         }
     }
@@ -145,13 +148,27 @@ impl Store {
         &self.lately
     }
 
-    /// A number for a read of the store. It must be taken within the transaction: then a later state of the store has a higher number.
+    /// A number for the state of the file. It must be taken within the transaction: then a later state has a higher number.
     pub(super) fn number(&self) -> u64 {
+        let mut numbered = locked(&self.numbered);
+        let Some(changes) = self.changes() else { return self.next_number() };
+        match *numbered {
+            Some((counter, number)) if changes.is_unchanged(counter) => number,
+            _ => {
+                let number = self.next_number();
+                *numbered = changes.counter().map(|counter| (counter, number));
+                number
+            }
+        }
+    }
+
+    fn next_number(&self) -> u64 {
         self.looks.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn set_vault(&self, vault: Vault) {
         *locked(&self.vault) = Arc::new(vault);
+        self.lately.clear();
     }
 
     /// The vault as the file has it now; another process may have changed it.
@@ -160,6 +177,8 @@ impl Store {
         let mut vault = locked(&self.vault);
         if vault.kept() != &kept {
             *vault = Arc::new(Vault::from_file(kept));
+            // What was read before may have the data key of the old one
+            self.lately.clear();
         }
         Ok(vault.clone())
     }

@@ -15,7 +15,7 @@ use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_ro
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
-use super::pages::Pages;
+use super::pages::{Pages, ReadRows};
 use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, next_id, only};
 use crate::certificate::authority::Requested;
 use crate::certificate::identity::Identity;
@@ -59,7 +59,7 @@ impl Store {
     /// Those of [reading](Self#errors), also from the iterator, which then ends.
     pub fn each_identity(&self) -> Result<impl Iterator<Item = Result<Identity, Error>>, Error> {
         let ids = self.read(numbers_by_name)?;
-        let read: fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<Identity>> =
+        let read: ReadRows<Identity> =
             |db, ids, damaged| rows_with(db, IDENTITIES, IDENTITY, ids, parse_identity, damaged);
         Ok(Pages::new(self, ids, read))
     }

@@ -85,8 +85,8 @@ impl Store {
             let number = self.number();
             Ok((counter, Arc::new(Remembered { settings, answer, authorities, rules, terms, vault, number })))
         })?;
-        if let Some(counter) = counter {
-            self.lately().keep(place, counter, &remembered);
+        if let (Some(counter), Some(changes)) = (counter, self.changes()) {
+            self.lately().keep(place, counter, &remembered, |counter| changes.is_unchanged(counter));
         }
         Ok(remembered)
     }

@@ -32,6 +32,17 @@ pub(super) fn file_system_of(_path: &Path) -> Option<&'static str> {
     None
 }
 
+/// Whether a file is known to be on a local file system.
+#[cfg(target_os = "linux")]
+pub(super) fn is_local(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| named(found.f_type as u32).is_none())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_local(_path: &Path) -> bool {
+    false
+}
+
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn named(magic: u32) -> Option<&'static str> {
     FILE_SYSTEMS.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)

@@ -59,7 +59,7 @@ fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store,
     // Canonical: processes that share the file share a lock by its name
     let path = file::prepare(path)?;
     let changes = Changes::of(&path).map(Arc::new);
-    let database = Database::open(&path, schema)?;
+    let database = Database::open(&path, schema, PATIENCE)?;
     let vault = load_vault(&database)?;
     let behind = Behind::new(&path, schema, changes.clone(), write_entry);
     let store = Store::new(path, session, database, changes, behind, vault);

@@ -41,20 +41,19 @@ impl Store {
     }
 }
 
+/// Reads the rows with these numbers. Damaged ones are added to the list.
+pub(super) type ReadRows<T> = fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<T>>;
+
 /// The rows of a table with some numbers, page by page. Those that are passed over are not read.
 pub(super) struct Pages<'s, T> {
     store: &'s Store,
     ids: vec::IntoIter<i64>,
     page: vec::IntoIter<T>,
-    read: fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<T>>,
+    read: ReadRows<T>,
 }
 
 impl<'s, T> Pages<'s, T> {
-    pub(super) fn new(
-        store: &'s Store,
-        ids: Vec<i64>,
-        read: fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<T>>,
-    ) -> Self {
+    pub(super) fn new(store: &'s Store, ids: Vec<i64>, read: ReadRows<T>) -> Self {
         Self { store, ids: ids.into_iter(), page: Vec::new().into_iter(), read }
     }
 }

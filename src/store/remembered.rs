@@ -28,7 +28,7 @@ pub(crate) struct Remembered {
     pub(crate) terms: Terms,
     /// Decrypts the private keys.
     pub(crate) vault: Arc<Vault>,
-    /// Later reads through the same handle of the store have higher numbers.
+    /// Later states of the file have higher numbers, as read through the same handle of the store.
     pub(crate) number: u64,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Terms {
     pub(crate) trusted: Arc<HashSet<Fingerprint>>,
 }
 
-/// What was read lately, and the change counter of the file then.
+/// What was read lately, with the change counter of the file then.
 #[derive(Default)]
 pub(super) struct Lately(Mutex<HashMap<Place, (u32, Arc<Remembered>)>>);
 
@@ -59,12 +59,24 @@ impl Lately {
         self.locked().get(place).cloned()
     }
 
-    pub(super) fn keep(&self, place: Place, counter: u32, remembered: &Arc<Remembered>) {
+    /// Keeps what was read, and of the rest what `is_unchanged` since its counter.
+    pub(super) fn keep(
+        &self,
+        place: Place,
+        counter: u32,
+        remembered: &Arc<Remembered>,
+        is_unchanged: impl Fn(u32) -> bool,
+    ) {
         let mut looks = self.locked();
-        if looks.len() >= MAX_LOOKS {
+        // All that are kept were unchanged when the last of them was
+        if looks.len() >= MAX_LOOKS || looks.values().next().is_some_and(|(counter, _)| !is_unchanged(*counter)) {
             looks.clear();
         }
         looks.insert(place, (counter, remembered.clone()));
+    }
+
+    pub(super) fn clear(&self) {
+        self.locked().clear();
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<Place, (u32, Arc<Remembered>)>> {

@@ -9,6 +9,9 @@ use crate::select::selector::Selector;
 /// Connections of one pool that are tracked at most; a client begins a new pool then.
 const MAX_OPEN: usize = 1024;
 
+/// Connections that are checked at most on a thread of the executor, if the store has not changed: each takes some microseconds.
+const MAX_AT_ONCE: usize = 16;
+
 /// Connections of one pool that were ended by alerts or refusals: the last ones are kept.
 const MAX_ENDED: usize = 16;
 
@@ -39,9 +42,11 @@ impl Connections {
         if open.len() > MAX_OPEN {
             return Ok(false);
         }
-        let unchanged = open.iter().map(|opened| opened.may_be_reused_unchanged(&selector));
-        if let Some(may_be_reused) = all(unchanged)? {
-            return Ok(may_be_reused);
+        if open.len() <= MAX_AT_ONCE {
+            let unchanged = open.iter().map(|opened| opened.may_be_reused_unchanged(&selector));
+            if let Some(may_be_reused) = all(unchanged)? {
+                return Ok(may_be_reused);
+            }
         }
         let may_be_reused = move || {
             for opened in &open {

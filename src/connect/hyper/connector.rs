@@ -128,7 +128,7 @@ impl<H> Connector<H> {
     pub fn record_successes(&self) {
         if self.writes_history {
             for opened in self.connections.take_successes() {
-                // Only a refusal is written now, and so may fail
+                // A history that cannot be written does not make a request fail
                 let _ = opened.record(self.selector(), Outcome::Accepted, None);
             }
         }

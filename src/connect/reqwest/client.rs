@@ -215,7 +215,7 @@ impl Client {
         let opened = known.resolver.opened();
         let is_accepted = opened.selection().is_some() && !Refusal::may_come_with(response.status().as_u16());
         if is_accepted && !known.recorded.swap(true, Ordering::AcqRel) {
-            // Only a refusal is written now, and so may fail
+            // A history that cannot be written does not make a request fail
             let _ = opened.record(self.settings.connector.selector(), Outcome::Accepted, None);
         }
         response.extensions_mut().insert(opened);
