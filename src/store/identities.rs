@@ -25,7 +25,7 @@ use crate::certificate::outline::{Outline, Outlines};
 use crate::certificate::tried::Tried;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
-use crate::error::{Damage, Error};
+use crate::error::Error;
 use crate::text::is_unprintable;
 use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 
