@@ -156,15 +156,10 @@ class Nginx:
         log.write_text("")
         with log.open("w") as stderr:
             self.process = subprocess.Popen(["nginx", "-p", self.directory, "-c", configuration, "-e", "stderr"], stderr=stderr, stdout=stderr)
-        while True:
-            said = log.read_text()
-            if "OS: Linux" in said:
-                return True
-            if self.process.poll() is not None:
-                if "Address already in use" in said:
-                    return False
-                raise SystemExit(f"nginx did not start:\n{said}")
-            time.sleep(0.02)
+        said = wait_for(log, "OS: Linux", self.process)
+        if said and "Address already in use" not in said:
+            raise SystemExit(f"nginx did not start:\n{said}")
+        return not said
 
     def configuration(self):
         folder = self.directory
@@ -189,6 +184,15 @@ class Nginx:
     def end(self):
         self.process.terminate()
         self.process.wait()
+
+
+def wait_for(log, text, process):
+    """Waits until a process writes this to its log. Returns the log if it ends before."""
+    while text not in (said := log.read_text()):
+        if process.poll() is not None:
+            return said
+        time.sleep(0.02)
+    return None
 
 
 def free_ports(count):
