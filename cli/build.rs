@@ -5,7 +5,7 @@ use std::env::var;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-check-cfg=cfg(openssl_at_need)");
-    for name in STATIC {
+    for name in STATIC.iter().chain(&PLACES) {
         println!("cargo:rerun-if-env-changed={name}");
     }
     if let Some(library) = library() {
@@ -18,6 +18,14 @@ fn main() {
 const STATIC: [&str; 4] =
     ["OPENSSL_STATIC", "X86_64_UNKNOWN_LINUX_GNU_OPENSSL_STATIC", "PKG_CONFIG_ALL_STATIC", "LIBSSL_STATIC"];
 
+/// Where openssl-sys finds the library if these say so: there, one without a shared library is linked statically.
+const PLACES: [&str; 4] = [
+    "OPENSSL_DIR",
+    "OPENSSL_LIB_DIR",
+    "X86_64_UNKNOWN_LINUX_GNU_OPENSSL_DIR",
+    "X86_64_UNKNOWN_LINUX_GNU_OPENSSL_LIB_DIR",
+];
+
 /// The name under which programs find the OpenSSL that openssl-sys was built with; `None` where it is not loaded at need.
 fn library() -> Option<String> {
     var("CARGO_FEATURE_OPENSSL").ok()?;
@@ -26,6 +34,9 @@ fn library() -> Option<String> {
         return None;
     }
     if STATIC.iter().any(|name| var(name).is_ok_and(|value| value != "0")) || var("DEP_OPENSSL_VENDORED").is_ok() {
+        return None;
+    }
+    if PLACES.iter().any(|name| var(name).is_ok()) {
         return None;
     }
     // LibreSSL and others have no such number, and OpenSSL 1.1 has other functions

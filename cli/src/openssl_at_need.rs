@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::mm::{MprotectFlags, mprotect};
 
+use crate::cleanup;
 use crate::ui::failure::{Code, Failure};
 
 /// The library that the program was built with, such as `libssl.so.3`. It brings libcrypto.
@@ -126,6 +127,7 @@ extern "C" fn load() {
             let failure = Failure::new(Code::Failed, format_args!("OpenSSL cannot be loaded: {why}"));
             let hint = format!("install the package of {LIBRARY}: on Debian, apt-get install libssl3");
             failure.hint(hint).tell();
+            cleanup::run_all();
             process::exit(Code::Failed as i32);
         }
     });

@@ -28,7 +28,7 @@ pub(super) struct Cache {
     /// The issuers of the outlines, which share them.
     pub(super) issuers: HashMap<Name, (Arc<Name>, NameKey)>,
     /// Those of every identity, for requests that any issuer fits.
-    pub(super) all: Option<Arc<Outlines>>,
+    pub(super) all: Option<(u32, Arc<Outlines>)>,
     pub(super) authorities: Option<Arc<Authorities>>,
     /// Rules and digest come from the same moment: the code of one set of rules must not vouch for another set.
     pub(super) terms: Option<(TermsDigest, Arc<Rules>)>,

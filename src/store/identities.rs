@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::authorities::cached_authorities;
 use super::cache::Cache;
+use super::changes::Changes;
 use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_row, row_with, rows_with};
 use super::enrollments;
 use super::handle::Store;
@@ -88,7 +89,11 @@ impl Store {
 
     /// The identities whose issuers fit a request, found by index; or, without one, every identity.
     pub(crate) fn found(&self, requested: Option<&Requested>) -> Result<Arc<Outlines>, Error> {
-        let Some(requested) = requested else { return self.cached(every_outline) };
+        let Some(requested) = requested else {
+            let counter = || self.changes().and_then(Changes::counter);
+            let is_unchanged = |since| self.changes().is_some_and(|changes| changes.is_unchanged(since));
+            return self.cached(|db, cache| every_outline(db, cache, counter(), is_unchanged));
+        };
         let issuers = key_list(requested.issuers());
         let names = key_list(requested.names());
         self.cached(|db, cache| {
@@ -101,22 +106,22 @@ impl Store {
         })
     }
 
-    /// The identities with these fingerprints, in this order. Those that are no longer there are left out.
+    /// The identities with these fingerprints, in this order. Those that are no longer there, or are damaged, are left out.
     ///
     /// # Errors
-    /// [`Error::RowDamaged`], and those of [reading](Self#errors).
+    /// Those of [reading](Self#errors).
     pub(crate) fn identities_with(
         &self,
         fingerprints: impl Iterator<Item = Fingerprint>,
     ) -> Result<Vec<Arc<Identity>>, Error> {
         self.cached(|db, cache| {
-            let mut identities = Vec::new();
+            let (mut identities, mut damaged) = (Vec::new(), Vec::new());
             for fingerprint in fingerprints {
-                if let Some(id) = identity_id(db, fingerprint)? {
-                    identities.push(cached_identity(db, cache, id)?);
-                }
+                let read = cached_with(db, cache, fingerprint);
+                identities.extend(all_readable(std::iter::once(read), &mut damaged)?.into_iter().flatten());
                 cache.trim();
             }
+            cache.damaged.append(&mut damaged);
             Ok(identities)
         })
     }
@@ -168,10 +173,7 @@ impl Store {
     /// # Errors
     /// Those of [reading](Self#errors).
     pub fn identity(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Identity>>, Error> {
-        self.cached(|db, cache| match identity_id(db, fingerprint)? {
-            Some(id) => cached_identity(db, cache, id).map(Some),
-            None => Ok(None),
-        })
+        self.cached(|db, cache| cached_with(db, cache, fingerprint))
     }
 
     /// An identity with its sealed private key, both from the same moment; `None` when it has been removed.
@@ -260,12 +262,19 @@ fn text(row: &Row<'_>) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned())
 }
 
-fn every_outline(db: &Connection, cache: &mut Cache) -> rusqlite::Result<Arc<Outlines>> {
-    if let Some(all) = &cache.all {
+/// The outlines of all rows: those that were listed last, if the file has not changed since. The generation is no proof of that: somebody
+/// may have removed a row for a moment, and put the generation back.
+fn every_outline(
+    db: &Connection,
+    cache: &mut Cache,
+    counter: Option<u32>,
+    is_unchanged: impl Fn(u32) -> bool,
+) -> rusqlite::Result<Arc<Outlines>> {
+    if let Some((_, all)) = cache.all.as_ref().filter(|(counter, _)| is_unchanged(*counter)) {
         return Ok(all.clone());
     }
     let all = outlines(db, cache, &numbers(db, IDENTITIES)?)?;
-    cache.all = Some(all.clone());
+    cache.all = counter.map(|counter| (counter, all.clone()));
     Ok(all)
 }
 
@@ -308,6 +317,22 @@ pub(super) fn cached_identity(db: &Connection, cache: &mut Cache, id: i64) -> ru
     let identity = Arc::new(row_with(db, IDENTITIES, IDENTITY, id, parse_identity)?);
     cache.identities.insert(id, identity.clone());
     Ok(identity)
+}
+
+/// The identity with this fingerprint. The cache may hold what somebody put into its row for a moment, together with the generation that
+/// hides the change: then the row is read again.
+fn cached_with(
+    db: &Connection,
+    cache: &mut Cache,
+    fingerprint: Fingerprint,
+) -> rusqlite::Result<Option<Arc<Identity>>> {
+    let Some(id) = identity_id(db, fingerprint)? else { return Ok(None) };
+    let cached = cached_identity(db, cache, id)?;
+    if cached.fingerprint() == fingerprint {
+        return Ok(Some(cached));
+    }
+    cache.identities.remove(&id);
+    cached_identity(db, cache, id).map(|identity| Some(identity).filter(|found| found.fingerprint() == fingerprint))
 }
 
 /// The identity in the row that a key was just read from. The cache may hold what somebody put into the row, together with the

@@ -82,9 +82,13 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         if let Some(text) = args.destination.as_deref().filter(|_| held.is_empty()) {
             return Err(unknown(text));
         }
-        let more = json_rows(store, app.now(), Box::new(identities()?.skip(held.len())));
+        // Read again only if there are more: another process may have changed the list meanwhile
+        let more = match held.len() < HELD {
+            true => None,
+            false => Some(json_rows(store, app.now(), Box::new(identities()?.skip(held.len())))),
+        };
         return print_json(&ListJson {
-            identities: JsonRows::new(held.into_iter().map(Ok).chain(more)),
+            identities: JsonRows::new(held.into_iter().map(Ok).chain(more.into_iter().flatten())),
             enrollments: enrollments.iter().map(EnrollmentJson::new).collect(),
             protected: store.has_primary_password(),
         });

@@ -53,8 +53,7 @@ const NOT_REPEATED: &str =
     "the request was not sent again: the server may have processed it, and its method is not idempotent";
 
 /// Why a request whose body cannot be sent again is not.
-const NOT_REPLAYABLE: &str =
-    "the request was not sent again: its body is long, and not a file; save it to a file, and send that: -d @FILE";
+const NOT_REPLAYABLE: &str = "the request was not sent again: its body came from a pipe and is too long to keep; save it to a file and use -d @FILE";
 
 /// Sends requests.
 pub(crate) struct Client<'a> {
@@ -217,7 +216,15 @@ impl<'a> Client<'a> {
         if let Some(opened) = response.requests.opened() {
             opened.finished();
         }
-        response.refused.map_or(Ok(()), Err)
+        let is_cut = response.head.status.is_success() && !response.unread.is_complete();
+        let cut = || {
+            let url = &response.url;
+            is_cut.then(|| {
+                Failure::new(Code::Failed, format_args!("{url}: the server answered before the whole body was sent"))
+                    .hint("whether it takes the rest is not known: ask the server what it has")
+            })
+        };
+        response.refused.or_else(|| response.unread.failure()).or_else(cut).map_or(Ok(()), Err)
     }
 
     /// The connection ended in the middle of the body.

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
@@ -48,6 +49,8 @@ pub(crate) struct Source {
 
 pub(crate) struct Pipe {
     path: PathBuf,
+    /// How often it was sent. A connection that goes on with an earlier request must not take the rest.
+    turn: AtomicU64,
     /// What was read so far, and the rest; `None` once that is being read.
     unread: Mutex<Option<(Bytes, File)>>,
 }
@@ -80,7 +83,7 @@ impl Upload {
                 return Ok(Self::Bytes(kept.into()));
             }
         }
-        Ok(Self::Pipe(Arc::new(Pipe { path, unread: Mutex::new(Some((kept.into(), file))) })))
+        Ok(Self::Pipe(Arc::new(Pipe { path, turn: AtomicU64::new(0), unread: Mutex::new(Some((kept.into(), file))) })))
     }
 
     /// Whether all of it can be sent, if it was sent before.
@@ -106,10 +109,17 @@ impl Upload {
             Self::File(source) => Rest::File(source.clone(), source.start),
             Self::Pipe(pipe) => {
                 let kept = pipe.unread().as_ref().map(|(kept, _)| kept.clone());
-                Rest::Pipe(pipe.clone(), kept.ok_or_else(|| pipe.is_spent())?)
+                let kept = kept.ok_or_else(|| pipe.is_spent())?;
+                let turn = pipe.turn.fetch_add(1, Ordering::AcqRel) + 1;
+                Rest::Pipe(pipe.clone(), kept, turn)
             }
         };
-        Ok(Sending { rest, activity, unread: Unread::default() })
+        let unread = Unread::default();
+        if let Self::Bytes(_) = self {
+            // Short enough to be sent at once
+            unread.note_complete();
+        }
+        Ok(Sending { rest, activity, unread })
     }
 }
 
@@ -120,8 +130,8 @@ impl Pipe {
 
     /// The failure of a request that has to be sent again.
     fn is_spent(&self) -> Failure {
-        let why = "the request has to be sent again, and its body cannot: it is not a file, and it is long";
-        Failure::new(Code::Failed, why).in_file(&self.path).hint("save it to a file, and send that: -d @FILE")
+        let why = "the request must be sent again, but its body is gone: it came from a pipe and was too long to keep";
+        Failure::new(Code::Failed, why).in_file(&self.path).hint("save it to a file, and use -d @FILE")
     }
 }
 
@@ -162,13 +172,22 @@ impl fmt::Display for Changed {
 
 impl std::error::Error for Changed {}
 
-/// Why a body could not be read to its end. HTTP libraries lose the error of a body.
+/// Whether a body was read to its end, and why not. HTTP libraries lose the error of a body.
 #[derive(Clone, Default)]
-pub(crate) struct Unread(Arc<Mutex<Option<Failure>>>);
+pub(crate) struct Unread(Arc<(Mutex<Option<Failure>>, AtomicBool)>);
 
 impl Unread {
     pub(crate) fn failure(&self) -> Option<Failure> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether all of it was passed on.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.1.load(Ordering::Acquire)
+    }
+
+    fn note_complete(&self) {
+        self.0.1.store(true, Ordering::Release);
     }
 
     fn note(&self, path: &Path, error: io::Error) -> io::Error {
@@ -178,7 +197,7 @@ impl Unread {
             true => failure.hint("to send a file that others write to, send a copy of it"),
             false => failure,
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         error
     }
 }
@@ -195,8 +214,8 @@ enum Rest {
     Bytes(Bytes),
     /// From this position on.
     File(Arc<Source>, u64),
-    /// The kept bytes first.
-    Pipe(Arc<Pipe>, Bytes),
+    /// The kept bytes first; with the turn.
+    Pipe(Arc<Pipe>, Bytes, u64),
     Reading(PathBuf, Receiver<io::Result<Bytes>>),
 }
 
@@ -217,13 +236,17 @@ impl Sending {
                     *at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
                     return Poll::Ready(Some(piece.map(Bytes::from)));
                 }
-                Rest::Pipe(_, kept) if !kept.is_empty() => {
+                Rest::Pipe(pipe, _, turn) if pipe.turn.load(Ordering::Acquire) != *turn => {
+                    return Poll::Ready(Some(Err(io::Error::other("the request was sent again"))));
+                }
+                Rest::Pipe(_, kept, _) if !kept.is_empty() => {
                     return Poll::Ready(Some(Ok(kept.split_to(kept.len().min(PIECE)))));
                 }
-                Rest::Pipe(pipe, _) => {
+                Rest::Pipe(pipe, ..) => {
                     let unread = pipe.unread().take();
                     let (_, file) = unread.ok_or_else(|| io::Error::other("another request reads it"))?;
-                    self.rest = Rest::Reading(pipe.path.clone(), read_on(file)?);
+                    let pieces = read_on(file).map_err(|error| self.unread.note(&pipe.path, error))?;
+                    self.rest = Rest::Reading(pipe.path.clone(), pieces);
                 }
                 Rest::Reading(path, pieces) => {
                     let piece = pieces.poll_recv(cx);
@@ -260,6 +283,14 @@ impl Body for Sending {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = self.poll_piece(cx);
+        let is_last = match &piece {
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(_))) => self.is_end_stream(),
+            _ => false,
+        };
+        if is_last {
+            self.unread.note_complete();
+        }
         // While the command waits for its own input, it does not wait for the server
         self.activity.note_sending(piece.is_ready());
         piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))

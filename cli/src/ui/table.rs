@@ -93,7 +93,7 @@ impl Table {
     fn take_block(&mut self) -> String {
         let rows = mem::take(&mut self.rows);
         let widths = self.fitting_widths();
-        let mut block = String::with_capacity(rows.len() * (widths.iter().sum::<usize>() + GAP * widths.len()));
+        let mut block = String::new();
         for row in &rows {
             if row.iter().zip(&widths).all(|(cell, width)| width_of(cell) <= *width) {
                 push_line(&mut block, row, &widths);
