@@ -430,8 +430,8 @@ pub(crate) struct Fetch {
     /// Seconds that a server may take to accept the connection, and again for the TLS handshake [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) connect_timeout: Option<Duration>,
-    /// Seconds after which to fail if the response has not begun, or was slower than --speed-limit all that time; 0 means no limit
-    /// [default: 60]
+    /// Seconds after which to fail if the server takes no more of the request, sends no response, or sends it more slowly than
+    /// --speed-limit on average; 0 means no limit [default: 60]
     #[arg(short = 'y', long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) speed_time: Option<Duration>,
     /// Bytes per second that the response must reach on average over --speed-time; 0 means no limit [default: 1]

@@ -1,7 +1,7 @@
 //! Asking over tokio: how a selector answers the connections of one connector, whichever TLS library makes them.
 //!
-//! Asking a person, unlocking the vault and reading a store that has changed never happen on a thread of the executor. Tasks that wait for
-//! a person do not use up the threads for blocking work.
+//! Asking a person, unlocking the vault, and reading the store if it has changed, never happen on a thread of the executor. Tasks that
+//! wait for a person do not use up the threads for blocking work.
 
 use std::io;
 use std::sync::Arc;

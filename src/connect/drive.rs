@@ -82,7 +82,7 @@ impl LookUp {
         }
     }
 
-    /// [`Self::run`], if that waits for nobody.
+    /// [`Self::run`], if it can answer without waiting.
     ///
     /// # Errors
     /// Those of [`Selector::prepare`].

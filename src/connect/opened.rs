@@ -259,7 +259,7 @@ impl Opened {
         Ok(may_reuse? == Some(true))
     }
 
-    /// [`Self::may_be_reused`] for a request to its own destination, if that waits for nobody.
+    /// [`Self::may_be_reused`] for a request to its own destination, if it can answer without waiting.
     ///
     /// # Errors
     /// Those of [reading](crate::Store#errors).
@@ -298,8 +298,8 @@ impl Opened {
         self.shared.position.finished();
     }
 
-    /// Writes to the history what became of the answer: a refusal now, everything else [behind](crate::Store::flush). The connectors do
-    /// that themselves, as far as they see it.
+    /// Writes to the history what became of the answer: a refusal now, everything else [in the background](crate::Store::flush). The
+    /// connectors do that themselves, as far as they see it.
     ///
     /// # Errors
     /// For a refusal, those of [writing](crate::Store#errors). [`Io`](crate::Error::Io) when other users can enter the directory of the
@@ -313,7 +313,7 @@ impl Opened {
 
     /// Records that the server accepted what it was sent, once for the connection, when something was read from it: in TLS 1.3 a
     /// server that refuses sends an alert instead. A server may also refuse by a page of HTTP, as nginx does
-    /// ([`Refusal::from_response`]); do not call this then. It is written [behind](crate::Store::flush).
+    /// ([`Refusal::from_response`]); do not call this then. It is written [in the background](crate::Store::flush).
     pub fn record_success(&self, selector: &Selector) {
         if self.take_success() {
             let _ = self.record(selector, Outcome::Accepted, None);

@@ -75,8 +75,7 @@ impl Connector {
     }
 
     /// Connects to the destination of a target over the stream that `dial` returns. `dial` is called again when the server's
-    /// request had to be answered first. Asking, unlocking and reading a store that has changed
-    /// happen on tokio's blocking threads.
+    /// request had to be answered first. Asking, unlocking, and reading the store if it has changed, happen on tokio's blocking threads.
     ///
     /// # Errors
     /// [`Error`].

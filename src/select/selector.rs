@@ -186,8 +186,8 @@ impl Selector {
         Ok(self.prepare_at(&self.moment(&target)?, &target))
     }
 
-    /// [`Self::prepare`], if that waits for nobody: the store has not changed since it was read for this destination, and no agent has
-    /// to be asked.
+    /// [`Self::prepare`], if it can answer without waiting: the store has not changed since it was read for this destination, and no
+    /// agent has to be asked.
     ///
     /// # Errors
     /// Those of [`Self::prepare`].
@@ -379,8 +379,8 @@ impl Selector {
         )
     }
 
-    /// [`Self::may_reuse`] for a request to the destination itself, if that waits for nobody: the store has not changed since it was read
-    /// for this destination, and neither candidates have to be looked for nor an agent has to be asked.
+    /// [`Self::may_reuse`] for a request to the destination itself, if it can answer without waiting: the store has not changed since it
+    /// was read for this destination, and neither candidates have to be looked for nor an agent has to be asked.
     ///
     /// # Errors
     /// Those of [`Self::may_reuse`].

@@ -1,5 +1,5 @@
-//! The history is written behind, on a thread of its own: what waits is written in one transaction. Nobody waits for the disk before a
-//! request goes out.
+//! The history is written in the background, on a thread of its own: what waits is written in one transaction. Nobody waits for the
+//! disk before a request goes out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -27,7 +27,7 @@ impl Store {
     /// when the server refused the answer. A decision made since then for another identity stays.
     ///
     /// A refusal is written now, since it may decide what the next connection sends. Everything else is written
-    /// [behind](Self::flush).
+    /// [in the background](Self::flush).
     ///
     /// # Errors
     /// For a refusal, those of [writing](Self#errors); those of the session.
@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// Waits until everything that was recorded in the history is on the disk. Dropping the store waits too; a program that ends without
-    /// that calls this before.
+    /// dropping it must call this first.
     ///
     /// # Errors
     /// The first error since the last call, of those of [writing](Self#errors). What it was about is not in the history.

@@ -36,7 +36,7 @@ impl Store {
         }
     }
 
-    /// [`Self::remembered`], if the file has not changed since it was read: this waits for nobody.
+    /// [`Self::remembered`], if the file has not changed since it was read: it answers without waiting.
     #[cfg(feature = "tokio")]
     pub(crate) fn remembered_unchanged(
         &self,

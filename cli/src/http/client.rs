@@ -52,8 +52,9 @@ const BATCH: usize = 256 << 10;
 const NOT_REPEATED: &str =
     "the request was not sent again: the server may have processed it, and its method is not idempotent";
 
-/// Why a request whose body cannot be sent again is not.
-const NOT_REPLAYABLE: &str = "the request was not sent again: its body came from a pipe and is too long to keep; save it to a file and use -d @FILE";
+/// Why a request is not sent again if its body cannot be.
+const NOT_REPLAYABLE: &str = "the request was not sent again: its body came from a pipe and is too long to keep; \
+     save it to a file and use -d @FILE";
 
 /// Sends requests.
 pub(crate) struct Client<'a> {

@@ -77,7 +77,7 @@ impl fmt::Display for Impatience {
 
 impl std::error::Error for Impatience {}
 
-/// How long a command has waited for its server since that took a piece of the request last, and how much it received. The time that a
+/// How long the command has waited since the server last took a piece of the request, and how much it has received. The time that a
 /// person takes to choose does not count, because nothing is read in the meantime.
 #[derive(Clone, Default)]
 pub(crate) struct Activity(Arc<Mutex<Waiting>>);

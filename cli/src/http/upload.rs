@@ -34,7 +34,7 @@ pub(crate) enum Upload {
     Bytes(Bytes),
     /// A regular file, read anew whenever it is sent.
     File(Arc<Source>),
-    /// Anything else that is long, such as a pipe. It can be sent again only as long as nothing behind the kept bytes was read.
+    /// Anything else that is long, such as a pipe. It can be sent again only until something after the kept bytes has been read.
     Pipe(Arc<Pipe>),
 }
 
@@ -71,7 +71,7 @@ impl Upload {
         if metadata.is_file() {
             let (start, end) = (file.stream_position()?, metadata.len());
             if end.saturating_sub(start) > KEPT as u64 {
-                // Whoever shares this stdin goes on behind what was sent
+                // The next program that reads this stdin continues after the body
                 file.seek(SeekFrom::Start(end))?;
                 return Ok(Self::File(Arc::new(Source { file, path, start, end, metadata })));
             }
@@ -229,7 +229,8 @@ impl Sending {
         loop {
             match &mut self.rest {
                 Rest::Bytes(bytes) if bytes.is_empty() => return Poll::Ready(None),
-                Rest::Bytes(bytes) => return Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+                // In pieces, so that the clock restarts while a slow server takes them
+                Rest::Bytes(bytes) => return Poll::Ready(Some(Ok(bytes.split_to(bytes.len().min(PIECE))))),
                 Rest::File(source, at) if *at >= source.end => return Poll::Ready(None),
                 Rest::File(source, at) => {
                     let piece = source.read(*at).map_err(|error| self.unread.note(&source.path, error));

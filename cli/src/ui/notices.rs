@@ -60,5 +60,5 @@ impl DamageTold {
 
 /// Warns that the history could not be written.
 pub(crate) fn tell_unrecorded(error: &cardcase::Error) {
-    say::warn(format_args!("not everything is in the history: {error}"));
+    say::warn(format_args!("some uses were not written to the history: {error}"));
 }

@@ -264,7 +264,8 @@ fn reading_goes_on(scene: &Scene, server: &Server) {
     for words in [["fetch", &url], ["credential", "curl"]] {
         let run = machine.command(["--batch"]).args(words).args(as_alice);
         let run = if words[0] == "credential" { run.arg(&host) } else { run };
-        let outcome = run.limit(AT_ONCE).run().expect(0).says(&["not everything is in the history", "another process"]);
+        let outcome =
+            run.limit(AT_ONCE).run().expect(0).says(&["some uses were not written to the history", "another process"]);
         assert!(!outcome.text().is_empty(), "{words:?}");
     }
 }

@@ -9,7 +9,7 @@ use crate::select::selector::Selector;
 /// Connections of one pool that are tracked at most; a client begins a new pool then.
 const MAX_OPEN: usize = 1024;
 
-/// Connections that are checked at most on a thread of the executor, if the store has not changed: each takes some microseconds.
+/// The most connections that are checked on a thread of the executor, if the store has not changed: each takes some microseconds.
 const MAX_AT_ONCE: usize = 16;
 
 /// Connections of one pool that were ended by alerts or refusals: the last ones are kept.

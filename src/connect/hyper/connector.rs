@@ -124,7 +124,7 @@ impl<H> Connector<H> {
     }
 
     /// Records that servers accepted what they were sent, once for each connection that was opened through this connector, or its
-    /// clones, and from which something was read. The history is written [behind](crate::Store::flush).
+    /// clones, and from which something was read. The history is written [in the background](crate::Store::flush).
     pub fn record_successes(&self) {
         if self.writes_history {
             for opened in self.connections.take_successes() {

@@ -12,7 +12,8 @@ use crate::vault::{SealedKey, Vault, sign_with};
 /// Keys that are kept. Opening one of RSA takes longer than signing with it.
 const KEPT: usize = 32;
 
-/// The keys that were used last, the latest at the end. The library that signs overwrites a key when it is dropped.
+/// The keys that were used last, the latest at the end. aws-lc-rs overwrites a key when it is dropped; ring does not. The command wipes
+/// everything that its Rust code frees on the heap.
 #[derive(Default)]
 pub(super) struct Keys(Mutex<Vec<Arc<Opened>>>);
 
