@@ -170,8 +170,12 @@ pub(crate) fn is_oid(oid: &Oid<'_>, dotted: &str) -> bool {
     let mut wanted = std::iter::once(Some(first * 40 + second)).chain(wanted);
     let mut octets = oid.as_bytes();
     while !octets.is_empty() {
-        let length = octets.iter().position(|octet| octet & 0x80 == 0).map_or(octets.len(), |last| last + 1);
-        let (arc, rest) = octets.split_at(length);
+        let Some(last) = octets.iter().position(|octet| octet & 0x80 == 0) else { return false };
+        let (arc, rest) = octets.split_at(last + 1);
+        // Not minimal, so it is no DER
+        if arc.first() == Some(&0x80) {
+            return false;
+        }
         let value = arc.iter().try_fold(0_u64, |value, octet| Some(value.checked_mul(128)? | u64::from(octet & 0x7f)));
         if value.is_none() || wanted.next() != Some(value) {
             return false;
