@@ -346,7 +346,7 @@ fn a_list_that_is_not_read_to_its_end_keeps_no_writer_out() {
     let expected: Vec<String> = (1..HOSTS).filter(|number| *number != 690).map(host).collect();
     assert_eq!(hosts, expected);
     assert_eq!(store.decisions().unwrap().len(), HOSTS - 1);
-    assert_eq!(store.each_decision().unwrap().skip(650).next().unwrap().unwrap().scope.host, host(651));
+    assert_eq!(store.each_decision().unwrap().nth(650).unwrap().unwrap().scope.host, host(651));
 }
 
 #[test]
