@@ -154,7 +154,7 @@ fn timed(home: &Home, client: Client, address: SocketAddr, more: &[String]) -> (
     };
     command.arg("--cacert").arg(home.path().join("servers.pem")).args(["--connect-to", &detour]).args(more);
     command.env("XDG_RUNTIME_DIR", home.path()).stdin(Stdio::null()).stdout(Stdio::null());
-    let output = command.output().expect("GNU time");
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let numbers: Vec<f64> = said.split_whitespace().map(|number| number.parse().unwrap()).collect();
