@@ -64,7 +64,8 @@ fn fetch_from_stdin(scene: &Scene, url: &str, path: &Path, by_pipe: bool, more: 
         process.stdin(File::open(path).unwrap());
     }
     let output = process.output().unwrap();
-    // It may have been cut off
+    // With its end of the pipe: `cat` may have been cut off
+    drop(process);
     let _ = cat.map(|mut cat| cat.wait());
     (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
