@@ -180,7 +180,12 @@ impl Scene {
     }
 
     async fn connect(&self, way: Way) {
-        let dial = || TcpStream::connect(self.address);
+        let dial = || async {
+            let stream = TcpStream::connect(self.address).await?;
+            // Otherwise the kernel waits 40 ms for an acknowledgement
+            stream.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(stream)
+        };
         if let Way::Fixed = way {
             let name = ServerName::try_from(HOST).unwrap();
             let mut stream = self.fixed.connect(name, dial().await.unwrap()).await.unwrap();
