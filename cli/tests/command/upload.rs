@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -154,7 +154,8 @@ fn a_file_that_changes_meanwhile_is_not_sent_to_its_end() {
     let grow = |file: &File| file.set_len(LENGTH + 1).unwrap();
     let overwrite = |file: &File| file.write_all_at(b"x", LENGTH / 2).unwrap();
     for server in servers(&scene) {
-        for (name, change) in [("shrink", shrink as fn(&File)), ("grow", grow), ("overwrite", overwrite)] {
+        let changes = [("shrink", shrink as fn(&File)), ("grow", grow), ("overwrite", overwrite)];
+        for (before, (name, change)) in changes.into_iter().enumerate() {
             let path = scene.machine.dir().join(name);
             let until = scene.machine.dir().join(format!("{name}-{}", server.port()));
             let file = File::create(&path).unwrap();
@@ -170,6 +171,12 @@ fn a_file_that_changes_meanwhile_is_not_sent_to_its_end() {
             std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut stderr).unwrap();
             assert_eq!(wait(child, Duration::from_secs(60)).unwrap().code(), Some(1), "{name}: {stderr}");
             assert!(stderr.contains(&format!("{name}: it changed while it was sent")), "{name}: {stderr}");
+            // The server says so once it has seen the end, which may be after that of the command
+            let began = Instant::now();
+            while server.requests().len() <= before {
+                assert!(began.elapsed() < Duration::from_secs(60), "{name}: {}", server.said());
+                std::thread::sleep(Duration::from_millis(20));
+            }
             let request = server.requests().pop().unwrap();
             assert_eq!(request["body"]["complete"], false, "{name}: {request}");
         }
