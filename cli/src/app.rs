@@ -39,10 +39,11 @@ pub(crate) struct App {
     pub(crate) common: Common,
     pub(crate) input: Input,
     store: OnceCell<Arc<Store>>,
-    flush_at_end: OnceCell<Cleanup>,
     selector: OnceCell<Selector>,
     damage_told: DamageTold,
     terminal_left_alone: Cell<bool>,
+    /// Dropped last, when the store is gone.
+    flush_at_end: OnceCell<Cleanup>,
 }
 
 impl App {
@@ -75,12 +76,13 @@ impl App {
                 store.path().display()
             ));
         }
-        let written_behind = Arc::downgrade(&store);
+        let store_at_end = Arc::downgrade(&store);
         let _ = self.flush_at_end.set(Cleanup::new(move || {
-            // `finish` tells of an error, if the process gets there. On a signal nobody waits longer than this
+            // After `finish` the store is gone. On a signal nobody waits longer than this
+            let Some(store) = store_at_end.upgrade() else { return };
             let (done, is_done) = mpsc::channel();
             let flush = move || {
-                let _ = written_behind.upgrade().map(|store| store.flush());
+                let _ = store.flush();
                 let _ = done.send(());
             };
             if thread::Builder::new().spawn(flush).is_ok() {

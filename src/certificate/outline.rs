@@ -55,6 +55,11 @@ impl Outline {
         }
     }
 
+    /// Whether its certificate is valid at this time.
+    pub(crate) fn is_valid_at(&self, at: Timestamp) -> bool {
+        (self.not_before..=self.not_after).contains(&at)
+    }
+
     /// Smaller is better, in Chrome's order: latest expiry, latest start, shortest chain. The fingerprint makes the order total, so that
     /// two runs show the same list.
     fn rank(&self) -> impl Ord + use<> {

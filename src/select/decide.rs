@@ -143,7 +143,7 @@ fn by_setting<'c>(look: &Look<'_>, fit: &'c Fit) -> Option<(&'c Outline, String)
 /// Certificates that have expired or are not yet valid are sent only if a person picks them.
 fn valid<'c>(look: &Look<'_>, fit: &'c Fit) -> impl Iterator<Item = &'c Outline> + use<'c> {
     let now = look.now;
-    fit.iter().filter(move |candidate| (candidate.not_before..=candidate.not_after).contains(&now))
+    fit.iter().filter(move |candidate| candidate.is_valid_at(now))
 }
 
 #[cfg(test)]

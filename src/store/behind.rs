@@ -33,8 +33,8 @@ pub(super) struct Entry {
     pub(super) session: Option<String>,
 }
 
-/// Writes an entry.
-pub(super) type Write = fn(&Connection, &Entry) -> rusqlite::Result<()>;
+/// Writes one entry within a transaction.
+pub(super) type WriteEntry = fn(&Connection, &Entry) -> rusqlite::Result<()>;
 
 /// Writes the history of one store.
 pub(super) struct Behind {
@@ -47,7 +47,7 @@ struct Shared {
     path: Box<Path>,
     schema: &'static Schema,
     changes: Option<Arc<Changes>>,
-    write: Write,
+    write_entry: WriteEntry,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -65,9 +65,20 @@ struct State {
 }
 
 impl Behind {
-    pub(super) fn new(path: &Path, schema: &'static Schema, changes: Option<Arc<Changes>>, write: Write) -> Self {
-        let shared =
-            Shared { path: path.into(), schema, changes, write, state: Mutex::default(), changed: Condvar::new() };
+    pub(super) fn new(
+        path: &Path,
+        schema: &'static Schema,
+        changes: Option<Arc<Changes>>,
+        write_entry: WriteEntry,
+    ) -> Self {
+        let shared = Shared {
+            path: path.into(),
+            schema,
+            changes,
+            write_entry,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
         Self { shared: Arc::new(shared), thread: Mutex::default() }
     }
 
@@ -138,7 +149,7 @@ impl Drop for Behind {
         self.shared.changed.notify_all();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((_, thread)) = thread.filter(|(process, _)| *process == std::process::id()) {
-            // It has no panic: it catches them
+            // The thread catches its own panics
             let _ = thread.join();
         }
     }
@@ -195,7 +206,7 @@ impl Shared {
             for entry in batch {
                 // One that cannot be written leaves the others
                 db.execute_batch("SAVEPOINT entry")?;
-                if let Err(error) = (self.write)(db, entry) {
+                if let Err(error) = (self.write_entry)(db, entry) {
                     db.execute_batch("ROLLBACK TO entry")?;
                     failed.get_or_insert(error);
                 }
