@@ -115,8 +115,10 @@ impl Upload {
             }
         };
         let unread = Unread::default();
-        if let Self::Bytes(_) = self {
-            // Short enough to be sent at once
+        if let Self::Bytes(bytes) = self
+            && bytes.len() <= PIECE
+        {
+            // It goes out with the head, and an empty one is never asked for
             unread.note_complete();
         }
         Ok(Sending { rest, activity, unread })
