@@ -6,6 +6,7 @@
 //! selection   what is sent, and why
 //! matching    compares identities with a request: pure
 //! look        one moment of the store and of the rules, as plain values
+//! candidates  the candidates of a question, read when they are looked at
 //! chooser     what a dialog is asked, and what it answers
 //! decide      whether a request can be answered without asking: pure
 //! ask_lock    one question at a time, across threads and processes
@@ -14,6 +15,7 @@
 //! ```
 
 mod ask_lock;
+mod candidates;
 pub(crate) mod chooser;
 pub(crate) mod decide;
 mod look;

@@ -52,8 +52,10 @@ impl ProgramChooser {
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Reply, AnswerError> {
-        let asked = serde_json::to_string(&question_json(question)).map_err(AnswerError::Question)?;
-        read_answer(&self.run(plain_json(&asked).into_bytes())?, question)
+        // The answer is one of these, as the program was told them
+        let candidates: Vec<Considered> = question.candidates().collect();
+        let asked = serde_json::to_string(&question_json(question, &candidates)).map_err(AnswerError::Question)?;
+        read_answer(&self.run(plain_json(&asked).into_bytes())?, question.mode, &candidates)
     }
 
     /// Runs the program, and returns what it wrote.
@@ -191,7 +193,7 @@ struct RefusedJson {
 }
 
 /// The question as JSON.
-fn question_json(question: &Question<'_>) -> impl Serialize {
+fn question_json(question: &Question<'_>, candidates: &[Considered]) -> impl Serialize {
     let request = question.request;
     let identity = |considered: &Considered| considered.identity.json(question.chain(considered).len(), question.now);
     let candidate = |candidate: &Considered| CandidateJson {
@@ -218,7 +220,7 @@ fn question_json(question: &Question<'_>) -> impl Serialize {
             tls_version: request.version.map(version_name),
         },
         visible: request.is_visible(),
-        candidates: question.candidates.iter().map(candidate).collect(),
+        candidates: candidates.iter().map(candidate).collect(),
         unfit: question.unfit.map(unfit),
         refused: question.refused.iter().map(refused).collect(),
         lifetimes: lifetimes(question.mode).iter().map(ToString::to_string).collect(),
@@ -250,11 +252,11 @@ enum LifetimeJson {
 }
 
 /// Reads an answer. Only an identity that was offered is accepted, and a lifetime is required where it is asked for.
-fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, AnswerError> {
+fn read_answer(written: &[u8], mode: Mode, candidates: &[Considered]) -> Result<Reply, AnswerError> {
     if written.trim_ascii().is_empty() {
         return Err(AnswerError::Silent);
     }
-    let lifetime = |said: Option<LifetimeJson>| match (question.mode, said) {
+    let lifetime = |said: Option<LifetimeJson>| match (mode, said) {
         (Mode::Chrome, _) | (_, Some(LifetimeJson::Permanent)) => Ok(Lifetime::Permanent),
         (_, Some(LifetimeJson::Session)) => Ok(Lifetime::Session),
         (_, Some(LifetimeJson::Once)) => Ok(Lifetime::Once),
@@ -263,8 +265,9 @@ fn read_answer(written: &[u8], question: &Question<'_>) -> Result<Reply, AnswerE
     Ok(match serde_json::from_slice(written).map_err(AnswerError::Answer)? {
         AnswerJson::Identity { fingerprint, lifetime: said } => {
             let is_it = |candidate: &Considered| candidate.identity.fingerprint().to_string() == fingerprint;
-            let index = question.candidates.iter().position(is_it).ok_or(AnswerError::NotOffered(fingerprint))?;
-            Reply::Identity { index, lifetime: lifetime(said)? }
+            let chosen = candidates.iter().find(|candidate| is_it(candidate));
+            let identity = chosen.ok_or(AnswerError::NotOffered(fingerprint))?.identity.clone();
+            Reply::Identity { identity, lifetime: lifetime(said)? }
         }
         AnswerJson::None { lifetime: said } => Reply::None { lifetime: lifetime(said)? },
         AnswerJson::Abort {} => Reply::Abort,

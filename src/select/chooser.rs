@@ -19,8 +19,8 @@
 //! impl Chooser for Dialog {
 //!     fn choose(&self, question: &Question<'_>) -> Reply {
 //!         // Show a list here; `Reply::Abort` when the person closes it
-//!         match question.candidates.iter().position(|candidate| candidate.identity.name().starts_with("Alice")) {
-//!             Some(index) => Reply::Identity { index, lifetime: Lifetime::Session },
+//!         match question.candidates().find(|candidate| candidate.identity.name().starts_with("Alice")) {
+//!             Some(alice) => Reply::Identity { identity: alice.identity, lifetime: Lifetime::Session },
 //!             None => Reply::None { lifetime: Lifetime::Once },
 //!         }
 //!     }
@@ -40,8 +40,10 @@ use crate::answer::decision::{Answer, Lifetime};
 use crate::answer::refusal::Refusal;
 use crate::answer::settings::Mode;
 use crate::certificate::authority::{Authorities, Authority};
+use crate::certificate::identity::Identity;
 use crate::clock::Timestamp;
 use crate::request::{CertificateRequest, Destination};
+use crate::select::candidates::Candidates;
 use crate::select::matching::Considered;
 
 /// What a chooser is asked.
@@ -52,8 +54,6 @@ pub struct Question<'a> {
     pub destination: &'a Destination,
     /// What the server asked for.
     pub request: &'a CertificateRequest,
-    /// The identities that fit, best first; never empty.
-    pub candidates: &'a [Considered],
     /// In firefox mode the chooser says how long to remember the answer; in chrome mode it is always remembered.
     pub mode: Mode,
     /// The identity that is remembered for the destination, when it no longer fits.
@@ -63,9 +63,28 @@ pub struct Question<'a> {
     /// The current time.
     pub now: Timestamp,
     pub(super) authorities: &'a Authorities,
+    pub(crate) candidates: Candidates<'a>,
 }
 
 impl Question<'_> {
+    /// How many identities fit: at least one. Reads none of them.
+    pub fn candidate_count(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// The identities that fit, best first, read from the store while the iterator is used: those that are skipped (`skip`, `nth`)
+    /// are not read. One that was removed since the question was asked is left out.
+    ///
+    /// If the store cannot be read, the iterator ends, and the selection fails with that error, whatever is answered.
+    pub fn candidates(&self) -> impl Iterator<Item = Considered> {
+        self.candidates.each(self.candidates.fingerprints().collect())
+    }
+
+    /// The identities that do not fit, by name, with the reasons; read as [`Self::candidates`] are.
+    pub fn others(&self) -> impl Iterator<Item = Considered> {
+        self.candidates.each(self.candidates.others())
+    }
+
     /// The CA certificates above an identity that the store has, its issuer first, up to a self-issued one where it is known.
     pub fn chain(&self, considered: &Considered) -> Vec<Arc<Authority>> {
         self.authorities.chain(considered.identity.certificate(), None).authorities
@@ -103,10 +122,10 @@ impl fmt::Display for Refused {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
-    /// Send the candidate at this index.
+    /// Send one of the candidates.
     Identity {
-        /// Into [`Question::candidates`].
-        index: usize,
+        /// The candidate as the person saw it. If it has another name by now, or no longer fits, the chooser is asked again.
+        identity: Arc<Identity>,
         /// How long to remember it; ignored in chrome mode.
         lifetime: Lifetime,
     },

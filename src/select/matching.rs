@@ -292,18 +292,20 @@ impl Fit {
         self.order.iter().filter_map(|position| self.found.get(*position)).map(|outline| &**outline)
     }
 
+    /// Moves those that were used before to the front of those that are valid now, and of the others.
+    pub(super) fn put_used_first(&mut self, used_before: &HashSet<Fingerprint>, now: Timestamp) {
+        let Self { found, order } = self;
+        order.sort_by_cached_key(|position| {
+            let outline = found.get(*position);
+            let is_used = |outline: &Arc<Outline>| used_before.contains(&outline.fingerprint);
+            (outline.is_none_or(|outline| !outline.is_valid_at(now)), !outline.is_some_and(is_used))
+        });
+    }
+
     /// A row that cannot be read, of an identity that might be one of them.
     pub(super) fn damaged(&self) -> Option<&Damage> {
         self.found.damaged()
     }
-}
-
-/// Moves the candidates that were used before to the front of those that are valid now, and of the others.
-pub(super) fn put_used_first(candidates: &mut [Considered], used_before: &HashSet<Fingerprint>, now: Timestamp) {
-    candidates.sort_by_key(|candidate| {
-        let certificate = candidate.identity.certificate();
-        (!certificate.is_valid_at(now), !used_before.contains(&certificate.fingerprint()))
-    });
 }
 
 /// Every reason why this identity does not answer a request for `requested` (`None`: any issuer).

@@ -45,10 +45,11 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{CertificateRequest, Destination, Target};
 use crate::select::ask_lock::{AskLock, QuestionId, Said};
+use crate::select::candidates::Candidates;
 use crate::select::chooser::{Chooser, NoChooser, Question, Refused, Reply};
 use crate::select::decide::{Explanation, Open, Verdict, decide, unconditional};
 use crate::select::look::{Look, Moment};
-use crate::select::matching::{Considered, Fit, Matcher, put_used_first};
+use crate::select::matching::{Considered, Fit, Matcher};
 use crate::select::prepared::{GuardedKey, Prepared};
 use crate::select::selection::{Selection, Source};
 use crate::store::{Remembered, Remembering, Store, TrustAnchors};
@@ -263,7 +264,7 @@ impl Selector {
             Verdict::Ask(open) => open,
         };
         if !self.chooser.can_ask() {
-            return Err(nobody(target.destination(), &open));
+            return Err(nobody(target.destination(), open.unfit.as_ref()));
         }
         before_asking();
         let lock = self.ask_lock(&look, request, refused)?;
@@ -279,7 +280,7 @@ impl Selector {
                 let selection = Selection::new(answer, Source::Ask);
                 return self.prepared(&moment, &look, Some(selection), Some(request));
             }
-            let (answer, lifetime) = self.ask(&lock, &look, request, open, refused)?;
+            let (answer, lifetime) = self.ask_open(&lock, &look, request, open, refused)?;
             // Before the answer is remembered, and before the next look: a person may have to type the password
             if answer.fingerprint().is_some() && lifetime != Lifetime::Once {
                 self.unlock()?;
@@ -406,41 +407,41 @@ impl Selector {
     /// The identities that fit a request, best first, as Chrome's `platformKeys.selectClientCertificates` gives them. With
     /// `interactive`, the destination that asks, the chooser picks one of them or none. Stores nothing and sends nothing.
     ///
+    /// They are read from the store while the iterator is used; those that are skipped are not read.
+    ///
     /// # Errors
-    /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of [reading](crate::Store#errors).
+    /// [`Error::Aborted`], [`Error::NobodyToAsk`], [`Error::ChooserFailed`], and those of [reading](crate::Store#errors), also from
+    /// the iterator, which then ends.
     pub fn select_client_certificates(
         &self,
         request: &CertificateRequest,
         interactive: Option<&Destination>,
-    ) -> Result<Vec<Arc<Identity>>, Error> {
+    ) -> Result<impl Iterator<Item = Result<Arc<Identity>, Error>> + use<'_>, Error> {
         let (authorities, now) = (self.store.arranged_authorities()?, self.now());
         let matcher = Matcher::new(request, &authorities, now);
-        let fit = self.candidates(&matcher)?;
-        let Some(destination) = interactive.filter(|_| !fit.is_empty()) else {
-            return self.read(&fit);
-        };
-        let mut candidates = self.considered(&matcher, &fit)?;
-        put_used_first(&mut candidates, &self.store.used_before(destination)?, now);
-        let reply = self.chooser.choose(&Question {
-            destination,
-            request,
-            candidates: &candidates,
-            authorities: &authorities,
-            mode: self.mode()?,
-            unfit: None,
-            refused: &[],
-            now,
-        });
-        match reply {
-            Reply::Identity { index, .. } => {
-                let chosen = candidates.get(index).ok_or_else(|| aborted(destination))?;
-                Ok(vec![chosen.identity.clone()])
+        let mut fit = self.candidates(&matcher)?;
+        let (chosen, fitting) = match interactive.filter(|_| !fit.is_empty()) {
+            None => (Answer::None, fit.iter().map(|candidate| candidate.fingerprint).collect()),
+            Some(destination) => {
+                fit.put_used_first(&self.store.used_before(destination)?, now);
+                let question = Question {
+                    destination,
+                    request,
+                    candidates: Candidates::new(&self.store, matcher, fit),
+                    authorities: &authorities,
+                    mode: self.mode()?,
+                    unfit: None,
+                    refused: &[],
+                    now,
+                };
+                (self.ask(question)?.0, Vec::new())
             }
-            Reply::None { .. } => Ok(Vec::new()),
-            Reply::Abort => Err(aborted(destination)),
-            Reply::Nobody => Err(Error::NobodyToAsk { destination: destination.to_string(), remembered: None }),
-            Reply::Failed { reason } => Err(unanswered(destination, reason)),
-        }
+        };
+        let chosen = match chosen {
+            Answer::Identity(identity) => Some(Ok(identity)),
+            Answer::None => None,
+        };
+        Ok(chosen.into_iter().chain(self.store.each_with(fitting)))
     }
 
     /// Unlocks the vault, if it is locked. Blocks while the person types and the key is derived.
@@ -617,18 +618,9 @@ impl Selector {
         Ok(matcher.fit(self.store.found(matcher.requested())?))
     }
 
-    /// The candidates in full. One that was removed meanwhile is left out.
-    fn read(&self, fit: &Fit) -> Result<Vec<Arc<Identity>>, Error> {
-        self.store.identities_with(fit.iter().map(|candidate| candidate.fingerprint))
-    }
-
-    /// The candidates as a person sees them.
-    fn considered(&self, matcher: &Matcher<'_>, fit: &Fit) -> Result<Vec<Considered>, Error> {
-        Ok(self.read(fit)?.into_iter().map(|identity| matcher.consider(identity)).collect())
-    }
-
-    /// Asks the chooser, with the identities that were used at this host before first.
-    fn ask(
+    /// Asks what only the chooser can answer, with the identities that were used at this host before first. Tells those who wait if the
+    /// answer is to abort.
+    fn ask_open(
         &self,
         lock: &AskLock,
         look: &Look<'_>,
@@ -637,32 +629,39 @@ impl Selector {
         refused: &[Refused],
     ) -> Result<(Answer, Lifetime), Error> {
         let (destination, mode) = (look.target.destination(), look.settings.mode);
-        let mut candidates = self.considered(&look.matcher(request), &open.candidates)?;
-        put_used_first(&mut candidates, &self.store.used_before(destination)?, look.now);
-        let reply = self.chooser.choose(&Question {
+        let Open { candidates: mut fit, unfit, .. } = open;
+        fit.put_used_first(&self.store.used_before(destination)?, look.now);
+        let answered = self.ask(Question {
             destination,
             request,
-            candidates: &candidates,
+            candidates: Candidates::new(&self.store, look.matcher(request), fit),
             authorities: look.authorities,
             mode,
-            unfit: open.unfit.as_ref(),
+            unfit: unfit.as_ref(),
             refused,
             now: look.now,
         });
-        let (answer, lifetime) = match reply {
-            Reply::Identity { index, lifetime } => {
-                let chosen = candidates.get(index).ok_or_else(|| aborted(destination))?;
-                (Answer::Identity(chosen.identity.clone()), lifetime)
-            }
-            Reply::None { lifetime } => (Answer::None, lifetime),
-            Reply::Abort => {
-                lock.tell(Said::Abort);
-                return Err(aborted(destination));
-            }
-            Reply::Nobody => return Err(nobody(destination, &open)),
-            Reply::Failed { reason } => return Err(unanswered(destination, reason)),
-        };
+        if let Err(Error::Aborted { .. }) = answered {
+            lock.tell(Said::Abort);
+        }
+        let (answer, lifetime) = answered?;
         Ok((answer, if mode == Mode::Chrome { Lifetime::Permanent } else { lifetime }))
+    }
+
+    /// Asks the chooser.
+    fn ask(&self, question: Question<'_>) -> Result<(Answer, Lifetime), Error> {
+        let reply = self.chooser.choose(&question);
+        let Question { destination, unfit, candidates, .. } = question;
+        let answered = match reply {
+            Reply::Identity { identity, lifetime } if candidates.contains(identity.fingerprint()) => {
+                Ok((Answer::Identity(identity), lifetime))
+            }
+            Reply::None { lifetime } => Ok((Answer::None, lifetime)),
+            Reply::Abort | Reply::Identity { .. } => Err(aborted(destination)),
+            Reply::Nobody => Err(nobody(destination, unfit)),
+            Reply::Failed { reason } => Err(unanswered(destination, reason)),
+        };
+        candidates.check_read().and(answered)
     }
 
     /// The answer that another got to the same question meanwhile, if it answers this request too.
@@ -734,8 +733,8 @@ fn unanswered(destination: &Destination, reason: String) -> Error {
 }
 
 /// The error when nobody can be asked. It says why the remembered identity no longer fits.
-fn nobody(destination: &Destination, open: &Open) -> Error {
-    let remembered = open.unfit.as_ref().map(ToString::to_string);
+fn nobody(destination: &Destination, unfit: Option<&Considered>) -> Error {
+    let remembered = unfit.map(ToString::to_string);
     Error::NobodyToAsk { destination: destination.to_string(), remembered }
 }
 

@@ -148,7 +148,8 @@ pub(super) fn all_readable<T>(
     rows.filter_map(|row| readable(row, damaged).transpose()).collect()
 }
 
-fn readable<T>(read: rusqlite::Result<T>, damaged: &mut Vec<Damage>) -> rusqlite::Result<Option<T>> {
+/// A row, or `None` if it cannot be read. Then it is added to `damaged`.
+pub(super) fn readable<T>(read: rusqlite::Result<T>, damaged: &mut Vec<Damage>) -> rusqlite::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(rusqlite::Error::ToSqlConversionFailure(error)) => match error.downcast::<Error>() {

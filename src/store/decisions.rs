@@ -77,7 +77,7 @@ impl Store {
     pub fn each_decision(&self) -> Result<impl Iterator<Item = Result<Decision, Error>>, Error> {
         let session = self.session().token()?;
         let ids = self.read(numbers_in_order)?;
-        let read: ReadRows<(Decision, Option<String>)> =
+        let read: ReadRows<i64, (Decision, Option<String>)> =
             |db, ids, damaged| rows_with(db, DECISIONS, EVERY, ids, parse_every, damaged);
         let counts = move |of: Option<String>| of.is_none() || of == session;
         let rows = Pages::new(self, ids, read);

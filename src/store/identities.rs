@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::authorities::cached_authorities;
 use super::cache::Cache;
 use super::changes::Changes;
-use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_row, row_with, rows_with};
+use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_row, readable, row_with, rows_with};
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, rewrite_key};
@@ -40,6 +40,10 @@ const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls1
 const NAME: &str =
     "SELECT CAST(iif(octet_length(name) <= ?2, name, '') AS BLOB) FROM identities WHERE fingerprint = ?1";
 
+/// The order by name without regard to the case of ASCII letters. A name that cardcase has not written may be longer than the parameter,
+/// and would end the query.
+const BY_NAME: &str = "ORDER BY lower(iif(octet_length(name) <= ?1, name, '')), id";
+
 impl Store {
     /// Every identity, by name, read from the file and not from memory. One whose row is damaged is skipped and noted in
     /// [`Self::damage`].
@@ -60,7 +64,7 @@ impl Store {
     /// Those of [reading](Self#errors), also from the iterator, which then ends.
     pub fn each_identity(&self) -> Result<impl Iterator<Item = Result<Identity, Error>>, Error> {
         let ids = self.read(numbers_by_name)?;
-        let read: ReadRows<Identity> =
+        let read: ReadRows<i64, Identity> =
             |db, ids, damaged| rows_with(db, IDENTITIES, IDENTITY, ids, parse_identity, damaged);
         Ok(Pages::new(self, ids, read))
     }
@@ -106,23 +110,52 @@ impl Store {
         })
     }
 
-    /// The identities with these fingerprints, in this order. Those that are no longer there, or are damaged, are left out.
+    /// The identities with these fingerprints, in this order; `None` for one that is no longer there, or is damaged.
     ///
     /// # Errors
     /// Those of [reading](Self#errors).
-    pub(crate) fn identities_with(
-        &self,
-        fingerprints: impl Iterator<Item = Fingerprint>,
-    ) -> Result<Vec<Arc<Identity>>, Error> {
+    #[cfg(feature = "ask")]
+    pub(crate) fn identities_with(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Option<Arc<Identity>>>, Error> {
         self.cached(|db, cache| {
-            let (mut identities, mut damaged) = (Vec::new(), Vec::new());
-            for fingerprint in fingerprints {
-                let read = cached_with(db, cache, fingerprint);
-                identities.extend(all_readable(std::iter::once(read), &mut damaged)?.into_iter().flatten());
+            let mut damaged = Vec::new();
+            let mut read = |fingerprint: &Fingerprint| {
+                let read = readable(cached_with(db, cache, *fingerprint), &mut damaged);
                 cache.trim();
-            }
+                read.map(Option::flatten)
+            };
+            let identities = fingerprints.iter().map(&mut read).collect::<Result<_, _>>()?;
             cache.damaged.append(&mut damaged);
             Ok(identities)
+        })
+    }
+
+    /// The same for many, read while the iterator is used and not kept in memory. Those that are no longer there, or are damaged, are
+    /// left out.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors), from the iterator, which then ends.
+    pub(crate) fn each_with(
+        &self,
+        fingerprints: Vec<Fingerprint>,
+    ) -> impl Iterator<Item = Result<Arc<Identity>, Error>> {
+        let read: ReadRows<Fingerprint, Arc<Identity>> = |db, fingerprints, damaged| {
+            let rows = fingerprints.iter().map(|fingerprint| identity_with(db, *fingerprint));
+            Ok(all_readable(rows, damaged)?.into_iter().flatten().map(Arc::new).collect())
+        };
+        Pages::new(self, fingerprints, read)
+    }
+
+    /// The fingerprints of all identities, by name. The identities themselves are not read, and may be damaged.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub(crate) fn fingerprints(&self) -> Result<Vec<Fingerprint>, Error> {
+        self.read(|db| {
+            let mut query = db.prepare_cached(&format!(
+                "SELECT fingerprint FROM identities WHERE typeof(fingerprint) = 'blob' AND octet_length(fingerprint) = 32
+                 {BY_NAME}"
+            ))?;
+            query.query_map([4 * MAX_NAME], |row| Ok(Fingerprint::from_bytes(row.get(0)?)))?.collect()
         })
     }
 
@@ -249,11 +282,9 @@ impl Store {
     }
 }
 
-/// The numbers of all rows, by name without regard to the case of ASCII letters. A name that cardcase has not written may be longer, and
-/// ends a query.
+/// The numbers of all rows, by name.
 fn numbers_by_name(db: &Connection) -> rusqlite::Result<Vec<i64>> {
-    let mut query =
-        db.prepare_cached("SELECT id FROM identities ORDER BY lower(iif(octet_length(name) <= ?1, name, '')), id")?;
+    let mut query = db.prepare_cached(&format!("SELECT id FROM identities {BY_NAME}"))?;
     query.query_map([4 * MAX_NAME], |row| row.get(0))?.collect()
 }
 

@@ -41,24 +41,24 @@ impl Store {
     }
 }
 
-/// Reads the rows with these numbers. Damaged ones are added to the list.
-pub(super) type ReadRows<T> = fn(&Connection, &[i64], &mut Vec<Damage>) -> rusqlite::Result<Vec<T>>;
+/// Reads the rows with these numbers or fingerprints. Damaged ones are added to the list.
+pub(super) type ReadRows<K, T> = fn(&Connection, &[K], &mut Vec<Damage>) -> rusqlite::Result<Vec<T>>;
 
-/// The rows of a table with some numbers, page by page. Those that are passed over are not read.
-pub(super) struct Pages<'s, T> {
+/// The rows of a table with some numbers or fingerprints, page by page. Those that are passed over are not read.
+pub(super) struct Pages<'s, K, T> {
     store: &'s Store,
-    ids: vec::IntoIter<i64>,
+    ids: vec::IntoIter<K>,
     page: vec::IntoIter<T>,
-    read: ReadRows<T>,
+    read: ReadRows<K, T>,
 }
 
-impl<'s, T> Pages<'s, T> {
-    pub(super) fn new(store: &'s Store, ids: Vec<i64>, read: ReadRows<T>) -> Self {
+impl<'s, K, T> Pages<'s, K, T> {
+    pub(super) fn new(store: &'s Store, ids: Vec<K>, read: ReadRows<K, T>) -> Self {
         Self { store, ids: ids.into_iter(), page: Vec::new().into_iter(), read }
     }
 }
 
-impl<T> Iterator for Pages<'_, T> {
+impl<K, T> Iterator for Pages<'_, K, T> {
     type Item = Result<T, Error>;
 
     fn next(&mut self) -> Option<Result<T, Error>> {
@@ -66,7 +66,7 @@ impl<T> Iterator for Pages<'_, T> {
             if let Some(row) = self.page.next() {
                 return Some(Ok(row));
             }
-            let ids: Vec<i64> = self.ids.by_ref().take(PAGE as usize).collect();
+            let ids: Vec<K> = self.ids.by_ref().take(PAGE as usize).collect();
             if ids.is_empty() {
                 return None;
             }

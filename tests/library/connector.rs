@@ -22,7 +22,7 @@ use rustls::{ClientConfig, HandshakeKind, ServerConfig, SupportedProtocolVersion
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsAcceptor;
 
-use crate::people::{PASSWORD, Script, Typist, first};
+use crate::people::{PASSWORD, Says, Script, Typist, first};
 use crate::pki::{Ca, Home, Leaf, NOW};
 use crate::tls::{HOST, VERSIONS, client, der, optional_client, server};
 
@@ -44,14 +44,14 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(version: &'static SupportedProtocolVersion, replies: &[Reply]) -> Self {
+    pub(crate) fn new(version: &'static SupportedProtocolVersion, says: &[Says]) -> Self {
         let (servers, root, home) = (Ca::root("Servers"), Ca::root("Root"), Home::new());
         let (a, b) = (root.leaf("a"), root.leaf("b"));
         let store = home.with([&a, &b], [&root.certificate]);
         let mut server = server(&servers, HOST, optional_client(&[&root.certificate]));
         server.session_storage = ServerSessionMemoryCache::new(32);
         server.send_tls13_tickets = 2;
-        let chooser = Script::new(replies.iter().cloned());
+        let chooser = Script::new(says.iter().cloned());
         let base = client(&servers, version);
         let connector = Connector::new(selector(&store, &chooser), base.clone());
         let (server, seen) = (Arc::new(server), Arc::default());
@@ -185,7 +185,7 @@ fn a_session_is_resumed_only_with_the_identity_that_is_decided_now() {
 #[test]
 fn forgetting_a_decision_ends_the_tls_session() {
     run(async |version| {
-        let mut scene = Scene::new(version, &[Reply::Abort]);
+        let mut scene = Scene::new(version, &[Reply::Abort.into()]);
         scene.remember(Some(&scene.a));
         scene.connect(HOST).await.unwrap();
         scene.seen();
@@ -200,7 +200,7 @@ fn forgetting_a_decision_ends_the_tls_session() {
 fn declining_opens_no_second_connection_and_sends_nothing() {
     run(async |version| {
         for reply in [Reply::Abort, Reply::Nobody] {
-            let mut scene = Scene::new(version, &[reply]);
+            let mut scene = Scene::new(version, &[reply.into()]);
             let error = scene.connect(HOST).await.unwrap_err();
             assert!(matches!(error, connect::Error::Selection(_)), "{error}");
             assert_eq!((scene.dialled(), scene.seen()), (1, vec![]));
@@ -362,10 +362,10 @@ impl Chooser for Thinking {
         self.waiting.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn choose(&self, _question: &Question<'_>) -> Reply {
+    fn choose(&self, question: &Question<'_>) -> Reply {
         self.asked.fetch_add(1, Ordering::SeqCst);
         drop(self.told.wait_while(self.done.lock().unwrap(), |done| !*done).unwrap());
-        first(Lifetime::Once)
+        first(Lifetime::Once).to(question)
     }
 }
 

@@ -117,7 +117,7 @@ fn an_unverified_server_gets_nothing_that_it_could_refuse() {
     let destination = Destination::new(HOST, 443).unwrap();
     for identity in [None, Some(leaf.fingerprint())] {
         store.remember(&Mode::Chrome.scope(&destination), identity, Lifetime::Permanent, NOW).unwrap();
-        let chooser = Script::new([Reply::Abort]);
+        let chooser = Script::new([Reply::Abort.into()]);
         let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(|| NOW);
         let selector = selector.with_mode(Mode::Chrome);
         let connector = Connector::new(Arc::new(selector), client(&Ca::root("Servers"), &rustls::version::TLS13));

@@ -229,7 +229,7 @@ fn nobody_is_asked_about_a_server_that_is_not_verified() {
 fn an_answer_for_once_serves_one_connection() {
     for version in VERSIONS {
         let scene = Scene::new();
-        let script = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Permanent }]);
+        let script = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Permanent }.into()]);
         let config = scene.live(scene.selector().with_chooser(script.clone()), version);
         assert!(leaf_of(&scene.reconnect(&config)).is_some());
         assert!(wait(scene.connect(&config).error()), "it asks again");
@@ -362,10 +362,10 @@ struct Slow {
 }
 
 impl Chooser for Slow {
-    fn choose(&self, _: &Question<'_>) -> Reply {
+    fn choose(&self, question: &Question<'_>) -> Reply {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let lifetime = self.go.lock().unwrap().recv().unwrap();
-        first(lifetime.unwrap())
+        first(lifetime.unwrap()).to(question)
     }
 }
 

@@ -23,16 +23,42 @@ pub struct Asked {
     pub mode: Mode,
 }
 
-/// Gives these replies in order, then aborts.
+/// What a person says to a question.
+#[derive(Clone, Debug)]
+pub enum Says {
+    /// The candidate in this place, with this lifetime.
+    Nth(usize, Lifetime),
+    Reply(Reply),
+}
+
+impl Says {
+    pub fn to(self, question: &Question<'_>) -> Reply {
+        match self {
+            Self::Nth(place, lifetime) => {
+                let identity = question.candidates().nth(place).unwrap().identity;
+                Reply::Identity { identity, lifetime }
+            }
+            Self::Reply(reply) => reply,
+        }
+    }
+}
+
+impl From<Reply> for Says {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+/// Says this in order, then aborts.
 #[derive(Debug, Default)]
 pub struct Script {
-    replies: Mutex<VecDeque<Reply>>,
+    says: Mutex<VecDeque<Says>>,
     asked: Mutex<Vec<Asked>>,
 }
 
 impl Script {
-    pub fn new(replies: impl IntoIterator<Item = Reply>) -> Arc<Self> {
-        Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), asked: Mutex::default() })
+    pub fn new(says: impl IntoIterator<Item = Says>) -> Arc<Self> {
+        Arc::new(Self { says: Mutex::new(says.into_iter().collect()), asked: Mutex::default() })
     }
 
     /// The questions since the last call.
@@ -45,18 +71,19 @@ impl Chooser for Script {
     fn choose(&self, question: &Question<'_>) -> Reply {
         self.asked.lock().unwrap().push(Asked {
             destination: question.destination.to_string(),
-            candidates: question.candidates.iter().map(|candidate| candidate.identity.fingerprint()).collect(),
+            candidates: question.candidates().map(|candidate| candidate.identity.fingerprint()).collect(),
             unfit: question.unfit.cloned(),
             refused: question.refused.to_vec(),
             mode: question.mode,
         });
-        self.replies.lock().unwrap().pop_front().unwrap_or(Reply::Abort)
+        let says = self.says.lock().unwrap().pop_front();
+        says.map_or(Reply::Abort, |says| says.to(question))
     }
 }
 
 /// The best candidate, with this lifetime.
-pub fn first(lifetime: Lifetime) -> Reply {
-    Reply::Identity { index: 0, lifetime }
+pub fn first(lifetime: Lifetime) -> Says {
+    Says::Nth(0, lifetime)
 }
 
 /// Cannot ask for the primary password.

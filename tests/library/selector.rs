@@ -1,9 +1,11 @@
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use cardcase::Chooser;
 use cardcase::Error;
+use cardcase::Identity;
 use cardcase::Selector;
 use cardcase::Store;
 use cardcase::ask::CertificateRequest;
@@ -24,7 +26,7 @@ use cardcase::{Destination, Target};
 use rustls::client::ResolvesClientCert;
 use rustls::{ProtocolVersion, SignatureScheme};
 
-use crate::people::{Script, first};
+use crate::people::{Says, Script, first};
 use crate::pki::{Ca, DAY, Home, Leaf, NOW, expired, params, valid};
 
 fn request(authorities: &[Name]) -> CertificateRequest {
@@ -54,10 +56,10 @@ fn selected(prepared: Prepared) -> (Option<Fingerprint>, Source) {
 #[test]
 fn an_answer_applies_for_its_lifetime() {
     for (lifetime, holds) in [(Lifetime::Once, false), (Lifetime::Session, true), (Lifetime::Permanent, true)] {
-        for (reply, sends_one) in [(first(lifetime), true), (Reply::None { lifetime }, false)] {
+        for (reply, sends_one) in [(first(lifetime), true), (Reply::None { lifetime }.into(), false)] {
             let (home, root) = (Home::new(), Ca::root("Root"));
             let leaf = root.leaf("a");
-            let chooser = Script::new([reply, Reply::Abort]);
+            let chooser = Script::new([reply, Reply::Abort.into()]);
             let selector = selector(home.with([&leaf], []), &chooser);
             let sent = sends_one.then(|| leaf.fingerprint());
             let request = request(&[root.name()]);
@@ -92,7 +94,7 @@ fn the_question_holds_the_destination_the_candidates_and_the_mode() {
 #[test]
 fn chrome_mode_remembers_per_port_and_ignores_the_lifetime() {
     let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
-    let chooser = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Once }]);
+    let chooser = Script::new([first(Lifetime::Once), Reply::None { lifetime: Lifetime::Once }.into()]);
     let selector = selector(home.with([&leaf], []), &chooser).with_mode(Mode::Chrome);
     let answers = ["a.example:1", "a.example:1", "a.example:2", "a.example:2"]
         .map(|destination| selected(selector.select(at(destination), &request(&[])).unwrap()));
@@ -114,7 +116,7 @@ fn unfit_is_asked_about(remembered_until: Timestamp, requested: impl Fn(&Ca, &Ca
     store.remember(&scope, Some(remembered.fingerprint()), Lifetime::Permanent, NOW).unwrap();
     let before = store.decision(&scope).unwrap();
 
-    let chooser = Script::new([Reply::Abort, Reply::Nobody, first(Lifetime::Once)]);
+    let chooser = Script::new([Reply::Abort.into(), Reply::Nobody.into(), first(Lifetime::Once)]);
     let selector = selector(store.clone(), &chooser);
     for _ in 0..3 {
         let _ = selector.select(at("a.example"), &request(&[requested(&one, &two)]));
@@ -162,13 +164,14 @@ fn none_is_sent_and_nothing_stored_when_no_identity_fits() {
 
 #[test]
 fn without_an_answer_nothing_is_stored_or_sent() {
-    let (home, leaf) = (Home::new(), Ca::root("Root").leaf("a"));
-    let store = home.with([&leaf], []);
-    let beyond = Reply::Identity { index: 1, lifetime: Lifetime::Permanent };
+    let (home, root) = (Home::new(), Ca::root("Root"));
+    let store = home.with([&root.leaf("a"), &Ca::root("Other").leaf("other")], []);
+    let identity = Arc::new(store.find_identity("other").unwrap());
+    let not_offered = Reply::Identity { identity, lifetime: Lifetime::Permanent };
     for mode in [Mode::Firefox, Mode::Chrome] {
-        for (reply, aborted) in [(Reply::Abort, true), (Reply::Nobody, false), (beyond.clone(), true)] {
-            let selector = selector(store.clone(), &Script::new([reply])).with_mode(mode);
-            let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
+        for (reply, aborted) in [(Reply::Abort, true), (Reply::Nobody, false), (not_offered.clone(), true)] {
+            let selector = selector(store.clone(), &Script::new([reply.into()])).with_mode(mode);
+            let error = selector.select(at("a.example"), &request(&[root.name()])).unwrap_err();
             assert_eq!(matches!(error, Error::Aborted { .. }), aborted, "{error}");
             assert_eq!(matches!(error, Error::NobodyToAsk { .. }), !aborted, "{error}");
             assert!(error.to_string().contains("a.example:443"), "{error}");
@@ -197,8 +200,7 @@ fn after_a_refusal_another_identity_can_be_chosen_and_remembered() {
             let ranked = [wrong.fingerprint(), right.fingerprint()];
             usize::from(ranked.iter().max() == Some(&chosen.fingerprint()))
         };
-        let reply = Reply::Identity { index: place(&right), lifetime: Lifetime::Permanent };
-        let chooser = Script::new([reply]);
+        let chooser = Script::new([Says::Nth(place(&right), Lifetime::Permanent)]);
         let selector = selector(store.clone(), &chooser).with_mode(mode);
         let answer = Answer::Identity(Arc::new(store.find_identity("wrong").unwrap()));
         let refused = [Refused::new(answer, Refusal::Page)];
@@ -223,9 +225,9 @@ struct Overtaken {
 }
 
 impl Chooser for Overtaken {
-    fn choose(&self, _question: &Question<'_>) -> Reply {
+    fn choose(&self, question: &Question<'_>) -> Reply {
         self.store.add_rules(&[Rule::parse(r#"{"pattern":"*","filter":{},"deny":true}"#).unwrap()], NOW).unwrap();
-        first(Lifetime::Once)
+        first(Lifetime::Once).to(question)
     }
 }
 
@@ -257,9 +259,10 @@ struct Restricting {
 impl Chooser for Restricting {
     fn choose(&self, question: &Question<'_>) -> Reply {
         if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.store.require_tls13(&question.candidates[0].identity, true).unwrap();
+            let best = question.candidates().next().unwrap().identity;
+            self.store.require_tls13(&best, true).unwrap();
         }
-        first(Lifetime::Permanent)
+        first(Lifetime::Permanent).to(question)
     }
 }
 
@@ -434,11 +437,11 @@ impl Chooser for Waited {
         self.waits.wait();
     }
 
-    fn choose(&self, _question: &Question<'_>) -> Reply {
+    fn choose(&self, question: &Question<'_>) -> Reply {
         if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
             self.waits.wait();
         }
-        first(Lifetime::Once)
+        first(Lifetime::Once).to(question)
     }
 }
 
@@ -557,8 +560,8 @@ fn client_certificates_are_selected_as_in_platform_keys() {
     const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
     let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
     let (a, b) = (one.leaf("a"), two.leaf("b"));
-    let reply = Reply::Identity { index: 0, lifetime: Lifetime::Permanent };
-    let chooser = Script::new([reply, Reply::None { lifetime: Lifetime::Permanent }, Reply::Nobody]);
+    let none = Reply::None { lifetime: Lifetime::Permanent };
+    let chooser = Script::new([first(Lifetime::Permanent), none.into(), Reply::Nobody.into()]);
     let selector = selector(home.with([&a, &b], []), &chooser);
     let asking = |schemes: &[SignatureScheme], authorities: &[&Ca]| {
         let names: Vec<Name> = authorities.iter().map(|ca| ca.name()).collect();
@@ -566,7 +569,7 @@ fn client_certificates_are_selected_as_in_platform_keys() {
     };
     let given = |schemes: &[SignatureScheme], authorities: &[&Ca]| {
         let identities = selector.select_client_certificates(&asking(schemes, authorities), None).unwrap();
-        let mut given: Vec<String> = identities.iter().map(|identity| identity.name().to_owned()).collect();
+        let mut given: Vec<String> = identities.map(|identity| identity.unwrap().name().to_owned()).collect();
         given.sort();
         given
     };
@@ -578,10 +581,11 @@ fn client_certificates_are_selected_as_in_platform_keys() {
 
     let asker = at("extension.example");
     let pick = || selector.select_client_certificates(&asking(&[ECDSA], &[&two]), Some(&asker));
-    assert_eq!(pick().unwrap()[0].fingerprint(), b.fingerprint());
-    assert_eq!(pick().unwrap().len(), 0);
-    assert!(matches!(pick(), Err(Error::NobodyToAsk { .. })));
-    assert!(matches!(pick(), Err(Error::Aborted { .. })));
+    let picked = || pick().unwrap().map(|identity| identity.unwrap().fingerprint()).collect::<Vec<_>>();
+    assert_eq!(picked(), [b.fingerprint()]);
+    assert_eq!(picked(), []);
+    assert!(matches!(pick().err(), Some(Error::NobodyToAsk { .. })));
+    assert!(matches!(pick().err(), Some(Error::Aborted { .. })));
     assert_eq!(selector.store().decisions().unwrap(), [], "nothing is stored");
 }
 
@@ -638,7 +642,7 @@ fn explain_does_not_ask() {
 fn the_outcome_is_recorded_and_affects_the_next_order() {
     let (home, ca) = (Home::new(), Ca::root("Root"));
     let (long, short) = (ca.leaf("long"), ca.leaf_of(valid(params("short"), Timestamp(0), Timestamp(NOW.0 + DAY))));
-    let chooser = Script::new([Reply::Identity { index: 1, lifetime: Lifetime::Permanent }]);
+    let chooser = Script::new([Says::Nth(1, Lifetime::Permanent)]);
     let selector = selector(home.with([&long, &short], []), &chooser);
     let destination = at("a.example");
     let prepared = selector.select(&destination, &request(&[])).unwrap();
@@ -672,4 +676,96 @@ fn a_removed_remembered_identity_causes_a_new_question() {
     assert!(selector.prepare(at("a.example")).unwrap().selection().is_none());
     let answer = selected(selector.select(at("a.example"), &request(&[])).unwrap());
     assert_eq!(answer, (Some(stays.fingerprint()), Source::Ask));
+}
+
+/// Looks at the candidates, then somebody removes or renames the one that is picked.
+struct TooLate {
+    store: Arc<Store>,
+    change: fn(&Store, &Identity),
+    asked: Mutex<Vec<Vec<String>>>,
+}
+
+impl Chooser for TooLate {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        let names = || question.candidates().map(|candidate| candidate.identity.name().to_owned()).collect::<Vec<_>>();
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(names());
+        let Some(picked) = question.candidates().find(|candidate| candidate.identity.name() == "a") else {
+            return Reply::None { lifetime: Lifetime::Permanent };
+        };
+        (self.change)(&self.store, &picked.identity);
+        // Nothing that was read before is shown again
+        assert!(!names().contains(&"a".to_owned()) && question.candidate_count() == asked[0].len());
+        Reply::Identity { identity: picked.identity, lifetime: Lifetime::Permanent }
+    }
+}
+
+#[test]
+fn a_candidate_that_was_removed_or_renamed_meanwhile_is_not_sent() {
+    let ca = Ca::root("Root");
+    let changes: [(fn(&Store, &Identity), &[&str]); 2] = [
+        (|store, identity| store.remove(&[identity.fingerprint()]).unwrap(), &["b"]),
+        (|store, identity| store.rename(identity, "c").unwrap(), &["b", "c"]),
+    ];
+    for (change, then) in changes {
+        let home = Home::new();
+        let store = home.with([&ca.leaf("a"), &ca.leaf("b")], []);
+        let chooser = Arc::new(TooLate { store: home.open(), change, asked: Mutex::default() });
+        let selector = Selector::new(store.clone()).with_chooser(chooser.clone()).with_clock(|| NOW);
+        assert_eq!(selected(selector.select(at("a.example"), &request(&[])).unwrap()), (None, Source::Ask));
+        let mut asked = chooser.asked.lock().unwrap().clone();
+        asked.iter_mut().for_each(|names| names.sort());
+        assert_eq!(
+            asked,
+            [["a", "b"].as_slice(), then].map(|names| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+        );
+        assert_eq!(store.decisions().unwrap().iter().filter_map(|decision| decision.identity).count(), 0);
+    }
+}
+
+/// Notes what does not fit, and why.
+#[derive(Default)]
+struct Curious(Mutex<Vec<(String, Vec<Reason>)>>);
+
+impl Chooser for Curious {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        let others = question.others().map(|other| (other.identity.name().to_owned(), other.reasons));
+        self.0.lock().unwrap().extend(others);
+        Reply::Abort
+    }
+}
+
+#[test]
+fn the_question_holds_those_that_do_not_fit_and_why() {
+    let (home, one, two) = (Home::new(), Ca::root("One"), Ca::root("Two"));
+    let store = home.with([&two.leaf("z"), &one.leaf("fits"), &two.leaf("B"), &two.leaf("a")], []);
+    let chooser = Arc::new(Curious::default());
+    let selector = Selector::new(store).with_chooser(chooser.clone()).with_clock(|| NOW);
+    assert!(selector.select(at("a.example"), &request(&[one.name()])).is_err());
+    let expected = ["a", "B", "z"].map(|name| (name.to_owned(), vec![Reason::IssuerNotRequested]));
+    assert_eq!(*chooser.0.lock().unwrap(), expected, "by name");
+}
+
+/// Somebody damages the file while the person thinks.
+struct Unreadable {
+    path: PathBuf,
+}
+
+impl Chooser for Unreadable {
+    fn choose(&self, question: &Question<'_>) -> Reply {
+        let first = question.candidates().next().unwrap();
+        rusqlite::Connection::open(&self.path).unwrap().execute_batch("DROP TABLE identities").unwrap();
+        assert_eq!(question.candidates().count(), 0);
+        Reply::Identity { identity: first.identity, lifetime: Lifetime::Once }
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_read_during_the_question_is_told() {
+    let (home, root) = (Home::new(), Ca::root("Root"));
+    let store = home.with([&root.leaf("a")], []);
+    let chooser = Arc::new(Unreadable { path: store.path().to_owned() });
+    let selector = Selector::new(store).with_chooser(chooser).with_clock(|| NOW);
+    let error = selector.select(at("a.example"), &request(&[])).unwrap_err();
+    assert!(matches!(error, Error::StoreDamaged { .. } | Error::Store { .. }), "{error:?}");
 }

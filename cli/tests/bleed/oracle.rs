@@ -28,7 +28,7 @@ impl Chooser for Oracle {
         let place = Place::of(question.mode, question.destination);
         let Some((who, lifetime)) = self.0.lock().unwrap().get(&place).copied() else { return Reply::Abort };
         let Some(who) = who else { return Reply::None { lifetime } };
-        let index = question.candidates.iter().position(|candidate| candidate.identity.fingerprint() == who);
-        index.map_or(Reply::Abort, |index| Reply::Identity { index, lifetime })
+        let candidate = question.candidates().find(|candidate| candidate.identity.fingerprint() == who);
+        candidate.map_or(Reply::Abort, |candidate| Reply::Identity { identity: candidate.identity, lifetime })
     }
 }

@@ -262,9 +262,9 @@ fn it_writes_the_history() {
 struct OnlyOnce(Mutex<usize>);
 
 impl Chooser for OnlyOnce {
-    fn choose(&self, _question: &Question<'_>) -> Reply {
+    fn choose(&self, question: &Question<'_>) -> Reply {
         *self.0.lock().unwrap() += 1;
-        Reply::Identity { index: 0, lifetime: Lifetime::Once }
+        Reply::Identity { identity: question.candidates().next().unwrap().identity, lifetime: Lifetime::Once }
     }
 }
 

@@ -153,8 +153,8 @@ impl Chooser for Person {
         self.asked.lock().unwrap().push(question.destination.to_string());
         std::thread::sleep(*self.thinks.lock().unwrap());
         let Some(name) = self.picks.lock().unwrap().pop_front() else { return Reply::Abort };
-        let index = question.candidates.iter().position(|candidate| candidate.identity.name() == name);
-        Reply::Identity { index: index.unwrap(), lifetime: Lifetime::Permanent }
+        let picked = question.candidates().find(|candidate| candidate.identity.name() == name).unwrap();
+        Reply::Identity { identity: picked.identity, lifetime: Lifetime::Permanent }
     }
 }
 

@@ -30,10 +30,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough for a second prompt to appear.
 const A_WHILE: Duration = Duration::from_millis(700);
 
+/// What is answered to a question: the best candidate with this lifetime, or another reply.
+type Says = Result<Lifetime, Reply>;
+
 /// Answers when all others wait for the answer.
 struct Patient {
     others: usize,
-    reply: Reply,
+    says: Says,
     seen: Mutex<Seen>,
     changed: Condvar,
 }
@@ -46,8 +49,8 @@ struct Seen {
 }
 
 impl Patient {
-    fn new(others: usize, reply: Reply) -> Arc<Self> {
-        Arc::new(Self { others, reply, seen: Mutex::default(), changed: Condvar::new() })
+    fn new(others: usize, says: Says) -> Arc<Self> {
+        Arc::new(Self { others, says, seen: Mutex::default(), changed: Condvar::new() })
     }
 
     fn asked(&self) -> usize {
@@ -61,7 +64,7 @@ impl Chooser for Patient {
         self.changed.notify_all();
     }
 
-    fn choose(&self, _question: &Question<'_>) -> Reply {
+    fn choose(&self, question: &Question<'_>) -> Reply {
         let mut seen = self.seen.lock().unwrap();
         assert!(!seen.asking, "asked twice at once");
         (seen.asking, seen.asked) = (true, seen.asked + 1);
@@ -69,13 +72,11 @@ impl Chooser for Patient {
         let (mut seen, late) = everybody;
         assert!(!late.timed_out(), "{} of {} wait", seen.waiting, self.others);
         seen.asking = false;
-        self.reply.clone()
+        match self.says.clone() {
+            Ok(lifetime) => Reply::Identity { identity: question.candidates().next().unwrap().identity, lifetime },
+            Err(reply) => reply,
+        }
     }
-}
-
-/// The best candidate, with this lifetime.
-fn best(lifetime: Lifetime) -> Reply {
-    Reply::Identity { index: 0, lifetime }
 }
 
 fn selector(machine: &Cardcase, chooser: &Arc<Patient>) -> Arc<Selector> {
@@ -115,16 +116,16 @@ fn one_prompt_for_fifty_threads_whatever_the_answer() {
     let alice = Fingerprint::from_der(scene.hire("alice").der());
     let requests = vec![request(&[SignatureScheme::ECDSA_NISTP256_SHA256]); 50];
     for lifetime in [Lifetime::Once, Lifetime::Session, Lifetime::Permanent] {
-        for (reply, sent) in [(best(lifetime), Some(alice)), (Reply::None { lifetime }, None)] {
-            let chooser = Patient::new(requests.len() - 1, reply.clone());
+        for (says, sent) in [(Ok(lifetime), Some(alice)), (Err(Reply::None { lifetime }), None)] {
+            let chooser = Patient::new(requests.len() - 1, says.clone());
             for answer in answers(&scene.machine, &chooser, &requests) {
-                assert_eq!(answer.unwrap(), sent, "{reply:?}");
+                assert_eq!(answer.unwrap(), sent, "{says:?}");
             }
-            assert_eq!(chooser.asked(), 1, "{reply:?}");
+            assert_eq!(chooser.asked(), 1, "{says:?}");
             scene.machine.run("forget --all").expect(0);
         }
     }
-    let chooser = Patient::new(requests.len() - 1, Reply::Abort);
+    let chooser = Patient::new(requests.len() - 1, Err(Reply::Abort));
     let answers = answers(&scene.machine, &chooser, &requests);
     assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Aborted { .. }))), "{answers:?}");
     assert_eq!(chooser.asked(), 1);
@@ -138,12 +139,12 @@ fn two_different_requests_cause_two_prompts_in_turn() {
     let one = request(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
     let other = request(&[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519]);
     let requests = [vec![one; 10], vec![other; 10]].concat();
-    for reply in [best(Lifetime::Once), Reply::Abort] {
-        let chooser = Patient::new(requests.len() - 1, reply.clone());
+    for says in [Ok(Lifetime::Once), Err(Reply::Abort)] {
+        let chooser = Patient::new(requests.len() - 1, says.clone());
         for answer in answers(&scene.machine, &chooser, &requests) {
-            assert_eq!(answer.ok(), (reply != Reply::Abort).then_some(Some(alice)), "{reply:?}");
+            assert_eq!(answer.ok(), says.is_ok().then_some(Some(alice)), "{says:?}");
         }
-        assert_eq!(chooser.asked(), 2, "{reply:?}");
+        assert_eq!(chooser.asked(), 2, "{says:?}");
     }
 }
 
@@ -160,7 +161,7 @@ fn one_prompt_for_all_tasks_of_a_runtime() {
     for runtime in runtimes() {
         for lifetime in [Lifetime::Once, Lifetime::Permanent] {
             let server = scene.server(Kind::Go).start();
-            let chooser = Patient::new(TASKS - 1, best(lifetime));
+            let chooser = Patient::new(TASKS - 1, Ok(lifetime));
             let connector = Arc::new(Connector::new(selector(&scene.machine, &chooser), scene.client_config()));
             let (to, address) = (Destination::new("localhost", server.port()).unwrap(), server.address());
             runtime.block_on(async {

@@ -422,13 +422,13 @@ struct PicksAlice {
 
 impl Chooser for PicksAlice {
     fn choose(&self, question: &Question<'_>) -> Reply {
-        let index = question.candidates.iter().position(|candidate| candidate.identity.name() == "alice").unwrap();
+        let alice = question.candidates().find(|candidate| candidate.identity.name() == "alice").unwrap();
         let mut seen = self.seen.lock().unwrap();
         if seen.is_empty() {
             Connection::open(&self.store).unwrap().execute_batch(SWAP_NAMES).unwrap();
         }
-        seen.push(question.candidates[index].identity.fingerprint().to_string());
-        Reply::Identity { index, lifetime: self.lifetime }
+        seen.push(alice.identity.fingerprint().to_string());
+        Reply::Identity { identity: alice.identity, lifetime: self.lifetime }
     }
 }
 

@@ -22,10 +22,12 @@ const AUTHORITIES_SHOWN: usize = 3;
 /// Asks which identity to send.
 pub(in crate::dialog) fn choose(question: &Question<'_>) -> Reply {
     let Some(turn) = Turn::begin() else { return Reply::Nobody };
+    let fingerprints: Vec<_> = question.candidates.fingerprints().collect();
+    let candidates: Vec<Considered> = question.candidates.read(&fingerprints).into_iter().flatten().collect();
     loop {
-        let mut rows: Vec<String> = question.candidates.iter().map(|candidate| row(candidate, question)).collect();
+        let mut rows: Vec<String> = candidates.iter().map(|candidate| row(candidate, question)).collect();
         rows.push("Send no certificate".to_owned());
-        let details = |index: usize| match question.candidates.get(index) {
+        let details = |index: usize| match candidates.get(index) {
             Some(candidate) => details(candidate, question),
             None => vec!["The server is told that you have no certificate.".to_owned()],
         };
@@ -39,10 +41,9 @@ pub(in crate::dialog) fn choose(question: &Question<'_>) -> Reply {
         }) else {
             continue;
         };
-        return if index < question.candidates.len() {
-            Reply::Identity { index, lifetime }
-        } else {
-            Reply::None { lifetime }
+        return match candidates.get(index) {
+            Some(candidate) => Reply::Identity { identity: candidate.identity.clone(), lifetime },
+            None => Reply::None { lifetime },
         };
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use rustls::{ProtocolVersion, SignatureScheme as Scheme};
 
-use super::{Considered, Matcher, Reason, Warning, put_used_first};
-use crate::certificate::Certificate;
+use super::{Considered, Matcher, Reason, Warning};
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
 use crate::certificate::outline::{Outline, Outlines};
 use crate::certificate::tried::Tried;
+use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::crypto;
 use crate::pki::{Ca, DAY, Home, Leaf, NOW, ca_params, params, valid};
@@ -194,14 +194,20 @@ fn stored(home: &Home, leaves: &[&Leaf]) -> Vec<Arc<Identity>> {
     home.with(leaves.iter().copied(), []).identities().unwrap().into_iter().map(Arc::new).collect()
 }
 
-/// The candidates among identities, best first, as they are shown.
-fn candidates(matcher: &Matcher<'_>, identities: &[Arc<Identity>], authorities: &Authorities) -> Vec<Considered> {
+/// The candidates among identities as they are shown: best first, but those that were used before at the front.
+fn candidates(
+    matcher: &Matcher<'_>,
+    identities: &[Arc<Identity>],
+    authorities: &Authorities,
+    used_before: &HashSet<Fingerprint>,
+) -> Vec<Considered> {
     let outline = |identity: &Arc<Identity>| {
         let certificate = identity.certificate();
         let issuer = Arc::new(certificate.issuer().clone());
         Arc::new(Outline::new(identity, issuer, authorities.chain_length(certificate)))
     };
-    let fit = matcher.fit(Arc::new(Outlines::new(identities.iter().map(outline).collect(), None)));
+    let mut fit = matcher.fit(Arc::new(Outlines::new(identities.iter().map(outline).collect(), None)));
+    fit.put_used_first(used_before, NOW);
     let of = |candidate: &Outline| identities.iter().find(|one| one.fingerprint() == candidate.fingerprint).unwrap();
     fit.iter().map(|candidate| matcher.consider(of(candidate).clone())).collect()
 }
@@ -228,8 +234,7 @@ fn valid_ones_first_then_used_here_then_latest_expiry_latest_start_shortest_chai
     let used_before = HashSet::from([used.fingerprint()]);
     for _ in 0..identities.len() {
         identities.rotate_left(1);
-        let mut candidates = candidates(&matcher, &identities, &authorities);
-        put_used_first(&mut candidates, &used_before, NOW);
+        let candidates = candidates(&matcher, &identities, &authorities, &used_before);
         let names: Vec<_> = candidates.iter().map(|candidate| candidate.identity.name().to_owned()).collect();
         assert!(names.is_sorted() && names.len() == leaves.len(), "{names:?}");
     }
@@ -244,7 +249,8 @@ fn what_is_no_candidate_is_not_in_the_list() {
     let home = Home::new();
     let identities = stored(&home, &[&fits, &server, &other]);
     let (request, authorities) = (request(&[root.name()], &ECDSA), known(&[]));
-    let candidates = candidates(&Matcher::new(&request, &authorities, NOW), &identities, &authorities);
+    let matcher = Matcher::new(&request, &authorities, NOW);
+    let candidates = candidates(&matcher, &identities, &authorities, &HashSet::new());
     assert_eq!(candidates.iter().map(|c| c.identity.fingerprint()).collect::<Vec<_>>(), [fits.fingerprint()]);
 }
 

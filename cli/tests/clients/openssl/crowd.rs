@@ -68,8 +68,8 @@ impl Chooser for Thinking {
     fn choose(&self, question: &Question<'_>) -> Reply {
         self.asked.fetch_add(1, Ordering::SeqCst);
         drop(self.told.wait_while(self.done.lock().unwrap(), |done| !*done).unwrap());
-        let index = question.candidates.iter().position(|candidate| candidate.identity.name() == "alice");
-        Reply::Identity { index: index.unwrap(), lifetime: self.lifetime }
+        let alice = question.candidates().find(|candidate| candidate.identity.name() == "alice").unwrap();
+        Reply::Identity { identity: alice.identity, lifetime: self.lifetime }
     }
 }
 

@@ -56,8 +56,8 @@ impl Chooser for Script {
         self.asked.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(self.thinks);
         let Some(name) = self.names.lock().unwrap().pop() else { return Reply::Abort };
-        let index = question.candidates.iter().position(|candidate| candidate.identity.name() == name).unwrap();
-        Reply::Identity { index, lifetime: Lifetime::Once }
+        let picked = question.candidates().find(|candidate| candidate.identity.name() == name).unwrap();
+        Reply::Identity { identity: picked.identity, lifetime: Lifetime::Once }
     }
 }
 
