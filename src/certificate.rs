@@ -2,8 +2,8 @@
 
 pub(crate) mod authority;
 mod canonical;
-mod curve;
-mod element;
+pub(crate) mod curve;
+pub(crate) mod element;
 pub(crate) mod enrollment;
 mod fingerprint;
 pub(crate) mod identity;

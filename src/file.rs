@@ -5,6 +5,8 @@
 //! and PKCS#8, PKCS#1 and SEC 1 keys, encrypted in either of OpenSSL's ways; text between the blocks is ignored, except for
 //! a friendlyName. A DER file holds one of these. `docs/pkcs12.md` has the tables.
 //!
+//! [`NssDatabase`] reads the databases of Firefox, Thunderbird, Chromium and other programs that use NSS.
+//!
 //! `Store::export` writes PKCS#12. Reading and writing need the feature `files`.
 //!
 //! # Example
@@ -31,6 +33,8 @@ mod contents;
 #[cfg(feature = "files")]
 mod limits;
 #[cfg(feature = "files")]
+mod nss;
+#[cfg(feature = "files")]
 mod pem;
 #[cfg(feature = "files")]
 pub(crate) mod pkcs12;
@@ -43,5 +47,7 @@ mod wrapping;
 
 #[cfg(feature = "files")]
 pub use limits::MAX_SIZE;
+#[cfg(feature = "files")]
+pub use nss::NssDatabase;
 #[cfg(feature = "files")]
 pub use read::{read, read_certificates, read_with};

@@ -130,6 +130,12 @@ impl Certificate {
         }
     }
 
+    /// The contents of the serial number, as encoded.
+    #[cfg(feature = "files")]
+    pub(crate) fn raw_serial(&self) -> &[u8] {
+        &self.serial
+    }
+
     /// The first second of its validity.
     pub fn not_before(&self) -> Timestamp {
         self.not_before

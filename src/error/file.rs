@@ -1,5 +1,7 @@
 //! What can be wrong with a file of certificates and keys.
 
+use std::path::PathBuf;
+
 /// Why a file of certificates and keys could not be read or written.
 ///
 /// Where the remedy is known, the message ends with it.
@@ -99,6 +101,48 @@ pub enum Error {
         value: u64,
         /// The limit.
         limit: u64,
+    },
+    /// A directory has no NSS database. Name the directory of a profile.
+    #[error("there is no {missing} in {}", .directory.display())]
+    NoDatabase {
+        /// The directory.
+        directory: PathBuf,
+        /// The file that is missing.
+        missing: &'static str,
+    },
+    /// A directory has an NSS database of the form that programs wrote until 2018, in cert8.db and key3.db. Let `certutil` convert it.
+    #[error("the database in {} is of the old form: it is in cert8.db and key3.db, which programs wrote until 2018", .directory.display())]
+    OldDatabase {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// One of the two files of an NSS database breaks the rules of its format. Get another copy of both.
+    #[error("{file} is damaged: {detail}")]
+    Database {
+        /// Which one: `cert9.db` or `key4.db`.
+        file: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The program that an NSS database belongs to ended in the middle of a change. Start that program and close it.
+    #[error("the program that uses {} did not end cleanly: a change to it is unfinished", .file.display())]
+    UnfinishedDatabase {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Another program locks an NSS database for longer than this one waits. Close that program, and try again.
+    #[error("{} is in use by another program", .file.display())]
+    DatabaseBusy {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A file of an NSS database cannot be read. Check who owns it.
+    #[error("{}: {detail}", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The error of the system.
+        detail: String,
     },
     /// The file cannot be written.
     #[error("the file cannot be written: {detail}")]

@@ -52,7 +52,21 @@ impl Default for Limits {
     }
 }
 
+/// Key derivations in one file, counting each encoding of the password.
+const DERIVATIONS: u64 = 20;
+
 impl Limits {
+    /// The default, or with another limit for the rounds of one key derivation.
+    pub(super) fn with_iterations(iterations: Option<u64>) -> Self {
+        let mut limits = Self::default();
+        if let Some(iterations) = iterations {
+            limits.iterations = iterations;
+            // Whoever allows more rounds for one derivation allows more in all, since each derivation of a file has as many
+            limits.total_iterations = limits.total_iterations.max(iterations.saturating_mul(DERIVATIONS));
+        }
+        limits
+    }
+
     pub(super) fn check_file_size(&self, size: usize) -> Result<(), Error> {
         within("bytes", size as u64, self.file_size as u64)
     }

@@ -11,9 +11,6 @@ use crate::file::pem::Reading;
 use crate::file::pkcs12::Candidates;
 use crate::file::wrapping::{Bytes, Part, unwrap};
 
-/// Key derivations in one file, counting each encoding of the password.
-const DERIVATIONS: u64 = 20;
-
 /// Reads a file of certificates and private keys: PKCS#12, PEM or DER, also in base64 or as values in a configuration file.
 ///
 /// No password and the empty password are the same: `""`. A file that needs no password can be read with any. Where a part of the
@@ -44,13 +41,7 @@ pub fn read_with(
     key_password: Option<&str>,
     max_iterations: Option<u64>,
 ) -> Result<Import, Error> {
-    let mut limits = Limits::default();
-    if let Some(iterations) = max_iterations {
-        limits.iterations = iterations;
-        // Whoever allows more rounds for one derivation allows more in all, since each derivation of a file has as many
-        limits.total_iterations = limits.total_iterations.max(iterations.saturating_mul(DERIVATIONS));
-    }
-    import(bytes, candidates(password, key_password), &limits)
+    import(bytes, candidates(password, key_password), &Limits::with_iterations(max_iterations))
 }
 
 /// Reads only the certificates of a file of any kind that [`read`] accepts, such as a bundle of CA certificates. Private keys in

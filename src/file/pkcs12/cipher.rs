@@ -33,7 +33,7 @@ const OLD_BLOCK: usize = 8;
 const SEED_BLOCK: usize = 16;
 
 /// Decrypted bytes.
-pub(super) type Plaintext = Zeroizing<Vec<u8>>;
+pub(in crate::file) type Plaintext = Zeroizing<Vec<u8>>;
 
 /// An encryption scheme, its parameters read and within the limits.
 pub(super) enum Scheme {
@@ -488,8 +488,12 @@ fn bad_key<E>(_: E) -> Error {
     damaged("a key or an initialisation vector of the wrong length")
 }
 
-/// CBC with the padding of RFC 5652 section 6.3.
-fn cbc<C: KeyInit + BlockCipherDecrypt>(key: &[u8], iv: &[u8], ciphertext: &[u8]) -> Result<Option<Plaintext>, Error> {
+/// CBC with the padding of RFC 5652 section 6.3; `None` when the padding is wrong.
+pub(in crate::file) fn cbc<C: KeyInit + BlockCipherDecrypt>(
+    key: &[u8],
+    iv: &[u8],
+    ciphertext: &[u8],
+) -> Result<Option<Plaintext>, Error> {
     let cipher = C::new_from_slice(key).map_err(bad_key)?;
     cbc_with(cipher, iv, ciphertext)
 }

@@ -26,7 +26,7 @@ pub(super) use with_hash;
 
 /// A digest that a kept crate has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
+pub(in crate::file) enum Hash {
     Md2,
     Md4,
     Md5,

@@ -20,7 +20,7 @@ const SCRYPT: &str = "1.3.6.1.4.1.11591.4.11";
 const MAX_KEY: u16 = 1024;
 
 /// A derived key or initialisation vector.
-pub(super) type Key = Zeroizing<Vec<u8>>;
+pub(in crate::file) type Key = Zeroizing<Vec<u8>>;
 
 /// What the bytes of RFC 7292 appendix B are for (appendix B.3).
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +125,7 @@ pub(super) fn hmac(hash: Hash, key: &[u8], data: &[u8]) -> Vec<u8> {
 
 /// The key derivation of PBES2 and PBMAC1, its parameters read and within the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Derivation {
+pub(in crate::file) enum Derivation {
     Pbkdf2 { salt: Vec<u8>, iterations: u32, key_length: Option<u16>, prf: Hash },
     Scrypt { salt: Vec<u8>, cost: u64, block_size: u32, parallelization: u32, key_length: Option<u16> },
 }
@@ -151,7 +151,7 @@ struct ScryptParams<'a> {
 
 impl Derivation {
     /// Reads the parameters and checks their cost.
-    pub(super) fn read(algorithm: AlgorithmIdentifierRef<'_>, limits: &Limits) -> Result<Self, Error> {
+    pub(in crate::file) fn read(algorithm: AlgorithmIdentifierRef<'_>, limits: &Limits) -> Result<Self, Error> {
         let oid = algorithm.oid.to_string();
         let derivation = match oid.as_str() {
             PBKDF2 => Self::read_pbkdf2(&parameters(algorithm)?, limits)?,
@@ -195,14 +195,14 @@ impl Derivation {
     }
 
     /// The length of the key that the parameters demand, in bytes.
-    pub(super) fn key_length(&self) -> Option<u16> {
+    pub(in crate::file) fn key_length(&self) -> Option<u16> {
         match self {
             Self::Pbkdf2 { key_length, .. } | Self::Scrypt { key_length, .. } => *key_length,
         }
     }
 
     /// The work for a key of `size` bytes, in rounds of a digest.
-    pub(super) fn rounds(&self, size: usize) -> u64 {
+    pub(in crate::file) fn rounds(&self, size: usize) -> u64 {
         match self {
             Self::Pbkdf2 { iterations, prf, .. } => {
                 u64::from(*iterations).saturating_mul(size.div_ceil(prf.size()) as u64)
@@ -215,7 +215,7 @@ impl Derivation {
     }
 
     /// Derives a key of `size` bytes.
-    pub(super) fn derive(&self, password: &[u8], size: usize) -> Result<Key, Error> {
+    pub(in crate::file) fn derive(&self, password: &[u8], size: usize) -> Result<Key, Error> {
         let mut key = Zeroizing::new(vec![0; size]);
         match self {
             Self::Pbkdf2 { salt, iterations, prf, .. } => pbkdf2(*prf, password, salt, *iterations, &mut key)?,

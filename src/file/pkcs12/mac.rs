@@ -24,7 +24,14 @@ pub(super) struct FileMac {
 
 enum Method {
     Pkcs12 { hash: Hash, salt: Vec<u8>, iterations: u64 },
-    Pbmac1 { derivation: Derivation, key_length: usize, hash: Hash },
+    Pbmac1(Pbmac1),
+}
+
+/// The method of RFC 8018 section 7.1.
+pub(in crate::file) struct Pbmac1 {
+    derivation: Derivation,
+    key_length: usize,
+    hash: Hash,
 }
 
 /// RFC 8018 appendix A.5.
@@ -38,7 +45,7 @@ impl FileMac {
     /// Reads the parameters and checks their cost.
     pub(super) fn read(mac: MacData, limits: &Limits) -> Result<Self, Error> {
         let method = match mac.algorithm.as_str() {
-            PBMAC1 => read_pbmac1(&mac.parameters, limits)?,
+            PBMAC1 => Method::Pbmac1(Pbmac1::read(&mac.parameters, limits)?),
             oid => {
                 limits.check_iterations(mac.iterations)?;
                 let hash = Hash::by_oid(oid).ok_or_else(|| names::unsupported("MAC digest", oid.to_owned()))?;
@@ -52,7 +59,7 @@ impl FileMac {
     pub(super) fn rounds(&self) -> u64 {
         match &self.method {
             Method::Pkcs12 { hash, iterations, .. } => kdf::pkcs12_rounds(*hash, *iterations, hash.size()),
-            Method::Pbmac1 { derivation, key_length, .. } => derivation.rounds(*key_length),
+            Method::Pbmac1(pbmac1) => pbmac1.rounds(),
         }
     }
 
@@ -65,7 +72,7 @@ impl FileMac {
     ) -> Result<(), Error> {
         let form = match self.method {
             Method::Pkcs12 { .. } => Form::Pkcs12,
-            Method::Pbmac1 { .. } => Form::Pkcs5,
+            Method::Pbmac1(_) => Form::Pkcs5,
         };
         let fitting = self.fitting(content, candidates.of(form), budget)?;
         candidates.prefer(form, fitting);
@@ -88,25 +95,38 @@ impl FileMac {
     }
 
     fn fits(&self, content: &[u8], password: &[u8]) -> Result<bool, Error> {
-        let (hash, key) = match &self.method {
+        match &self.method {
             Method::Pkcs12 { hash, salt, iterations } => {
-                (*hash, kdf::pkcs12(*hash, password, salt, Purpose::Mac, *iterations, hash.size()))
+                let key = kdf::pkcs12(*hash, password, salt, Purpose::Mac, *iterations, hash.size());
+                Ok(kdf::hmac_fits(*hash, &key, content, &self.expected))
             }
-            Method::Pbmac1 { derivation, key_length, hash } => (*hash, derivation.derive(password, *key_length)?),
-        };
-        Ok(kdf::hmac_fits(hash, &key, content, &self.expected))
+            Method::Pbmac1(pbmac1) => pbmac1.fits(content, password, &self.expected),
+        }
     }
 }
 
-fn read_pbmac1(parameters: &[u8], limits: &Limits) -> Result<Method, Error> {
-    let params = Pbmac1Params::from_der(parameters).map_err(|_| damaged("the parameters of PBMAC1"))?;
-    let derivation = Derivation::read(params.derivation, limits)?;
-    let oid = params.scheme.oid;
-    let hash = Hash::by_hmac_oid(&oid).ok_or_else(|| names::unsupported("MAC", oid.to_string()))?;
-    let key_length = match derivation.key_length() {
-        None => return Err(damaged("PBMAC1 without the length of its key")),
-        Some(length) if length < MIN_PBMAC1_KEY => return Err(damaged("PBMAC1 with too short a key")),
-        Some(length) => usize::from(length),
-    };
-    Ok(Method::Pbmac1 { derivation, key_length, hash })
+impl Pbmac1 {
+    /// Reads the parameters and checks their cost.
+    pub(in crate::file) fn read(parameters: &[u8], limits: &Limits) -> Result<Self, Error> {
+        let params = Pbmac1Params::from_der(parameters).map_err(|_| damaged("the parameters of PBMAC1"))?;
+        let derivation = Derivation::read(params.derivation, limits)?;
+        let oid = params.scheme.oid;
+        let hash = Hash::by_hmac_oid(&oid).ok_or_else(|| names::unsupported("MAC", oid.to_string()))?;
+        let key_length = match derivation.key_length() {
+            None => return Err(damaged("PBMAC1 without the length of its key")),
+            Some(length) if length < MIN_PBMAC1_KEY => return Err(damaged("PBMAC1 with too short a key")),
+            Some(length) => usize::from(length),
+        };
+        Ok(Self { derivation, key_length, hash })
+    }
+
+    /// The work to try one password, in rounds of a digest.
+    pub(in crate::file) fn rounds(&self) -> u64 {
+        self.derivation.rounds(self.key_length)
+    }
+
+    pub(in crate::file) fn fits(&self, content: &[u8], password: &[u8], expected: &[u8]) -> Result<bool, Error> {
+        let key = self.derivation.derive(password, self.key_length)?;
+        Ok(kdf::hmac_fits(self.hash, &key, content, expected))
+    }
 }
