@@ -69,6 +69,11 @@ impl App {
             None => Store::default_path()?,
         };
         let store = Arc::new(Store::open(path)?);
+        say::detail(format_args!(
+            "store: {} ({})",
+            store.path().display(),
+            if store.has_primary_password() { "protected by a primary password" } else { "without a primary password" }
+        ));
         if let Some(kind) = store.network_file_system() {
             say::warn(format_args!(
                 "the store {} is on {kind}, where two commands at the same time can damage it; keep it on a local disk: \

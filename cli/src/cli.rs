@@ -8,7 +8,6 @@ use cardcase::manage::KeyKind;
 use cardcase::manage::Mode;
 use clap::builder::{FalseyValueParser, OsStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use clap_complete::Shell;
 
 /// A browser's client-certificate store for everything that is not a browser.
 ///
@@ -48,6 +47,12 @@ pub(crate) struct Common {
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print nothing but errors on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say on stderr what the command does: the store, what answered, the server, TLS, HTTP
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
@@ -146,7 +151,7 @@ pub(crate) struct Import {
     #[arg(long)]
     pub(crate) renew: bool,
     /// The most rounds that one key derivation may have, for a file that you trust [default: 10000000]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "ROUNDS", value_parser = value_parser!(u64).range(1..))]
     pub(crate) max_iterations: Option<u64>,
 }
 
@@ -398,7 +403,7 @@ pub(crate) struct Fetch {
     /// Write the body to this file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The method [default: GET, or POST with -d]
+    /// The method [default: GET, HEAD with -I, or POST with -d]
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
     pub(crate) method: Option<String>,
     /// A header, 'Name: value'; 'Name:' removes a default header
@@ -410,6 +415,27 @@ pub(crate) struct Fetch {
     /// Print the status and the headers before the body
     #[arg(short, long)]
     pub(crate) include: bool,
+    /// Send HEAD, and print the status and the headers
+    #[arg(short = 'I', long, conflicts_with = "data")]
+    pub(crate) head: bool,
+    /// Fail with exit code 1, and without the body, if the status is 400 or more
+    #[arg(short, long)]
+    pub(crate) fail: bool,
+    /// Print nothing on stderr, not even errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) silent: bool,
+    /// Print errors, even with -s
+    #[arg(short = 'S', long)]
+    pub(crate) show_error: bool,
+    /// Log in with this name by HTTP Basic authentication, and ask for the password
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Read the password of --user from this file instead of asking; '-' is stdin
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Ask for a compressed response (gzip, deflate or br), and decompress it
+    #[arg(long)]
+    pub(crate) compressed: bool,
     /// Follow redirects, and select an identity anew for each
     #[arg(short = 'L', long)]
     pub(crate) location: bool,
@@ -484,7 +510,7 @@ pub(crate) struct Tunnel {
     #[command(flatten)]
     pub(crate) route: Route,
     /// A protocol to offer by ALPN, such as h2; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = protocol)]
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     pub(crate) alpn: Vec<String>,
     /// Use this identity, whatever is remembered
     #[arg(long = "as", value_name = "ID")]
@@ -532,9 +558,16 @@ pub(crate) struct Completions {
     pub(crate) shell: Shell,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// The directory for cardcase.1 and a page for each command
+    /// The directory for cardcase.1 and a page for each command; '-' is stdout, for one page after another
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 }

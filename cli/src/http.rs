@@ -8,6 +8,8 @@ pub(crate) mod patience;
 
 pub(crate) mod body;
 
+pub(crate) mod decompress;
+
 pub(crate) mod upload;
 
 pub(crate) mod location;

@@ -4,6 +4,8 @@
 
 mod cli;
 
+mod completion;
+
 mod hardening;
 
 mod cleanup;
@@ -40,9 +42,14 @@ use app::App;
 use ask::signals;
 use cli::{Cli, Color, Command};
 use ui::failure::{Code, Failure};
-use ui::say;
+use ui::say::{self, Volume};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == completion::COMMAND) {
+        completion::answer(arguments);
+        return ExitCode::SUCCESS;
+    }
     let private = hardening::keep_memory_private();
     hardening::survive_file_size_limit();
     let Cli { common, command } = Cli::parse();
@@ -53,6 +60,13 @@ fn main() -> ExitCode {
             console::set_colors_enabled_stderr(when == Color::Always);
         }
     }
+    say::set_volume(match (&command, common.quiet, common.verbose) {
+        (Command::Fetch(fetch), ..) if fetch.silent && !fetch.show_error => Volume::Nothing,
+        (Command::Fetch(fetch), ..) if fetch.silent => Volume::Errors,
+        (_, true, _) => Volume::Errors,
+        (_, _, true) => Volume::Details,
+        (_, false, false) => Volume::Normal,
+    });
     // The agent has no terminal, and handles signals itself
     if !matches!(command, Command::Agent) {
         signals::restore_terminal_on_signals();

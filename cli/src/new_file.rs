@@ -28,6 +28,14 @@ pub(crate) fn check(path: &Path, force: bool) -> Result<(), Failure> {
     }
 }
 
+/// Refuses a file on stdout beside JSON.
+pub(crate) fn check_stdout_is_free(path: &Path, json: bool) -> Result<(), Failure> {
+    match path == Path::new("-") && json {
+        true => Err(Failure::usage("stdout cannot take both the file and JSON: name a file with -o FILE")),
+        false => Ok(()),
+    }
+}
+
 /// Writes a file that only its owner can read, from the first byte on; '-' is stdout.
 pub(crate) fn write(path: &Path, content: &[u8], force: bool) -> Result<(), Failure> {
     if path == Path::new("-") {

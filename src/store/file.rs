@@ -34,6 +34,20 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// Checks an existing file as [`prepare`] does, and changes nothing. Returns its canonical path.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub(super) fn check(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |source: io::Error| Error::Store { path: path.to_owned(), source: Box::new(source) };
+    check_file(path, &path.symlink_metadata().map_err(failed)?)?;
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    check_directory(directory, &directory.metadata().map_err(failed)?)?;
+    let path = path.canonicalize().map_err(failed)?;
+    check_beside(&path)?;
+    Ok(path)
+}
+
 /// Checks the files beside a store, each time before SQLite looks for them: somebody may put one there at any time.
 ///
 /// # Errors

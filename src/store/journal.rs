@@ -70,7 +70,8 @@ fn overwrite(mut file: &File) -> io::Result<()> {
     file.sync_data()
 }
 
-fn is_there(path: &Path) -> bool {
+/// Whether there is a journal beside the store at `path`.
+pub(super) fn is_there(path: &Path) -> bool {
     journal_of(path).symlink_metadata().is_ok()
 }
 

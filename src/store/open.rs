@@ -53,6 +53,19 @@ impl Store {
     pub fn open_in_session(path: impl Into<PathBuf>, session: Session) -> Result<Self, Error> {
         open(&path.into(), session, &SCHEMA)
     }
+
+    /// Opens an existing store to read it at once, as completions of a shell do. It creates and writes nothing, and waits for nobody.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`]. A missing file is [`Error::Store`]; a store that has to be repaired or updated first is
+    /// [`Error::StoreReadOnly`].
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = file::check(path.as_ref())?;
+        let database = Database::open_to_read(&path, &SCHEMA)?;
+        let kept = database.read(|db| read_vault(db)?.ok_or_else(|| vault_damaged("its row is missing")))?;
+        let behind = Behind::new(&path, &SCHEMA, None, write_entry);
+        Ok(Store::new(path, Session::login(), database, None, behind, Vault::from_file(kept)))
+    }
 }
 
 fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store, Error> {
@@ -155,6 +168,47 @@ mod tests {
             });
             assert_eq!(home.number("SELECT count(*) FROM made_up"), 1);
         }
+    }
+
+    /// Every file there, with its content.
+    fn files(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(home.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.filter(|path| path.is_file()).collect();
+        files.sort();
+        files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    }
+
+    #[test]
+    fn opening_to_read_writes_nothing() {
+        let home = Home::new();
+        let path = home.0.path().join("cardcase.db");
+        let before = files(&home);
+        let store = Store::open_to_read(&path).unwrap();
+        assert_eq!(store.decisions().unwrap().len(), 1);
+        assert!(store.forget(&scope()).is_err());
+        assert_eq!(files(&home), before);
+        // What a process left that was killed while it wrote
+        std::fs::write(home.0.path().join("cardcase.db-journal"), [1; 100]).unwrap();
+        let before = files(&home);
+        assert!(matches!(Store::open_to_read(&path), Err(Error::StoreReadOnly { .. })));
+        assert_eq!(files(&home), before);
+    }
+
+    #[test]
+    fn opening_to_read_creates_nothing_and_waits_for_nobody() {
+        let home = Home::new();
+        let missing = home.0.path().join("none").join("cardcase.db");
+        assert!(matches!(Store::open_to_read(&missing), Err(Error::Store { .. })));
+        assert!(!missing.parent().unwrap().exists());
+        let empty = home.0.path().join("empty.db");
+        std::fs::write(&empty, "").unwrap();
+        assert!(matches!(Store::open_to_read(&empty), Err(Error::StoreReadOnly { .. })));
+        assert_eq!(std::fs::read(&empty).unwrap(), b"");
+        let writer = Connection::open(home.0.path().join("cardcase.db")).unwrap();
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let begun = std::time::Instant::now();
+        assert!(Store::open_to_read(home.0.path().join("cardcase.db")).is_err());
+        assert!(begun.elapsed() < PATIENCE / 4);
     }
 
     #[test]

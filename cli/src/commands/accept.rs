@@ -1,8 +1,21 @@
 //! `cardcase accept`
 
+use serde::Serialize;
+use serde_json::{Map, Value};
+
 use crate::app::App;
+use crate::commands::config;
 use crate::ui::failure::Failure;
+use crate::ui::json::print_json;
 use crate::ui::say;
+
+#[derive(Serialize)]
+struct AcceptedJson {
+    rules: u32,
+    trusted_authorities: u32,
+    decisions: usize,
+    settings: Map<String, Value>,
+}
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let (settings, rules, trusted, decisions) = app.unlocked_store()?.accept_terms()?;
@@ -16,5 +29,9 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         on(settings.use_single_candidate),
         on(settings.prompt_on_multiple),
     ));
+    if app.common.json {
+        let settings = config::json(&settings, None);
+        return print_json(&AcceptedJson { rules, trusted_authorities: trusted, decisions, settings });
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::ui::failure::Failure;
 use crate::ui::json::{CertificateJson, print_json};
 use crate::ui::say;
 use crate::ui::table::print_table;
+use crate::ui::text::local_date;
 
 #[derive(Serialize)]
 struct AuthoritiesJson {
@@ -35,7 +36,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
             certificate.subject().to_string(),
             kind(certificate).to_owned(),
             if ca.trusted { "yes" } else { "no" }.to_owned(),
-            certificate.not_after().date(),
+            local_date(certificate.not_after()),
             certificate.fingerprint().short(),
         ]
     });

@@ -24,9 +24,7 @@ fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
     let (policy, _) = app.survey_policies()?;
     settings.prompt_on_multiple |= policy.prompt_on_multiple == Some(true);
     if app.common.json {
-        let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));
-        let entry = |key: &Setting| (name(*key).replace('-', "_"), value(&settings, *key));
-        return print_json(&wanted.map(entry).collect::<Map<String, Value>>());
+        return print_json(&json(&settings, wanted));
     }
     let shown = |key: Setting| match (value(&settings, key), policy.prompting_file()) {
         (_, Some(file)) if key == Setting::PromptOnMultiple => format!("on (by {})", file.display()),
@@ -40,6 +38,12 @@ fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
             Setting::value_variants().iter().map(|key| vec![name(*key), shown(*key)]),
         ),
     }
+}
+
+/// The settings, or one of them, by the keys that JSON has for them.
+pub(super) fn json(settings: &Settings, wanted: Option<Setting>) -> Map<String, Value> {
+    let wanted = Setting::value_variants().iter().filter(|key| wanted.is_none_or(|wanted| wanted == **key));
+    wanted.map(|key| (name(*key).replace('-', "_"), value(settings, *key))).collect()
 }
 
 fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
@@ -61,7 +65,9 @@ fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
             Box::new(move |settings| settings.prompt_on_multiple = on)
         }
     };
-    Ok(app.unlocked_store()?.change_settings(change)?)
+    let store = app.unlocked_store()?;
+    store.change_settings(change)?;
+    if app.common.json { print_json(&json(&store.settings()?, Some(key))) } else { Ok(()) }
 }
 
 fn switch(key: Setting, text: &str) -> Result<bool, Failure> {

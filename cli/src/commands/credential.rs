@@ -26,6 +26,11 @@ struct OptionsJson {
     file: String,
 }
 
+#[derive(Serialize)]
+struct RemovedJson {
+    removed_files: usize,
+}
+
 pub(crate) fn run(app: &App, args: &cli::Credential) -> Result<(), Failure> {
     match args.program {
         Some(CredentialProgram::Kubectl) => kubectl::run(app, args),
@@ -84,13 +89,10 @@ fn curl(path: &str, requires_tls13: bool) -> Vec<String> {
 fn forget(app: &App) -> Result<(), Failure> {
     match key_file::remove_all(&app.runtime_directory()?)? {
         0 => Err(Failure::new(Code::NothingFits, "there is no file with a private key to remove")),
-        1 => {
-            say::note("removed 1 file with a private key");
-            Ok(())
-        }
         removed => {
-            say::note(format_args!("removed {removed} files with a private key"));
-            Ok(())
+            let files = if removed == 1 { "file" } else { "files" };
+            say::note(format_args!("removed {removed} {files} with a private key"));
+            if app.common.json { print_json(&RemovedJson { removed_files: removed }) } else { Ok(()) }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::ui::json::{DecisionJson, print_json};
 use crate::ui::say;
 use crate::ui::stdout::Reader;
 use crate::ui::table::{Table, next_block};
+use crate::ui::text::local_date;
 
 #[derive(Serialize)]
 struct DecisionsJson {
@@ -34,8 +35,8 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
                 decision.scope.to_string(),
                 decision.identity.map_or_else(|| "none (no certificate)".to_owned(), identity),
                 decision.lifetime.to_string(),
-                decision.decided_at.date(),
-                decision.last_used_at.map_or("never".to_owned(), |at| at.date()),
+                local_date(decision.decided_at),
+                decision.last_used_at.map_or("never".to_owned(), local_date),
                 decision.last_outcome.map_or("not known yet".to_owned(), |outcome| outcome.to_string()),
             ];
             if table.print_row(row)? == Reader::Gone {

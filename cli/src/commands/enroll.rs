@@ -1,17 +1,26 @@
 //! `cardcase enroll`
 
 use cardcase::manage::Enrollment;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Enroll;
 use crate::new_file;
 use crate::ui::failure::Failure;
+use crate::ui::json::{EnrollmentJson, print_json};
 use crate::ui::notices;
 use crate::ui::progress;
 use crate::ui::say;
 
+#[derive(Serialize)]
+struct EnrolledJson {
+    enrolled: EnrollmentJson,
+    file: String,
+}
+
 /// Stores the key before it writes the request: the CA would sign a request without a key for nothing.
 pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
+    new_file::check_stdout_is_free(&args.output, app.common.json)?;
     new_file::check(&args.output, args.force)?;
     let generate = || Enrollment::generate(&args.subject, &args.key.into(), app.now());
     let enrollment = progress::during("generating a key", generate)?;
@@ -29,5 +38,9 @@ pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
         enrollment.subject(),
     ));
     notices::protection(store);
+    if app.common.json {
+        let enrolled = EnrollmentJson::new(&enrollment);
+        return print_json(&EnrolledJson { enrolled, file: args.output.display().to_string() });
+    }
     Ok(())
 }

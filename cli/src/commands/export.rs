@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
@@ -10,12 +11,20 @@ use crate::ask::terminal;
 use crate::cli::Export;
 use crate::new_file;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::json::{NamedJson, print_json};
 use crate::ui::say;
+
+#[derive(Serialize)]
+struct ExportedJson {
+    exported: NamedJson,
+    file: String,
+}
 
 pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let store = app.store()?;
     let identity = store.find_identity(&args.id)?;
     // Before anybody types a password for nothing
+    new_file::check_stdout_is_free(&args.output, app.common.json)?;
     check_output(&args.output, args.force)?;
     let unlocker = app.unlocker()?;
     store.unlock_fully(&*unlocker)?;
@@ -25,6 +34,10 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
         false => store.export(&identity, &password, &*unlocker)?,
     };
     new_file::write(&args.output, &file, args.force)?;
+    if app.common.json {
+        let exported = NamedJson::new(identity.fingerprint(), identity.name());
+        print_json(&ExportedJson { exported, file: args.output.display().to_string() })?;
+    }
     if args.output != Path::new("-") {
         say::note(format_args!("wrote {} with its private key to {}", identity.name(), args.output.display()));
     }

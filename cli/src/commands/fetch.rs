@@ -1,5 +1,8 @@
 //! `cardcase fetch`
 
+use std::thread;
+use std::time::Duration;
+
 use cardcase::ask::Dialogs;
 use url::Url;
 
@@ -8,54 +11,71 @@ use crate::cleanup;
 use crate::cli::Fetch;
 use crate::http::body::{Output, WriteError};
 use crate::http::client::{Client, Response};
+use crate::http::decompress::Body;
 use crate::http::location;
 use crate::http::message::Message;
 use crate::ui::failure::{Code, Failure};
 
 pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     let url = location::parse(&args.url)?;
+    if let Some(limit) = args.max_time.filter(|limit| !limit.is_zero()) {
+        end_after(limit, &url)?;
+    }
     let message = Message::new(app, args)?;
     let client = Client::new(app, args, &url, &message)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, error))?;
-    let work = async {
-        let response = client.fetch(url.clone(), message).await?;
+    runtime.block_on(async {
+        let response = client.fetch(url, message).await?;
         print(&client, response, args).await
-    };
-    let Some(limit) = args.max_time.filter(|limit| !limit.is_zero()) else { return runtime.block_on(work) };
-    runtime.block_on(async { tokio::time::timeout(limit, work).await }).unwrap_or_else(|_| {
-        Failure::new(Code::Failed, format_args!("{url}: not complete within {limit:?} (--max-time)")).tell();
-        // A prompt may wait for a person, on a thread that cannot be ended
+    })
+}
+
+/// Ends the process after this time, whatever it waits for then: a person, a pipe, or a server.
+fn end_after(limit: Duration, url: &Url) -> Result<(), Failure> {
+    let failure = Failure::new(Code::Failed, format_args!("{url}: not complete within {limit:?} (--max-time)"));
+    let end = move || {
+        thread::sleep(limit);
+        failure.tell();
         Dialogs::close_all();
         cleanup::run_all();
         std::process::exit(Code::Failed as i32)
-    })
+    };
+    thread::Builder::new().spawn(end).map_err(|error| Failure::new(Code::Failed, error))?;
+    Ok(())
 }
 
 /// Prints a response, which may be a page that refuses.
 async fn print(client: &Client<'_>, mut response: Response, args: &Fetch) -> Result<(), Failure> {
+    let (url, status) = (response.url().clone(), response.head.status);
     let mut out = Output::open(args.output.as_deref(), &response.head.headers)?;
-    if args.include {
+    if args.include || args.head {
         out.write_head(&response.head)?;
     }
-    let written = write_body(client, &mut response, &mut out).await;
-    let url = response.url().clone();
-    match written {
+    if args.fail && status.as_u16() >= 400 {
+        let failure = Failure::new(Code::Failed, format_args!("{url}: the server answered {status} (--fail)"));
+        return client.finish(response).and(Err(failure));
+    }
+    let mut body = match args.compressed {
+        true => Body::decompressed(out, &response.head.headers)?,
+        false => Body::plain(out),
+    };
+    match write_body(client, &mut response, &mut body).await {
         Err(WriteError::Failed(failure)) => Err(failure),
         Err(WriteError::NotText) => client.finish(response).and(Err(not_text(&url))),
         Ok(()) => client.finish(response),
     }
 }
 
-async fn write_body(client: &Client<'_>, response: &mut Response, out: &mut Output) -> Result<(), WriteError> {
-    while !out.is_closed() {
+async fn write_body(client: &Client<'_>, response: &mut Response, body: &mut Body) -> Result<(), WriteError> {
+    while !body.is_closed() {
         let pieces = client.read(response).await?;
         if pieces.is_empty() {
-            break;
+            return body.finish();
         }
-        out.write(&pieces)?;
+        body.write(&pieces)?;
     }
-    out.finish()
+    Ok(())
 }
 
 fn not_text(url: &Url) -> Failure {

@@ -11,6 +11,7 @@ use crate::ui::json::{UseJson, print_json};
 use crate::ui::say;
 use crate::ui::stdout::Reader;
 use crate::ui::table::{Table, next_block};
+use crate::ui::text::local_time;
 
 #[derive(Serialize)]
 struct HistoryJson {
@@ -41,7 +42,7 @@ pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
                 None => used.outcome.to_string(),
             };
             let row = vec![
-                used.at.to_string(),
+                local_time(used.at),
                 Scope { host: used.host, port: Some(used.port) }.to_string(),
                 used.identity.map_or_else(|| "none".to_owned(), identity),
                 used.source,

@@ -11,12 +11,12 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::List;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::{JsonRows, print_json};
+use crate::ui::json::{EnrollmentJson, JsonRows, print_json};
 use crate::ui::notices;
 use crate::ui::say;
 use crate::ui::stdout::Reader;
-use crate::ui::table::{Table, next_block};
-use crate::ui::text::expires_soon;
+use crate::ui::table::{Table, Tint, next_block};
+use crate::ui::text::{expires_soon, local_date};
 
 /// How many identities `--json` keeps in memory until all are read; the others are read again then. They take 40 MB.
 const HELD: usize = 1 << 16;
@@ -32,26 +32,6 @@ struct ListJson<I: Serialize> {
     enrollments: Vec<EnrollmentJson>,
     /// Whether there is a primary password.
     protected: bool,
-}
-
-#[derive(Serialize)]
-struct EnrollmentJson {
-    /// SHA-256 of the request.
-    fingerprint: String,
-    subject: String,
-    key: String,
-    made_at: String,
-}
-
-impl EnrollmentJson {
-    fn new(enrollment: &Enrollment) -> Self {
-        Self {
-            fingerprint: enrollment.fingerprint().to_string(),
-            subject: enrollment.subject().to_string(),
-            key: enrollment.key().to_string(),
-            made_at: enrollment.made_at().to_string(),
-        }
-    }
 }
 
 pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
@@ -150,7 +130,8 @@ fn print_text(app: &App, mut identities: Identities<'_>) -> Result<bool, Failure
         }
         for identity in block {
             let certificate = identity.certificate();
-            let mut expiry = format!("{} ({})", certificate.not_after().date(), certificate.not_after().days_from(now));
+            let until = certificate.not_after();
+            let mut expiry = format!("{} ({})", local_date(until), until.days_from(now));
             if certificate.not_after() < now {
                 expiry = format!("EXPIRED {expiry}");
             }
@@ -170,7 +151,12 @@ fn print_text(app: &App, mut identities: Identities<'_>) -> Result<bool, Failure
                 key(&identity),
                 certificate.fingerprint().short(),
             ];
-            if table.print_row(row)? == Reader::Gone {
+            let tint = match until < now {
+                true => Tint::Bad,
+                false if expires_soon(now, until) => Tint::Doubtful,
+                false => Tint::None,
+            };
+            if table.print_tinted_row(row, tint)? == Reader::Gone {
                 return Ok(true);
             }
         }
@@ -200,7 +186,7 @@ fn note_waiting(enrollment: &Enrollment) {
         "waiting for its certificate: {} ({}, created {}, request {})",
         enrollment.subject(),
         enrollment.key(),
-        enrollment.made_at().date(),
+        local_date(enrollment.made_at()),
         enrollment.fingerprint().short(),
     ));
 }

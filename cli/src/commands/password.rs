@@ -1,18 +1,41 @@
 //! `cardcase password`
 
+use serde::Serialize;
+
 use crate::app::App;
 #[cfg(feature = "keyring")]
 use crate::ask::keyring;
 use crate::ask::new_password;
 use crate::cli::Password;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::json::print_json;
 use crate::ui::say;
+
+#[derive(Serialize)]
+struct ProtectedJson {
+    /// Whether there is a primary password now.
+    protected: bool,
+    /// Whether the keyring has it now; only if that was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keyring: Option<bool>,
+}
+
+fn answer(app: &App, keyring: Option<bool>) -> Result<(), Failure> {
+    let protected = app.store()?.has_primary_password();
+    if app.common.json { print_json(&ProtectedJson { protected, keyring }) } else { Ok(()) }
+}
 
 pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
     #[cfg(feature = "keyring")]
     match (args.keyring, args.no_keyring) {
-        (true, _) => return keyring::keep(app.store()?, &*app.asking_unlocker()?),
-        (_, true) => return keyring::forget(app.store()?),
+        (true, _) => {
+            keyring::keep(app.store()?, &*app.asking_unlocker()?)?;
+            return answer(app, Some(true));
+        }
+        (_, true) => {
+            keyring::forget(app.store()?)?;
+            return answer(app, Some(false));
+        }
         (false, false) => {}
     }
     let store = app.store()?;
@@ -38,5 +61,5 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
         Some(_) => "the store is protected by the new primary password",
         None => "the store is not protected by a password",
     });
-    Ok(())
+    answer(app, None)
 }

@@ -2,10 +2,17 @@
 
 use cardcase::Destination;
 use cardcase::manage::{Answer, Lifetime};
+use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::{Remember, StoredLifetime};
 use crate::ui::failure::Failure;
+use crate::ui::json::{DecisionJson, print_json};
+
+#[derive(Serialize)]
+struct RememberedJson {
+    remembered: Option<DecisionJson>,
+}
 
 pub(crate) fn run(app: &App, args: &Remember) -> Result<(), Failure> {
     let store = app.store()?;
@@ -21,5 +28,9 @@ pub(crate) fn run(app: &App, args: &Remember) -> Result<(), Failure> {
     if answer.fingerprint().is_some() {
         app.unlocked_store()?;
     }
-    Ok(store.remember_chosen(&scope, &answer, lifetime, app.now())?)
+    store.remember_chosen(&scope, &answer, lifetime, app.now())?;
+    match app.common.json {
+        true => print_json(&RememberedJson { remembered: store.decision(&scope)?.map(DecisionJson::new) }),
+        false => Ok(()),
+    }
 }

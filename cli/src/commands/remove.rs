@@ -1,13 +1,21 @@
 //! `cardcase remove`
 
 use cardcase::manage::Fingerprint;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::ask::terminal;
 use crate::cli::Remove;
 use crate::key_file;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::json::{DecisionJson, NamedJson, print_json};
 use crate::ui::say;
+
+#[derive(Serialize)]
+struct RemovedJson {
+    removed: Vec<NamedJson>,
+    decisions: Vec<DecisionJson>,
+}
 
 pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     let store = app.store()?;
@@ -37,6 +45,14 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     let fingerprints: Vec<_> = found.iter().map(|(fingerprint, _)| *fingerprint).collect();
     store.remove(&fingerprints)?;
     // Without a runtime directory there are no files
-    let Ok(directory) = app.runtime_directory() else { return Ok(()) };
-    fingerprints.into_iter().try_for_each(|fingerprint| key_file::remove(&directory, fingerprint))
+    if let Ok(directory) = app.runtime_directory() {
+        fingerprints.iter().try_for_each(|fingerprint| key_file::remove(&directory, *fingerprint))?;
+    }
+    if app.common.json {
+        let removed = found.iter().map(|(fingerprint, name)| NamedJson::new(*fingerprint, name)).collect();
+        let gone = |identity: Option<Fingerprint>| identity.is_some_and(|identity| fingerprints.contains(&identity));
+        let decisions = decisions.into_iter().filter(|decision| gone(decision.identity)).map(DecisionJson::new);
+        return print_json(&RemovedJson { removed, decisions: decisions.collect() });
+    }
+    Ok(())
 }

@@ -70,10 +70,32 @@ fn does(rule: &Rule) -> &'static str {
     }
 }
 
+/// What `add` and `import` did.
+#[derive(Serialize)]
+struct AddedJson {
+    added: Vec<RuleJson>,
+    already_present: Vec<RuleJson>,
+    /// The setting, if the file changed it.
+    prompt_on_multiple: Option<bool>,
+}
+
+impl AddedJson {
+    fn new(added: &[(Rule, bool)], prompt_on_multiple: Option<bool>) -> Self {
+        let which = |new| added.iter().filter(move |(_, is_new)| *is_new == new).map(|(rule, _)| RuleJson::new(rule));
+        Self { added: which(true).collect(), already_present: which(false).collect(), prompt_on_multiple }
+    }
+}
+
+#[derive(Serialize)]
+struct RemovedJson {
+    removed: Vec<RuleJson>,
+}
+
 fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
     let rule = rule(args)?;
-    tell(&app.unlocked_store()?.add_rules(&[rule], app.now())?);
-    Ok(())
+    let added = app.unlocked_store()?.add_rules(&[rule], app.now())?;
+    tell(&added);
+    if app.common.json { print_json(&AddedJson::new(&added, None)) } else { Ok(()) }
 }
 
 fn tell(added: &[(Rule, bool)]) {
@@ -139,11 +161,17 @@ fn principal_filter(constraints: &[String]) -> Result<Value, Failure> {
 }
 
 fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
-    let removed = app.unlocked_store()?.remove_rules(&args.numbers)?;
-    for rule in removed {
+    let store = app.unlocked_store()?;
+    // A damaged rule is removed too, and cannot be shown
+    let mut rules = if app.common.json { store.rules().unwrap_or_default() } else { Vec::new() };
+    for rule in store.remove_rules(&args.numbers)? {
         say::note(format_args!("removed: {rule}"));
     }
-    Ok(())
+    rules.retain(|rule| rule.number().is_some_and(|number| args.numbers.contains(&number)));
+    match app.common.json {
+        true => print_json(&RemovedJson { removed: rules.iter().map(RuleJson::new).collect() }),
+        false => Ok(()),
+    }
 }
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
@@ -160,6 +188,9 @@ fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     if changes_prompt {
         let on = if policy.prompt_on_multiple == Some(true) { "on" } else { "off" };
         say::note(format_args!("prompt-on-multiple is {on} now, as the file says"));
+    }
+    if app.common.json {
+        return print_json(&AddedJson::new(&added, policy.prompt_on_multiple.filter(|_| changes_prompt)));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::ui::failure::Failure;
 use crate::ui::json::{CertificateJson, DecisionJson, RuleJson, UseJson, print_json};
 use crate::ui::pem::pem;
 use crate::ui::stdout::print;
+use crate::ui::text::local_time;
 
 #[derive(Serialize)]
 struct ShowJson<I> {
@@ -85,8 +86,8 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
     let key_usage = certificate.key_usage().map(|usages| usages.into_iter().map(str::to_owned).collect());
     let validity = format!(
         "{} to {} ({}{})",
-        certificate.not_before(),
-        certificate.not_after(),
+        local_time(certificate.not_before()),
+        local_time(certificate.not_after()),
         certificate.not_after().days_from(now),
         if certificate.is_valid_at(now) { "" } else { "; NOT VALID NOW" },
     );
@@ -108,7 +109,8 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
 
 fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {
     let decided = decisions.iter().map(|decision| format!("{} ({})", decision.scope, decision.lifetime));
-    let used = uses.iter().take(5).map(|used| format!("{} {}:{} {}", used.at, used.host, used.port, used.outcome));
+    let used =
+        uses.iter().take(5).map(|used| format!("{} {}:{} {}", local_time(used.at), used.host, used.port, used.outcome));
     let labelled = |label: &'static str| move |(i, text): (usize, String)| fact(if i == 0 { label } else { "" }, &text);
     decided.enumerate().map(labelled("Remembered")).chain(used.enumerate().map(labelled("Used"))).collect()
 }

@@ -3,12 +3,34 @@
 use std::path::Path;
 
 use cardcase::Error;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Trust;
 use crate::http::verify::{self, Sorted};
 use crate::ui::failure::Failure;
+use crate::ui::json::{CertificateJson, print_json};
 use crate::ui::say;
+
+#[derive(Serialize)]
+struct TrustedJson {
+    trusted: Vec<CertificateJson>,
+    left_out: Vec<LeftOutJson>,
+}
+
+/// A certificate that cannot verify a server.
+#[derive(Serialize)]
+struct LeftOutJson {
+    fingerprint: String,
+    subject: String,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct DistrustedJson {
+    /// Empty if a damaged row was removed.
+    distrusted: Vec<CertificateJson>,
+}
 
 pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     if args.remove {
@@ -48,6 +70,17 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
             ),
         });
     }
+    if app.common.json {
+        let left_out = unusable.iter().map(|(certificate, why)| LeftOutJson {
+            fingerprint: certificate.fingerprint().to_string(),
+            subject: certificate.subject().to_string(),
+            why: why.to_string(),
+        });
+        let trusted = usable
+            .iter()
+            .map(|certificate| CertificateJson { trusted: Some(true), ..CertificateJson::new(certificate) });
+        return print_json(&TrustedJson { trusted: trusted.collect(), left_out: left_out.collect() });
+    }
     Ok(())
 }
 
@@ -57,11 +90,16 @@ fn distrust(app: &App, id: &str) -> Result<(), Failure> {
         Err(Error::RowDamaged(damage)) => {
             store.remove_damaged_authority(&damage)?;
             say::note(format_args!("removed the damaged row {} of the authorities", damage.row));
-            return Ok(());
+            let nothing = DistrustedJson { distrusted: Vec::new() };
+            return if app.common.json { print_json(&nothing) } else { Ok(()) };
         }
         found => found?.certificate,
     };
     store.distrust(certificate.fingerprint())?;
     say::note(format_args!("{} is no longer trusted to verify servers", certificate.subject()));
+    if app.common.json {
+        let certificate = CertificateJson { trusted: Some(false), ..CertificateJson::new(&certificate) };
+        return print_json(&DistrustedJson { distrusted: vec![certificate] });
+    }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::ui::failure::Failure;
 use crate::ui::json::print_json;
 use crate::ui::say;
 use crate::ui::stdout::print;
+use crate::ui::text::local_time;
 
 /// How long a new agent may take to replace another one.
 const SUCCESSION: Duration = Duration::from_secs(5);
@@ -29,14 +30,14 @@ pub(crate) fn run(app: &App, args: &Unlock) -> Result<(), Failure> {
     if !store.has_primary_password() {
         say::note("the store is not protected by a password, so it is never locked");
         say::hint("to protect it: cardcase password");
-        return Ok(());
+        return if app.common.json { show(app, None) } else { Ok(()) };
     }
     store.unlock_fully(&*app.unlocker()?)?;
     agent::start(&store.lease(args.lifetime)?)?.lines().for_each(say::warn);
     let agent = serving(store)?
         .ok_or_else(|| agent::failed("was stopped as soon as it had started").hint("cardcase unlock"))?;
-    say::note(format_args!("unlocked until {}; to lock it: cardcase lock", agent.until));
-    Ok(())
+    say::note(format_args!("unlocked until {}; to lock it: cardcase lock", local_time(agent.until)));
+    if app.common.json { show(app, Some(agent)) } else { Ok(()) }
 }
 
 /// Waits for an agent that serves: this one, or that of another process that unlocked at the same moment, and later.
@@ -59,10 +60,10 @@ struct StatusJson {
 }
 
 fn show(app: &App, agent: Option<Status>) -> Result<(), Failure> {
-    let until = agent.map(|agent| agent.until.to_string());
     if app.common.json {
         let process = agent.and_then(|agent| agent.process);
+        let until = agent.map(|agent| agent.until.to_string());
         return print_json(&StatusJson { unlocked: until.is_some(), until, process });
     }
-    print(&until.map_or("locked\n".to_owned(), |until| format!("unlocked until {until}\n")))
+    print(&agent.map_or("locked\n".to_owned(), |agent| format!("unlocked until {}\n", local_time(agent.until))))
 }

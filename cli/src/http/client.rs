@@ -25,11 +25,11 @@ use crate::http::dial::TIMEOUT;
 use crate::http::exchange::Requests;
 use crate::http::incompatible::{self, Incompatible};
 use crate::http::location::{self, destination};
-use crate::http::message::Message;
+use crate::http::message::{self, Message};
 use crate::http::mid_connection::MidConnection;
 #[cfg(feature = "openssl")]
 use crate::http::openssl;
-use crate::http::outcome::{Asked, Ended, Outcomes};
+use crate::http::outcome::{self, Asked, Ended, Outcomes};
 use crate::http::patience::{Impatience, Patience, Speed, next};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
 use crate::http::told::told;
@@ -472,6 +472,7 @@ impl<'a> Client<'a> {
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
         let request = self.prepared_request(progress, url, message, &dialer)?;
         let (activity, unread) = (dialer.activity().clone(), request.body().unread());
+        message::tell_request(&request);
         let client = self.client(dialer.clone(), is_openssl)?;
         let sent = activity.head(self.patience, self.handshake_limit(is_openssl), client.request(request)).await;
         let sent = sent.map_err(|impatience| Unanswered::Failed(slow(url, &impatience)))?;
@@ -497,7 +498,12 @@ impl<'a> Client<'a> {
             Err(error) => return Err(self.unconnected(progress, &destination, error, is_openssl)),
         };
         let mut requests = Requests::new(head.extensions.get::<Opened>().cloned());
+        if let Some(opened) = requests.opened() {
+            outcome::tell_connection(opened, is_openssl);
+        }
         requests.catch_up(&self.outcomes);
+        say::http('<', &format!("{:?} {}", head.version, head.status));
+        message::tell_headers('<', &head.headers);
         requests.chosen().into_iter().for_each(|chosen| progress.keep(chosen));
         let speed = Speed::new(activity, self.patience);
         let (url, start, refused) = (url.clone(), Bytes::new(), None);

@@ -22,7 +22,8 @@ fn check(text: &str, url: Url) -> Result<Url, Failure> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Failure::usage(
             "the URL must not contain a user name or password: other users of this machine could see them",
-        ));
+        )
+        .hint("to log in: -u USER"));
     }
     match (url.scheme(), url.host_str()) {
         ("https" | "http", Some(host)) if !host.is_empty() => Ok(url),

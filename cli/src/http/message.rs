@@ -3,16 +3,22 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Target;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::ask::terminal;
 use crate::cli::Fetch;
+use crate::http::decompress;
 use crate::http::patience::Activity;
 use crate::http::upload::{Sending, Upload};
-use crate::ui::failure::Failure;
+use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 
 /// A request without its URL.
 pub(crate) struct Message {
@@ -37,6 +43,12 @@ impl Message {
                 }
             }
         };
+        if args.compressed {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(decompress::ACCEPTED));
+        }
+        if let Some(user) = &args.user {
+            headers.insert(header::AUTHORIZATION, basic(user, &password(app, args, user)?)?);
+        }
         // The first header of a name replaces the default one; further ones are added
         let mut given = HashSet::new();
         for line in &args.headers {
@@ -51,6 +63,7 @@ impl Message {
         let method = match args.method.as_deref() {
             Some(method) => Method::from_bytes(method.as_bytes())
                 .map_err(|_| Failure::usage(format_args!("--request {method}: not a valid method")))?,
+            None if args.head => Method::HEAD,
             None if args.data.is_some() => Method::POST,
             None => Method::GET,
         };
@@ -114,6 +127,57 @@ impl Message {
         }
         Ok(request)
     }
+}
+
+/// Prints what is sent, with `-v`.
+pub(crate) fn tell_request(request: &Request<Sending>) {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    say::http('>', &format!("{} {path}", request.method()));
+    if let Some(host) = request.uri().authority().filter(|_| !request.headers().contains_key(header::HOST)) {
+        say::http('>', &format!("host: {host}"));
+    }
+    tell_headers('>', request.headers());
+}
+
+/// Prints headers, with `-v`, without secrets.
+pub(crate) fn tell_headers(mark: char, headers: &HeaderMap) {
+    const SECRET: [HeaderName; 4] =
+        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE];
+    for (name, value) in headers {
+        match SECRET.contains(name) {
+            true => say::http(mark, &format!("{name}: (not shown)")),
+            false => say::http(mark, &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))),
+        }
+    }
+    say::http(mark, "");
+}
+
+/// The password of `--user`. A name that ends with a colon has an empty one, as in curl.
+fn password(app: &App, args: &Fetch, user: &str) -> Result<Zeroizing<String>, Failure> {
+    match (user.split_once(':'), &args.password_file) {
+        (Some((_, "")), None) => Ok(Zeroizing::default()),
+        (Some(_), _) => {
+            let why = "-u takes no password: other users of this machine could see it";
+            Err(Failure::usage(why)
+                .hint("give the name alone, and type the password when asked, or: --password-file FILE"))
+        }
+        (None, Some(file)) => app.input.read_password(file),
+        (None, None) if app.can_ask() => terminal::password(&format!("Password of {user}")),
+        (None, None) => {
+            let why = format!("{user:?} needs a password, and nobody can be asked for it");
+            Err(Failure::new(Code::NobodyToAsk, why).hint("give it in a file: --password-file FILE"))
+        }
+    }
+}
+
+/// HTTP Basic authentication (RFC 7617).
+fn basic(user: &str, password: &str) -> Result<HeaderValue, Failure> {
+    let user = user.trim_end_matches(':');
+    let pair = Zeroizing::new(format!("{user}:{password}"));
+    let text = Zeroizing::new(format!("Basic {}", BASE64.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&text).map_err(|error| Failure::new(Code::Failed, error))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// `Name: value`; the value may be empty.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cardcase::ask::Refusal;
 use cardcase::connect::{self, Cause, Opened, Selection, Source, cause};
 use cardcase::manage::plain;
-use cardcase::manage::{Answer, Fingerprint, Outcome};
+use cardcase::manage::{Answer, Fingerprint, Outcome, version_name};
 use cardcase::raw::{Prepared, alert};
 use cardcase::{Destination, Identity, Selector};
 use rustls::AlertDescription;
@@ -69,6 +69,28 @@ impl fmt::Display for Ended {
 /// To pass through the error of a connector: [`Outcomes::unconnected`] takes it out again.
 impl StdError for Ended {}
 
+/// Why an answer was sent, in words.
+fn why(source: Source) -> &'static str {
+    match source {
+        Source::Decision => "it is remembered",
+        Source::Rule => "a rule or a setting says so",
+        Source::Ask => "it was chosen now",
+        Source::NoCandidate => "no identity fits",
+        Source::Given => "--as names it",
+        Source::Omitted => "none was wanted",
+        _ => "it was selected",
+    }
+}
+
+/// Says with `-v` how a connection is protected.
+pub(crate) fn tell_connection(opened: &Opened, is_openssl: bool) {
+    let version = opened.version().map_or("TLS".to_owned(), version_name);
+    let protocol = opened.alpn().map(|name| format!(", {}", String::from_utf8_lossy(name))).unwrap_or_default();
+    let cipher = opened.cipher().map(|cipher| format!(", {cipher}")).unwrap_or_default();
+    let library = if is_openssl { "OpenSSL" } else { "rustls" };
+    say::detail(format_args!("connected to {}: {version}{cipher}{protocol}, by {library}", opened.destination()));
+}
+
 /// Tells a person about the answers of a selector, and records what servers made of them.
 pub(crate) struct Outcomes {
     selector: Arc<Selector>,
@@ -99,6 +121,12 @@ impl Outcomes {
     /// Says what a person did not decide just now, and which identity expires soon.
     pub(crate) fn announce(&self, asked: &Asked) {
         let destination = asked.destination();
+        let Selection { source, answer, .. } = &asked.selection;
+        let sent = match answer {
+            Answer::Identity(identity) => format!("{:?} ({})", identity.name(), identity.fingerprint().short()),
+            Answer::None => "no certificate".to_owned(),
+        };
+        say::detail(format_args!("{destination} asked for a client certificate; sent {sent}: {}", why(*source)));
         match &asked.selection {
             Selection { source: Source::NoCandidate, .. } => {
                 say::warn(format_args!(

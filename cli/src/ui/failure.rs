@@ -49,7 +49,7 @@ impl Failure {
     /// Prints it to stderr.
     pub(crate) fn tell(&self) {
         say::error(&self.message);
-        self.hints.iter().for_each(say::hint);
+        self.hints.iter().for_each(say::remedy);
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Self {

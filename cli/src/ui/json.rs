@@ -7,7 +7,9 @@ use std::io::{self, BufWriter, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
-use cardcase::manage::{Certificate, Decision, Fingerprint, Lifetime, Outcome, Rule, Timestamp, Use, plain_json};
+use cardcase::manage::{
+    Certificate, Decision, Enrollment, Fingerprint, Lifetime, Outcome, Renewal, Rule, Timestamp, Use, plain_json,
+};
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -172,6 +174,51 @@ impl UseJson {
     }
 }
 
+/// What an identity took over.
+#[derive(Serialize)]
+pub(crate) struct RenewalJson {
+    old: String,
+    new: String,
+    /// The scopes of the decisions that moved.
+    scopes: Vec<ScopeJson>,
+    /// Whether the new one is now sent in TLS 1.3 only, like the old one.
+    restricted: bool,
+}
+
+#[derive(Serialize)]
+struct ScopeJson {
+    host: String,
+    port: Option<u16>,
+}
+
+impl RenewalJson {
+    pub(crate) fn new(renewal: &Renewal) -> Self {
+        Self {
+            old: renewal.old.fingerprint().to_string(),
+            new: renewal.new.fingerprint().to_string(),
+            scopes: renewal
+                .scopes
+                .iter()
+                .map(|scope| ScopeJson { host: scope.host.clone(), port: scope.port })
+                .collect(),
+            restricted: renewal.restricted,
+        }
+    }
+}
+
+/// The name of an identity, and what identifies it.
+#[derive(Serialize)]
+pub(crate) struct NamedJson {
+    fingerprint: String,
+    name: String,
+}
+
+impl NamedJson {
+    pub(crate) fn new(fingerprint: Fingerprint, name: &str) -> Self {
+        Self { fingerprint: fingerprint.to_string(), name: name.to_owned() }
+    }
+}
+
 /// The text of a value, written only when the whole document is: a long list of texts takes several times the memory of the values.
 fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
@@ -181,6 +228,27 @@ fn text_or_null<S: Serializer>(value: &Option<impl Display>, serializer: S) -> R
     match value {
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),
+    }
+}
+
+/// A key that waits for its certificate.
+#[derive(Serialize)]
+pub(crate) struct EnrollmentJson {
+    /// SHA-256 of the request.
+    fingerprint: String,
+    subject: String,
+    key: String,
+    made_at: String,
+}
+
+impl EnrollmentJson {
+    pub(crate) fn new(enrollment: &Enrollment) -> Self {
+        Self {
+            fingerprint: enrollment.fingerprint().to_string(),
+            subject: enrollment.subject().to_string(),
+            key: enrollment.key().to_string(),
+            made_at: enrollment.made_at().to_string(),
+        }
     }
 }
 

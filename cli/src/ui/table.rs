@@ -3,6 +3,7 @@
 use std::mem;
 
 use cardcase::manage::{is_unprintable, plain};
+use console::style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::ui::failure::Failure;
@@ -41,10 +42,31 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table.take_block()
 }
 
+/// The colour of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tint {
+    None,
+    /// Something is about to be wrong.
+    Doubtful,
+    /// Something is wrong.
+    Bad,
+}
+
+impl Tint {
+    /// The text in this colour, if stdout shows colours.
+    fn paint(self, text: &str) -> String {
+        match self {
+            Self::None => text.to_owned(),
+            Self::Doubtful => style(text).yellow().to_string(),
+            Self::Bad => style(text).red().to_string(),
+        }
+    }
+}
+
 /// A table that is printed while its rows are read.
 pub(crate) struct Table {
     /// Escaped, and not printed yet. The header is the first row of the first block.
-    rows: Vec<Vec<String>>,
+    rows: Vec<(Vec<String>, Tint)>,
     widths: Vec<usize>,
     /// Which columns are never broken.
     are_whole: Vec<bool>,
@@ -71,7 +93,12 @@ impl Table {
 
     /// Prints a row, together with those after it.
     pub(crate) fn print_row(&mut self, row: Vec<String>) -> Result<Reader, Failure> {
-        self.add(row);
+        self.print_tinted_row(row, Tint::None)
+    }
+
+    /// Prints a row in a colour.
+    pub(crate) fn print_tinted_row(&mut self, row: Vec<String>, tint: Tint) -> Result<Reader, Failure> {
+        self.add_tinted(row, tint);
         if self.rows.len() < BLOCK { Ok(Reader::Reads) } else { print_part(&self.take_block()) }
     }
 
@@ -80,29 +107,33 @@ impl Table {
         print(&self.take_block())
     }
 
-    fn add(&mut self, mut row: Vec<String>) {
+    fn add(&mut self, row: Vec<String>) {
+        self.add_tinted(row, Tint::None);
+    }
+
+    fn add_tinted(&mut self, mut row: Vec<String>, tint: Tint) {
         for (cell, width) in row.iter_mut().zip(&mut self.widths) {
             if cell.contains(is_unprintable) {
                 *cell = plain(cell);
             }
             *width = (*width).max(width_of(cell));
         }
-        self.rows.push(row);
+        self.rows.push((row, tint));
     }
 
     fn take_block(&mut self) -> String {
         let rows = mem::take(&mut self.rows);
         let widths = self.fitting_widths();
         let mut block = String::new();
-        for row in &rows {
+        for (row, tint) in &rows {
             if row.iter().zip(&widths).all(|(cell, width)| width_of(cell) <= *width) {
-                push_line(&mut block, row, &widths);
+                push_line(&mut block, row, &widths, *tint);
             } else {
                 let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| broken(cell, *width)).collect();
                 for line in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
                     let parts: Vec<&str> =
                         cells.iter().map(|lines| lines.get(line).map_or("", String::as_str)).collect();
-                    push_line(&mut block, &parts, &widths);
+                    push_line(&mut block, &parts, &widths, *tint);
                 }
             }
         }
@@ -135,13 +166,18 @@ impl Table {
 }
 
 /// One line of cells that fit their columns, without spaces at its end.
-fn push_line(out: &mut String, cells: &[impl AsRef<str>], widths: &[usize]) {
+fn push_line(out: &mut String, cells: &[impl AsRef<str>], widths: &[usize], tint: Tint) {
+    let start = out.len();
     for (cell, width) in cells.iter().zip(widths) {
         let cell = cell.as_ref();
         out.push_str(cell);
         out.extend(std::iter::repeat_n(' ', width.saturating_sub(width_of(cell)) + GAP));
     }
     out.truncate(out.trim_end_matches(' ').len());
+    if tint != Tint::None {
+        let line = out.split_off(start);
+        out.push_str(&tint.paint(&line));
+    }
     out.push('\n');
 }
 

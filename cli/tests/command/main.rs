@@ -14,10 +14,12 @@
 mod support;
 
 mod agent;
+mod as_curl;
 mod bad_input;
 mod browsers;
 mod canary;
 mod chooser;
+mod completions;
 mod contention;
 mod crash;
 mod credential;
@@ -34,12 +36,14 @@ mod hardening;
 mod harness;
 mod http;
 mod isolation;
+mod json;
 #[cfg(feature = "keyring")]
 mod keyring;
 mod keys;
 mod names;
 mod one_prompt;
 mod pem;
+mod people;
 mod primary_password;
 mod privacy;
 mod program_chooser;

@@ -1,7 +1,6 @@
-//! Renaming an identity, and how the command describes itself: completions and manual pages.
+//! Renaming an identity, and the manual pages.
 
-use std::process::Stdio;
-
+use crate::support::missing;
 use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::server::Kind;
@@ -57,39 +56,36 @@ fn renaming_requires_the_primary_password() {
 }
 
 #[test]
-fn shells_can_read_the_completions() {
-    let scene = Scene::new();
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = scene.machine.run(&format!("completions {shell}")).expect(0).text();
-        assert!(script.contains("tunnel") && script.contains("min-tls"), "{shell}: {script}");
-        if shell == "bash" {
-            let mut bash = program::named("bash");
-            let file = crate::support::ca::write(scene.machine.dir(), "completions", "bash", &script);
-            let lines = format!(
-                "source {} && COMP_WORDS=(cardcase tun) COMP_CWORD=1 && _cardcase cardcase tun cardcase && echo \"${{COMPREPLY[@]}}\"",
-                file.display()
-            );
-            let output = bash.args(["--norc", "-c", &lines]).stdin(Stdio::null()).output().unwrap();
-            assert_eq!(
-                String::from_utf8_lossy(&output.stdout).trim(),
-                "tunnel",
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-    }
-    scene.machine.run("completions command.com").expect(2);
-}
-
-#[test]
-fn every_command_has_a_manual_page() {
+fn every_command_has_a_manual_page_that_mandoc_finds_no_fault_with() {
     let scene = Scene::new();
     let directory = scene.machine.dir().join("man");
     std::fs::create_dir(&directory).unwrap();
     scene.machine.run(&format!("man {}", directory.display())).expect(0);
+    let mut pages: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|page| page.unwrap().path()).collect();
+    pages.sort();
+    let names: Vec<_> = pages.iter().map(|page| page.file_name().unwrap().to_str().unwrap()).collect();
     for page in ["cardcase.1", "cardcase-fetch.1", "cardcase-tunnel.1", "cardcase-rules-add.1"] {
-        let text = std::fs::read_to_string(directory.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
-        assert!(text.contains(".SH NAME"), "{page}");
+        assert!(names.contains(&page), "{page}: {names:?}");
     }
+    assert!(!names.contains(&"cardcase-agent.1"), "{names:?}");
+    let mut all = String::new();
+    for page in &pages {
+        let text = std::fs::read_to_string(page).unwrap();
+        let sections =
+            ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO"];
+        for section in sections {
+            assert!(
+                text.lines().any(|line| line.trim_start_matches(".SH ").trim_matches('"') == section),
+                "{page:?}: {section}"
+            );
+        }
+        let mandoc = program::named("mandoc").args(["-Tlint", "-Wstyle"]).arg(page).output();
+        let mandoc = mandoc.unwrap_or_else(|error| panic!("{}", missing("mandoc", "mandoc", &error)));
+        assert_eq!(String::from_utf8_lossy(&mandoc.stdout), "", "{page:?}");
+        all.push_str(&text);
+    }
+    let printed = scene.machine.run("man -").expect(0).text();
+    assert_eq!(printed.len(), all.len());
+    assert!(printed.starts_with(&std::fs::read_to_string(directory.join("cardcase.1")).unwrap()));
     scene.machine.run("man /no/such/directory").expect(1).says(&["/no/such/directory"]);
 }

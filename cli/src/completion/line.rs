@@ -1,0 +1,186 @@
+//! What stands on the command line of bash before the cursor. bash passes it as it was typed, and what a completion replaces.
+
+/// The words of a command line, without the name of the command.
+pub(super) struct Line {
+    /// Those before the last, without their quotes.
+    pub(super) words: Vec<String>,
+    pub(super) last: Word,
+}
+
+/// The word that is being typed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    /// Without its quotes.
+    pub(super) value: String,
+    /// How much of the value stands before the part that bash replaces.
+    kept: usize,
+    /// The quotes that are open where that part begins.
+    open: Quotes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quotes {
+    None,
+    Single,
+    Double,
+}
+
+impl Line {
+    /// Reads a line, of which bash replaces `fragment` at its end: its divides words at colons, equals signs and quotes too.
+    pub(super) fn parse(line: &str, fragment: &str) -> Self {
+        let mut words = Vec::new();
+        let mut rest = line.trim_start();
+        loop {
+            let (raw, after) = rest.split_at(end_of_word(rest));
+            if after.is_empty() {
+                let kept = raw.strip_suffix(fragment).unwrap_or_default();
+                let (before, open) = unquoted(kept);
+                let last = Word { value: unquoted(raw).0, kept: before.len(), open };
+                let words = words.into_iter().skip(1).collect();
+                return Self { words, last };
+            }
+            words.push(unquoted(raw).0);
+            rest = after.trim_start();
+        }
+    }
+}
+
+impl Word {
+    /// A word without quotes, which the shell replaces as a whole.
+    pub(super) fn plain(value: &str) -> Self {
+        Self { value: value.to_owned(), kept: 0, open: Quotes::None }
+    }
+
+    /// A word as it was typed, which the shell replaces as a whole.
+    pub(super) fn of(raw: &str) -> Self {
+        Self::plain(&unquoted(raw).0)
+    }
+
+    /// What bash is to put in place of the fragment, so that the word becomes `value`; `None` if it does not begin as the word does.
+    pub(super) fn quoted(&self, value: &str) -> Option<String> {
+        let rest = value.strip_prefix(self.value.as_str()).and_then(|_| value.get(self.kept..))?;
+        Some(match self.open {
+            Quotes::None => backslashed(rest),
+            // readline closes the quotes
+            Quotes::Single => rest.replace('\'', r"'\''"),
+            Quotes::Double => in_double_quotes(rest),
+        })
+    }
+}
+
+/// The length of the first word, with its quotes. It is the whole text if the word does not end.
+fn end_of_word(text: &str) -> usize {
+    let (mut quotes, mut is_escaped) = (Quotes::None, false);
+    for (at, c) in text.char_indices() {
+        if is_escaped {
+            is_escaped = false;
+            continue;
+        }
+        match (quotes, c) {
+            (Quotes::None, ' ' | '\t' | '\n') => return at,
+            _ => (quotes, is_escaped) = after(quotes, c),
+        }
+    }
+    text.len()
+}
+
+/// The state after a character: which quotes are open, and whether the next character is escaped.
+fn after(quotes: Quotes, c: char) -> (Quotes, bool) {
+    match (quotes, c) {
+        (Quotes::None, '\'') => (Quotes::Single, false),
+        (Quotes::None, '"') => (Quotes::Double, false),
+        (Quotes::Single, '\'') | (Quotes::Double, '"') => (Quotes::None, false),
+        (Quotes::None | Quotes::Double, '\\') => (quotes, true),
+        _ => (quotes, false),
+    }
+}
+
+/// A word without its quotes, and those that are open at its end.
+fn unquoted(raw: &str) -> (String, Quotes) {
+    let (mut value, mut quotes) = (String::new(), Quotes::None);
+    let mut escaped_in = None;
+    for c in raw.chars() {
+        if let Some(quotes) = escaped_in.take() {
+            if quotes == Quotes::Double && !"$`\"\\".contains(c) {
+                value.push('\\');
+            }
+            value.push(c);
+            continue;
+        }
+        let (next, escapes) = after(quotes, c);
+        match escapes {
+            true => escaped_in = Some(quotes),
+            false if next == quotes => value.push(c),
+            false => quotes = next,
+        }
+    }
+    (value, quotes)
+}
+
+fn backslashed(text: &str) -> String {
+    let mut quoted = String::new();
+    for c in text.chars() {
+        if c.is_ascii() && !c.is_ascii_alphanumeric() && !"/._-+,:@%=".contains(c) {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted
+}
+
+/// An exclamation mark stands outside: it would recall an earlier command.
+fn in_double_quotes(text: &str) -> String {
+    let mut quoted = String::new();
+    for c in text.chars() {
+        match c {
+            '!' => quoted.push_str(r#""\!""#),
+            '"' | '$' | '`' | '\\' => quoted.extend(['\\', c]),
+            _ => quoted.push(c),
+        }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_divided_as_bash_does() {
+        for (line, words, last) in [
+            ("cardcase ", vec![], ""),
+            ("cardcase sh", vec![], "sh"),
+            ("  cardcase show Al", vec!["show"], "Al"),
+            (r"cardcase show Alice\ Ex", vec!["show"], "Alice Ex"),
+            ("cardcase show 'Alice Ex", vec!["show"], "Alice Ex"),
+            (r#"cardcase rename "a \"b\" \c"  x"#, vec!["rename", r#"a "b" \c"#], "x"),
+            (r"cardcase show 'it'\''s", vec!["show"], "it's"),
+            ("cardcase show \"Élo", vec!["show"], "Élo"),
+        ] {
+            let parsed = Line::parse(line, "");
+            assert_eq!(
+                (parsed.words, parsed.last.value.as_str()),
+                (words.into_iter().map(str::to_owned).collect(), last),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_bash_replaces_is_quoted_as_it_was_begun() {
+        let name = "Alice \"A\" Example's $ca!rd";
+        for (typed, fragment, expected) in [
+            ("Al", "Al", r#"Alice\ \"A\"\ Example\'s\ \$ca\!rd"#),
+            (r"Alice\ ", r"Alice\ ", r#"Alice\ \"A\"\ Example\'s\ \$ca\!rd"#),
+            ("'Alice ", "Alice ", r#"Alice "A" Example'\''s $ca!rd"#),
+            ("\"Alice ", "Alice ", r#"Alice \"A\" Example's \$ca"\!"rd"#),
+            ("Ali'ce ", "ce ", r#"ce "A" Example'\''s $ca!rd"#),
+        ] {
+            let word = Line::parse(&format!("cardcase show {typed}"), fragment).last;
+            assert_eq!(word.quoted(name).as_deref(), Some(expected), "{typed}");
+            assert_eq!(word.quoted("Bob"), None);
+        }
+        let port = Line::parse("cardcase forget a.example:84", "84").last;
+        assert_eq!(port.quoted("a.example:8443").as_deref(), Some("8443"));
+    }
+}

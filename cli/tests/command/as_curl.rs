@@ -1,0 +1,180 @@
+//! The flags of `fetch` that are curl's, beside curl itself with the same server.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::command::{Cardcase, Outcome};
+use crate::support::missing;
+use crate::support::program;
+use crate::support::terminal::{Terminal, key};
+
+/// The server of coded_http.py, which ends with the test.
+struct Server {
+    child: Child,
+    port: String,
+}
+
+impl Server {
+    fn start() -> Server {
+        let mut command = program::named("python3");
+        command.arg("-c").arg(include_str!("../support/coded_http.py")).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}", missing("python3", "python3", &error)));
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Server { child, port: port.trim().to_owned() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn fetch(machine: &Cardcase, url: &str, flags: &[&str]) -> Outcome {
+    machine.command(["fetch", url].iter().chain(flags)).run()
+}
+
+/// What curl writes, and whether it succeeds.
+fn curl(url: &str, flags: &[&str]) -> (Vec<u8>, bool, Vec<u8>) {
+    let output = program::named("curl").args(flags).arg(url).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{}", missing("curl", "curl", &error)));
+    (output.stdout, output.status.success(), output.stderr)
+}
+
+/// Headers are in lower case here, as HTTP/2 has them.
+fn lower(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).to_lowercase()
+}
+
+#[test]
+fn bodies_heads_and_failures_are_those_of_curl() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    for (path, flags) in [
+        ("/plain", &[][..]),
+        ("/plain", &["--compressed"]),
+        ("/gzip", &[]),
+        ("/gzip", &["--compressed"]),
+        ("/deflate", &["--compressed"]),
+        ("/raw", &["--compressed"]),
+        ("/br", &["--compressed"]),
+        ("/both", &["--compressed"]),
+        ("/gzip", &["--compressed", "-i"]),
+        ("/gzip", &["--compressed", "-I"]),
+        ("/cut", &["--compressed"]),
+        ("/cut-br", &["--compressed"]),
+        ("/404", &[]),
+        ("/404", &["-f"]),
+        ("/404", &["-f", "-i"]),
+        ("/404", &["-I"]),
+        ("/404", &["-fI"]),
+        ("/plain", &["-f"]),
+        ("/plain", &["-X", "GET", "-i"]),
+    ] {
+        let url = server.url(path);
+        let (expected, succeeds, _) = curl(&url, &[&["-s"][..], flags].concat());
+        let outcome = fetch(&machine, &url, flags);
+        assert_eq!(lower(&outcome.stdout), lower(&expected), "{path} {flags:?}: {}", outcome.stderr);
+        assert_eq!(outcome.code(), Some(if succeeds { 0 } else { 1 }), "{path} {flags:?}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_what_curl_asks_for() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    let url = server.url("/request");
+    let password = machine.password_file("pass:word");
+    let seen =
+        |flags: &[&str]| -> Value { serde_json::from_slice(&fetch(&machine, &url, flags).expect(0).stdout).unwrap() };
+    let by_curl = |flags: &[&str]| -> Value { serde_json::from_slice(&curl(&url, flags).0).unwrap() };
+    let login = seen(&["-u", "alice", "--password-file", password.to_str().unwrap()]);
+    assert_eq!(login["authorization"], by_curl(&["-u", "alice:pass:word"])["authorization"]);
+    assert_eq!(seen(&["-u", "alice:"])["authorization"], by_curl(&["-u", "alice:"])["authorization"]);
+    assert_eq!(seen(&["--compressed"])["accept-encoding"], "deflate, gzip, br");
+    assert_eq!(seen(&[])["accept-encoding"], Value::Null);
+    let outcome = fetch(&machine, &url, &["-I", "-d", "x"]);
+    assert_eq!((outcome.code(), curl(&url, &["-I", "-d", "x"]).1), (Some(2), false));
+}
+
+#[test]
+fn a_password_is_asked_for_and_is_never_an_argument() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    let url = server.url("/request");
+    let refused = fetch(&machine, &url, &["-u", "alice:secret"]).expect(2).says(&["other users", "--password-file"]);
+    assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
+    fetch(&machine, &url, &["-u", "alice"]).expect(4).says(&["alice", "--password-file"]);
+    let mut terminal = Terminal::open(&machine, ["fetch", &url, "-u", "alice"]);
+    terminal.wait_for("Password of alice");
+    terminal.send("secret");
+    terminal.send(key::ENTER);
+    terminal.wait_for("Basic YWxpY2U6c2VjcmV0");
+    assert!(terminal.end().success());
+    assert!(!terminal.text().contains("secret"), "{}", terminal.text());
+}
+
+#[test]
+fn silence_and_details_are_as_in_curl() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    let (missing, plain) = (server.url("/404"), server.url("/plain"));
+    for flags in [&["-sf"][..], &["-sSf"], &["-f"]] {
+        let (_, _, expected) = curl(&missing, flags);
+        let outcome = fetch(&machine, &missing, flags).expect(1);
+        let is_silent = flags == ["-sf"];
+        assert_eq!(
+            (outcome.stderr.is_empty(), expected.is_empty()),
+            (is_silent, is_silent),
+            "{flags:?}: {}",
+            outcome.stderr
+        );
+    }
+    let password = machine.password_file("secret");
+    let flags = ["-v", "-u", "alice", "--password-file", password.to_str().unwrap()];
+    let (told, by_curl) = (fetch(&machine, &plain, &flags).expect(0), curl(&plain, &["-v"]).2);
+    for line in ["> get /plain", "> accept: */*", "< content-length: 27"] {
+        assert!(lower(&by_curl).contains(line) && told.stderr.to_lowercase().contains(line), "{line}: {}", told.stderr);
+    }
+    assert!(!told.stderr.contains("YWxpY2U6c2VjcmV0"), "{}", told.stderr);
+    assert!(told.stderr.contains("store: "), "{}", told.stderr);
+}
+
+#[test]
+fn a_response_that_expands_without_end_is_never_in_memory() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    let file = machine.dir().join("body");
+    let arguments = ["fetch", &server.url("/bomb"), "--compressed", "-o", file.to_str().unwrap()];
+    machine.command(arguments).memory(64).run().expect(0);
+    assert_eq!(file.metadata().unwrap().len(), 256 << 20);
+}
+
+#[test]
+fn a_coding_that_was_not_asked_for_and_an_end_that_is_missing_are_errors() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    fetch(&machine, &server.url("/zstd"), &["--compressed"]).expect(1).says(&["zstd", "--compressed"]);
+    fetch(&machine, &server.url("/cut"), &["--compressed"]).expect(1).says(&["incomplete"]);
+    fetch(&machine, &server.url("/cut-deflate"), &["--compressed"]).expect(1).says(&["incomplete"]);
+    // As it was sent
+    fetch(&machine, &server.url("/zstd"), &[]).expect(0);
+}
+
+#[test]
+fn max_time_ends_the_wait_for_the_first_piece_of_a_pipe() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    let run = machine.command(["fetch", &server.url("/plain"), "-d", "@-", "--max-time", "1"]).stdin("");
+    let mut child = run.process().spawn().unwrap();
+    // Never closed, and nothing is written
+    let stdin = child.stdin.take().unwrap();
+    let begun = Instant::now();
+    let status = thread::spawn(move || child.wait().unwrap()).join().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    drop(stdin);
+}
