@@ -71,10 +71,10 @@ impl Answer {
         format!("{}{DIVIDER}{}{DIVIDER}{}\n", self.kind, self.word, self.more)
     }
 
-    /// The answer as bash inserts it: quoted, without what stands before the part that bash replaces.
+    /// The answer as bash inserts it: quoted, without what stands before the part that bash replaces. That part is added, unquoted.
     fn for_bash(&self, last: &Word) -> Option<String> {
         let word = if self.kind == "value" { last.quoted(&self.word)? } else { self.word.clone() };
-        Some(format!("{}{DIVIDER}{word}{DIVIDER}{}\n", self.kind, self.more))
+        Some(format!("{}{DIVIDER}{word}{DIVIDER}{}{DIVIDER}{}\n", self.kind, self.more, last.fragment()))
     }
 }
 

@@ -105,7 +105,50 @@ fn page_of(command: &Command, names: &[String]) -> io::Result<String> {
     push_list(&mut text, "FILES", &FILES);
     push_examples(&mut text, command);
     push_see_also(&mut text, name(command), names);
-    Ok(text)
+    Ok(tidied(&text))
+}
+
+/// The text as mandoc wants it: without empty paragraphs, with lines of at most 80 bytes, and with what each section of clap_mangen begins
+/// with only once.
+fn tidied(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let (mut is_tag, mut is_verbatim) = (false, false);
+    for line in text.lines().map(str::trim_end) {
+        let last = lines.last().map(String::as_str);
+        let is_paragraph = |line: &str| [".br", ".sp", ".PP"].contains(&line);
+        let repeats = (line.starts_with(".ie ") || line.starts_with(".el ")) && lines.iter().any(|each| each == line);
+        if line.is_empty() || repeats || (line == ".br" && last.is_some_and(is_paragraph)) {
+            continue;
+        }
+        if line == ".sp" && last == Some(".br") {
+            lines.pop();
+        }
+        match line.starts_with('.') || is_tag || is_verbatim {
+            true => lines.push(line.to_owned()),
+            false => push_filled(&mut lines, line),
+        }
+        is_tag = line == ".TP";
+        is_verbatim = (is_verbatim || line == ".nf") && line != ".fi";
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Breaks a line between words.
+fn push_filled(lines: &mut Vec<String>, text: &str) {
+    const WIDTH: usize = 78;
+    let mut line = String::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        } else if word.starts_with(['.', '\'']) && !lines.is_empty() {
+            line.push_str("\\&");
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
 }
 
 fn push_list(text: &mut String, heading: &str, rows: &[(&str, &str)]) {

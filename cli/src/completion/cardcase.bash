@@ -1,12 +1,12 @@
 # Completions of cardcase for bash. In ~/.bashrc: source <(cardcase completions bash)
 
 _cardcase() {
-    local kind word more path
+    local kind word more fragment
     COMPREPLY=()
-    while IFS=$'\x1f' read -r kind word more; do
+    while IFS=$'\x1f' read -r kind word more fragment; do
         case $kind in
             value) COMPREPLY+=("$word") ;;
-            *) _cardcase_paths "$kind" "$word" "$more" "$2" ;;
+            *) _cardcase_paths "$kind" "$word" "$more" "$fragment" ;;
         esac
     done < <(command cardcase __complete bash "${COMP_LINE:0:COMP_POINT}" "$2" 2> /dev/null)
 }

@@ -23,7 +23,7 @@ function __cardcase_paths --argument-names kind prefix extensions token
     end
     set -l command "__fish_command_without_completions "
     test $kind = programs; and set command
-    set -l found (complete --do-complete "$command$fragment")
+    set -l found (complete --do-complete="$command$fragment")
     set -l fitting
     switch $kind
         case directories

@@ -56,6 +56,11 @@ impl Word {
         Self::plain(&unquoted(raw).0)
     }
 
+    /// The part that bash replaces, without its quotes.
+    pub(super) fn fragment(&self) -> &str {
+        self.value.get(self.kept..).unwrap_or_default()
+    }
+
     /// What bash is to put in place of the fragment, so that the word becomes `value`; `None` if it does not begin as the word does.
     pub(super) fn quoted(&self, value: &str) -> Option<String> {
         let rest = value.strip_prefix(self.value.as_str()).and_then(|_| value.get(self.kept..))?;

@@ -125,10 +125,8 @@ fn broken(message: &str, width: usize, used: usize) -> String {
 /// Where the command to copy begins that ends a message: at the start, or after a colon or a comma. The length of the message if there
 /// is none.
 fn start_of_command(message: &str) -> usize {
-    let is_command = |text: &str| {
-        ["cardcase ", "openssl ", "chmod ", "ls -", "curl "].iter().any(|program| text.starts_with(program))
-            && !text.starts_with("cardcase: ")
-    };
+    let programs = ["cardcase ", "openssl ", "chmod ", "ls -", "curl "];
+    let is_command = |text: &str| programs.iter().any(|program| text.starts_with(program));
     if is_command(message) {
         return 0;
     }

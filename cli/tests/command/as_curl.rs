@@ -70,7 +70,6 @@ fn bodies_heads_and_failures_are_those_of_curl() {
         ("/both", &["--compressed"]),
         ("/gzip", &["--compressed", "-i"]),
         ("/gzip", &["--compressed", "-I"]),
-        ("/cut", &["--compressed"]),
         ("/cut-br", &["--compressed"]),
         ("/404", &[]),
         ("/404", &["-f"]),

@@ -148,7 +148,7 @@ fn hosts_rules_and_settings_are_completed() {
 fn files_are_completed_by_their_kind() {
     in_each_shell(|session, _| {
         let file = "files/my certificate.p12";
-        session.expect("import files/my", &["import", file]);
+        session.expect("import files/my\\ c", &["import", file]);
         session.expect("import 'files/my c", &["import", file]);
         session.expect("fetch a.example --cacert files/my", &["fetch", "a.example", "--cacert", "files/my root.pem"]);
         session.expect("fetch a.example --cacert=files/my", &["fetch", "a.example", "--cacert=files/my root.pem"]);

@@ -79,13 +79,14 @@ impl Cardcase {
     pub fn environment(&self) -> Vec<(OsString, OsString)> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let (runtime, policies) = (self.runtime(), self.policies());
-        let pairs: [(&str, &OsStr); 6] = [
+        let pairs: [(&str, &OsStr); 7] = [
             ("PATH", &path),
             ("HOME", self.home.path().as_os_str()),
             ("XDG_RUNTIME_DIR", runtime.as_os_str()),
             ("CARDCASE_STORE", self.store.as_os_str()),
             ("CARDCASE_POLICIES", policies.as_os_str()),
             ("LANG", OsStr::new("C.UTF-8")),
+            ("TZ", OsStr::new("UTC0")),
         ];
         pairs.map(|(name, value)| (name.into(), value.to_owned())).to_vec()
     }

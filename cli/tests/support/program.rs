@@ -27,11 +27,11 @@ pub fn path() -> OsString {
     path
 }
 
-fn environment() -> [(&'static str, OsString); 3] {
+fn environment() -> [(&'static str, OsString); 4] {
     // Kept between runs: Go caches what it has compiled there
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("home");
     std::fs::create_dir_all(&home).unwrap();
-    [("PATH", path()), ("HOME", home.into()), ("LANG", "C.UTF-8".into())]
+    [("PATH", path()), ("HOME", home.into()), ("LANG", "C.UTF-8".into()), ("TZ", "UTC0".into())]
 }
 
 /// A signal that is ignored here is ignored in every program that is started from here: SIGHUP under nohup, SIGINT in the
