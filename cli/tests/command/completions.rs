@@ -154,7 +154,9 @@ fn files_are_completed_by_their_kind() {
         session.expect("fetch a.example --cacert=files/my", &["fetch", "a.example", "--cacert=files/my root.pem"]);
         // Any file, if none is of that kind
         session.expect("rules import files/my\\ r", &["rules", "import", "files/my root.pem"]);
-        session.expect("man files/o", &["man", "files/only directory/"]);
+        // zsh takes the slash away again
+        let got = session.complete("man files/o");
+        assert_eq!(got[1].trim_end_matches('/'), "files/only directory", "{}", session.shell);
         session.expect("--chooser pk12ut", &["--chooser", "pk12util"]);
     });
 }
