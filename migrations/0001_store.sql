@@ -51,8 +51,9 @@ CREATE TABLE identities (
     issuer_key     BLOB NOT NULL CHECK (length(issuer_key) = 32),
     requires_tls13 INTEGER NOT NULL DEFAULT 0 CHECK (requires_tls13 IN (0, 1)),
     -- What signed with the private key when it was imported: 1 for aws-lc-rs or ring, and 4 for OpenSSL, 2 if it could not, 0 if it
-    -- was not there
-    tried          INTEGER NOT NULL CHECK (tried BETWEEN 0 AND 5),
+    -- was not there; or 6 if there is no private key any more, because the primary password was forgotten: private_key is then sealed
+    -- emptiness
+    tried          INTEGER NOT NULL CHECK (tried BETWEEN 0 AND 6),
     added_at       INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX identities_by_subject ON identities (subject_key);

@@ -153,6 +153,34 @@ pub enum Error {
         /// Its fingerprint.
         id: String,
     },
+    /// A file is not a backup of a store. Name another file.
+    #[error("it is not a backup of cardcase")]
+    NotABackup,
+    /// A newer cardcase made the backup. Update this program.
+    #[error("the backup has version {found}, and this cardcase knows versions up to {known}")]
+    NewerBackup {
+        /// Its version.
+        found: u8,
+        /// The newest version known.
+        known: u8,
+    },
+    /// A backup is not as cardcase made it. Get another copy of it.
+    #[error("the backup is damaged: {detail}")]
+    BackupDamaged {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The password of the backup is wrong. Try another one.
+    #[error("wrong password (or the beginning of the backup was changed after it was made)")]
+    WrongBackupPassword,
+    /// The store does not fit into a backup. Leave the history out, or remove identities.
+    #[error("the backup would have {size} bytes, and the limit is {limit}")]
+    BackupTooLarge {
+        /// What it would have.
+        size: u64,
+        /// The largest size, in bytes.
+        limit: u64,
+    },
     /// The primary password is needed, and nobody can be asked for it. Give the selector an [`Unlocker`](crate::Unlocker), or start
     /// an [agent](crate::manage::agent).
     #[error("the store is protected by a primary password, and nobody can be asked for it")]

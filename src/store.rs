@@ -26,6 +26,7 @@
 //! | `identities` | its table |
 //! | `import`, `renewal`, `accept` | changes to several tables |
 //! | `export` | identities as files |
+//! | `backup`, `restore` | everything in one file |
 //! | `look` | everything that answering a server takes, from one moment |
 //! | `open` | opening and creating a store |
 //!
@@ -35,6 +36,7 @@
 mod accept;
 mod anchors;
 mod authorities;
+mod backup;
 mod behind;
 mod cache;
 mod changes;
@@ -58,6 +60,7 @@ mod open;
 mod pages;
 mod remembered;
 mod renewal;
+mod restore;
 mod rules;
 mod schema;
 mod settings;
@@ -66,7 +69,9 @@ mod unlocking;
 mod vault;
 
 pub(crate) use anchors::TrustAnchors;
+pub use backup::Backup;
 pub use handle::Store;
 pub use import::Imported;
 pub(crate) use remembered::{Remembered, Remembering};
 pub use renewal::Renewal;
+pub use restore::Restored;

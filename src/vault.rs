@@ -10,6 +10,7 @@ mod held;
 #[cfg(feature = "keyring")]
 pub(crate) mod keyring;
 mod password;
+pub(crate) mod sealed_file;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -257,7 +257,7 @@ impl App {
             return Ok(());
         }
         new_password::set(store, Some(&new))?;
-        new_password::warn_if_weak(&new);
+        new_password::warn_if_weak(&new, "the new primary password");
         Ok(())
     }
 

@@ -6,6 +6,8 @@ pub(crate) mod program;
 
 pub(crate) mod password_file;
 
+pub(crate) mod file_password;
+
 pub(crate) mod new_password;
 
 #[cfg(feature = "keyring")]

@@ -80,8 +80,12 @@ pub(crate) enum Command {
     List(List),
     /// Show one identity in full
     Show(Show),
-    /// Write an identity to a PKCS#12 file, with its private key and its chain
+    /// Write an identity, or all, to a PKCS#12 file, with the private key and the chain
     Export(Export),
+    /// Write everything in the store to one encrypted file
+    Backup(Backup),
+    /// Bring back what is in a backup
+    Restore(Restore),
     /// Create a private key in the store and a certificate request for it
     Enroll(Enroll),
     /// Give an identity another name
@@ -135,8 +139,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// PKCS#12, PEM or DER, detected by content; a certificate and its key may be in two files; '-' is stdin
-    #[arg(required = true, value_name = "FILE")]
+    /// PKCS#12, PEM or DER, detected by content; a certificate and its key may be in two files; '-' is stdin. Of a directory, the
+    /// files that are directly in it
+    #[arg(required = true, value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
     /// Read the password of the files from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
@@ -150,6 +155,9 @@ pub(crate) struct Import {
     /// Move the decisions for older identities to the imported identities that renew them
     #[arg(long)]
     pub(crate) renew: bool,
+    /// Say what would be imported, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// The most rounds that one key derivation may have, for a file that you trust [default: 10000000]
     #[arg(long, value_name = "ROUNDS", value_parser = value_parser!(u64).range(1..))]
     pub(crate) max_iterations: Option<u64>,
@@ -174,7 +182,11 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The identity's name, or the first 4 or more digits of its SHA-256 fingerprint
-    pub(crate) id: String,
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) id: Option<String>,
+    /// Write all identities to one file
+    #[arg(long)]
+    pub(crate) all: bool,
     /// The file to write; '-' is stdout
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -187,6 +199,33 @@ pub(crate) struct Export {
     /// Overwrite an existing file
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file to write; '-' is stdout
+    pub(crate) file: PathBuf,
+    /// Read the backup's password from this file instead of asking; '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Include the history
+    #[arg(long)]
+    pub(crate) with_history: bool,
+    /// Overwrite an existing file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The file that 'backup' wrote; '-' is stdin
+    pub(crate) file: PathBuf,
+    /// Read the backup's password from this file instead of asking; '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Say what would be restored, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -282,6 +321,12 @@ pub(crate) struct Renew {
     pub(crate) old: String,
     /// The identity with the same subject, issuer and usages that expires later
     pub(crate) new: String,
+    /// Move them even if no server accepts the new identity now, because it is not valid yet, for example
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Say what would move, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -335,6 +380,9 @@ pub(crate) struct RemoveRule {
 pub(crate) struct ImportRules {
     /// A JSON file; '-' is stdin
     pub(crate) file: PathBuf,
+    /// Say what would be added, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -593,13 +641,19 @@ pub(crate) struct Password {
     /// Read the new primary password from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
+    /// Set a new password without the old one, which is forgotten: the private keys are lost, and the rest stays
+    #[arg(long)]
+    pub(crate) reset: bool,
+    /// Do not ask for confirmation of '--reset'
+    #[arg(long, requires = "reset")]
+    pub(crate) yes: bool,
     /// Store the current primary password in the desktop's keyring
     #[cfg(feature = "keyring")]
-    #[arg(long, conflicts_with_all = ["new_password_file", "no_keyring"])]
+    #[arg(long, conflicts_with_all = ["new_password_file", "no_keyring", "reset"])]
     pub(crate) keyring: bool,
     /// Remove the primary password from the desktop's keyring
     #[cfg(feature = "keyring")]
-    #[arg(long, conflicts_with = "new_password_file")]
+    #[arg(long, conflicts_with_all = ["new_password_file", "reset"])]
     pub(crate) no_keyring: bool,
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod agent;
 pub(crate) mod authorities;
+pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod credential;
@@ -23,6 +24,7 @@ pub(crate) mod remember;
 pub(crate) mod remove;
 pub(crate) mod rename;
 pub(crate) mod renew;
+pub(crate) mod restore;
 pub(crate) mod rules;
 pub(crate) mod show;
 pub(crate) mod trust;

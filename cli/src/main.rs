@@ -101,6 +101,8 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::List(args) => commands::list::run(app, &args),
         Command::Show(args) => commands::show::run(app, &args),
         Command::Export(args) => commands::export::run(app, &args),
+        Command::Backup(args) => commands::backup::run(app, &args),
+        Command::Restore(args) => commands::restore::run(app, &args),
         Command::Enroll(args) => commands::enroll::run(app, &args),
         Command::Rename(args) => commands::rename::run(app, &args),
         Command::Completions(args) => commands::completions::run(&args),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,14 @@ use crate::ui::failure::{Code, Failure};
 
 /// How often to try when another process writes the same file.
 const TRIES: usize = 8;
+
+/// [`check`] for a binary file, which a terminal must not show.
+pub(crate) fn check_binary(path: &Path, force: bool) -> Result<(), Failure> {
+    if path == Path::new("-") && io::stdout().is_terminal() {
+        return Err(Failure::usage("stdout is a terminal, and the file is binary: name a file instead of '-'"));
+    }
+    check(path, force)
+}
 
 /// Checks whether the file can be written, as far as that is known before there is any content. '-' is stdout.
 pub(crate) fn check(path: &Path, force: bool) -> Result<(), Failure> {
@@ -46,7 +54,12 @@ pub(crate) fn write(path: &Path, content: &[u8], force: bool) -> Result<(), Fail
     draft.push(".cardcase-new");
     match put(path, &path.with_file_name(draft), content, force) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
-        put => put.map_err(|error| Failure::io(path, &error)),
+        Err(error) => Err(Failure::io(path, &error)),
+        Ok(()) => {
+            // After a power failure the file has its name. Not every file system can do that, and the content is on the disk already
+            let _ = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
+            Ok(())
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub fn version_name(version: ProtocolVersion) -> String {
 }
 
 /// One entry of the history: an answer to a certificate request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Use {
     /// When it was sent.

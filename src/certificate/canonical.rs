@@ -34,7 +34,6 @@ fn parts(der: &[u8]) -> Option<(String, Option<Element<'_>>, &[u8])> {
 }
 
 /// The most work that [`canonical`] can take, as the number of rounds of a key derivation that take as long.
-#[cfg(feature = "files")]
 pub(super) fn work(der: &[u8]) -> u64 {
     match parts(der) {
         Some((oid, _, private)) if RSA.contains(&oid.as_str()) || oid == rsa_pss::OID => rsa::work(private),

@@ -4,7 +4,18 @@ mod json;
 
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
+use crate::clock::Timestamp;
 use crate::error::Error;
+
+/// Why an identity without a key is of no use.
+pub(crate) const LOST: &str =
+    "its private key was lost with a forgotten primary password; import the identity again from its file";
+
+/// Why an identity that is not for TLS clients is sent nowhere.
+pub(crate) const NOT_FOR_CLIENTS: &str = "its extended key usage does not allow client authentication";
+
+/// Why an identity whose key may not sign is sent nowhere.
+pub(crate) const NOT_FOR_SIGNING: &str = "its key usage does not allow signatures";
 
 /// An identity in the store. Its private key stays there, encrypted, until a handshake needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +46,12 @@ impl Identity {
         self.requires_tls13
     }
 
+    /// Whether its private key is not there any more, because a primary password was forgotten and reset
+    /// ([`Store::reset_primary_password`](crate::Store::reset_primary_password)). Importing the identity again brings the key back.
+    pub fn has_lost_key(&self) -> bool {
+        self.tried.is_lost
+    }
+
     /// What signed with its key when it was imported.
     pub(crate) fn tried(&self) -> Tried {
         self.tried
@@ -62,6 +79,9 @@ impl Identity {
         if self.is_usable_by_rustls() {
             return None;
         }
+        if self.has_lost_key() {
+            return Some(LOST.to_owned());
+        }
         let limit = self.certificate.algorithm().limit().unwrap_or(
             "it made no signature when it was imported (if another program imported it, remove it and import it again)",
         );
@@ -74,6 +94,32 @@ impl Identity {
             }
             _ => format!("{limit}; OpenSSL might, but this program was built without it"),
         })
+    }
+
+    /// Why this identity cannot answer any server over rustls, one clause each for a person; empty when it can answer some.
+    pub fn why_unusable(&self) -> Vec<String> {
+        self.key_limit().into_iter().chain(self.missing_usages()).collect()
+    }
+
+    /// Why no server accepts this identity at this time, over any TLS library, one clause each for a person: it has expired or is not
+    /// yet valid, is not for clients, or nothing signs with its key. Empty when there is no such reason.
+    pub fn why_useless(&self, now: Timestamp) -> Vec<String> {
+        let certificate = self.certificate();
+        let (from, until) = (certificate.not_before(), certificate.not_after());
+        let validity = match (now < from, until < now) {
+            (true, _) => Some(format!("it is not valid before {} ({})", from.date(), from.days_from(now))),
+            (_, true) => Some(format!("it expired {} ({})", until.days_from(now), until.date())),
+            (false, false) => None,
+        };
+        let key_limit = self.key_limit().filter(|_| !self.is_usable_by_openssl());
+        validity.into_iter().chain(self.missing_usages()).chain(key_limit).collect()
+    }
+
+    fn missing_usages(&self) -> impl Iterator<Item = String> + use<> {
+        let certificate = self.certificate();
+        let checks =
+            [(certificate.allows_client_auth(), NOT_FOR_CLIENTS), (certificate.allows_signing(), NOT_FOR_SIGNING)];
+        checks.into_iter().filter(|(holds, _)| !holds).map(|(_, why)| why.to_owned())
     }
 
     /// Checks that `new` renews this identity: it has the same subject, issuer and usages, and is valid longer.

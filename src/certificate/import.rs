@@ -97,14 +97,20 @@ pub(crate) struct NewIdentity {
     pub(crate) certificate: Certificate,
     pub(crate) key: PrivateKey,
     pub(crate) friendly_name: Option<String>,
+    pub(crate) requires_tls13: bool,
     pub(crate) tried: Tried,
 }
 
 impl NewIdentity {
     /// Tries what can sign with the key.
-    fn new(certificate: Certificate, key: PrivateKey, friendly_name: Option<String>) -> Self {
+    pub(crate) fn new(certificate: Certificate, key: PrivateKey, friendly_name: Option<String>) -> Self {
         let tried = key.try_signing(&certificate);
-        Self { certificate, key, friendly_name, tried }
+        Self { certificate, key, friendly_name, requires_tls13: false, tried }
+    }
+
+    /// One whose key was lost.
+    pub(crate) fn without_key(certificate: Certificate, friendly_name: Option<String>, requires_tls13: bool) -> Self {
+        Self { certificate, key: PrivateKey::none(), friendly_name, requires_tls13, tried: Tried::NO_KEY }
     }
 }
 
@@ -351,9 +357,12 @@ fn paired(keys: &[FoundKey], certificates: &[&FoundCertificate]) -> Result<Vec<N
         if fitting.is_empty() {
             return Err(Error::KeyWithoutCertificate { name: found.friendly_name.clone(), file: found.file });
         }
+        // Each certificate of one key may have a name of its own
+        let is_shared = fitting.len() > 1;
         for FoundCertificate { certificate, friendly_name, .. } in fitting {
             if paired.insert(certificate.fingerprint()) {
-                let name = found.friendly_name.clone().or_else(|| friendly_name.clone());
+                let (key_name, own_name) = (found.friendly_name.clone(), friendly_name.clone());
+                let name = if is_shared { own_name.or(key_name) } else { key_name.or(own_name) };
                 identities.push(NewIdentity::new(certificate.clone(), found.key.clone(), name));
             }
         }

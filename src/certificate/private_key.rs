@@ -34,8 +34,12 @@ impl PrivateKey {
         Self(der)
     }
 
+    /// No key: that of an identity whose key was lost. Nothing signs with it.
+    pub(crate) fn none() -> Self {
+        Self(Zeroizing::default())
+    }
+
     /// The most work that [`Self::from_foreign`] can take, as the number of rounds of a key derivation that take as long.
-    #[cfg(feature = "files")]
     pub(crate) fn work(der: &[u8]) -> u64 {
         canonical::work(der)
     }
@@ -111,7 +115,7 @@ impl PrivateKey {
         let by_openssl = Some(OpensslKey::from_pkcs8(self.pkcs8()).is_some_and(|key| key.signs_for(certificate)));
         #[cfg(not(feature = "openssl"))]
         let by_openssl = None;
-        Tried { by_rustls, by_openssl }
+        Tried { by_rustls, by_openssl, is_lost: false }
     }
 
     /// Whether `key`, which is this one loaded, makes a signature that the certificate verifies.

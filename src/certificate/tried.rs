@@ -10,11 +10,22 @@ pub(crate) struct Tried {
     pub(crate) by_rustls: bool,
     /// The system's OpenSSL; `None` when a program without it has imported the key.
     pub(crate) by_openssl: Option<bool>,
+    /// Whether there is no key any more: the primary password was forgotten.
+    pub(crate) is_lost: bool,
 }
 
+/// The number for a key that was lost.
+const LOST: u8 = 6;
+
 impl Tried {
+    /// For a key that was lost.
+    pub(crate) const NO_KEY: Self = Self { by_rustls: false, by_openssl: Some(false), is_lost: true };
+
     /// The number that the store has for it.
     pub(crate) fn number(self) -> u8 {
+        if self.is_lost {
+            return LOST;
+        }
         let by_openssl = match self.by_openssl {
             None => 0,
             Some(false) => 2,
@@ -37,12 +48,15 @@ impl Tried {
 
     /// From the store, whose schema allows no other numbers.
     pub(crate) fn from_number(number: u8) -> Self {
+        if number == LOST {
+            return Self::NO_KEY;
+        }
         let by_openssl = match number / 2 {
             0 => None,
             1 => Some(false),
             _ => Some(true),
         };
-        Self { by_rustls: number % 2 == 1, by_openssl }
+        Self { by_rustls: number % 2 == 1, by_openssl, is_lost: false }
     }
 }
 
@@ -54,9 +68,10 @@ mod tests {
     fn a_number_stands_for_each_outcome() {
         for by_rustls in [false, true] {
             for by_openssl in [None, Some(false), Some(true)] {
-                let tried = Tried { by_rustls, by_openssl };
+                let tried = Tried { by_rustls, by_openssl, is_lost: false };
                 assert_eq!(Tried::from_number(tried.number()), tried);
             }
         }
+        assert_eq!(Tried::from_number(Tried::NO_KEY.number()), Tried::NO_KEY);
     }
 }

@@ -8,7 +8,7 @@ use rustls::SignatureScheme;
 
 use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
-use crate::certificate::identity::Identity;
+use crate::certificate::identity::{Identity, NOT_FOR_CLIENTS, NOT_FOR_SIGNING};
 use crate::certificate::name::Name;
 use crate::certificate::outline::{Outline, Outlines, Traits};
 use crate::certificate::public_key::Algorithm;
@@ -42,8 +42,8 @@ impl Reason {
         match self {
             Self::IssuerNotRequested => "not issued under an authority the server asks for",
             Self::NoCommonSignatureScheme => "its key supports no signature scheme the server accepts",
-            Self::NotForClientAuth => "its extended key usage does not allow client authentication",
-            Self::NotForSigning => "its key usage does not allow signatures",
+            Self::NotForClientAuth => NOT_FOR_CLIENTS,
+            Self::NotForSigning => NOT_FOR_SIGNING,
             Self::RequiresTls13 => "it may be sent in TLS 1.3 only, and this connection uses an older version",
             Self::DeniedByRule => "a rule forbids sending it here",
         }
@@ -318,19 +318,6 @@ pub(crate) fn reasons(identity: &Identity, requested: Option<&Requested>, reques
         (certificate.allows_signing(), Reason::NotForSigning),
     ];
     checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
-}
-
-impl Identity {
-    /// Why this identity cannot answer any server over rustls, one clause each for a person; empty when it can answer some.
-    pub fn why_unusable(&self) -> Vec<String> {
-        let certificate = self.certificate();
-        let checks = [
-            (certificate.allows_client_auth(), Reason::NotForClientAuth),
-            (certificate.allows_signing(), Reason::NotForSigning),
-        ];
-        let usages = checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason.text().to_owned());
-        self.key_limit().into_iter().chain(usages).collect()
-    }
 }
 
 /// Whether its key makes a signature that the server accepts, in the library that the request came over.

@@ -74,8 +74,7 @@ impl Store {
         self.change_terms(|db| {
             for certificate in certificates {
                 insert_authority(db, certificate, now)?;
-                let fingerprint = certificate.fingerprint();
-                db.execute("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1", [fingerprint.as_bytes()])?;
+                trust_authority(db, certificate)?;
             }
             Ok(())
         })
@@ -131,4 +130,10 @@ pub(super) fn insert_authority(db: &Connection, certificate: &Certificate, now: 
     )?;
     let added = insert.execute(params![certificate.fingerprint().as_bytes(), certificate.der(), now.0])?;
     Ok(added == 1)
+}
+
+/// Makes an authority of the store a trusted one. Returns whether it was not.
+pub(super) fn trust_authority(db: &Connection, certificate: &Certificate) -> rusqlite::Result<bool> {
+    let mut trust = db.prepare_cached("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1 AND NOT trusted")?;
+    Ok(trust.execute([certificate.fingerprint().as_bytes()])? > 0)
 }

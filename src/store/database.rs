@@ -147,6 +147,14 @@ impl Database {
         self.write_and(patience, work, |transaction| transaction.commit())
     }
 
+    /// Runs statements that write, and takes back what they wrote. Nothing reaches the file.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    pub(super) fn rehearse<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.write_and(PATIENCE, work, |transaction| transaction.rollback())
+    }
+
     /// [`Self::write`] for a change that does not matter to what answers a server.
     ///
     /// # Errors

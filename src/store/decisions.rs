@@ -174,6 +174,32 @@ impl Store {
     }
 }
 
+/// The identity of the permanent decision in this scope, if there is such a decision.
+pub(super) fn decision_in(db: &Connection, scope: &Scope) -> rusqlite::Result<Option<Option<Fingerprint>>> {
+    let mut query = db.prepare_cached(
+        "SELECT i.fingerprint FROM decisions d LEFT JOIN identities i ON i.id = d.identity
+         WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2 AND d.session IS NULL",
+    )?;
+    let found = query.query_row(params![scope.host, scope.port.unwrap_or(0)], |row| row.get::<_, Option<[u8; 32]>>(0));
+    Ok(found.optional()?.map(|identity| identity.map(Fingerprint::from_bytes)))
+}
+
+/// Writes a permanent decision for a scope that has none, with the row of its identity and its code.
+pub(super) fn insert_decision(
+    db: &Connection,
+    decision: &Decision,
+    identity: Option<i64>,
+    code: Option<[u8; 32]>,
+) -> rusqlite::Result<()> {
+    let Decision { scope, decided_at, last_used_at, last_outcome, .. } = decision;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO decisions (host, port, identity, decided_at, last_used_at, last_outcome, mac)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let (used_at, outcome) = (last_used_at.map(|at| at.0), last_outcome.map(|outcome| outcome.to_string()));
+    insert.execute(params![scope.host, scope.port, identity, decided_at.0, used_at, outcome, code]).map(drop)
+}
+
 /// The decision of a scope that gave this answer in a session or permanently.
 pub(super) struct Answered<'a> {
     pub(super) scope: &'a Scope,

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params};
 use super::damage::{ENROLLMENTS, every_row};
 use super::handle::Store;
 use super::keys::{ENROLLMENT, enrollment_row, parse_enrollment_key};
-use super::sql::{MAX_VALUE, as_rusqlite, next_id, only};
+use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, next_id, only};
 use crate::certificate::enrollment::Enrollment;
 use crate::certificate::identity::Identity;
 use crate::certificate::private_key::PrivateKey;
@@ -27,15 +27,7 @@ impl Store {
     pub fn enroll(&self, new: &Enrollment) -> Result<(), Error> {
         let stored = || Error::KeyNotMade { detail: "the enrollment is in a store already".to_owned() };
         let key = new.private_key().ok_or_else(stored)?;
-        self.transact_with_vault(|db, vault| {
-            let row = enrollment_row(next_id(db, ENROLLMENTS)?, new.request());
-            let sealed = vault.seal(&row, key).map_err(as_rusqlite)?;
-            db.execute(
-                "INSERT INTO enrollments (id, request, private_key, made_at) VALUES (?1, ?2, ?3, ?4)",
-                params![row.id, new.request(), sealed, new.made_at().0],
-            )
-        })?;
-        Ok(())
+        self.transact_with_vault(|db, vault| insert(db, vault, new, key))
     }
 
     /// Every enrollment, the oldest first. One whose row is damaged is skipped and noted in [`Self::damage`].
@@ -73,6 +65,35 @@ impl Store {
         let wanted = read?.0.into_iter().filter(|(found, _)| public_keys.contains(found.canonical_public_key()));
         Ok(wanted.map(|(_, key)| key).collect())
     }
+}
+
+fn insert(db: &Connection, vault: &Vault, new: &Enrollment, key: &PrivateKey) -> rusqlite::Result<()> {
+    let row = enrollment_row(next_id(db, ENROLLMENTS)?, new.request());
+    let sealed = vault.seal(&row, key).map_err(as_rusqlite)?;
+    db.execute(
+        "INSERT INTO enrollments (id, request, private_key, made_at) VALUES (?1, ?2, ?3, ?4)",
+        params![row.id, new.request(), sealed, new.made_at().0],
+    )
+    .map(drop)
+}
+
+/// Stores an enrollment, unless the store has it. Returns whether it is new.
+pub(super) fn insert_unless_known(
+    db: &Connection,
+    vault: &Vault,
+    new: &Enrollment,
+    key: &PrivateKey,
+) -> rusqlite::Result<bool> {
+    let mut known = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM enrollments WHERE request = ?1)")?;
+    if known.query_row([new.request()], |row| row.get(0))? {
+        return Ok(false);
+    }
+    insert(db, vault, new, key).map(|()| true)
+}
+
+/// Removes every enrollment.
+pub(super) fn remove_all(db: &Connection) -> rusqlite::Result<()> {
+    at_any_length(db, |db| db.execute("DELETE FROM enrollments", [])).map(drop)
 }
 
 /// Removes the enrollments whose certificates these identities have.

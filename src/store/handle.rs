@@ -258,6 +258,16 @@ impl Store {
         })
     }
 
+    /// [`Database::rehearse`]. What the statements seal or authenticate, they do with a vault that nothing else uses, so that this
+    /// store may be locked.
+    pub(super) fn rehearse<T>(
+        &self,
+        work: impl FnOnce(&Connection, &Vault) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let vault = Vault::create()?;
+        locked(&self.database).rehearse(|db| work(db, &vault))
+    }
+
     fn note(&self, damaged: &[Damage]) {
         let mut known = locked(&self.damage);
         for damage in damaged {

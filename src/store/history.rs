@@ -113,7 +113,7 @@ pub(super) fn write_entry(db: &Connection, entry: &Entry) -> rusqlite::Result<()
     }
 }
 
-fn parse_use(row: &Row<'_>) -> rusqlite::Result<Use> {
+pub(super) fn parse_use(row: &Row<'_>) -> rusqlite::Result<Use> {
     Ok(Use {
         at: Timestamp(row.get(0)?),
         host: row.get(1)?,
@@ -126,7 +126,7 @@ fn parse_use(row: &Row<'_>) -> rusqlite::Result<Use> {
     })
 }
 
-fn insert_use(db: &Connection, used: &Use) -> rusqlite::Result<()> {
+pub(super) fn insert_use(db: &Connection, used: &Use) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT INTO uses (at, host, port, identity, source, outcome, alert, tls_version)
          VALUES (:at, :host, :port, :identity, :source, :outcome, :alert, :tls_version)",

@@ -15,11 +15,11 @@ use super::changes::Changes;
 use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_row, readable, row_with, rows_with};
 use super::enrollments;
 use super::handle::Store;
-use super::keys::{chosen_key, key_of_row, rewrite_key};
+use super::keys::{chosen_key, key_of_row, known_key, rewrite_key};
 use super::pages::{Pages, ReadRows};
 use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, next_id, only};
 use crate::certificate::authority::Requested;
-use crate::certificate::identity::Identity;
+use crate::certificate::identity::{Identity, LOST};
 use crate::certificate::import::NewIdentity;
 use crate::certificate::name::NameKey;
 use crate::certificate::outline::{Outline, Outlines};
@@ -229,6 +229,10 @@ impl Store {
     /// [`Error::Renamed`] when the identity has been removed or renamed; [`Error::KeyMismatch`] and [`Error::UnusableKey`] when
     /// the key does not fit its certificate.
     pub fn private_key(&self, identity: &Identity, unlocker: &dyn Unlocker) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if identity.has_lost_key() {
+            let key = identity.certificate().key().to_string();
+            return Err(Error::UnusableKey { key, detail: LOST.to_owned() });
+        }
         self.unlock_fully(unlocker)?;
         let sealed = self.read(|db| chosen_key(db, identity))?;
         let key = self.vault().open(&sealed)?;
@@ -405,7 +409,7 @@ fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
     })
 }
 
-/// Returns the identity as it is stored, and whether it is new.
+/// Returns the identity as it is stored, and whether it is new, or has its key again.
 pub(super) fn insert_identity(
     db: &Connection,
     vault: &Vault,
@@ -415,7 +419,9 @@ pub(super) fn insert_identity(
 ) -> rusqlite::Result<(Arc<Identity>, bool)> {
     let certificate = &new.certificate;
     if let Some(identity) = identity_with(db, certificate.fingerprint())? {
-        return Ok((Arc::new(identity), false));
+        let gets_key = identity.has_lost_key() && !new.tried.is_lost;
+        let identity = if gets_key { give_key(db, vault, &identity, new)? } else { identity };
+        return Ok((Arc::new(identity), gets_key));
     }
     let name = match name {
         None => free_name(db, &default_name(new))?,
@@ -423,11 +429,13 @@ pub(super) fn insert_identity(
         Some(given) => return Err(as_rusqlite(taken(given))),
     };
     let (id, fingerprint) = (next_id(db, IDENTITIES)?, certificate.fingerprint());
-    let row = KeyRow { id, fingerprint, name, requires_tls13: false, tried: new.tried };
+    let row = KeyRow { id, fingerprint, name, requires_tls13: new.requires_tls13, tried: new.tried };
     let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at, tried)
-         VALUES (:id, :fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at, :tried)",
+        "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at, tried,
+            requires_tls13)
+         VALUES (:id, :fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at, :tried,
+            :requires_tls13)",
     )?;
     insert.execute(named_params! {
         ":id": row.id,
@@ -439,8 +447,18 @@ pub(super) fn insert_identity(
         ":issuer_key": certificate.issuer_key().as_bytes(),
         ":added_at": now.0,
         ":tried": row.tried.number(),
+        ":requires_tls13": row.requires_tls13,
     })?;
-    Ok((Arc::new(Identity::new(row.name, certificate.clone(), false, row.tried)), true))
+    Ok((Arc::new(Identity::new(row.name, certificate.clone(), row.requires_tls13, row.tried)), true))
+}
+
+/// Gives an identity whose key was lost its key again.
+fn give_key(db: &Connection, vault: &Vault, identity: &Identity, new: &NewIdentity) -> rusqlite::Result<Identity> {
+    let row = KeyRow { tried: new.tried, ..known_key(db, identity.fingerprint())?.row };
+    let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
+    let mut update = db.prepare_cached("UPDATE identities SET private_key = ?1, tried = ?2 WHERE id = ?3")?;
+    update.execute(params![sealed, row.tried.number(), row.id])?;
+    Ok(Identity::new(row.name, identity.certificate().clone(), row.requires_tls13, row.tried))
 }
 
 fn default_name(new: &NewIdentity) -> String {

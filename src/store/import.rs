@@ -42,32 +42,26 @@ impl Store {
         Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
     }
 
+    /// What [`Self::import`] would do. Nothing is changed, and the vault may be locked.
+    ///
+    /// # Errors
+    /// Those of [`Self::import`].
+    pub fn would_import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
+        let files = paired(files, name)?;
+        self.rehearse(|db, vault| store_all(db, vault, &files, name, now))
+    }
+
     /// Runs `then` in the same transaction.
     pub(super) fn import_and_then<T>(
         &self,
-        mut files: Vec<Import>,
+        files: Vec<Import>,
         name: Option<&str>,
         now: Timestamp,
         then: impl FnOnce(&Connection, &Vault, &mut Imported) -> rusqlite::Result<T>,
     ) -> Result<(Imported, T), Error> {
-        files.iter_mut().try_for_each(Import::pair)?;
-        if let Some(name) = name {
-            check_name(name, files.iter().map(|import| import.identities().count()).sum())?;
-        }
+        let files = paired(files, name)?;
         self.transact_with_vault(|db, vault| {
-            let mut imported = Imported::default();
-            for new in files.iter().flat_map(Import::new_identities) {
-                match insert_identity(db, vault, new, name, now)? {
-                    (identity, true) => imported.imported.push(identity),
-                    (identity, false) => imported.already_present.push(identity),
-                }
-            }
-            enrollments::complete(db, &imported.imported)?;
-            for authority in files.iter().flat_map(Import::authorities) {
-                if insert_authority(db, authority, now)? {
-                    imported.authorities.push(authority.clone());
-                }
-            }
+            let mut imported = store_all(db, vault, &files, name, now)?;
             let done = then(db, vault, &mut imported)?;
             Ok((imported, done))
         })
@@ -86,7 +80,8 @@ impl Store {
         let mut sealed = Vec::new();
         for identity in self.identities()? {
             // When several identities have the same key, one of them is enough
-            if wanted.remove(&*identity.certificate().canonical_public_key())
+            if !identity.has_lost_key()
+                && wanted.remove(&*identity.certificate().canonical_public_key())
                 && let Some((_, key)) = self.identity_with_key(identity.fingerprint())?
             {
                 sealed.push(key);
@@ -103,4 +98,36 @@ impl Store {
         }
         Ok(true)
     }
+}
+
+/// The files with their identities, of which there is one if it is given a name.
+fn paired(mut files: Vec<Import>, name: Option<&str>) -> Result<Vec<Import>, Error> {
+    files.iter_mut().try_for_each(Import::pair)?;
+    if let Some(name) = name {
+        check_name(name, files.iter().map(|import| import.identities().count()).sum())?;
+    }
+    Ok(files)
+}
+
+fn store_all(
+    db: &Connection,
+    vault: &Vault,
+    files: &[Import],
+    name: Option<&str>,
+    now: Timestamp,
+) -> rusqlite::Result<Imported> {
+    let mut imported = Imported::default();
+    for new in files.iter().flat_map(Import::new_identities) {
+        match insert_identity(db, vault, new, name, now)? {
+            (identity, true) => imported.imported.push(identity),
+            (identity, false) => imported.already_present.push(identity),
+        }
+    }
+    enrollments::complete(db, &imported.imported)?;
+    for authority in files.iter().flat_map(Import::authorities) {
+        if insert_authority(db, authority, now)? {
+            imported.authorities.push(authority.clone());
+        }
+    }
+    Ok(imported)
 }

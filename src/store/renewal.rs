@@ -68,7 +68,8 @@ impl Store {
         self.transact_with_vault(|db, vault| take_over(db, vault, old, new))
     }
 
-    /// Imports files, and lets each identity in them take over from those that it renews; all or nothing.
+    /// Imports files, and lets each identity in them take over from those that it renews; all or nothing. One that no server
+    /// accepts now ([`Identity::why_useless`]) takes nothing over.
     ///
     /// # Errors
     /// Those of [`Self::import`] and [`Self::renew`].
@@ -82,7 +83,7 @@ impl Store {
             let mut seen = HashSet::new();
             let mut renewals = Vec::new();
             for new in imported.imported.iter_mut().chain(&mut imported.already_present) {
-                if !seen.insert(new.fingerprint()) {
+                if !seen.insert(new.fingerprint()) || !new.why_useless(now).is_empty() {
                     continue;
                 }
                 for old in renewed_by(db, new)? {

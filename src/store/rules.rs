@@ -90,7 +90,7 @@ pub(super) fn read_rules(db: &Connection) -> rusqlite::Result<Rules> {
     Ok(Rules::new(rules.collect::<rusqlite::Result<Vec<_>>>()?))
 }
 
-fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<(Rule, bool)>> {
+pub(super) fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<(Rule, bool)>> {
     // Look for each first: INSERT OR IGNORE uses up a number even when it inserts nothing
     let mut known = db.prepare_cached("SELECT id FROM rules WHERE rule = ?1")?;
     let mut insert = db.prepare_cached("INSERT INTO rules (rule, added_at) VALUES (?1, ?2) RETURNING id")?;

@@ -85,6 +85,21 @@ impl DataKey {
         decrypt(&self.derived(b"sealing"), &key.row.message(), sealed)
     }
 
+    /// The bytes of [`Self::seal_file`] for contents of so many bytes.
+    pub(super) fn sealed_length(contents: usize) -> usize {
+        NONCE + contents + AES_256_GCM.tag_len()
+    }
+
+    /// Encrypts the contents of a file, and binds them to its header.
+    pub(super) fn seal_file(&self, header: &Message, contents: &[u8]) -> Result<Vec<u8>, Error> {
+        encrypt(&self.derived(b"backup"), header, contents)
+    }
+
+    /// `None` when the contents were changed, or are those of another header.
+    pub(super) fn open_file(&self, header: &Message, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        decrypt(&self.derived(b"backup"), header, sealed)
+    }
+
     pub(super) fn mac(&self, message: &Message) -> [u8; 32] {
         self.hmac(b"authentication", &message.0).finalize().into_bytes().into()
     }
@@ -225,7 +240,8 @@ mod tests {
             KeyRow { fingerprint: Fingerprint::from_bytes([8; 32]), ..row() },
             KeyRow { name: "bob".to_owned(), ..row() },
             KeyRow { requires_tls13: false, ..row() },
-            KeyRow { tried: Tried { by_rustls: true, by_openssl: None }, ..row() },
+            KeyRow { tried: Tried { by_rustls: true, ..Tried::default() }, ..row() },
+            KeyRow { tried: Tried::NO_KEY, ..row() },
         ] {
             assert!(data_key.open(&SealedKey { row: changed.clone(), ..key.clone() }).is_none(), "{changed:?}");
         }

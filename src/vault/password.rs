@@ -65,7 +65,7 @@ impl Cost {
     }
 
     /// Whether cardcase would write such a cost, or one that is reasonable on a larger machine. Checked before any work is done.
-    fn is_acceptable(self) -> bool {
+    pub(super) fn is_acceptable(self) -> bool {
         (MEMORY..=MAX_MEMORY).contains(&self.memory)
             && self.passes >= MIN_PASSES
             && u64::from(self.memory) * u64::from(self.passes) <= MAX_WORK

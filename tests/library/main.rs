@@ -12,6 +12,7 @@ mod verdict;
 
 #[cfg(feature = "tokio")]
 mod agent;
+mod backup;
 mod certificate;
 #[cfg(feature = "tokio")]
 mod connector;

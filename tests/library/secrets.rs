@@ -61,7 +61,7 @@ fn debug_output_of_files_shows_no_secret() {
     let leaf = Ca::root("Root").leaf("alice");
     let home = Home::new();
     let (store, identity) = protected_store(&home, &leaf);
-    let file = store.export(&identity, PASSWORD, &Typist).unwrap();
+    let file = store.export(&[identity], PASSWORD, &Typist).unwrap();
     let read = file::read(&file, PASSWORD).unwrap();
     let wrong_password = file::read(&file, "hopeless").unwrap_err();
     let damaged = file::read(&leaf.pkcs8[..leaf.pkcs8.len() - 1], PASSWORD).unwrap_err();

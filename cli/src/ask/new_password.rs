@@ -42,15 +42,15 @@ impl Unlocker for Unlocked {
     }
 }
 
-/// Warns when a password is weak.
-pub(crate) fn warn_if_weak(password: &str) {
+/// Warns when a password is weak. `what` it is.
+pub(crate) fn warn_if_weak(password: &str, what: &str) {
     let estimate = zxcvbn(password, &["cardcase"]);
     if estimate.score() < Score::Three {
         let guesses = in_words(estimate.guesses_log10());
         let why = estimate.feedback().and_then(|feedback| feedback.warning());
         let why = why.map(|why| format!(" ({})", why.to_string().trim_end_matches('.'))).unwrap_or_default();
         say::warn(format_args!(
-            "the new primary password is weak: {guesses} guesses are enough to find it{why}; several random words are better"
+            "{what} is weak: {guesses} guesses are enough to find it{why}; several random words are better"
         ));
     }
 }

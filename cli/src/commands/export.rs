@@ -1,71 +1,83 @@
 //! `cardcase export`
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use cardcase::{Identity, Store};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::terminal;
+use crate::ask::file_password;
 use crate::cli::Export;
 use crate::new_file;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{NamedJson, print_json};
 use crate::ui::say;
+use crate::ui::text::counted;
 
 #[derive(Serialize)]
 struct ExportedJson {
-    exported: NamedJson,
+    exported: Exported,
     file: String,
+}
+
+/// The identity that was named, or the list of all.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Exported {
+    One(NamedJson),
+    All(Vec<NamedJson>),
 }
 
 pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let store = app.store()?;
-    let identity = store.find_identity(&args.id)?;
+    let identities = match &args.id {
+        Some(id) => vec![store.find_identity(id)?],
+        None => all(app, store)?,
+    };
     // Before anybody types a password for nothing
     new_file::check_stdout_is_free(&args.output, app.common.json)?;
-    check_output(&args.output, args.force)?;
+    new_file::check_binary(&args.output, args.force)?;
     let unlocker = app.unlocker()?;
     store.unlock_fully(&*unlocker)?;
-    let password = password(app, args)?;
+    let password = match &args.password_file {
+        Some(file) => app.input.read_password(file)?,
+        None => file_password::new(&args.output, app.can_ask(), "Write the private key without a password?")?,
+    };
     let file = match args.legacy {
-        true => store.export_legacy(&identity, &password, &*unlocker)?,
-        false => store.export(&identity, &password, &*unlocker)?,
+        true => store.export_legacy(&identities, &password, &*unlocker)?,
+        false => store.export(&identities, &password, &*unlocker)?,
     };
     new_file::write(&args.output, &file, args.force)?;
     if app.common.json {
-        let exported = NamedJson::new(identity.fingerprint(), identity.name());
+        let mut named: Vec<NamedJson> =
+            identities.iter().map(|identity| NamedJson::new(identity.fingerprint(), identity.name())).collect();
+        let exported = match (args.all, named.pop()) {
+            (false, Some(only)) => Exported::One(only),
+            (_, last) => Exported::All(named.into_iter().chain(last).collect()),
+        };
         print_json(&ExportedJson { exported, file: args.output.display().to_string() })?;
     }
     if args.output != Path::new("-") {
-        say::note(format_args!("wrote {} with its private key to {}", identity.name(), args.output.display()));
+        let what = match identities.as_slice() {
+            [only] => format!("{} with its private key", only.name()),
+            several => format!("{} with their private keys", counted(several.len(), "identity", "identities")),
+        };
+        say::note(format_args!("wrote {what} to {}", args.output.display()));
     }
     Ok(())
 }
 
-fn check_output(path: &Path, force: bool) -> Result<(), Failure> {
-    if path == Path::new("-") && io::stdout().is_terminal() {
-        return Err(Failure::usage("stdout is a terminal, and the file is binary: name a file with -o FILE"));
+/// Every identity that has a key.
+fn all(app: &App, store: &Store) -> Result<Vec<Identity>, Failure> {
+    let identities = store.identities()?;
+    // A part would be mistaken for the whole
+    app.check_all_shown("identities")?;
+    let (lost, whole): (Vec<Identity>, Vec<Identity>) = identities.into_iter().partition(Identity::has_lost_key);
+    for identity in &lost {
+        say::warn(format_args!("{:?} is left out: {}", identity.name(), identity.key_limit().unwrap_or_default()));
     }
-    new_file::check(path, force)
-}
-
-/// The new file's password. An empty one has to be in a file, or to be confirmed.
-fn password(app: &App, args: &Export) -> Result<Zeroizing<String>, Failure> {
-    if let Some(file) = &args.password_file {
-        return app.input.read_password(file);
+    match whole.is_empty() {
+        true => Err(Failure::new(Code::NothingFits, "the store has no identities to export")),
+        false => Ok(whole),
     }
-    if !app.can_ask() {
-        let failure = Failure::new(Code::NobodyToAsk, "the file needs a password, and nobody can be asked for it");
-        return Err(failure.hint("give it in a file: --password-file FILE"));
-    }
-    let password = terminal::password(&format!("New password of {}", args.output.display()))?;
-    if terminal::password("Repeat it")? != password {
-        return Err(Failure::new(Code::Failed, "the passwords differ; nothing was written"));
-    }
-    if password.is_empty() && !terminal::confirm("Write the private key without a password?")? {
-        return Err(Failure::new(Code::Interrupted, "aborted: nothing was written"));
-    }
-    Ok(password)
 }

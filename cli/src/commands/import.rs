@@ -1,7 +1,7 @@
 //! `cardcase import`
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Instant;
 
 use cardcase::Error;
 use cardcase::Identity;
@@ -10,7 +10,7 @@ use cardcase::Unlocker;
 use cardcase::ask::terminal::quietly;
 use cardcase::file;
 use cardcase::manage::plain;
-use cardcase::manage::{Decision, Import};
+use cardcase::manage::{Decision, Import, Imported};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -18,13 +18,17 @@ use crate::app::App;
 use crate::ask::terminal;
 use crate::cli;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::print_json;
+use crate::ui::json::{AuthorityJson, print_json};
 use crate::ui::notices;
 use crate::ui::progress;
 use crate::ui::remedy;
 use crate::ui::say;
 use crate::ui::stdout::print;
-use crate::ui::text::{quoted, word};
+use crate::ui::text::{counted, quoted, word};
+
+mod sources;
+
+use sources::{PassedOver, Source};
 
 /// How many times a person may try to type a file's password.
 const TRIES: u32 = 3;
@@ -37,7 +41,7 @@ struct ImportJson<I> {
     left_out: Vec<LeftOutJson>,
 }
 
-/// Something in a file that is not imported.
+/// Something in a file that is not imported, or a whole file.
 #[derive(Serialize)]
 struct LeftOutJson {
     file: String,
@@ -45,10 +49,17 @@ struct LeftOutJson {
     why: String,
 }
 
-/// The passwords that were given in files.
-struct Given {
-    password: Option<Zeroizing<String>>,
-    key_password: Option<Zeroizing<String>>,
+impl LeftOutJson {
+    fn file(path: &Path, why: impl ToString) -> Self {
+        Self { file: path.display().to_string(), what: "the file".to_owned(), why: why.to_string() }
+    }
+}
+
+/// The passwords that were given in files, and those that opened a file before.
+struct Passwords {
+    given: Option<Zeroizing<String>>,
+    key_given: Option<Zeroizing<String>>,
+    typed: Vec<Zeroizing<String>>,
 }
 
 /// A password that a person may be asked for.
@@ -60,98 +71,140 @@ enum Wanted {
     Key,
 }
 
-#[derive(Serialize)]
-struct AuthorityJson {
-    fingerprint: String,
-    subject: String,
+/// Why a file was not read.
+struct Unread {
+    /// Whether there is nothing in it to import: in a directory, such files are passed over.
+    holds_nothing: bool,
+    failure: Failure,
 }
 
-/// Reads every file before it stores the first, so that a file that cannot be read leaves the store unchanged.
+impl From<Failure> for Unread {
+    fn from(failure: Failure) -> Self {
+        Self { holds_nothing: false, failure }
+    }
+}
+
+/// What the files hold that is imported, and what is not.
+#[derive(Default)]
+struct Found {
+    files: Vec<Import>,
+    left_out: Vec<LeftOutJson>,
+    passed_over: PassedOver,
+    /// The files that are not imported, with the failure of each.
+    unread: Vec<LeftOutJson>,
+    failures: Vec<Failure>,
+}
+
+/// Reads every file, and then stores what can be imported in one transaction. A file that cannot be read or imported is an error; the
+/// others are imported.
 pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let store = app.store()?;
-    let password = |file: &Option<PathBuf>| file.as_deref().map(|file| app.input.read_password(file)).transpose();
-    let given = Given { password: password(&args.password_file)?, key_password: password(&args.key_password_file)? };
     let unlocker = app.unlocker()?;
-    let mut files = Vec::new();
-    let (mut parts, mut paths) = (Import::default(), Vec::new());
-    let mut left_out = Vec::new();
-    for path in &args.files {
-        // One byte more, so that the reader can say what is too large
-        let bytes = app.input.read(path, file::MAX_SIZE as u64 + 1)?;
-        let file = read(app, args, path, &bytes, &given).map_err(|failure| failure.in_file(path))?;
-        if file.is_pkcs12() {
-            files.push(pair(store, &*unlocker, file, &[path], &mut left_out)?);
-        } else {
-            // In PEM and DER, keys and certificates may be in separate files
-            parts.extend(file);
-            paths.push(path.as_path());
-        }
-    }
-    if !paths.is_empty() {
-        files.push(pair(store, &*unlocker, parts, &paths, &mut left_out)?);
-    }
-    for LeftOutJson { file, what, why } in &left_out {
+    let mut found = Found::default();
+    let sources = sources::of(&args.files, &mut found.passed_over)?;
+    read_all(app, args, &*unlocker, &sources, &mut found)?;
+    for LeftOutJson { file, what, why } in &found.left_out {
         say::note(format_args!("{file}: left out {what}: {why}"));
     }
+    found.passed_over.tell();
+    if found.files.is_empty() {
+        return Err(nothing(args, &sources, found));
+    }
+    let Found { files, mut left_out, unread, passed_over, failures } = found;
+    let done = match args.dry_run {
+        true => rehearse(app, args, files)?,
+        false => store_all(app, args, &*unlocker, files)?,
+    };
+    let now = app.now();
+    done.imported.iter().chain(&done.already_present).for_each(|identity| notices::prospects(identity, now));
+    if app.common.json {
+        left_out.extend(unread);
+        left_out.extend(passed_over.into_files().map(|(path, why)| LeftOutJson::file(&path, why)));
+        print_json(&ImportJson {
+            imported: notices::identities_json(store, &done.imported, now)?,
+            already_present: notices::identities_json(store, &done.already_present, now)?,
+            authorities: done.authorities.iter().map(AuthorityJson::new).collect(),
+            left_out,
+        })?;
+    } else {
+        let new = if args.dry_run { "would import" } else { "imported" };
+        let mut text = String::new();
+        for (what, identities) in [(new, &done.imported), ("already present", &done.already_present)] {
+            for identity in identities {
+                text.push_str(&format!("{}\n", plain(&notices::identity_line(what, identity, now))));
+            }
+        }
+        for authority in &done.authorities {
+            text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
+        }
+        print(&text)?;
+    }
+    match args.dry_run {
+        true => say::note("nothing was changed (--dry-run)"),
+        false => notices::protection(store),
+    }
+    match failures.first() {
+        None => Ok(()),
+        Some(first) => {
+            let what = counted(failures.len(), "file was", "files were");
+            Err(Failure::new(first.code, format_args!("{what} not imported, for the reasons above; the others were")))
+        }
+    }
+}
+
+/// The failure when no file holds anything to import.
+fn nothing(args: &cli::Import, sources: &[Source], mut found: Found) -> Failure {
+    match found.failures.len() {
+        0 => {
+            let names: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
+            Failure::new(Code::Failed, format_args!("no certificate and no key to import in {}", names.join(", ")))
+                .hint("a directory is searched without those in it; to import one file: cardcase import FILE")
+        }
+        1 if sources.len() == 1 => found.failures.remove(0),
+        failed => {
+            let code = found.failures.first().map_or(Code::Failed, |first| first.code);
+            let what = counted(failed, "file was", "files were");
+            Failure::new(code, format_args!("{what} not imported, for the reasons above; nothing was stored"))
+        }
+    }
+}
+
+/// Stores what the files hold.
+fn store_all(app: &App, args: &cli::Import, unlocker: &dyn Unlocker, files: Vec<Import>) -> Result<Imported, Failure> {
+    let store = app.store()?;
     if files.iter().any(|file| file.identities().next().is_some()) {
         app.offer_protection()?;
     }
-    unlock(store, &*unlocker, &files, args.renew)?;
+    unlock(store, unlocker, &files, args.renew)?;
     let name = args.name.as_deref();
-    let done = if args.renew {
+    if args.renew {
         let (done, renewals) = store.import_and_renew(files, name, app.now())?;
         renewals.iter().for_each(notices::renewal);
-        done
-    } else {
-        let done = store.import(files, name, app.now())?;
-        let decisions = store.decisions()?;
         for new in done.imported.iter().chain(&done.already_present) {
-            hint_at_renewal(store, new, &decisions)?;
+            tell_not_renewed(app, new)?;
         }
-        done
-    };
-
-    done.imported.iter().chain(&done.already_present).for_each(|identity| notices::key_limit(identity));
-
-    let now = app.now();
-    if app.common.json {
-        let json = |identities: &[Arc<Identity>]| -> Result<Vec<_>, Failure> {
-            let chains = store.chain_lengths(identities.iter().map(|identity| identity.certificate()))?;
-            let identities = identities.iter().zip(chains);
-            Ok(identities.map(|(identity, chain)| identity.json(chain, now)).collect())
-        };
-        let ca = |ca: &cardcase::manage::Certificate| AuthorityJson {
-            fingerprint: ca.fingerprint().to_string(),
-            subject: ca.subject().to_string(),
-        };
-        print_json(&ImportJson {
-            imported: json(&done.imported)?,
-            already_present: json(&done.already_present)?,
-            authorities: done.authorities.iter().map(ca).collect(),
-            left_out,
-        })?;
-        notices::protection(store);
-        return Ok(());
+        return Ok(done);
     }
-    let mut text = String::new();
-    for (what, identities) in [("imported", &done.imported), ("already present", &done.already_present)] {
-        for identity in identities {
-            let certificate = identity.certificate();
-            text.push_str(&format!(
-                "{what}: {} ({}, issued by {}, expires {})\n",
-                plain(identity.name()),
-                certificate.key(),
-                plain(&certificate.issuer().common_name()),
-                certificate.not_after().days_from(now),
-            ));
+    let done = store.import(files, name, app.now())?;
+    let decisions = store.decisions()?;
+    for new in done.imported.iter().chain(&done.already_present) {
+        hint_at_renewal(app, new, &decisions)?;
+    }
+    Ok(done)
+}
+
+/// What would be stored, and who would take over from whom.
+fn rehearse(app: &App, args: &cli::Import, files: Vec<Import>) -> Result<Imported, Failure> {
+    let store = app.store()?;
+    let done = store.would_import(files, args.name.as_deref(), app.now())?;
+    let decisions = store.decisions()?;
+    for new in done.imported.iter().chain(&done.already_present).filter(|_| args.renew) {
+        match new.why_useless(app.now()).is_empty() {
+            true => store.renewed_by(new)?.iter().for_each(|old| notices::would_renew(old, new, &decisions)),
+            false => tell_not_renewed(app, new)?,
         }
     }
-    for authority in &done.authorities {
-        text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
-    }
-    print(&text)?;
-    notices::protection(store);
-    Ok(())
+    Ok(done)
 }
 
 /// Unlocks the vault if something is written that needs it: a private key, or a renewal. Importing CA certificates, or
@@ -161,7 +214,7 @@ fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Import], renew: bool)
     for new in files.iter().flat_map(Import::identities) {
         is_needed |= match store.identity(new.fingerprint())? {
             None => true,
-            Some(known) => renew && !store.renewed_by(&known)?.is_empty(),
+            Some(known) => known.has_lost_key() || renew && !store.renewed_by(&known)?.is_empty(),
         };
     }
     match (is_needed, renew) {
@@ -172,9 +225,23 @@ fn unlock(store: &Store, unlocker: &dyn Unlocker, files: &[Import], renew: bool)
     }
 }
 
-/// Hints at how an identity replaces those that it renews.
-fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
-    for old in store.renewed_by(new)? {
+/// Says that an identity did not replace those that it renews, because no server accepts it now.
+fn tell_not_renewed(app: &App, new: &Identity) -> Result<(), Failure> {
+    let Some(why) = new.why_useless(app.now()).into_iter().next() else { return Ok(()) };
+    for old in app.store()?.renewed_by(new)? {
+        let (new_id, old_id) = (new.fingerprint().short(), old.fingerprint().short());
+        say::warn(format_args!("{:?} is not used instead of {:?} ({old_id}): {why}", new.name(), old.name()));
+        say::hint(format_args!("to use it anyway: cardcase renew {old_id} {new_id} --force"));
+    }
+    Ok(())
+}
+
+/// Hints at how an identity replaces those that it renews, if servers accept it.
+fn hint_at_renewal(app: &App, new: &Identity, decisions: &[Decision]) -> Result<(), Failure> {
+    if !new.why_useless(app.now()).is_empty() {
+        return Ok(());
+    }
+    for old in app.store()?.renewed_by(new)? {
         let is_remembered = decisions.iter().any(|decision| decision.identity == Some(old.fingerprint()));
         let what = match old.requires_tls13() && !new.requires_tls13() {
             _ if is_remembered => "is remembered",
@@ -187,40 +254,149 @@ fn hint_at_renewal(store: &Store, new: &Identity, decisions: &[Decision]) -> Res
     Ok(())
 }
 
-/// Reads a file. While the empty password is tried, a person may already type the right one.
-fn read(app: &App, args: &cli::Import, path: &Path, bytes: &[u8], given: &Given) -> Result<Import, Failure> {
-    let may_ask = given.password.is_none() && app.can_ask();
-    quietly(may_ask, || read_with_passwords(app, args, path, bytes, given))
+/// Reads the files, and pairs their keys and certificates. Tells the failures of each at once if there are several files.
+fn read_all(
+    app: &App,
+    args: &cli::Import,
+    unlocker: &dyn Unlocker,
+    sources: &[Source],
+    found: &mut Found,
+) -> Result<(), Failure> {
+    let store = app.store()?;
+    let password = |file: &Option<PathBuf>| file.as_deref().map(|file| app.input.read_password(file)).transpose();
+    let mut passwords = Passwords {
+        given: password(&args.password_file)?,
+        key_given: password(&args.key_password_file)?,
+        typed: Vec::new(),
+    };
+    let is_alone = sources.len() == 1;
+    let fail = |found: &mut Found, failure: Failure| -> Result<(), Failure> {
+        // Whoever interrupts the command means all of it
+        if failure.code == Code::Interrupted {
+            return Err(failure);
+        }
+        if !is_alone {
+            failure.tell();
+        }
+        found.failures.push(failure);
+        Ok(())
+    };
+    let start = Instant::now();
+    let mut parts: Vec<(&Source, Import)> = Vec::new();
+    for (number, source) in sources.iter().enumerate() {
+        let path = &source.path;
+        let why = match is_alone {
+            true => format!("many rounds of key derivation for {}", plain(&path.display().to_string())),
+            false => format!("{} of {}: {}", number + 1, sources.len(), plain(&path.display().to_string())),
+        };
+        // For one of many files, the time that the others took counts too
+        let since = if is_alone { Instant::now() } else { start };
+        // One byte more, so that the reader can say what is too large
+        let bytes = app.input.read(path, file::MAX_SIZE as u64 + 1);
+        let read = bytes.map_err(Unread::from).and_then(|bytes| {
+            read(app, args, path, &bytes, &mut passwords, &|open| progress::during_since(since, &why, open))
+                .map_err(|unread| Unread { failure: unread.failure.in_file(path), ..unread })
+        });
+        match read {
+            // In PEM and DER, keys and certificates may be in separate files
+            Ok(file) if !file.is_pkcs12() => parts.push((source, file)),
+            Ok(file) => match pair(store, unlocker, &[(source, file)], &mut found.left_out)? {
+                Ok(file) => found.files.push(file),
+                Err((_, unread)) => put_aside(found, source, unread, fail)?,
+            },
+            Err(unread) => put_aside(found, source, unread, fail)?,
+        }
+    }
+    while !parts.is_empty() {
+        match pair(store, unlocker, &parts, &mut found.left_out)? {
+            Ok(file) => {
+                found.files.push(file);
+                break;
+            }
+            // Without this file, the others may make identities
+            Err((position, unread)) => {
+                let (source, _) = parts.remove(position);
+                put_aside(found, source, unread, fail)?;
+            }
+        }
+    }
+    Ok(())
 }
 
-/// Tries the empty password before it asks for one.
+/// Notes a file that is not imported: as passed over if it is one of a directory and holds nothing, and as a failure otherwise.
+fn put_aside(
+    found: &mut Found,
+    source: &Source,
+    unread: Unread,
+    fail: impl Fn(&mut Found, Failure) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let prefix = format!("{}: ", source.path.display());
+    let why = unread.failure.message.strip_prefix(&prefix).unwrap_or(&unread.failure.message).to_owned();
+    if source.is_in_directory && unread.holds_nothing {
+        found.passed_over.add(&source.path, why);
+        return Ok(());
+    }
+    found.unread.push(LeftOutJson::file(&source.path, why));
+    fail(found, unread.failure)
+}
+
+/// Reads a file, and shows progress with `during`. While the empty password is tried, a person may already type the right one.
+fn read(
+    app: &App,
+    args: &cli::Import,
+    path: &Path,
+    bytes: &[u8],
+    passwords: &mut Passwords,
+    during: &dyn Fn(&mut dyn FnMut()),
+) -> Result<Import, Unread> {
+    let may_ask = passwords.given.is_none() && app.can_ask();
+    quietly(may_ask, || read_with_passwords(app, args, path, bytes, passwords, during))
+}
+
+/// Tries the empty password, and those that opened other files, before it asks for one.
 fn read_with_passwords(
     app: &App,
     args: &cli::Import,
     path: &Path,
     bytes: &[u8],
-    given: &Given,
-) -> Result<Import, Failure> {
+    passwords: &mut Passwords,
+    during: &dyn Fn(&mut dyn FnMut()),
+) -> Result<Import, Unread> {
     let name = plain(&path.display().to_string());
-    let why = format!("many rounds of key derivation for {name}");
     let open = |password: &str, key_password: Option<&str>| {
-        progress::during(&why, || file::read_with(bytes, password, key_password, args.max_iterations))
+        let mut opened = Err(file::Error::WrongPassword);
+        during(&mut || opened = file::read_with(bytes, password, key_password, args.max_iterations));
+        opened
     };
-    let mut password = given.password.clone().unwrap_or_default();
-    let mut key_password = given.key_password.clone();
+    let mut password = passwords.given.clone().unwrap_or_default();
+    let mut key_password = passwords.key_given.clone();
+    let mut untried = passwords.typed.clone().into_iter();
     let (mut asked, mut tries) = (None, 0);
     loop {
         let error = match open(&password, key_password.as_deref().map(String::as_str)) {
-            Ok(import) => return Ok(import),
+            Ok(import) => {
+                if passwords.given.is_none() && !password.is_empty() && !passwords.typed.contains(&password) {
+                    passwords.typed.push(password);
+                }
+                return Ok(import);
+            }
             Err(error) => error,
         };
         let wanted = match error {
-            file::Error::WrongPassword if given.password.is_none() => Wanted::File,
-            file::Error::ContentPassword | file::Error::SeveralPasswords if given.key_password.is_none() => Wanted::Key,
+            file::Error::WrongPassword if passwords.given.is_none() => Wanted::File,
+            file::Error::ContentPassword | file::Error::SeveralPasswords if passwords.key_given.is_none() => {
+                Wanted::Key
+            }
             error => return Err(unread(args, path, error)),
         };
+        if wanted == Wanted::File
+            && let Some(typed) = untried.next()
+        {
+            password = typed;
+            continue;
+        }
         if !app.can_ask() {
-            return Err(nobody_to_ask(args, wanted));
+            return Err(nobody_to_ask(args, wanted).into());
         }
         tries = if asked == Some(wanted) { tries + 1 } else { 1 };
         if tries > TRIES {
@@ -238,13 +414,21 @@ fn read_with_passwords(
 }
 
 /// The failure of a file that cannot be read.
-fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Failure {
+fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Unread {
+    let holds_nothing = holds_nothing(&error);
     let error = Error::File(error);
     let failure = Failure::from(&error);
-    match remedy::for_import(&error, path, &again(args)) {
+    let failure = match remedy::for_import(&error, path, &again(args)) {
         Some(hint) => failure.hint(hint),
         None => failure,
-    }
+    };
+    Unread { holds_nothing, failure }
+}
+
+/// Whether a file is of another kind.
+fn holds_nothing(error: &file::Error) -> bool {
+    use file::Error::{NamesFiles, NothingUseful, Unrecognised};
+    matches!(error, Unrecognised { .. } | NothingUseful { .. } | NamesFiles { .. })
 }
 
 /// The failure for a file that needs a password when nobody can be asked for it.
@@ -267,21 +451,22 @@ fn again(args: &cli::Import) -> String {
     if let Some(name) = &args.name {
         command.push(format!("--name={}", word(name)));
     }
-    if args.renew {
-        command.push("--renew".to_owned());
+    for (flag, is_given) in [("--renew", args.renew), ("--dry-run", args.dry_run)] {
+        command.extend(is_given.then(|| flag.to_owned()));
     }
     command.join(" ")
 }
 
 /// Pairs the keys and certificates of some files; a key may also be in the store already. Adds to `left_out` what is not
-/// imported.
+/// imported. If a file prevents that, returns its position and why.
 fn pair(
     store: &Store,
     unlocker: &dyn Unlocker,
-    mut import: Import,
-    paths: &[&Path],
+    parts: &[(&Source, Import)],
     left_out: &mut Vec<LeftOutJson>,
-) -> Result<Import, Failure> {
+) -> Result<Result<Import, (usize, Unread)>, Failure> {
+    let mut import = Import::default();
+    parts.iter().for_each(|(_, part)| import.extend(part.clone()));
     let paired = match import.pair() {
         Err(error @ Error::CertificateWithoutKey { .. }) => {
             add_known_keys(store, unlocker, &mut import).unwrap_or(Err(error))
@@ -289,14 +474,22 @@ fn pair(
         Ok(()) if import.left_out().next().is_some() => add_known_keys(store, unlocker, &mut import).unwrap_or(Ok(())),
         paired => paired,
     };
-    let path = |file: usize| paths.get(file).copied().unwrap_or(Path::new("-"));
-    paired.map_err(|error| unpaired(&error, path))?;
+    let path = |file: usize| parts.get(file).map_or(Path::new("-"), |(source, _)| &source.path);
+    if let Err(error) = paired {
+        let (file, holds_nothing) = match &error {
+            Error::CertificateWithoutKey { file, .. } | Error::KeyWithoutCertificate { file, .. } => (*file, true),
+            Error::InFile { file, error } => (*file, holds_nothing(error)),
+            Error::EmptyFile => (0, true),
+            _ => return Err(error.into()),
+        };
+        return Ok(Err((file, Unread { holds_nothing, failure: Failure::from(&error).in_file(path(file)) })));
+    }
     left_out.extend(import.left_out().map(|(file, what, why)| LeftOutJson {
         file: path(file).display().to_string(),
         what: what.to_owned(),
         why,
     }));
-    Ok(import)
+    Ok(Ok(import))
 }
 
 /// Pairs again with the keys that the store has; `None` if it has none.
@@ -306,15 +499,4 @@ fn add_known_keys(store: &Store, unlocker: &dyn Unlocker, import: &mut Import) -
         Ok(true) => Some(import.pair()),
         Err(error) => Some(Err(error)),
     }
-}
-
-/// Names the file that an error is about.
-fn unpaired<'a>(error: &Error, path: impl Fn(usize) -> &'a Path) -> Failure {
-    let file = match error {
-        Error::CertificateWithoutKey { file, .. }
-        | Error::KeyWithoutCertificate { file, .. }
-        | Error::InFile { file, .. } => *file,
-        _ => 0,
-    };
-    Failure::from(error).in_file(path(file))
 }

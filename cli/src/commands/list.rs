@@ -173,6 +173,7 @@ fn key(identity: &Identity) -> String {
     match (identity.is_usable_by_rustls(), identity.needs_openssl()) {
         (true, _) => kind.to_string(),
         (false, true) => format!("{kind} (OpenSSL only)"),
+        (false, false) if identity.has_lost_key() => format!("{kind} (KEY LOST)"),
         (false, false) => format!("{kind} (UNUSABLE)"),
     }
 }

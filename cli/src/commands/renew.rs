@@ -1,10 +1,11 @@
 //! `cardcase renew`
 
+use cardcase::Identity;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Renew;
-use crate::ui::failure::Failure;
+use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{RenewalJson, print_json};
 use crate::ui::notices;
 
@@ -17,7 +18,23 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
     let store = app.store()?;
     let (old, new) = (store.find_identity(&args.old)?, store.find_identity(&args.new)?);
     old.check_renewed_by(&new)?;
+    if !args.force
+        && let Some(why) = new.why_useless(app.now()).first()
+    {
+        return Err(useless(&old, &new, why));
+    }
+    if args.dry_run {
+        notices::would_renew(&old, &new, &store.decisions()?);
+        return Ok(());
+    }
     let renewal = app.fully_unlocked_store()?.renew(&old, &new)?;
     notices::renewal(&renewal);
     if app.common.json { print_json(&RenewedJson { renewed: RenewalJson::new(&renewal) }) } else { Ok(()) }
+}
+
+/// The failure of a renewal after which servers would refuse the new identity.
+fn useless(old: &Identity, new: &Identity, why: &str) -> Failure {
+    let message = format_args!("{:?} is of no use now: {why}; nothing was changed", new.name());
+    let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
+    Failure::new(Code::Failed, message).hint(format_args!("to use it anyway: cardcase renew {old} {new} --force"))
 }

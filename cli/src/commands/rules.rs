@@ -1,5 +1,7 @@
 //! `cardcase rules`
 
+use std::collections::HashSet;
+
 use cardcase::manage::{Policy, Rule};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -174,11 +176,35 @@ fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
     }
 }
 
+/// Says what a policy would add.
+fn would_import(app: &App, policy: &Policy) -> Result<(), Failure> {
+    let store = app.store()?;
+    let mut known: HashSet<String> = store.rules()?.iter().map(Rule::to_json).collect();
+    for rule in &policy.rules {
+        let json = rule.to_json();
+        match known.contains(&json) {
+            true => say::note(format_args!("already there: {json}")),
+            false => say::note(format_args!("would add: {json}")),
+        }
+        known.insert(json);
+    }
+    if let Some(on) =
+        policy.prompt_on_multiple.filter(|on| store.settings().is_ok_and(|now| now.prompt_on_multiple != *on))
+    {
+        say::note(format_args!("prompt-on-multiple would be {}", if on { "on" } else { "off" }));
+    }
+    say::note("nothing was changed (--dry-run)");
+    Ok(())
+}
+
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
     let bytes = app.input.read(&args.file, Policy::MAX_SIZE as u64)?;
     let policy = Policy::parse(&bytes).map_err(|error| Failure::from(error).in_file(&args.file))?;
     for skipped in &policy.skipped {
         say::warn(format_args!("skipped: {skipped}"));
+    }
+    if args.dry_run {
+        return would_import(app, &policy);
     }
     let (added, changes_prompt) = app.unlocked_store()?.import_policy(&policy, app.now())?;
     tell(&added);

@@ -91,7 +91,7 @@ impl From<&Error> for Failure {
 fn code(error: &Error) -> Code {
     match error {
         Error::File(error) if error.is_password() => Code::WrongPassword,
-        Error::WrongPrimaryPassword => Code::WrongPassword,
+        Error::WrongPrimaryPassword | Error::WrongBackupPassword => Code::WrongPassword,
         Error::UnknownIdentity { .. }
         | Error::UnknownAuthority { .. }
         | Error::UnknownDecision { .. }

@@ -110,6 +110,19 @@ impl CertificateJson {
     }
 }
 
+/// A CA certificate that was stored.
+#[derive(Serialize)]
+pub(crate) struct AuthorityJson {
+    fingerprint: String,
+    subject: String,
+}
+
+impl AuthorityJson {
+    pub(crate) fn new(authority: &Certificate) -> Self {
+        Self { fingerprint: authority.fingerprint().to_string(), subject: authority.subject().to_string() }
+    }
+}
+
 /// A decision as `decisions --json` has it.
 #[derive(Serialize)]
 pub(crate) struct DecisionJson {

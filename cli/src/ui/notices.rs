@@ -1,13 +1,17 @@
 //! What several commands tell about a store.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cardcase::Error;
 use cardcase::Identity;
 use cardcase::Store;
-use cardcase::manage::Renewal;
+use cardcase::manage::{Certificate, Decision, Renewal, Timestamp};
+use serde::Serialize;
 
 use crate::ui::remedy::repair;
 use crate::ui::say;
+use crate::ui::text::{expires_soon, word};
 
 /// Says so when the private keys are not protected by a password.
 pub(crate) fn protection(store: &Store) {
@@ -16,15 +20,88 @@ pub(crate) fn protection(store: &Store) {
     }
 }
 
-/// Warns if rustls cannot use the key of an identity, and says what to do.
-pub(crate) fn key_limit(identity: &Identity) {
+/// Warns if no server accepts an identity now, or soon, and says what to do.
+pub(crate) fn prospects(identity: &Identity, now: Timestamp) {
+    let (name, certificate) = (identity.name(), identity.certificate());
+    let until = certificate.not_after();
+    for why in identity.why_useless(now) {
+        say::warn(format_args!("{name:?} is of no use: {why}"));
+    }
+    if now < certificate.not_before() {
+        say::hint("if that date has passed, the clock of this machine is wrong: date");
+    } else if until < now {
+        say::hint(request(certificate));
+    } else if expires_soon(now, until) {
+        say::warn(format_args!("{name:?} expires {}", until.days_from(now)));
+        say::hint(request(certificate));
+    }
+    // If nothing signs with its key, that was said above
     let Some(limit) = identity.key_limit() else { return };
-    say::warn(format_args!("{:?}: {limit}", identity.name()));
+    if identity.needs_openssl() {
+        say::warn(format_args!("{name:?}: {limit}"));
+    }
     say::hint(match (identity.needs_openssl(), cfg!(feature = "openssl")) {
         (true, _) => "to use it: cardcase fetch --tls openssl URL",
         (false, true) => "request a certificate for a new key: cardcase enroll --help",
         (false, false) => "to try it with OpenSSL: cargo install cardcase-cli --features openssl",
     });
+}
+
+/// An identity in one line: what happened to it, what it is for, and until when.
+pub(crate) fn identity_line(what: &str, identity: &Identity, now: Timestamp) -> String {
+    let certificate = identity.certificate();
+    let (from, until) = (certificate.not_before(), certificate.not_after());
+    let validity = match (now < from, until < now) {
+        (true, _) => format!("not valid before {}", from.date()),
+        (_, true) => format!("expired {}", until.days_from(now)),
+        (false, false) => format!("expires {}", until.days_from(now)),
+    };
+    format!(
+        "{what}: {} ({}, {}, issued by {}, {validity})",
+        identity.name(),
+        certificate.key(),
+        purpose(certificate),
+        certificate.issuer().common_name(),
+    )
+}
+
+/// Identities as `list --json` has them.
+pub(crate) fn identities_json(
+    store: &Store,
+    identities: &[Arc<Identity>],
+    now: Timestamp,
+) -> Result<Vec<impl Serialize + use<>>, Error> {
+    let chains = store.chain_lengths(identities.iter().map(|identity| identity.certificate()))?;
+    Ok(identities.iter().zip(chains).map(|(identity, chain)| identity.json(chain, now)).collect())
+}
+
+/// How to request another certificate for the same person.
+fn request(certificate: &Certificate) -> String {
+    let subject = certificate.subject().to_string();
+    format!("request a new one from its issuer: cardcase enroll --subject {} -o request.csr", word(&subject))
+}
+
+/// What a certificate is for, as a part of a sentence.
+fn purpose(certificate: &Certificate) -> String {
+    let Some(usages) = certificate.extended_key_usage() else { return "for any use".to_owned() };
+    let names = usages.iter().map(|usage| match usage.as_str() {
+        "clientAuth" => "TLS clients",
+        "serverAuth" => "TLS servers",
+        "emailProtection" => "e-mail",
+        "codeSigning" => "signing code",
+        "timeStamping" => "time stamps",
+        "OCSPSigning" => "OCSP",
+        "1.3.6.1.4.1.311.20.2.2" => "logging in to Windows",
+        _ => "other uses",
+    });
+    let mut names: Vec<&str> = names.collect();
+    names.sort_by_key(|name| (*name != "TLS clients", *name == "other uses"));
+    names.dedup();
+    match names.as_slice() {
+        [] => "for no use".to_owned(),
+        [only] => format!("for {only}"),
+        [others @ .., last] => format!("for {} and {last}", others.join(", ")),
+    }
 }
 
 /// Says what an identity took over.
@@ -40,6 +117,20 @@ pub(crate) fn renewal(renewal: &Renewal) {
     }
     if *restricted {
         say::note(format_args!("{:?} is now sent in TLS 1.3 only, like {old}", new.name()));
+    }
+}
+
+/// Says what an identity would take over from another.
+pub(crate) fn would_renew(old: &Identity, new: &Identity, decisions: &[Decision]) {
+    let of_old = decisions.iter().filter(|decision| decision.identity == Some(old.fingerprint()));
+    let scopes: Vec<String> = of_old.map(|decision| decision.scope.to_string()).collect();
+    let (new_name, old_name) = (new.name(), format!("{:?} ({})", old.name(), old.fingerprint().short()));
+    match scopes.is_empty() {
+        true => say::note(format_args!("nothing is remembered for {old_name}")),
+        false => say::note(format_args!("{new_name:?} would be used instead of {old_name}: {}", scopes.join(", "))),
+    }
+    if old.requires_tls13() && !new.requires_tls13() {
+        say::note(format_args!("{new_name:?} would be sent in TLS 1.3 only, like {old_name}"));
     }
 }
 

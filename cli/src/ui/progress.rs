@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -22,10 +22,15 @@ static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// Does some work, and shows why when that takes long; nothing stays on the screen. Only a terminal is shown anything, also
 /// with `--batch`, since nothing is asked.
 pub(crate) fn during<T>(why: &str, work: impl FnOnce() -> T) -> T {
+    during_since(Instant::now(), why, work)
+}
+
+/// [`during`], for one of several steps: what they took since `start` counts.
+pub(crate) fn during_since<T>(start: Instant, why: &str, work: impl FnOnce() -> T) -> T {
     let (done, wait) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            if goes_on(&wait, PATIENCE) {
+            if goes_on(&wait, PATIENCE.saturating_sub(start.elapsed())) {
                 spin(why, &wait);
             }
         });

@@ -90,6 +90,11 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         Error::KeyWithoutCertificate { .. } => {
             "give the file with its certificate too: cardcase import FILE CERTIFICATE"
         }
+        Error::NotABackup => "to import certificates: cardcase import FILE",
+        Error::NewerBackup { .. } => "update cardcase, then: cardcase restore FILE",
+        Error::BackupTooLarge { .. } => {
+            "leave out the history (without --with-history), or remove identities: cardcase remove ID"
+        }
         Error::NewerStore { .. } => "update cardcase, or use another store: --store FILE",
         Error::StoreBusy { .. } => "try again when the other process is done",
         Error::NotYours { .. } => "use a file that you own, not a link to it: --store FILE",

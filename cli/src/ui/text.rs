@@ -39,6 +39,11 @@ fn local(at: Timestamp, format: &str) -> Option<String> {
     (0..=9999).contains(&at.year()).then(|| at.strftime(format).to_string())
 }
 
+/// A number of things: "1 rule", "2 rules".
+pub(crate) fn counted(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
 /// How many days before it expires an identity is warned about.
 const SOON: i64 = 30;
 

@@ -158,7 +158,7 @@ fn an_open_store_loses_no_key_when_another_process_sets_a_password() {
     assert!(store.import(vec![import()], None, Timestamp::now()).is_err());
     assert_eq!(fingerprints(&machine.json("list")), BTreeSet::from([alice.clone()]));
     let alice = store.find_identity(&alice).unwrap();
-    let export = |unlocker| store.export(&alice, "x", unlocker).map(drop);
+    let export = |unlocker| store.export(std::slice::from_ref(&alice), "x", unlocker).map(drop);
     assert!(matches!(export(&Nobody), Err(Error::VaultLocked)));
     assert!(matches!(export(&Known("wrong")), Err(Error::WrongPrimaryPassword)));
     export(&Known("secret")).unwrap();

@@ -327,3 +327,65 @@ fn an_exported_identity_is_recognised_on_import() {
     assert_eq!(machine.json("authorities"), machine_original.json("authorities"));
     assert_ne!(machine.json("authorities")["authorities"], json!([]));
 }
+
+#[test]
+fn all_identities_go_into_one_file_that_others_read() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Go).start();
+    let (alice, bob) = (scene.hire("alice"), scene.bring(scene.employee("bob").key(Key::Rsa2048).issue()));
+    scene.machine.run("rename bob robert").expect(0);
+    for more in [&[][..], &["--legacy"]] {
+        let file = ca::unused(scene.machine.dir(), "all", "p12");
+        let password = scene.machine.password_file(PASSWORD);
+        let run = scene.machine.command(["--batch", "export", "--all", "-o", text(&file), "--password-file"]);
+        run.arg(&password).args(more).run().expect(0).says(&["2 identities with their private keys"]);
+        let printed = openssl(scene.machine.dir(), &file, PASSWORD);
+        for copy in [&file, &printed] {
+            let other = Cardcase::new();
+            let run = other.command(["--batch", "--json", "import", "--password-file"]).arg(&password).arg(copy);
+            let answer = run.run().expect(0).json();
+            let of = |name: &str| {
+                let all = answer["imported"].as_array().unwrap();
+                let found = all.iter().find(|found| found["name"] == name).map(|found| found["fingerprint"].clone());
+                found.unwrap_or_default()
+            };
+            assert_eq!((of("alice"), of("robert")), (alice.fingerprint().into(), bob.fingerprint().into()), "{more:?}");
+            for identity in [&alice, &bob] {
+                let outcome = other.fetch(&server.url(), &scene.server_root_file, &["--as", &identity.fingerprint()]);
+                assert_eq!(outcome.code(), Some(0), "{}", outcome.stderr);
+                assert_eq!(server.chains().last(), Some(&identity.sent_chain()));
+            }
+        }
+    }
+    let empty = Cardcase::new();
+    empty.run("--batch export --all -o all.p12 --password-file /dev/null").expect(3).says(&["no identities"]);
+    empty.run("export -o all.p12").expect(2);
+    empty.run("export alice --all -o all.p12").expect(2);
+}
+
+#[test]
+fn certificates_of_one_key_keep_their_names() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let dir = machine.dir();
+    let key = ca::unused(dir, "shared", "key");
+    run(
+        "openssl",
+        "openssl",
+        &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", text(&key)],
+    );
+    for name in ["first", "second"] {
+        let certificate = ca::unused(dir, name, "crt");
+        let subject = format!("/CN={name}");
+        let sign =
+            ["req", "-x509", "-key", text(&key), "-subj", &subject, "-addext", "basicConstraints=CA:FALSE", "-out"];
+        run("openssl", "openssl", &[&sign[..], &[text(&certificate)]].concat());
+        machine.command(["import"]).arg(&key).arg(&certificate).run().expect(0);
+        machine.run(&format!("rename {name} own-{name}")).expect(0);
+    }
+    let (file, password) = (dir.join("all.p12"), machine.password_file(PASSWORD));
+    machine.command(["export", "--all", "-o", text(&file), "--password-file"]).arg(&password).run().expect(0);
+    let other = Cardcase::new();
+    other.command(["import", "--password-file"]).arg(&password).arg(&file).run().expect(0);
+    assert_eq!(other.json("list")["identities"], machine.json("list")["identities"]);
+}

@@ -70,6 +70,70 @@ fn import_renews_on_request_and_otherwise_suggests_it() {
 }
 
 #[test]
+fn a_successor_that_no_server_accepts_takes_over_only_by_force() {
+    for (usages, validity, why) in [
+        (&[ClientAuth][..], Validity::NotYet, "not valid before"),
+        (&[EmailProtection], Validity::Now, "client authentication"),
+        (&[ClientAuth], Validity::Days(-30, -1), "it expired 1 day ago"),
+    ] {
+        let scene = Scene::new();
+        let employee = |validity| scene.employee("alice").extended_key_usages(usages).validity(validity).issue();
+        let (old, new) = (scene.bring(employee(Validity::Days(-30, -2))), employee(validity));
+        scene.remember("localhost", &old.fingerprint());
+        let before = remembered(&scene);
+        let file = new.p12(scene.machine.dir(), P12::Default);
+        let password = scene.machine.password_file(PASSWORD);
+        let line = ["import", file.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
+        let said = scene.machine.command(line).run().expect(0).says(&["of no use", why]);
+        assert!(!said.stderr.contains("cardcase renew"), "{}", said.stderr);
+        scene.machine.command(line).arg("--renew").run().expect(0).says(&["is not used instead of", why, "--force"]);
+        assert_eq!(remembered(&scene), before);
+
+        let renew = format!("renew {} {}", old.fingerprint(), new.fingerprint());
+        scene.machine.run(&renew).expect(1).says(&[why, "nothing was changed", "--force"]);
+        scene.machine.run(&format!("{renew} --dry-run")).expect(1).says(&[why]);
+        assert_eq!(remembered(&scene), before);
+        scene
+            .machine
+            .run(&format!("{renew} --force --dry-run"))
+            .expect(0)
+            .says(&["would be used instead", "localhost"]);
+        assert_eq!(remembered(&scene), before);
+        scene.machine.run(&format!("{renew} --force")).expect(0).says(&["is now used instead"]);
+        assert_ne!(remembered(&scene), before);
+    }
+}
+
+#[test]
+fn import_says_what_a_certificate_is_good_for() {
+    let scene = Scene::new();
+    let usable = scene.employee("usable").issue();
+    let soon = scene.employee("soon").validity(Validity::Days(-30, 2)).issue();
+    let past = scene.employee("past").validity(Validity::Days(-30, -3)).issue();
+    let later = scene.employee("later").validity(Validity::Days(3, 30)).issue();
+    let mail = scene.employee("mail").extended_key_usages(&[EmailProtection]).issue();
+    let both = scene.employee("both").extended_key_usages(&[EmailProtection, ClientAuth]).issue();
+    let cases: [(&Issued, &str, &[&str]); 6] = [
+        (&usable, "for TLS clients, issued by Staff Issuing, expires in 364 days", &[]),
+        (
+            &soon,
+            "expires in 2 days",
+            &["\"soon\" expires in 2 days", "cardcase enroll --subject 'CN=soon,O=Test Clients' -o"],
+        ),
+        (&past, "expired 3 days ago", &["of no use: it expired 3 days ago", "cardcase enroll"]),
+        (&later, "not valid before", &["of no use: it is not valid before", "date"]),
+        (&mail, "for e-mail", &["of no use: its extended key usage does not allow client authentication"]),
+        (&both, "for TLS clients and e-mail", &[]),
+    ];
+    for (identity, printed, told) in cases {
+        let outcome = scene.machine.import_file(&identity.p12(scene.machine.dir(), P12::Default));
+        assert!(outcome.text().contains(printed), "{printed}: {}", outcome.text());
+        let outcome = outcome.says(told);
+        assert_eq!(outcome.stderr.contains("warning"), !told.is_empty(), "{printed}: {}", outcome.stderr);
+    }
+}
+
+#[test]
 fn an_identity_imported_earlier_can_take_over() {
     let scene = Scene::new();
     let (old, new) = alice(&scene);

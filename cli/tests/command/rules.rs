@@ -451,3 +451,26 @@ fn an_invalid_rule_is_refused_and_changes_nothing() {
     office.rules(&["import", "missing.json"]).expect(1).says(&["missing.json"]);
     assert_eq!(office.scene.machine.json("rules")["rules"], json!([]));
 }
+
+#[test]
+fn a_rehearsed_import_of_rules_changes_nothing() {
+    let office = Office::new();
+    let policy = json!({
+        "AutoSelectCertificateForUrls": [
+            r#"{"pattern":"https://[*.]example.com","filter":{}}"#,
+            r#"{"pattern":"https://known.example","filter":{}}"#,
+        ],
+        "PromptOnMultipleMatchingCertificates": true,
+    });
+    office.add("https://known.example", &[]);
+    let file = ca::write(office.scene.machine.dir(), "policy", "json", policy.to_string());
+    let before = (office.scene.machine.json("rules"), office.scene.machine.json("config"));
+    office.rules(&["import", file.to_str().unwrap(), "--dry-run"]).expect(0).says(&[
+        r#"would add: {"filter":{},"pattern":"https://[*.]example.com"}"#,
+        r#"already there: {"filter":{},"pattern":"https://known.example"}"#,
+        "prompt-on-multiple would be on",
+    ]);
+    assert_eq!((office.scene.machine.json("rules"), office.scene.machine.json("config")), before);
+    office.rules(&["import", file.to_str().unwrap()]).expect(0);
+    assert_ne!(office.scene.machine.json("rules"), before.0);
+}

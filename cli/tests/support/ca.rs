@@ -67,6 +67,8 @@ pub enum Validity {
     Soon,
     Expired,
     NotYet,
+    /// From and until so many days from now, and an hour later.
+    Days(i64, i64),
 }
 
 impl Validity {
@@ -77,6 +79,10 @@ impl Validity {
             Validity::Soon => (-30, 20),
             Validity::Expired => (-30, -1),
             Validity::NotYet => (1, 365),
+            Validity::Days(from, to) => {
+                let hour = Duration::hours(1);
+                return (now + Duration::days(from) + hour, now + Duration::days(to) + hour);
+            }
         };
         (now + Duration::days(from), now + Duration::days(to))
     }

@@ -180,6 +180,11 @@ fn command_line() {
 }
 
 #[test]
+fn moving() {
+    Stage::with_fixtures().play(&repository().join("docs/moving.md"));
+}
+
+#[test]
 fn rules() {
     Stage::with_fixtures().play(&repository().join("docs/rules.md"));
 }

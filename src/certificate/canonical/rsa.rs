@@ -48,7 +48,6 @@ pub(super) fn canonical(private: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 
 /// The most work that [`canonical`] can take, as the number of rounds of a key derivation that take as long. Divisions are quadratic in
 /// the size of the numbers, and factoring is cubic.
-#[cfg(feature = "files")]
 pub(super) fn work(private: &[u8]) -> u64 {
     let fields = Element::only(private).and_then(Element::sequence).into_iter().flatten().take(10);
     let sizes: Vec<u64> = fields.map(|field| without_zeros(field.body).len() as u64).collect();

@@ -1,6 +1,6 @@
-//! Writes a PKCS#12 file (RFC 7292) with one identity: a safe of certificates, a safe with the key, a MAC.
+//! Writes a PKCS#12 file (RFC 7292): a safe of certificates, a safe with the keys, a MAC.
 //!
-//! Not every program reads all that the standard allows. So the certificates are in an EncryptedData, and the key in a shrouded
+//! Not every program reads all that the standard allows. So the certificates are in an EncryptedData, and each key in a shrouded
 //! bag in a plain safe, as OpenSSL, NSS and Windows write. The only attributes are friendlyName and localKeyId. The key is
 //! PKCS#8 of version 1, because OpenSSL 3.0 reads no other.
 
@@ -66,15 +66,13 @@ impl Protection {
     }
 }
 
-/// The contents of a file.
+/// An identity in a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
     /// DER of PrivateKeyInfo or OneAsymmetricKey (RFC 5958), not encrypted.
     pub(crate) pkcs8: &'a [u8],
     /// DER of the key's certificate.
     pub(crate) certificate: &'a [u8],
-    /// DER of the CA certificates above it, in order.
-    pub(crate) chain: &'a [&'a [u8]],
     /// The friendlyName.
     pub(crate) friendly_name: &'a str,
 }
@@ -86,20 +84,33 @@ impl std::fmt::Debug for Entry<'_> {
     }
 }
 
-/// Writes a PKCS#12 file, which takes three key derivations.
+/// The most identities in a file: [`read`](crate::file::read) allows 200 million rounds in all, with a few for the certificates and the MAC.
+const MAX_ENTRIES: usize = 1_300;
+
+/// Writes a PKCS#12 file with some identities and the CA certificates above them. This takes a key derivation for each identity, and two
+/// more.
 ///
 /// # Errors
-/// [`Error::Damaged`] when the key is not PKCS#8, [`Error::Writing`] when there is no randomness.
-pub(crate) fn write(entry: &Entry<'_>, password: &str, protection: Protection) -> Result<Vec<u8>, Error> {
-    let attributes = attributes(entry);
-    let leaf = certificate_bag(entry.certificate, &attributes);
-    let above = entry.chain.iter().map(|certificate| certificate_bag(certificate, &[]));
-    let certificates = std::iter::once(leaf).chain(above).flat_map(|bag| bag.to_vec()).collect::<Vec<u8>>();
+/// [`Error::Damaged`] when a key is not PKCS#8; [`Error::Writing`] when there is no randomness, or when nobody could read the file.
+pub(crate) fn write(
+    entries: &[Entry<'_>],
+    chain: &[&[u8]],
+    password: &str,
+    protection: Protection,
+) -> Result<Vec<u8>, Error> {
+    if entries.len() > MAX_ENTRIES {
+        return Err(failed(format_args!("more than {MAX_ENTRIES} identities take too long to read from one file")));
+    }
+    let leaves = entries.iter().map(|entry| certificate_bag(entry.certificate, &attributes(entry)));
+    let above = chain.iter().map(|certificate| certificate_bag(certificate, &[]));
+    let certificates = leaves.chain(above).flat_map(|bag| bag.to_vec()).collect::<Vec<u8>>();
     let seal = Seal { password: Candidates::new(password), protection };
     let certificates = encrypted_data(&seal, &sequence(&[&certificates]))?;
-    let key = key_bag(&seal, entry.pkcs8, &attributes)?;
-    let key = typed(DATA, &encode(ber::OCTET_STRING, &sequence(&[&key])), &[]);
-    let safes = sequence(&[&certificates, &key]);
+    let keys = entries.iter().map(|entry| key_bag(&seal, entry.pkcs8, &attributes(entry)));
+    let keys = keys.collect::<Result<Vec<Bytes>, Error>>()?;
+    let keys: Vec<u8> = keys.iter().flat_map(|bag| bag.to_vec()).collect();
+    let keys = typed(DATA, &encode(ber::OCTET_STRING, &sequence(&[&keys])), &[]);
+    let safes = sequence(&[&certificates, &keys]);
     let mac = seal.mac(&safes)?;
     let content = typed(DATA, &encode(ber::OCTET_STRING, &safes), &[]);
     Ok(sequence(&[&[ber::INTEGER, 1, 3], &content, &mac]).to_vec())
@@ -267,8 +278,8 @@ mod tests {
         let (leaf, above): (&[u8], &[u8]) = (&[0x30, 1, 0], &[0x30, 1, 1]);
         for protection in [Protection::Aes256, Protection::Legacy] {
             for (name, password) in [("name", "secret"), ("имя 😀", "пароль 😀"), ("", "")] {
-                let entry = Entry { pkcs8: KEY, certificate: leaf, chain: &[above], friendly_name: name };
-                let file = write(&entry, password, protection).unwrap();
+                let entry = Entry { pkcs8: KEY, certificate: leaf, friendly_name: name };
+                let file = write(&[entry], &[above], password, protection).unwrap();
                 let contents = open(&file, password).unwrap();
                 let [key] = contents.keys.as_slice() else { panic!("{contents:?}") };
                 assert_eq!(**key.pkcs8, [0x30, 0x0e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 2, 7, 7]);

@@ -23,7 +23,7 @@ use crate::select::matching::{Matcher, Reason, Warning};
 use crate::select::selection::Source;
 
 /// Both libraries sign with the key.
-const SIGNS: Tried = Tried { by_rustls: true, by_openssl: Some(true) };
+const SIGNS: Tried = Tried { by_rustls: true, by_openssl: Some(true), is_lost: false };
 
 const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 

@@ -19,7 +19,7 @@ use crate::pki::{Ca, DAY, Home, Leaf, NOW, ca_params, params, valid};
 use crate::request::CertificateRequest;
 
 /// Both libraries sign with the key.
-const SIGNS: Tried = Tried { by_rustls: true, by_openssl: Some(true) };
+const SIGNS: Tried = Tried { by_rustls: true, by_openssl: Some(true), is_lost: false };
 
 const ECDSA: [Scheme; 3] =
     [Scheme::ECDSA_NISTP256_SHA256, Scheme::ECDSA_NISTP384_SHA384, Scheme::ECDSA_NISTP521_SHA512];

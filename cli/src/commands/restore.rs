@@ -1,0 +1,228 @@
+//! `cardcase restore`
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use cardcase::manage::{Backup, Certificate, Decision, Enrollment, Restored, Rule, Settings, plain};
+use cardcase::{Error, Store};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::app::App;
+use crate::ask::terminal;
+use crate::cli::Restore;
+use crate::ui::failure::{Code, Failure};
+use crate::ui::json::{AuthorityJson, DecisionJson, RuleJson, print_json};
+use crate::ui::stdout::print;
+use crate::ui::text::{counted, quoted, word};
+use crate::ui::{notices, progress, say};
+
+/// Bytes of the beginning of a file, in which it is recognised.
+const BEGINNING: u64 = 1 << 12;
+
+/// How many times a person may try to type the password.
+const TRIES: u32 = 3;
+
+#[derive(Serialize)]
+struct RestoreJson<I> {
+    imported: Vec<I>,
+    already_present: Vec<I>,
+    authorities: Vec<AuthorityJson>,
+    trusted: Vec<AuthorityJson>,
+    /// Subjects of the certificates that keys wait for.
+    enrollments: Vec<String>,
+    rules: Vec<RuleJson>,
+    decisions: Vec<DecisionJson>,
+    /// Decisions of the backup where this store remembers another answer, which stays.
+    contradicted: Vec<DecisionJson>,
+    settings: Option<SettingsJson>,
+    /// Entries of the history that are new.
+    uses: usize,
+}
+
+/// The settings, if those of the backup were taken.
+#[derive(Serialize)]
+struct SettingsJson {
+    mode: String,
+    select_automatically: bool,
+    use_single_candidate: bool,
+    prompt_on_multiple: bool,
+}
+
+pub(crate) fn run(app: &App, args: &Restore) -> Result<(), Failure> {
+    let store = app.store()?;
+    let bytes = read(app, &args.file)?;
+    let backup = open(app, args, &bytes)?;
+    say::note(format_args!("the backup was made on {}", backup.made_at().date()));
+    let restored = if args.dry_run {
+        store.would_restore(&backup)?
+    } else {
+        if backup.has_private_keys() {
+            app.offer_protection()?;
+        }
+        app.unlocked_store()?;
+        progress::during("restoring the backup", || store.restore(&backup))?
+    };
+    let now = app.now();
+    restored.identities.iter().for_each(|identity| notices::prospects(identity, now));
+    tell_what_stays(store, &restored)?;
+    if app.common.json {
+        print_json(&json(app, restored)?)?;
+    } else {
+        print_text(app, store, &restored, if args.dry_run { "would restore" } else { "restored" })?;
+    }
+    if args.dry_run {
+        say::note("nothing was changed (--dry-run)");
+        return Ok(());
+    }
+    if backup.had_primary_password() && !store.has_primary_password() {
+        say::warn("the store that was backed up had a primary password, and this one has none");
+    }
+    notices::protection(store);
+    Ok(())
+}
+
+/// Reads a backup, and not more than its beginning of a file that is none.
+fn read(app: &App, path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: io::Error| Failure::io(path, &error);
+    let mut file = app.input.open(path)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(BEGINNING).read_to_end(&mut bytes).map_err(failed)?;
+    if let Err(error @ (Error::NotABackup | Error::NewerBackup { .. })) = Backup::check(&bytes) {
+        return Err(Failure::from(error).in_file(path));
+    }
+    // One byte more shows that it is too large
+    file.take(Backup::MAX_SIZE as u64).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > Backup::MAX_SIZE {
+        let failure = Failure::new(Code::Failed, format_args!("it is larger than {} bytes", Backup::MAX_SIZE));
+        return Err(failure.in_file(path));
+    }
+    Ok(bytes)
+}
+
+/// Opens the backup with its password.
+fn open(app: &App, args: &Restore, bytes: &[u8]) -> Result<Backup, Failure> {
+    let open = |password: &str| progress::during("decrypting the backup", || Backup::open(bytes, password));
+    let failed = |error: Error| Failure::from(error).in_file(&args.file);
+    // A file that is no backup, or not whole, needs no password
+    if let Some(file) = &args.password_file {
+        return open(&app.input.read_password(file)?).map_err(failed);
+    }
+    Backup::check(bytes).map_err(failed)?;
+    if !app.can_ask() {
+        let failure = Failure::new(Code::NobodyToAsk, "the backup has a password, and nobody can be asked for it");
+        let hint = format!("give it in a file: cardcase restore {} --password-file FILE", quoted(&args.file));
+        return Err(failure.in_file(&args.file).hint(hint));
+    }
+    let name = plain(&args.file.display().to_string());
+    for attempt in 1..=TRIES {
+        let again = if attempt > 1 { "Wrong. " } else { "" };
+        let password: Zeroizing<String> = terminal::password(&format!("{again}Password of {name}"))?;
+        match open(&password) {
+            Err(Error::WrongBackupPassword) => {}
+            opened => return opened.map_err(failed),
+        }
+    }
+    Err(failed(Error::WrongBackupPassword))
+}
+
+/// Says what of the backup was left out because the store says otherwise.
+fn tell_what_stays(store: &Store, restored: &Restored) -> Result<(), Failure> {
+    for decision in &restored.contradicted {
+        let in_store = store.decision(&decision.scope)?.map(|decision| name(store, restored, &decision)).transpose()?;
+        let in_backup = name(store, restored, decision)?;
+        let (scope, mode) = (&decision.scope, if decision.scope.port.is_some() { "chrome" } else { "firefox" });
+        say::note(format_args!(
+            "{scope}: this store remembers {}, which stays; the backup says {in_backup}",
+            in_store.unwrap_or_default(),
+        ));
+        let id = decision.identity.map_or("none".to_owned(), |identity| identity.short());
+        say::hint(format_args!("to change it: cardcase remember {} {id} --mode {mode}", word(&scope.to_string())));
+    }
+    if let Some(settings) = &restored.other_settings {
+        say::note("the settings of this store stay; those of the backup differ:");
+        let now = store.settings()?;
+        for ((key, value), (_, current)) in entries(settings).into_iter().zip(entries(&now)) {
+            if value != current {
+                say::hint(format_args!("to change it from {current}: cardcase config {key} {value}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name of the identity of a decision, for a person.
+fn name(store: &Store, restored: &Restored, decision: &Decision) -> Result<String, Failure> {
+    let Some(identity) = decision.identity else { return Ok("no certificate".to_owned()) };
+    let new = restored.identities.iter().find(|new| new.fingerprint() == identity);
+    let known = match new {
+        Some(new) => Some(new.clone()),
+        None => store.identity(identity)?,
+    };
+    Ok(known.map_or(identity.short(), |known| format!("{:?}", known.name())))
+}
+
+/// The settings by the names and values that `config` takes.
+fn entries(settings: &Settings) -> [(&'static str, String); 4] {
+    let on = |value: bool| if value { "on" } else { "off" }.to_owned();
+    [
+        ("mode", settings.mode.to_string()),
+        ("select-automatically", on(settings.select_automatically)),
+        ("use-single-candidate", on(settings.use_single_candidate)),
+        ("prompt-on-multiple", on(settings.prompt_on_multiple)),
+    ]
+}
+
+/// `what` happens to the identities that are new.
+fn print_text(app: &App, store: &Store, restored: &Restored, what: &str) -> Result<(), Failure> {
+    let now = app.now();
+    let mut lines = Vec::new();
+    for (what, identities) in [(what, &restored.identities), ("already present", &restored.already_present)] {
+        lines.extend(identities.iter().map(|identity| notices::identity_line(what, identity, now)));
+    }
+    let subject = |certificate: &Certificate| certificate.subject().to_string();
+    lines.extend(restored.enrollments.iter().map(|new| format!("waiting for its certificate: {}", new.subject())));
+    lines.extend(restored.authorities.iter().map(|new| format!("authority: {}", subject(new))));
+    lines.extend(restored.trusted.iter().map(|new| format!("trusted: {}", subject(new))));
+    for rule in &restored.rules {
+        lines.push(format!("rule {}: {}", rule.number().unwrap_or_default(), rule.to_json()));
+    }
+    for decision in &restored.decisions {
+        lines.push(format!("decision: {}: {}", decision.scope, name(store, restored, decision)?));
+    }
+    if let Some(settings) = &restored.settings {
+        let usual = entries(&Settings::default());
+        let other = entries(settings).into_iter().zip(usual).filter(|(taken, usual)| taken != usual);
+        lines.extend(other.map(|((key, value), _)| format!("setting: {key} {value}")));
+    }
+    if restored.uses > 0 {
+        lines.push(format!("history: {}", counted(restored.uses, "entry", "entries")));
+    }
+    if lines.len() == restored.already_present.len() {
+        say::note("the store has all of it already");
+    }
+    print(&lines.iter().map(|line| format!("{}\n", plain(line))).collect::<String>())
+}
+
+fn json(app: &App, restored: Restored) -> Result<RestoreJson<impl Serialize + use<>>, Failure> {
+    let (store, now) = (app.store()?, app.now());
+    let settings = restored.settings.map(|settings| SettingsJson {
+        mode: settings.mode.to_string(),
+        select_automatically: settings.select_automatically,
+        use_single_candidate: settings.use_single_candidate,
+        prompt_on_multiple: settings.prompt_on_multiple,
+    });
+    let authorities = |all: &[Certificate]| all.iter().map(AuthorityJson::new).collect();
+    Ok(RestoreJson {
+        imported: notices::identities_json(store, &restored.identities, now)?,
+        already_present: notices::identities_json(store, &restored.already_present, now)?,
+        authorities: authorities(&restored.authorities),
+        trusted: authorities(&restored.trusted),
+        enrollments: restored.enrollments.iter().map(|new: &Enrollment| new.subject().to_string()).collect(),
+        rules: restored.rules.iter().map(|rule: &Rule| RuleJson::new(rule)).collect(),
+        decisions: restored.decisions.into_iter().map(DecisionJson::new).collect(),
+        contradicted: restored.contradicted.into_iter().map(DecisionJson::new).collect(),
+        settings,
+        uses: restored.uses,
+    })
+}

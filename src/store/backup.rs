@@ -1,0 +1,519 @@
+//! Backups: everything in the store, in one file that is encrypted under a password of its own. docs/backup.md describes its format.
+//!
+//! The file holds plain values and not the database, so that a later version, with other tables, reads it.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use data_encoding::BASE64;
+use rusqlite::{Connection, Row};
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::damage::{
+    AUTHORITIES, DECISIONS, ENROLLMENTS, IDENTITIES, RULES, numbers, read_certificate, read_row, row_with,
+};
+use super::enrollments;
+use super::handle::Store;
+use super::integrity::{check_decisions, check_terms};
+use super::keys::{ENROLLMENT, key_of_row, parse_enrollment_key};
+use super::settings::read_settings;
+use super::sql::as_rusqlite;
+use crate::certificate::enrollment::Enrollment;
+use crate::certificate::import::NewIdentity;
+use crate::certificate::private_key::PrivateKey;
+use crate::certificate::{Certificate, Fingerprint};
+use crate::clock::Timestamp;
+use crate::error::{Damage, Error};
+use crate::vault::{Unlocker, Vault, sealed_file};
+
+/// The most work for the keys of a backup, as the rounds of a key derivation that take as long: that for the keys of a file.
+const MAX_KEY_WORK: u64 = 200_000_000;
+
+/// What is in a backup. Times are seconds of Unix time. Another field needs another version of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Contents {
+    made_at: i64,
+    /// Whether the store had a primary password. The password itself is not in the backup.
+    primary_password: bool,
+    pub(super) settings: SettingsPart,
+    pub(super) identities: Vec<IdentityPart>,
+    pub(super) authorities: Vec<AuthorityPart>,
+    pub(super) enrollments: Vec<EnrollmentPart>,
+    pub(super) rules: Vec<RulePart>,
+    /// The permanent ones.
+    pub(super) decisions: Vec<DecisionPart>,
+    /// The oldest first; `None` if it was left out.
+    pub(super) history: Option<Vec<UsePart>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SettingsPart {
+    pub(super) mode: String,
+    pub(super) select_automatically: bool,
+    pub(super) use_single_candidate: bool,
+    pub(super) prompt_on_multiple: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityPart {
+    name: String,
+    certificate: Bytes,
+    /// PKCS#8; `None` if the key was lost with a primary password.
+    private_key: Option<Bytes>,
+    requires_tls13: bool,
+    pub(super) added_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuthorityPart {
+    certificate: Bytes,
+    pub(super) trusted: bool,
+    pub(super) added_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnrollmentPart {
+    /// CertificationRequest (RFC 2986).
+    request: Bytes,
+    private_key: Bytes,
+    made_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RulePart {
+    /// An entry of AutoSelectCertificateForUrls, as JSON.
+    pub(super) rule: String,
+    pub(super) added_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DecisionPart {
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    /// The SHA-256 of the certificate.
+    pub(super) identity: Option<Digest>,
+    pub(super) decided_at: i64,
+    pub(super) last_used_at: Option<i64>,
+    pub(super) last_outcome: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsePart {
+    pub(super) at: i64,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) identity: Option<Digest>,
+    pub(super) source: String,
+    pub(super) outcome: String,
+    pub(super) alert: Option<String>,
+    pub(super) tls_version: Option<String>,
+}
+
+/// Bytes, as base64. They may be a private key, so they are wiped.
+pub(super) struct Bytes(Zeroizing<Vec<u8>>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(BASE64.encode(&self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Base64;
+        impl Visitor<'_> for Base64 {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("base64")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Bytes, E> {
+                BASE64.decode(text.as_bytes()).map(Zeroizing::new).map(Bytes).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Base64)
+    }
+}
+
+/// A fingerprint, as hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest(pub(super) Fingerprint);
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        let bytes = data_encoding::HEXLOWER.decode(digits.as_bytes()).map_err(D::Error::custom)?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| D::Error::custom("a fingerprint has 64 digits"))?;
+        Ok(Self(Fingerprint::from_bytes(bytes)))
+    }
+}
+
+/// A backup that was opened: its contents are whole, and each private key belongs to its certificate.
+///
+/// # Example
+///
+/// ```
+/// # mod alice { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alice.rs")); }
+/// # let (home, store) = alice::store()?;
+/// # struct Nobody;
+/// # impl cardcase::Unlocker for Nobody {
+/// #     fn primary_password(&self, _: u32) -> Result<zeroize::Zeroizing<String>, cardcase::Error> { Err(cardcase::Error::VaultLocked) }
+/// # }
+/// use cardcase::Store;
+/// use cardcase::manage::{Backup, Timestamp};
+///
+/// let file = store.backup("correct horse", false, Timestamp::now(), &Nobody)?;
+///
+/// let backup = Backup::open(&file, "correct horse")?;
+/// let other = Store::open(home.path().join("other.db"))?;
+/// let restored = other.restore(&backup)?;
+/// assert_eq!(restored.identities[0].name(), "Alice Example's card");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Backup {
+    pub(super) contents: Contents,
+    pub(super) identities: Vec<NewIdentity>,
+    pub(super) authorities: Vec<Certificate>,
+    pub(super) enrollments: Vec<(Enrollment, PrivateKey)>,
+}
+
+impl Backup {
+    /// The size of the largest backup, in bytes.
+    pub const MAX_SIZE: usize = sealed_file::MAX_SIZE;
+
+    /// Opens a backup. Nothing is read before all of it is authenticated.
+    ///
+    /// Deriving the key takes about half a second.
+    ///
+    /// # Errors
+    /// [`Error::NotABackup`], [`Error::NewerBackup`], [`Error::WrongBackupPassword`] and [`Error::BackupDamaged`].
+    pub fn open(file: &[u8], password: &str) -> Result<Self, Error> {
+        let json = sealed_file::open(file, password)?;
+        let contents: Contents = serde_json::from_slice(&json).map_err(damaged)?;
+        let keys = contents.identities.iter().filter_map(|part| part.private_key.as_ref());
+        let keys = keys.chain(contents.enrollments.iter().map(|part| &part.private_key));
+        if keys.map(|key| PrivateKey::work(&key.0)).fold(0, u64::saturating_add) > MAX_KEY_WORK {
+            return Err(damaged("its RSA keys take too much work"));
+        }
+        Ok(Self {
+            identities: contents.identities.iter().map(IdentityPart::proven).collect::<Result<_, _>>()?,
+            authorities: contents
+                .authorities
+                .iter()
+                .map(|part| certificate(&part.certificate))
+                .collect::<Result<_, _>>()?,
+            enrollments: contents.enrollments.iter().map(EnrollmentPart::proven).collect::<Result<_, _>>()?,
+            contents,
+        })
+    }
+
+    /// Checks what needs no password: that a file is a backup of a version that is known, and whole.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`], without [`Error::WrongBackupPassword`].
+    pub fn check(file: &[u8]) -> Result<(), Error> {
+        sealed_file::check(file)
+    }
+
+    /// When it was made.
+    pub fn made_at(&self) -> Timestamp {
+        Timestamp(self.contents.made_at)
+    }
+
+    /// Whether the store that it is of had a primary password. The password is not in the backup.
+    pub fn had_primary_password(&self) -> bool {
+        self.contents.primary_password
+    }
+
+    /// Whether it holds private keys.
+    pub fn has_private_keys(&self) -> bool {
+        !self.enrollments.is_empty() || self.contents.identities.iter().any(|part| part.private_key.is_some())
+    }
+}
+
+/// Shows no secret.
+impl fmt::Debug for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identities = self.identities.iter().map(|identity| &identity.certificate);
+        f.debug_struct("Backup").field("identities", &identities.collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}
+
+impl IdentityPart {
+    /// The identity, after its key made a signature that its certificate verifies. If nothing signs with the key, it is an identity that
+    /// cannot be used.
+    fn proven(&self) -> Result<NewIdentity, Error> {
+        let certificate = certificate(&self.certificate)?;
+        let name = Some(self.name.clone());
+        let Some(key) = &self.private_key else {
+            return Ok(NewIdentity::without_key(certificate, name, self.requires_tls13));
+        };
+        let key = PrivateKey::from_foreign(key.0.clone());
+        if key.public_key().is_some_and(|public| public != *certificate.canonical_public_key()) {
+            return Err(damaged(format_args!("the private key of {:?} is not that of its certificate", self.name)));
+        }
+        Ok(NewIdentity { requires_tls13: self.requires_tls13, ..NewIdentity::new(certificate, key, name) })
+    }
+}
+
+impl EnrollmentPart {
+    fn proven(&self) -> Result<(Enrollment, PrivateKey), Error> {
+        let request = Enrollment::from_request(self.request.0.to_vec(), Timestamp(self.made_at)).map_err(damaged)?;
+        let key = PrivateKey::from_foreign(self.private_key.0.clone());
+        match key.public_key().is_some_and(|public| public == request.canonical_public_key()) {
+            true => Ok((request, key)),
+            false => Err(damaged(format_args!("the private key for {} is not that of its request", request.subject()))),
+        }
+    }
+}
+
+fn certificate(der: &Bytes) -> Result<Certificate, Error> {
+    Certificate::from_der(der.0.to_vec()).map_err(damaged)
+}
+
+/// The error for contents that no cardcase has written.
+pub(super) fn damaged(detail: impl fmt::Display) -> Error {
+    Error::BackupDamaged { detail: detail.to_string() }
+}
+
+impl Store {
+    /// Everything in the store, encrypted under a password of its own: identities with their private keys, authorities, enrollments,
+    /// rules, permanent decisions, settings, and the history if it is wanted. Decisions for the session are left out. `unlocker` unlocks
+    /// the vault first.
+    ///
+    /// Only what is whole and authentic is written, so that [`Self::restore`] brings back what the owner had.
+    ///
+    /// # Errors
+    /// Those of [`Self::unlock_fully`] and of [reading](Self#errors); [`Error::NotAuthentic`], [`Error::SealedKey`] and
+    /// [`Error::RowDamaged`]; [`Error::BackupTooLarge`].
+    pub fn backup(
+        &self,
+        password: &str,
+        with_history: bool,
+        now: Timestamp,
+        unlocker: &dyn Unlocker,
+    ) -> Result<Vec<u8>, Error> {
+        self.unlock_fully(unlocker)?;
+        if with_history {
+            self.flush()?;
+        }
+        let contents = self.read(|db| {
+            let vault = self.usable_vault(db)?;
+            read_contents(db, &vault, with_history, now)
+        })?;
+        sealed_file::seal(&to_json(&contents)?, password)
+    }
+}
+
+/// JSON in memory that does not grow, because growing would leave copies of private keys behind.
+fn to_json(contents: &Contents) -> Result<Zeroizing<Vec<u8>>, Error> {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let failed = |error: serde_json::Error| Error::Sealing { detail: error.to_string() };
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, contents).map_err(failed)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(count.0));
+    serde_json::to_writer(&mut *json, contents).map_err(failed)?;
+    Ok(json)
+}
+
+fn read_contents(db: &Connection, vault: &Vault, with_history: bool, now: Timestamp) -> rusqlite::Result<Contents> {
+    check_terms(db, vault)?;
+    check_decisions(db, vault, None)?;
+    let settings = read_settings(db)?;
+    let rows = |table| Ok::<_, rusqlite::Error>(numbers(db, table)?.into_iter());
+    Ok(Contents {
+        made_at: now.0,
+        primary_password: vault.has_password(),
+        settings: SettingsPart {
+            mode: settings.mode.to_string(),
+            select_automatically: settings.select_automatically,
+            use_single_candidate: settings.use_single_candidate,
+            prompt_on_multiple: settings.prompt_on_multiple,
+        },
+        identities: rows(IDENTITIES)?.map(|id| identity(db, vault, id)).collect::<Result<_, _>>()?,
+        authorities: rows(AUTHORITIES)?
+            .map(|id| {
+                let query = "SELECT id, fingerprint, certificate, trusted, added_at FROM authorities";
+                row_with(db, AUTHORITIES, query, id, authority)
+            })
+            .collect::<Result<_, _>>()?,
+        enrollments: rows(ENROLLMENTS)?.map(|id| enrollment(db, vault, id)).collect::<Result<_, _>>()?,
+        rules: rows(RULES)?
+            .map(|id| {
+                let part = |row: &Row<'_>| Ok(RulePart { rule: row.get(0)?, added_at: row.get(1)? });
+                row_with(db, RULES, "SELECT rule, added_at FROM rules", id, part)
+            })
+            .collect::<Result<_, _>>()?,
+        decisions: decisions(db)?,
+        history: if with_history { Some(history(db)?) } else { None },
+    })
+}
+
+fn identity(db: &Connection, vault: &Vault, id: i64) -> rusqlite::Result<IdentityPart> {
+    let key = key_of_row(db, id)?;
+    // Also shows that the name and the certificate are those of this row
+    let opened = vault.open(&key).map_err(as_rusqlite)?;
+    let query = "SELECT id, fingerprint, certificate, added_at FROM identities";
+    let (certificate, added_at) = row_with(db, IDENTITIES, query, id, |row| {
+        read_row(row, IDENTITIES, |row| Ok((read_certificate(row)?, row.get(3)?)))
+    })?;
+    let private_key = (!key.row.tried.is_lost).then(|| Bytes(opened.into_pkcs8()));
+    let certificate = Bytes(Zeroizing::new(certificate.der().to_vec()));
+    Ok(IdentityPart { name: key.row.name, certificate, private_key, requires_tls13: key.row.requires_tls13, added_at })
+}
+
+fn authority(row: &Row<'_>) -> rusqlite::Result<AuthorityPart> {
+    read_row(row, AUTHORITIES, |row| {
+        let certificate = Bytes(Zeroizing::new(read_certificate(row)?.der().to_vec()));
+        Ok(AuthorityPart { certificate, trusted: row.get(3)?, added_at: row.get(4)? })
+    })
+}
+
+fn enrollment(db: &Connection, vault: &Vault, id: i64) -> rusqlite::Result<EnrollmentPart> {
+    let (key, request, made_at) = row_with(db, ENROLLMENTS, ENROLLMENT, id, |row| {
+        Ok((parse_enrollment_key(row)?, row.get::<_, Vec<u8>>(1)?, row.get(3)?))
+    })?;
+    let private_key = Bytes(enrollments::open(vault, &key).map_err(as_rusqlite)?.into_pkcs8());
+    Ok(EnrollmentPart { request: Bytes(Zeroizing::new(request)), private_key, made_at })
+}
+
+fn decisions(db: &Connection) -> rusqlite::Result<Vec<DecisionPart>> {
+    let mut query = db.prepare(
+        "SELECT d.host, d.port, i.fingerprint, d.decided_at, d.last_used_at, d.last_outcome, d.identity, d.id
+         FROM decisions d LEFT JOIN identities i ON i.id = d.identity WHERE d.session IS NULL ORDER BY d.id",
+    )?;
+    let rows = query.query_map([], |row| {
+        let part = DecisionPart {
+            host: row.get(0)?,
+            port: row.get(1)?,
+            identity: row.get::<_, Option<[u8; 32]>>(2)?.map(Fingerprint::from_bytes).map(Digest),
+            decided_at: row.get(3)?,
+            last_used_at: row.get(4)?,
+            last_outcome: row.get(5)?,
+        };
+        if part.identity.is_none() && row.get::<_, Option<i64>>(6)?.is_some() {
+            let detail = format!("the identity of the decision for {} is not in the store", part.host);
+            let damage = Damage { table: DECISIONS, row: row.get(7)?, id: String::new(), detail };
+            return Err(as_rusqlite(Error::RowDamaged(damage)));
+        }
+        Ok(part)
+    })?;
+    rows.collect()
+}
+
+fn history(db: &Connection) -> rusqlite::Result<Vec<UsePart>> {
+    let mut query =
+        db.prepare("SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses ORDER BY id")?;
+    let rows = query.query_map([], |row| {
+        Ok(UsePart {
+            at: row.get(0)?,
+            host: row.get(1)?,
+            port: row.get(2)?,
+            identity: row.get::<_, Option<[u8; 32]>>(3)?.map(Fingerprint::from_bytes).map(Digest),
+            source: row.get(4)?,
+            outcome: row.get(5)?,
+            alert: row.get(6)?,
+            tls_version: row.get(7)?,
+        })
+    })?;
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Ca, Home, NOW};
+    use crate::vault::NoUnlocker;
+
+    /// A backup whose contents somebody with its password changed.
+    fn changed(change: impl FnOnce(&mut serde_json::Value)) -> Result<Backup, Error> {
+        let home = Home::new();
+        let root = Ca::root("Root");
+        let store = home.with([&root.leaf("Alice"), &root.leaf("Bob")], [&root.certificate]);
+        let file = store.backup("", true, NOW, &NoUnlocker).unwrap();
+        let mut json = serde_json::from_slice(&sealed_file::open(&file, "").unwrap()).unwrap();
+        change(&mut json);
+        Backup::open(&sealed_file::seal(&serde_json::to_vec(&json).unwrap(), "").unwrap(), "")
+    }
+
+    #[test]
+    fn only_a_key_that_fits_its_certificate_is_accepted() {
+        changed(|_| {}).unwrap();
+        let swapped =
+            changed(|json| json["identities"][0]["private_key"] = json["identities"][1]["private_key"].take());
+        assert!(matches!(swapped, Err(Error::BackupDamaged { detail }) if detail.contains("Alice")));
+    }
+
+    #[test]
+    fn contents_that_no_cardcase_has_written_are_refused() {
+        let refused: [fn(&mut serde_json::Value); 6] = [
+            |json| json["more"] = true.into(),
+            |json| drop(json.as_object_mut().unwrap().remove("rules")),
+            |json| json["identities"][0]["more"] = 1.into(),
+            |json| json["identities"][0]["certificate"] = "AAAA".into(),
+            |json| json["identities"][0]["certificate"] = "not base64".into(),
+            |json| *json = serde_json::Value::Null,
+        ];
+        for change in refused {
+            assert!(matches!(changed(change), Err(Error::BackupDamaged { .. })));
+        }
+    }
+
+    #[test]
+    fn a_restore_of_impossible_values_stores_nothing() {
+        let impossible: [fn(&mut serde_json::Value); 7] = [
+            |json| json["settings"]["mode"] = "opera".into(),
+            |json| json["rules"] = serde_json::json!([{"rule": "no rule", "added_at": 0}]),
+            |json| json["decisions"] = decision("HOST.example", None),
+            |json| json["decisions"] = decision("host..example", None),
+            |json| json["decisions"] = decision("host.example", Some(0)),
+            |json| {
+                json["decisions"] = decision("host.example", None);
+                json["decisions"][0]["identity"] = "00".repeat(32).into();
+            },
+            |json| {
+                json["decisions"] = decision("host.example", None);
+                json["decisions"][0]["last_outcome"] = "maybe".into();
+            },
+        ];
+        for change in impossible {
+            let (home, backup) = (Home::new(), changed(change).unwrap());
+            let store = home.open();
+            store.restore(&backup).unwrap_err();
+            assert!(store.identities().unwrap().is_empty() && store.authorities().unwrap().is_empty());
+        }
+    }
+
+    fn decision(host: &str, port: Option<u16>) -> serde_json::Value {
+        serde_json::json!([{
+            "host": host, "port": port, "identity": null, "decided_at": 0, "last_used_at": null, "last_outcome": null,
+        }])
+    }
+}
