@@ -36,9 +36,14 @@ impl Case {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         let stranger = text(scene.guests.client("stranger").issue().pem_file(dir));
         let (new, root) = (text(scene.machine.password_file("new")), text(scene.server_root_file.clone()));
+        let (other, own) = (Scene::new(), text(scene.machine.password_file("own")));
+        other.hire("dora");
+        let backup = text(dir.join("other.backup"));
+        other.machine.command(["--batch", "backup", &backup, "--password-file", &own]).run().expect(0);
         let filter = r#"{"SUBJECT":{"CN":"bob"}}"#;
         let commands = [
             &["import", &stranger][..],
+            &["restore", &backup, "--password-file", &own],
             &["remember", "localhost", &bob],
             &["remember", "elsewhere", "none"],
             &["forget", "--all"],
