@@ -10,7 +10,7 @@ const BATCH: usize = 1000;
 
 /// CA certificates under one root.
 pub(crate) struct Authorities {
-    root: Ca,
+    pub(crate) root: Ca,
     pub(crate) issuers: Vec<Ca>,
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct Common {
     /// Ask this program which identity to send, instead of asking at the terminal
     #[arg(long, global = true, value_name = "PROGRAM", env = "CARDCASE_CHOOSER", hide_env_values = true, value_parser = OsStringValueParser::new())]
     chooser: Option<OsString>,
+    /// Ask at the terminal line by line, with numbers instead of a menu: for screen readers
+    #[arg(long, global = true, env = "CARDCASE_PLAIN", value_parser = FalseyValueParser::new())]
+    pub(crate) plain: bool,
     /// Read the primary password from this file; '-' is stdin
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_PRIMARY_PASSWORD_FILE", hide_env_values = true)]
     pub(crate) primary_password_file: Option<PathBuf>,

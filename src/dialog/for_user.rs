@@ -1,10 +1,9 @@
 //! The selector of the user who runs the program.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::dialogs::Dialogs;
-use super::environment::variable;
+use super::environment::{is_no, variable};
 use crate::error::Error;
 use crate::select::selector::Selector;
 use crate::store::Store;
@@ -17,8 +16,8 @@ impl Selector {
     /// [dialogs](crate::ask::Dialogs). With the feature `keyring`, the desktop's keyring is asked for the primary password first.
     ///
     /// It reads the same environment variables as the command: `CARDCASE_STORE` names another store, `CARDCASE_MODE` a mode,
-    /// `CARDCASE_CHOOSER` and `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked. Files with
-    /// passwords are for the command alone. A set-user-ID or set-group-ID program ignores these variables, since they name
+    /// `CARDCASE_CHOOSER` and `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked, and with
+    /// `CARDCASE_PLAIN=1` by lines with numbers instead of a menu. Files with passwords are for the command alone. A set-user-ID or set-group-ID program ignores these variables, since they name
     /// programs that would run with its rights.
     ///
     /// # Errors
@@ -33,7 +32,7 @@ impl Selector {
             Some(mode) => selector.with_mode(mode.to_string_lossy().parse()?),
             None => selector,
         };
-        if variable("CARDCASE_BATCH").is_some_and(|batch| !is_no(&batch)) {
+        if variable("CARDCASE_BATCH").is_some_and(|batch| !is_no(&batch.to_string_lossy())) {
             return Ok(selector);
         }
         let dialogs = Arc::new(Dialogs::for_user(&store));
@@ -43,9 +42,4 @@ impl Selector {
         let unlocker = dialogs.clone();
         Ok(selector.with_chooser(dialogs).with_unlocker(unlocker))
     }
-}
-
-/// Whether a variable says no, as the command reads it.
-fn is_no(value: &OsString) -> bool {
-    ["0", "f", "false", "n", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no))
 }

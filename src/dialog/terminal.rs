@@ -10,9 +10,17 @@
 //! question, Ctrl-Z does nothing. A program that may end during a question, by another signal or by itself, calls
 //! [`Dialogs::close_all`](crate::ask::Dialogs::close_all) before it ends.
 
+mod candidate;
 mod chooser;
+mod header;
+mod line;
+mod listing;
 mod lock;
 mod menu;
+mod numbered;
+mod picked;
+mod screen;
+mod search;
 mod settings;
 mod tty;
 mod turn;
@@ -24,7 +32,7 @@ use zeroize::Zeroizing;
 
 use crate::text::plain;
 pub(super) use chooser::{choose, note_waiting};
-pub(super) use settings::close;
+pub(super) use settings::{close, is_plain};
 pub use settings::{is_in_background, is_there, was_asked};
 pub(super) use tty::Tty;
 use turn::{Quiet, Turn};

@@ -129,6 +129,21 @@ impl Considered {
     pub fn is_candidate(&self) -> bool {
         self.reasons.is_empty()
     }
+
+    /// Why it cannot be sent, or the warnings, each in one clause for a person; then the issuer that is missing, where that may be the
+    /// cause, and the rule.
+    pub fn notes(&self) -> Vec<String> {
+        let text = |reason: &Reason| match (reason, self.identity.key_limit()) {
+            (Reason::NoCommonSignatureScheme, Some(limit)) => limit,
+            _ => reason.text().to_owned(),
+        };
+        let missing = self.missing_issuer.as_ref();
+        let missing = missing.filter(|_| self.is_candidate() || self.reasons.contains(&Reason::IssuerNotRequested));
+        let reasons = self.reasons.iter().map(text);
+        let warnings = self.warnings.iter().map(|warning| warning.text().to_owned());
+        let missing = missing.map(|missing| format!("the certificate of {missing} is not in the store"));
+        reasons.chain(warnings).chain(missing).chain(self.rule.clone()).collect()
+    }
 }
 
 /// Its name, and why it cannot be sent, or is not sent without asking.

@@ -184,7 +184,7 @@ impl Explained<'_> {
             considered.identity.name().to_owned(),
             certificate.fingerprint().short(),
             certificate.not_after().days_from(self.now),
-            notes(considered).join("; "),
+            considered.notes().join("; "),
         ]
     }
 
@@ -279,23 +279,4 @@ fn authorities(request: &CertificateRequest) -> String {
         out.push_str(&format!("  and {} more (--json shows all)\n", request.authorities.len() - SHOWN));
     }
     out
-}
-
-/// Why an identity does not fit, or warnings; and the missing issuer, where that may be the cause.
-fn notes(considered: &Considered) -> Vec<String> {
-    let text = |reason: &Reason| match (reason, considered.identity.key_limit()) {
-        (Reason::NoCommonSignatureScheme, Some(limit)) => limit,
-        _ => reason.text().to_owned(),
-    };
-    let mut notes: Vec<String> = considered.reasons.iter().map(text).collect();
-    notes.extend(considered.warnings.iter().map(|warning| warning.text().to_owned()));
-    if let Some(missing) = &considered.missing_issuer
-        && (considered.reasons.contains(&Reason::IssuerNotRequested) || considered.is_candidate())
-    {
-        notes.push(format!("the certificate of {missing} is not in the store"));
-    }
-    if let Some(rule) = &considered.rule {
-        notes.push(rule.clone());
-    }
-    notes
 }

@@ -43,10 +43,12 @@ mod json;
 #[cfg(feature = "keyring")]
 mod keyring;
 mod keys;
+mod menu;
 mod names;
 mod one_prompt;
 mod pem;
 mod people;
+mod plain_prompt;
 mod primary_password;
 mod privacy;
 mod program_chooser;

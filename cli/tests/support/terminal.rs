@@ -22,11 +22,16 @@ pub mod key {
     pub const ENTER: &str = "\r";
     pub const UP: &str = "\x1b[A";
     pub const DOWN: &str = "\x1b[B";
+    pub const HOME: &str = "\x1b[H";
     pub const END: &str = "\x1b[F";
+    pub const PAGE_UP: &str = "\x1b[5~";
     pub const PAGE_DOWN: &str = "\x1b[6~";
     pub const ESCAPE: &str = "\x1b";
     pub const CTRL_C: &str = "\x03";
     pub const CTRL_D: &str = "\x04";
+    pub const CTRL_O: &str = "\x0f";
+    pub const CTRL_U: &str = "\x15";
+    pub const CTRL_W: &str = "\x17";
     pub const CTRL_Z: &str = "\x1a";
 }
 
@@ -155,6 +160,22 @@ impl Terminal {
 
     pub fn text(&self) -> String {
         self.rows().join("\n")
+    }
+
+    /// The characters on the screen that are underlined.
+    pub fn underlined(&self) -> String {
+        let screen = self.screen.screen();
+        let (rows, columns) = screen.size();
+        let cells =
+            (0..rows.get()).flat_map(|row| (0..columns.get()).filter_map(move |column| screen.cell(row, column)));
+        cells.filter(|cell| cell.underline()).map(|cell| cell.contents()).collect()
+    }
+
+    /// Gives the window another size.
+    pub fn resize(&mut self, rows: u16, columns: u16) {
+        let size = |length| NonZero::new(length).expect("a window has a size");
+        self.screen.screen_mut().set_size(size(rows), size(columns));
+        self.window().resize(pty_process::Size::new(rows, columns)).unwrap();
     }
 
     /// Every byte that was written to it.

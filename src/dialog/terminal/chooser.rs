@@ -1,50 +1,50 @@
 //! Asks which identity to send.
 
-use console::{style, truncate_str};
+use std::io;
+use std::time::{Duration, Instant};
 
+use super::candidate::{DETAILS, INDENT, NARROW, details, gone, row};
+use super::header::header;
+use super::line::{Line, Look};
+use super::listing::Lists;
 use super::lock::is_taken;
-use super::menu::{Picked, menu};
+use super::menu::{Room, View, Wanted, columns_of, keys, menu, moved};
+use super::numbered;
+use super::picked::{LIFETIMES, Picked};
+use super::screen::{Key, Screen, TICK};
+use super::search::Finder;
 use super::settings::is_there;
 use super::tty::Tty;
 use super::turn::Turn;
 use crate::answer::decision::Lifetime;
 use crate::answer::settings::Mode;
-use crate::certificate::Certificate;
-use crate::certificate::name::Name;
 use crate::request::Destination;
 use crate::select::chooser::{Question, Reply};
-use crate::select::matching::{Considered, Warning};
+use crate::select::matching::Considered;
 use crate::text::plain;
 
-/// How many authorities of a request are shown by name; the others are counted.
-const AUTHORITIES_SHOWN: usize = 3;
+/// The row that stays at the end of the list.
+const SEND_NONE: &str = "Send no certificate";
 
-/// Asks which identity to send.
-pub(in crate::dialog) fn choose(question: &Question<'_>) -> Reply {
+/// How often to show how far a search is.
+const PROGRESS: Duration = Duration::from_millis(60);
+
+/// Asks which identity to send, in a menu, or by numbers where `is_plain`.
+pub(in crate::dialog) fn choose(question: &Question<'_>, is_plain: bool) -> Reply {
     let Some(turn) = Turn::begin() else { return Reply::Nobody };
-    let fingerprints: Vec<_> = question.candidates.fingerprints().collect();
-    let candidates: Vec<Considered> = question.candidates.read(&fingerprints).into_iter().flatten().collect();
+    if is_plain {
+        return numbered::choose(question);
+    }
     loop {
-        let mut rows: Vec<String> = candidates.iter().map(|candidate| row(candidate, question)).collect();
-        rows.push("Send no certificate".to_owned());
-        let details = |index: usize| match candidates.get(index) {
-            Some(candidate) => details(candidate, question),
-            None => vec!["The server is told that you have no certificate.".to_owned()],
-        };
-        let index = match menu(&turn, &header(question), &rows, &details) {
-            Picked::Row(index) => index,
-            Picked::Nothing(reply) => return reply,
-        };
-        let Some(lifetime) = (match lifetime(&turn, question, rows.get(index)) {
-            Ok(lifetime) => lifetime,
+        let picked = match pick(&turn, question) {
+            Ok(picked) => picked,
             Err(reply) => return reply,
-        }) else {
-            continue;
         };
-        return match candidates.get(index) {
-            Some(candidate) => Reply::Identity { identity: candidate.identity.clone(), lifetime },
-            None => Reply::None { lifetime },
-        };
+        match lifetime(&turn, question, &picked) {
+            Ok(None) => {}
+            Ok(Some(lifetime)) => return picked.reply(lifetime),
+            Err(reply) => return reply,
+        }
     }
 }
 
@@ -60,116 +60,298 @@ pub(in crate::dialog) fn note_waiting(destination: &Destination) {
 }
 
 /// Asks how long to remember the answer; `None` goes back to the list. Chrome mode does not ask.
-fn lifetime(turn: &Turn, question: &Question<'_>, picked: Option<&String>) -> Result<Option<Lifetime>, Reply> {
+fn lifetime(turn: &Turn, question: &Question<'_>, picked: &Picked) -> Result<Option<Lifetime>, Reply> {
     if question.mode == Mode::Chrome {
         return Ok(Some(Lifetime::Permanent));
     }
-    let header = vec![
-        picked.cloned().unwrap_or_default(),
-        format!("Remember this answer for {}?", plain(question.destination.host())),
-    ];
-    let rows = ["Just this once", "Until I log out", "Permanently", "Back"].map(str::to_owned);
-    let lifetimes = [Some(Lifetime::Once), Some(Lifetime::Session), Some(Lifetime::Permanent)];
-    match menu(turn, &header, &rows, &|_| Vec::new()) {
-        Picked::Row(index) => Ok(lifetimes.get(index).copied().flatten()),
-        Picked::Nothing(reply) => Err(reply),
+    let picked = match picked {
+        Picked::Identity(identity) => {
+            let issuer = identity.certificate().issuer().common_name();
+            let line = Line::default().and_outside(&plain(identity.name()), &[], &[]);
+            line.and(" · ", Look::Plain).and_outside(&plain(&issuer), &[], &[])
+        }
+        Picked::None => Line::own(SEND_NONE),
+    };
+    let header = [picked, Line::own(&format!("Remember this answer for {}?", question.destination.host()))];
+    let rows: Vec<&str> = LIFETIMES.iter().map(|(text, _)| *text).chain(["Back"]).collect();
+    let at = menu(turn, &header, &rows)?;
+    Ok(LIFETIMES.get(at).map(|(_, lifetime)| *lifetime))
+}
+
+/// Lets the person pick an identity or none.
+fn pick(turn: &Turn, question: &Question<'_>) -> Result<Picked, Reply> {
+    let screen = Screen::open(turn).ok_or(Reply::Nobody)?;
+    let mut picking = Picking {
+        question,
+        screen,
+        finder: Finder::new(),
+        lists: Lists::new(question),
+        query: String::new(),
+        marked: None,
+        page: 1,
+        shown: None,
+    };
+    picking.run().unwrap_or(Err(Reply::Nobody))
+}
+
+/// What is marked, if anything. The rows may change their places while a search goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Marked {
+    /// By its index in the listing.
+    Identity(usize),
+    None,
+}
+
+struct Picking<'q> {
+    question: &'q Question<'q>,
+    screen: Screen,
+    finder: Finder,
+    lists: Lists,
+    query: String,
+    marked: Option<Marked>,
+    /// How many rows the window had when it was drawn.
+    page: usize,
+    /// The marked identity as it is on the screen.
+    shown: Option<Considered>,
+}
+
+impl Picking<'_> {
+    fn run(&mut self) -> io::Result<Result<Picked, Reply>> {
+        let mut next = None;
+        loop {
+            self.draw()?;
+            let Some(key) = self.next_key(next.take())? else { continue };
+            match key {
+                Key::Enter => match (self.marked, self.shown.take()) {
+                    (Some(Marked::None), _) => return Ok(Ok(Picked::None)),
+                    (_, Some(shown)) if shown.is_candidate() => return Ok(Ok(Picked::Identity(shown.identity))),
+                    _ => {}
+                },
+                Key::Interrupt => return Ok(Err(Reply::Abort)),
+                Key::EndOfInput => return Ok(Err(Reply::Nobody)),
+                Key::Escape if !self.query.is_empty() => self.edit(Key::EraseAll),
+                Key::Escape if !self.lists.shows_others => return Ok(Err(Reply::Abort)),
+                Key::Escape | Key::Others => self.turn(),
+                Key::Char(_) | Key::EraseChar | Key::EraseWord | Key::EraseAll => {
+                    self.edit(key);
+                    // What was typed fast, or pasted, is searched for at once
+                    while let Some(key) = self.screen.key(Duration::ZERO)? {
+                        match key {
+                            Key::Char(_) | Key::EraseChar | Key::EraseWord | Key::EraseAll => self.edit(key),
+                            key => {
+                                next = Some(key);
+                                break;
+                            }
+                        }
+                    }
+                }
+                key => self.go(key),
+            }
+        }
+    }
+
+    /// The next key; `None` when something has to be drawn before it. Until then the search goes on.
+    fn next_key(&mut self, waiting: Option<Key>) -> io::Result<Option<Key>> {
+        if waiting.is_some() {
+            return Ok(waiting);
+        }
+        let since = Instant::now();
+        loop {
+            let is_searching = self.lists.shown().unsearched() > 0;
+            let within = if is_searching { Duration::ZERO } else { TICK };
+            if let Some(key) = self.screen.key(within)? {
+                return Ok(Some(key));
+            }
+            if self.screen.is_resized() {
+                return Ok(None);
+            }
+            if is_searching {
+                self.lists.shown_mut().go_on(self.question, &mut self.finder);
+                if self.lists.shown().unsearched() == 0 || since.elapsed() > PROGRESS {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Shows those that fit, or all others.
+    fn turn(&mut self) {
+        self.lists.turn(self.question);
+        self.marked = None;
+        self.lists.shown_mut().search(&self.query);
+    }
+
+    /// Changes what is searched for. Other rows are shown then, so none of them stays marked.
+    fn edit(&mut self, key: Key) {
+        match key {
+            Key::Char(c) => self.query.push(c),
+            Key::EraseChar => drop(self.query.pop()),
+            Key::EraseWord => {
+                let word = self.query.trim_end();
+                self.query.truncate(word.rfind(' ').map_or(0, |space| space + 1));
+            }
+            _ => self.query.clear(),
+        }
+        self.marked = None;
+        self.lists.shown_mut().search(&self.query);
+    }
+
+    /// Moves the mark. "Send no certificate" is the last place.
+    fn go(&mut self, key: Key) {
+        let listing = self.lists.shown();
+        let last = listing.len();
+        let at = match self.marked {
+            None => None,
+            Some(Marked::None) => Some(last),
+            Some(Marked::Identity(index)) => listing.place(index),
+        };
+        if let Some(place) = moved(key, at, last + 1, self.page) {
+            self.marked = Some(listing.index(place).map_or(Marked::None, Marked::Identity));
+        }
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        let (question, marked) = (self.question, self.marked);
+        let size = self.screen.size();
+        let columns = columns_of(size.1);
+        let (header, essential) = self.header(columns);
+        let mut footer = self.footer(columns, false);
+        let listing = self.lists.shown();
+        let rows = listing.len().max(1);
+        let at = match marked {
+            Some(Marked::Identity(index)) => listing.place(index),
+            _ => None,
+        };
+        let room = |footer: &[Line]| {
+            let (header, list) = ((header.len(), essential), (rows + 1, 1));
+            Room::new(size, Wanted { header, list, details: DETAILS, footer: footer.len() })
+        };
+        if rows > room(&footer).page(1) {
+            footer = self.footer(columns, true);
+        }
+        let room = room(&footer);
+        let page = room.page(1);
+        // "Send no certificate" stands below the last page
+        let first = match marked {
+            Some(Marked::None) => listing.len().saturating_sub(1) / page * page,
+            _ => at.map_or(0, |at| at / page * page),
+        };
+        let visible: Vec<usize> = (first..first + page).map_while(|place| listing.index(place)).collect();
+        let fingerprints: Vec<_> = visible.iter().filter_map(|index| listing.fingerprint(*index)).collect();
+        let mut read = question.candidates.read(&fingerprints);
+        let (query, finder) = (listing.query(), &mut self.finder);
+        let of = |considered: &Option<Considered>| match considered {
+            Some(considered) => row(considered, question, query, finder, columns.saturating_sub(2)),
+            None => gone(),
+        };
+        let mut rows: Vec<Line> = read.iter().map(of).collect();
+        if listing.len() == 0 {
+            let text = match (listing.unsearched(), listing.total()) {
+                (0, 0) => "every identity fits",
+                (0, _) => "no match",
+                _ => "searching…",
+            };
+            rows.push(Line::default().and(text, Look::Dim));
+        }
+        let marked_row = match marked {
+            Some(Marked::None) => Some(rows.len()),
+            _ => at.map(|at| at - first),
+        };
+        rows.push(Line::own(SEND_NONE));
+        self.shown = marked_row.and_then(|row| read.get_mut(row)?.take());
+        let details = match (&self.shown, marked) {
+            (Some(shown), _) => details(shown, question, query, finder),
+            (None, Some(Marked::None)) => vec![Line::own("The server is told that you have no certificate.")],
+            _ => Vec::new(),
+        };
+        let view = View {
+            header: &header,
+            rows,
+            marked: marked_row,
+            details: fitted(details, room.details(), columns),
+            footer,
+        };
+        self.page = page;
+        view.draw(&room, &mut self.screen)
+    }
+
+    /// The lines above the list, and how many of them are always shown.
+    fn header(&self, columns: usize) -> (Vec<Line>, usize) {
+        let mut wrapped = header(self.question, columns < NARROW).into_iter().map(|line| line.wrapped(columns, 0));
+        let first = wrapped.next().unwrap_or_default();
+        let mut essential = first.len();
+        let mut lines = first;
+        if self.lists.shows_others {
+            lines.push(Line::default().and("These do not fit:", Look::Bold));
+            essential += 1;
+        } else {
+            lines.extend(wrapped.flatten());
+        }
+        (lines, essential)
+    }
+
+    /// What is searched for, and the keys; for a list that is longer than the window, also the place in it.
+    fn footer(&self, columns: usize, is_long: bool) -> Vec<Line> {
+        let (query, shows_others, listing) = (plain(&self.query), self.lists.shows_others, self.lists.shown());
+        let has_query = !query.is_empty();
+        let mut lines = Vec::new();
+        if has_query {
+            let count = match (listing.len(), listing.total(), listing.unsearched()) {
+                (found, total, 0) => format!("  ({found} of {total})"),
+                (found, total, left) => format!("  ({found} so far, {left} of {total} to search)"),
+            };
+            let count = Line::default().and(&count, Look::Dim);
+            let room = columns.saturating_sub(count.width() + 8);
+            // What was typed last stays visible
+            let mut typed = Line::default().and_outside(&query, &[], &[]);
+            let width = typed.width();
+            if width > room {
+                typed = typed.from(query.chars().count().saturating_sub(room / 2));
+            }
+            lines.push(Line::own("Search: ").and_line(typed).and_line(count));
+        }
+        let others = match (shows_others, columns < NARROW) {
+            (true, _) => "^O those that fit",
+            (false, true) => "^O not fitting",
+            (false, false) => "^O those that do not fit",
+        };
+        let escape = match (has_query, shows_others) {
+            (true, _) => "Esc clear",
+            (false, true) => "Esc back",
+            (false, false) => "Esc cancel",
+        };
+        let place = match self.marked {
+            Some(Marked::Identity(index)) => listing.place(index),
+            _ => None,
+        };
+        let place =
+            place.map_or(format!("{} in all", listing.len()), |place| format!("{} of {}", place + 1, listing.len()));
+        let mut hints = vec!["↑↓ move", "Enter pick", escape, others];
+        if !has_query {
+            hints.push("type to search");
+        }
+        if is_long && columns >= NARROW {
+            hints.push(&place);
+        }
+        lines.extend(keys(&hints, columns));
+        lines
     }
 }
 
-fn header(question: &Question<'_>) -> Vec<String> {
-    let mut lines = vec![format!("{} asks for a client certificate.", style(question.destination).for_stderr().bold())];
-    if let Some(refused) = question.refused.last() {
-        lines.insert(0, format!("{}.", plain(&refused.to_string())));
-    }
-    lines.push(asked_for(&question.request.authorities));
-    if question.request.is_visible() {
-        lines.push("Below TLS 1.3, anyone on the network can see which certificate you send.".to_owned());
-    }
-    if let Some(unfit) = question.unfit {
-        lines.push(format!("The remembered one no longer fits: {}.", plain(&unfit.to_string())));
+/// Wraps the details if there is room for that.
+fn fitted(details: Vec<Line>, room: usize, columns: usize) -> Vec<Line> {
+    let mut left = room;
+    let mut lines = Vec::new();
+    let mut after = details.len();
+    for line in details {
+        after -= 1;
+        // Each of those that follow gets at least one line
+        let mut wrapped = line.clone().wrapped(columns, INDENT);
+        if wrapped.len() > left.saturating_sub(after).max(1) {
+            wrapped = vec![line];
+        }
+        left = left.saturating_sub(wrapped.len());
+        lines.extend(wrapped);
     }
     lines
-}
-
-/// The authorities that the server named, by name and organisation, shortened.
-fn asked_for(authorities: &[Name]) -> String {
-    if authorities.is_empty() {
-        return "It accepts certificates from any issuer.".to_owned();
-    }
-    let shown: Vec<String> = authorities.iter().take(AUTHORITIES_SHOWN).map(authority).collect();
-    let more = match authorities.len().saturating_sub(AUTHORITIES_SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("It accepts certificates issued by: {}{more}.", shown.join("; "))
-}
-
-fn authority(name: &Name) -> String {
-    let common = name.common_name();
-    let organisation = name.attribute("O").filter(|organisation| *organisation != common);
-    let full = organisation.map_or_else(|| common.clone(), |organisation| format!("{common} ({organisation})"));
-    truncate_str(&plain(&full), 60, "…").into_owned()
-}
-
-/// One row of the list: name, issuer, validity, and warnings.
-fn row(candidate: &Considered, question: &Question<'_>) -> String {
-    let certificate = candidate.identity.certificate();
-    let expiry = certificate.not_after().days_from(question.now);
-    let odd: Vec<&str> = candidate
-        .warnings
-        .iter()
-        .filter(|warning| !matches!(warning, Warning::VisibleBelowTls13 | Warning::Expired))
-        .map(|warning| warning.text())
-        .chain(was_refused(candidate, question).then_some("refused just now"))
-        .collect();
-    let validity = if candidate.warnings.contains(&Warning::Expired) {
-        format!("EXPIRED {expiry}")
-    } else {
-        format!("expires {expiry}")
-    };
-    let mut parts = vec![plain(candidate.identity.name()), plain(&certificate.issuer().common_name()), validity];
-    if !odd.is_empty() {
-        parts.push(odd.join(", "));
-    }
-    parts.join(" · ")
-}
-
-fn was_refused(candidate: &Considered, question: &Question<'_>) -> bool {
-    let fingerprint = Some(candidate.identity.fingerprint());
-    question.refused.iter().any(|refused| refused.answer.fingerprint() == fingerprint)
-}
-
-/// Everything that distinguishes a candidate from the others.
-fn details(candidate: &Considered, question: &Question<'_>) -> Vec<String> {
-    let certificate = candidate.identity.certificate();
-    let emails = match certificate.emails() {
-        [] => "none".to_owned(),
-        emails => plain(&emails.join(", ")),
-    };
-    let mut lines = vec![
-        format!("Subject  {}", plain(&certificate.subject().to_string())),
-        format!("E-mail   {emails}"),
-        format!("Issuer   {}", plain(&certificate.issuer().to_string())),
-        format!("Usage    {}", usages(certificate)),
-        format!("Serial   {}  SHA-256 {}…", certificate.serial(), certificate.fingerprint().short()),
-        format!(
-            "Valid    {} to {} ({})  Key {}",
-            certificate.not_before().date(),
-            certificate.not_after().date(),
-            certificate.not_after().days_from(question.now),
-            certificate.key(),
-        ),
-    ];
-    let warnings: Vec<&str> = candidate.warnings.iter().map(|warning| warning.text()).collect();
-    if !warnings.is_empty() {
-        lines.push(format!("Note     {}", warnings.join("; ")));
-    }
-    lines
-}
-
-/// Key usages of a certificate, then its extended key usages.
-fn usages(certificate: &Certificate) -> String {
-    let listed = |usages: Option<Vec<&str>>| usages.map_or("any".to_owned(), |usages| usages.join(", "));
-    let extended = certificate.extended_key_usage().map(|usages| usages.iter().map(String::as_str).collect());
-    format!("{}; extended: {}", listed(certificate.key_usage()), listed(extended))
 }

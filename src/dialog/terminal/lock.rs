@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::termios::ttyname;
 
-use super::settings::is_in_background;
+use super::settings::{is_in_background, is_plain};
 use super::tty::Tty;
 
 /// How long another process may hold the lock only to write a line.
@@ -41,7 +41,7 @@ impl AskLock {
                 note_below("cardcase: another cardcase is asking on this terminal; waiting");
                 // Where locking fails, the question is asked without
                 let _ = terminal.lock();
-                if let Some(tty) = Tty::open() {
+                if let Some(tty) = Tty::open().filter(|_| !is_plain()) {
                     let _ = tty.term().clear_to_end_of_screen();
                 }
             }
@@ -74,7 +74,10 @@ fn is_locked(terminal: &File) -> bool {
 /// Writes below the question of another process, and puts the cursor back: that process draws from there. The terminal cuts
 /// what does not fit the line.
 fn note_below(text: &str) {
-    if let Some(tty) = Tty::open() {
+    let Some(mut tty) = Tty::open() else { return };
+    if is_plain() {
+        let _ = tty.say(text);
+    } else {
         let _ = tty.term().write_str(&format!("\x1b7\x1b[?7l{text}\x1b[?7h\x1b8"));
     }
 }

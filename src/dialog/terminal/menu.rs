@@ -1,157 +1,233 @@
 //! A list to pick from with the arrow keys. dialoguer's `Select` handles neither the end of input nor lines that are wider than
 //! the screen, so this menu is our own, on the same crate `console`.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
-use console::{Key, Term, measure_text_width, style, truncate_str};
-
-use super::settings::wait_for_key;
-use super::tty::Tty;
+use super::line::{Line, Look};
+use super::screen::{Key, Screen, Size, TICK};
 use super::turn::Turn;
 use crate::select::chooser::Reply;
-use crate::text::plain;
 
-/// What a menu returns.
-pub(super) enum Picked {
-    Row(usize),
-    Nothing(Reply),
+/// The lines above a list. The first one is always shown, the others as far as there is room.
+pub(super) type Header = [Line];
+
+/// How the lines of a menu share the window.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    header: usize,
+    list: usize,
+    details: usize,
+    gaps: bool,
+    columns: usize,
+    footer: usize,
 }
 
-/// Lets the person pick one of `rows`. Enter alone picks nothing: the person has to move to a row first.
-pub(super) fn menu(turn: &Turn, header: &[String], rows: &[String], details: &dyn Fn(usize) -> Vec<String>) -> Picked {
-    let Some(tty) = Tty::open() else { return Picked::Nothing(Reply::Nobody) };
-    turn.set_raw();
-    let mut menu = Menu { term: tty.term(), header, rows, details, filter: String::new(), at: None, drawn: 0 };
-    let picked = menu.run().unwrap_or(Picked::Nothing(Reply::Nobody));
-    let _ = menu.clear();
-    let _ = menu.term.show_cursor();
-    picked
+/// What is to be shown, in lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Of the header, and how many of these are always shown.
+    pub(super) header: (usize, usize),
+    /// Of the list, with the rows that stay at its end, and how many of these there are.
+    pub(super) list: (usize, usize),
+    pub(super) details: usize,
+    pub(super) footer: usize,
 }
 
-struct Menu<'a> {
-    term: Term,
-    header: &'a [String],
-    rows: &'a [String],
-    details: &'a dyn Fn(usize) -> Vec<String>,
-    /// What was typed. Only rows that contain it are shown.
-    filter: String,
-    /// Which of the shown rows is marked, if any.
-    at: Option<usize>,
-    /// How many lines are on the screen.
-    drawn: usize,
-}
-
-impl Menu<'_> {
-    fn run(&mut self) -> io::Result<Picked> {
-        self.term.hide_cursor()?;
-        loop {
-            let shown = self.shown();
-            self.draw(&shown)?;
-            let page = self.page();
-            let last = shown.len().saturating_sub(1);
-            wait_for_key()?;
-            let key = match self.term.read_key_raw() {
-                // By a signal; Ctrl-C is a key
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                key => key?,
-            };
-            match key {
-                Key::Enter => {
-                    if let Some(row) = self.at.and_then(|at| shown.get(at)) {
-                        return Ok(Picked::Row(*row));
-                    }
-                }
-                Key::ArrowDown | Key::Tab => {
-                    self.at = Some(self.at.map_or(0, |at| if at == last { 0 } else { at + 1 }))
-                }
-                Key::ArrowUp | Key::BackTab => {
-                    self.at = Some(self.at.filter(|&at| at > 0).map_or(last, |at| at - 1));
-                }
-                Key::PageDown => self.at = Some(self.at.map_or(0, |at| (at + page).min(last))),
-                Key::PageUp => self.at = Some(self.at.map_or(0, |at| at.saturating_sub(page))),
-                Key::Home => self.at = Some(0),
-                Key::End => self.at = Some(last),
-                Key::Escape | Key::CtrlC => return Ok(Picked::Nothing(Reply::Abort)),
-                // Ctrl-D, the end of input
-                Key::Char('\u{4}') => return Ok(Picked::Nothing(Reply::Nobody)),
-                Key::Backspace => {
-                    self.narrow(|filter| filter.truncate(filter.char_indices().last().map_or(0, |(at, _)| at)))
-                }
-                Key::Char(c) if !c.is_control() => self.narrow(|filter| filter.push(c)),
-                _ => {}
-            }
-        }
-    }
-
-    /// Changes the filter. That shows other rows, so none of them stays marked.
-    fn narrow(&mut self, change: impl Fn(&mut String)) {
-        change(&mut self.filter);
-        self.at = None;
-    }
-
-    fn shown(&self) -> Vec<usize> {
-        let wanted = self.filter.to_lowercase();
-        let fits = |row: &String| row.to_lowercase().contains(&wanted);
-        self.rows.iter().enumerate().filter(|(_, row)| fits(row)).map(|(index, _)| index).collect()
-    }
-
-    /// How many rows fit between the header and the details.
-    fn page(&self) -> usize {
-        let (height, _) = self.term.size();
-        // Seven lines of details, the help, an empty line above each, and the line of the cursor
-        let taken = self.header.len() + if (self.details)(0).is_empty() { 4 } else { 11 };
-        usize::from(height).saturating_sub(taken).max(1)
-    }
-
-    fn draw(&mut self, shown: &[usize]) -> io::Result<()> {
-        let (height, width) = self.term.size();
-        let page = self.page();
-        let first = self.at.map_or(0, |at| at / page * page);
-        let mut lines: Vec<String> = self.header.to_vec();
-        lines.push(String::new());
-        for (place, row) in shown.iter().enumerate().skip(first).take(page) {
-            let text = self.rows.get(*row).map(String::as_str).unwrap_or_default();
-            lines.push(if self.at == Some(place) {
-                style(format!("> {text}")).for_stderr().reverse().to_string()
-            } else {
-                format!("  {text}")
-            });
-        }
-        if let Some(row) = self.at.and_then(|at| shown.get(at)) {
-            let details = (self.details)(*row);
-            if !details.is_empty() {
-                lines.push(String::new());
-                lines.extend(details);
-            }
-        }
-        lines.push(String::new());
-        lines.push(self.help(shown.len(), first, page));
-        self.clear()?;
-        lines.truncate(usize::from(height).saturating_sub(1));
-        for line in &lines {
-            // The last column stays free, since a terminal may wrap there
-            let width = usize::from(width).saturating_sub(1);
-            let cut = if measure_text_width(line) > width { truncate_str(line, width, "…") } else { line.into() };
-            self.term.write_line(&cut)?;
-        }
-        self.drawn = lines.len();
-        self.term.flush()
-    }
-
-    fn help(&self, shown: usize, first: usize, page: usize) -> String {
-        let place = if shown > page {
-            format!("{}-{} of {shown}  ", first + 1, (first + page).min(shown))
-        } else {
-            String::new()
+impl Room {
+    /// The footer, which has the keys, and the beginning of the header are always shown. Then some rows and the first details come, then
+    /// everything else.
+    pub(super) fn new((rows, columns): Size, wanted: Wanted) -> Self {
+        // The last row is that of the cursor
+        let mut left = rows.saturating_sub(1);
+        let mut take = |lines: usize| {
+            let taken = lines.min(left);
+            left -= taken;
+            taken
         };
-        let filter = if self.filter.is_empty() { "type to filter" } else { self.filter.as_str() };
-        let keys = "↑↓ PgUp PgDn, Enter to pick, Esc to abort";
-        style(format!("{place}{keys}  [{}]", plain(filter))).for_stderr().dim().to_string()
+        let footer = take(wanted.footer);
+        let mut header = take(wanted.header.1);
+        let mut list = take(wanted.list.0.min(wanted.list.1 + 1));
+        let mut details = take(wanted.details.min(2));
+        list += take(wanted.list.0.min(wanted.list.1 + 3) - list);
+        header += take(wanted.header.0 - header);
+        details += take(wanted.details - details);
+        let gaps = take(3) == 3;
+        list += take(wanted.list.0 - list);
+        // So that long ones can be wrapped
+        details += take(usize::MAX);
+        Self { header, list, details, gaps, columns: columns_of(columns), footer }
     }
 
-    fn clear(&mut self) -> io::Result<()> {
-        self.term.clear_last_lines(std::mem::take(&mut self.drawn))?;
-        // Another process may have written below that it waits
-        self.term.clear_to_end_of_screen()
+    /// How many rows of the list are shown at once, without those that stay.
+    pub(super) fn page(&self, staying: usize) -> usize {
+        self.list.saturating_sub(staying).max(1)
+    }
+
+    /// How many lines the details may take.
+    pub(super) fn details(&self) -> usize {
+        self.details
+    }
+}
+
+/// How many columns a line may take. The last one stays free, since a terminal may wrap there.
+pub(super) fn columns_of(columns: usize) -> usize {
+    columns.saturating_sub(1)
+}
+
+/// What a menu shows.
+pub(super) struct View<'a> {
+    pub(super) header: &'a Header,
+    /// The rows in the window.
+    pub(super) rows: Vec<Line>,
+    /// Which of them is marked.
+    pub(super) marked: Option<usize>,
+    pub(super) details: Vec<Line>,
+    pub(super) footer: Vec<Line>,
+}
+
+impl View<'_> {
+    pub(super) fn draw(self, room: &Room, screen: &mut Screen) -> io::Result<()> {
+        let Self { header, rows, marked, details, footer } = self;
+        let mut lines: Vec<(Line, bool)> = Vec::new();
+        let plain = |line: Line| (line, false);
+        lines.extend(header.iter().take(room.header).cloned().map(plain));
+        if room.gaps {
+            lines.push((Line::default(), false));
+        }
+        for (place, row) in rows.into_iter().enumerate() {
+            let is_marked = marked == Some(place);
+            lines.push((Line::own(if is_marked { "> " } else { "  " }).and_line(row), is_marked));
+        }
+        if !details.is_empty() && room.details > 0 {
+            if room.gaps {
+                lines.push((Line::default(), false));
+            }
+            lines.extend(details.into_iter().take(room.details).map(plain));
+        }
+        if room.gaps {
+            lines.push((Line::default(), false));
+        }
+        lines.extend(footer.into_iter().take(room.footer).map(plain));
+        let drawn = lines.into_iter().map(|(line, is_reversed)| {
+            let line = line.cut(room.columns);
+            (line.shown(is_reversed), line.width())
+        });
+        screen.draw(&drawn.collect::<Vec<_>>())
+    }
+}
+
+/// The keys, as many in a line as fit.
+pub(super) fn keys(hints: &[&str], columns: usize) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for hint in hints {
+        let hint = Line::default().and(hint, Look::Dim);
+        match lines.last_mut() {
+            Some(line) if line.width() + 3 + hint.width() <= columns => {
+                *line = std::mem::take(line).and(" · ", Look::Dim).and_line(hint);
+            }
+            _ => lines.push(hint),
+        }
+    }
+    lines
+}
+
+/// Where a key moves the mark among these places, a page being so long; `None` if it moves nothing.
+pub(super) fn moved(key: Key, at: Option<usize>, places: usize, page: usize) -> Option<usize> {
+    let last = places.checked_sub(1)?;
+    Some(match key {
+        Key::Down => at.map_or(0, |at| if at >= last { 0 } else { at + 1 }),
+        Key::Up => at.filter(|&at| at > 0).map_or(last, |at| at - 1),
+        Key::PageDown => at.map_or(0, |at| (at + page).min(last)),
+        Key::PageUp => at.map_or(0, |at| at.saturating_sub(page)),
+        Key::Home => 0,
+        Key::End => last,
+        _ => return None,
+    })
+}
+
+/// Lets the person pick one of a few rows. Enter alone picks nothing: the person has to move to a row first.
+pub(super) fn menu(turn: &Turn, header: &[Line], rows: &[&str]) -> Result<usize, Reply> {
+    let mut screen = Screen::open(turn).ok_or(Reply::Nobody)?;
+    let mut at = None;
+    loop {
+        let columns = columns_of(screen.size().1);
+        let header: Vec<Line> = header.iter().flat_map(|line| line.clone().wrapped(columns, 0)).collect();
+        let footer = keys(&["↑↓ move", "Enter pick", "Esc cancel"], columns);
+        let wanted =
+            Wanted { header: (header.len(), header.len()), list: (rows.len(), 0), details: 0, footer: footer.len() };
+        let room = Room::new(screen.size(), wanted);
+        let page = room.page(0);
+        let first = at.map_or(0, |at| at / page * page);
+        let view = View {
+            header: &header,
+            rows: rows.iter().skip(first).take(page).map(|row| Line::own(row)).collect(),
+            marked: at.map(|at| at - first),
+            details: Vec::new(),
+            footer,
+        };
+        view.draw(&room, &mut screen).map_err(|_| Reply::Nobody)?;
+        let key = loop {
+            match screen.key(TICK).map_err(|_| Reply::Nobody)? {
+                None if screen.is_resized() => break None,
+                None => {}
+                key => break key,
+            }
+        };
+        match key {
+            Some(Key::Enter) => {
+                if let Some(at) = at {
+                    return Ok(at);
+                }
+            }
+            Some(Key::Escape | Key::Interrupt) => return Err(Reply::Abort),
+            Some(Key::EndOfInput) => return Err(Reply::Nobody),
+            Some(key) => at = moved(key, at, rows.len(), page).or(at),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_and_a_row_stay_in_every_window() {
+        for rows in 6..60 {
+            for (header, footer) in [(1, 1), (4, 2), (7, 3)] {
+                let wanted = Wanted { header: (header, 1), list: (1000, 1), details: 8, footer };
+                let room = Room::new((rows, 80), wanted);
+                let gaps = if room.gaps { 3 } else { 0 };
+                let all = room.header + room.list + room.details + room.footer + gaps;
+                assert!(all < rows, "{rows} {wanted:?} {room:?}");
+                assert_eq!(room.footer, footer, "{rows} {room:?}");
+                assert!(room.header >= 1 && (room.list >= 2 || rows < footer + 4), "{rows} {room:?}");
+            }
+        }
+        let wanted = Wanted { header: (4, 1), list: (4, 1), details: 8, footer: 2 };
+        assert_eq!(
+            Room::new((24, 80), wanted),
+            Room { header: 4, list: 4, details: 10, gaps: true, columns: 79, footer: 2 },
+            "all of it at 80x24"
+        );
+    }
+
+    #[test]
+    fn the_mark_moves_round_and_stays_in_the_list() {
+        let cases = [
+            (Key::Down, None, Some(0)),
+            (Key::Down, Some(9), Some(0)),
+            (Key::Up, None, Some(9)),
+            (Key::Up, Some(0), Some(9)),
+            (Key::PageDown, Some(7), Some(9)),
+            (Key::PageUp, Some(3), Some(0)),
+            (Key::Home, Some(5), Some(0)),
+            (Key::End, None, Some(9)),
+            (Key::Enter, Some(5), None),
+        ];
+        for (key, at, expected) in cases {
+            assert_eq!(moved(key, at, 10, 4), expected, "{key:?} {at:?}");
+            assert_eq!(moved(key, None, 0, 4), None);
+        }
     }
 }

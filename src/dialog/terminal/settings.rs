@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpgrp;
 use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr,
 };
 
+use super::super::environment::{is_no, variable};
 use super::tty::{DISABLED, Tty};
 
 /// The settings to restore after the question that is open now.
@@ -21,6 +23,8 @@ struct Saved {
     settings: Termios,
     /// Whether to discard what was typed in the meantime.
     flush: bool,
+    /// Whether something may have hidden the cursor.
+    draws: bool,
 }
 
 /// Whether this process asked anything.
@@ -38,6 +42,17 @@ pub fn is_in_background() -> bool {
     matches!(foreground, Ok(Ok(group)) if group != getpgrp())
 }
 
+/// Whether the terminal cannot move its cursor, or the user asks for lines instead of a menu (`CARDCASE_PLAIN`). Within Emacs, only its
+/// terminal emulators can.
+pub(in crate::dialog) fn is_plain() -> bool {
+    let text = |name| variable(name).map(|value| value.to_string_lossy().into_owned());
+    let is_emulator =
+        |emacs: &String| emacs.split(',').any(|part| ["term", "vterm", "eat"].iter().any(|it| part.starts_with(it)));
+    text("CARDCASE_PLAIN").is_some_and(|value| !is_no(&value))
+        || text("TERM").is_none_or(|terminal| terminal == "dumb")
+        || text("INSIDE_EMACS").is_some_and(|emacs| !is_emulator(&emacs))
+}
+
 /// Whether this process asked anything on a terminal.
 pub fn was_asked() -> bool {
     ASKED.load(Ordering::Relaxed)
@@ -49,18 +64,26 @@ pub(super) struct SettingsGuard;
 impl SettingsGuard {
     pub(super) fn save() -> Self {
         ASKED.store(true, Ordering::Relaxed);
-        *saved() = current().ok().map(|settings| Saved { settings, flush: false });
+        *saved() = current().ok().map(|settings| Saved { settings, flush: false, draws: false });
         Self
     }
 
     /// Enters raw mode, for a menu, and discards the keys that were typed before. The terminal stays raw until the end:
     /// `console` would leave raw mode between two keys, and then Ctrl-D is lost and typed keys are shown.
     pub(super) fn set_raw(&self) {
+        self.expect_drawing();
         if let Ok(mut raw) = current() {
             let output = raw.output_modes;
             raw.make_raw();
             raw.output_modes = output;
             change(|input| tcsetattr(input, OptionalActions::Flush, &raw));
+        }
+    }
+
+    /// Shows the cursor again when the saved settings are restored.
+    pub(super) fn expect_drawing(&self) {
+        if let Some(saved) = &mut *saved() {
+            saved.draws = true;
         }
     }
 
@@ -106,7 +129,7 @@ fn restore(saved: &mut Option<Saved>) {
     if let Some(saved) = saved.take()
         && !is_in_background()
     {
-        if let Some(tty) = Tty::open() {
+        if let Some(tty) = Tty::open().filter(|_| saved.draws && !is_plain()) {
             let _ = tty.term().show_cursor();
         }
         let when = if saved.flush { OptionalActions::Flush } else { OptionalActions::Now };
@@ -118,13 +141,17 @@ fn saved() -> MutexGuard<'static, Option<Saved>> {
     SAVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until a key can be read. `console` would take a signal that the program handles, such as SIGWINCH, for Ctrl-C.
-pub(super) fn wait_for_key() -> io::Result<()> {
+/// Waits until a key can be read, for this long at most; whether one can. `console` would take a signal that the program handles, such as SIGWINCH, for Ctrl-C.
+pub(super) fn wait_for_key(within: Duration) -> io::Result<bool> {
+    let within = Timespec::try_from(within).map_err(|_| rustix::io::Errno::INVAL)?;
     let wait = |input: BorrowedFd<'_>| {
         tcgetattr(input)?;
-        rustix::io::retry_on_intr(|| poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], None))
+        match poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], Some(&within)) {
+            Err(rustix::io::Errno::INTR) => Ok(0),
+            ready => ready,
+        }
     };
-    Ok(with_input(wait).map(drop)?)
+    Ok(with_input(wait)? > 0)
 }
 
 /// Changes the terminal, but not from the background: that would stop this process and all others of its job.

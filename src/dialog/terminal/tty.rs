@@ -54,6 +54,20 @@ impl Tty {
         self.output
     }
 
+    /// Writes a line.
+    pub(super) fn say(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.output, "{line}")
+    }
+
+    /// Asks for a line that is shown as it is typed, and discards what was typed before. Keys and errors are those of
+    /// [`Self::password`]; the caller restores the settings likewise.
+    pub(super) fn line(&mut self, prompt: &str) -> io::Result<String> {
+        let keys = self.set_up(true)?;
+        write!(self.output, "{prompt}: ")?;
+        let line = self.read_line(&keys).inspect_err(|_| drop(writeln!(self.output)))?;
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
     /// Asks for a line that is not shown. The echo is off before the prompt is on the screen. The caller restores the
     /// settings.
     ///
@@ -63,16 +77,9 @@ impl Tty {
     /// # Errors
     /// `Interrupted` after Ctrl-C, `UnexpectedEof` at the end of input, `InvalidData` when it is not UTF-8.
     pub(crate) fn password(mut self, prompt: &str) -> io::Result<Zeroizing<String>> {
-        let mut settings = tcgetattr(&self.input)?;
-        let keys = Keys::of(&settings.special_codes);
-        settings.special_codes[SpecialCodeIndex::VEOL] = settings.special_codes[SpecialCodeIndex::VINTR];
-        settings.special_codes[SpecialCodeIndex::VEOL2] = settings.special_codes[SpecialCodeIndex::VQUIT];
-        settings.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ISIG);
-        // VEOL2 is one of the extensions
-        settings.local_modes.insert(LocalModes::ICANON | LocalModes::IEXTEN);
-        tcsetattr(&self.input, OptionalActions::Flush, &settings)?;
+        let keys = self.set_up(false)?;
         write!(self.output, "{prompt}: ")?;
-        let line = self.line(&keys);
+        let line = self.read_line(&keys);
         writeln!(self.output)?;
         let line = line?;
         match std::str::from_utf8(&line) {
@@ -81,7 +88,21 @@ impl Tty {
         }
     }
 
-    fn line(&mut self, keys: &Keys) -> io::Result<Zeroizing<Vec<u8>>> {
+    /// Sets the terminal up for a line, and discards what was typed before.
+    fn set_up(&mut self, echoes: bool) -> io::Result<Keys> {
+        let mut settings = tcgetattr(&self.input)?;
+        let keys = Keys::of(&settings.special_codes);
+        settings.special_codes[SpecialCodeIndex::VEOL] = settings.special_codes[SpecialCodeIndex::VINTR];
+        settings.special_codes[SpecialCodeIndex::VEOL2] = settings.special_codes[SpecialCodeIndex::VQUIT];
+        settings.local_modes.remove(LocalModes::ECHONL | LocalModes::ISIG);
+        settings.local_modes.set(LocalModes::ECHO, echoes);
+        // VEOL2 is one of the extensions
+        settings.local_modes.insert(LocalModes::ICANON | LocalModes::IEXTEN);
+        tcsetattr(&self.input, OptionalActions::Flush, &settings)?;
+        Ok(keys)
+    }
+
+    fn read_line(&mut self, keys: &Keys) -> io::Result<Zeroizing<Vec<u8>>> {
         // With all its capacity from the start: growing would leave a copy behind
         let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD));
         let mut byte = Zeroizing::new(0);

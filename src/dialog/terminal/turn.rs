@@ -111,6 +111,7 @@ pub(crate) struct Lent {
 pub(crate) fn lend() -> Lent {
     let turn = Turn::begin();
     if let Some(Kept { settings, .. }) = turn.as_ref().and_then(|turn| turn.0.as_ref()) {
+        settings.expect_drawing();
         settings.discard_typed();
         settings.set_quiet();
         settings.flush_at_end();

@@ -1,0 +1,274 @@
+//! The menu of the chooser as a terminal shows it: in small windows, while the window changes, with names in every script, and its search.
+
+use std::time::Duration;
+
+use crate::support::ca::Validity;
+use crate::support::question::{Question, assert_ends};
+use crate::support::scene::Scene;
+use crate::support::screen::{ONCE, SEND_NONE, choose, go_to, marked};
+use crate::support::server::{Ask, Kind, Server, Tls};
+use crate::support::terminal::{Terminal, key};
+
+/// Long enough for a wrong answer to take effect.
+const A_WHILE: Duration = Duration::from_millis(700);
+
+/// What is always on the screen.
+const ALWAYS: [&str; 4] = ["move", "Enter pick", "Esc", SEND_NONE];
+
+/// FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE.
+const ISOLATES: [char; 2] = ['\u{2068}', '\u{2069}'];
+
+fn asked_in(scene: &Scene, server: &Server, rows: u16, columns: u16) -> Terminal {
+    let arguments = scene.fetch_arguments(&server.url());
+    let mut terminal = Terminal::open_sized(&scene.machine, arguments, rows, columns);
+    terminal.wait_for(SEND_NONE);
+    terminal
+}
+
+fn assert_whole(terminal: &Terminal, server: &Server) {
+    let text = terminal.text();
+    assert!(!terminal.any_row_wrapped(), "a line wraps:\n{text}");
+    for part in ALWAYS.into_iter().chain([&*format!("localhost:{}", server.port())]) {
+        assert_eq!(text.matches(part).count(), 1, "{part:?}:\n{text}");
+    }
+}
+
+#[track_caller]
+fn cancel(mut terminal: Terminal) {
+    terminal.send(key::CTRL_C);
+    assert_ends(&mut terminal, 130);
+}
+
+/// In TLS 1.2, with an issuer that is missing, a note stands in the details.
+#[test]
+fn the_keys_and_the_marked_row_stay_in_every_window() {
+    let question = Question::new();
+    let scene = &question.scene;
+    scene.bring(scene.employee("late").validity(Validity::Expired).issue());
+    let server = scene.server(Kind::Go).ask(Ask::Unchecked).tls(Tls::V1_2).start();
+    for (rows, columns) in [(24, 80), (10, 40), (12, 60), (50, 200)] {
+        let mut terminal = asked_in(scene, &server, rows, columns);
+        assert_whole(&terminal, &server);
+        go_to(&mut terminal, "late", 10);
+        assert_whole(&terminal, &server);
+        let text = terminal.text();
+        assert!(marked(&text).unwrap().contains("EXPIRED") && text.contains("Note     expired"), "{text}");
+        assert!(rows < 24 || (text.contains("visible on the network") && text.contains("SHA-256  ")), "{text}");
+        terminal.send("zzz");
+        terminal.wait_for("no match");
+        assert_whole(&terminal, &server);
+        cancel(terminal);
+    }
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn the_menu_is_drawn_anew_when_the_window_changes() {
+    let question = Question::new();
+    let server = question.server();
+    let mut terminal = asked_in(&question.scene, &server, 24, 80);
+    go_to(&mut terminal, "bob", 10);
+    for (rows, columns) in [(10, 40), (40, 120), (24, 80), (12, 60), (24, 80)] {
+        terminal.resize(rows, columns);
+        let is_drawn = |text: &str| {
+            let details = text.lines().find(|line| line.starts_with("Subject  ")).unwrap_or_default();
+            ALWAYS.iter().all(|part| text.contains(part)) && details.contains("CN=bob")
+        };
+        terminal.wait_until("the menu", is_drawn);
+        terminal.stays_for(A_WHILE);
+        assert_whole(&terminal, &server);
+        assert!(marked(&terminal.text()).unwrap().contains("bob"), "{}", terminal.text());
+    }
+    terminal.send(key::ENTER);
+    choose(&mut terminal, ONCE);
+    assert_ends(&mut terminal, 0);
+    assert_eq!(server.chains(), [question.bob.sent_chain()]);
+}
+
+/// The rows that are shown, without "Send no certificate".
+fn listed<'n>(terminal: &Terminal, names: &[&'n str]) -> Vec<&'n str> {
+    let text = terminal.text();
+    let place = |name: &str| text.lines().position(|line| line.trim_start_matches(['>', ' ']).starts_with(name));
+    let mut found: Vec<_> = names.iter().filter_map(|name| Some((place(name)?, *name))).collect();
+    found.sort();
+    found.into_iter().map(|(_, name)| name).collect()
+}
+
+#[test]
+fn words_are_searched_in_everything_that_the_details_show() {
+    let question = Question::new();
+    let scene = &question.scene;
+    let dave = scene.bring(scene.employee("dave").serial(&[0x5e, 0x21, 0xa1]).issue());
+    let server = question.server();
+    let fingerprint = dave.fingerprint();
+    let with_colons =
+        fingerprint.as_bytes()[10..30].chunks(2).map(|pair| String::from_utf8_lossy(pair)).collect::<Vec<_>>();
+    let with_colons = with_colons.join(":").to_uppercase();
+    let cases: [(&str, &[&str], &str); 12] = [
+        ("bob", &["bob"], "bob"),
+        ("BOB", &["bob"], "bob"),
+        ("bob@example.com", &["bob"], "bob@example.com"),
+        ("issuing carol", &["carol"], "carol"),
+        ("carol issuing", &["carol"], "carol"),
+        ("crl", &["carol"], "crl"),
+        ("5e21a1", &["dave"], "5e21a1"),
+        (&fingerprint, &["dave"], &fingerprint[..20]),
+        (&with_colons, &["dave"], &fingerprint[10..30]),
+        ("ec-p256 alice", &["alice"], "alice"),
+        ("nobody", &[], ""),
+        ("bob carol", &[], ""),
+    ];
+    let mut terminal = asked_in(scene, &server, 24, 120);
+    for (query, found, marked) in cases {
+        terminal.send(query);
+        terminal.wait_for(&format!("({} of 4)", found.len()));
+        let text = terminal.text();
+        assert_eq!(listed(&terminal, &["alice", "bob", "carol", "dave"]), found, "{query}:\n{text}");
+        assert!(terminal.underlined().contains(marked), "{query}: {:?} is marked:\n{text}", terminal.underlined());
+        assert_eq!(text.contains("no match"), found.is_empty(), "{query}:\n{text}");
+        assert!(text.contains(SEND_NONE), "{query}:\n{text}");
+        // Nothing is preselected
+        terminal.send(key::ENTER);
+        terminal.send(key::CTRL_U);
+        terminal.wait_until("all of them", |text| !text.contains("Search:"));
+    }
+    terminal.send("dave");
+    terminal.wait_for("(1 of 4)");
+    choose(&mut terminal, "dave");
+    choose(&mut terminal, ONCE);
+    assert_ends(&mut terminal, 0);
+    assert_eq!(server.chains(), [dave.sent_chain()]);
+}
+
+#[test]
+fn keys_edit_the_search_and_move_the_mark() {
+    let question = Question::new();
+    let server = question.server();
+    let mut terminal = asked_in(&question.scene, &server, 24, 80);
+    let is_marked = |name: &'static str| move |text: &str| marked(text).is_some_and(|row| row.starts_with(name));
+    let names = listed(&terminal, &["alice", "bob", "carol"]);
+    let (first, last) = (names[0], names[2]);
+    for (typed, row) in [
+        (key::END, SEND_NONE),
+        (key::HOME, first),
+        (key::UP, SEND_NONE),
+        (key::PAGE_UP, first),
+        (key::PAGE_DOWN, SEND_NONE),
+        (key::UP, last),
+    ] {
+        terminal.send(typed);
+        terminal.wait_until(row, is_marked(row));
+    }
+    for (typed, query) in [
+        ("alice staf", "alice staf"),
+        (key::CTRL_W, "alice "),
+        ("\x7f\x7f", "alic"),
+        (key::CTRL_U, ""),
+        ("bob", "bob"),
+        (key::ESCAPE, ""),
+    ] {
+        terminal.send(typed);
+        let expected = format!("Search: {query}").trim_end().to_owned();
+        terminal.wait_until(&expected, |text| match query {
+            "" => !text.contains("Search:"),
+            _ => text.lines().any(|line| line.split(" (").next().map(str::trim_end) == Some(&*expected)),
+        });
+        assert_eq!(marked(&terminal.text()), None, "{query}: a row stays marked");
+    }
+    terminal.send(key::ESCAPE);
+    assert_ends(&mut terminal, 130);
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn a_key_shows_those_that_do_not_fit_and_why() {
+    let question = Question::new();
+    let scene = &question.scene;
+    scene.bring(scene.guests.client("guest").issue());
+    let server = question.server();
+    for columns in [80, 40] {
+        let mut terminal = asked_in(scene, &server, 24, columns);
+        terminal.send(key::CTRL_O);
+        terminal.wait_for("These do not fit:");
+        assert_eq!(listed(&terminal, &["alice", "guest"]), ["guest"], "{}", terminal.text());
+        go_to(&mut terminal, "guest", 2);
+        let text: String = terminal.rows().iter().map(|row| format!("{} ", row.trim())).collect();
+        assert!(text.contains("Why not  not issued under an authority the server asks for"), "{columns}: {text}");
+        assert!(text.contains(SEND_NONE) && text.contains("Esc back"), "{columns}: {text}");
+        // What does not fit cannot be picked
+        terminal.send(key::ENTER);
+        terminal.stays_for(A_WHILE);
+        assert!(terminal.text().contains("These do not fit:"), "{}", terminal.text());
+        terminal.send("alice");
+        terminal.wait_for("no match");
+        terminal.send(key::ESCAPE);
+        terminal.wait_for("guest");
+        terminal.send(key::ESCAPE);
+        terminal.wait_until("those that fit", |text| text.contains("alice") && !text.contains("These do not fit"));
+        cancel(terminal);
+    }
+    question.assert_nothing_came_of_it(&server);
+}
+
+/// Names in scripts with wide, combining and right-to-left characters. Nothing is reordered, and no line wraps.
+#[test]
+fn names_in_every_script_stand_in_their_columns() {
+    let names = [
+        ("田中 太郎", false),
+        ("김철수", false),
+        ("Zoe\u{308} Müller", false),
+        ("😀 Smile", false),
+        ("กิตติ", false),
+        ("דוד לוי 7", true),
+        ("أحمد (علي)", true),
+    ];
+    let scene = Scene::new();
+    for (name, _) in names {
+        // openssl writes no such names into a PKCS#12 file
+        scene.machine.import_file(&scene.employee(name).issue().pem_file(scene.machine.dir()));
+    }
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    for (rows, columns) in [(24, 80), (30, 40)] {
+        let mut terminal = asked_in(&scene, &server, rows, columns);
+        let text = terminal.text().replace(ISOLATES, "");
+        for (name, _) in names {
+            assert!(text.lines().any(|line| line.starts_with(&format!("  {name}"))), "{name}:\n{text}");
+        }
+        for _ in names {
+            terminal.send(key::DOWN);
+        }
+        terminal.stays_for(A_WHILE);
+        assert!(!terminal.any_row_wrapped(), "{}", terminal.text());
+        let received = String::from_utf8_lossy(terminal.received()).into_owned();
+        for (name, is_isolated) in names {
+            let isolated = format!("{}{name}{}", ISOLATES[0], ISOLATES[1]);
+            assert_eq!(received.contains(&isolated), is_isolated, "{name}");
+        }
+        let [begins, ends] = ISOLATES.map(|isolate| received.matches(isolate).count());
+        assert_eq!(begins, ends, "an isolate stays open");
+        terminal.send("לוי");
+        terminal.wait_for(&format!("(1 of {})", names.len()));
+        assert!(terminal.underlined().contains("לוי"), "{:?}", terminal.underlined());
+        cancel(terminal);
+    }
+}
+
+/// What is shown is what the store says when it is shown; what is picked has to be so still.
+#[test]
+fn an_identity_that_is_renamed_or_removed_while_it_is_marked_is_not_sent() {
+    let question = Question::new();
+    let server = question.server();
+    for (change, then) in [("rename bob robert", "robert"), ("remove robert --yes", "alice")] {
+        let name = change.split(' ').nth(1).unwrap();
+        let mut terminal = question.asked(&server, &[]);
+        go_to(&mut terminal, name, 10);
+        question.scene.machine.run(change).expect(0);
+        terminal.send(key::ENTER);
+        choose(&mut terminal, ONCE);
+        // It asks again
+        terminal.wait_until("the question", |text| text.contains(SEND_NONE) && text.contains(then));
+        assert!(!terminal.text().contains(&format!("  {name} ")), "{}", terminal.text());
+        cancel(terminal);
+        question.assert_nothing_came_of_it(&server);
+    }
+}
