@@ -263,6 +263,13 @@ pub enum Error {
         /// What is read-only: the database, or its directory.
         place: PathBuf,
     },
+    /// There is no store at this path, and nothing was created. Name another file, or create a store
+    /// ([`Store::open`](crate::Store::open)).
+    #[error("there is no store {path}")]
+    NoStore {
+        /// The path.
+        path: PathBuf,
+    },
     /// A file is not a store of cardcase. It is unchanged. Name another file.
     #[error("{path} is not a cardcase store: {detail}")]
     NotAStore {
@@ -343,7 +350,7 @@ pub enum Error {
         reason: String,
     },
     /// No identity has this name or fingerprint. [`Store::identities`](crate::Store::identities) lists them.
-    #[error("no identity has the name {id:?}, or a fingerprint that begins with it")]
+    #[error("no identity has the name {id:?}{}", begins_with(.id, ", or a fingerprint that begins with it"))]
     UnknownIdentity {
         /// What was asked for.
         id: String,
@@ -357,7 +364,7 @@ pub enum Error {
         name: String,
     },
     /// No authority has this fingerprint. [`Store::authorities`](crate::Store::authorities) lists them.
-    #[error("no authority has a fingerprint that begins with {id:?}")]
+    #[error("no authority has a fingerprint that begins with {id:?}{}", begins_with(.id, ""))]
     UnknownAuthority {
         /// What was asked for.
         id: String,
@@ -494,4 +501,16 @@ pub enum Error {
         /// Which server.
         destination: String,
     },
+}
+
+/// What is said of a fingerprint that was not found by its first digits: `otherwise`, unless the text cannot be such digits because of
+/// its length.
+fn begins_with<'t>(id: &str, otherwise: &'t str) -> &'t str {
+    let digits = id.chars().filter(|c| *c != ':');
+    let length = digits.clone().count();
+    match digits.clone().all(|c| c.is_ascii_hexdigit()) {
+        true if length < 4 => "; to find a fingerprint by its first digits, give 4 or more",
+        true if length > 64 => "; a SHA-256 fingerprint has 64 digits",
+        _ => otherwise,
+    }
 }

@@ -95,8 +95,13 @@ impl FromStr for Destination {
 /// Splits `HOST[:PORT]`. Text with several colons and no brackets is an IPv6 address.
 ///
 /// # Errors
-/// [`Error::Destination`] when the text after the colon is not a port.
+/// [`Error::Destination`] when the text after the colon is not a port, and for a URL.
 pub fn split_port(text: &str) -> Result<(&str, Option<u16>), Error> {
+    // A zone may hold anything
+    if text.contains('/') && !text.contains('%') {
+        let reason = "a host, or a host and a port, is without a scheme and a path: HOST or HOST:PORT".to_owned();
+        return Err(Error::Destination { text: text.to_owned(), reason });
+    }
     let bracketed = text.starts_with('[');
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if bracketed && host.ends_with(']') => (host, port),

@@ -104,6 +104,17 @@ impl Session {
         Ok(HEXLOWER.encode(&random))
     }
 
+    /// Whether its directory is there yet. Creates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when other users can enter the directory, or it is not a directory.
+    pub fn has_directory(&self) -> Result<bool, Error> {
+        match fs::symlink_metadata(&self.directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            _ => self.check_directory().map(|()| true),
+        }
+    }
+
     /// The directory for what must not outlive the session, created now if it is missing. Only the user can enter it. The locks for
     /// asking and the socket of the agent are there.
     ///

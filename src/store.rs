@@ -25,6 +25,7 @@
 //! | `unlocking` | primary password and agent |
 //! | `identities` | its table |
 //! | `import`, `renewal`, `accept` | changes to several tables |
+//! | `check` | whether anything in the whole store is wrong |
 //! | `export` | identities as files |
 //! | `backup`, `restore` | everything in one file |
 //! | `look` | everything that answering a server takes, from one moment |
@@ -40,6 +41,7 @@ mod backup;
 mod behind;
 mod cache;
 mod changes;
+mod check;
 mod damage;
 mod database;
 mod decisions;

@@ -24,12 +24,13 @@ use crate::ask::new_password;
 use crate::ask::password_file::{KnownPassword, PasswordFile};
 use crate::ask::program::ProgramChooser;
 use crate::cleanup::Cleanup;
-use crate::cli::Common;
+use crate::cli::{Common, WithoutStore};
 use crate::input::Input;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::{DamageTold, tell_unrecorded};
 use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
+use crate::ui::text::quoted;
 
 /// How long the end of the process waits for the history.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -38,18 +39,25 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct App {
     pub(crate) common: Common,
     pub(crate) input: Input,
+    names_store: bool,
+    without_store: WithoutStore,
     store: OnceCell<Arc<Store>>,
     selector: OnceCell<Selector>,
     damage_told: DamageTold,
     terminal_left_alone: Cell<bool>,
+    /// Where an empty store is that stands for one that does not exist.
+    nothing: OnceCell<Cleanup>,
     /// Dropped last, when the store is gone.
     flush_at_end: OnceCell<Cleanup>,
 }
 
 impl App {
-    pub(crate) fn new(common: Common) -> Self {
+    pub(crate) fn new(common: Common, names_store: bool, without_store: WithoutStore) -> Self {
         Self {
             common,
+            names_store,
+            without_store,
+            nothing: OnceCell::new(),
             input: Input::default(),
             store: OnceCell::new(),
             flush_at_end: OnceCell::new(),
@@ -64,11 +72,7 @@ impl App {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
-        let path = match &self.common.store {
-            Some(path) => path.clone(),
-            None => Store::default_path()?,
-        };
-        let store = Arc::new(Store::open(path)?);
+        let store = Arc::new(self.open_store()?);
         say::detail(format_args!(
             "store: {} ({})",
             store.path().display(),
@@ -95,6 +99,47 @@ impl App {
             }
         }));
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The path of the store, which may not exist.
+    pub(crate) fn store_path(&self) -> Result<PathBuf, Error> {
+        match &self.common.store {
+            Some(path) => Ok(path.clone()),
+            None => Store::default_path(),
+        }
+    }
+
+    /// Whether `--store` was typed for this run.
+    pub(crate) fn names_store(&self) -> bool {
+        self.names_store
+    }
+
+    fn open_store(&self) -> Result<Store, Failure> {
+        let path = self.store_path()?;
+        match self.without_store {
+            WithoutStore::Create => return Ok(Store::open(path)?),
+            WithoutStore::CreateUnlessTyped if !self.names_store => return Ok(Store::open(path)?),
+            WithoutStore::CreateUnlessTyped | WithoutStore::Leave => {}
+        }
+        match Store::open_existing(&path) {
+            // What does not exist yet is empty
+            Err(Error::NoStore { .. }) if !self.names_store => {
+                say::note(format_args!("there is no store yet: {} does not exist", quoted(&path)));
+                self.empty_store()
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// An empty store in a directory that goes away with this process.
+    fn empty_store(&self) -> Result<Store, Failure> {
+        let temporary = std::env::temp_dir();
+        let failed = |error: &std::io::Error| Failure::io(&temporary, error);
+        let directory = tempfile::Builder::new().prefix("cardcase-").tempdir().map_err(|error| failed(&error))?.keep();
+        let removed = directory.clone();
+        // Nobody needs it, even if it could not be removed
+        let _ = self.nothing.set(Cleanup::new(move || drop(std::fs::remove_dir_all(removed))));
+        Ok(Store::open(directory.join("cardcase.db"))?)
     }
 
     /// Waits until the history is written.
@@ -139,17 +184,9 @@ impl App {
         if let Some(selector) = self.selector.get() {
             return Ok(selector);
         }
-        let selector = self.ruled_selector()?.with_trusted_authorities()?;
-        Ok(self.selector.get_or_init(|| selector))
-    }
-
-    /// A selector with the administrator's rules that asks nobody.
-    fn ruled_selector(&self) -> Result<Selector, Failure> {
         let selector = Selector::new(self.store()?.clone());
-        Ok(match &self.common.policies {
-            Some(directory) => selector.with_policy_directory(directory),
-            None => selector,
-        })
+        let selector = selector.with_policy_directory(self.policy_directory()).with_trusted_authorities()?;
+        Ok(self.selector.get_or_init(|| selector))
     }
 
     pub(crate) fn mode(&self) -> Result<Mode, Failure> {
@@ -178,13 +215,18 @@ impl App {
         })
     }
 
+    /// Where the administrator's files are.
+    pub(crate) fn policy_directory(&self) -> &Path {
+        self.common.policies.as_deref().unwrap_or(Path::new(Selector::POLICY_DIRECTORY))
+    }
+
     /// What can be read of the administrator's files, and whether that is all of them. Warns of those that cannot be read.
-    pub(crate) fn survey_policies(&self) -> Result<(Policy, bool), Failure> {
-        let (policy, broken) = self.ruled_selector()?.survey_policies();
+    pub(crate) fn survey_policies(&self) -> (Policy, bool) {
+        let (policy, broken) = Policy::survey(self.policy_directory());
         for error in &broken {
             say::warn(format_args!("{error}; {BROKEN_POLICY}"));
         }
-        Ok((policy, broken.is_empty()))
+        (policy, broken.is_empty())
     }
 
     /// The rules of the store, then those of the administrator.

@@ -6,25 +6,23 @@ use std::time::Duration;
 
 use cardcase::manage::KeyKind;
 use cardcase::manage::Mode;
-use clap::builder::{FalseyValueParser, OsStringValueParser};
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser, OsStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-/// A browser's client-certificate store for everything that is not a browser.
-///
-/// Exit codes: 0 done; 1 failed; 2 usage; 3 the server asked and no identity fits, or ID or HOST names nothing stored;
-/// 4 an answer was needed and nobody could be asked; 5 the server refused the identity, or refused because none was
-/// sent; 6 wrong password; 130 interrupted.
+/// A browser's client-certificate store for everything that is not a browser
 #[derive(Debug, Parser)]
-#[command(name = "cardcase", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "cardcase", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
+    /// Without a command: what is in the store, and what to type next
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// The SQLite database [default: cardcase.db in the user's data directory]
     #[arg(long, global = true, value_name = "FILE", env = "CARDCASE_STORE", hide_env_values = true)]
@@ -77,67 +75,105 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Store the identities in PKCS#12, PEM and DER files, all of them or none
+    /// Store the identities in PKCS#12, PEM and DER files
     Import(Import),
     /// List the identities
+    #[command(visible_alias = "ls")]
     List(List),
     /// Show one identity in full
     Show(Show),
-    /// Write an identity, or all, to a PKCS#12 file, with the private key and the chain
+    /// Write identities to a PKCS#12 file, with keys and chains
     Export(Export),
     /// Write everything in the store to one encrypted file
     Backup(Backup),
     /// Bring back what is in a backup
     Restore(Restore),
-    /// Create a private key in the store and a certificate request for it
+    /// Make a private key here, and a certificate request for a CA
     Enroll(Enroll),
     /// Give an identity another name
     Rename(Rename),
     /// Remove identities and the decisions that name them
+    #[command(visible_alias = "rm")]
     Remove(Remove),
+    /// List the identities that expire soon; exit code 1 if any do
+    Expires(Expires),
     /// List the remembered decisions
     Decisions,
-    /// Remember an identity, or none, for a host (firefox mode) or for a host and port (chrome mode)
+    /// Remember which identity to send to a host, or to send none
     Remember(Remember),
     /// Forget remembered decisions
     Forget(Forget),
-    /// Move the decisions for an identity to the identity that renews it
+    /// Let a new identity take over the decisions of an old one
     Renew(Renew),
-    /// List, add, remove and import the rules that answer without asking
+    /// List, add, remove and import rules that answer for you
     Rules(Rules),
     /// Show or change the settings of the store
     Config(Config),
-    /// Send an identity in TLS 1.3 only, where nobody on the network can read it
+    /// Send an identity in TLS 1.3 only, where nobody can read it
     MinTls(MinTls),
-    /// Show what a server asks for and which identities fit, without sending a certificate
+    /// Show what a server asks for, and which identities fit
     Explain(Explain),
-    /// Request a URL, with a client certificate where the server asks for one
+    /// Request a URL, with a client certificate where asked for one
     Fetch(Fetch),
-    /// Listen on a local socket and forward each connection to a server over TLS with a client certificate
+    /// Forward a local socket over TLS with a client certificate
     Tunnel(Tunnel),
-    /// Give an identity to a program that makes its own TLS connections; the private key leaves the store
+    /// Give an identity and its key to kubectl, git or curl
     Credential(Credential),
     /// Print completions for a shell
     Completions(Completions),
     /// Write manual pages
     Man(Man),
-    /// Trust CA certificates, or a server's own certificate, to verify servers
+    /// Trust a CA, or a server's own certificate, to verify servers
     Trust(Trust),
     /// List the CA certificates in the store
     Authorities,
-    /// Show which identity was sent where, and how the server responded
+    /// Show which identity was sent where, and what came of it
     History(History),
-    /// Set or change the primary password, or remove it (by an empty one)
+    /// Set, change or remove the primary password
     Password(Password),
-    /// Start an agent that signs for all your processes, so that you type the primary password once
+    /// Type the primary password once, for the next hours
     Unlock(Unlock),
-    /// Stop the agent that 'unlock' started
+    /// Stop what 'unlock' started
     Lock,
     /// Run the agent; 'unlock' starts it
     #[command(hide = true)]
     Agent,
-    /// Accept settings, rules, trusted authorities and decisions as they are, after another program changed them
+    /// Accept what another program changed in the store
     Accept,
+    /// Print the path of the store
+    Where,
+    /// Find out what is wrong with the store, and with what it needs
+    Doctor,
+}
+
+/// What a command does where there is no store yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithoutStore {
+    /// It makes one: it has something to put into it.
+    Create,
+    /// It makes one, but not at a path that was typed for this run, which is more likely mistyped.
+    CreateUnlessTyped,
+    /// It makes none: it only reads, or changes what is there.
+    Leave,
+}
+
+impl Command {
+    pub(crate) fn without_store(&self) -> WithoutStore {
+        match self {
+            Self::Import(_) | Self::Enroll(_) | Self::Remember(_) | Self::Password(_) | Self::Restore(_) => {
+                WithoutStore::Create
+            }
+            Self::Config(Config { value: Some(_), .. }) | Self::Trust(Trust { remove: false, .. }) => {
+                WithoutStore::Create
+            }
+            Self::Rules(Rules { command: Some(RulesCommand::Add(_) | RulesCommand::Import(_)) }) => {
+                WithoutStore::Create
+            }
+            // They write the history
+            Self::Fetch(_) | Self::Tunnel(_) | Self::Credential(_) => WithoutStore::CreateUnlessTyped,
+            _ => WithoutStore::Leave,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +207,13 @@ pub(crate) struct List {
     /// Only the identities that are remembered for this destination or were used there
     #[arg(long = "for", value_name = "HOST[:PORT]")]
     pub(crate) destination: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Expires {
+    /// How soon, such as 12h, 30d or 8w; those that have expired already count too
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = humantime::parse_duration)]
+    pub(crate) within: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -375,7 +418,7 @@ pub(crate) struct AddRule {
 #[derive(Debug, Args)]
 pub(crate) struct RemoveRule {
     /// Numbers, as 'cardcase rules' shows them
-    #[arg(required = true, value_name = "N")]
+    #[arg(required = true, value_name = "N", allow_negative_numbers = true, value_parser = number)]
     pub(crate) numbers: Vec<i64>,
 }
 
@@ -450,6 +493,7 @@ pub(crate) struct Explain {
 #[derive(Debug, Args)]
 pub(crate) struct Fetch {
     /// An https or http URL; without a scheme it is https
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) url: String,
     /// Write the body to this file
     #[arg(short, long, value_name = "FILE")]
@@ -635,7 +679,8 @@ pub(crate) struct Trust {
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// Only connections to this host
+    /// Only connections to this host, or to this port of it
+    #[arg(value_name = "HOST[:PORT]")]
     pub(crate) host: Option<String>,
 }
 
@@ -680,6 +725,10 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     } else {
         Err("it must be between a second and a year".to_owned())
     }
+}
+
+fn number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_: std::num::ParseIntError| "it is not a number".to_owned())
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

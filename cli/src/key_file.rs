@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 use crate::new_file;
 use crate::ui::failure::Failure;
 
+/// How the names of files with the certificates that verify servers begin.
+const AUTHORITIES: &str = "authorities-";
+
 /// Writes a key and its certificates to one file of mode 0600, which replaces a previous one.
 pub(crate) fn write(
     directory: &Path,
@@ -20,6 +23,15 @@ pub(crate) fn write(
     let [path, draft] = names(identity).map(|name| directory.join(name));
     let content = Zeroizing::new([certificates.as_bytes(), key.as_bytes()].concat());
     new_file::put(&path, &draft, &content, true).map_err(|error| Failure::io(&path, &error))?;
+    Ok(path)
+}
+
+/// Writes the certificates that verify servers, beside the keys. The name depends on what is in the file, so no program gets the
+/// certificates of another.
+pub(crate) fn write_authorities(directory: &Path, certificates: &str) -> Result<PathBuf, Failure> {
+    let digest = Fingerprint::from_der(certificates.as_bytes());
+    let [path, draft] = ["pem", "new.pem"].map(|end| directory.join(format!("{AUTHORITIES}{digest}.{end}")));
+    new_file::put(&path, &draft, certificates.as_bytes(), true).map_err(|error| Failure::io(&path, &error))?;
     Ok(path)
 }
 
@@ -34,14 +46,16 @@ pub(crate) fn remove(directory: &Path, identity: Fingerprint) -> Result<(), Fail
     names(identity).iter().try_for_each(|name| remove_file(&directory.join(name)).map(drop))
 }
 
-/// Removes all of them, and returns how many there were.
+/// Removes all of them, and returns how many files with a private key there were.
 pub(crate) fn remove_all(directory: &Path) -> Result<usize, Failure> {
     let failed = |error: &std::io::Error| Failure::io(directory, error);
     let mut removed = 0;
     for entry in fs::read_dir(directory).map_err(|error| failed(&error))? {
         let entry = entry.map_err(|error| failed(&error))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("credential-") && name.ends_with(".pem") && remove_file(&entry.path())? {
+        if name.starts_with(AUTHORITIES) {
+            remove_file(&entry.path())?;
+        } else if name.starts_with("credential-") && name.ends_with(".pem") && remove_file(&entry.path())? {
             removed += 1;
         }
     }

@@ -6,11 +6,15 @@ mod cli;
 
 mod completion;
 
+mod help;
+
 mod hardening;
 
 mod cleanup;
 
 mod ui;
+
+mod usage;
 
 #[cfg(openssl_at_need)]
 mod openssl_at_need;
@@ -36,13 +40,13 @@ mod commands;
 use std::process::ExitCode;
 
 use cardcase::ask::terminal;
-use clap::Parser;
 
 use app::App;
 use ask::signals;
-use cli::{Cli, Color, Command};
+use cli::{Cli, Color, Command, WithoutStore};
 use ui::failure::{Code, Failure};
 use ui::say::{self, Volume};
+use usage::Typed;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -52,7 +56,10 @@ fn main() -> ExitCode {
     }
     let private = hardening::keep_memory_private();
     hardening::survive_file_size_limit();
-    let Cli { common, command } = Cli::parse();
+    let Typed { cli: Cli { common, command }, names_store } = match usage::read() {
+        Ok(typed) => typed,
+        Err(code) => return code,
+    };
     match common.color {
         Color::Auto if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) => {}
         when => {
@@ -61,18 +68,19 @@ fn main() -> ExitCode {
         }
     }
     say::set_volume(match (&command, common.quiet, common.verbose) {
-        (Command::Fetch(fetch), ..) if fetch.silent && !fetch.show_error => Volume::Nothing,
-        (Command::Fetch(fetch), ..) if fetch.silent => Volume::Errors,
+        (Some(Command::Fetch(fetch)), ..) if fetch.silent && !fetch.show_error => Volume::Nothing,
+        (Some(Command::Fetch(fetch)), ..) if fetch.silent => Volume::Errors,
         (_, true, _) => Volume::Errors,
         (_, _, true) => Volume::Details,
         (_, false, false) => Volume::Normal,
     });
     // The agent has no terminal, and handles signals itself
-    if !matches!(command, Command::Agent) {
+    if !matches!(command, Some(Command::Agent)) {
         signals::restore_terminal_on_signals();
     }
     let may_ask_here = !common.batch && common.chooser().is_none();
-    let app = App::new(common);
+    let without_store = command.as_ref().map_or(WithoutStore::Leave, Command::without_store);
+    let app = App::new(common, names_store, without_store);
     if let Err(error) = private {
         say::warn(format_args!(
             "a core dump or another of your processes could read the memory of this process: {error}"
@@ -81,13 +89,13 @@ fn main() -> ExitCode {
     // The commands listed here connect: they may ask in several threads, and run for a long time
     let is_short = !matches!(
         command,
-        Command::Explain(_) | Command::Fetch(_) | Command::Tunnel(_) | Command::Credential(_) | Command::Agent
+        Some(Command::Explain(_) | Command::Fetch(_) | Command::Tunnel(_) | Command::Credential(_) | Command::Agent)
     );
     let done = if is_short { terminal::quietly(false, || run(&app, command)) } else { run(&app, command) };
     app.finish();
     app.tell_damage();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) if may_ask_here && failure.code == Code::NobodyToAsk && terminal::is_in_background() => {
             report(&failure.hint("run it in the foreground: a process in the background cannot ask"))
         }
@@ -95,8 +103,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(app: &App, command: Command) -> Result<(), Failure> {
-    match command {
+fn run(app: &App, command: Option<Command>) -> Result<ExitCode, Failure> {
+    let Some(command) = command else { return commands::overview::run(app).map(|()| ExitCode::SUCCESS) };
+    let done = match command {
+        // These say with their exit code what they found
+        Command::Doctor => return commands::doctor::run(app),
+        Command::Expires(args) => return commands::expires::run(app, &args),
+        Command::Where => commands::location::run(app),
         Command::Import(args) => commands::import::run(app, &args),
         Command::List(args) => commands::list::run(app, &args),
         Command::Show(args) => commands::show::run(app, &args),
@@ -127,7 +140,8 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Lock => commands::lock::run(app),
         Command::Agent => commands::agent::run(),
         Command::Password(args) => commands::password::run(app, &args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn report(failure: &Failure) -> ExitCode {

@@ -117,14 +117,26 @@ macro_rules! functions {
     };
 }
 
+/// Whether the library can be loaded; if not, why. Loads it for good only when it is needed.
+pub(crate) fn check() -> Result<(), String> {
+    // SAFETY: its initialisers are those that ran at the start of every program linked to it
+    match unsafe { Library::open(Some(LIBRARY), RTLD_NOW | RTLD_LOCAL) } {
+        Ok(_) => Ok(()),
+        Err(error) => Err(words(&error)),
+    }
+}
+
+/// The system's own words.
+fn words(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// Loads the library and fills the table. Without the library the program cannot do what it is about to do, and ends.
 extern "C" fn load() {
     static LOADED: Once = Once::new();
     LOADED.call_once(|| {
         if let Err(error) = fill() {
-            // The system's own words
-            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            let failure = Failure::new(Code::Failed, format_args!("OpenSSL cannot be loaded: {why}"));
+            let failure = Failure::new(Code::Failed, format_args!("OpenSSL cannot be loaded: {}", words(&error)));
             let hint = format!("install the package of {LIBRARY}: on Debian, apt-get install libssl3");
             failure.hint(hint).tell();
             cleanup::run_all();

@@ -33,6 +33,14 @@ impl Mode {
     pub fn scope(self, destination: &Destination) -> Scope {
         Scope { host: destination.host().to_owned(), port: (self == Self::Chrome).then_some(destination.port()) }
     }
+
+    /// The mode in which a decision with this scope applies.
+    pub fn from_scope(scope: &Scope) -> Self {
+        match scope.port {
+            None => Self::Firefox,
+            Some(_) => Self::Chrome,
+        }
+    }
 }
 
 /// Where a decision applies.

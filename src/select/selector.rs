@@ -36,7 +36,6 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::decision::{Answer, Lifetime, Outcome};
 use crate::answer::history::Use;
-use crate::answer::policy::Policy;
 use crate::answer::policy::directory::PolicyFiles;
 use crate::answer::settings::Mode;
 use crate::certificate::identity::Identity;
@@ -151,12 +150,6 @@ impl Selector {
     /// The authorities that [`Self::read_anchors`] read, kept up to date.
     pub(crate) fn anchors(&self) -> Option<&Arc<TrustAnchors>> {
         self.anchors.get()
-    }
-
-    /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others. To show to
-    /// people: nothing is selected while one of them is broken.
-    pub fn survey_policies(&self) -> (Policy, Vec<Error>) {
-        self.policies.survey()
     }
 
     /// The mode in force: how decisions are keyed.

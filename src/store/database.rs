@@ -47,23 +47,20 @@ impl Database {
         Ok(database)
     }
 
-    /// Opens a file that [`file::check`] has checked, without writing to it and without waiting.
+    /// Opens a file that [`file::find`] has checked, without writing to it. Waits this long for another process.
     ///
     /// # Errors
     /// [`Error::StoreReadOnly`] if it has to be written to first: it is empty or older, or its journal has to be played back. Otherwise
     /// those of [`Self::open`].
-    pub(super) fn open_to_read(path: &Path, schema: &'static Schema) -> Result<Self, Error> {
+    pub(super) fn open_to_read(path: &Path, schema: &'static Schema, patience: Duration) -> Result<Self, Error> {
         let failed = |error| store_error(path, error);
         let outdated = || Error::StoreReadOnly { path: path.to_owned(), place: path.to_owned() };
-        if journal::is_there(path) {
-            return Err(outdated());
-        }
         let flags =
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         let database = Self { connection, path: path.into(), schema };
         configure(&database.connection).map_err(failed)?;
-        database.connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+        database.connection.busy_timeout(patience).map_err(failed)?;
         let is_current = database.read(|db| match database.is_current(db)? {
             true => database.check_schema(db).map(|()| true),
             false => Ok(false),

@@ -21,7 +21,7 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
     if let Ok(found) = path.symlink_metadata() {
         check_file(path, &found)?;
     }
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     check_directory(directory, &directory.metadata().map_err(failed)?)?;
     let created = create(path);
@@ -34,18 +34,25 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Checks an existing file as [`prepare`] does, and changes nothing. Returns its canonical path.
+/// Finds a file that is there, with the same checks. Creates nothing and changes nothing. Returns its canonical path.
 ///
 /// # Errors
-/// Those of [`prepare`].
-pub(super) fn check(path: &Path) -> Result<PathBuf, Error> {
-    let failed = |source: io::Error| Error::Store { path: path.to_owned(), source: Box::new(source) };
+/// [`Error::NoStore`], and those of [`prepare`].
+pub(super) fn find(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NoStore { path: path.to_owned() },
+        _ => Error::Store { path: path.to_owned(), source: Box::new(source) },
+    };
     check_file(path, &path.symlink_metadata().map_err(failed)?)?;
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     check_directory(directory, &directory.metadata().map_err(failed)?)?;
     let path = path.canonicalize().map_err(failed)?;
     check_beside(&path)?;
     Ok(path)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Checks the files beside a store, each time before SQLite looks for them: somebody may put one there at any time.

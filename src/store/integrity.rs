@@ -196,7 +196,7 @@ pub(super) fn accept(db: &Connection, vault: &Vault, session: Option<&str>) -> r
     Ok(shown.len())
 }
 
-fn decisions(db: &Connection, identity: Option<i64>) -> rusqlite::Result<Vec<(i64, Authenticated)>> {
+pub(super) fn decisions(db: &Connection, identity: Option<i64>) -> rusqlite::Result<Vec<(i64, Authenticated)>> {
     let mut query = db.prepare_cached(&format!("{DECISIONS} WHERE ?1 IS NULL OR d.identity = ?1"))?;
     query.query_map([identity], read_decision)?.collect()
 }

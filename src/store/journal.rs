@@ -70,8 +70,7 @@ fn overwrite(mut file: &File) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Whether there is a journal beside the store at `path`.
-pub(super) fn is_there(path: &Path) -> bool {
+fn is_there(path: &Path) -> bool {
     journal_of(path).symlink_metadata().is_ok()
 }
 

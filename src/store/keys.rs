@@ -43,8 +43,12 @@ pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
 
 /// The sealed key of every enrollment.
 pub(super) fn every_enrollment_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
-    let ids = numbers(db, ENROLLMENTS)?.into_iter();
-    ids.map(|id| row_with(db, ENROLLMENTS, ENROLLMENT, id, parse_enrollment_key)).collect()
+    numbers(db, ENROLLMENTS)?.into_iter().map(|id| enrollment_key_of_row(db, id)).collect()
+}
+
+/// The sealed key of an enrollment, by the number of its row.
+pub(super) fn enrollment_key_of_row(db: &Connection, id: i64) -> rusqlite::Result<SealedKey> {
+    row_with(db, ENROLLMENTS, ENROLLMENT, id, parse_enrollment_key)
 }
 
 pub(super) fn parse_enrollment_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use directories::ProjectDirs;
 
 use super::behind::Behind;
 use super::changes::Changes;
-use super::database::Database;
+use super::database::{Database, SHORT};
 use super::file;
 use super::handle::Store;
 use super::history::write_entry;
@@ -46,6 +47,28 @@ impl Store {
         Self::open_in_session(path, Session::login())
     }
 
+    /// Opens a store that is there. Unlike [`Self::open`], it creates neither a file nor a directory: for what only reads, where a
+    /// store that is missing is more likely a mistyped path.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], and those of [`Self::open`].
+    pub fn open_existing(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        file::find(&path)?;
+        Self::open(path)
+    }
+
+    /// Opens a store to find out what is wrong with it. Nothing is changed: not the permissions of the file, not an old version, and
+    /// not what a process left that died while it wrote. Functions that write fail. Waits two seconds at most for another process.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_to_read`].
+    pub fn examine(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let store = open_to_read(path.as_ref(), SHORT)?;
+        store.expect_agent();
+        Ok(store)
+    }
+
     /// Opens a store in this session.
     ///
     /// # Errors
@@ -57,15 +80,19 @@ impl Store {
     /// Opens an existing store to read it at once, as completions of a shell do. It creates and writes nothing, and waits for nobody.
     ///
     /// # Errors
-    /// Those of [`Self::open`]. A missing file is [`Error::Store`]; a store that has to be repaired or updated first is
-    /// [`Error::StoreReadOnly`].
+    /// Those of [`Self::open_existing`]; [`Error::StoreReadOnly`] for a store that has to be repaired or updated first, which the next
+    /// [`Self::open`] does.
     pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = file::check(path.as_ref())?;
-        let database = Database::open_to_read(&path, &SCHEMA)?;
-        let kept = database.read(|db| read_vault(db)?.ok_or_else(|| vault_damaged("its row is missing")))?;
-        let behind = Behind::new(&path, &SCHEMA, None, write_entry);
-        Ok(Store::new(path, Session::login(), database, None, behind, Vault::from_file(kept)))
+        open_to_read(path.as_ref(), Duration::ZERO)
     }
+}
+
+fn open_to_read(path: &Path, patience: Duration) -> Result<Store, Error> {
+    let path = file::find(path)?;
+    let database = Database::open_to_read(&path, &SCHEMA, patience)?;
+    let kept = database.read(|db| read_vault(db)?.ok_or_else(|| vault_damaged("its row is missing")))?;
+    let behind = Behind::new(&path, &SCHEMA, None, write_entry);
+    Ok(Store::new(path, Session::login(), database, None, behind, Vault::from_file(kept)))
 }
 
 fn open(path: &Path, session: Session, schema: &'static Schema) -> Result<Store, Error> {
@@ -198,7 +225,7 @@ mod tests {
     fn opening_to_read_creates_nothing_and_waits_for_nobody() {
         let home = Home::new();
         let missing = home.0.path().join("none").join("cardcase.db");
-        assert!(matches!(Store::open_to_read(&missing), Err(Error::Store { .. })));
+        assert!(matches!(Store::open_to_read(&missing), Err(Error::NoStore { .. })));
         assert!(!missing.parent().unwrap().exists());
         let empty = home.0.path().join("empty.db");
         std::fs::write(&empty, "").unwrap();
@@ -209,6 +236,33 @@ mod tests {
         let begun = std::time::Instant::now();
         assert!(Store::open_to_read(home.0.path().join("cardcase.db")).is_err());
         assert!(begun.elapsed() < PATIENCE / 4);
+    }
+
+    #[test]
+    fn what_is_only_examined_stays_as_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = Home::new();
+        let path = home.0.path().join("cardcase.db");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let store = Store::examine(&path).unwrap();
+        assert_eq!(store.check_file().unwrap(), Vec::<String>::new());
+        assert!(store.check_authenticity().unwrap().is_empty());
+        assert!(matches!(store.forget_all(), Err(Error::StoreReadOnly { .. })));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_has_to_exist_is_not_created() {
+        let home = tempfile::tempdir().unwrap();
+        for path in ["missing.db", "no/directory.db"] {
+            let path = home.path().join(path);
+            for opened in [Store::open_existing(&path), Store::examine(&path)] {
+                assert!(matches!(opened, Err(Error::NoStore { path: named }) if named == path));
+            }
+        }
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
 
 fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
     let mut settings = app.store()?.settings()?;
-    let (policy, _) = app.survey_policies()?;
+    let (policy, _) = app.survey_policies();
     settings.prompt_on_multiple |= policy.prompt_on_multiple == Some(true);
     if app.common.json {
         return print_json(&json(&settings, wanted));

@@ -15,6 +15,7 @@ use crate::http::verify;
 use crate::key_file;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::print_json;
+use crate::ui::pem::pem;
 use crate::ui::say;
 use crate::ui::stdout::print;
 use crate::ui::text::{quoted, word};
@@ -59,9 +60,14 @@ fn options(app: &App, args: &cli::Credential, program: CredentialProgram) -> Res
     ));
     say::hint("to remove it: cardcase credential --forget");
     let path = path.to_string_lossy().into_owned();
+    let authorities = match authorities(app, args)? {
+        Some(pem) => Some(key_file::write_authorities(&app.runtime_directory()?, &pem)?.to_string_lossy().into_owned()),
+        None => None,
+    };
+    let given = Given { path: &path, authorities: authorities.as_deref(), requires_tls13: credential.requires_tls13 };
     let arguments = match program {
-        CredentialProgram::Git => git(&destination, &path, credential.requires_tls13),
-        _ => curl(&path, credential.requires_tls13),
+        CredentialProgram::Git => given.git(&destination),
+        _ => given.curl(),
     };
     if app.common.json {
         let identity = credential.fingerprint.to_string();
@@ -71,18 +77,48 @@ fn options(app: &App, args: &cli::Credential, program: CredentialProgram) -> Res
     print(&format!("{}\n", words.join(" ")))
 }
 
-/// Options for the URLs of this server only. Both git and curl would send the identity to the target of a redirect, so they
-/// must not follow any.
-fn git(destination: &Destination, path: &str, requires_tls13: bool) -> Vec<String> {
-    let tls = requires_tls13.then_some(("sslVersion", "tlsv1.3"));
-    let settings = [("sslCert", path), ("sslKey", path), ("followRedirects", "false")].into_iter().chain(tls);
-    let setting = |(key, value): (&str, &str)| ["-c".to_owned(), format!("http.https://{destination}/.{key}={value}")];
-    settings.flat_map(setting).collect()
+/// What verifies servers for cardcase, as PEM, if the system's CA certificates alone do not.
+fn authorities(app: &App, args: &cli::Credential) -> Result<Option<String>, Failure> {
+    let mut trusted = app.store()?.authorities()?;
+    trusted.retain(|authority| authority.trusted && authority.certificate.why_untrustable(app.now()).is_none());
+    if trusted.is_empty() && args.cacert.is_none() {
+        return Ok(None);
+    }
+    let roots = verify::roots(app, args.cacert.as_deref())?;
+    let all = roots.iter().map(AsRef::as_ref).chain(trusted.iter().map(|authority| authority.certificate.der()));
+    let mut text = String::new();
+    for der in all {
+        text.push_str(&pem("CERTIFICATE", der)?);
+    }
+    Ok(Some(text))
 }
 
-fn curl(path: &str, requires_tls13: bool) -> Vec<String> {
-    let tls = requires_tls13.then_some("--tlsv1.3");
-    ["--cert", path, "--key", path, "--max-redirs", "0"].into_iter().chain(tls).map(str::to_owned).collect()
+/// What the options name.
+struct Given<'a> {
+    /// The file with the key and its certificates.
+    path: &'a str,
+    /// The file with the CA certificates that verify servers.
+    authorities: Option<&'a str>,
+    requires_tls13: bool,
+}
+
+impl Given<'_> {
+    /// Options for the URLs of this server only. Both git and curl would send the identity to the target of a redirect, so they
+    /// must not follow any.
+    fn git(&self, destination: &Destination) -> Vec<String> {
+        let settings = [("sslCert", self.path), ("sslKey", self.path), ("followRedirects", "false")].into_iter();
+        let tls = self.requires_tls13.then_some(("sslVersion", "tlsv1.3"));
+        let settings = settings.chain(tls).chain(self.authorities.map(|file| ("sslCAInfo", file)));
+        let setting =
+            |(key, value): (&str, &str)| ["-c".to_owned(), format!("http.https://{destination}/.{key}={value}")];
+        settings.flat_map(setting).collect()
+    }
+
+    fn curl(&self) -> Vec<String> {
+        let options = ["--cert", self.path, "--key", self.path, "--max-redirs", "0"].into_iter();
+        let options = options.chain(self.requires_tls13.then_some("--tlsv1.3"));
+        options.chain(self.authorities.into_iter().flat_map(|file| ["--cacert", file])).map(str::to_owned).collect()
+    }
 }
 
 /// Removes the files that were written for git and curl.

@@ -1,5 +1,6 @@
 //! `cardcase decisions`
 
+use cardcase::manage::Mode;
 use serde::Serialize;
 
 use crate::app::App;
@@ -24,7 +25,8 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         print_json(&DecisionsJson { mode: app.mode()?.to_string(), decisions })?;
         return app.check_all_shown("decisions");
     }
-    let mut table = Table::new(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"]);
+    let mode = app.mode()?;
+    let mut table = Table::new(&["HOST", "MODE", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"]);
     let mut are_some = false;
     while let Some(block) = next_block(&mut decisions)? {
         are_some = true;
@@ -33,6 +35,10 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         for decision in block {
             let row = vec![
                 decision.scope.to_string(),
+                match Mode::from_scope(&decision.scope) {
+                    used if used == mode => used.to_string(),
+                    other => format!("{other} (not in use)"),
+                },
                 decision.identity.map_or_else(|| "none (no certificate)".to_owned(), identity),
                 decision.lifetime.to_string(),
                 local_date(decision.decided_at),

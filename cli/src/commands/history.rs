@@ -1,12 +1,12 @@
 //! `cardcase history`
 
 use cardcase::Destination;
-use cardcase::manage::{Fingerprint, Scope};
+use cardcase::manage::{Fingerprint, Scope, Use, split_port};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::History;
-use crate::ui::failure::Failure;
+use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{UseJson, print_json};
 use crate::ui::say;
 use crate::ui::stdout::Reader;
@@ -19,14 +19,21 @@ struct HistoryJson {
 }
 
 pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
-    let host = match &args.host {
-        Some(host) => Some(host.parse::<Destination>()?),
-        None => None,
-    };
+    let host = args.host.as_deref().map(str::parse::<Destination>).transpose()?;
+    let port = args.host.as_deref().map(split_port).transpose()?.and_then(|(_, port)| port);
     let store = app.store()?;
-    let mut uses = store.each_use(host.as_ref().map(Destination::host));
+    let is_meant = |used: &Result<Use, _>| used.as_ref().map_or(true, |used| port.is_none_or(|port| port == used.port));
+    let mut uses = store.each_use(host.as_ref().map(Destination::host)).filter(is_meant);
+    let unknown = || {
+        let text = args.host.as_deref().unwrap_or_default();
+        let failure = Failure::new(Code::NothingFits, format_args!("nothing is recorded for {text}"));
+        failure.hint("to see all hosts: cardcase history")
+    };
     if app.common.json {
-        let uses = uses.map(|used| used.map(UseJson::new)).collect::<Result<_, _>>()?;
+        let uses: Vec<_> = uses.map(|used| used.map(UseJson::new)).collect::<Result<_, _>>()?;
+        if host.is_some() && uses.is_empty() {
+            return Err(unknown());
+        }
         return print_json(&HistoryJson { uses });
     }
     let mut table = Table::new(&["WHEN", "DESTINATION", "IDENTITY", "WHY", "OUTCOME", "TLS"]);
@@ -54,9 +61,10 @@ pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
             }
         }
     }
-    match are_some {
-        true => table.finish(),
-        false => {
+    match (are_some, &host) {
+        (true, _) => table.finish(),
+        (false, Some(_)) => Err(unknown()),
+        (false, None) => {
             say::note("no server has asked for a certificate yet");
             Ok(())
         }

@@ -22,7 +22,7 @@ use crate::ui::text::{expires_soon, local_date};
 const HELD: usize = 1 << 16;
 
 /// Identities, as they are read.
-type Identities<'s> = Box<dyn Iterator<Item = Result<Identity, Error>> + 's>;
+pub(crate) type Identities<'s> = Box<dyn Iterator<Item = Result<Identity, Error>> + 's>;
 
 #[derive(Serialize)]
 struct ListJson<I: Serialize> {
@@ -54,24 +54,13 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         failure.hint(format_args!("to see which fit: cardcase explain {text}"))
     };
     if app.common.json {
-        let mut rows = json_rows(store, app.now(), identities()?);
-        let held: Vec<_> = rows.by_ref().take(HELD).collect::<Result<_, _>>()?;
-        // A script would mistake a part for the whole, so each row is read before the first is printed
-        rows.try_for_each(|row| row.map(drop))?;
-        check_all_shown(app)?;
-        if let Some(text) = args.destination.as_deref().filter(|_| held.is_empty()) {
+        if let Some(text) = args.destination.as_deref()
+            && identities()?.next().is_none()
+        {
+            check_all_shown(app)?;
             return Err(unknown(text));
         }
-        // Read again only if there are more: another process may have changed the list meanwhile
-        let more = match held.len() < HELD {
-            true => None,
-            false => Some(json_rows(store, app.now(), Box::new(identities()?.skip(held.len())))),
-        };
-        return print_json(&ListJson {
-            identities: JsonRows::new(held.into_iter().map(Ok).chain(more.into_iter().flatten())),
-            enrollments: enrollments.iter().map(EnrollmentJson::new).collect(),
-            protected: store.has_primary_password(),
-        });
+        return print_list_json(app, &identities, enrollments);
     }
     enrollments.iter().for_each(note_waiting);
     match (print_text(app, identities()?)?, &args.destination) {
@@ -80,6 +69,30 @@ pub(crate) fn run(app: &App, args: &List) -> Result<(), Failure> {
         (true, _) => {}
     }
     check_all_shown(app)
+}
+
+/// Prints identities as JSON; `identities` may be called twice.
+pub(crate) fn print_list_json<'s>(
+    app: &'s App,
+    identities: &dyn Fn() -> Result<Identities<'s>, Error>,
+    enrollments: Vec<Enrollment>,
+) -> Result<(), Failure> {
+    let store = app.store()?;
+    let mut rows = json_rows(store, app.now(), identities()?);
+    let held: Vec<_> = rows.by_ref().take(HELD).collect::<Result<_, _>>()?;
+    // A script would mistake a part for the whole, so each row is read before the first is printed
+    rows.try_for_each(|row| row.map(drop))?;
+    check_all_shown(app)?;
+    // Read again only if there are more: another process may have changed the list meanwhile
+    let more = match held.len() < HELD {
+        true => None,
+        false => Some(json_rows(store, app.now(), Box::new(identities()?.skip(held.len())))),
+    };
+    print_json(&ListJson {
+        identities: JsonRows::new(held.into_iter().map(Ok).chain(more.into_iter().flatten())),
+        enrollments: enrollments.iter().map(EnrollmentJson::new).collect(),
+        protected: store.has_primary_password(),
+    })
 }
 
 /// The identities as JSON, made as they are read.
@@ -108,7 +121,7 @@ fn json_rows<'s>(
 }
 
 /// Prints the identities as they are read. Returns whether there are any.
-fn print_text(app: &App, mut identities: Identities<'_>) -> Result<bool, Failure> {
+pub(crate) fn print_text(app: &App, mut identities: Identities<'_>) -> Result<bool, Failure> {
     let (store, now) = (app.store()?, app.now());
     let mut table = Table::new(&["NAME", "SUBJECT", "ISSUER", "EXPIRES", "KEY", "SHA-256"]);
     let mut issuers: HashMap<Name, String> = HashMap::new();
@@ -178,7 +191,7 @@ fn key(identity: &Identity) -> String {
     }
 }
 
-fn check_all_shown(app: &App) -> Result<(), Failure> {
+pub(crate) fn check_all_shown(app: &App) -> Result<(), Failure> {
     ["identities", "enrollments"].into_iter().try_for_each(|table| app.check_all_shown(table))
 }
 

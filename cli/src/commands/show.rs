@@ -3,6 +3,7 @@
 use cardcase::Identity;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
+use cardcase::manage::Mode;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
 use cardcase::manage::plain;
@@ -47,7 +48,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     let mut uses = store.history(None)?;
     uses.retain(|used| used.identity == Some(identity.fingerprint()));
     // A rule for all identities names none of them
-    let mut rules = app.all_rules(&app.survey_policies()?.0)?;
+    let mut rules = app.all_rules(&app.survey_policies().0)?;
     rules.retain(|rule| rule.names(identity.certificate()));
     if app.common.json {
         return print_json(&ShowJson {
@@ -72,7 +73,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     for (i, rule) in rules.iter().enumerate() {
         lines.push(fact(if i == 0 { "Rules" } else { "" }, &rule.to_string()));
     }
-    lines.extend(whereabouts(&decisions, &uses));
+    lines.extend(whereabouts(&decisions, app.mode()?, &uses));
     print(&lines.concat())
 }
 
@@ -107,8 +108,11 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
     facts
 }
 
-fn whereabouts(decisions: &[Decision], uses: &[Use]) -> Vec<String> {
-    let decided = decisions.iter().map(|decision| format!("{} ({})", decision.scope, decision.lifetime));
+fn whereabouts(decisions: &[Decision], mode: Mode, uses: &[Use]) -> Vec<String> {
+    let decided = decisions.iter().map(|Decision { scope, lifetime, .. }| match Mode::from_scope(scope) {
+        used if used == mode => format!("{scope} ({lifetime})"),
+        other => format!("{scope} ({lifetime}; only in {other} mode)"),
+    });
     let used =
         uses.iter().take(5).map(|used| format!("{} {}:{} {}", local_time(used.at), used.host, used.port, used.outcome));
     let labelled = |label: &'static str| move |(i, text): (usize, String)| fact(if i == 0 { label } else { "" }, &text);

@@ -16,7 +16,7 @@ use rustls::AlertDescription;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::tell_unrecorded;
-use crate::ui::remedy::{self, Remedies};
+use crate::ui::remedy::{self, IMPORT, Remedies};
 use crate::ui::say;
 use crate::ui::text::expires_soon;
 
@@ -128,6 +128,12 @@ impl Outcomes {
         };
         say::detail(format_args!("{destination} asked for a client certificate; sent {sent}: {}", why(*source)));
         match &asked.selection {
+            Selection { source: Source::NoCandidate, .. } if self.has_no_identities() => {
+                say::warn(format_args!(
+                    "{destination} asks for a client certificate, and the store has no identities; none was sent"
+                ));
+                say::hint(IMPORT);
+            }
             Selection { source: Source::NoCandidate, .. } => {
                 say::warn(format_args!(
                     "{destination} asks for a client certificate, and no identity fits; none was sent"
@@ -142,6 +148,10 @@ impl Outcomes {
             Selection { answer: Answer::Identity(identity), .. } => self.announce_expiry(identity),
             _ => {}
         }
+    }
+
+    fn has_no_identities(&self) -> bool {
+        self.selector.store().each_identity().is_ok_and(|mut all| all.next().is_none())
     }
 
     fn announce_expiry(&self, identity: &Identity) {
@@ -219,6 +229,13 @@ impl Outcomes {
         };
         self.record(asked, Outcome::Refused, alert);
         let destination = asked.destination();
+        if asked.selection.source == Source::NoCandidate && self.has_no_identities() {
+            // The announcement has said what to do
+            return Failure::new(
+                Code::NothingFits,
+                format_args!("{destination} wants a client certificate: {refusal}"),
+            );
+        }
         let (code, message) = match (&asked.selection.answer, asked.selection.source) {
             (Answer::Identity(identity), _) => {
                 let known = self.known_against(asked, identity);

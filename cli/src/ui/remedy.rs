@@ -18,6 +18,9 @@ use crate::ui::text::quoted;
 /// What a file of the administrator's that cannot be read leads to.
 pub(crate) const BROKEN_POLICY: &str = "no certificate is selected until the administrator's rules can be read";
 
+/// For a store without identities.
+pub(crate) const IMPORT: &str = "to add a certificate with its key: cardcase import FILE.p12";
+
 /// What to do when nothing more can be written.
 const EXHAUSTED: &str = "check whether the disk, a quota or a limit on file sizes is exhausted: df, quota, ulimit -f";
 
@@ -103,6 +106,7 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         Error::Store { source, .. } if source.is::<io::Error>() => "use a place that you can write to: --store FILE",
         Error::Store { .. } => EXHAUSTED,
         Error::AskedInResponse { .. } => "firefox mode allows it: --mode firefox",
+        Error::NoStore { .. } => "to make one: cardcase import FILE.p12; where the usual one is: cardcase where",
         Error::NotAStore { .. } => "use another file: --store FILE",
         _ => return None,
     }))

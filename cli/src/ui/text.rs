@@ -1,6 +1,6 @@
 //! Text for people that is safe to paste into a shell, and which dates are near.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cardcase::manage::Timestamp;
@@ -10,6 +10,11 @@ use jiff::tz::TimeZone;
 pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     if text.starts_with('-') && text != "-" { word(&format!("./{text}")) } else { word(&text) }
+}
+
+/// The path from the root.
+pub(crate) fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Quotes any text as one word for a shell.
@@ -39,7 +44,7 @@ fn local(at: Timestamp, format: &str) -> Option<String> {
     (0..=9999).contains(&at.year()).then(|| at.strftime(format).to_string())
 }
 
-/// A number of things: "1 rule", "2 rules".
+/// A number with its word: "1 rule", "2 rules".
 pub(crate) fn counted(number: usize, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
 }

@@ -399,6 +399,6 @@ fn a_store_that_cannot_be_created_is_an_error_with_a_hint() {
     let machine = Cardcase::new();
     let file = ca::write(machine.dir(), "no directory", "txt", "");
     let store = file.join("cardcase.db");
-    let run = machine.command(["--store", store.to_str().unwrap(), "list"]).run();
+    let run = machine.command(["--store", store.to_str().unwrap(), "remember", "a.example", "none"]).run();
     run.expect(1).says(&[store.to_str().unwrap(), "hint: use a place that you can write to: --store FILE"]);
 }

@@ -92,7 +92,7 @@ fn processes_that_make_the_same_decision_leave_one_decision() {
 fn no_imported_key_is_lost_while_the_password_changes() {
     let scene = Scene::new();
     let machine = &scene.machine;
-    machine.run("list").expect(0);
+    machine.run("config mode firefox").expect(0);
     let passwords = ["first", "second"].map(|password| machine.password_file(password));
     let empty = machine.password_file("");
     let files: Vec<_> = (0..12)

@@ -97,6 +97,39 @@ fn curl_does_not_take_the_identity_along_a_redirect() {
     other.assert_nothing_came("redirected");
 }
 
+/// Neither program knows what the store trusts.
+#[test]
+fn the_options_name_what_verifies_the_server_where_the_store_does() {
+    let scene = Scene::new();
+    let alice = scene.hire("alice");
+    scene.remember("localhost", &alice.fingerprint());
+    let server = scene.server(Kind::Go).start();
+    scene.machine.command(["trust"]).arg(&scene.server_root_file).run().expect(0);
+    let options = |program: &str| {
+        let credential = ["--batch", "credential", program, &server.destination()];
+        scene.machine.command(credential).run().expect(0).text()
+    };
+    let text = options("curl");
+    let mut curl = program::named("curl");
+    curl.args(["--silent", "--show-error", "--max-time", "30"]).args(text.split_whitespace()).arg(server.url());
+    succeeds(curl);
+    assert_eq!(server.chains(), [alice.sent_chain()]);
+
+    let text = options("git");
+    let named = text.split_whitespace().find_map(|word| word.split_once(".sslCAInfo=")).unwrap().1;
+    let bundle = std::fs::read_to_string(named).unwrap();
+    assert!(bundle.replace("\r\n", "\n").contains(scene.server_root.pem().replace("\r\n", "\n").trim()));
+    assert!(!bundle.contains("PRIVATE KEY"));
+    scene.machine.run("credential --forget").expect(0).says(&["removed 1 file"]);
+    assert!(!Path::new(named).exists());
+
+    // And what `--cacert` gives
+    let fingerprint = scene.server_root.fingerprint();
+    scene.machine.run(&format!("trust --remove {fingerprint}")).expect(0);
+    let other = credential(&scene, &["curl", &server.destination()]).run().expect(0).text();
+    assert!(other.contains("--cacert"), "{other}");
+}
+
 /// Serves a directory to clients with a certificate from these authorities.
 const FILES: &str = r#"
 import functools, http.server, os, ssl, sys
@@ -184,7 +217,7 @@ fn git_clones_from_a_server_that_requires_a_certificate() {
     for (version, to) in [("1.2", "any"), ("1.3", "newest")] {
         scene.machine.run(&format!("min-tls alice {version}")).expect(0);
         let options = options(&scene, "git", &destination);
-        assert_eq!(options.len(), if version == "1.3" { 8 } else { 6 }, "{options:?}");
+        assert_eq!(options.len(), if version == "1.3" { 10 } else { 8 }, "{options:?}");
         assert!(options[1].starts_with(&format!("http.https://{destination}/.sslCert=")), "for this server alone");
         succeeds(clone(&options, to));
         assert!(dir.join(to).join(".git").exists());
@@ -199,7 +232,7 @@ fn an_identity_for_tls_1_3_only_is_given_with_that_restriction() {
     scene.machine.run("min-tls alice 1.3").expect(0);
     let server = scene.server(Kind::Go).tls(Tls::V1_3).start();
     let options = options(&scene, "curl", &server.destination());
-    assert_eq!(options.last().unwrap(), "--tlsv1.3");
+    assert!(options.contains(&"--tlsv1.3".to_owned()), "{options:?}");
     assert!(curl(&scene, &options, &server.url()).status.success());
     let old = scene.server(Kind::Go).tls(Tls::V1_2).start();
     assert!(!curl(&scene, &options, &old.url()).status.success());

@@ -129,7 +129,7 @@ fn a_store_that_cannot_be_created_is_a_clear_error() {
     let machine = Cardcase::new();
     let directory = machine.store().parent().unwrap();
     set_mode(directory, 0o500);
-    let outcome = machine.command(["list"]).bound().run();
+    let outcome = machine.command(["remember", "a.example", "none"]).bound().run();
     fails_clearly(outcome, machine.store(), &["permission denied", "--store"]);
 }
 

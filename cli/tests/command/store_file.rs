@@ -21,15 +21,15 @@ fn assert_mode(path: &Path, mode: u32) {
     assert_eq!(found, mode, "{} is {found:o}", path.display());
 }
 
-/// Runs `list` with this store, under a umask that removes no permissions.
-fn list_in(machine: &Cardcase, store: &str) -> Outcome {
-    machine.command(["list", "--store", store]).in_directory(machine.dir()).open_handed().run()
+/// Writes to this store, which is made if it is missing, under a umask that removes no permissions.
+fn write_to(machine: &Cardcase, store: &str) -> Outcome {
+    machine.command(["config", "mode", "firefox", "--store", store]).in_directory(machine.dir()).open_handed().run()
 }
 
 #[test]
 fn only_the_owner_can_access_a_new_store() {
     let machine = Cardcase::new();
-    list_in(&machine, "new/deep/cards.db").expect(0);
+    write_to(&machine, "new/deep/cards.db").expect(0);
     for (path, mode) in [("new", 0o700), ("new/deep", 0o700), ("new/deep/cards.db", 0o600)] {
         assert_mode(&machine.dir().join(path), mode);
     }
@@ -38,11 +38,11 @@ fn only_the_owner_can_access_a_new_store() {
 #[test]
 fn an_existing_store_becomes_accessible_only_to_its_owner() {
     let machine = Cardcase::new();
-    list_in(&machine, "store.db").expect(0);
+    write_to(&machine, "store.db").expect(0);
     std::fs::write(machine.dir().join("empty.db"), []).unwrap();
     for name in ["empty.db", "store.db"] {
         set_mode(&machine.dir().join(name), 0o644);
-        list_in(&machine, name).expect(0);
+        write_to(&machine, name).expect(0);
         assert_mode(&machine.dir().join(name), 0o600);
     }
 }
@@ -51,7 +51,7 @@ fn an_existing_store_becomes_accessible_only_to_its_owner() {
 fn a_store_path_that_looks_like_a_uri_is_a_file_name() {
     let machine = Cardcase::new();
     for name in ["file:u.db", "file:u.db?mode=memory"] {
-        list_in(&machine, name).expect(0);
+        write_to(&machine, name).expect(0);
         assert_mode(&machine.dir().join(name), 0o600);
         assert!(!machine.dir().join("u.db").exists(), "{name}");
     }
@@ -65,7 +65,9 @@ fn the_permissions_of_a_new_store_do_not_depend_on_the_umask() {
     for mask in ["000", "022", "077", "277"] {
         let machine = Cardcase::new();
         let directory = if mask == "277" { "" } else { "new/" };
-        let run = machine.command(["list", "--store", &format!("{directory}cards.db")]).in_directory(machine.dir());
+        let run = machine
+            .command(["config", "mode", "firefox", "--store", &format!("{directory}cards.db")])
+            .in_directory(machine.dir());
         run.umask(mask).run().expect(0);
         assert_mode(&machine.dir().join(directory).join("cards.db"), 0o600);
         if !directory.is_empty() {
@@ -109,22 +111,22 @@ fn files_beside_the_store_are_private_from_their_creation() {
 #[test]
 fn a_symbolic_link_is_refused_and_its_target_is_not_created() {
     let machine = Cardcase::new();
-    list_in(&machine, "store.db").expect(0);
+    write_to(&machine, "store.db").expect(0);
     for (target, link) in [("target.db", "dangling.db"), ("store.db", "link.db")] {
         std::os::unix::fs::symlink(target, machine.dir().join(link)).unwrap();
-        list_in(&machine, link).expect(1).says(&[link, "symbolic link", "hint", "--store"]);
+        write_to(&machine, link).expect(1).says(&[link, "symbolic link", "hint", "--store"]);
     }
     assert!(machine.dir().join("target.db").symlink_metadata().is_err(), "the target was made");
     std::fs::create_dir(machine.dir().join("directory.db")).unwrap();
     for other in ["directory.db", "/dev/null"] {
-        list_in(&machine, other).expect(1).says(&[other, "regular file", "hint", "--store"]);
+        write_to(&machine, other).expect(1).says(&[other, "regular file", "hint", "--store"]);
     }
 }
 
 #[test]
 fn a_file_of_another_user_is_refused() {
     let machine = Cardcase::new();
-    list_in(&machine, "store.db").expect(0);
+    write_to(&machine, "store.db").expect(0);
     let is_root = rustix::process::geteuid().is_root();
     let theirs = machine.dir().join("store.db");
     // Without root's privileges, the test uses a file of root that everybody can read
@@ -135,7 +137,7 @@ fn a_file_of_another_user_is_refused() {
     }
     let before = std::fs::read(theirs).unwrap();
     let name = theirs.to_str().unwrap();
-    list_in(&machine, name).expect(1).says(&[name, "belongs to the user", "hint", "--store"]);
+    write_to(&machine, name).expect(1).says(&[name, "belongs to the user", "hint", "--store"]);
     assert_eq!(std::fs::read(theirs).unwrap(), before);
     assert_mode(theirs, 0o644);
 }
@@ -143,13 +145,13 @@ fn a_file_of_another_user_is_refused() {
 #[test]
 fn a_hard_link_is_refused() {
     let machine = Cardcase::new();
-    list_in(&machine, "store.db").expect(0);
+    write_to(&machine, "store.db").expect(0);
     std::fs::hard_link(machine.dir().join("store.db"), machine.dir().join("other.db")).unwrap();
     for name in ["store.db", "other.db"] {
-        list_in(&machine, name).expect(1).says(&[name, "hard link", "hint", "--store"]);
+        write_to(&machine, name).expect(1).says(&[name, "hard link", "hint", "--store"]);
     }
     std::fs::remove_file(machine.dir().join("other.db")).unwrap();
-    list_in(&machine, "store.db").expect(0);
+    write_to(&machine, "store.db").expect(0);
 }
 
 #[test]
@@ -159,19 +161,19 @@ fn a_directory_that_others_can_write_to_is_refused() {
     std::fs::create_dir(&directory).unwrap();
     for mode in [0o770, 0o707, 0o1777, 0o722] {
         set_mode(&directory, mode);
-        let refused = list_in(&machine, "shared place/store.db").expect(1);
+        let refused = write_to(&machine, "shared place/store.db").expect(1);
         let hint = format!("chmod go-w '{}'", "shared place");
         refused.says(&["other users can write to it", &format!("{:03o}", mode & 0o777), &hint]);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "{mode:o}: something was created");
     }
     set_mode(&directory, 0o755);
-    list_in(&machine, "shared place/store.db").expect(0);
+    write_to(&machine, "shared place/store.db").expect(0);
     set_mode(&directory, 0o777);
-    list_in(&machine, "shared place/store.db").expect(1).says(&["chmod go-w"]);
+    write_to(&machine, "shared place/store.db").expect(1).says(&["chmod go-w"]);
     if rustix::process::geteuid().is_root() {
         set_mode(&directory, 0o755);
         std::os::unix::fs::chown(&directory, Some(SOMEBODY), None).unwrap();
-        list_in(&machine, "shared place/store.db").expect(1).says(&["belongs to the user 65534"]);
+        write_to(&machine, "shared place/store.db").expect(1).says(&["belongs to the user 65534"]);
     }
 }
 
@@ -179,7 +181,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
 #[test]
 fn a_journal_that_appears_later_is_not_replayed() {
     let machine = Cardcase::new();
-    list_in(&machine, "store.db").expect(0);
+    write_to(&machine, "store.db").expect(0);
     let store = cardcase::Store::open(machine.dir().join("store.db")).unwrap();
     store.identities().unwrap();
     let journal = machine.dir().join("store.db-journal");
@@ -198,10 +200,10 @@ fn a_journal_that_another_user_may_have_left_is_not_replayed() {
     let machine = Cardcase::new();
     for suffix in ["-journal", "-wal", "-shm"] {
         let (store, beside) = (format!("{suffix}.db"), machine.dir().join(format!("{suffix}.db{suffix}")));
-        list_in(&machine, &format!("./{store}")).expect(0);
+        write_to(&machine, &format!("./{store}")).expect(0);
         let refused = |why: &str| {
             let before = std::fs::read(machine.dir().join(&store)).unwrap();
-            list_in(&machine, &format!("./{store}")).expect(1).says(&[&format!("{store}{suffix}"), why]);
+            write_to(&machine, &format!("./{store}")).expect(1).says(&[&format!("{store}{suffix}"), why]);
             assert_eq!(std::fs::read(machine.dir().join(&store)).unwrap(), before);
             std::fs::remove_file(&beside).unwrap();
         };
@@ -212,7 +214,7 @@ fn a_journal_that_another_user_may_have_left_is_not_replayed() {
             std::os::unix::fs::chown(&beside, Some(SOMEBODY), None).unwrap();
             refused("belongs to the user");
         }
-        list_in(&machine, &format!("./{store}")).expect(0);
+        write_to(&machine, &format!("./{store}")).expect(0);
     }
 }
 

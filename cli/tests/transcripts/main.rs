@@ -17,6 +17,7 @@
 )]
 
 mod document;
+mod examples;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -87,6 +88,10 @@ impl Stage {
         let authority = Authority::root("Server Root");
         let certificate = authority.server(&[HOST]);
         let server = Setup::new(Kind::OpenSsl, &certificate).authorities_in(clients).start();
+        Stage::with_server(machine, &authority, server)
+    }
+
+    fn with_server(machine: Cardcase, authority: &Authority, server: Server) -> Stage {
         let (port, file) = (server.port(), authority.file(machine.dir()));
         std::fs::create_dir(machine.dir().join("directory")).unwrap();
         std::fs::create_dir(machine.dir().join("bin")).unwrap();
@@ -96,6 +101,8 @@ for word; do
     case $word in
         fetch) set -- "$@" --connect-to {HOST}:443:localhost:{port} --cacert {file}; break ;;
         explain) set -- "$@" --connect localhost:{port} --cacert {file}; break ;;
+        tunnel) set -- "$@" --connect-to {HOST}:443:localhost:{port}; break ;;
+        credential) set -- "$@" --connect localhost:{port}; break ;;
     esac
 done
 exec {command} "$@"

@@ -35,6 +35,15 @@ struct Read {
 /// Identifies one state of a file: path, inode, time of change in seconds and nanoseconds, length.
 type Stamp = (PathBuf, u64, i64, i64, u64);
 
+impl Policy {
+    /// What the administrator's policy files say, as far as they can be read, and what is wrong with the others: those in this
+    /// directory, as in [`Selector::with_policy_directory`](crate::Selector::with_policy_directory). To show to people: nothing is
+    /// selected while one of them is broken.
+    pub fn survey(directory: &Path) -> (Self, Vec<Error>) {
+        PolicyFiles::in_directory(directory).survey()
+    }
+}
+
 impl PolicyFiles {
     /// The files of this directory, which need not exist.
     pub(crate) fn in_directory(directory: impl Into<PathBuf>) -> Self {

@@ -14,6 +14,7 @@ use crate::http::probe::{Look, Seen};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::tell_unrecorded;
 use crate::ui::pem::pem;
+use crate::ui::remedy::IMPORT;
 
 /// An identity with its private key, outside the store.
 pub(super) struct Credential {
@@ -62,6 +63,10 @@ pub(super) fn select(app: &App, args: &cli::Credential, look: Look<'_>) -> Resul
     selector.unlock_fully()?;
     let selected = selector.refresh(&selected)?;
     let key = selected.private_key()?;
+    if store_is_empty(app)? {
+        let message = format!("{destination} asks for a client certificate, and the store has no identities");
+        return Err(Failure::new(Code::NothingFits, message).hint(IMPORT));
+    }
     let (Some(selection), Some(key)) = (selected.selection(), key) else {
         return Err(nothing(destination, selected.selection()));
     };
@@ -77,6 +82,10 @@ pub(super) fn select(app: &App, args: &cli::Credential, look: Look<'_>) -> Resul
         key,
         requires_tls13: selected.demands_tls13().is_some(),
     })
+}
+
+fn store_is_empty(app: &App) -> Result<bool, Failure> {
+    Ok(app.store()?.each_identity()?.next().is_none())
 }
 
 fn nothing(destination: &Destination, selection: Option<&Selection>) -> Failure {

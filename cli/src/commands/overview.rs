@@ -1,0 +1,115 @@
+//! `cardcase` alone: what it is, what is in the store, and what to type next.
+
+use std::path::PathBuf;
+
+use cardcase::manage::Timestamp;
+use cardcase::{Error, Store};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::ui::failure::Failure;
+use crate::ui::json::print_json;
+use crate::ui::stdout::print;
+use crate::ui::text::{absolute, counted, expires_soon, quoted};
+
+const WHAT: &str = "cardcase keeps client certificates with their private keys, as a browser does.
+When a TLS server asks for one, it shows those that fit, sends the one that you
+choose, and remembers your answer.
+";
+
+#[derive(Serialize)]
+struct OverviewJson {
+    store: PathBuf,
+    protected: bool,
+    unlocked: bool,
+    identities: usize,
+    expired: usize,
+    expiring: usize,
+    decisions: usize,
+}
+
+pub(crate) fn run(app: &App) -> Result<(), Failure> {
+    let path = app.store_path()?;
+    let store = match Store::open_existing(&path) {
+        Ok(store) => Some(store),
+        Err(Error::NoStore { .. }) if !app.names_store() => None,
+        Err(error @ Error::NoStore { .. }) => return Err(error.into()),
+        Err(error) => return Err(Failure::from(error).hint("to see what is wrong: cardcase doctor")),
+    };
+    let path = absolute(path);
+    let overview = match &store {
+        Some(store) => OverviewJson::new(path, store, app.now())?,
+        None => OverviewJson::empty(path),
+    };
+    if app.common.json {
+        return print_json(&overview);
+    }
+    print(&format!("{WHAT}\n{}\n{}", overview.facts(store.is_some()), overview.next()))
+}
+
+impl OverviewJson {
+    fn empty(store: PathBuf) -> Self {
+        Self { store, protected: false, unlocked: true, identities: 0, expired: 0, expiring: 0, decisions: 0 }
+    }
+
+    fn new(path: PathBuf, store: &Store, now: Timestamp) -> Result<Self, Failure> {
+        let mut overview = Self { protected: store.has_primary_password(), ..Self::empty(path) };
+        // An agent that hangs does not make this fail: `doctor` names it
+        overview.unlocked = !store.is_locked() || store.agent().ok().flatten().is_some_and(|agent| agent.serves);
+        for identity in store.each_identity()? {
+            let until = identity?.certificate().not_after();
+            overview.identities += 1;
+            overview.expired += usize::from(until < now);
+            overview.expiring += usize::from(expires_soon(now, until));
+        }
+        for decision in store.each_decision()? {
+            decision?;
+            overview.decisions += 1;
+        }
+        Ok(overview)
+    }
+
+    fn facts(&self, exists: bool) -> String {
+        let mut identities = self.identities.to_string();
+        if self.expired > 0 {
+            identities.push_str(&format!(", {} expired", self.expired));
+        }
+        if self.expiring > 0 {
+            identities.push_str(&format!(", {} within 30 days", counted(self.expiring, "expires", "expire")));
+        }
+        let keys = match (self.protected, self.unlocked) {
+            (false, _) if self.identities == 0 => "not protected by a password yet",
+            (false, _) => "not protected by a password",
+            (true, true) => "protected by a password, and unlocked",
+            (true, false) => "protected by a password",
+        };
+        let place = if exists { "" } else { " (does not exist yet)" };
+        format!(
+            "Identities  {identities}\nDecisions   {}\nKeys        {keys}\nStore       {}{place}\n",
+            self.decisions,
+            quoted(&self.store)
+        )
+    }
+
+    /// Commands to copy.
+    fn next(&self) -> String {
+        let mut commands = Vec::new();
+        if self.identities == 0 {
+            commands.push(("to add a certificate with its key", "cardcase import FILE.p12"));
+            commands.push(("to see what a server asks for", "cardcase explain HOST"));
+        } else {
+            if self.expired + self.expiring > 0 {
+                commands.push(("to see what expires", "cardcase expires"));
+            }
+            if !self.protected {
+                commands.push(("to protect the keys", "cardcase password"));
+            }
+            commands.push(("to request a page", "cardcase fetch https://HOST/"));
+            commands.push(("to see the identities", "cardcase list"));
+        }
+        commands.push(("to check everything", "cardcase doctor"));
+        commands.push(("all commands", "cardcase --help"));
+        let width = commands.iter().map(|(why, _)| why.len() + 1).max().unwrap_or(0);
+        commands.iter().map(|(why, command)| format!("{:<width$}  {command}\n", format!("{why}:"))).collect()
+    }
+}
