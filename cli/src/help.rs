@@ -27,14 +27,14 @@ const GROUPS: [(&str, &[Entry]); 6] = [
                 "export",
                 &[
                     "cardcase export alice -o alice-copy.p12 --password-file password",
-                    "cardcase export alice -o alice-old-java.p12 --password-file password --legacy",
+                    "cardcase export alice -o old.p12 --legacy --password-file password",
                 ],
             ),
             (
                 "enroll",
                 &[
                     "cardcase enroll --subject 'CN=Alice Example,O=Example Ltd' -o alice.csr",
-                    "cardcase enroll --subject 'CN=Build Server' --key ec-p384 -o build.csr",
+                    "cardcase enroll --subject 'CN=Build' --key ec-p384 -o build.csr",
                 ],
             ),
             ("renew", &["cardcase renew alice-2025 alice", "cardcase import --renew alice-new.p12"]),
@@ -50,7 +50,7 @@ const GROUPS: [(&str, &[Entry]); 6] = [
                 &[
                     "cardcase fetch https://intranet.example.com/",
                     "cardcase fetch intranet.example.com/report -o report.html",
-                    "cardcase fetch https://intranet.example.com/orders -H 'Content-Type: application/json' -d '{}'",
+                    "cardcase fetch intranet.example.com/orders -H 'X-Test: 1' -d '{}'",
                 ],
             ),
             (
@@ -68,7 +68,7 @@ const GROUPS: [(&str, &[Entry]); 6] = [
             (
                 "credential",
                 &[
-                    "curl $(cardcase credential curl intranet.example.com) https://intranet.example.com/",
+                    "curl $(cardcase credential curl $HOST) https://$HOST/",
                     "cardcase credential kubectl intranet.example.com",
                     "cardcase credential curl intranet.example.com && cardcase credential --forget",
                 ],
@@ -92,7 +92,7 @@ const GROUPS: [(&str, &[Entry]); 6] = [
                 "rules",
                 &[
                     "cardcase rules",
-                    "cardcase rules add 'https://[*.]example.com' --issuer 'CN=Example Issuing CA'",
+                    "cardcase rules add '[*.]example.com' --issuer 'CN=Example CA'",
                     "cardcase rules add https://tracker.example --deny",
                 ],
             ),
@@ -117,7 +117,7 @@ const GROUPS: [(&str, &[Entry]); 6] = [
                 "password",
                 &[
                     "cardcase password --new-password-file password",
-                    "cardcase password --primary-password-file old --new-password-file password",
+                    "cardcase password --primary-password-file old --new-password-file new",
                 ],
             ),
             ("unlock", &["cardcase unlock --for 12h --primary-password-file old", "cardcase unlock --status"]),

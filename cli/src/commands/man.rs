@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man as Page;
 
-use crate::cli::{Cli, Man};
+use crate::cli::Man;
+use crate::help;
 use crate::ui::failure::Failure;
 use crate::ui::stdout::print;
 
@@ -46,7 +47,7 @@ const FILES: [(&str, &str); 3] = [
 
 /// Writes every page to a directory, or one after another to stdout.
 pub(crate) fn run(args: &Man) -> Result<(), Failure> {
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = help::command().disable_help_subcommand(true);
     command.build();
     let names = names(&command);
     let to_stdout = args.directory == Path::new("-");

@@ -46,6 +46,7 @@ fn stage() -> Stage {
     put("server.pem", ca::own_server(&["printer.example.com"], |_| {}).pem().as_bytes());
     put("password", b"cardcase");
     put("old", b"");
+    put("new", b"cardcase");
 
     let run =
         |line: &str| stage.machine.command(line.split_whitespace()).in_directory(stage.directory()).run().expect(0);
@@ -65,7 +66,7 @@ impl Stage {
     fn run(&self, line: &str) -> Option<i32> {
         let bin = self.machine.dir().join("bin");
         let serves = line.starts_with("cardcase tunnel ");
-        let script = format!("PATH={}:$PATH; {}{line}", bin.display(), if serves { "exec " } else { "" });
+        let script = format!("HOST={HOST}; PATH={}:$PATH; {}{line}", bin.display(), if serves { "exec " } else { "" });
         let mut shell: Command = program::named("sh");
         shell.args(["-c", &script]).env_clear().envs(self.machine.environment()).current_dir(self.directory());
         shell.stdin(Stdio::null()).stdout(Stdio::piped());
