@@ -114,6 +114,20 @@ const GROUPS: [(&str, &[Entry]); 6] = [
             ("where", &["cardcase where", "cp \"$(cardcase where)\" copy.db"]),
             ("doctor", &["cardcase doctor", "cardcase doctor --json"]),
             (
+                "backup",
+                &[
+                    "cardcase backup cards.new --password-file password",
+                    "cardcase backup cards.full --with-history --password-file password",
+                ],
+            ),
+            (
+                "restore",
+                &[
+                    "cardcase restore cards.backup --password-file password",
+                    "cardcase restore cards.backup --dry-run --password-file password",
+                ],
+            ),
+            (
                 "password",
                 &[
                     "cardcase password --new-password-file password",

@@ -57,6 +57,7 @@ fn stage() -> Stage {
     run("trust CA.pem");
     assert_eq!(stage.run(&format!("cardcase fetch https://{HOST}/")), Some(0));
     std::fs::copy(stage.machine.store(), stage.directory().join("work.db")).unwrap();
+    run("backup cards.backup --password-file password");
     stage
 }
 
