@@ -24,8 +24,10 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
         return Err(useless(&old, &new, why));
     }
     if args.dry_run {
-        notices::would_renew(&old, &new, &store.decisions()?);
-        return Ok(());
+        let decisions = store.decisions()?;
+        notices::would_renew(&old, &new, &decisions);
+        let renewed = RenewalJson::foreseen(&old, &new, &decisions);
+        return if app.common.json { print_json(&RenewedJson { renewed }) } else { Ok(()) };
     }
     let renewal = app.fully_unlocked_store()?.renew(&old, &new)?;
     notices::renewal(&renewal);

@@ -178,23 +178,22 @@ fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
 
 /// Says what a policy would add.
 fn would_import(app: &App, policy: &Policy) -> Result<(), Failure> {
-    let store = app.store()?;
-    let mut known: HashSet<String> = store.rules()?.iter().map(Rule::to_json).collect();
+    let (rules, settings) = (app.store()?.rules()?, app.store()?.settings()?);
+    let known = |json: &str| rules.iter().find(|rule| rule.to_json() == json).cloned();
+    let mut seen = HashSet::new();
+    let mut added: Vec<(Rule, bool)> = Vec::new();
     for rule in &policy.rules {
         let json = rule.to_json();
-        match known.contains(&json) {
-            true => say::note(format_args!("already there: {json}")),
-            false => say::note(format_args!("would add: {json}")),
-        }
-        known.insert(json);
+        let is_new = known(&json).is_none() && seen.insert(json.clone());
+        say::note(format_args!("{}: {json}", if is_new { "would add" } else { "already there" }));
+        added.push((known(&json).unwrap_or_else(|| rule.clone()), is_new));
     }
-    if let Some(on) =
-        policy.prompt_on_multiple.filter(|on| store.settings().is_ok_and(|now| now.prompt_on_multiple != *on))
-    {
+    let changed = policy.prompt_on_multiple.filter(|on| *on != settings.prompt_on_multiple);
+    if let Some(on) = changed {
         say::note(format_args!("prompt-on-multiple would be {}", if on { "on" } else { "off" }));
     }
     say::note("nothing was changed (--dry-run)");
-    Ok(())
+    if app.common.json { print_json(&AddedJson::new(&added, changed)) } else { Ok(()) }
 }
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cardcase::file;
 
 use crate::ui::failure::{Code, Failure};
-use crate::ui::say;
+use crate::ui::say::{self, Volume};
 use crate::ui::text::counted;
 
 /// The most entries of a directory. Whoever has more certificates names some of them.
@@ -36,13 +36,16 @@ impl PassedOver {
         self.0.into_iter()
     }
 
-    /// Says how many there are, and names a few.
+    /// Names a few and says how many more there are; with `-v`, names all.
     pub(super) fn tell(&self) {
+        if say::is_said(Volume::Details) {
+            return self.tell_each(&self.0);
+        }
         let Some(more) = self.0.len().checked_sub(NAMED) else { return self.tell_each(&self.0) };
         let (first, _) = self.0.split_at(NAMED);
         self.tell_each(first);
         if more > 0 {
-            say::note(format_args!("passed over {} more (--json names all)", counted(more, "file", "files")));
+            say::note(format_args!("passed over {} more (-v names all)", counted(more, "file", "files")));
         }
     }
 
