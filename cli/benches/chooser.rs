@@ -14,6 +14,7 @@ mod tls;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::num::NonZero;
+use std::process::Child;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -133,6 +134,7 @@ fn report(what: &str, mut times: Vec<Duration>) {
 
 struct Terminal {
     pty: Pty,
+    child: Child,
     screen: vt100::Parser,
 }
 
@@ -141,9 +143,9 @@ impl Terminal {
     fn start(command: Command) -> Self {
         let (pty, window) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(24, 80)).unwrap();
-        command.env("TERM", "xterm-256color").spawn(window).unwrap();
+        let child = command.env("TERM", "xterm-256color").spawn(window).unwrap();
         let size = |length| NonZero::new(length).unwrap();
-        Self { pty, screen: vt100::Parser::new(size(24), size(80), 0) }
+        Self { pty, child, screen: vt100::Parser::new(size(24), size(80), 0) }
     }
 
     fn text(&self) -> String {
@@ -168,5 +170,13 @@ impl Terminal {
         self.send(keys);
         self.wait(holds);
         start.elapsed()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -678,10 +678,13 @@ fn a_removed_remembered_identity_causes_a_new_question() {
     assert_eq!(answer, (Some(stays.fingerprint()), Source::Ask));
 }
 
+/// What somebody does to an identity.
+type Change = fn(&Store, &Identity);
+
 /// Looks at the candidates, then somebody removes or renames the one that is picked.
 struct TooLate {
     store: Arc<Store>,
-    change: fn(&Store, &Identity),
+    change: Change,
     asked: Mutex<Vec<Vec<String>>>,
 }
 
@@ -703,7 +706,7 @@ impl Chooser for TooLate {
 #[test]
 fn a_candidate_that_was_removed_or_renamed_meanwhile_is_not_sent() {
     let ca = Ca::root("Root");
-    let changes: [(fn(&Store, &Identity), &[&str]); 2] = [
+    let changes: [(Change, &[&str]); 2] = [
         (|store, identity| store.remove(&[identity.fingerprint()]).unwrap(), &["b"]),
         (|store, identity| store.rename(identity, "c").unwrap(), &["b", "c"]),
     ];
