@@ -51,7 +51,7 @@ pub(crate) struct Common {
     /// Print nothing but errors on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say on stderr what the command does: the store, what answered, the server, TLS, HTTP
+    /// Say on stderr what the command does: the store; where it connects also TLS, what answered, and HTTP
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
     /// When to use colours
@@ -517,7 +517,7 @@ pub(crate) struct Fetch {
     #[arg(short, long)]
     pub(crate) fail: bool,
     /// Print nothing on stderr, not even errors
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long)]
     pub(crate) silent: bool,
     /// Print errors, even with -s
     #[arg(short = 'S', long)]

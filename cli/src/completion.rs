@@ -1,7 +1,7 @@
 //! Completions for shells. The script that `cardcase completions SHELL` prints runs `cardcase __complete SHELL ...` at each Tab, which
 //! answers from the command line and from the store. It asks for nothing, writes nothing, and says nothing when it cannot answer.
 //!
-//! An answer is a line, with its parts divided by U+001F, which no name has in it:
+//! An answer is a line, with its parts divided by U+001F, which no name contains:
 //!
 //! - `value`, the word, and a description;
 //! - `files`, what stands before the path in the word (as in `--cacert=`), and the extensions of the files that are meant;
@@ -45,11 +45,14 @@ pub(crate) fn answer(mut arguments: impl Iterator<Item = OsString>) {
     let typed = match (shell, given.as_slice()) {
         (Some(Shell::Bash), [line, fragment]) => Line::parse(line, fragment),
         // These divide the line themselves
-        (Some(Shell::Zsh), [words @ .., last]) => Line { words: words.to_vec(), last: Word::plain(last) },
-        (Some(Shell::Fish), [words @ .., last]) => Line { words: words.to_vec(), last: Word::of(last) },
+        (Some(Shell::Zsh), [words @ .., last]) => Line::divided(words, Word::plain(last)),
+        (Some(Shell::Fish), [words @ .., last]) => Line::divided(words, Word::of(last)),
         _ => return,
     };
-    let answers = complete(&typed);
+    let answers = match typed.is_redirected {
+        true => vec![Answer { kind: "files".to_owned(), word: String::new(), more: String::new() }],
+        false => complete(&typed),
+    };
     let text: String = match shell {
         Some(Shell::Bash) => answers.iter().filter_map(|answer| answer.for_bash(&typed.last)).collect(),
         _ => answers.iter().map(Answer::to_line).collect(),
@@ -106,16 +109,7 @@ fn described(candidate: &CompletionCandidate) -> Answer {
 
 /// The store that the command on the line would use, if it exists and can be read at once.
 fn store(words: &[String]) -> Option<Store> {
-    let mut named = None;
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match word.strip_prefix("--store") {
-            Some("") => named = words.next().cloned(),
-            Some(value) => named = value.strip_prefix('=').map(str::to_owned).or(named),
-            None => {}
-        }
-    }
-    let path = match named {
+    let path = match line::value_of(words, "--store") {
         Some(named) => in_home(&named),
         None => match std::env::var_os("CARDCASE_STORE") {
             Some(path) => path.into(),

@@ -67,13 +67,13 @@ fn main() -> ExitCode {
             console::set_colors_enabled_stderr(when == Color::Always);
         }
     }
-    say::set_volume(match (&command, common.quiet, common.verbose) {
-        (Some(Command::Fetch(fetch)), ..) if fetch.silent && !fetch.show_error => Volume::Nothing,
-        (Some(Command::Fetch(fetch)), ..) if fetch.silent => Volume::Errors,
-        (_, true, _) => Volume::Errors,
-        (_, _, true) => Volume::Details,
-        (_, false, false) => Volume::Normal,
-    });
+    let volume = match &command {
+        Some(Command::Fetch(fetch)) if fetch.silent && !fetch.show_error => Volume::Nothing,
+        Some(Command::Fetch(fetch)) if fetch.silent => Volume::Errors,
+        _ if common.quiet => Volume::Errors,
+        _ => Volume::Normal,
+    };
+    say::set_volume(volume, common.verbose);
     // The agent has no terminal, and handles signals itself
     if !matches!(command, Some(Command::Agent)) {
         signals::restore_terminal_on_signals();

@@ -36,7 +36,7 @@ pub(crate) fn check(path: &Path, force: bool) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a file on stdout beside JSON.
+/// Fails if both the file and JSON would go to stdout.
 pub(crate) fn check_stdout_is_free(path: &Path, json: bool) -> Result<(), Failure> {
     match path == Path::new("-") && json {
         true => Err(Failure::usage("stdout cannot take both the file and JSON: name a file with -o FILE")),

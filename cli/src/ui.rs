@@ -2,9 +2,9 @@
 
 pub(crate) mod text;
 
-pub(crate) mod progress;
-
 pub(crate) mod say;
+
+pub(crate) mod progress;
 
 pub(crate) mod remedy;
 

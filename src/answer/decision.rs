@@ -13,7 +13,8 @@
 //! let alice = store.find_identity("Alice Example's card")?;
 //! store.remember(&scope, Some(alice.fingerprint()), Lifetime::Permanent, Timestamp::now())?;
 //! assert_eq!(store.decision(&scope)?.and_then(|decision| decision.identity), Some(alice.fingerprint()));
-//! assert!(store.forget(&scope)?);
+//! let (forgotten, _unreadable) = store.forget(&scope)?;
+//! assert_eq!(forgotten.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

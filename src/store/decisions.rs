@@ -34,6 +34,9 @@ const ANSWERED: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2
     AND identity IS (SELECT id FROM identities WHERE fingerprint = ?3) AND (identity IS NULL) = (?3 IS NULL)
     AND (session IS NULL OR session = ?4)";
 
+/// Of the decisions in a scope, those that count in a session.
+const COUNTS: &str = "WHERE host = ?1 AND coalesce(port, 0) = ?2 AND (session IS NULL OR session = ?3)";
+
 /// The maximum length of a host in bytes: names have up to 253. No cardcase wrote a longer one.
 pub(super) const MAX_HOST: i64 = 1024;
 
@@ -156,21 +159,35 @@ impl Store {
         })
     }
 
-    /// Forgets what is remembered in this scope. Returns whether there was anything.
+    /// Forgets what is remembered in this scope, permanently and for this session. Returns what that was, and how many rows besides
+    /// cannot be read.
     ///
     /// # Errors
     /// Those of [writing](Self#errors).
-    pub fn forget(&self, scope: &Scope) -> Result<bool, Error> {
+    pub fn forget(&self, scope: &Scope) -> Result<(Vec<Decision>, usize), Error> {
         let session = self.session().token()?;
-        self.transact(|db| at_any_length(db, |db| Ok(forget_scope(db, scope, session.as_deref())? > 0)))
+        self.transact(|db| {
+            let ids = at_any_length(db, |db| {
+                let mut query = db.prepare_cached(&format!("SELECT id FROM decisions {COUNTS}"))?;
+                let of = params![scope.host, scope.port.unwrap_or(0), session];
+                query.query_map(of, |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()
+            })?;
+            let found = read_some(db, &ids)?;
+            at_any_length(db, |db| forget_scope(db, scope, session.as_deref()))?;
+            Ok(found)
+        })
     }
 
-    /// Forgets everything, in every scope and every session. Returns the number of decisions.
+    /// Forgets everything, in every scope and every session. Returns what that was, and how many rows besides cannot be read.
     ///
     /// # Errors
     /// Those of [writing](Self#errors).
-    pub fn forget_all(&self) -> Result<usize, Error> {
-        self.transact(|db| at_any_length(db, |db| db.execute("DELETE FROM decisions", [])))
+    pub fn forget_all(&self) -> Result<(Vec<Decision>, usize), Error> {
+        self.transact(|db| {
+            let found = read_some(db, &numbers_in_order(db)?)?;
+            at_any_length(db, |db| db.execute("DELETE FROM decisions", []))?;
+            Ok(found)
+        })
     }
 }
 
@@ -238,9 +255,7 @@ pub(super) fn move_decisions(db: &Connection, from: i64, to: i64) -> rusqlite::R
 /// Deletes what counts in this scope and session. A decision of another session stays: that session may be on another machine,
 /// or may have another runtime directory.
 fn forget_scope(db: &Connection, scope: &Scope, session: Option<&str>) -> rusqlite::Result<usize> {
-    let mut delete = db.prepare_cached(
-        "DELETE FROM decisions WHERE host = ?1 AND coalesce(port, 0) = ?2 AND (session IS NULL OR session = ?3)",
-    )?;
+    let mut delete = db.prepare_cached(&format!("DELETE FROM decisions {COUNTS}"))?;
     delete.execute(params![scope.host, scope.port.unwrap_or(0), session])
 }
 
@@ -248,6 +263,13 @@ fn forget_scope(db: &Connection, scope: &Scope, session: Option<&str>) -> rusqli
 fn forget_old_sessions(db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE session IS NOT NULL AND decided_at < ?1")?;
     delete.execute([now.0.saturating_sub(MAX_SESSION)]).map(drop)
+}
+
+/// The decisions with these numbers that can be read, and how many cannot.
+fn read_some(db: &Connection, ids: &[i64]) -> rusqlite::Result<(Vec<Decision>, usize)> {
+    let mut damaged = Vec::new();
+    let rows = rows_with(db, DECISIONS, EVERY, ids, parse_every, &mut damaged)?;
+    Ok((rows.into_iter().map(|(decision, _)| decision).collect(), damaged.len()))
 }
 
 /// The numbers of all rows, by host and port; a decision for the session stands before a permanent one. A host that cardcase has not

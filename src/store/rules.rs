@@ -55,19 +55,19 @@ impl Store {
         })
     }
 
-    /// Removes rules by their numbers, all or none, and returns them as JSON. A number that is given twice counts once. This
-    /// succeeds even when the rules are not authentic.
+    /// Removes rules by their numbers, all or none, and returns each number with the rule as JSON, or with what stands in its row.
+    /// A number that is given twice counts once. This succeeds even when the rules are not authentic.
     ///
     /// # Errors
     /// [`Error::VaultLocked`], [`Error::UnknownRule`], and those of [writing](Self#errors).
-    pub fn remove_rules(&self, numbers: &[i64]) -> Result<Vec<String>, Error> {
+    pub fn remove_rules(&self, numbers: &[i64]) -> Result<Vec<(i64, String)>, Error> {
         let remove = |db: &Connection| {
             let mut delete = db.prepare_cached(
                 "DELETE FROM rules WHERE id = ?1 RETURNING iif(octet_length(rule) <= ?2, rule, 'a rule that is too long')",
             )?;
             let remove = |number: &i64| {
                 let removed = delete.query_row([*number, MAX_VALUE.into()], |row| row.get(0)).optional()?;
-                removed.ok_or_else(|| as_rusqlite(Error::UnknownRule { number: *number }))
+                removed.map(|rule| (*number, rule)).ok_or_else(|| as_rusqlite(Error::UnknownRule { number: *number }))
             };
             let mut seen = HashSet::new();
             numbers.iter().filter(|number| seen.insert(**number)).map(remove).collect()

@@ -37,7 +37,7 @@ fn the_modes_do_not_share_decisions() {
     store.remember(&scope(Mode::Firefox, "a.example:1"), None, Lifetime::Permanent, NOW).unwrap();
     assert_eq!(store.decision(&scope(Mode::Chrome, "a.example:1")).unwrap(), None);
     store.remember(&scope(Mode::Chrome, "a.example:1"), None, Lifetime::Permanent, NOW).unwrap();
-    assert!(store.forget(&scope(Mode::Firefox, "a.example")).unwrap());
+    assert_eq!(store.forget(&scope(Mode::Firefox, "a.example")).unwrap().0.len(), 1);
     assert!(store.decision(&scope(Mode::Chrome, "a.example:1")).unwrap().is_some());
 }
 
@@ -85,7 +85,7 @@ fn decisions_of_another_session_are_invisible_and_kept_for_half_a_year() {
     let scope = scope(Mode::Firefox, "a.example");
     here.remember(&scope, None, Lifetime::Session, NOW).unwrap();
     there.remember(&scope, None, Lifetime::Session, NOW).unwrap();
-    assert!(there.forget(&scope).unwrap());
+    assert_eq!(there.forget(&scope).unwrap().0.len(), 1);
     assert_eq!(there.decision(&scope).unwrap(), None);
     assert!(here.decision(&scope).unwrap().is_some());
 
@@ -144,10 +144,13 @@ fn forgetting_says_whether_there_was_a_decision() {
     let store = home.open();
     let (a, b) = (scope(Mode::Firefox, "a.example"), scope(Mode::Chrome, "b.example:1"));
     store.remember(&a, None, Lifetime::Permanent, NOW).unwrap();
-    assert!(store.forget(&a).unwrap());
-    assert!(!store.forget(&a).unwrap());
+    let (forgotten, unreadable) = store.forget(&a).unwrap();
+    assert_eq!((forgotten[0].scope.clone(), forgotten.len(), unreadable), (a.clone(), 1, 0));
+    assert_eq!(store.forget(&a).unwrap(), (Vec::new(), 0));
     for scope in [&a, &b] {
         store.remember(scope, None, Lifetime::Session, NOW).unwrap();
     }
-    assert_eq!((store.forget_all().unwrap(), store.forget_all().unwrap()), (2, 0));
+    let forgotten = store.forget_all().unwrap().0;
+    assert_eq!(forgotten.iter().map(|one| &one.scope).collect::<Vec<_>>(), [&a, &b]);
+    assert_eq!(store.forget_all().unwrap(), (Vec::new(), 0));
 }

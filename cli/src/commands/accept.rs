@@ -30,7 +30,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         on(settings.prompt_on_multiple),
     ));
     if app.common.json {
-        let settings = config::json(&settings, None);
+        let settings = config::json(&config::effective(app)?.0, None);
         return print_json(&AcceptedJson { rules, trusted_authorities: trusted, decisions, settings });
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `cardcase config`
 
 use cardcase::manage::plain;
-use cardcase::manage::{Mode, Settings};
+use cardcase::manage::{Mode, Policy, Settings};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
@@ -20,9 +20,7 @@ pub(crate) fn run(app: &App, args: &Config) -> Result<(), Failure> {
 }
 
 fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
-    let mut settings = app.store()?.settings()?;
-    let (policy, _) = app.survey_policies();
-    settings.prompt_on_multiple |= policy.prompt_on_multiple == Some(true);
+    let (settings, policy) = effective(app)?;
     if app.common.json {
         return print_json(&json(&settings, wanted));
     }
@@ -38,6 +36,14 @@ fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
             Setting::value_variants().iter().map(|key| vec![name(*key), shown(*key)]),
         ),
     }
+}
+
+/// The settings that count, and the administrator's files, which may turn on one of them.
+pub(super) fn effective(app: &App) -> Result<(Settings, Policy), Failure> {
+    let mut settings = app.store()?.settings()?;
+    let (policy, _) = app.survey_policies();
+    settings.prompt_on_multiple |= policy.prompt_on_multiple == Some(true);
+    Ok((settings, policy))
 }
 
 /// The settings, or one of them, by the keys that JSON has for them.
@@ -65,9 +71,8 @@ fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
             Box::new(move |settings| settings.prompt_on_multiple = on)
         }
     };
-    let store = app.unlocked_store()?;
-    store.change_settings(change)?;
-    if app.common.json { print_json(&json(&store.settings()?, Some(key))) } else { Ok(()) }
+    app.unlocked_store()?.change_settings(change)?;
+    if app.common.json { print_json(&json(&effective(app)?.0, Some(key))) } else { Ok(()) }
 }
 
 fn switch(key: Setting, text: &str) -> Result<bool, Failure> {

@@ -85,6 +85,9 @@ pub(crate) fn run(app: &App, args: &Explain) -> Result<(), Failure> {
                 .look(&selector)?
         }
     };
+    if let Some(version) = seen.version {
+        say::detail(format_args!("connected to {}: {}", target.destination(), version_name(version)));
+    }
     let explanation = seen.request.as_ref().map(|request| selector.explain(&target, request)).transpose()?;
     if let Some(failure) = &seen.unverified {
         say::warn(format_args!("{}; no certificate would be sent to it", failure.message));

@@ -1,5 +1,6 @@
 //! `cardcase fetch`
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     }
     let message = Message::new(app, args)?;
     let client = Client::new(app, args, &url, &message)?;
+    // Nobody is asked for a password before everything else is in order
+    let message = message.logged_in(app, args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, error))?;
     runtime.block_on(async {
@@ -31,12 +34,22 @@ pub(crate) fn run(app: &App, args: &Fetch) -> Result<(), Failure> {
     })
 }
 
+/// How long the last message may take: nobody may be reading stderr.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Ends the process after this time, whatever it waits for then: a person, a pipe, or a server.
 fn end_after(limit: Duration, url: &Url) -> Result<(), Failure> {
     let failure = Failure::new(Code::Failed, format_args!("{url}: not complete within {limit:?} (--max-time)"));
     let end = move || {
         thread::sleep(limit);
-        failure.tell();
+        let (told, is_told) = mpsc::channel();
+        let tell = move || {
+            failure.tell();
+            let _ = told.send(());
+        };
+        if thread::Builder::new().spawn(tell).is_ok() {
+            let _ = is_told.recv_timeout(LAST_WORDS);
+        }
         Dialogs::close_all();
         cleanup::run_all();
         std::process::exit(Code::Failed as i32)
@@ -56,12 +69,19 @@ async fn print(client: &Client<'_>, mut response: Response, args: &Fetch) -> Res
         let failure = Failure::new(Code::Failed, format_args!("{url}: the server answered {status} (--fail)"));
         return client.finish(response).and(Err(failure));
     }
-    let mut body = match args.compressed {
-        true => Body::decompressed(out, &response.head.headers)?,
-        false => Body::plain(out),
+    if args.head {
+        return client.finish(response);
+    }
+    let body = match args.compressed {
+        true => Body::decompressed(out, &response.head.headers),
+        false => Ok(Body::plain(out)),
+    };
+    let mut body = match body {
+        Ok(body) => body,
+        Err(failure) => return client.finish(response).and(Err(failure)),
     };
     match write_body(client, &mut response, &mut body).await {
-        Err(WriteError::Failed(failure)) => Err(failure),
+        Err(WriteError::Failed(failure)) => Err(response.refused().unwrap_or(failure)),
         Err(WriteError::NotText) => client.finish(response).and(Err(not_text(&url))),
         Ok(()) => client.finish(response),
     }

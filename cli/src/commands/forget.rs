@@ -2,7 +2,6 @@
 
 use cardcase::Destination;
 use cardcase::Error;
-use cardcase::manage::Decision;
 use serde::Serialize;
 
 use crate::app::App;
@@ -10,32 +9,35 @@ use crate::cli::Forget;
 use crate::ui::failure::Failure;
 use crate::ui::json::{DecisionJson, print_json};
 use crate::ui::say;
+use crate::ui::text::counted;
 
 #[derive(Serialize)]
 struct ForgottenJson {
     forgotten: Vec<DecisionJson>,
+    /// Rows that were deleted too, and could not be read.
+    unreadable: usize,
 }
 
 pub(crate) fn run(app: &App, args: &Forget) -> Result<(), Failure> {
     let store = app.store()?;
-    let Some(destination) = &args.destination else {
-        // A damaged one is forgotten too, and cannot be shown
-        let shown = if app.common.json { store.decisions().unwrap_or_default() } else { Vec::new() };
-        let forgotten = store.forget_all()?;
-        say::note(format_args!("forgot {forgotten} decision{}", if forgotten == 1 { "" } else { "s" }));
-        return answer(app, shown);
+    let (forgotten, unreadable) = match &args.destination {
+        None => {
+            let (forgotten, unreadable) = store.forget_all()?;
+            say::note(format_args!("forgot {}", counted(forgotten.len() + unreadable, "decision", "decisions")));
+            (forgotten, unreadable)
+        }
+        Some(destination) => {
+            let scope = app.mode()?.scope(&destination.parse::<Destination>()?);
+            match store.forget(&scope)? {
+                (forgotten, 0) if forgotten.is_empty() => {
+                    return Err(Error::UnknownDecision { scope: scope.to_string() }.into());
+                }
+                found => found,
+            }
+        }
     };
-    let scope = app.mode()?.scope(&destination.parse::<Destination>()?);
-    let shown = if app.common.json { store.decision(&scope)? } else { None };
-    match store.forget(&scope)? {
-        true => answer(app, shown.into_iter().collect()),
-        false => Err(Error::UnknownDecision { scope: scope.to_string() }.into()),
+    if !app.common.json {
+        return Ok(());
     }
-}
-
-fn answer(app: &App, forgotten: Vec<Decision>) -> Result<(), Failure> {
-    match app.common.json {
-        true => print_json(&ForgottenJson { forgotten: forgotten.into_iter().map(DecisionJson::new).collect() }),
-        false => Ok(()),
-    }
+    print_json(&ForgottenJson { forgotten: forgotten.into_iter().map(DecisionJson::new).collect(), unreadable })
 }

@@ -9,12 +9,12 @@ use crate::ui::say;
 
 #[derive(Serialize)]
 struct LockedJson {
-    /// Whether an agent was stopped.
-    locked: bool,
+    /// Whether there was one.
+    agent_ended: bool,
 }
 
 pub(crate) fn run(app: &App) -> Result<(), Failure> {
-    let locked = app.store()?.end_agent()?;
-    say::note(if locked { "locked" } else { "the store was not unlocked" });
-    if app.common.json { print_json(&LockedJson { locked }) } else { Ok(()) }
+    let agent_ended = app.store()?.end_agent()?;
+    say::note(if agent_ended { "locked" } else { "the store was not unlocked" });
+    if app.common.json { print_json(&LockedJson { agent_ended }) } else { Ok(()) }
 }

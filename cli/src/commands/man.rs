@@ -26,7 +26,7 @@ const EXIT_STATUS: [(&str, &str); 8] = [
     ("130", "Interrupted."),
 ];
 
-/// Those that no flag has.
+/// Environment variables without a flag.
 const ENVIRONMENT: [(&str, &str); 9] = [
     ("NO_COLOR, CLICOLOR_FORCE", "Turn colours off, or on where stdout is no terminal."),
     ("PINENTRY_PROGRAM", "The program that asks for the primary password, as with GnuPG."),
@@ -109,8 +109,8 @@ fn page_of(command: &Command, names: &[String]) -> io::Result<String> {
     Ok(tidied(&text))
 }
 
-/// The text as mandoc wants it: without empty paragraphs, with lines of at most 80 bytes, and with what each section of clap_mangen begins
-/// with only once.
+/// The text as mandoc wants it: without empty paragraphs, with lines of at most 80 bytes, and without the preamble that
+/// clap_mangen repeats in each section.
 fn tidied(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let (mut is_tag, mut is_verbatim) = (false, false);

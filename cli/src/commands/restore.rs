@@ -14,7 +14,7 @@ use crate::cli::Restore;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{AuthorityJson, DecisionJson, RuleJson, print_json};
 use crate::ui::stdout::print;
-use crate::ui::text::{counted, quoted, word};
+use crate::ui::text::{counted, local_date, quoted, word};
 use crate::ui::{notices, progress, say};
 
 /// Bytes of the beginning of a file, in which it is recognised.
@@ -53,7 +53,7 @@ pub(crate) fn run(app: &App, args: &Restore) -> Result<(), Failure> {
     let store = app.store()?;
     let bytes = read(app, &args.file)?;
     let backup = open(app, args, &bytes)?;
-    say::note(format_args!("the backup was made on {}", backup.made_at().date()));
+    say::note(format_args!("the backup was made on {}", local_date(backup.made_at())));
     let restored = if args.dry_run {
         store.would_restore(&backup)?
     } else {

@@ -91,6 +91,8 @@ impl AddedJson {
 #[derive(Serialize)]
 struct RemovedJson {
     removed: Vec<RuleJson>,
+    /// The numbers of those that were removed too, and could not be read.
+    unreadable: Vec<i64>,
 }
 
 fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
@@ -164,16 +166,15 @@ fn principal_filter(constraints: &[String]) -> Result<Value, Failure> {
 
 fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
     let store = app.unlocked_store()?;
-    // A damaged rule is removed too, and cannot be shown
-    let mut rules = if app.common.json { store.rules().unwrap_or_default() } else { Vec::new() };
-    for rule in store.remove_rules(&args.numbers)? {
+    let (mut removed, mut unreadable) = (Vec::new(), Vec::new());
+    for (number, rule) in store.remove_rules(&args.numbers)? {
         say::note(format_args!("removed: {rule}"));
+        match Rule::parse(&rule) {
+            Ok(rule) => removed.push(RuleJson::numbered(number, &rule)),
+            Err(_) => unreadable.push(number),
+        }
     }
-    rules.retain(|rule| rule.number().is_some_and(|number| args.numbers.contains(&number)));
-    match app.common.json {
-        true => print_json(&RemovedJson { removed: rules.iter().map(RuleJson::new).collect() }),
-        false => Ok(()),
-    }
+    if app.common.json { print_json(&RemovedJson { removed, unreadable }) } else { Ok(()) }
 }
 
 /// Says what a policy would add.

@@ -24,7 +24,7 @@ use crate::http::incompatible::{self, Incompatible};
 use crate::http::mid_connection::MidConnection;
 #[cfg(feature = "openssl")]
 use crate::http::openssl;
-use crate::http::outcome::{Asked, Outcomes};
+use crate::http::outcome::{self, Asked, Outcomes};
 use crate::http::route::{Dialer, Route, connector};
 use crate::http::socket::Socket;
 #[cfg(feature = "openssl")]
@@ -239,7 +239,10 @@ impl Tunnel {
             };
             let Some(connected) = near.peer().while_there(connect).await else { return Ok(()) };
             let error = match connected {
-                Ok(connection) => return self.relay(near, &dialer, connection).await,
+                Ok(connection) => {
+                    outcome::tell_connection(&connection.opened, false);
+                    return self.relay(near, &dialer, connection).await;
+                }
                 Err(error) => error,
             };
             let Some(how) = Incompatible::from_error(&error) else { return Err(self.unconnected(error).await?) };
@@ -271,7 +274,10 @@ impl Tunnel {
         };
         let Some(connected) = near.peer().while_there(connect).await else { return Ok(()) };
         match connected {
-            Ok(connection) => self.relay(near, dialer, connection).await,
+            Ok(connection) => {
+                outcome::tell_connection(&connection.opened, true);
+                self.relay(near, dialer, connection).await
+            }
             Err(error) => Err(self.unconnected(error).await?),
         }
     }

@@ -54,6 +54,8 @@ fn serving(store: &Store) -> Result<Option<Status>, Failure> {
 
 #[derive(Serialize)]
 struct StatusJson {
+    /// Whether the store has a primary password. One without is never locked.
+    protected: bool,
     unlocked: bool,
     until: Option<String>,
     process: Option<u32>,
@@ -63,7 +65,8 @@ fn show(app: &App, agent: Option<Status>) -> Result<(), Failure> {
     if app.common.json {
         let process = agent.and_then(|agent| agent.process);
         let until = agent.map(|agent| agent.until.to_string());
-        return print_json(&StatusJson { unlocked: until.is_some(), until, process });
+        let protected = app.store()?.has_primary_password();
+        return print_json(&StatusJson { protected, unlocked: until.is_some(), until, process });
     }
     print(&agent.map_or("locked\n".to_owned(), |agent| format!("unlocked until {}\n", local_time(agent.until))))
 }

@@ -9,6 +9,8 @@ use cardcase::{Destination, Store};
 use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 
+use super::line::value_of;
+
 /// Values that nobody can complete: only their user knows them.
 #[cfg(test)]
 pub(super) const FREE_TEXT: [&str; 17] = [
@@ -158,13 +160,13 @@ fn fingerprints<'a>(typed: &str, all: impl Iterator<Item = (String, &'a str)>) -
     if typed.is_empty() || !typed.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Vec::new();
     }
-    let typed = typed.to_lowercase();
-    let fitting = all.filter(|(fingerprint, _)| fingerprint.starts_with(&typed));
+    let lower = typed.to_lowercase();
+    let fitting = all.filter(|(fingerprint, _)| fingerprint.starts_with(&lower));
     fitting
         .map(|(fingerprint, name)| {
-            // All of it if more was typed
+            // All of it if more was typed; what was typed stays as it is
             let shown = if typed.len() < DIGITS { digits(&fingerprint) } else { fingerprint };
-            candidate(shown, name)
+            candidate(format!("{typed}{}", shown.get(typed.len()..).unwrap_or_default()), name)
         })
         .collect()
 }
@@ -194,8 +196,7 @@ fn certificates(known: &Known, typed: &str) -> Vec<CompletionCandidate> {
 /// Hosts with a decision in the mode that the command would use.
 fn decided_hosts(known: &Known, _: &str) -> Vec<CompletionCandidate> {
     let Some(store) = &known.store else { return Vec::new() };
-    let mut words = known.words.iter().skip_while(|word| *word != "--mode").skip(1);
-    let given = words.next().cloned().or_else(|| std::env::var("CARDCASE_MODE").ok());
+    let given = value_of(&known.words, "--mode").or_else(|| std::env::var("CARDCASE_MODE").ok());
     let mode = given.and_then(|mode| mode.parse().ok()).or_else(|| store.settings().ok().map(|settings| settings.mode));
     let decisions = store.decisions().unwrap_or_default();
     let scopes = decisions.into_iter().map(|decision| decision.scope);

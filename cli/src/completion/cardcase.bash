@@ -20,7 +20,7 @@ _cardcase_paths() {
         directories) mapfile -t found < <(compgen -d -P "$prefix" -- "$fragment") ;;
         files)
             while IFS= read -r path; do
-                if [[ -d ${path/#\~/$HOME} || " $extensions " == *" ${path##*.} "* ]]; then
+                if [[ -z $extensions || -d ${path/#\~/$HOME} || " $extensions " == *" ${path##*.} "* ]]; then
                     found+=("$prefix$path")
                 fi
             done < <(compgen -f -- "$fragment")

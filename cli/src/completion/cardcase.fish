@@ -29,10 +29,11 @@ function __cardcase_paths --argument-names kind prefix extensions token
         case directories
             set fitting (string match --regex '^[^\t]*/(?:\t.*)?$' -- $found)
         case files
-            for extension in (string split ' ' -- $extensions)
+            test -z "$extensions"; and set fitting $found
+            for extension in (string split --no-empty ' ' -- $extensions)
                 set --append fitting (string match --regex '^[^\t]*\.'$extension'(?:\t.*)?$' -- $found)
             end
-            set --append fitting (string match --regex '^[^\t]*/(?:\t.*)?$' -- $found)
+            test -n "$extensions"; and set --append fitting (string match --regex '^[^\t]*/(?:\t.*)?$' -- $found)
     end
     if test (count $fitting) -eq 0
         set fitting $found

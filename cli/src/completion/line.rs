@@ -5,6 +5,8 @@ pub(super) struct Line {
     /// Those before the last, without their quotes.
     pub(super) words: Vec<String>,
     pub(super) last: Word,
+    /// Whether the last is the file of a redirection, which is no argument.
+    pub(super) is_redirected: bool,
 }
 
 /// The word that is being typed.
@@ -26,23 +28,50 @@ enum Quotes {
 }
 
 impl Line {
-    /// Reads a line, of which bash replaces `fragment` at its end: its divides words at colons, equals signs and quotes too.
+    /// The words that a shell has divided itself, without redirections.
+    pub(super) fn divided(words: &[String], last: Word) -> Self {
+        Self { words: words.to_vec(), last, is_redirected: false }
+    }
+
+    /// Reads a line, of which bash replaces `fragment` at its end: bash also divides words at colons, equals signs and quotes.
     pub(super) fn parse(line: &str, fragment: &str) -> Self {
         let mut words = Vec::new();
+        let mut is_redirected = false;
         let mut rest = line.trim_start();
         loop {
             let (raw, after) = rest.split_at(end_of_word(rest));
+            let file = raw.get(length_of_redirection(raw)..).unwrap_or_default();
+            let is_file = is_redirected || file.len() < raw.len();
+            let raw = if is_redirected { raw } else { file };
             if after.is_empty() {
                 let kept = raw.strip_suffix(fragment).unwrap_or_default();
                 let (before, open) = unquoted(kept);
                 let last = Word { value: unquoted(raw).0, kept: before.len(), open };
                 let words = words.into_iter().skip(1).collect();
-                return Self { words, last };
+                return Self { words, last, is_redirected: is_file };
             }
-            words.push(unquoted(raw).0);
+            if !is_file {
+                words.push(unquoted(raw).0);
+            }
+            // The file is the next word if it does not stand here
+            is_redirected = is_file && raw.is_empty();
             rest = after.trim_start();
         }
     }
+}
+
+/// The value of a flag in words, the last if there are several: `--flag VALUE` or `--flag=VALUE`.
+pub(super) fn value_of(words: &[String], flag: &str) -> Option<String> {
+    let mut value = None;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.strip_prefix(flag) {
+            Some("") => value = words.next().cloned(),
+            Some(rest) => value = rest.strip_prefix('=').map(str::to_owned).or(value),
+            None => {}
+        }
+    }
+    value
 }
 
 impl Word {
@@ -71,6 +100,15 @@ impl Word {
             Quotes::Double => in_double_quotes(rest),
         })
     }
+}
+
+/// The length of the operator with which a word redirects to or from a file, or 0.
+fn length_of_redirection(raw: &str) -> usize {
+    let digits = raw.bytes().take_while(u8::is_ascii_digit).count();
+    let operators = ["&>>", "&>", ">>", ">|", ">&", "<>", ">", "<"];
+    let rest = raw.get(digits..).unwrap_or_default();
+    let operator = operators.iter().find(|operator| rest.starts_with(**operator) && !rest.starts_with("<<"));
+    operator.map_or(0, |operator| digits + operator.len())
 }
 
 /// The length of the first word, with its quotes. It is the whole text if the word does not end.
@@ -168,6 +206,22 @@ mod tests {
                 (words.into_iter().map(str::to_owned).collect(), last),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn redirections_are_no_arguments() {
+        for (line, words, last, is_redirected) in [
+            ("cardcase show a > o", vec!["show", "a"], "o", true),
+            ("cardcase show a >o", vec!["show", "a"], "o", true),
+            ("cardcase show a 2>> ", vec!["show", "a"], "", true),
+            ("cardcase show a > out b", vec!["show", "a"], "b", false),
+            ("cardcase <in show 2>&1 b", vec!["show"], "b", false),
+            ("cardcase show '>' b", vec!["show", ">"], "b", false),
+        ] {
+            let parsed = Line::parse(line, "");
+            let got = (parsed.words, parsed.last.value.as_str(), parsed.is_redirected);
+            assert_eq!(got, (words.into_iter().map(str::to_owned).collect(), last, is_redirected), "{line}");
         }
     }
 

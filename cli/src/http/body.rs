@@ -24,7 +24,13 @@ pub(crate) enum Output {
     },
     /// A terminal, which gets text only.
     Terminal(Lines),
-    File(File, PathBuf),
+    File {
+        path: PathBuf,
+        /// Opened for the first byte, so that a file stays as it is when there is nothing to write.
+        file: Option<File>,
+    },
+    /// At most so many bytes of the start, in memory.
+    Memory { start: Vec<u8>, most: usize },
 }
 
 /// Why a response was not written.
@@ -45,10 +51,7 @@ impl Output {
     pub(crate) fn open(path: Option<&Path>, headers: &HeaderMap) -> Result<Self, Failure> {
         match path {
             None if io::stdout().is_terminal() => Ok(Self::Terminal(Lines::new(headers))),
-            Some(path) if path != Path::new("-") => {
-                let file = File::create(path).map_err(|error| Failure::io(path, &error))?;
-                Ok(Self::File(file, path.to_owned()))
-            }
+            Some(path) if path != Path::new("-") => Ok(Self::File { path: path.to_owned(), file: None }),
             // Without the buffer of the standard library, which looks for the ends of lines
             _ => match io::stdout().as_fd().try_clone_to_owned() {
                 Ok(stdout) => Ok(Self::Stdout { file: stdout.into(), closed: false }),
@@ -57,9 +60,13 @@ impl Output {
         }
     }
 
-    /// Whether the reader of stdout has closed it: it does not need the rest.
+    /// Whether nobody needs the rest: the reader of stdout has closed it.
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self, Self::Stdout { closed: true, .. })
+        match self {
+            Self::Stdout { closed, .. } => *closed,
+            Self::Memory { start, most } => start.len() >= *most,
+            Self::Terminal(_) | Self::File { .. } => false,
+        }
     }
 
     /// Writes the status line and the headers.
@@ -86,7 +93,15 @@ impl Output {
 
     fn write_bytes(&mut self, pieces: &[Bytes]) -> Result<(), Failure> {
         match self {
-            Self::File(file, path) => write_all(file, pieces).map_err(|error| Failure::io(path, &error)),
+            Self::File { path, file } => {
+                let written = opened(path, file).and_then(|file| write_all(file, pieces));
+                written.map_err(|error| Failure::io(path, &error))
+            }
+            Self::Memory { start, most } => {
+                pieces.iter().for_each(|piece| start.extend_from_slice(piece));
+                start.truncate(*most);
+                Ok(())
+            }
             Self::Stdout { closed: true, .. } | Self::Terminal(_) => Ok(()),
             Self::Stdout { file, closed } => match write_all(file, pieces) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -98,12 +113,23 @@ impl Output {
         }
     }
 
-    /// Checks that all of it was written.
-    pub(crate) fn finish(&self) -> Result<(), WriteError> {
+    /// Checks that all of it was written. An empty response makes an empty file.
+    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
         match self {
             Self::Terminal(lines) if !lines.is_complete() => Err(WriteError::NotText),
+            Self::File { path, file } => {
+                opened(path, file).map_err(|error| Failure::io(path, &error))?;
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+}
+
+fn opened<'f>(path: &Path, file: &'f mut Option<File>) -> io::Result<&'f mut File> {
+    match file {
+        Some(file) => Ok(file),
+        None => Ok(file.insert(File::create(path)?)),
     }
 }
 

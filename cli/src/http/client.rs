@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +16,16 @@ use cardcase::raw::Prepared;
 use cardcase::{Destination, Identity, Target};
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
+use hyper::http::Extensions;
 use hyper::http::response::Parts;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::capture_connection;
 use rustls::ProtocolVersion;
 use url::Url;
 
 use crate::app::App;
 use crate::cli::{self, Fetch, TlsLibrary};
+use crate::http::decompress;
 use crate::http::dial::TIMEOUT;
 use crate::http::exchange::Requests;
 use crate::http::incompatible::{self, Incompatible};
@@ -288,7 +293,8 @@ impl<'a> Client<'a> {
         mut response: Response,
     ) -> Result<Option<Response>, Failure> {
         let status = response.head.status;
-        if let Some(how) = MidConnection::from_page(status, &String::from_utf8_lossy(&response.start)) {
+        let page = decompress::start_of(&response.start, &response.head.headers, MAX_ERROR_PAGE);
+        if let Some(how) = MidConnection::from_page(status, &String::from_utf8_lossy(&page)) {
             if self.turn_to_openssl(progress, url, message, how)? {
                 response.requests.accepted(&self.outcomes);
                 return Ok(None);
@@ -302,7 +308,11 @@ impl<'a> Client<'a> {
             progress.sent_again = true;
             return Ok(None);
         }
-        let Some(refusal) = Refusal::from_response(status.as_u16(), &response.start) else {
+        let refusal = match message.is_head() {
+            true => self.without_page(&mut response),
+            false => Refusal::from_response(status.as_u16(), &page),
+        };
+        let Some(refusal) = refusal else {
             response.requests.accepted(&self.outcomes);
             return Ok(Some(response));
         };
@@ -317,6 +327,25 @@ impl<'a> Client<'a> {
             });
         }
         Ok(Some(response))
+    }
+
+    /// What a response to HEAD says of the answer that its server got. Servers refuse by a page, which it does not have: then the
+    /// outcome is unknown.
+    fn without_page(&self, response: &mut Response) -> Option<Refusal> {
+        let status = response.head.status;
+        let asks_later = status == StatusCode::FORBIDDEN && !response.is_openssl && response.url.scheme() == "https";
+        let may_refuse = Refusal::may_come_with(status.as_u16()) && response.requests.pending.is_some();
+        if !may_refuse && !asks_later {
+            return None;
+        }
+        say::warn(format_args!(
+            "{}: {status} may be about the client certificate; only a request with GET, which has a page, can tell",
+            response.url
+        ));
+        let asked = response.requests.pending.take_if(|_| may_refuse)?;
+        let refusal = self.outcomes.end(&asked, None).err();
+        response.requests.pending = refusal.map(|_| asked);
+        refusal
     }
 
     /// Makes the next connection to a server with OpenSSL, where it may ask at any time, if this cardcase has OpenSSL and the
@@ -470,11 +499,22 @@ impl<'a> Client<'a> {
         let proxy_answer = self.route.proxy(&destination, url.scheme() == "http");
         let proxy_answer = proxy_answer.and_then(|proxy| progress.chosen.get(proxy)).cloned();
         let dialer = Dialer::new(self.route.clone(), self.credentials, proxy_answer);
-        let request = self.prepared_request(progress, url, message, &dialer)?;
+        let mut request = self.prepared_request(progress, url, message, &dialer)?;
         let (activity, unread) = (dialer.activity().clone(), request.body().unread());
-        message::tell_request(&request);
         let client = self.client(dialer.clone(), is_openssl)?;
-        let sent = activity.head(self.patience, self.handshake_limit(is_openssl), client.request(request)).await;
+        let sending = say::gives_details().then(|| tell_sending(&mut request, is_openssl));
+        let sent = activity.head(self.patience, self.handshake_limit(is_openssl), client.request(request));
+        let sent = match sending {
+            Some(sending) => {
+                let (mut sent, mut sending, mut is_told) = (pin!(sent), pin!(sending), false);
+                poll_fn(|context| {
+                    is_told = is_told || sending.as_mut().poll(context).is_ready();
+                    sent.as_mut().poll(context)
+                })
+                .await
+            }
+            None => sent.await,
+        };
         let sent = sent.map_err(|impatience| Unanswered::Failed(slow(url, &impatience)))?;
         dialer.proxy_answer().into_iter().for_each(|chosen| progress.keep(chosen));
         let (head, body) = match sent {
@@ -498,9 +538,6 @@ impl<'a> Client<'a> {
             Err(error) => return Err(self.unconnected(progress, &destination, error, is_openssl)),
         };
         let mut requests = Requests::new(head.extensions.get::<Opened>().cloned());
-        if let Some(opened) = requests.opened() {
-            outcome::tell_connection(opened, is_openssl);
-        }
         requests.catch_up(&self.outcomes);
         say::http('<', &format!("{:?} {}", head.version, head.status));
         message::tell_headers('<', &head.headers);
@@ -620,6 +657,11 @@ impl Response {
         &self.url
     }
 
+    /// The failure of the command although there is a response.
+    pub(crate) fn refused(&mut self) -> Option<Failure> {
+        self.refused.take()
+    }
+
     /// Reads the start of a page that may refuse: one of nginx, or one of Apache when it cannot ask.
     async fn read_start(&mut self) -> Result<hyper::Result<()>, Impatience> {
         let may_refuse = match self.head.status {
@@ -645,6 +687,22 @@ impl Response {
         let is_forbidden =
             self.head.status == StatusCode::FORBIDDEN && opened.version() == Some(ProtocolVersion::TLSv1_3);
         self.requests.chosen().filter(|_| is_forbidden && opened.is_mid_connection())
+    }
+}
+
+/// Prints a request with `-v` as soon as there is a connection for it, and how that is protected.
+fn tell_sending(request: &mut hyper::Request<Sending>, is_openssl: bool) -> impl Future<Output = ()> + use<> {
+    let (mut connection, told) = (capture_connection(request), message::Told::new(request));
+    async move {
+        let mut of_connection = Extensions::new();
+        match &*connection.wait_for_connection_metadata().await {
+            Some(connected) => connected.get_extras(&mut of_connection),
+            None => return,
+        }
+        if let Some(opened) = of_connection.get::<Opened>() {
+            outcome::tell_connection(opened, is_openssl);
+        }
+        told.tell();
     }
 }
 

@@ -41,32 +41,18 @@ impl Body {
     /// # Errors
     /// A coding is unknown.
     pub(crate) fn decompressed(out: Output, headers: &HeaderMap) -> Result<Self, Failure> {
-        let mut codings = Vec::new();
-        for value in headers.get_all(CONTENT_ENCODING) {
-            let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-            codings.extend(value.split(',').map(|coding| coding.trim().to_owned()).filter(|coding| !coding.is_empty()));
-        }
-        codings.retain(|coding| coding != "identity");
+        let codings = codings(headers);
         if codings.is_empty() {
             return Ok(Self::plain(out));
         }
         if codings.len() > MAX_CODINGS {
             return Err(Failure::new(Code::Failed, "the response is compressed more than three times"));
         }
-        let mut layer: Box<dyn Layer> = Box::new(Sink { out, failed: None });
-        // They are listed in the order in which they were applied, and the last is removed first
-        for coding in &codings {
-            layer = match coding.as_str() {
-                "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(layer)),
-                "deflate" => Box::new(Inflater::new(layer)),
-                "br" => Box::new(brotli(layer)),
-                _ => {
-                    let what = format!("the response is compressed as {coding:?}, which was not asked for");
-                    return Err(Failure::new(Code::Failed, what).hint("to save it as it is, leave out --compressed"));
-                }
-            };
-        }
-        Ok(Self::Coded { layer, is_begun: false })
+        let unknown = |coding| {
+            let what = format!("the response is compressed as {coding:?}, which was not asked for");
+            Failure::new(Code::Failed, what).hint("to save it as it is, leave out --compressed")
+        };
+        Ok(Self::Coded { layer: layers(out, &codings).map_err(unknown)?, is_begun: false })
     }
 
     /// Whether the reader of stdout has closed it.
@@ -85,7 +71,8 @@ impl Body {
                 for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
                     *is_begun = true;
                     if let Err(error) = layer.write_all(piece) {
-                        return Err(failed(&mut **layer, &error));
+                        // Nobody needs the rest
+                        return if layer.sink().out.is_closed() { Ok(()) } else { Err(failed(&mut **layer, &error)) };
                     }
                 }
                 Ok(())
@@ -98,12 +85,59 @@ impl Body {
         match self {
             Self::Plain(out) => out.finish(),
             Self::Coded { layer, is_begun } => {
-                if *is_begun && let Err(error) = layer.end() {
+                if *is_begun
+                    && let Err(error) = layer.end()
+                    && !layer.sink().out.is_closed()
+                {
                     return Err(failed(&mut **layer, &error));
                 }
                 layer.sink().out.finish()
             }
         }
+    }
+}
+
+/// The codings that were applied to a body, in this order.
+fn codings(headers: &HeaderMap) -> Vec<String> {
+    let mut codings = Vec::new();
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        codings.extend(value.split(',').map(|coding| coding.trim().to_owned()).filter(|coding| !coding.is_empty()));
+    }
+    codings.retain(|coding| coding != "identity");
+    codings
+}
+
+/// What removes codings, the last first.
+///
+/// # Errors
+/// The coding that is unknown.
+fn layers(out: Output, codings: &[String]) -> Result<Box<dyn Layer>, &str> {
+    let mut layer: Box<dyn Layer> = Box::new(Sink { out, failed: None });
+    for coding in codings {
+        layer = match coding.as_str() {
+            "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(layer)),
+            "deflate" => Box::new(Inflater::new(layer)),
+            "br" => Box::new(brotli(layer)),
+            _ => return Err(coding),
+        };
+    }
+    Ok(layer)
+}
+
+/// The start of a body, decompressed as far as that is possible, and not longer than `most`.
+pub(crate) fn start_of(body: &[u8], headers: &HeaderMap, most: usize) -> Vec<u8> {
+    let codings = codings(headers);
+    let is_known = !codings.is_empty() && codings.len() <= MAX_CODINGS;
+    let memory = Output::Memory { start: Vec::new(), most };
+    let Some(mut layer) = Some(memory).filter(|_| is_known).and_then(|memory| layers(memory, &codings).ok()) else {
+        return body.get(..most).unwrap_or(body).to_vec();
+    };
+    // The body may be cut, or longer: what there is of it is enough
+    let _ = layer.write_all(body).and_then(|()| layer.end());
+    match &mut layer.sink().out {
+        Output::Memory { start, .. } => std::mem::take(start),
+        _ => Vec::new(),
     }
 }
 
@@ -138,6 +172,10 @@ pub(crate) struct Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // However far the rest would expand, it is not decompressed
+        if self.out.is_closed() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         match self.out.write(&[Bytes::copy_from_slice(bytes)]) {
             Ok(()) => Ok(bytes.len()),
             Err(failed) => {
@@ -173,21 +211,37 @@ impl Layer for MultiGzDecoder<Box<dyn Layer>> {
     }
 }
 
-fn brotli(layer: Box<dyn Layer>) -> DecompressorWriter<Box<dyn Layer>> {
-    let mut decoder = DecompressorWriter::new(layer, BUFFER);
+/// What is below a decoder of Brotli, which would try forever to write into a layer that takes nothing more.
+struct Taking(Box<dyn Layer>);
+
+impl Write for Taking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes)? {
+            0 if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            written => Ok(written),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn brotli(layer: Box<dyn Layer>) -> DecompressorWriter<Taking> {
+    let mut decoder = DecompressorWriter::new(Taking(layer), BUFFER);
     // A large window, which browsers do not accept either, may have a gigabyte
     decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
     decoder
 }
 
-impl Layer for DecompressorWriter<Box<dyn Layer>> {
+impl Layer for DecompressorWriter<Taking> {
     fn end(&mut self) -> io::Result<()> {
         self.close()?;
-        self.get_mut().end()
+        self.get_mut().0.end()
     }
 
     fn sink(&mut self) -> &mut Sink {
-        self.get_mut().sink()
+        self.get_mut().0.sink()
     }
 }
 
@@ -260,5 +314,50 @@ impl Layer for Inflater {
 
     fn sink(&mut self) -> &mut Sink {
         self.layer.sink()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use cardcase::ask::Refusal;
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    const PAGE: &[u8] = b"<title>400 No required SSL certificate was sent</title>";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_page_that_refuses_is_recognised_in_every_coding() {
+        let long = [PAGE, &vec![b' '; 1 << 20]].concat();
+        for (coding, body) in [
+            ("", PAGE.to_vec()),
+            ("identity", PAGE.to_vec()),
+            ("gzip", gzip(PAGE)),
+            ("deflate", deflate(PAGE)),
+            ("deflate, gzip", gzip(&deflate(PAGE))),
+            ("gzip", gzip(&long)),
+            // What was read is not all of it
+            ("gzip", gzip(&long)[..500].to_vec()),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+            let start = start_of(&body, &headers, 64 << 10);
+            assert_eq!(Refusal::from_response(400, &start), Some(Refusal::Page), "{coding} {}", body.len());
+            assert!(start.len() <= 64 << 10, "{coding} {}", start.len());
+        }
     }
 }

@@ -46,9 +46,6 @@ impl Message {
         if args.compressed {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(decompress::ACCEPTED));
         }
-        if let Some(user) = &args.user {
-            headers.insert(header::AUTHORIZATION, basic(user, &password(app, args, user)?)?);
-        }
         // The first header of a name replaces the default one; further ones are added
         let mut given = HashSet::new();
         for line in &args.headers {
@@ -68,6 +65,20 @@ impl Message {
             None => Method::GET,
         };
         Ok(Self { method, headers, body })
+    }
+
+    /// The same with the header for `--user`, unless one was given with `--header`. A person may be asked for the password.
+    pub(crate) fn logged_in(mut self, app: &App, args: &Fetch) -> Result<Self, Failure> {
+        let names_it = |line: &String| parse_header(line).is_ok_and(|(name, _)| name == header::AUTHORIZATION);
+        if let Some(user) = args.user.as_ref().filter(|_| !args.headers.iter().any(names_it)) {
+            self.headers.insert(header::AUTHORIZATION, basic(user, &password(app, args, user)?)?);
+        }
+        Ok(self)
+    }
+
+    /// Whether the response has no body, so that no page can say what the server refuses.
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
     }
 
     /// Whether a client certificate may be sent with it: if one is wanted, and it is not a CORS-preflight request.
@@ -129,14 +140,28 @@ impl Message {
     }
 }
 
-/// Prints what is sent, with `-v`.
-pub(crate) fn tell_request(request: &Request<Sending>) {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    say::http('>', &format!("{} {path}", request.method()));
-    if let Some(host) = request.uri().authority().filter(|_| !request.headers().contains_key(header::HOST)) {
-        say::http('>', &format!("host: {host}"));
+/// What is sent, to be printed with `-v`.
+pub(crate) struct Told {
+    line: String,
+    host: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Told {
+    pub(crate) fn new(request: &Request<Sending>) -> Self {
+        let (uri, headers) = (request.uri(), request.headers().clone());
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let host = uri.authority().filter(|_| !headers.contains_key(header::HOST)).map(ToString::to_string);
+        Self { line: format!("{} {path}", request.method()), host, headers }
     }
-    tell_headers('>', request.headers());
+
+    pub(crate) fn tell(&self) {
+        say::http('>', &self.line);
+        if let Some(host) = &self.host {
+            say::http('>', &format!("host: {host}"));
+        }
+        tell_headers('>', &self.headers);
+    }
 }
 
 /// Prints headers, with `-v`, without secrets.
@@ -157,7 +182,10 @@ fn password(app: &App, args: &Fetch, user: &str) -> Result<Zeroizing<String>, Fa
     match (user.split_once(':'), &args.password_file) {
         (Some((_, "")), None) => Ok(Zeroizing::default()),
         (Some(_), _) => {
-            let why = "-u takes no password: other users of this machine could see it";
+            let why = match user.ends_with(':') {
+                true => "-u USER: means an empty password, and --password-file gives another",
+                false => "-u takes no password: other users of this machine could see it",
+            };
             Err(Failure::usage(why)
                 .hint("give the name alone, and type the password when asked, or: --password-file FILE"))
         }

@@ -70,16 +70,19 @@ impl fmt::Display for Ended {
 impl StdError for Ended {}
 
 /// Why an answer was sent, in words.
-fn why(source: Source) -> &'static str {
-    match source {
+fn why(selection: &Selection) -> String {
+    if let Some(rule) = &selection.rule {
+        return format!("{rule} says so");
+    }
+    let why = match selection.source {
         Source::Decision => "it is remembered",
-        Source::Rule => "a rule or a setting says so",
         Source::Ask => "it was chosen now",
         Source::NoCandidate => "no identity fits",
         Source::Given => "--as names it",
-        Source::Omitted => "none was wanted",
+        Source::Omitted => "--credentials omit",
         _ => "it was selected",
-    }
+    };
+    why.to_owned()
 }
 
 /// Says with `-v` how a connection is protected.
@@ -121,12 +124,15 @@ impl Outcomes {
     /// Says what a person did not decide just now, and which identity expires soon.
     pub(crate) fn announce(&self, asked: &Asked) {
         let destination = asked.destination();
-        let Selection { source, answer, .. } = &asked.selection;
+        let answer = &asked.selection.answer;
         let sent = match answer {
             Answer::Identity(identity) => format!("{:?} ({})", identity.name(), identity.fingerprint().short()),
             Answer::None => "no certificate".to_owned(),
         };
-        say::detail(format_args!("{destination} asked for a client certificate; sent {sent}: {}", why(*source)));
+        say::detail(format_args!(
+            "{destination} asked for a client certificate; sent {sent}: {}",
+            why(&asked.selection)
+        ));
         match &asked.selection {
             Selection { source: Source::NoCandidate, .. } if self.has_no_identities() => {
                 say::warn(format_args!(

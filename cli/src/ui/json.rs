@@ -295,4 +295,9 @@ impl RuleJson {
         // A rule is always valid JSON
         Self { number: rule.number(), file, rule: serde_json::from_str(&rule.to_json()).unwrap_or_default() }
     }
+
+    /// A rule that had this number in the store.
+    pub(crate) fn numbered(number: i64, rule: &Rule) -> Self {
+        Self { number: Some(number), ..Self::new(rule) }
+    }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::ui::remedy::repair;
 use crate::ui::say;
-use crate::ui::text::{expires_soon, word};
+use crate::ui::text::{expires_soon, local_date, word};
 
 /// Says so when the private keys are not protected by a password.
 pub(crate) fn protection(store: &Store) {
@@ -52,7 +52,7 @@ pub(crate) fn identity_line(what: &str, identity: &Identity, now: Timestamp) -> 
     let certificate = identity.certificate();
     let (from, until) = (certificate.not_before(), certificate.not_after());
     let validity = match (now < from, until < now) {
-        (true, _) => format!("not valid before {}", from.date()),
+        (true, _) => format!("not valid before {}", local_date(from)),
         (_, true) => format!("expired {}", until.days_from(now)),
         (false, false) => format!("expires {}", until.days_from(now)),
     };

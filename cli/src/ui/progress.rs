@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::ui::say::{self, Volume};
+
 /// How long work may take before the spinner appears.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -20,7 +22,7 @@ const TEMPLATE: &str = "{spinner} {elapsed}  {wide_msg}\x1b[G";
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Does some work, and shows why when that takes long; nothing stays on the screen. Only a terminal is shown anything, also
-/// with `--batch`, since nothing is asked.
+/// with `--batch`, since nothing is asked, but nothing with `-q`.
 pub(crate) fn during<T>(why: &str, work: impl FnOnce() -> T) -> T {
     during_since(Instant::now(), why, work)
 }
@@ -30,7 +32,7 @@ pub(crate) fn during_since<T>(start: Instant, why: &str, work: impl FnOnce() -> 
     let (done, wait) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            if goes_on(&wait, PATIENCE.saturating_sub(start.elapsed())) {
+            if say::is_said(Volume::Normal) && goes_on(&wait, PATIENCE.saturating_sub(start.elapsed())) {
                 spin(why, &wait);
             }
         });

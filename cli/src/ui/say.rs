@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use cardcase::manage::plain;
 use console::{Term, style};
@@ -17,15 +17,22 @@ pub(crate) enum Volume {
     /// Nothing but errors: `-q`.
     Errors,
     Normal,
-    /// What the command does, too: `-v`.
-    Details,
 }
 
 static VOLUME: AtomicU8 = AtomicU8::new(Volume::Normal as u8);
 
-/// Sets how much is said from now on.
-pub(crate) fn set_volume(volume: Volume) {
+/// Whether details are said: `-v`.
+static DETAILS: AtomicBool = AtomicBool::new(false);
+
+/// Sets how much is said from now on, and whether details are said besides.
+pub(crate) fn set_volume(volume: Volume, details: bool) {
     VOLUME.store(volume as u8, Ordering::Relaxed);
+    DETAILS.store(details, Ordering::Relaxed);
+}
+
+/// Whether details are said.
+pub(crate) fn gives_details() -> bool {
+    DETAILS.load(Ordering::Relaxed)
 }
 
 /// Whether this much is said.
@@ -35,14 +42,14 @@ pub(crate) fn is_said(volume: Volume) -> bool {
 
 /// Prints what the command does, with `-v`.
 pub(crate) fn detail(message: impl Display) {
-    if is_said(Volume::Details) {
+    if gives_details() {
         line("cardcase: ", &plain(&message.to_string()));
     }
 }
 
 /// Prints a line of HTTP, with `-v`; `mark` is the direction.
 pub(crate) fn http(mark: char, text: &str) {
-    if is_said(Volume::Details) {
+    if gives_details() {
         write(&format!("{mark} {}", plain(text)));
     }
 }
@@ -109,20 +116,22 @@ fn broken(message: &str, width: usize, used: usize) -> String {
     let (text, command) = message.split_at(start);
     let parts = text.split_inclusive(' ').chain((!command.is_empty()).then_some(command));
     let (mut lines, mut column) = (String::new(), used);
+    let mut is_begun = false;
     for part in parts {
         let needed = part.trim_end_matches(' ').width();
-        if column > 0 && column + needed > width && column != used {
+        if is_begun && column + needed > width {
             lines.truncate(lines.trim_end_matches(' ').len());
             lines.push('\n');
             column = 0;
         }
+        is_begun = true;
         lines.push_str(part);
         column += part.width();
     }
     lines
 }
 
-/// Where the command to copy begins that ends a message: at the start, or after a colon or a comma. The length of the message if there
+/// Where the first command to copy begins, with which a message ends: at its start, or after a colon. The length of the message if there
 /// is none.
 fn start_of_command(message: &str) -> usize {
     let programs = ["cardcase ", "openssl ", "chmod ", "ls -", "curl "];
@@ -131,8 +140,8 @@ fn start_of_command(message: &str) -> usize {
         return 0;
     }
     let after = |(at, sign): (usize, &str)| at + sign.len();
-    let starts = message.match_indices(": ").map(after).filter(|at| message.get(*at..).is_some_and(is_command));
-    starts.last().unwrap_or(message.len())
+    let mut starts = message.match_indices(": ").map(after).filter(|at| message.get(*at..).is_some_and(is_command));
+    starts.next().unwrap_or(message.len())
 }
 
 #[cfg(test)]
@@ -150,6 +159,11 @@ mod tests {
             ),
             ("cardcase remember a.example ID --mode chrome", "cardcase remember a.example ID --mode chrome"),
             ("to see: cardcase", "to see:\ncardcase"),
+            ("aaaaaaaaaa bbbbbbbbb ccccccccccc", "aaaaaaaaaa\nbbbbbbbbb\nccccccccccc"),
+            (
+                "mend: chmod 600 a.example.db; to see: cardcase doctor --store a",
+                "mend:\nchmod 600 a.example.db; to see: cardcase doctor --store a",
+            ),
             ("anuninterruptedword-of-text", "anuninterruptedword-of-text"),
             ("名前名前 名前名前 名前", "名前名前\n名前名前 名前"),
         ] {

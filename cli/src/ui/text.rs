@@ -26,9 +26,9 @@ pub(crate) fn word(text: &str) -> String {
     }
 }
 
-/// The date and the time in the user's time zone, `2026-11-28 07:48:05`; outside the years that have such a form, as in JSON.
+/// The date and the time in the user's time zone, with its offset, `2026-11-28 07:48:05+01:00`; outside the years that have such a form, as in JSON.
 pub(crate) fn local_time(at: Timestamp) -> String {
-    local(at, "%Y-%m-%d %H:%M:%S").unwrap_or_else(|| at.to_string())
+    local(at, "%Y-%m-%d %H:%M:%S%:z").unwrap_or_else(|| at.to_string())
 }
 
 /// The date in the user's time zone, `2026-11-28`.

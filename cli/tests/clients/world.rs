@@ -77,7 +77,7 @@ impl World {
 
     /// Whether there was something to forget.
     pub fn forget_at(&self, destination: &str) -> bool {
-        self.selector.store().forget(&Mode::Chrome.scope(&destination.parse().unwrap())).unwrap()
+        !self.selector.store().forget(&Mode::Chrome.scope(&destination.parse().unwrap())).unwrap().0.is_empty()
     }
 
     /// A server of HTTP, that asks or does not.

@@ -1,13 +1,13 @@
 //! The flags of `fetch` that are curl's, beside curl itself with the same server.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::command::{Cardcase, Outcome};
+use crate::support::command::{Cardcase, Outcome, wait};
 use crate::support::missing;
 use crate::support::program;
 use crate::support::terminal::{Terminal, key};
@@ -70,6 +70,9 @@ fn bodies_heads_and_failures_are_those_of_curl() {
         ("/both", &["--compressed"]),
         ("/gzip", &["--compressed", "-i"]),
         ("/gzip", &["--compressed", "-I"]),
+        ("/br-br", &["--compressed"]),
+        ("/gzip", &["-I", "-X", "GET"]),
+        ("/zstd", &["-I"]),
         ("/404", &[]),
         ("/404", &["-f"]),
         ("/404", &["-f", "-i"]),
@@ -110,6 +113,13 @@ fn a_password_is_asked_for_and_is_never_an_argument() {
     let refused = fetch(&machine, &url, &["-u", "alice:secret"]).expect(2).says(&["other users", "--password-file"]);
     assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
     fetch(&machine, &url, &["-u", "alice"]).expect(4).says(&["alice", "--password-file"]);
+    // Not if something else is wrong, and not if it would not be sent
+    fetch(&machine, &url, &["-u", "alice", "--as", "nobody"]).expect(3);
+    let given = fetch(&machine, &url, &["-u", "alice", "-H", "Authorization: Bearer x"]).expect(0).json();
+    assert_eq!(given["authorization"], "Bearer x");
+    let file = machine.password_file("secret");
+    let both = ["-u", "alice:", "--password-file", file.to_str().unwrap()];
+    fetch(&machine, &url, &both).expect(2).says(&["empty password"]);
     let mut terminal = Terminal::open(&machine, ["fetch", &url, "-u", "alice"]);
     terminal.wait_for("Password of alice");
     terminal.send("secret");
@@ -134,6 +144,13 @@ fn silence_and_details_are_as_in_curl() {
             outcome.stderr
         );
     }
+    // -v decides about details, and -s about everything else
+    let details = fetch(&machine, &missing, &["-sfv"]).expect(1).stderr;
+    assert!(details.contains("> GET /404") && !details.contains("error"), "{details}");
+    assert!(lower(&curl(&missing, &["-sfv"]).2).contains("> get /404"));
+    // Nothing is sent before there is a connection
+    let unsent = fetch(&machine, "http://127.0.0.1:1/", &["-v"]).expect(1).stderr;
+    assert!(!unsent.contains("> GET"), "{unsent}");
     let password = machine.password_file("secret");
     let flags = ["-v", "-u", "alice", "--password-file", password.to_str().unwrap()];
     let (told, by_curl) = (fetch(&machine, &plain, &flags).expect(0), curl(&plain, &["-v"]).2);
@@ -161,8 +178,50 @@ fn a_coding_that_was_not_asked_for_and_an_end_that_is_missing_are_errors() {
     for path in ["/cut", "/cut-deflate", "/cut-br"] {
         fetch(&machine, &server.url(path), &["--compressed"]).expect(1).says(&["incomplete"]);
     }
+    // A layer that has ended, or failed, takes nothing more
+    for path in ["/br-tail", "/br-br-tail", "/br-br-wrong"] {
+        fetch(&machine, &server.url(path), &["--compressed"]).expect(1).says(&["incomplete"]);
+    }
     // As it was sent
     fetch(&machine, &server.url("/zstd"), &[]).expect(0);
+    // There is no body to decompress
+    fetch(&machine, &server.url("/zstd"), &["-I", "--compressed"]).expect(0);
+}
+
+#[test]
+fn a_file_is_opened_for_the_first_byte() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    let file = machine.dir().join("body");
+    let output = ["-o", file.to_str().unwrap()];
+    for (path, flags, left) in [("/404", "-f", "good"), ("/zstd", "--compressed", "good"), ("/empty", "-f", "")] {
+        std::fs::write(&file, "good").unwrap();
+        fetch(&machine, &server.url(path), &[&output[..], &[flags]].concat());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), left, "{path}");
+    }
+    // curl does the same
+    std::fs::write(&file, "good").unwrap();
+    curl(&server.url("/404"), &[&output[..], &["-sf"]].concat());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "good");
+}
+
+#[test]
+fn what_nobody_reads_is_not_decompressed() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    let mut child = machine.command(["fetch", &server.url("/bombs"), "--compressed"]).process().spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+    drop(stdout);
+    let ended = wait(child, Duration::from_secs(60)).expect("it goes on");
+    assert!(ended.success(), "{ended}");
+}
+
+#[test]
+fn max_time_ends_a_command_whose_stderr_nobody_reads() {
+    let (machine, server) = (Cardcase::new(), Server::start());
+    // Longer than a pipe
+    let child = machine.command(["fetch", &server.url("/long"), "-v", "--max-time", "1"]).process().spawn();
+    let ended = wait(child.unwrap(), Duration::from_secs(60)).expect("it waits for ever");
+    assert_eq!(ended.code(), Some(1));
 }
 
 #[test]

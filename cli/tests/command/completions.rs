@@ -103,6 +103,8 @@ fn in_each_shell(test: impl Fn(&mut Session, &Scene)) {
         let files = machine.dir().join("files");
         std::fs::create_dir(&files).unwrap();
         std::fs::create_dir(files.join("only directory")).unwrap();
+        std::fs::create_dir(files.join("notes.txt.d")).unwrap();
+        std::fs::write(files.join("notes.txt"), "").unwrap();
         for file in ["my certificate.p12", "my certificate.txt", "my root.pem"] {
             std::fs::write(files.join(file), "").unwrap();
         }
@@ -123,6 +125,8 @@ fn names_of_identities_are_quoted_as_the_shell_needs_it() {
         session.expect("remember a.example no", &["remember", "a.example", "none"]);
         let fingerprint = scene.machine.json("show Élodie")["fingerprint"].as_str().unwrap().to_owned();
         session.expect(&format!("show {}", &fingerprint[..6]), &["show", &fingerprint[..16]]);
+        let typed = fingerprint[..6].to_uppercase();
+        session.expect(&format!("show {typed}"), &["show", &format!("{typed}{}", &fingerprint[6..16])]);
     });
 }
 
@@ -131,6 +135,7 @@ fn hosts_rules_and_settings_are_completed() {
     in_each_shell(|session, _| {
         session.expect("forget intra", &["forget", "intranet.example.com"]);
         session.expect("--mode chrome forget intra", &["--mode", "chrome", "forget", "intranet.example.com:8443"]);
+        session.expect("--mode=chrome forget intra", &["--mode=chrome", "forget", "intranet.example.com:8443"]);
         session.expect("explain intranet.example.com:8", &["explain", "intranet.example.com:8443"]);
         session.expect("fetch https://intranet.example.com:8", &["fetch", "https://intranet.example.com:8443/"]);
         session.expect("rules remove ", &["rules", "remove", "1"]);
@@ -152,6 +157,8 @@ fn files_are_completed_by_their_kind() {
         session.expect("import 'files/my c", &["import", file]);
         session.expect("fetch a.example --cacert files/my", &["fetch", "a.example", "--cacert", "files/my root.pem"]);
         session.expect("fetch a.example --cacert=files/my", &["fetch", "a.example", "--cacert=files/my root.pem"]);
+        // Any file, beside a directory: as far as both agree
+        session.expect("fetch a.example -o files/no", &["fetch", "a.example", "-o", "files/notes.txt"]);
         // Any file, if none is of that kind
         session.expect("rules import files/my\\ r", &["rules", "import", "files/my root.pem"]);
         // zsh takes the slash away again
@@ -159,6 +166,15 @@ fn files_are_completed_by_their_kind() {
         assert_eq!(got[1].trim_end_matches('/'), "files/only directory", "{}", session.shell);
         session.expect("--chooser pk12ut", &["--chooser", "pk12util"]);
     });
+}
+
+#[test]
+fn the_file_of_a_redirection_is_any_file() {
+    let machine = Cardcase::new();
+    for line in ["cardcase show a > o", "cardcase show a >o", "cardcase import a.p12 2>> o"] {
+        let outcome = machine.command(["__complete", "bash", line, "o"]).run().expect(0);
+        assert_eq!(outcome.text(), "files\u{1f}\u{1f}\u{1f}o\n", "{line}");
+    }
 }
 
 /// The answer to a script, which must not have said anything else.

@@ -266,7 +266,9 @@ fn a_damaged_decision_is_named_and_can_be_removed() {
         machine.run("show bob").says(&[what]);
         machine.run("history").expect(0);
         machine.run("remove --yes alice").expect(0);
-        machine.run("forget --all").expect(0);
+        let forgotten = machine.json("forget --all");
+        assert_eq!(forgotten["unreadable"], 1, "{what}");
+        assert_eq!(forgotten["forgotten"][0]["host"], "localhost", "{what}");
         machine.run("decisions").expect(0);
     }
 }

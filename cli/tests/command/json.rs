@@ -159,6 +159,45 @@ fn tunnel(scene: &Scene, destination: &str, cacert: &str) -> Value {
     printed
 }
 
+/// What was deleted is read in the same transaction, and only that.
+#[test]
+fn json_says_what_was_deleted_even_if_some_of_it_is_damaged() {
+    let machine = Cardcase::new();
+    machine.run("remember a.example none --for permanent").expect(0);
+    machine.run("rules add https://a.example").expect(0);
+    machine.run("rules add https://b.example").expect(0);
+    let database = machine.database();
+    database.pragma_update(None, "foreign_keys", false).unwrap();
+    for change in [
+        // Of another session
+        "INSERT INTO decisions (host, decided_at, session) VALUES ('b.example', 1, 'another')",
+        "INSERT INTO decisions (host, decided_at, identity) VALUES ('gone.example', 1, 99)",
+        "UPDATE rules SET rule = 'no rule' WHERE id = 2",
+    ] {
+        assert_eq!(database.execute(change, []).unwrap(), 1, "{change}");
+    }
+    drop(database);
+    assert_eq!(machine.json("forget gone.example"), json!({"forgotten": [], "unreadable": 1}));
+    let forgotten = machine.json("forget --all");
+    let hosts: Vec<_> = forgotten["forgotten"].as_array().unwrap().iter().map(|one| &one["host"]).collect();
+    assert_eq!((json!(hosts), &forgotten["unreadable"]), (json!(["a.example", "b.example"]), &json!(0)));
+    let removed = machine.json("rules remove 1 2");
+    assert_eq!((&removed["removed"][0]["number"], &removed["unreadable"]), (&json!(1), &json!([2])));
+    assert_eq!(removed["removed"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_setting_is_the_one_that_counts_in_every_answer() {
+    let machine = Cardcase::new();
+    std::fs::create_dir_all(machine.policies()).unwrap();
+    let policy = r#"{"PromptOnMultipleMatchingCertificates": true}"#;
+    std::fs::write(machine.policies().join("a.json"), policy).unwrap();
+    let expected = json!({"prompt_on_multiple": true});
+    assert_eq!(machine.json("config prompt-on-multiple off"), expected);
+    assert_eq!(machine.json("config prompt-on-multiple"), expected);
+    assert_eq!(machine.json("accept")["settings"]["prompt_on_multiple"], true);
+}
+
 #[test]
 fn a_file_and_json_do_not_share_stdout() {
     let scene = Scene::new();

@@ -292,6 +292,26 @@ fn a_refusal_page_of_nginx_is_exit_5_and_is_printed() {
     }
 }
 
+#[test]
+fn a_response_to_head_has_no_page_that_refuses() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Nginx).start();
+    let told =
+        scene.fetch(&server.url(), &["-I", "--credentials", "omit"]).expect(0).says(&["only a request with GET"]);
+    assert!(told.text().contains("400"), "{}", told.text());
+    assert_eq!(last_use(&scene)["outcome"], "unknown");
+    let served = scene.server(Kind::Nginx).ask(Ask::Optional).start();
+    let told = scene.fetch(&served.url(), &["-I", "--credentials", "omit"]).expect(0);
+    assert_eq!((told.stderr.as_str(), &last_use(&scene)["outcome"]), ("", &json!("accepted")));
+}
+
+#[test]
+fn a_refusal_keeps_its_exit_code_where_the_page_cannot_be_written() {
+    let scene = Scene::new();
+    let server = scene.server(Kind::Nginx).start();
+    scene.fetch(&server.url(), &["-o", "/dev/full", "--credentials", "omit"]).expect(5).says(&["its page says so"]);
+}
+
 /// The page has the same effect on remembered decisions as an alert.
 #[test]
 fn chrome_mode_forgets_a_decision_after_a_refusal_page_of_nginx() {

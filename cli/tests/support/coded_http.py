@@ -1,5 +1,5 @@
 # An HTTP server whose responses have the coding and the status that the path names: /gzip, /deflate, /raw, /br, /both, /bomb, /cut, /zstd,
-# /404. /request says what was sent. It prints its port.
+# /404. /request says what was sent, and /long has a long header. It prints its port.
 import base64
 import gzip
 import json
@@ -15,7 +15,17 @@ def bare(data):
     return coder.compress(data) + coder.flush()
 
 
+def stored(data):
+    # Brotli without compression (RFC 7932 section 9.2): a window of 64 KiB, one block, and an empty last one
+    return ((len(data) - 1) << 4 | 1 << 20).to_bytes(3, "little") + data + b"\x03"
+
+
 BODIES = {
+    "/empty": (None, b""),
+    "/br-br": ("br, br", stored(BROTLI)),
+    "/br-br-tail": ("br, br", stored(BROTLI + b"tail")),
+    "/br-br-wrong": ("br, br", stored(b"\xff" * 1000)),
+    "/br-tail": ("br", BROTLI + b"tail"),
     "/gzip": ("gzip", gzip.compress(TEXT)),
     "/members": ("gzip", gzip.compress(TEXT) + gzip.compress(TEXT)),
     "/deflate": ("deflate", zlib.compress(TEXT)),
@@ -37,10 +47,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         coding, body = BODIES.get(self.path, (None, b""))
+        if self.path == "/bombs":
+            # 100 GB
+            coding, body = "gzip, gzip", gzip.compress(BODIES["/bomb"][1] * 400)
         if self.path == "/request":
             seen = {"method": self.command, "authorization": self.headers.get("authorization")}
             body = json.dumps(seen | {"accept-encoding": self.headers.get("accept-encoding")}).encode()
         self.send_response_only(404 if self.path == "/404" else 200)
+        if self.path == "/long":
+            self.send_header("X-Long", "x" * 200_000)
         if coding:
             self.send_header("Content-Encoding", coding)
         self.send_header("Content-Length", str(len(body)))

@@ -7,7 +7,7 @@ use cardcase::{Error, Identity, Store};
 
 use super::finding::{Findings, Kind};
 use super::place::unreadable;
-use crate::ui::text::expires_soon;
+use crate::ui::text::{expires_soon, local_date};
 
 pub(super) fn examine(store: &Store, now: Timestamp, findings: &mut Findings) {
     if let Err(error) = examine_identities(store, now, findings) {
@@ -101,8 +101,11 @@ fn accepted(store: &Store) -> Result<HashSet<Fingerprint>, Error> {
 
 fn examine_others(store: &Store, now: Timestamp, findings: &mut Findings) -> Result<(), Error> {
     for enrollment in store.enrollments()? {
-        let text =
-            format!("a key waits for its certificate: {}, since {}", enrollment.subject(), enrollment.made_at().date());
+        let text = format!(
+            "a key waits for its certificate: {}, since {}",
+            enrollment.subject(),
+            local_date(enrollment.made_at())
+        );
         findings.add(Kind::WaitingForCertificate, text, "cardcase import CERTIFICATE.pem");
     }
     for authority in store.authorities()?.iter().filter(|authority| authority.trusted) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cardcase::file;
 
 use crate::ui::failure::{Code, Failure};
-use crate::ui::say::{self, Volume};
+use crate::ui::say;
 use crate::ui::text::counted;
 
 /// The most entries of a directory. Whoever has more certificates names some of them.
@@ -38,7 +38,7 @@ impl PassedOver {
 
     /// Names a few and says how many more there are; with `-v`, names all.
     pub(super) fn tell(&self) {
-        if say::is_said(Volume::Details) {
+        if say::gives_details() {
             return self.tell_each(&self.0);
         }
         let Some(more) = self.0.len().checked_sub(NAMED) else { return self.tell_each(&self.0) };
