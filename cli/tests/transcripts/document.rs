@@ -73,7 +73,7 @@ fn comparable(text: &str) -> String {
     let mut redactions = Redactions::new();
     for (name, pattern) in [
         ("[DAYS]", r"in (?<redacted>[\d,]+) days"),
-        ("[TIME]", r"(?<redacted>20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z?)?)"),
+        ("[TIME]", r"(?<redacted>20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?)"),
     ] {
         redactions.insert(name, Regex::new(pattern).unwrap()).unwrap();
     }
