@@ -1,4 +1,4 @@
-//! Files of certificates and private keys: PKCS#12 (RFC 7292), PEM (RFC 7468) and DER.
+//! Files of certificates and private keys: PKCS#12 (RFC 7292), PEM (RFC 7468), DER, and Java keystores (JKS).
 //!
 //! `read` recognises what the bytes are and reads all of these. PKCS#12 may be BER or DER, binary, PEM or base64, with
 //! every cipher, MAC and password encoding that is known to be in use. PEM text may hold any mix of certificates, PKCS#7,
@@ -30,6 +30,8 @@ pub use crate::error::file::Error;
 
 #[cfg(feature = "files")]
 mod contents;
+#[cfg(feature = "files")]
+mod jks;
 #[cfg(feature = "files")]
 mod limits;
 #[cfg(feature = "files")]

@@ -9,6 +9,9 @@
 //!   database on disk that is there and empty.
 //!
 //! Then a thousand identities, in one file and in as many, `pk12util` once each: it takes minutes, and one file at a time.
+//! Then a thousand identities out of an NSS database with a password: `derivations` alone, two of each key, and `cardcase import
+//! --from-nss`.
+//!
 //! The ratios at the end come from rounds in which each takes its turn, so that they share the machine's moods.
 // Whatever fails ends the measurement
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
@@ -64,6 +67,8 @@ fn main() {
     println!("\n{IDENTITIES} identities; aim: at most a tenth of pk12util");
     room.many_in_one_file();
     room.many_files();
+    println!("\n{IDENTITIES} identities in the database of a browser; aim: at most twice the derivations");
+    room.many_in_a_browser();
     criterion.final_summary();
 }
 
@@ -214,6 +219,34 @@ impl Room {
         }
         let place = Place::new(self);
         tell("pk12util, each in a file", timed(|| paths.iter().for_each(|path| place.pk12util(path))));
+    }
+}
+
+/// Rounds of NSS with a password.
+const NSS_ROUNDS: u32 = 10_000;
+
+impl Room {
+    fn many_in_a_browser(&self) {
+        let (database, file) = (self.path("browser"), self.path("browser.p12"));
+        std::fs::create_dir(&database).unwrap();
+        std::fs::write(&file, writer::p12(&self.leaves(), PASSWORD)).unwrap();
+        let (name, password) = (sql(&database), self.password());
+        run("certutil", ["-N".as_ref(), "-d".as_ref(), name.as_os_str(), "-f".as_ref(), password.as_os_str()]);
+        let given = ["-w".as_ref(), password.as_os_str(), "-k".as_ref(), password.as_os_str()];
+        run("pk12util", ["-i".as_ref(), file.as_os_str(), "-d".as_ref(), name.as_os_str()].into_iter().chain(given));
+        // An EC key is one sealed value with a code
+        let floor = timed(|| {
+            for _ in 0..2 * IDENTITIES {
+                black_box(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(&[7; 20], &[7; 32], NSS_ROUNDS));
+            }
+        });
+        tell("derivations", floor);
+        for _ in 0..3 {
+            let place = Place::new(self);
+            let took = timed(|| place.cardcase(&["--from-nss".as_ref(), database.as_os_str()]));
+            tell("cardcase, from a browser", took);
+            println!("{:<28} {:>9.2} of the derivations", "", took.as_secs_f64() / floor.as_secs_f64());
+        }
     }
 }
 

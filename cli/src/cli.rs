@@ -176,17 +176,38 @@ impl Command {
     }
 }
 
+/// The flags of `import` in place of files.
+const BROWSERS: [&str; 5] = ["from_firefox", "from_thunderbird", "from_chromium", "from_nss", "from_kubeconfig"];
+
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// PKCS#12, PEM or DER, detected by content; a certificate and its key may be in two files; '-' is stdin. Of a directory, the
     /// files that are directly in it
-    #[arg(required = true, value_name = "FILE|DIR")]
+    #[arg(required_unless_present_any = BROWSERS, conflicts_with_all = BROWSERS, value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
+    /// Import from Firefox: from the profile in use, or from that of this name or directory
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "", group = "browser")]
+    pub(crate) from_firefox: Option<String>,
+    /// Import from Thunderbird: from the profile in use, or from that of this name or directory
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "", group = "browser")]
+    pub(crate) from_thunderbird: Option<String>,
+    /// Import from Chromium, Chrome, Brave, Edge or Vivaldi
+    #[arg(long, group = "browser")]
+    pub(crate) from_chromium: bool,
+    /// Import from the database of a program that uses NSS: the directory with cert9.db and key4.db
+    #[arg(long, value_name = "DIR", group = "browser")]
+    pub(crate) from_nss: Option<PathBuf>,
+    /// Import the users of a kubeconfig under the names of their contexts [default: the file that kubectl uses]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["browser", "password_file"])]
+    pub(crate) from_kubeconfig: Option<String>,
+    /// Do not import what the browser remembers for hosts
+    #[arg(long, requires = "browser")]
+    pub(crate) no_decisions: bool,
     /// Read the password of the files from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Read the password of the private keys from this file, if it is not that of the certificate file; '-' is stdin
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = BROWSERS)]
     pub(crate) key_password_file: Option<PathBuf>,
     /// The name for the identity, where the files hold only one
     #[arg(long)]
@@ -234,9 +255,15 @@ pub(crate) struct Export {
     #[arg(long)]
     pub(crate) all: bool,
     /// The file to write; '-' is stdout
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Read the new file's password from this file instead of asking; '-' is stdin
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["to_firefox", "to_nss"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Add it to Firefox, with NSS's pk12util: to the profile in use, or to that of this name or directory
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["output", "legacy", "force"])]
+    pub(crate) to_firefox: Option<String>,
+    /// Add it to the database of a program that uses NSS, with NSS's pk12util
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "legacy", "force", "to_firefox"])]
+    pub(crate) to_nss: Option<PathBuf>,
+    /// Read the password of the new file, or that of the database, from this file instead of asking; '-' is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Use 3DES and SHA-1 instead of AES-256 and SHA-256, for old versions of Windows, macOS and Java

@@ -23,6 +23,8 @@ mod input;
 
 mod new_file;
 
+mod profiles;
+
 mod ask;
 
 mod app;

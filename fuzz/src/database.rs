@@ -50,6 +50,13 @@ impl Image {
         let history = "INSERT INTO uses (at, host, port, identity, source, outcome, alert, tls_version)
             SELECT 1795357800, 'www.example.com', 443, fingerprint, 'decision', 'refused', 'bad_certificate', '1.3' FROM identities";
         database.execute(history, []).unwrap();
+        drop(database);
+        Self::of(&path)
+    }
+
+    /// The image of any database.
+    pub fn of(path: &Path) -> Self {
+        let database = Connection::open(path).unwrap();
         let tables = tables(&database);
         drop(database);
         Self { bytes: std::fs::read(path).unwrap(), tables }

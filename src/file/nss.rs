@@ -94,6 +94,20 @@ impl NssDatabase {
         Ok(Self { directory, certificates, damaged, public, private, entries, trusted: Vec::new() })
     }
 
+    /// Every certificate that can be read, also those without a private key.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.certificates.iter().map(|listed| &listed.certificate)
+    }
+
+    /// Checks a password without opening any key. Without a private key and a password, every password is right.
+    ///
+    /// # Errors
+    /// Those of [`Self::import`] about the password.
+    pub fn check_password(&self, password: &str, max_iterations: Option<u64>) -> Result<(), Error> {
+        let limits = Limits::with_iterations(max_iterations);
+        self.passkey(password, &mut Budget::new(&limits)).map(drop)
+    }
+
     /// How many certificates have their private key in the database, as far as can be seen without the password.
     pub fn identities(&self) -> usize {
         let keys: HashSet<_> = self.private.iter().filter_map(object::public_key).collect();

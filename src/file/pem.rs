@@ -2,12 +2,13 @@
 //!
 //! [`Reading`] decides by content. PEM text may hold any mix of certificates, PKCS#8, PKCS#1 and SEC 1 keys, encrypted in
 //! either of OpenSSL's ways, PKCS#7, and PKCS#12; text between the blocks is ignored, except for a friendlyName. DER holds one
-//! of these, or several one after the other. `docs/pkcs12.md` has the table.
+//! of these, or several one after the other. A binary file may also be a Java keystore. `docs/pkcs12.md` has the table.
 
 use zeroize::Zeroizing;
 
 use crate::error::file::Error;
 use crate::file::contents::{CertificateBag, Contents, Damaged, KeyBag};
+use crate::file::jks;
 use crate::file::limits::Budget;
 use crate::file::pkcs12::{self, Candidates, Shape, shape};
 use block::Block;
@@ -28,8 +29,8 @@ pub(super) struct Reading<'a, 'b> {
     locked: Vec<Locked>,
     /// Something else in the file.
     other: Option<&'static str>,
-    /// How many PKCS#12 structures were read.
-    pkcs12: usize,
+    /// How many PKCS#12 structures and Java keystores were read: each holds both keys and certificates.
+    containers: usize,
 }
 
 /// A private key that is not decrypted yet.
@@ -47,7 +48,7 @@ enum Cipher {
 impl<'a, 'b> Reading<'a, 'b> {
     pub(super) fn new(candidates: &'a mut Candidates, budget: &'a mut Budget<'b>, only_certificates: bool) -> Self {
         let (contents, locked) = (Contents::default(), Vec::new());
-        Self { candidates, budget, only_certificates, contents, locked, other: None, pkcs12: 0 }
+        Self { candidates, budget, only_certificates, contents, locked, other: None, containers: 0 }
     }
 
     /// Reads PEM text.
@@ -59,6 +60,10 @@ impl<'a, 'b> Reading<'a, 'b> {
     pub(super) fn binary(&mut self, bytes: &[u8], is_value: bool) -> Result<(), Error> {
         if shape(bytes) == Shape::Pfx {
             return self.pkcs12(bytes);
+        }
+        if jks::is_keystore(bytes) {
+            let contents = jks::read(bytes, self.candidates, self.budget.limits, self.only_certificates)?;
+            return self.container(contents);
         }
         let mut rest = bytes;
         loop {
@@ -83,11 +88,11 @@ impl<'a, 'b> Reading<'a, 'b> {
 
     /// Everything that was read, and whether it was one PKCS#12 file and nothing else.
     pub(super) fn finish(mut self) -> Result<(Contents, bool), Error> {
-        let is_pkcs12 = self.pkcs12 == 1;
+        let is_pkcs12 = self.containers == 1;
         self.unlock()?;
         let Contents { certificates, keys, damaged, .. } = &self.contents;
         match (self.other, damaged.first()) {
-            _ if !certificates.is_empty() || !keys.is_empty() || self.pkcs12 > 0 => Ok((self.contents, is_pkcs12)),
+            _ if !certificates.is_empty() || !keys.is_empty() || self.containers > 0 => Ok((self.contents, is_pkcs12)),
             (_, Some(damaged)) => Err(damaged.error.clone()),
             (Some(found), None) => Err(Error::NothingUseful { found: found.to_owned() }),
             (None, None) => Ok((self.contents, is_pkcs12)),
@@ -131,7 +136,12 @@ impl<'a, 'b> Reading<'a, 'b> {
 
     fn pkcs12(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let contents = pkcs12::read(bytes, self.candidates, self.budget)?;
-        self.pkcs12 += 1;
+        self.container(contents)
+    }
+
+    /// Adds what a file of certificates and keys holds.
+    fn container(&mut self, contents: Contents) -> Result<(), Error> {
+        self.containers += 1;
         self.contents.extend(contents);
         self.budget.limits.check_entries(self.contents.len() + self.locked.len())
     }
@@ -178,7 +188,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             }
         }
         if !encrypted.is_empty() {
-            let is_proven = !opened.is_empty() || self.pkcs12 > 0;
+            let is_proven = !opened.is_empty() || self.containers > 0;
             let keys = pkcs12::open_keys(&encrypted, self.candidates, self.budget, is_proven)?;
             for (key, friendly_name) in keys.into_iter().zip(names) {
                 match key {
@@ -188,7 +198,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             }
         }
         if still_locked > 0 {
-            let is_proven = !opened.is_empty() || self.pkcs12 > 0;
+            let is_proven = !opened.is_empty() || self.containers > 0;
             return Err(if is_proven { Error::SeveralPasswords } else { Error::WrongPassword });
         }
         let named =

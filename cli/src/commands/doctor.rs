@@ -34,12 +34,17 @@ struct DoctorJson<'a> {
 /// The exit code is 1 where something is wrong. A note says only what could be better.
 pub(crate) fn run(app: &App) -> Result<ExitCode, Failure> {
     let mut findings = Findings::default();
+    let mut is_empty = true;
     if let Some(store) = place::examine(app, &mut findings) {
+        is_empty = store.each_identity().is_ok_and(|mut identities| identities.next().is_none());
         vault::examine(&store, &mut findings);
         identities::examine(&store, app.now(), &mut findings);
         decisions::examine(&store, app.now(), &mut findings);
         place::examine_rows(&store, &mut findings);
         system::examine_clock(&store, app.now(), &mut findings);
+    }
+    if is_empty {
+        system::examine_browsers(&mut findings);
     }
     system::examine(app, &mut findings);
     let findings = findings.worst_first();

@@ -1,5 +1,7 @@
 //! `cardcase export`
 
+mod browser;
+
 use std::path::Path;
 
 use cardcase::{Identity, Store};
@@ -34,37 +36,48 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
         Some(id) => vec![store.find_identity(id)?],
         None => all(app, store)?,
     };
+    if let Some(profile) = browser::profile(args)? {
+        browser::run(app, args, &identities, &profile)?;
+        return print_exported(app, args, &identities, &profile.directory);
+    }
+    let output = args.output.as_deref().unwrap_or(Path::new("-"));
     // Before anybody types a password for nothing
-    new_file::check_stdout_is_free(&args.output, app.common.json)?;
-    new_file::check_binary(&args.output, args.force)?;
+    new_file::check_stdout_is_free(output, app.common.json)?;
+    new_file::check_binary(output, args.force)?;
     let unlocker = app.unlocker()?;
     store.unlock_fully(&*unlocker)?;
     let password = match &args.password_file {
         Some(file) => app.input.read_password(file)?,
-        None => file_password::new(&args.output, app.can_ask(), "Write the private key without a password?")?,
+        None => file_password::new(output, app.can_ask(), "Write the private key without a password?")?,
     };
     let file = match args.legacy {
         true => store.export_legacy(&identities, &password, &*unlocker)?,
         false => store.export(&identities, &password, &*unlocker)?,
     };
-    new_file::write(&args.output, &file, args.force)?;
-    if app.common.json {
-        let mut named: Vec<NamedJson> =
-            identities.iter().map(|identity| NamedJson::new(identity.fingerprint(), identity.name())).collect();
-        let exported = match (args.all, named.pop()) {
-            (false, Some(only)) => Exported::One(only),
-            (_, last) => Exported::All(named.into_iter().chain(last).collect()),
-        };
-        print_json(&ExportedJson { exported, file: args.output.display().to_string() })?;
-    }
-    if args.output != Path::new("-") {
+    new_file::write(output, &file, args.force)?;
+    print_exported(app, args, &identities, output)?;
+    if output != Path::new("-") {
         let what = match identities.as_slice() {
             [only] => format!("{} with its private key", only.name()),
             several => format!("{} with their private keys", counted(several.len(), "identity", "identities")),
         };
-        say::note(format_args!("wrote {what} to {}", args.output.display()));
+        say::note(format_args!("wrote {what} to {}", output.display()));
     }
     Ok(())
+}
+
+/// With `--json`: what was exported to which file or directory.
+fn print_exported(app: &App, args: &Export, identities: &[Identity], place: &Path) -> Result<(), Failure> {
+    if !app.common.json {
+        return Ok(());
+    }
+    let mut named: Vec<NamedJson> =
+        identities.iter().map(|identity| NamedJson::new(identity.fingerprint(), identity.name())).collect();
+    let exported = match (args.all, named.pop()) {
+        (false, Some(only)) => Exported::One(only),
+        (_, last) => Exported::All(named.into_iter().chain(last).collect()),
+    };
+    print_json(&ExportedJson { exported, file: place.display().to_string() })
 }
 
 /// Every identity that has a key.

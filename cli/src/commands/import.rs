@@ -1,6 +1,8 @@
 //! `cardcase import`
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use cardcase::Error;
@@ -10,28 +12,31 @@ use cardcase::Unlocker;
 use cardcase::ask::terminal::quietly;
 use cardcase::file;
 use cardcase::manage::plain;
-use cardcase::manage::{Decision, Import, Imported};
+use cardcase::manage::{Decision, Fingerprint, Import, Imported};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::ask::terminal;
 use crate::cli;
+use crate::profiles;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::{AuthorityJson, print_json};
+use crate::ui::json::{AuthorityJson, DecisionJson, print_json};
 use crate::ui::notices;
 use crate::ui::progress;
 use crate::ui::remedy;
 use crate::ui::say;
 use crate::ui::stdout::print;
-use crate::ui::text::{counted, quoted, word};
+use crate::ui::text::counted;
 
+mod browser;
+mod found;
+mod kubeconfig;
 mod sources;
 
-use sources::{PassedOver, Source};
-
-/// How many times a person may try to type a file's password.
-const TRIES: u32 = 3;
+use browser::{Browser, Remembered};
+use found::{Found, LeftOutJson, TRIES, Unread, again, holds_nothing, pair};
+use sources::Source;
 
 #[derive(Serialize)]
 struct ImportJson<I> {
@@ -39,20 +44,9 @@ struct ImportJson<I> {
     already_present: Vec<I>,
     authorities: Vec<AuthorityJson>,
     left_out: Vec<LeftOutJson>,
-}
-
-/// Something in a file that is not imported, or a whole file.
-#[derive(Serialize)]
-struct LeftOutJson {
-    file: String,
-    what: String,
-    why: String,
-}
-
-impl LeftOutJson {
-    fn file(path: &Path, why: impl ToString) -> Self {
-        Self { file: path.display().to_string(), what: "the file".to_owned(), why: why.to_string() }
-    }
+    /// Only of a browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decisions: Option<Vec<DecisionJson>>,
 }
 
 /// The passwords that were given in files, and those that opened a file before.
@@ -71,30 +65,6 @@ enum Wanted {
     Key,
 }
 
-/// Why a file was not read.
-struct Unread {
-    /// Whether there is nothing in it to import: in a directory, such files are passed over.
-    holds_nothing: bool,
-    failure: Failure,
-}
-
-impl From<Failure> for Unread {
-    fn from(failure: Failure) -> Self {
-        Self { holds_nothing: false, failure }
-    }
-}
-
-/// What the files hold that is imported, and what is not.
-#[derive(Default)]
-struct Found {
-    files: Vec<Import>,
-    left_out: Vec<LeftOutJson>,
-    passed_over: PassedOver,
-    /// The files that are not imported, with the failure of each.
-    unread: Vec<LeftOutJson>,
-    failures: Vec<Failure>,
-}
-
 /// Reads every file, and then stores what can be imported in one transaction. A file that cannot be read or imported is an error; the
 /// others are imported.
 pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
@@ -102,7 +72,16 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let unlocker = app.unlocker()?;
     let mut found = Found::default();
     let sources = sources::of(&args.files, &mut found.passed_over)?;
-    read_all(app, args, &*unlocker, &sources, &mut found)?;
+    let browser = match browser::profile(args)? {
+        Some(profile) => Some(Browser::read(app, args, &*unlocker, profile, &mut found)?),
+        None => {
+            match &args.from_kubeconfig {
+                Some(named) => kubeconfig::read(app, Path::new(named), &*unlocker, &mut found)?,
+                None => read_all(app, args, &*unlocker, &sources, &mut found)?,
+            }
+            None
+        }
+    };
     for LeftOutJson { file, what, why } in &found.left_out {
         say::note(format_args!("{file}: left out {what}: {why}"));
     }
@@ -111,9 +90,19 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
         return Err(nothing(args, &sources, found));
     }
     let Found { files, mut left_out, unread, passed_over, failures } = found;
+    let remembered = match &browser {
+        Some(browser) if !args.no_decisions => browser.remembered(&mut left_out),
+        _ => Vec::new(),
+    };
     let done = match args.dry_run {
         true => rehearse(app, args, files)?,
         false => store_all(app, args, &*unlocker, files)?,
+    };
+    let known: HashSet<Fingerprint> =
+        done.imported.iter().chain(&done.already_present).map(|identity| identity.fingerprint()).collect();
+    let remembered = match &browser {
+        Some(browser) => browser.remember(app, &*unlocker, remembered, &known, args.dry_run)?,
+        None => Vec::new(),
     };
     let now = app.now();
     done.imported.iter().chain(&done.already_present).for_each(|identity| notices::prospects(identity, now));
@@ -125,6 +114,10 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
             already_present: notices::identities_json(store, &done.already_present, now)?,
             authorities: done.authorities.iter().map(AuthorityJson::new).collect(),
             left_out,
+            decisions: browser.as_ref().map(|_| {
+                let json = |decision: Remembered| DecisionJson::permanent(decision.scope, decision.identity, now);
+                remembered.into_iter().map(json).collect()
+            }),
         })?;
     } else {
         let new = if args.dry_run { "would import" } else { "imported" };
@@ -137,7 +130,16 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
         for authority in &done.authorities {
             text.push_str(&format!("authority: {}\n", plain(&authority.subject().to_string())));
         }
+        for Remembered { scope, identity } in &remembered {
+            let is_meant = |known: &&Arc<Identity>| Some(known.fingerprint()) == *identity;
+            let known = done.imported.iter().chain(&done.already_present).find(is_meant);
+            let name = known.map_or("none (no certificate)", |known| known.name());
+            text.push_str(&format!("decision: {}: {}\n", plain(&scope.to_string()), plain(name)));
+        }
         print(&text)?;
+    }
+    if let Some(browser) = &browser {
+        browser.tell_trusted(store);
     }
     match args.dry_run {
         true => say::note("nothing was changed (--dry-run)"),
@@ -157,8 +159,13 @@ fn nothing(args: &cli::Import, sources: &[Source], mut found: Found) -> Failure 
     match found.failures.len() {
         0 => {
             let names: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
-            Failure::new(Code::Failed, format_args!("no certificate and no key to import in {}", names.join(", ")))
-                .hint("a directory is searched without those in it; to import one file: cardcase import FILE")
+            let failure =
+                Failure::new(Code::Failed, format_args!("no certificate and no key to import in {}", names.join(", ")));
+            match args.files.iter().find_map(|path| profiles::flag_for(path)) {
+                Some(flag) => failure.hint(format_args!("it is a profile of a browser: cardcase import {flag}")),
+                None => failure
+                    .hint("a directory is searched without those in it; to import one file: cardcase import FILE"),
+            }
         }
         1 if sources.len() == 1 => found.failures.remove(0),
         failed => {
@@ -422,13 +429,11 @@ fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Unread {
         Some(hint) => failure.hint(hint),
         None => failure,
     };
+    let failure = match profiles::flag_for_file(path).filter(|_| holds_nothing) {
+        Some(flag) => failure.hint(format_args!("it is a part of a browser's database: cardcase import {flag}")),
+        None => failure,
+    };
     Unread { holds_nothing, failure }
-}
-
-/// Whether a file is of another kind.
-fn holds_nothing(error: &file::Error) -> bool {
-    use file::Error::{NamesFiles, NothingUseful, Unrecognised};
-    matches!(error, Unrecognised { .. } | NothingUseful { .. } | NamesFiles { .. })
 }
 
 /// The failure for a file that needs a password when nobody can be asked for it.
@@ -439,64 +444,4 @@ fn nobody_to_ask(args: &cli::Import, wanted: Wanted) -> Failure {
     };
     let failure = Failure::new(Code::NobodyToAsk, format_args!("{what}, and nobody can be asked for it"));
     failure.hint(format_args!("{} {flag}", again(args)))
-}
-
-/// The command as it was given, to be copied and completed.
-fn again(args: &cli::Import) -> String {
-    let mut command = vec!["cardcase import".to_owned()];
-    command.extend(args.files.iter().map(|path| quoted(path)));
-    for (flag, file) in [("--password-file", &args.password_file), ("--key-password-file", &args.key_password_file)] {
-        command.extend(file.iter().map(|file| format!("{flag} {}", quoted(file))));
-    }
-    if let Some(name) = &args.name {
-        command.push(format!("--name={}", word(name)));
-    }
-    for (flag, is_given) in [("--renew", args.renew), ("--dry-run", args.dry_run)] {
-        command.extend(is_given.then(|| flag.to_owned()));
-    }
-    command.join(" ")
-}
-
-/// Pairs the keys and certificates of some files; a key may also be in the store already. Adds to `left_out` what is not
-/// imported. If a file prevents that, returns its position and why.
-fn pair(
-    store: &Store,
-    unlocker: &dyn Unlocker,
-    parts: &[(&Source, Import)],
-    left_out: &mut Vec<LeftOutJson>,
-) -> Result<Result<Import, (usize, Unread)>, Failure> {
-    let mut import = Import::default();
-    parts.iter().for_each(|(_, part)| import.extend(part.clone()));
-    let paired = match import.pair() {
-        Err(error @ Error::CertificateWithoutKey { .. }) => {
-            add_known_keys(store, unlocker, &mut import).unwrap_or(Err(error))
-        }
-        Ok(()) if import.left_out().next().is_some() => add_known_keys(store, unlocker, &mut import).unwrap_or(Ok(())),
-        paired => paired,
-    };
-    let path = |file: usize| parts.get(file).map_or(Path::new("-"), |(source, _)| &source.path);
-    if let Err(error) = paired {
-        let (file, holds_nothing) = match &error {
-            Error::CertificateWithoutKey { file, .. } | Error::KeyWithoutCertificate { file, .. } => (*file, true),
-            Error::InFile { file, error } => (*file, holds_nothing(error)),
-            Error::EmptyFile => (0, true),
-            _ => return Err(error.into()),
-        };
-        return Ok(Err((file, Unread { holds_nothing, failure: Failure::from(&error).in_file(path(file)) })));
-    }
-    left_out.extend(import.left_out().map(|(file, what, why)| LeftOutJson {
-        file: path(file).display().to_string(),
-        what: what.to_owned(),
-        why,
-    }));
-    Ok(Ok(import))
-}
-
-/// Pairs again with the keys that the store has; `None` if it has none.
-fn add_known_keys(store: &Store, unlocker: &dyn Unlocker, import: &mut Import) -> Option<Result<(), Error>> {
-    match store.add_known_keys(import, unlocker) {
-        Ok(false) => None,
-        Ok(true) => Some(import.pair()),
-        Err(error) => Some(Err(error)),
-    }
 }

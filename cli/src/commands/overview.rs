@@ -7,6 +7,7 @@ use cardcase::{Error, Store};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::profiles::Profile;
 use crate::ui::failure::Failure;
 use crate::ui::json::print_json;
 use crate::ui::stdout::print;
@@ -93,22 +94,27 @@ impl OverviewJson {
 
     /// Commands to copy.
     fn next(&self) -> String {
-        let mut commands = Vec::new();
+        let mut commands: Vec<(String, String)> = Vec::new();
+        let mut add = |why: &str, command: &str| commands.push((why.to_owned(), command.to_owned()));
         if self.identities == 0 {
-            commands.push(("to add a certificate with its key", "cardcase import FILE.p12"));
-            commands.push(("to see what a server asks for", "cardcase explain HOST"));
+            for (profile, identities) in Profile::with_identities() {
+                let number = counted(identities, "identity", "identities");
+                add(&format!("to import the {number} of {}", profile.told()), &profile.import_command());
+            }
+            add("to add a certificate with its key", "cardcase import FILE.p12");
+            add("to see what a server asks for", "cardcase explain HOST");
         } else {
             if self.expired + self.expiring > 0 {
-                commands.push(("to see what expires", "cardcase expires"));
+                add("to see what expires", "cardcase expires");
             }
             if !self.protected {
-                commands.push(("to protect the keys", "cardcase password"));
+                add("to protect the keys", "cardcase password");
             }
-            commands.push(("to request a page", "cardcase fetch https://HOST/"));
-            commands.push(("to see the identities", "cardcase list"));
+            add("to request a page", "cardcase fetch https://HOST/");
+            add("to see the identities", "cardcase list");
         }
-        commands.push(("to check everything", "cardcase doctor"));
-        commands.push(("all commands", "cardcase --help"));
+        add("to check everything", "cardcase doctor");
+        add("all commands", "cardcase --help");
         let width = commands.iter().map(|(why, _)| why.len() + 1).max().unwrap_or(0);
         commands.iter().map(|(why, command)| format!("{:<width$}  {command}\n", format!("{why}:"))).collect()
     }

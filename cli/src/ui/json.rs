@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
 use cardcase::Identity;
 use cardcase::manage::{
-    Certificate, Decision, Enrollment, Fingerprint, Lifetime, Outcome, Renewal, Rule, Timestamp, Use, plain_json,
+    Certificate, Decision, Enrollment, Fingerprint, Lifetime, Outcome, Renewal, Rule, Scope, Timestamp, Use, plain_json,
 };
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -153,6 +153,22 @@ impl DecisionJson {
             decided_at: decision.decided_at,
             last_used_at: decision.last_used_at,
             last_outcome: decision.last_outcome,
+        }
+    }
+}
+
+impl DecisionJson {
+    /// A permanent decision that was made just now, or would be.
+    pub(crate) fn permanent(scope: Scope, identity: Option<Fingerprint>, decided_at: Timestamp) -> Self {
+        Self {
+            scope: if scope.port.is_some() { "host_port" } else { "host" },
+            host: scope.host,
+            port: scope.port,
+            identity,
+            lifetime: Lifetime::Permanent,
+            decided_at,
+            last_used_at: None,
+            last_outcome: None,
         }
     }
 }

@@ -47,6 +47,7 @@ mod keyring;
 mod keys;
 mod menu;
 mod names;
+mod nss;
 mod one_prompt;
 mod pem;
 mod people;

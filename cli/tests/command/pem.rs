@@ -276,7 +276,7 @@ fn unsupported_formats_are_named() {
     let machine = Cardcase::new();
     let pem = |label: &str| format!("-----BEGIN {label}-----\nMAA=\n-----END {label}-----\n").into_bytes();
     let cases: [(Vec<u8>, &[&str]); 9] = [
-        (b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(), &["JKS", "keytool"]),
+        (b"\xce\xce\xce\xce\0\0\0\x02".to_vec(), &["JCEKS", "keytool"]),
         (b"PK\x03\x04".to_vec(), &["ZIP"]),
         (pem("OPENSSH PRIVATE KEY"), &["unsupported", "OPENSSH PRIVATE KEY", "ssh-keygen"]),
         (pem("PGP PUBLIC KEY BLOCK"), &["OpenPGP"]),

@@ -3,7 +3,7 @@
 use crate::error::file::Error;
 
 /// The error for an algorithm that is not supported, with its name if known.
-pub(super) fn unsupported(what: &'static str, oid: String) -> Error {
+pub(in crate::file) fn unsupported(what: &'static str, oid: String) -> Error {
     let name = format!("{} ({oid})", name(&oid).unwrap_or("unknown"));
     Error::Unsupported { what, name, advice: "export the file again with AES-256 and SHA-256" }
 }

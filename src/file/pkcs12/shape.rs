@@ -33,7 +33,6 @@ pub(in crate::file) fn shape(bytes: &[u8]) -> Shape {
 /// Files of other kinds, by their first bytes.
 fn foreign(bytes: &[u8]) -> Option<&'static str> {
     Some(match bytes {
-        [0xfe, 0xed, 0xfe, 0xed, ..] => "a Java keystore (JKS); convert it with keytool -importkeystore",
         [0xce, 0xce, 0xce, 0xce, ..] => "a Java keystore (JCEKS); convert it with keytool -importkeystore",
         [b'P', b'K', 3, 4, ..] => "a ZIP archive",
         [b'%', b'P', b'D', b'F', ..] => "a PDF document",
@@ -103,7 +102,7 @@ mod tests {
         ] {
             assert_eq!(shape(bytes), expected, "{bytes:x?}");
         }
-        assert!(matches!(shape(b"\xfe\xed\xfe\xed\0\0\0\x02"), Shape::Foreign(name) if name.contains("JKS")));
+        assert!(matches!(shape(b"\xce\xce\xce\xce\0\0\0\x02"), Shape::Foreign(name) if name.contains("JCEKS")));
     }
 
     #[test]

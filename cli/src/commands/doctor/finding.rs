@@ -84,6 +84,7 @@ kinds! {
     PolicyUnreadable "policy_unreadable" Error;
     PolicySkipped "policy_skipped" Warning;
     NoSystemAuthorities "no_system_authorities" Warning;
+    InBrowser "in_browser" Note;
     OpensslMissing "openssl_missing" Note;
     OpensslUnloadable "openssl_unloadable" Error;
 }

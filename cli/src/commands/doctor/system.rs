@@ -6,10 +6,21 @@ use cardcase::{Error, Store};
 use super::finding::{Findings, Kind};
 use super::place::unreadable;
 use crate::app::App;
+use crate::profiles::Profile;
+use crate::ui::text::counted;
 use crate::ui::text::quoted;
 
 /// How far a clock may be behind what it said before: it may have been corrected.
 const TOLERATED: i64 = 86_400;
+
+/// Identities that a person may not know to be able to bring over.
+pub(super) fn examine_browsers(findings: &mut Findings) {
+    for (profile, identities) in Profile::with_identities() {
+        let number = counted(identities, "identity", "identities");
+        let text = format!("the store has no identities, and {} has {number}", profile.told());
+        findings.add(Kind::InBrowser, text, profile.import_command());
+    }
+}
 
 pub(super) fn examine(app: &App, findings: &mut Findings) {
     let (policy, broken) = Policy::survey(app.policy_directory());

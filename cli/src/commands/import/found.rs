@@ -1,0 +1,136 @@
+//! What the sources of an import hold, and how their keys and certificates are paired.
+
+use std::path::Path;
+
+use cardcase::file;
+use cardcase::manage::Import;
+use cardcase::{Error, Store, Unlocker};
+use serde::Serialize;
+
+use super::sources::{PassedOver, Source};
+use crate::cli;
+use crate::ui::failure::Failure;
+use crate::ui::text::{quoted, word};
+
+/// How many times a person may try to type a file's password.
+pub(super) const TRIES: u32 = 3;
+
+/// Something in a file that is not imported, or a whole file.
+#[derive(Serialize)]
+pub(super) struct LeftOutJson {
+    pub(super) file: String,
+    pub(super) what: String,
+    pub(super) why: String,
+}
+
+impl LeftOutJson {
+    pub(super) fn file(path: &Path, why: impl ToString) -> Self {
+        Self { file: path.display().to_string(), what: "the file".to_owned(), why: why.to_string() }
+    }
+}
+
+/// Why a file was not read.
+pub(super) struct Unread {
+    /// Whether there is nothing in it to import: in a directory, such files are passed over.
+    pub(super) holds_nothing: bool,
+    pub(super) failure: Failure,
+}
+
+impl From<Failure> for Unread {
+    fn from(failure: Failure) -> Self {
+        Self { holds_nothing: false, failure }
+    }
+}
+
+/// What the files hold that is imported, and what is not.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) files: Vec<Import>,
+    pub(super) left_out: Vec<LeftOutJson>,
+    pub(super) passed_over: PassedOver,
+    /// The files that are not imported, with the failure of each.
+    pub(super) unread: Vec<LeftOutJson>,
+    pub(super) failures: Vec<Failure>,
+}
+
+/// The command as it was given, to be copied and completed.
+pub(super) fn again(args: &cli::Import) -> String {
+    let mut command = vec!["cardcase import".to_owned()];
+    command.extend(args.files.iter().map(|path| quoted(path)));
+    for (flag, profile) in [
+        ("--from-firefox", &args.from_firefox),
+        ("--from-thunderbird", &args.from_thunderbird),
+        ("--from-kubeconfig", &args.from_kubeconfig),
+    ] {
+        command.extend(profile.iter().map(|profile| match profile.as_str() {
+            "" => flag.to_owned(),
+            profile => format!("{flag} {}", quoted(Path::new(profile))),
+        }));
+    }
+    command.extend(args.from_nss.iter().map(|directory| format!("--from-nss {}", quoted(directory))));
+    for (flag, file) in [("--password-file", &args.password_file), ("--key-password-file", &args.key_password_file)] {
+        command.extend(file.iter().map(|file| format!("{flag} {}", quoted(file))));
+    }
+    if let Some(name) = &args.name {
+        command.push(format!("--name={}", word(name)));
+    }
+    for (flag, is_given) in [
+        ("--from-chromium", args.from_chromium),
+        ("--no-decisions", args.no_decisions),
+        ("--renew", args.renew),
+        ("--dry-run", args.dry_run),
+    ] {
+        command.extend(is_given.then(|| flag.to_owned()));
+    }
+    command.join(" ")
+}
+
+/// Whether a file is of another kind.
+pub(super) fn holds_nothing(error: &file::Error) -> bool {
+    use file::Error::{NamesFiles, NothingUseful, Unrecognised};
+    matches!(error, Unrecognised { .. } | NothingUseful { .. } | NamesFiles { .. })
+}
+
+/// Pairs the keys and certificates of some files; a key may also be in the store already. Adds to `left_out` what is not
+/// imported. If a file prevents that, returns its position and why.
+pub(super) fn pair(
+    store: &Store,
+    unlocker: &dyn Unlocker,
+    parts: &[(&Source, Import)],
+    left_out: &mut Vec<LeftOutJson>,
+) -> Result<Result<Import, (usize, Unread)>, Failure> {
+    let mut import = Import::default();
+    parts.iter().for_each(|(_, part)| import.extend(part.clone()));
+    let paired = match import.pair() {
+        Err(error @ Error::CertificateWithoutKey { .. }) => {
+            add_known_keys(store, unlocker, &mut import).unwrap_or(Err(error))
+        }
+        Ok(()) if import.left_out().next().is_some() => add_known_keys(store, unlocker, &mut import).unwrap_or(Ok(())),
+        paired => paired,
+    };
+    let path = |file: usize| parts.get(file).map_or(Path::new("-"), |(source, _)| &source.path);
+    if let Err(error) = paired {
+        let (file, holds_nothing) = match &error {
+            Error::CertificateWithoutKey { file, .. } | Error::KeyWithoutCertificate { file, .. } => (*file, true),
+            Error::InFile { file, error } => (*file, holds_nothing(error)),
+            Error::EmptyFile => (0, true),
+            _ => return Err(error.into()),
+        };
+        return Ok(Err((file, Unread { holds_nothing, failure: Failure::from(&error).in_file(path(file)) })));
+    }
+    left_out.extend(import.left_out().map(|(file, what, why)| LeftOutJson {
+        file: path(file).display().to_string(),
+        what: what.to_owned(),
+        why,
+    }));
+    Ok(Ok(import))
+}
+
+/// Pairs again with the keys that the store has; `None` if it has none.
+fn add_known_keys(store: &Store, unlocker: &dyn Unlocker, import: &mut Import) -> Option<Result<(), Error>> {
+    match store.add_known_keys(import, unlocker) {
+        Ok(false) => None,
+        Ok(true) => Some(import.pair()),
+        Err(error) => Some(Err(error)),
+    }
+}
