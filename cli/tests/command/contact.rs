@@ -141,7 +141,7 @@ fn what_is_wrong_with_the_command_line_has_the_prefix_of_every_error_and_a_next_
         (&["a.example:8443"], "the address of a server", "cardcase fetch a.example:8443"),
         (&["lsit"], "unrecognized subcommand 'lsit'", "cardcase --help"),
         (&["rules", "lsit"], "unrecognized subcommand 'lsit'", "cardcase rules --help"),
-        (&["import"], "<FILE>", "cardcase import --help"),
+        (&["import"], "<FILE|DIR>", "cardcase import --help"),
         (&["rules", "add"], "<PATTERN>", "cardcase rules add --help"),
         (&["--mode", "opera", "list"], "\"opera\" is not a mode", "cardcase list --help"),
         (&["--color", "blue", "list"], "[possible values: auto, always, never]", "cardcase list --help"),
