@@ -55,6 +55,9 @@ pub struct NssDatabase {
     trusted: Vec<Certificate>,
 }
 
+/// What the browser remembers: what counts outside of it, and what is left out, with the reason.
+type Decisions = (Vec<(String, Option<Fingerprint>)>, Vec<(String, &'static str)>);
+
 /// A certificate in the database.
 struct Listed {
     certificate: Certificate,
@@ -167,7 +170,7 @@ impl NssDatabase {
         Ok(self.decisions()?.1)
     }
 
-    fn decisions(&self) -> Result<(Vec<(String, Option<Fingerprint>)>, Vec<(String, &'static str)>), Error> {
+    fn decisions(&self) -> Result<Decisions, Error> {
         let list = remembered::read(&self.directory)?;
         let by_number: HashMap<(&[u8], &[u8]), Fingerprint> = self.certificates.iter().map(Listed::number).collect();
         let mut left_out = list.left_out;
