@@ -18,6 +18,7 @@ use cardcase::manage::Policy;
 use cardcase::manage::Rule;
 use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::ask::new_password;
@@ -27,6 +28,7 @@ use crate::cleanup::Cleanup;
 use crate::cli::{Common, WithoutStore};
 use crate::input::Input;
 use crate::ui::failure::{Code, Failure};
+use crate::ui::json::print_json;
 use crate::ui::notices::{DamageTold, tell_unrecorded};
 use crate::ui::remedy::BROKEN_POLICY;
 use crate::ui::say;
@@ -140,6 +142,11 @@ impl App {
         // Nobody needs it, even if it could not be removed
         let _ = self.nothing.set(Cleanup::new(move || drop(std::fs::remove_dir_all(removed))));
         Ok(Store::open(directory.join("cardcase.db"))?)
+    }
+
+    /// Prints what the command did, with `--json`.
+    pub(crate) fn answer<T: Serialize>(&self, json: impl FnOnce() -> T) -> Result<(), Failure> {
+        if self.common.json { print_json(&json()) } else { Ok(()) }
     }
 
     /// Waits until the history is written.

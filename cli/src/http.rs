@@ -14,7 +14,11 @@ pub(crate) mod upload;
 
 pub(crate) mod location;
 
+mod login;
+
 pub(crate) mod message;
+
+pub(crate) mod verbose;
 
 pub(crate) mod tls_only;
 

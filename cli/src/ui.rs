@@ -2,6 +2,8 @@
 
 pub(crate) mod text;
 
+pub(crate) mod time;
+
 pub(crate) mod say;
 
 pub(crate) mod progress;

@@ -107,8 +107,8 @@ impl Identity {
         let certificate = self.certificate();
         let (from, until) = (certificate.not_before(), certificate.not_after());
         let validity = match (now < from, until < now) {
-            (true, _) => Some(format!("it is not valid before {} ({})", from.date(), from.days_from(now))),
-            (_, true) => Some(format!("it expired {} ({})", until.days_from(now), until.date())),
+            (true, _) => Some(format!("it is not valid before {} UTC ({})", from.date(), from.days_from(now))),
+            (_, true) => Some(format!("it expired {} ({} UTC)", until.days_from(now), until.date())),
             (false, false) => None,
         };
         let key_limit = self.key_limit().filter(|_| !self.is_usable_by_openssl());

@@ -464,10 +464,10 @@ mod tests {
         // The order shows that what was cached for one time is not used for another
         for (days, expected) in [
             (1, None),
-            (11, Some("the CA certificate of CN=Short Root, above it, expired 1 day ago, on 2026-12-02")),
+            (11, Some("the CA certificate of CN=Short Root, above it, expired 1 day ago, on 2026-12-02 UTC")),
             (6, None),
-            (60, Some("the CA certificate of CN=Short Root, above it, expired 50 days ago, on 2026-12-02")),
-            (-1, Some("the CA certificate of CN=Short Root, above it, is valid only from 2026-11-22 on")),
+            (60, Some("the CA certificate of CN=Short Root, above it, expired 50 days ago, on 2026-12-02 UTC")),
+            (-1, Some("the CA certificate of CN=Short Root, above it, is valid only from 2026-11-22 UTC on")),
             (1, None),
         ] {
             let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at(days).0 as u64));

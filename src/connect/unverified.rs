@@ -237,7 +237,7 @@ impl Presented {
             Some((whose, found)) => {
                 let days = self.now.0.div_euclid(DAY) - found.not_after().0.div_euclid(DAY);
                 let date = found.not_after().date();
-                format!("{whose} expired {}, on {date}", ago(days))
+                format!("{whose} expired {}, on {date} UTC", ago(days))
             }
             None => "a CA certificate above it has expired".to_owned(),
         }
@@ -245,7 +245,7 @@ impl Presented {
 
     fn not_yet_valid(&self) -> String {
         match self.first(|found| found.not_before() > self.now) {
-            Some((whose, found)) => format!("{whose} is valid only from {} on", found.not_before().date()),
+            Some((whose, found)) => format!("{whose} is valid only from {} UTC on", found.not_before().date()),
             None => "a CA certificate above it is not yet valid".to_owned(),
         }
     }

@@ -8,7 +8,7 @@ use crate::ui::failure::Failure;
 use crate::ui::json::{CertificateJson, print_json};
 use crate::ui::say;
 use crate::ui::table::print_table;
-use crate::ui::text::local_date;
+use crate::ui::time::local_date;
 
 #[derive(Serialize)]
 struct AuthoritiesJson {

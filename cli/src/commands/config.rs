@@ -72,7 +72,8 @@ fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
         }
     };
     app.unlocked_store()?.change_settings(change)?;
-    if app.common.json { print_json(&json(&effective(app)?.0, Some(key))) } else { Ok(()) }
+    let settings = effective(app)?.0;
+    app.answer(|| json(&settings, Some(key)))
 }
 
 fn switch(key: Setting, text: &str) -> Result<bool, Failure> {

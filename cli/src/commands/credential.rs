@@ -128,7 +128,7 @@ fn forget(app: &App) -> Result<(), Failure> {
         removed => {
             let files = if removed == 1 { "file" } else { "files" };
             say::note(format_args!("removed {removed} {files} with a private key"));
-            if app.common.json { print_json(&RemovedJson { removed_files: removed }) } else { Ok(()) }
+            app.answer(|| RemovedJson { removed_files: removed })
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::ui::json::{DecisionJson, print_json};
 use crate::ui::say;
 use crate::ui::stdout::Reader;
 use crate::ui::table::{Table, next_block};
-use crate::ui::text::local_date;
+use crate::ui::time::local_date;
 
 #[derive(Serialize)]
 struct DecisionsJson {

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::cli::Enroll;
 use crate::new_file;
 use crate::ui::failure::Failure;
-use crate::ui::json::{EnrollmentJson, print_json};
+use crate::ui::json::EnrollmentJson;
 use crate::ui::notices;
 use crate::ui::progress;
 use crate::ui::say;
@@ -38,9 +38,8 @@ pub(crate) fn run(app: &App, args: &Enroll) -> Result<(), Failure> {
         enrollment.subject(),
     ));
     notices::protection(store);
-    if app.common.json {
+    app.answer(|| {
         let enrolled = EnrollmentJson::new(&enrollment);
-        return print_json(&EnrolledJson { enrolled, file: args.output.display().to_string() });
-    }
-    Ok(())
+        EnrolledJson { enrolled, file: args.output.display().to_string() }
+    })
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::Forget;
 use crate::ui::failure::Failure;
-use crate::ui::json::{DecisionJson, print_json};
+use crate::ui::json::DecisionJson;
 use crate::ui::say;
 use crate::ui::text::counted;
 
@@ -36,8 +36,5 @@ pub(crate) fn run(app: &App, args: &Forget) -> Result<(), Failure> {
             }
         }
     };
-    if !app.common.json {
-        return Ok(());
-    }
-    print_json(&ForgottenJson { forgotten: forgotten.into_iter().map(DecisionJson::new).collect(), unreadable })
+    app.answer(|| ForgottenJson { forgotten: forgotten.into_iter().map(DecisionJson::new).collect(), unreadable })
 }

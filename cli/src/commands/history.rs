@@ -11,7 +11,7 @@ use crate::ui::json::{UseJson, print_json};
 use crate::ui::say;
 use crate::ui::stdout::Reader;
 use crate::ui::table::{Table, next_block};
-use crate::ui::text::local_time;
+use crate::ui::time::local_time;
 
 #[derive(Serialize)]
 struct HistoryJson {

@@ -16,7 +16,7 @@ use crate::ui::notices;
 use crate::ui::say;
 use crate::ui::stdout::Reader;
 use crate::ui::table::{Table, Tint, next_block};
-use crate::ui::text::{expires_soon, local_date};
+use crate::ui::time::{expires_soon, local_date};
 
 /// How many identities `--json` keeps in memory until all are read; the others are read again then. They take 40 MB.
 const HELD: usize = 1 << 16;

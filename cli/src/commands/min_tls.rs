@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::{MinTls, MinVersion};
 use crate::ui::failure::Failure;
-use crate::ui::json::{NamedJson, print_json};
+use crate::ui::json::NamedJson;
 use crate::ui::say;
 
 #[derive(Serialize)]
@@ -22,9 +22,8 @@ pub(crate) fn run(app: &App, args: &MinTls) -> Result<(), Failure> {
         MinVersion::Tls13 => format!("{} is now sent in TLS 1.3 only", identity.name()),
         MinVersion::Tls12 => format!("{} is now sent in every version of TLS", identity.name()),
     });
-    if app.common.json {
+    app.answer(|| {
         let identity = NamedJson::new(identity.fingerprint(), identity.name());
-        return print_json(&RestrictedJson { identity, requires_tls13: args.version == MinVersion::Tls13 });
-    }
-    Ok(())
+        RestrictedJson { identity, requires_tls13: args.version == MinVersion::Tls13 }
+    })
 }

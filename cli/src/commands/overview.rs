@@ -11,7 +11,8 @@ use crate::profiles::Profile;
 use crate::ui::failure::Failure;
 use crate::ui::json::print_json;
 use crate::ui::stdout::print;
-use crate::ui::text::{absolute, counted, expires_soon, quoted};
+use crate::ui::text::{absolute, counted, quoted};
+use crate::ui::time::expires_soon;
 
 const WHAT: &str = "cardcase keeps client certificates with their private keys, as a browser does.
 When a TLS server asks for one, it shows those that fit, sends the one that you

@@ -11,7 +11,6 @@ use crate::ask::keyring;
 use crate::ask::{new_password, terminal};
 use crate::cli::Password;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::print_json;
 use crate::ui::say;
 use crate::ui::text::counted;
 
@@ -26,7 +25,7 @@ struct ProtectedJson {
 
 fn answer(app: &App, keyring: Option<bool>) -> Result<(), Failure> {
     let protected = app.store()?.has_primary_password();
-    if app.common.json { print_json(&ProtectedJson { protected, keyring }) } else { Ok(()) }
+    app.answer(|| ProtectedJson { protected, keyring })
 }
 
 pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::{Remember, StoredLifetime};
 use crate::ui::failure::Failure;
-use crate::ui::json::{DecisionJson, print_json};
+use crate::ui::json::DecisionJson;
 
 #[derive(Serialize)]
 struct RememberedJson {
@@ -29,8 +29,6 @@ pub(crate) fn run(app: &App, args: &Remember) -> Result<(), Failure> {
         app.unlocked_store()?;
     }
     store.remember_chosen(&scope, &answer, lifetime, app.now())?;
-    match app.common.json {
-        true => print_json(&RememberedJson { remembered: store.decision(&scope)?.map(DecisionJson::new) }),
-        false => Ok(()),
-    }
+    let remembered = store.decision(&scope)?;
+    app.answer(|| RememberedJson { remembered: remembered.map(DecisionJson::new) })
 }

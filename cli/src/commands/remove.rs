@@ -8,7 +8,7 @@ use crate::ask::terminal;
 use crate::cli::Remove;
 use crate::key_file;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::{DecisionJson, NamedJson, print_json};
+use crate::ui::json::{DecisionJson, NamedJson};
 use crate::ui::say;
 
 #[derive(Serialize)]
@@ -48,11 +48,10 @@ pub(crate) fn run(app: &App, args: &Remove) -> Result<(), Failure> {
     if let Ok(directory) = app.runtime_directory() {
         fingerprints.iter().try_for_each(|fingerprint| key_file::remove(&directory, *fingerprint))?;
     }
-    if app.common.json {
+    app.answer(|| {
         let removed = found.iter().map(|(fingerprint, name)| NamedJson::new(*fingerprint, name)).collect();
         let gone = |identity: Option<Fingerprint>| identity.is_some_and(|identity| fingerprints.contains(&identity));
         let decisions = decisions.into_iter().filter(|decision| gone(decision.identity)).map(DecisionJson::new);
-        return print_json(&RemovedJson { removed, decisions: decisions.collect() });
-    }
-    Ok(())
+        RemovedJson { removed, decisions: decisions.collect() }
+    })
 }

@@ -5,7 +5,6 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::Rename;
 use crate::ui::failure::Failure;
-use crate::ui::json::print_json;
 use crate::ui::say;
 
 #[derive(Serialize)]
@@ -24,9 +23,8 @@ pub(crate) fn run(app: &App, args: &Rename) -> Result<(), Failure> {
     let identity = app.store()?.find_identity(&args.id)?;
     app.fully_unlocked_store()?.rename(&identity, &args.name)?;
     say::note(format_args!("{:?} is now called {:?}", identity.name(), args.name));
-    if app.common.json {
+    app.answer(|| {
         let (fingerprint, from) = (identity.fingerprint().to_string(), identity.name().to_owned());
-        return print_json(&RenamedJson { renamed: NamesJson { fingerprint, from, to: args.name.clone() } });
-    }
-    Ok(())
+        RenamedJson { renamed: NamesJson { fingerprint, from, to: args.name.clone() } }
+    })
 }

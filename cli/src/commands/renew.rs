@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::Renew;
 use crate::ui::failure::{Code, Failure};
-use crate::ui::json::{RenewalJson, print_json};
+use crate::ui::json::RenewalJson;
 use crate::ui::notices;
 
 #[derive(Serialize)]
@@ -27,11 +27,11 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
         let decisions = store.decisions()?;
         notices::would_renew(&old, &new, &decisions);
         let renewed = RenewalJson::foreseen(&old, &new, &decisions);
-        return if app.common.json { print_json(&RenewedJson { renewed }) } else { Ok(()) };
+        return app.answer(|| RenewedJson { renewed });
     }
     let renewal = app.fully_unlocked_store()?.renew(&old, &new)?;
     notices::renewal(&renewal);
-    if app.common.json { print_json(&RenewedJson { renewed: RenewalJson::new(&renewal) }) } else { Ok(()) }
+    app.answer(|| RenewedJson { renewed: RenewalJson::new(&renewal) })
 }
 
 /// The failure of a renewal after which servers would refuse the new identity.

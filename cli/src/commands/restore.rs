@@ -14,7 +14,8 @@ use crate::cli::Restore;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{AuthorityJson, DecisionJson, RuleJson, print_json};
 use crate::ui::stdout::print;
-use crate::ui::text::{counted, local_date, quoted, word};
+use crate::ui::text::{counted, quoted, word};
+use crate::ui::time::local_date;
 use crate::ui::{notices, progress, say};
 
 /// Bytes of the beginning of a file, in which it is recognised.

@@ -99,7 +99,7 @@ fn add(app: &App, args: &AddRule) -> Result<(), Failure> {
     let rule = rule(args)?;
     let added = app.unlocked_store()?.add_rules(&[rule], app.now())?;
     tell(&added);
-    if app.common.json { print_json(&AddedJson::new(&added, None)) } else { Ok(()) }
+    app.answer(|| AddedJson::new(&added, None))
 }
 
 fn tell(added: &[(Rule, bool)]) {
@@ -174,7 +174,7 @@ fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
             Err(_) => unreadable.push(number),
         }
     }
-    if app.common.json { print_json(&RemovedJson { removed, unreadable }) } else { Ok(()) }
+    app.answer(|| RemovedJson { removed, unreadable })
 }
 
 /// Says what a policy would add.
@@ -194,7 +194,7 @@ fn would_import(app: &App, policy: &Policy) -> Result<(), Failure> {
         say::note(format_args!("prompt-on-multiple would be {}", if on { "on" } else { "off" }));
     }
     say::note("nothing was changed (--dry-run)");
-    if app.common.json { print_json(&AddedJson::new(&added, changed)) } else { Ok(()) }
+    app.answer(|| AddedJson::new(&added, changed))
 }
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
@@ -215,8 +215,5 @@ fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
         let on = if policy.prompt_on_multiple == Some(true) { "on" } else { "off" };
         say::note(format_args!("prompt-on-multiple is {on} now, as the file says"));
     }
-    if app.common.json {
-        return print_json(&AddedJson::new(&added, policy.prompt_on_multiple.filter(|_| changes_prompt)));
-    }
-    Ok(())
+    app.answer(|| AddedJson::new(&added, policy.prompt_on_multiple.filter(|_| changes_prompt)))
 }

@@ -15,7 +15,7 @@ use crate::ui::failure::Failure;
 use crate::ui::json::{CertificateJson, DecisionJson, RuleJson, UseJson, print_json};
 use crate::ui::pem::pem;
 use crate::ui::stdout::print;
-use crate::ui::text::local_time;
+use crate::ui::time::local_time;
 
 #[derive(Serialize)]
 struct ShowJson<I> {

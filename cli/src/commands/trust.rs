@@ -91,15 +91,14 @@ fn distrust(app: &App, id: &str) -> Result<(), Failure> {
             store.remove_damaged_authority(&damage)?;
             say::note(format_args!("removed the damaged row {} of the authorities", damage.row));
             let nothing = DistrustedJson { distrusted: Vec::new() };
-            return if app.common.json { print_json(&nothing) } else { Ok(()) };
+            return app.answer(|| nothing);
         }
         found => found?.certificate,
     };
     store.distrust(certificate.fingerprint())?;
     say::note(format_args!("{} is no longer trusted to verify servers", certificate.subject()));
-    if app.common.json {
+    app.answer(|| {
         let certificate = CertificateJson { trusted: Some(false), ..CertificateJson::new(&certificate) };
-        return print_json(&DistrustedJson { distrusted: vec![certificate] });
-    }
-    Ok(())
+        DistrustedJson { distrusted: vec![certificate] }
+    })
 }

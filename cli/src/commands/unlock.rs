@@ -14,7 +14,7 @@ use crate::ui::failure::Failure;
 use crate::ui::json::print_json;
 use crate::ui::say;
 use crate::ui::stdout::print;
-use crate::ui::text::local_time;
+use crate::ui::time::local_time;
 
 /// How long a new agent may take to replace another one.
 const SUCCESSION: Duration = Duration::from_secs(5);

@@ -30,7 +30,7 @@ use crate::http::dial::TIMEOUT;
 use crate::http::exchange::Requests;
 use crate::http::incompatible::{self, Incompatible};
 use crate::http::location::{self, destination};
-use crate::http::message::{self, Message};
+use crate::http::message::Message;
 use crate::http::mid_connection::MidConnection;
 #[cfg(feature = "openssl")]
 use crate::http::openssl;
@@ -39,6 +39,7 @@ use crate::http::patience::{Impatience, Patience, Speed, next};
 use crate::http::route::{Dialer, H2, HTTP_1_1, Route, connector};
 use crate::http::told::told;
 use crate::http::upload::{Sending, Unread};
+use crate::http::verbose;
 use crate::http::verify;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
@@ -540,7 +541,7 @@ impl<'a> Client<'a> {
         let mut requests = Requests::new(head.extensions.get::<Opened>().cloned());
         requests.catch_up(&self.outcomes);
         say::http('<', &format!("{:?} {}", head.version, head.status));
-        message::tell_headers('<', &head.headers);
+        verbose::tell_headers('<', &head.headers);
         requests.chosen().into_iter().for_each(|chosen| progress.keep(chosen));
         let speed = Speed::new(activity, self.patience);
         let (url, start, refused) = (url.clone(), Bytes::new(), None);
@@ -692,7 +693,7 @@ impl Response {
 
 /// Prints a request with `-v` as soon as there is a connection for it, and how that is protected.
 fn tell_sending(request: &mut hyper::Request<Sending>, is_openssl: bool) -> impl Future<Output = ()> + use<> {
-    let (mut connection, told) = (capture_connection(request), message::Told::new(request));
+    let (mut connection, told) = (capture_connection(request), verbose::Told::new(request));
     async move {
         let mut of_connection = Extensions::new();
         match &*connection.wait_for_connection_metadata().await {

@@ -3,22 +3,18 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Target;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::terminal;
 use crate::cli::Fetch;
 use crate::http::decompress;
+use crate::http::login;
 use crate::http::patience::Activity;
 use crate::http::upload::{Sending, Upload};
-use crate::ui::failure::{Code, Failure};
-use crate::ui::say;
+use crate::ui::failure::Failure;
 
 /// A request without its URL.
 pub(crate) struct Message {
@@ -71,7 +67,7 @@ impl Message {
     pub(crate) fn logged_in(mut self, app: &App, args: &Fetch) -> Result<Self, Failure> {
         let names_it = |line: &String| parse_header(line).is_ok_and(|(name, _)| name == header::AUTHORIZATION);
         if let Some(user) = args.user.as_ref().filter(|_| !args.headers.iter().any(names_it)) {
-            self.headers.insert(header::AUTHORIZATION, basic(user, &password(app, args, user)?)?);
+            self.headers.insert(header::AUTHORIZATION, login::basic(user, &login::password(app, args, user)?)?);
         }
         Ok(self)
     }
@@ -138,74 +134,6 @@ impl Message {
         }
         Ok(request)
     }
-}
-
-/// What is sent, to be printed with `-v`.
-pub(crate) struct Told {
-    line: String,
-    host: Option<String>,
-    headers: HeaderMap,
-}
-
-impl Told {
-    pub(crate) fn new(request: &Request<Sending>) -> Self {
-        let (uri, headers) = (request.uri(), request.headers().clone());
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let host = uri.authority().filter(|_| !headers.contains_key(header::HOST)).map(ToString::to_string);
-        Self { line: format!("{} {path}", request.method()), host, headers }
-    }
-
-    pub(crate) fn tell(&self) {
-        say::http('>', &self.line);
-        if let Some(host) = &self.host {
-            say::http('>', &format!("host: {host}"));
-        }
-        tell_headers('>', &self.headers);
-    }
-}
-
-/// Prints headers, with `-v`, without secrets.
-pub(crate) fn tell_headers(mark: char, headers: &HeaderMap) {
-    const SECRET: [HeaderName; 4] =
-        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE];
-    for (name, value) in headers {
-        match SECRET.contains(name) {
-            true => say::http(mark, &format!("{name}: (not shown)")),
-            false => say::http(mark, &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))),
-        }
-    }
-    say::http(mark, "");
-}
-
-/// The password of `--user`. A name that ends with a colon has an empty one, as in curl.
-fn password(app: &App, args: &Fetch, user: &str) -> Result<Zeroizing<String>, Failure> {
-    match (user.split_once(':'), &args.password_file) {
-        (Some((_, "")), None) => Ok(Zeroizing::default()),
-        (Some(_), _) => {
-            let why = match user.ends_with(':') {
-                true => "-u USER: means an empty password, and --password-file gives another",
-                false => "-u takes no password: other users of this machine could see it",
-            };
-            Err(Failure::usage(why)
-                .hint("give the name alone, and type the password when asked, or: --password-file FILE"))
-        }
-        (None, Some(file)) => app.input.read_password(file),
-        (None, None) if app.can_ask() => terminal::password(&format!("Password of {user}")),
-        (None, None) => {
-            let why = format!("{user:?} needs a password, and nobody can be asked for it");
-            Err(Failure::new(Code::NobodyToAsk, why).hint("give it in a file: --password-file FILE"))
-        }
-    }
-}
-
-/// HTTP Basic authentication (RFC 7617).
-fn basic(user: &str, password: &str) -> Result<HeaderValue, Failure> {
-    let user = user.trim_end_matches(':');
-    let pair = Zeroizing::new(format!("{user}:{password}"));
-    let text = Zeroizing::new(format!("Basic {}", BASE64.encode(pair.as_bytes())));
-    let mut value = HeaderValue::from_str(&text).map_err(|error| Failure::new(Code::Failed, error))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// `Name: value`; the value may be empty.

@@ -18,7 +18,7 @@ use crate::ui::failure::{Code, Failure};
 use crate::ui::notices::tell_unrecorded;
 use crate::ui::remedy::{self, IMPORT, Remedies};
 use crate::ui::say;
-use crate::ui::text::expires_soon;
+use crate::ui::time::expires_soon;
 
 /// A certificate request on one connection, and the answer that was sent.
 #[derive(Clone, Debug)]

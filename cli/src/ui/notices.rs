@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::ui::remedy::repair;
 use crate::ui::say;
-use crate::ui::text::{expires_soon, local_date, word};
+use crate::ui::text::word;
+use crate::ui::time::{expires_soon, local_date};
 
 /// Says so when the private keys are not protected by a password.
 pub(crate) fn protection(store: &Store) {

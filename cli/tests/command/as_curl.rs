@@ -10,6 +10,8 @@ use serde_json::Value;
 use crate::support::command::{Cardcase, Outcome, wait};
 use crate::support::missing;
 use crate::support::program;
+use crate::support::scene::Scene;
+use crate::support::server::{Ask, Kind};
 use crate::support::terminal::{Terminal, key};
 
 /// The server of coded_http.py, which ends with the test.
@@ -186,6 +188,18 @@ fn a_coding_that_was_not_asked_for_and_an_end_that_is_missing_are_errors() {
     fetch(&machine, &server.url("/zstd"), &[]).expect(0);
     // There is no body to decompress
     fetch(&machine, &server.url("/zstd"), &["-I", "--compressed"]).expect(0);
+}
+
+#[test]
+fn a_compressed_page_that_refuses_is_recognised() {
+    let (scene, backend) = (Scene::new(), Server::start());
+    let address = backend.url("").trim_start_matches("http://").parse().unwrap();
+    let front = scene.server(Kind::Nginx).ask(Ask::Optional).in_front_of(address).start();
+    let url = front.url_at("localhost", "/refuses");
+    for flags in [&["--compressed"][..], &[]] {
+        scene.fetch(&url, &[flags, &["--credentials", "omit"]].concat()).expect(5).says(&["its page says so"]);
+        assert_eq!(scene.machine.json("history")["uses"][0]["outcome"], "refused", "{flags:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::support::command::Cardcase;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind};
 use crate::support::terminal::Terminal;
+use crate::support::tunnel::Tunnel;
 
 #[test]
 fn quiet_leaves_nothing_but_errors() {
@@ -42,6 +43,10 @@ fn verbose_says_what_answers_and_how_it_connects() {
     let cacert = scene.server_root_file.to_str().unwrap();
     let explain = ["explain", &server.destination(), "-v", "--cacert", cacert];
     scene.machine.command(explain).run().expect(0).says(&["connected to localhost", "TLSv1.3"]);
+    let tunnel = Tunnel::start(&scene, &server.destination(), &["-v"]);
+    tunnel.fetches();
+    tunnel.says("connected to localhost");
+    tunnel.says("it is remembered");
     // A rule is named
     scene.machine.run("forget localhost").expect(0);
     scene.machine.run("rules add https://localhost").expect(0);

@@ -50,6 +50,15 @@ impl Slow {
 }
 
 #[test]
+fn quiet_shows_no_spinner() {
+    let slow = Slow::new();
+    let quiet = [vec!["-q".into(), "--batch".into()], slow.arguments()].concat();
+    let mut terminal = Terminal::open(slow.machine(), &quiet);
+    assert!(terminal.end().success());
+    assert!(!String::from_utf8_lossy(terminal.received()).contains(WHY), "{}", terminal.text());
+}
+
+#[test]
 fn a_spinner_moves_and_is_removed_at_the_end() {
     let slow = Slow::new();
     let batch = [vec!["--batch".into()], slow.arguments()].concat();

@@ -1,5 +1,6 @@
 # An HTTP server whose responses have the coding and the status that the path names: /gzip, /deflate, /raw, /br, /both, /bomb, /cut, /zstd,
-# /404. /request says what was sent, and /long has a long header. It prints its port.
+# /404. /refuses is the page of nginx that refuses. /request says what was sent, and /long has a long header. It prints its
+# port.
 import base64
 import gzip
 import json
@@ -38,6 +39,7 @@ BODIES = {
     "/cut-br": ("br", BROTLI[:-3]),
     "/zstd": ("zstd", b"no zstd"),
     "/plain": (None, TEXT),
+    "/refuses": ("gzip", gzip.compress(b"<h1>400 Bad Request</h1> No required SSL certificate was sent")),
     "/404": (None, b"not here\n"),
 }
 
@@ -53,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/request":
             seen = {"method": self.command, "authorization": self.headers.get("authorization")}
             body = json.dumps(seen | {"accept-encoding": self.headers.get("accept-encoding")}).encode()
-        self.send_response_only(404 if self.path == "/404" else 200)
+        self.send_response_only({"/404": 404, "/refuses": 400}.get(self.path, 200))
         if self.path == "/long":
             self.send_header("X-Long", "x" * 200_000)
         if coding:

@@ -7,7 +7,7 @@ use cardcase::{Error, Identity, Store};
 
 use super::finding::{Findings, Kind};
 use super::place::unreadable;
-use crate::ui::text::{expires_soon, local_date};
+use crate::ui::time::{expires_soon, local_date};
 
 pub(super) fn examine(store: &Store, now: Timestamp, findings: &mut Findings) {
     if let Err(error) = examine_identities(store, now, findings) {
