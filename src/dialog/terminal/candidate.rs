@@ -176,7 +176,7 @@ fn fields(considered: &Considered, question: &Question<'_>) -> Vec<Field> {
 
 fn valid(certificate: &Certificate, question: &Question<'_>) -> String {
     let (from, to) = (certificate.not_before(), certificate.not_after());
-    format!("{} to {} UTC ({})", from.date(), to.date(), to.days_from(question.now))
+    format!("{} to {} ({})", from.date(), to.date(), to.days_from(question.now))
 }
 
 /// In words, and whether a person should notice.
