@@ -16,9 +16,9 @@ impl Selector {
     /// [dialogs](crate::ask::Dialogs). With the feature `keyring`, the desktop's keyring is asked for the primary password first.
     ///
     /// It reads the same environment variables as the command: `CARDCASE_STORE` names another store, `CARDCASE_MODE` a mode,
-    /// `CARDCASE_CHOOSER` and `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked, and with
-    /// `CARDCASE_PLAIN=1` by lines with numbers instead of a menu. Files with passwords are for the command alone. A set-user-ID or set-group-ID program ignores these variables, since they name
-    /// programs that would run with its rights.
+    /// `CARDCASE_CHOOSER` and `PINENTRY_PROGRAM` the programs that ask. With `CARDCASE_BATCH=1` nobody is asked. With
+    /// `CARDCASE_PLAIN=1` the terminal shows a numbered list instead of a menu. Files with passwords are for the command alone. A
+    /// set-user-ID or set-group-ID program ignores the other variables, since they name programs that would run with its rights.
     ///
     /// # Errors
     /// [`Error::NoDataDirectory`], [`Error::Mode`], and those of [`Store::open`] and of [`Self::with_trusted_authorities`].

@@ -13,6 +13,7 @@
 mod candidate;
 mod chooser;
 mod header;
+mod keys;
 mod line;
 mod listing;
 mod lock;

@@ -41,8 +41,8 @@ impl<'a> Candidates<'a> {
         all
     }
 
-    #[cfg(feature = "ask")]
     /// Identities as the store has them now; `None` for one that was removed, or cannot be read.
+    #[cfg(feature = "ask")]
     pub(crate) fn read(&self, fingerprints: &[Fingerprint]) -> Vec<Option<Considered>> {
         let read = self.noting(self.store.identities_with(fingerprints)).unwrap_or_default();
         read.into_iter().map(|identity| Some(self.matcher.consider(identity?))).collect()
@@ -52,6 +52,12 @@ impl<'a> Candidates<'a> {
     pub(super) fn each(&self, fingerprints: Vec<Fingerprint>) -> impl Iterator<Item = Considered> {
         let read = self.store.each_with(fingerprints).map_while(|identity| self.noting(identity));
         read.map(|identity| self.matcher.consider(identity))
+    }
+
+    /// Whether the store could not be read: then every answer is in vain.
+    #[cfg(feature = "ask")]
+    pub(crate) fn have_failed(&self) -> bool {
+        self.failure.get().is_some()
     }
 
     /// Whether this identity was offered.

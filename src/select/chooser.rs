@@ -82,7 +82,8 @@ impl Question<'_> {
 
     /// The identities that do not fit, by name, with the reasons; read as [`Self::candidates`] are.
     pub fn others(&self) -> impl Iterator<Item = Considered> {
-        self.candidates.each(self.candidates.others())
+        // One that was imported since then may fit, and was not offered
+        self.candidates.each(self.candidates.others()).filter(|other| !other.is_candidate())
     }
 
     /// The CA certificates above an identity that the store has, its issuer first, up to a self-issued one where it is known.

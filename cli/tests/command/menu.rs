@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::support::ca::Validity;
 use crate::support::question::{Question, assert_ends};
 use crate::support::scene::Scene;
-use crate::support::screen::{ONCE, SEND_NONE, choose, go_to, marked};
-use crate::support::server::{Ask, Kind, Server, Tls};
+use crate::support::screen::{BACK, ONCE, SEND_NONE, choose, go_to, marked};
+use crate::support::server::{Ask, Kind, Server, Setup, Tls};
 use crate::support::terminal::{Terminal, key};
 
 /// Long enough for a wrong answer to take effect.
@@ -208,6 +208,136 @@ fn a_key_shows_those_that_do_not_fit_and_why() {
         cancel(terminal);
     }
     question.assert_nothing_came_of_it(&server);
+}
+
+/// What is picked was on the screen: keys that came before the result of a search mark nothing.
+#[test]
+fn a_search_that_is_typed_at_once_with_enter_picks_nothing() {
+    let question = Question::new();
+    let server = question.server();
+    for typed in ["bob\x1b[B\r", "zzz\x1b[B\r", "bob\x1b[F\r", "bob\x1b[A\r", "bob\x1bOB\r"] {
+        let mut terminal = question.asked(&server, &["--mode", "chrome"]);
+        terminal.send(typed);
+        terminal.wait_until("the result", |text| text.contains(" of 3)"));
+        terminal.stays_for(A_WHILE);
+        assert!(terminal.running() && marked(&terminal.text()).is_none(), "{typed:?}:\n{}", terminal.text());
+        cancel(terminal);
+    }
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn in_the_smallest_windows_enter_picks_only_what_is_shown() {
+    let question = Question::new();
+    let server = question.server();
+    for (rows, columns) in [(1, 1), (2, 20), (3, 20), (5, 8), (5, 20), (8, 20), (10, 40)] {
+        let mut terminal = asked_in(&question.scene, &server, 24, 80);
+        terminal.resize(rows, columns);
+        terminal.stays_for(A_WHILE);
+        terminal.send(key::DOWN);
+        terminal.stays_for(A_WHILE);
+        let text = terminal.text();
+        assert!(!terminal.any_row_wrapped(), "{rows}x{columns}:\n{text}");
+        let is_shown = rows > 2 && columns > 10;
+        assert!(!is_shown || marked(&text).is_some_and(|row| !row.is_empty()), "{rows}x{columns}:\n{text}");
+        assert!(rows < 5 || columns < 20 || text.contains("Enter pick"), "{rows}x{columns}:\n{text}");
+        terminal.send(key::ENTER);
+        terminal.stays_for(A_WHILE);
+        terminal.resize(24, 80);
+        terminal.wait_for(if is_shown { ONCE } else { SEND_NONE });
+        cancel(terminal);
+    }
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn long_names_leave_the_list_and_the_questions_in_the_window() {
+    let scene = Scene::new();
+    let long = format!("{}@example.com", "x".repeat(700));
+    scene.machine.import_file(&scene.employee(&long).issue().pem_file(scene.machine.dir()));
+    let host = format!("{}example.com", "intranet.".repeat(26));
+    let certificate = scene.server_root.server(&[&host]);
+    let server = Setup::new(Kind::Go, &certificate).authorities(&[&scene.staff_root]).ask(Ask::Optional).start();
+    let mut arguments = scene.fetch_arguments(&server.url_at(&host, "/"));
+    arguments.extend(["--connect-to".to_owned(), format!("{host}:{0}:127.0.0.1:{0}", server.port())]);
+    let end = format!("example.com:{}", server.port());
+    for (rows, columns) in [(8, 40), (10, 40), (24, 80)] {
+        let mut terminal = Terminal::open_sized(&scene.machine, &arguments, rows, columns);
+        let has = |part: &str, text: &str| text.replace('\n', "").contains(part);
+        terminal.wait_until("the list", |text| has(SEND_NONE, text) && has(&end, text));
+        go_to(&mut terminal, "xxx", 3);
+        terminal.send(key::ENTER);
+        terminal.wait_until("the question", |text| has("Remember this answer for", text) && has("example.com?", text));
+        go_to(&mut terminal, ONCE, 4);
+        assert!(!terminal.any_row_wrapped(), "{}", terminal.text());
+        cancel(terminal);
+    }
+}
+
+/// It fits, but was not offered.
+#[test]
+fn an_identity_that_is_imported_meanwhile_cannot_be_picked() {
+    let question = Question::new();
+    let scene = &question.scene;
+    let server = question.server();
+    let mut terminal = question.asked(&server, &[]);
+    scene.hire("late");
+    terminal.send(key::CTRL_O);
+    terminal.wait_for("These do not fit:");
+    go_to(&mut terminal, "imported meanwhile", 2);
+    terminal.send(key::ENTER);
+    terminal.stays_for(A_WHILE);
+    assert!(terminal.running() && terminal.text().contains("These do not fit:"), "{}", terminal.text());
+    cancel(terminal);
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn the_menu_ends_when_the_store_cannot_be_read() {
+    let question = Question::new();
+    let server = question.server();
+    for plain in [false, true] {
+        let more: &[&str] = if plain { &["--plain"] } else { &[] };
+        let mut terminal = question.asked(&server, more);
+        let rename = |from: &str, to: &str| {
+            let database = question.scene.machine.database();
+            database.execute(&format!("ALTER TABLE {from} RENAME TO {to}"), []).unwrap();
+        };
+        rename("identities", "gone");
+        terminal.send(if plain { "alice\r" } else { key::DOWN });
+        assert_ends(&mut terminal, 1);
+        rename("gone", "identities");
+    }
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn back_from_the_second_question_keeps_the_search() {
+    let question = Question::new();
+    let server = question.server();
+    let mut terminal = question.asked(&server, &[]);
+    terminal.send("carol");
+    terminal.wait_for("(1 of 3)");
+    choose(&mut terminal, "carol");
+    choose(&mut terminal, BACK);
+    terminal.wait_for("(1 of 3)");
+    assert!(marked(&terminal.text()).is_none(), "{}", terminal.text());
+    cancel(terminal);
+    question.assert_nothing_came_of_it(&server);
+}
+
+#[test]
+fn a_pasted_text_is_searched_for_up_to_a_limit() {
+    let question = Question::new();
+    let server = question.server();
+    let mut terminal = question.asked(&server, &[]);
+    terminal.send(&format!("{}end", "x ".repeat(1000)));
+    terminal.wait_for("(0 of 3)");
+    terminal.stays_for(A_WHILE);
+    assert!(!terminal.text().contains("end"), "{}", terminal.text());
+    terminal.send(key::CTRL_U);
+    terminal.wait_until("all of them", |text| text.contains("alice"));
+    cancel(terminal);
 }
 
 /// Names in scripts with wide, combining and right-to-left characters. Nothing is reordered, and no line wraps.

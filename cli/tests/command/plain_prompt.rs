@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::support::question::{Question, assert_ends};
+use crate::support::scene::Scene;
 use crate::support::screen::{ONCE, SEND_NONE};
-use crate::support::server::Server;
+use crate::support::server::{Ask, Kind, Server};
 use crate::support::terminal::{Terminal, key};
 
 /// Long enough for a wrong answer to take effect.
@@ -57,7 +58,9 @@ fn where_the_cursor_cannot_move_numbers_are_asked_for() {
             let number = number(&terminal, "bob");
             terminal.send(&format!("{number}\r"));
             terminal.wait_for("nothing to go back:");
-            assert!(terminal.text().contains("E-mail   bob@example.com"), "{}", terminal.text());
+            for part in ["You picked: bob · Staff Issuing", "E-mail   bob@example.com"] {
+                assert!(terminal.text().contains(part), "{part}:\n{}", terminal.text());
+            }
             terminal.send("1\r");
             assert_ends(&mut terminal, 0);
             assert_eq!(server.chains().last(), Some(&question.bob.sent_chain()), "{variables} {more}");
@@ -95,16 +98,24 @@ fn words_are_searched_and_those_that_do_not_fit_are_shown() {
         ("zzz", "No match.", "alice ·"),
         ("9", "There is no number 9.", SEND_NONE),
         ("?", "guest: not issued under an authority the server asks for", "carol ·"),
+        ("1", "These do not fit, and have no numbers.", "You picked"),
+        ("0", "These do not fit, and have no numbers.", "You picked"),
         ("?", "No match.", "guest"),
         ("/alice", "alice ·", "carol ·"),
         ("+", "There are no more.", SEND_NONE),
+        ("/", "carol ·", "No match."),
+        ("/alice", "alice ·", "carol ·"),
+        ("+5", "No match.", "There is no number"),
+        ("/1", SEND_NONE, "There is no number"),
     ] {
         let text = said(&mut terminal, typed);
         assert!(text.contains(shown) && !text.contains(hidden), "{typed:?}:\n{text}");
     }
     terminal.send("0\r");
     terminal.wait_for("nothing to go back:");
-    assert!(terminal.text().contains(ONCE), "{}", terminal.text());
+    for part in ["You picked: Send no certificate", ONCE] {
+        assert!(terminal.text().contains(part), "{part}:\n{}", terminal.text());
+    }
     terminal.send("1\r");
     assert_ends(&mut terminal, 0);
     assert_eq!(server.chains(), Vec::<Vec<String>>::new());
@@ -112,10 +123,31 @@ fn words_are_searched_and_those_that_do_not_fit_are_shown() {
 }
 
 #[test]
+fn the_next_page_after_the_last_one_is_the_first() {
+    let scene = Scene::new();
+    for number in 10..22 {
+        scene.hire(&format!("user{number}"));
+    }
+    let server = scene.server(Kind::Go).ask(Ask::Optional).start();
+    let arguments = scene.fetch_arguments(&server.url()).join(" ");
+    let mut terminal = Terminal::script(&scene.machine, &format!(r#"exec "$cardcase" {arguments} --plain"#));
+    for (page, last) in [("1 to 10 of 12", "  0 Send"), (" 12 user21", "  0 Send"), ("1 to 10 of 12", "  0 Send")] {
+        terminal.wait_until(page, |text| {
+            let from = text.rfind("next page").map_or(0, |at| text[..at].rfind("q to cancel").unwrap_or(0));
+            text[from..].contains(page) && text[from..].contains(last) && text.trim_end().ends_with(PROMPT)
+        });
+        terminal.send("+\r");
+    }
+    terminal.send("q\r");
+    assert_ends(&mut terminal, 130);
+}
+
+#[test]
 fn no_line_that_was_not_meant_answers() {
     let question = Question::new();
     let server = question.server();
-    for (typed, code) in [("q\r", 130), (key::CTRL_C, 130), (key::CTRL_D, 4)] {
+    // The last one also ends a search
+    for (typed, code) in [("q\r", 130), (key::CTRL_C, 130), (key::CTRL_D, 4), ("alice\r\x03", 130)] {
         let mut terminal = asked(&question, &server, "");
         terminal.send("\r");
         terminal.wait_until("the next prompt", |text| text.matches(PROMPT).count() == 2);

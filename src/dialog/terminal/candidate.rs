@@ -13,6 +13,9 @@ pub(super) const NARROW: usize = 60;
 /// The columns of a label in the details.
 const LABEL: usize = 9;
 
+/// What is odd about an identity that the server has just refused.
+const REFUSED: &str = "refused just now";
+
 /// How many characters are shown before the first one that matches.
 const CONTEXT: u32 = 12;
 
@@ -66,7 +69,7 @@ impl Searched {
     }
 }
 
-/// One row of the list: name, issuer, validity, and what is odd about it. What does not fit is cut, but not what is odd.
+/// One row of the list: name, issuer, what is odd about it, validity, and where a word was found. What is odd is cut last.
 pub(super) fn row(
     considered: &Considered,
     question: &Question<'_>,
@@ -78,10 +81,13 @@ pub(super) fn row(
     let mut tail: Vec<Line> = Vec::new();
     if considered.is_candidate() {
         let validity = validity(considered, question);
+        if was_refused(considered, question) {
+            tail.push(Line::own(REFUSED));
+        }
         if !is_narrow || validity.1 {
             tail.push(Line::own(&validity.0));
         }
-        tail.extend(oddities(considered, question).iter().map(|odd| Line::own(odd)));
+        tail.extend(oddities(considered).iter().map(|odd| Line::own(odd)));
     } else {
         tail.extend(considered.reasons.iter().map(|reason| Line::own(reason.text())));
     }
@@ -100,7 +106,7 @@ pub(super) fn row(
             let first =
                 finder.marks(query, field.kind, &field.value).first().map_or(0, |first| first.saturating_sub(CONTEXT));
             let from = if field.value.chars().count() > 30 { first as usize } else { 0 };
-            tail.push(Line::own(&format!("{} ", field.label)).and_line(line.from(from)));
+            tail.push(Line::own(&format!("{} ", field.label)).and_line(line.from(from)).cut(columns / 3));
         }
     }
     let mut tail = tail.into_iter().fold(Line::default(), |tail, part| tail.and(" · ", Look::Plain).and_line(part));
@@ -122,6 +128,11 @@ pub(super) fn row(
 /// The row of an identity that is no longer in the store.
 pub(super) fn gone() -> Line {
     Line::default().and("(no longer in the store)", Look::Dim)
+}
+
+/// The row of an identity that was imported after the question was asked, and fits.
+pub(super) fn late() -> Line {
+    Line::default().and("(imported meanwhile: cancel, and try again)", Look::Dim)
 }
 
 /// Everything that distinguishes an identity from the others, one line each, to be wrapped with [`INDENT`].
@@ -158,7 +169,7 @@ fn fields(considered: &Considered, question: &Question<'_>) -> Vec<Field> {
     let (fuzzy, exact) = (Kind::Fuzzy, Kind::Exact);
     let mut notes = considered.notes();
     if was_refused(considered, question) {
-        notes.insert(0, "refused just now".to_owned());
+        notes.insert(0, REFUSED.to_owned());
     }
     let label = if considered.is_candidate() { "Note" } else { "Why not" };
     let notes = (!notes.is_empty()).then(|| Field::new(label, exact, &notes.join("; ")).with_names());
@@ -185,18 +196,19 @@ fn validity(considered: &Considered, question: &Question<'_>) -> (String, bool) 
     if considered.warnings.contains(&Warning::Expired) {
         (format!("EXPIRED {}", certificate.not_after().days_from(question.now)), true)
     } else if considered.warnings.contains(&Warning::NotYetValid) {
-        (format!("not yet valid, but {}", certificate.not_before().days_from(question.now)), true)
+        let begins = certificate.not_before().days_from(question.now);
+        let begins = begins.strip_prefix("in ").map_or(format!("later {begins}"), |days| format!("{days} from now"));
+        (format!("not valid until {begins}"), true)
     } else {
         (format!("expires {}", certificate.not_after().days_from(question.now)), false)
     }
 }
 
 /// What else is odd about a candidate. What is so for all of them stands above the list.
-fn oddities(considered: &Considered, question: &Question<'_>) -> Vec<&'static str> {
+fn oddities(considered: &Considered) -> Vec<&'static str> {
     let is_said =
         |warning: &&Warning| matches!(warning, Warning::VisibleBelowTls13 | Warning::Expired | Warning::NotYetValid);
-    let warnings = considered.warnings.iter().filter(|warning| !is_said(warning)).map(|warning| warning.text());
-    was_refused(considered, question).then_some("refused just now").into_iter().chain(warnings).collect()
+    considered.warnings.iter().filter(|warning| !is_said(warning)).map(|warning| warning.text()).collect()
 }
 
 fn was_refused(considered: &Considered, question: &Question<'_>) -> bool {

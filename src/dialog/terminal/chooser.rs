@@ -3,15 +3,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::candidate::{DETAILS, INDENT, NARROW, details, gone, row};
-use super::header::header;
+use super::candidate::{DETAILS, INDENT, NARROW, details, gone, late, row};
+use super::header::{header, remember};
+use super::keys::Key;
 use super::line::{Line, Look};
 use super::listing::Lists;
 use super::lock::is_taken;
-use super::menu::{Room, View, Wanted, columns_of, keys, menu, moved};
+use super::menu::{ESSENTIAL, Room, View, Wanted, columns_of, keys, menu, moved};
 use super::numbered;
-use super::picked::{LIFETIMES, Picked};
-use super::screen::{Key, Screen, TICK};
+use super::picked::{LIFETIMES, Picked, SEND_NONE};
+use super::screen::{Screen, TICK};
 use super::search::Finder;
 use super::settings::is_there;
 use super::tty::Tty;
@@ -23,8 +24,8 @@ use crate::select::chooser::{Question, Reply};
 use crate::select::matching::Considered;
 use crate::text::plain;
 
-/// The row that stays at the end of the list.
-const SEND_NONE: &str = "Send no certificate";
+/// The longest query, in characters. More can only be pasted by mistake.
+const MAX_QUERY: usize = 200;
 
 /// How often to show how far a search is.
 const PROGRESS: Duration = Duration::from_millis(60);
@@ -35,8 +36,9 @@ pub(in crate::dialog) fn choose(question: &Question<'_>, is_plain: bool) -> Repl
     if is_plain {
         return numbered::choose(question);
     }
+    let mut picking = Picking::new(question);
     loop {
-        let picked = match pick(&turn, question) {
+        let picked = match picking.pick(&turn) {
             Ok(picked) => picked,
             Err(reply) => return reply,
         };
@@ -64,34 +66,9 @@ fn lifetime(turn: &Turn, question: &Question<'_>, picked: &Picked) -> Result<Opt
     if question.mode == Mode::Chrome {
         return Ok(Some(Lifetime::Permanent));
     }
-    let picked = match picked {
-        Picked::Identity(identity) => {
-            let issuer = identity.certificate().issuer().common_name();
-            let line = Line::default().and_outside(&plain(identity.name()), &[], &[]);
-            line.and(" · ", Look::Plain).and_outside(&plain(&issuer), &[], &[])
-        }
-        Picked::None => Line::own(SEND_NONE),
-    };
-    let header = [picked, Line::own(&format!("Remember this answer for {}?", question.destination.host()))];
     let rows: Vec<&str> = LIFETIMES.iter().map(|(text, _)| *text).chain(["Back"]).collect();
-    let at = menu(turn, &header, &rows)?;
+    let at = menu(turn, &picked.line(), |columns| remember(question, columns), &rows)?;
     Ok(LIFETIMES.get(at).map(|(_, lifetime)| *lifetime))
-}
-
-/// Lets the person pick an identity or none.
-fn pick(turn: &Turn, question: &Question<'_>) -> Result<Picked, Reply> {
-    let screen = Screen::open(turn).ok_or(Reply::Nobody)?;
-    let mut picking = Picking {
-        question,
-        screen,
-        finder: Finder::new(),
-        lists: Lists::new(question),
-        query: String::new(),
-        marked: None,
-        page: 1,
-        shown: None,
-    };
-    picking.run().unwrap_or(Err(Reply::Nobody))
 }
 
 /// What is marked, if anything. The rows may change their places while a search goes on.
@@ -104,46 +81,81 @@ enum Marked {
 
 struct Picking<'q> {
     question: &'q Question<'q>,
-    screen: Screen,
     finder: Finder,
     lists: Lists,
     query: String,
     marked: Option<Marked>,
     /// How many rows the window had when it was drawn.
     page: usize,
+    /// Whether the marked row is on the screen.
+    is_readable: bool,
     /// The marked identity as it is on the screen.
     shown: Option<Considered>,
+    /// A key that was pressed, for which something has to be drawn first.
+    waiting: Option<Key>,
 }
 
-impl Picking<'_> {
-    fn run(&mut self) -> io::Result<Result<Picked, Reply>> {
-        let mut next = None;
+impl<'q> Picking<'q> {
+    fn new(question: &'q Question<'q>) -> Self {
+        Self {
+            question,
+            finder: Finder::new(),
+            lists: Lists::new(question),
+            query: String::new(),
+            marked: None,
+            page: 1,
+            is_readable: false,
+            shown: None,
+            waiting: None,
+        }
+    }
+
+    /// Lets the person pick an identity or none. Nothing is marked at first; what was searched for before stays.
+    fn pick(&mut self, turn: &Turn) -> Result<Picked, Reply> {
+        let mut screen = Screen::open(turn).ok_or(Reply::Nobody)?;
+        (self.marked, self.waiting) = (None, None);
+        self.run(&mut screen).unwrap_or(Err(Reply::Nobody))
+    }
+
+    fn run(&mut self, screen: &mut Screen) -> io::Result<Result<Picked, Reply>> {
         loop {
-            self.draw()?;
-            let Some(key) = self.next_key(next.take())? else { continue };
+            self.draw(screen)?;
+            // The selection fails then, whatever is answered
+            if self.question.candidates.have_failed() {
+                return Ok(Err(Reply::Nobody));
+            }
+            let Some(key) = self.next_key(screen)? else { continue };
             match key {
+                Key::Enter if !self.is_readable => {}
                 Key::Enter => match (self.marked, self.shown.take()) {
                     (Some(Marked::None), _) => return Ok(Ok(Picked::None)),
-                    (_, Some(shown)) if shown.is_candidate() => return Ok(Ok(Picked::Identity(shown.identity))),
+                    // One that was imported meanwhile may stand among those that did not fit
+                    (_, Some(shown)) if shown.is_candidate() && !self.lists.shows_others => {
+                        return Ok(Ok(Picked::Identity(shown.identity)));
+                    }
                     _ => {}
                 },
                 Key::Interrupt => return Ok(Err(Reply::Abort)),
                 Key::EndOfInput => return Ok(Err(Reply::Nobody)),
-                Key::Escape if !self.query.is_empty() => self.edit(Key::EraseAll),
+                Key::Escape if !self.query.is_empty() => {
+                    self.edit(Key::EraseAll);
+                    self.search();
+                }
                 Key::Escape if !self.lists.shows_others => return Ok(Err(Reply::Abort)),
-                Key::Escape | Key::Others => self.turn(),
+                Key::Escape | Key::Others => self.switch(),
                 Key::Char(_) | Key::EraseChar | Key::EraseWord | Key::EraseAll => {
                     self.edit(key);
                     // What was typed fast, or pasted, is searched for at once
-                    while let Some(key) = self.screen.key(Duration::ZERO)? {
+                    while let Some(key) = screen.key(Duration::ZERO)? {
                         match key {
                             Key::Char(_) | Key::EraseChar | Key::EraseWord | Key::EraseAll => self.edit(key),
                             key => {
-                                next = Some(key);
+                                self.waiting = Some(key);
                                 break;
                             }
                         }
                     }
+                    self.search();
                 }
                 key => self.go(key),
             }
@@ -151,22 +163,30 @@ impl Picking<'_> {
     }
 
     /// The next key; `None` when something has to be drawn before it. Until then the search goes on.
-    fn next_key(&mut self, waiting: Option<Key>) -> io::Result<Option<Key>> {
-        if waiting.is_some() {
-            return Ok(waiting);
+    fn next_key(&mut self, screen: &mut Screen) -> io::Result<Option<Key>> {
+        if let Some(waiting) = self.waiting.take() {
+            return Ok(Some(waiting));
         }
         let since = Instant::now();
+        let mut is_drawn = true;
         loop {
             let is_searching = self.lists.shown().unsearched() > 0;
             let within = if is_searching { Duration::ZERO } else { TICK };
-            if let Some(key) = self.screen.key(within)? {
-                return Ok(Some(key));
+            if let Some(key) = screen.key(within)? {
+                // It means the rows that are on the screen when it takes effect
+                return Ok(if is_drawn {
+                    Some(key)
+                } else {
+                    self.waiting = Some(key);
+                    None
+                });
             }
-            if self.screen.is_resized() {
+            if screen.is_resized() {
                 return Ok(None);
             }
             if is_searching {
                 self.lists.shown_mut().go_on(self.question, &mut self.finder);
+                is_drawn = false;
                 if self.lists.shown().unsearched() == 0 || since.elapsed() > PROGRESS {
                     return Ok(None);
                 }
@@ -175,16 +195,22 @@ impl Picking<'_> {
     }
 
     /// Shows those that fit, or all others.
-    fn turn(&mut self) {
-        self.lists.turn(self.question);
+    fn switch(&mut self) {
+        self.lists.switch(self.question);
+        self.search();
+    }
+
+    /// Searches anew. Other rows are shown then, so none of them stays marked.
+    fn search(&mut self) {
         self.marked = None;
         self.lists.shown_mut().search(&self.query);
     }
 
-    /// Changes what is searched for. Other rows are shown then, so none of them stays marked.
+    /// Changes what is searched for.
     fn edit(&mut self, key: Key) {
         match key {
-            Key::Char(c) => self.query.push(c),
+            Key::Char(c) if self.query.chars().count() < MAX_QUERY => self.query.push(c),
+            Key::Char(_) => {}
             Key::EraseChar => drop(self.query.pop()),
             Key::EraseWord => {
                 let word = self.query.trim_end();
@@ -192,27 +218,27 @@ impl Picking<'_> {
             }
             _ => self.query.clear(),
         }
-        self.marked = None;
-        self.lists.shown_mut().search(&self.query);
     }
 
-    /// Moves the mark. "Send no certificate" is the last place.
+    /// Moves the mark. "Send no certificate" is the last place; while a search goes on, it is not, so that a key that was meant for what
+    /// is searched for does not mark it.
     fn go(&mut self, key: Key) {
         let listing = self.lists.shown();
         let last = listing.len();
+        let places = if listing.unsearched() > 0 { last } else { last + 1 };
         let at = match self.marked {
             None => None,
             Some(Marked::None) => Some(last),
             Some(Marked::Identity(index)) => listing.place(index),
         };
-        if let Some(place) = moved(key, at, last + 1, self.page) {
+        if let Some(place) = moved(key, at, places, self.page) {
             self.marked = Some(listing.index(place).map_or(Marked::None, Marked::Identity));
         }
     }
 
-    fn draw(&mut self) -> io::Result<()> {
+    fn draw(&mut self, screen: &mut Screen) -> io::Result<()> {
         let (question, marked) = (self.question, self.marked);
-        let size = self.screen.size();
+        let size = screen.measure();
         let columns = columns_of(size.1);
         let (header, essential) = self.header(columns);
         let mut footer = self.footer(columns, false);
@@ -240,7 +266,9 @@ impl Picking<'_> {
         let fingerprints: Vec<_> = visible.iter().filter_map(|index| listing.fingerprint(*index)).collect();
         let mut read = question.candidates.read(&fingerprints);
         let (query, finder) = (listing.query(), &mut self.finder);
+        let are_others = self.lists.shows_others;
         let of = |considered: &Option<Considered>| match considered {
+            Some(considered) if are_others && considered.is_candidate() => late(),
             Some(considered) => row(considered, question, query, finder, columns.saturating_sub(2)),
             None => gone(),
         };
@@ -255,7 +283,7 @@ impl Picking<'_> {
         }
         let marked_row = match marked {
             Some(Marked::None) => Some(rows.len()),
-            _ => at.map(|at| at - first),
+            _ => at.map(|at| at - first).filter(|row| *row < read.len()),
         };
         rows.push(Line::own(SEND_NONE));
         self.shown = marked_row.and_then(|row| read.get_mut(row)?.take());
@@ -272,16 +300,17 @@ impl Picking<'_> {
             footer,
         };
         self.page = page;
-        view.draw(&room, &mut self.screen)
+        self.is_readable = view.draw(&room, screen)?;
+        Ok(())
     }
 
     /// The lines above the list, and how many of them are always shown.
     fn header(&self, columns: usize) -> (Vec<Line>, usize) {
-        let mut wrapped = header(self.question, columns < NARROW).into_iter().map(|line| line.wrapped(columns, 0));
-        let first = wrapped.next().unwrap_or_default();
-        let mut essential = first.len();
-        let mut lines = first;
+        let mut wrapped = header(self.question, columns).into_iter().map(|line| line.wrapped(columns, 0));
+        let mut lines = wrapped.next().unwrap_or_default();
+        let mut essential = lines.len().min(ESSENTIAL);
         if self.lists.shows_others {
+            lines.truncate(essential);
             lines.push(Line::default().and("These do not fit:", Look::Bold));
             essential += 1;
         } else {

@@ -1,5 +1,6 @@
 //! What a person is told before the list: who asks, and for what.
 
+use super::candidate::NARROW;
 use super::line::{DELIMITERS, Line, Look};
 use crate::certificate::name::Name;
 use crate::select::chooser::Question;
@@ -11,12 +12,11 @@ const AUTHORITIES_SHOWN: usize = 3;
 /// The columns of the name of an authority.
 const AUTHORITY: usize = 60;
 
-/// Who asks, then everything else, the most important first.
-pub(super) fn header(question: &Question<'_>, is_narrow: bool) -> Vec<Line> {
-    let asks = Line::default().and(&question.destination.to_string(), Look::Bold);
-    let mut lines = vec![
-        asks.and(if is_narrow { " asks for a certificate." } else { " asks for a client certificate." }, Look::Plain),
-    ];
+/// Who asks, in about two lines of so many columns, then everything else, the most important first.
+pub(super) fn header(question: &Question<'_>, columns: usize) -> Vec<Line> {
+    let asks = if columns < NARROW { " asks for a certificate." } else { " asks for a client certificate." };
+    let asking = Line::default().and(&question.destination.to_string(), Look::Bold);
+    let mut lines = vec![asking.shortened(beside(asks, columns)).and(asks, Look::Plain)];
     if let Some(refused) = question.refused.last() {
         let refused = plain(&refused.to_string());
         lines.push(Line::default().and_outside(&refused, DELIMITERS, &[]).and(".", Look::Plain));
@@ -31,6 +31,18 @@ pub(super) fn header(question: &Question<'_>, is_narrow: bool) -> Vec<Line> {
         lines.push(Line::own("Below TLS 1.3, anyone on the network can see which certificate you send."));
     }
     lines
+}
+
+/// Whether to remember the answer, in about two lines.
+pub(super) fn remember(question: &Question<'_>, columns: usize) -> Line {
+    let (before, after) = ("Remember this answer for ", "?");
+    let host = Line::own(question.destination.host()).shortened(beside(before, columns));
+    Line::own(before).and_line(host).and(after, Look::Plain)
+}
+
+/// The columns for the name of a host beside this text in two lines. Where they are broken, a third of one may stay empty.
+fn beside(text: &str, columns: usize) -> usize {
+    (2 * columns).saturating_sub(text.len() + columns / 3).max(24)
 }
 
 /// The authorities that the server named, by name and organisation, shortened.

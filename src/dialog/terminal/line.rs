@@ -11,6 +11,9 @@ use unicode_width::UnicodeWidthChar;
 /// FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE.
 const ISOLATE: (char, char) = ('\u{2068}', '\u{2069}');
 
+/// How many combining characters one character may have. More of them would be drawn over the lines above and below.
+const COMBINING: usize = 4;
+
 /// What separates the parts of a distinguished name, and names from the sentence around them.
 pub(super) const DELIMITERS: &[char] = &[',', '+', '=', '"', ';', '(', ')'];
 
@@ -63,18 +66,27 @@ impl Line {
     pub(super) fn and_outside(mut self, text: &str, delimiters: &[char], marks: &[u32]) -> Self {
         self.texts += 1;
         let mut marks = marks.iter().peekable();
+        // As if there were too many before the first character: one there would combine with what is not its text
+        let mut combining = COMBINING;
         for (position, c) in text.chars().enumerate() {
             let mut is_marked = marks.next_if(|mark| **mark as usize == position).is_some();
+            let is_combining = c.width() == Some(0);
+            combining = if is_combining { combining + 1 } else { 0 };
             // A combining character belongs to the one before it
-            is_marked |=
-                position > 0 && c.width() == Some(0) && self.cells.last().is_some_and(|before| before.is_marked);
+            is_marked |= is_combining && position > 0 && self.cells.last().is_some_and(|before| before.is_marked);
             let text = if delimiters.contains(&c) {
                 self.texts += 1;
+                combining = COMBINING;
                 0
             } else {
                 self.texts
             };
-            self.cells.push(Cell { c, look: Look::Plain, is_marked, text });
+            let cell = |c| Cell { c, look: Look::Plain, is_marked, text };
+            if combining > COMBINING && is_combining {
+                self.cells.extend(c.escape_unicode().map(cell));
+            } else {
+                self.cells.push(cell(c));
+            }
         }
         self
     }
@@ -109,6 +121,25 @@ impl Line {
         let fitting = fitting.count();
         self.cells.truncate(fitting);
         if columns == 0 { self } else { self.and("…", Look::Plain) }
+    }
+
+    /// The same, if it takes no more columns than this; or else its beginning and its end, with an ellipsis between them. The end of a
+    /// host's name says whose it is.
+    pub(super) fn shortened(self, columns: usize) -> Self {
+        if self.width() <= columns {
+            return self;
+        }
+        let begin = self.clone().cut(columns / 3);
+        let mut left = columns.saturating_sub(begin.width());
+        let fitting = self.cells.iter().rev().take_while(|cell| match left.checked_sub(cell.width()) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        });
+        let end = self.cells.len() - fitting.count();
+        begin.and_line(Self { cells: self.cells.get(end..).unwrap_or_default().to_vec(), texts: self.texts })
     }
 
     /// Its end from this character on, after an ellipsis.
@@ -262,6 +293,36 @@ mod tests {
         assert_eq!(line.shown(false), "\x1b[1;4mZ\x1b[0mo\x1b[1;4me\u{308}\x1b[0m");
         assert_eq!(Line::own("a").shown(true), "\x1b[7ma\x1b[0m");
         assert_eq!(line.bare(), "Zoe\u{308}");
+    }
+
+    #[test]
+    fn combining_characters_stay_with_their_character() {
+        let mark = "\u{301}";
+        let escaped = "\\u{301}";
+        for (text, expected) in [
+            (format!("a{}", mark.repeat(4)), format!("a{}", mark.repeat(4))),
+            (format!("a{}b", mark.repeat(6)), format!("a{}{}b", mark.repeat(4), escaped.repeat(2))),
+            (format!("{mark}a"), format!("{escaped}a")),
+            (format!("CN={mark}a{mark}"), format!("CN={escaped}a{mark}")),
+        ] {
+            assert_eq!(Line::own("x").and_outside(&text, DELIMITERS, &[]).bare(), format!("x{expected}"));
+        }
+    }
+
+    #[test]
+    fn a_shortened_line_keeps_its_beginning_and_its_end() {
+        let host = "a.very.long.name.of.a.host.example.com:443";
+        for columns in [3, 10, 24, 41] {
+            let shown = Line::own(host).shortened(columns);
+            let (begin, end) =
+                shown.bare().split_once('…').map(|(begin, end)| (begin.to_owned(), end.to_owned())).unwrap();
+            assert!(
+                shown.width() == columns && host.starts_with(&begin) && host.ends_with(&end),
+                "{columns}: {begin} {end}"
+            );
+            assert!(end.len() >= begin.len(), "{columns}: {begin} {end}");
+        }
+        assert_eq!(Line::own(host).shortened(host.len()).bare(), host);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Listing {
         &self.query
     }
 
-    /// Searches for something else, or with an empty query for nothing.
+    /// Starts a new search; an empty query shows every identity.
     pub(super) fn search(&mut self, query: &str) {
         self.query = Query::new(query);
         self.found = Found::default();
@@ -115,7 +115,7 @@ impl Lists {
     }
 
     /// Shows those that fit, or the others.
-    pub(super) fn turn(&mut self, question: &Question<'_>) {
+    pub(super) fn switch(&mut self, question: &Question<'_>) {
         self.shows_others = !self.shows_others;
         if self.shows_others {
             self.others.get_or_insert_with(|| Listing::new(question.candidates.others()));

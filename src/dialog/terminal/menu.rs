@@ -3,13 +3,17 @@
 
 use std::io;
 
+use super::keys::Key;
 use super::line::{Line, Look};
-use super::screen::{Key, Screen, Size, TICK};
+use super::screen::{Screen, Size, TICK};
 use super::turn::Turn;
 use crate::select::chooser::Reply;
 
 /// The lines above a list. The first one is always shown, the others as far as there is room.
 pub(super) type Header = [Line];
+
+/// How many lines of what is asked are shown before anything else.
+pub(super) const ESSENTIAL: usize = 2;
 
 /// How the lines of a menu share the window.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,8 +38,8 @@ pub(super) struct Wanted {
 }
 
 impl Room {
-    /// The footer, which has the keys, and the beginning of the header are always shown. Then some rows and the first details come, then
-    /// everything else.
+    /// Who asks, the marked row, and the first keys come first, then the row that stays. Then the rest of what is always shown where
+    /// there is room for it, some rows and the first details come, then everything else.
     pub(super) fn new((rows, columns): Size, wanted: Wanted) -> Self {
         // The last row is that of the cursor
         let mut left = rows.saturating_sub(1);
@@ -44,9 +48,12 @@ impl Room {
             left -= taken;
             taken
         };
-        let footer = take(wanted.footer);
-        let mut header = take(wanted.header.1);
-        let mut list = take(wanted.list.0.min(wanted.list.1 + 1));
+        let mut header = take(wanted.header.1.min(1));
+        let mut list = take(wanted.list.0.min(1));
+        let mut footer = take(wanted.footer.min(1));
+        list += take(wanted.list.0.min(wanted.list.1 + 1) - list);
+        footer += take(wanted.footer - footer);
+        header += take(wanted.header.1 - header);
         let mut details = take(wanted.details.min(2));
         list += take(wanted.list.0.min(wanted.list.1 + 3) - list);
         header += take(wanted.header.0 - header);
@@ -63,11 +70,19 @@ impl Room {
         self.list.saturating_sub(staying).max(1)
     }
 
+    /// How many lines the header may take.
+    pub(super) fn header(&self) -> usize {
+        self.header
+    }
+
     /// How many lines the details may take.
     pub(super) fn details(&self) -> usize {
         self.details
     }
 }
+
+/// In a narrower window no row can be told from another, so none can be picked.
+const READABLE: usize = 10;
 
 /// How many columns a line may take. The last one stays free, since a terminal may wrap there.
 pub(super) fn columns_of(columns: usize) -> usize {
@@ -86,7 +101,8 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    pub(super) fn draw(self, room: &Room, screen: &mut Screen) -> io::Result<()> {
+    /// Draws it. Whether the marked row is in the window: if not, nobody knows what Enter would pick.
+    pub(super) fn draw(self, room: &Room, screen: &mut Screen) -> io::Result<bool> {
         let Self { header, rows, marked, details, footer } = self;
         let mut lines: Vec<(Line, bool)> = Vec::new();
         let plain = |line: Line| (line, false);
@@ -94,7 +110,10 @@ impl View<'_> {
         if room.gaps {
             lines.push((Line::default(), false));
         }
-        for (place, row) in rows.into_iter().enumerate() {
+        // In a low window, the marked one and those before it
+        let first = marked.map_or(0, |marked| (marked + 1).saturating_sub(room.list));
+        let is_readable = marked.is_some() && room.list > 0 && room.columns >= READABLE;
+        for (place, row) in rows.into_iter().enumerate().skip(first).take(room.list) {
             let is_marked = marked == Some(place);
             lines.push((Line::own(if is_marked { "> " } else { "  " }).and_line(row), is_marked));
         }
@@ -112,7 +131,8 @@ impl View<'_> {
             let line = line.cut(room.columns);
             (line.shown(is_reversed), line.width())
         });
-        screen.draw(&drawn.collect::<Vec<_>>())
+        screen.draw(&drawn.collect::<Vec<_>>())?;
+        Ok(is_readable)
     }
 }
 
@@ -145,27 +165,31 @@ pub(super) fn moved(key: Key, at: Option<usize>, places: usize, page: usize) -> 
     })
 }
 
-/// Lets the person pick one of a few rows. Enter alone picks nothing: the person has to move to a row first.
-pub(super) fn menu(turn: &Turn, header: &[Line], rows: &[&str]) -> Result<usize, Reply> {
+/// Asks a question about something, in one line each, and lets the person pick one of a few rows. Enter alone picks nothing: the person
+/// has to move to a row first. In a low window the question alone is shown.
+pub(super) fn menu(turn: &Turn, about: &Line, question: impl Fn(usize) -> Line, rows: &[&str]) -> Result<usize, Reply> {
     let mut screen = Screen::open(turn).ok_or(Reply::Nobody)?;
     let mut at = None;
     loop {
-        let columns = columns_of(screen.size().1);
-        let header: Vec<Line> = header.iter().flat_map(|line| line.clone().wrapped(columns, 0)).collect();
+        let size = screen.measure();
+        let columns = columns_of(size.1);
+        let question = question(columns).wrapped(columns, 0);
+        let always = question.len().min(ESSENTIAL);
+        let header: Vec<Line> = std::iter::once(about.clone().cut(columns)).chain(question).collect();
         let footer = keys(&["↑↓ move", "Enter pick", "Esc cancel"], columns);
-        let wanted =
-            Wanted { header: (header.len(), header.len()), list: (rows.len(), 0), details: 0, footer: footer.len() };
-        let room = Room::new(screen.size(), wanted);
+        let wanted = Wanted { header: (header.len(), always), list: (rows.len(), 0), details: 0, footer: footer.len() };
+        let room = Room::new(size, wanted);
         let page = room.page(0);
         let first = at.map_or(0, |at| at / page * page);
+        let is_whole = room.header() == header.len();
         let view = View {
-            header: &header,
+            header: header.get(usize::from(!is_whole)..).unwrap_or_default(),
             rows: rows.iter().skip(first).take(page).map(|row| Line::own(row)).collect(),
             marked: at.map(|at| at - first),
             details: Vec::new(),
             footer,
         };
-        view.draw(&room, &mut screen).map_err(|_| Reply::Nobody)?;
+        let is_readable = view.draw(&room, &mut screen).map_err(|_| Reply::Nobody)?;
         let key = loop {
             match screen.key(TICK).map_err(|_| Reply::Nobody)? {
                 None if screen.is_resized() => break None,
@@ -175,7 +199,7 @@ pub(super) fn menu(turn: &Turn, header: &[Line], rows: &[&str]) -> Result<usize,
         };
         match key {
             Some(Key::Enter) => {
-                if let Some(at) = at {
+                if let Some(at) = at.filter(|_| is_readable) {
                     return Ok(at);
                 }
             }
@@ -200,9 +224,16 @@ mod tests {
                 let gaps = if room.gaps { 3 } else { 0 };
                 let all = room.header + room.list + room.details + room.footer + gaps;
                 assert!(all < rows, "{rows} {wanted:?} {room:?}");
-                assert_eq!(room.footer, footer, "{rows} {room:?}");
-                assert!(room.header >= 1 && (room.list >= 2 || rows < footer + 4), "{rows} {room:?}");
+                assert!(room.footer == footer || rows < footer + 4, "{rows} {room:?}");
+                assert!(room.header >= 1 && room.list >= 2 && room.footer >= 1, "{rows} {room:?}");
             }
+        }
+        // Who asks, the marked row, the first keys, the row that stays
+        for (rows, expected) in
+            [(0, (0, 0, 0)), (1, (0, 0, 0)), (2, (1, 0, 0)), (3, (1, 1, 0)), (4, (1, 1, 1)), (5, (1, 2, 1))]
+        {
+            let room = Room::new((rows, 20), Wanted { header: (4, 2), list: (1000, 1), details: 8, footer: 4 });
+            assert_eq!((room.header, room.list, room.footer), expected, "{rows}");
         }
         let wanted = Wanted { header: (4, 1), list: (4, 1), details: 8, footer: 2 };
         assert_eq!(

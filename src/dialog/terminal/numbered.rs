@@ -7,7 +7,7 @@ use super::candidate::{details, row};
 use super::header::header;
 use super::line::{DELIMITERS, Line, Look};
 use super::listing::{Listing, Lists};
-use super::picked::{LIFETIMES, Picked};
+use super::picked::{LIFETIMES, Picked, SEND_NONE};
 use super::search::Finder;
 use super::tty::Tty;
 use crate::answer::decision::Lifetime;
@@ -23,7 +23,8 @@ const PAGE: usize = 10;
 const COLUMNS: usize = 400;
 
 /// What may be typed.
-const COMMANDS: &str = "Type a number, words to search for, + for more, ? for those that do not fit, or q to cancel";
+const COMMANDS: &str = "Type a number, words to search for (/ before digits, / alone for all), + for the next page, ? to list identities \
+                        that do not fit, or q to cancel";
 
 /// Asks which identity to send.
 pub(super) fn choose(question: &Question<'_>) -> Reply {
@@ -44,7 +45,7 @@ struct Asking<'q> {
 impl Asking<'_> {
     fn run(mut self) -> io::Result<Reply> {
         let mut lists = Lists::new(self.question);
-        for line in header(self.question, false) {
+        for line in header(self.question, COLUMNS) {
             self.say(&line)?;
         }
         let (mut first, mut is_new) = (0, true);
@@ -52,26 +53,35 @@ impl Asking<'_> {
             if std::mem::replace(&mut is_new, true) {
                 self.list(lists.shown(), first, lists.shows_others)?;
             }
+            // The selection fails then, whatever is answered
+            if self.question.candidates.have_failed() {
+                return Ok(Reply::Nobody);
+            }
             let typed = self.tty.line(COMMANDS)?;
             let typed = typed.trim();
-            match (typed, typed.parse::<usize>()) {
+            match (typed, number(typed)) {
                 ("", _) => is_new = false,
                 ("q", _) => return Ok(Reply::Abort),
                 ("+", _) if first + PAGE < lists.shown().len() => first += PAGE,
+                ("+", _) if first > 0 => first = 0,
                 ("+", _) => {
                     self.say(&Line::own("There are no more."))?;
                     is_new = false;
                 }
                 ("?", _) => {
-                    lists.turn(self.question);
+                    lists.switch(self.question);
                     first = 0;
                 }
-                (_, Ok(0)) => {
-                    if let Some(reply) = self.confirmed(Picked::None)? {
+                (_, Some(_)) if lists.shows_others => {
+                    self.say(&Line::own("These do not fit, and have no numbers. Type ? to list those that fit."))?;
+                    is_new = false;
+                }
+                (_, Some(0)) => {
+                    if let Some(reply) = self.confirmed(Picked::None, &[])? {
                         return Ok(reply);
                     }
                 }
-                (_, Ok(number)) => {
+                (_, Some(number)) => {
                     let picked = match lists.fitting.fingerprint(number - 1) {
                         Some(fingerprint) => self.question.candidates.read(&[fingerprint]).into_iter().flatten().next(),
                         None => None,
@@ -81,19 +91,18 @@ impl Asking<'_> {
                         is_new = false;
                         continue;
                     };
-                    for line in details(&picked, self.question, lists.fitting.query(), &mut self.finder) {
-                        self.say(&line)?;
-                    }
-                    if let Some(reply) = self.confirmed(Picked::Identity(picked.identity))? {
+                    let details = details(&picked, self.question, lists.fitting.query(), &mut self.finder);
+                    if let Some(reply) = self.confirmed(Picked::Identity(picked.identity), &details)? {
                         return Ok(reply);
                     }
                 }
-                (words, Err(_)) => {
+                (words, None) => {
                     first = 0;
                     let listing = lists.shown_mut();
                     listing.search(words.strip_prefix('/').unwrap_or(words));
                     while listing.unsearched() > 0 {
                         listing.go_on(self.question, &mut self.finder);
+                        self.tty.check_interrupt()?;
                     }
                 }
             }
@@ -129,13 +138,17 @@ impl Asking<'_> {
             _ => {}
         }
         if !are_others {
-            self.say(&Line::own("  0 Send no certificate"))?;
+            self.say(&Line::own(&format!("  0 {SEND_NONE}")))?;
         }
         Ok(())
     }
 
-    /// Asks how long to remember what was picked, or in chrome mode whether it is meant; `None` goes back.
-    fn confirmed(&mut self, picked: Picked) -> io::Result<Option<Reply>> {
+    /// Says what was picked, and asks how long to remember it, or in chrome mode whether it is meant; `None` goes back.
+    fn confirmed(&mut self, picked: Picked, details: &[Line]) -> io::Result<Option<Reply>> {
+        self.say(&Line::own("You picked: ").and_line(picked.line()))?;
+        for line in details {
+            self.say(line)?;
+        }
         let destination = self.question.destination;
         let lifetime = if self.question.mode == Mode::Chrome {
             let prompt = format!("Type yes to remember this answer for {destination}, or nothing to go back");
@@ -146,8 +159,7 @@ impl Asking<'_> {
                 self.say(&Line::own(&format!("{:3} {text}", place + 1)))?;
             }
             let typed = self.tty.line("Type a number, or nothing to go back")?;
-            let number = typed.trim().parse::<usize>().ok();
-            let lifetime = number.and_then(|number| LIFETIMES.get(number.checked_sub(1)?));
+            let lifetime = number(typed.trim()).and_then(|number| LIFETIMES.get(number.checked_sub(1)?));
             lifetime.map(|(_, lifetime)| *lifetime)
         };
         Ok(lifetime.map(|lifetime| picked.reply(lifetime)))
@@ -155,5 +167,32 @@ impl Asking<'_> {
 
     fn say(&mut self, line: &Line) -> io::Result<()> {
         self.tty.say(&line.bare())
+    }
+}
+
+/// A number in digits alone. One that is too long is more than there are.
+fn number(typed: &str) -> Option<usize> {
+    let is_number = !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| typed.parse().unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_digits_alone() {
+        for (typed, expected) in [
+            ("0", Some(0)),
+            ("12", Some(12)),
+            ("99999999999999999999999", Some(usize::MAX)),
+            ("+5", None),
+            ("-1", None),
+            ("/5", None),
+            ("", None),
+            ("٣", None),
+        ] {
+            assert_eq!(number(typed), expected, "{typed:?}");
+        }
     }
 }

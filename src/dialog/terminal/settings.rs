@@ -13,7 +13,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr,
 };
 
-use super::super::environment::{is_no, variable};
+use super::super::environment::is_no;
 use super::tty::{DISABLED, Tty};
 
 /// The settings to restore after the question that is open now.
@@ -45,7 +45,9 @@ pub fn is_in_background() -> bool {
 /// Whether the terminal cannot move its cursor, or the user asks for lines instead of a menu (`CARDCASE_PLAIN`). Within Emacs, only its
 /// terminal emulators can.
 pub(in crate::dialog) fn is_plain() -> bool {
-    let text = |name| variable(name).map(|value| value.to_string_lossy().into_owned());
+    // Also in a set-user-ID program: these variables name nothing that would run with its rights
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let text = |name| set(name).map(|value| value.to_string_lossy().into_owned());
     let is_emulator =
         |emacs: &String| emacs.split(',').any(|part| ["term", "vterm", "eat"].iter().any(|it| part.starts_with(it)));
     text("CARDCASE_PLAIN").is_some_and(|value| !is_no(&value))
@@ -73,9 +75,7 @@ impl SettingsGuard {
     pub(super) fn set_raw(&self) {
         self.expect_drawing();
         if let Ok(mut raw) = current() {
-            let output = raw.output_modes;
-            raw.make_raw();
-            raw.output_modes = output;
+            make_raw(&mut raw);
             change(|input| tcsetattr(input, OptionalActions::Flush, &raw));
         }
     }
@@ -85,11 +85,6 @@ impl SettingsGuard {
         if let Some(saved) = &mut *saved() {
             saved.draws = true;
         }
-    }
-
-    /// Discards what was typed so far.
-    pub(super) fn discard_typed(&self) {
-        change(|input| tcflush(input, QueueSelector::IFlush));
     }
 
     /// Turns off the echo until the saved settings are restored, and Ctrl-Z: a stopped process would hold everybody else back.
@@ -141,17 +136,48 @@ fn saved() -> MutexGuard<'static, Option<Saved>> {
     SAVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until a key can be read, for this long at most; whether one can. `console` would take a signal that the program handles, such as SIGWINCH, for Ctrl-C.
+/// Waits until a key can be read, for this long at most; whether one can.
 pub(super) fn wait_for_key(within: Duration) -> io::Result<bool> {
     let within = Timespec::try_from(within).map_err(|_| rustix::io::Errno::INVAL)?;
     let wait = |input: BorrowedFd<'_>| {
-        tcgetattr(input)?;
+        let mut settings = tcgetattr(input)?;
+        // A shell that stopped this process may have left the terminal so
+        if settings.local_modes.contains(LocalModes::ICANON) && !is_in_background() {
+            make_raw(&mut settings);
+            tcsetattr(input, OptionalActions::Now, &settings)?;
+        }
         match poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], Some(&within)) {
             Err(rustix::io::Errno::INTR) => Ok(0),
             ready => ready,
         }
     };
     Ok(with_input(wait)? > 0)
+}
+
+/// What was typed, at least one byte.
+///
+/// # Errors
+/// `UnexpectedEof` when the terminal is gone.
+pub(super) fn read_typed() -> io::Result<Vec<u8>> {
+    let typed = with_input(|input| {
+        tcgetattr(input)?;
+        let mut bytes = vec![0; 1024];
+        let length = rustix::io::retry_on_intr(|| rustix::io::read(input, &mut *bytes))?;
+        bytes.truncate(length);
+        Ok(bytes)
+    })?;
+    if typed.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(typed) }
+}
+
+/// Discards what was typed so far.
+pub(super) fn discard_typed() {
+    change(|input| tcflush(input, QueueSelector::IFlush));
+}
+
+fn make_raw(settings: &mut Termios) {
+    let output = settings.output_modes;
+    settings.make_raw();
+    settings.output_modes = output;
 }
 
 /// Changes the terminal, but not from the background: that would stop this process and all others of its job.

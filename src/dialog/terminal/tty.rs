@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 
 use console::Term;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, SpecialCodes, isatty, tcgetattr, tcsetattr, ttyname,
 };
@@ -85,6 +86,25 @@ impl Tty {
         match std::str::from_utf8(&line) {
             Ok(password) => Ok(Zeroizing::new(password.to_owned())),
             Err(_) => Err(ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Fails with `Interrupted` if Ctrl-C was pressed since the last line. What else was typed is discarded.
+    pub(super) fn check_interrupt(&mut self) -> io::Result<()> {
+        let keys = Keys::of(&tcgetattr(&self.input)?.special_codes);
+        let mut typed = [0; 256];
+        loop {
+            let ready = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&Timespec::default()));
+            if !ready.is_ok_and(|ready| ready > 0) {
+                return Ok(());
+            }
+            let typed = match self.input.read(&mut typed)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                length => typed.get(..length).unwrap_or_default(),
+            };
+            if typed.iter().any(|byte| keys.interrupt.contains(byte)) {
+                return Err(ErrorKind::Interrupted.into());
+            }
         }
     }
 

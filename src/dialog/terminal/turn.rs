@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::lock::{AskLock, is_taken};
-use super::settings::SettingsGuard;
+use super::settings::{SettingsGuard, discard_typed};
 
 thread_local! {
     /// How many [`Quiet`]s of this thread exist.
@@ -112,7 +112,7 @@ pub(crate) fn lend() -> Lent {
     let turn = Turn::begin();
     if let Some(Kept { settings, .. }) = turn.as_ref().and_then(|turn| turn.0.as_ref()) {
         settings.expect_drawing();
-        settings.discard_typed();
+        discard_typed();
         settings.set_quiet();
         settings.flush_at_end();
     }
