@@ -131,7 +131,7 @@ fn the_next_page_after_the_last_one_is_the_first() {
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();
     let arguments = scene.fetch_arguments(&server.url()).join(" ");
     let mut terminal = Terminal::script(&scene.machine, &format!(r#"exec "$cardcase" {arguments} --plain"#));
-    for (page, last) in [("1 to 10 of 12", "  0 Send"), (" 12 user21", "  0 Send"), ("1 to 10 of 12", "  0 Send")] {
+    for (page, last) in [("1 to 10 of 12", "  0 Send"), (" 12 user", "  0 Send"), ("1 to 10 of 12", "  0 Send")] {
         terminal.wait_until(page, |text| {
             let from = text.rfind("next page").map_or(0, |at| text[..at].rfind("q to cancel").unwrap_or(0));
             text[from..].contains(page) && text[from..].contains(last) && text.trim_end().ends_with(PROMPT)
