@@ -7,7 +7,7 @@ use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
-/// Why an identity without a key is of no use.
+/// Why an identity without a key cannot be used.
 pub(crate) const LOST: &str =
     "its private key was lost with a forgotten primary password; import the identity again from its file";
 

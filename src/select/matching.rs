@@ -8,7 +8,7 @@ use rustls::SignatureScheme;
 
 use crate::answer::rules::{InForce, Rule};
 use crate::certificate::authority::{Authorities, Chain, Requested};
-use crate::certificate::identity::{Identity, NOT_FOR_CLIENTS, NOT_FOR_SIGNING};
+use crate::certificate::identity::{Identity, LOST, NOT_FOR_CLIENTS, NOT_FOR_SIGNING};
 use crate::certificate::name::Name;
 use crate::certificate::outline::{Outline, Outlines, Traits};
 use crate::certificate::public_key::Algorithm;
@@ -30,6 +30,8 @@ pub enum Reason {
     NotForClientAuth,
     /// Its key usage lacks digitalSignature.
     NotForSigning,
+    /// Its private key was lost with a forgotten primary password.
+    NoPrivateKey,
     /// It may be sent in TLS 1.3 only, by itself or by a rule, and the connection has an older version.
     RequiresTls13,
     /// A rule forbids sending it there.
@@ -44,6 +46,7 @@ impl Reason {
             Self::NoCommonSignatureScheme => "its key supports no signature scheme the server accepts",
             Self::NotForClientAuth => NOT_FOR_CLIENTS,
             Self::NotForSigning => NOT_FOR_SIGNING,
+            Self::NoPrivateKey => LOST,
             Self::RequiresTls13 => "it may be sent in TLS 1.3 only, and this connection uses an older version",
             Self::DeniedByRule => "a rule forbids sending it here",
         }
@@ -57,6 +60,7 @@ impl fmt::Display for Reason {
             Self::NoCommonSignatureScheme => "no_common_signature_scheme",
             Self::NotForClientAuth => "not_for_client_auth",
             Self::NotForSigning => "not_for_signing",
+            Self::NoPrivateKey => "no_private_key",
             Self::RequiresTls13 => "requires_tls13",
             Self::DeniedByRule => "denied_by_rule",
         })
@@ -328,9 +332,13 @@ pub(crate) fn reasons(identity: &Identity, requested: Option<&Requested>, reques
     let certificate = identity.certificate();
     let checks = [
         (requested.is_none_or(|requested| requested.leads_from(certificate)), Reason::IssuerNotRequested),
-        (signs_for(certificate.algorithm(), identity.tried(), request), Reason::NoCommonSignatureScheme),
+        (
+            identity.has_lost_key() || signs_for(certificate.algorithm(), identity.tried(), request),
+            Reason::NoCommonSignatureScheme,
+        ),
         (certificate.allows_client_auth(), Reason::NotForClientAuth),
         (certificate.allows_signing(), Reason::NotForSigning),
+        (!identity.has_lost_key(), Reason::NoPrivateKey),
     ];
     checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
 }
