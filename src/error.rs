@@ -214,6 +214,9 @@ pub enum Error {
     /// it again.
     #[error("another process changed the primary password meanwhile; nothing was changed by this one")]
     PasswordChanged,
+    /// Another process changed the store after the owner saw it, and this one changed nothing. Let the owner look again.
+    #[error("another process changed the store meanwhile; nothing was changed by this one")]
+    StoreChanged,
     /// The agent that holds the data key does not work. End it ([`Store::end_agent`](crate::Store::end_agent)), and unlock the
     /// store again.
     #[error("the agent of the store {detail}")]

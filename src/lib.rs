@@ -168,7 +168,7 @@ pub mod manage {
     pub use crate::error::Damage;
     pub use crate::request::split_port;
     pub use crate::session::Session;
-    pub use crate::store::{Backup, Imported, Renewal, Restored};
+    pub use crate::store::{Backup, Imported, Renewal, Restored, Unverified};
     pub use crate::text::{is_unprintable, plain, plain_json, plain_lines};
     pub use crate::vault::agent;
     #[cfg(feature = "keyring")]

@@ -121,11 +121,11 @@ impl App {
         match self.without_store {
             WithoutStore::Create => return Ok(Store::open(path)?),
             WithoutStore::CreateUnlessTyped if !self.names_store => return Ok(Store::open(path)?),
-            WithoutStore::CreateUnlessTyped | WithoutStore::Leave => {}
+            WithoutStore::CreateUnlessTyped | WithoutStore::Leave | WithoutStore::Pretend => {}
         }
         match Store::open_existing(&path) {
             // What does not exist yet is empty
-            Err(Error::NoStore { .. }) if !self.names_store => {
+            Err(Error::NoStore { .. }) if !self.names_store || self.without_store == WithoutStore::Pretend => {
                 say::note(format_args!("there is no store yet: {} does not exist", quoted(&path)));
                 self.empty_store()
             }

@@ -155,11 +155,18 @@ pub(crate) enum WithoutStore {
     CreateUnlessTyped,
     /// It makes none: it only reads, or changes what is there.
     Leave,
+    /// It makes none, and says what it would do with a new one.
+    Pretend,
 }
 
 impl Command {
     pub(crate) fn without_store(&self) -> WithoutStore {
         match self {
+            Self::Import(Import { dry_run: true, .. })
+            | Self::Restore(Restore { dry_run: true, .. })
+            | Self::Rules(Rules { command: Some(RulesCommand::Import(ImportRules { dry_run: true, .. })) }) => {
+                WithoutStore::Pretend
+            }
             Self::Import(_) | Self::Enroll(_) | Self::Remember(_) | Self::Password(_) | Self::Restore(_) => {
                 WithoutStore::Create
             }
@@ -181,8 +188,8 @@ const BROWSERS: [&str; 5] = ["from_firefox", "from_thunderbird", "from_chromium"
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// PKCS#12, PEM or DER, detected by content; a certificate and its key may be in two files; '-' is stdin. Of a directory, the
-    /// files that are directly in it
+    /// PKCS#12, PEM or DER, detected by content; a certificate and its key may be in two files; '-' is stdin. For a directory:
+    /// the files directly in it
     #[arg(required_unless_present_any = BROWSERS, conflicts_with_all = BROWSERS, value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
     /// Import from Firefox: from the profile in use, or from that of this name or directory
@@ -299,6 +306,9 @@ pub(crate) struct Restore {
     /// Say what would be restored, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Do not ask before certificates are trusted, and rules, decisions or settings are added
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -36,10 +36,19 @@ pub(crate) fn check(path: &Path, force: bool) -> Result<(), Failure> {
     }
 }
 
+/// Refuses to write over the store, under any of its names.
+pub(crate) fn check_is_not_store(path: &Path, store: &Path) -> Result<(), Failure> {
+    let place = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
+    match place(path).is_some_and(|found| Some(found) == place(store)) {
+        true => Err(Failure::new(Code::Failed, "it is the store").in_file(path).hint("name another file")),
+        false => Ok(()),
+    }
+}
+
 /// Fails if both the file and JSON would go to stdout.
 pub(crate) fn check_stdout_is_free(path: &Path, json: bool) -> Result<(), Failure> {
     match path == Path::new("-") && json {
-        true => Err(Failure::usage("stdout cannot take both the file and JSON: name a file with -o FILE")),
+        true => Err(Failure::usage("stdout cannot take both the file and JSON: name a file instead of '-'")),
         false => Ok(()),
     }
 }
@@ -56,8 +65,7 @@ pub(crate) fn write(path: &Path, content: &[u8], force: bool) -> Result<(), Fail
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
         Err(error) => Err(Failure::io(path, &error)),
         Ok(()) => {
-            // After a power failure the file has its name. Not every file system can do that, and the content is on the disk already
-            let _ = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
+            sync_directory_of(path);
             Ok(())
         }
     }
@@ -126,6 +134,8 @@ fn publish(draft: &Path, path: &Path, replace: bool) -> io::Result<()> {
     // The old file is overwritten when it has no name any more: there is a complete file at any time
     let old = open_to_overwrite(path)?;
     fs::rename(draft, path)?;
+    // Until the name is on the disk, a power failure brings the old file back, which must then be whole
+    sync_directory_of(path);
     old.map_or(Ok(()), |old| overwrite(&old, 0))
 }
 
@@ -165,6 +175,11 @@ fn overwrite(mut file: &File, names: u64) -> io::Result<()> {
 
 fn directory_of(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Writes the name of a file to the disk. Not every file system can do that, and the content is on the disk already.
+fn sync_directory_of(path: &Path) {
+    let _ = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
 }
 
 fn has_directory(path: &Path) -> bool {

@@ -132,6 +132,13 @@ pub(super) fn insert_authority(db: &Connection, certificate: &Certificate, now: 
     Ok(added == 1)
 }
 
+/// Whether an authority of the store is a trusted one.
+pub(super) fn is_trusted(db: &Connection, certificate: &Certificate) -> rusqlite::Result<bool> {
+    let mut query =
+        db.prepare_cached("SELECT EXISTS (SELECT 1 FROM authorities WHERE fingerprint = ?1 AND trusted)")?;
+    query.query_row([certificate.fingerprint().as_bytes()], |row| row.get(0))
+}
+
 /// Makes an authority of the store a trusted one. Returns whether it was not.
 pub(super) fn trust_authority(db: &Connection, certificate: &Certificate) -> rusqlite::Result<bool> {
     let mut trust = db.prepare_cached("UPDATE authorities SET trusted = 1 WHERE fingerprint = ?1 AND NOT trusted")?;

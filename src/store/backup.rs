@@ -16,17 +16,24 @@ use super::damage::{
 };
 use super::enrollments;
 use super::handle::Store;
-use super::integrity::{check_decisions, check_terms};
+use super::integrity::{check_permanent_decisions, check_terms};
 use super::keys::{ENROLLMENT, key_of_row, parse_enrollment_key};
 use super::settings::read_settings;
-use super::sql::as_rusqlite;
+use super::sql::{as_rusqlite, is_about_a_column};
+use crate::answer::decision::Outcome;
+use crate::answer::history::Use;
+use crate::answer::rules::Rule;
 use crate::certificate::enrollment::Enrollment;
 use crate::certificate::import::NewIdentity;
 use crate::certificate::private_key::PrivateKey;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
+use crate::request::Destination;
 use crate::vault::{Unlocker, Vault, sealed_file};
+
+/// The longest text in an entry of the history, in bytes, besides the host. cardcase writes far shorter ones.
+const MAX_TEXT: usize = 256;
 
 /// The most work for the keys of a backup, as the rounds of a key derivation that take as long: that for the keys of a file.
 const MAX_KEY_WORK: u64 = 200_000_000;
@@ -207,9 +214,7 @@ impl Backup {
     pub fn open(file: &[u8], password: &str) -> Result<Self, Error> {
         let json = sealed_file::open(file, password)?;
         let contents: Contents = serde_json::from_slice(&json).map_err(damaged)?;
-        let keys = contents.identities.iter().filter_map(|part| part.private_key.as_ref());
-        let keys = keys.chain(contents.enrollments.iter().map(|part| &part.private_key));
-        if keys.map(|key| PrivateKey::work(&key.0)).fold(0, u64::saturating_add) > MAX_KEY_WORK {
+        if contents.key_work() > MAX_KEY_WORK {
             return Err(damaged("its RSA keys take too much work"));
         }
         Ok(Self {
@@ -237,7 +242,7 @@ impl Backup {
         Timestamp(self.contents.made_at)
     }
 
-    /// Whether the store that it is of had a primary password. The password is not in the backup.
+    /// Whether the store it was made from had a primary password. The password is not in the backup.
     pub fn had_primary_password(&self) -> bool {
         self.contents.primary_password
     }
@@ -256,9 +261,37 @@ impl fmt::Debug for Backup {
     }
 }
 
+impl Contents {
+    /// The work to bring every private key into the one form that every library reads.
+    fn key_work(&self) -> u64 {
+        let keys = self.identities.iter().filter_map(|part| part.private_key.as_ref());
+        let keys = keys.chain(self.enrollments.iter().map(|part| &part.private_key));
+        keys.map(|key| PrivateKey::work(&key.0)).fold(0, u64::saturating_add)
+    }
+}
+
+impl UsePart {
+    /// The use; `None` if no cardcase has written it.
+    pub(super) fn parsed(&self) -> Option<Use> {
+        let texts = [Some(&self.source), self.alert.as_ref(), self.tls_version.as_ref()];
+        let is_short = texts.into_iter().flatten().all(|text| text.len() <= MAX_TEXT);
+        (is_short && check_host(&self.host, Some(self.port)).is_ok()).then_some(())?;
+        Some(Use {
+            at: Timestamp(self.at),
+            host: self.host.clone(),
+            port: self.port,
+            identity: self.identity.map(|digest| digest.0),
+            source: self.source.clone(),
+            outcome: parse_outcome(&self.outcome).ok()?,
+            alert: self.alert.clone(),
+            tls_version: self.tls_version.clone(),
+        })
+    }
+}
+
 impl IdentityPart {
     /// The identity, after its key made a signature that its certificate verifies. If nothing signs with the key, it is an identity that
-    /// cannot be used.
+    /// cannot be used. A key that no library here can load is left out, as if it was lost: nothing shows whose it is.
     fn proven(&self) -> Result<NewIdentity, Error> {
         let certificate = certificate(&self.certificate)?;
         let name = Some(self.name.clone());
@@ -266,10 +299,13 @@ impl IdentityPart {
             return Ok(NewIdentity::without_key(certificate, name, self.requires_tls13));
         };
         let key = PrivateKey::from_foreign(key.0.clone());
-        if key.public_key().is_some_and(|public| public != *certificate.canonical_public_key()) {
-            return Err(damaged(format_args!("the private key of {:?} is not that of its certificate", self.name)));
+        match key.check_fits(&certificate) {
+            Ok(()) => {
+                Ok(NewIdentity { requires_tls13: self.requires_tls13, ..NewIdentity::new(certificate, key, name) })
+            }
+            Err(Error::UnusableKey { .. }) => Ok(NewIdentity::without_key(certificate, name, self.requires_tls13)),
+            Err(_) => Err(damaged(format_args!("the private key of {:?} is not that of its certificate", self.name))),
         }
-        Ok(NewIdentity { requires_tls13: self.requires_tls13, ..NewIdentity::new(certificate, key, name) })
     }
 }
 
@@ -282,6 +318,28 @@ impl EnrollmentPart {
             false => Err(damaged(format_args!("the private key for {} is not that of its request", request.subject()))),
         }
     }
+}
+
+/// Checks that a host is written as it is remembered, and that a port is one.
+///
+/// # Errors
+/// [`Error::BackupDamaged`].
+pub(super) fn check_host(host: &str, port: Option<u16>) -> Result<(), Error> {
+    let destination = Destination::new(host, port.unwrap_or(Destination::DEFAULT_PORT)).map_err(damaged)?;
+    match destination.host() == host {
+        true => Ok(()),
+        false => Err(damaged(format_args!("{host:?} is not how a host is remembered"))),
+    }
+}
+
+/// The outcome that this text stands for.
+///
+/// # Errors
+/// [`Error::BackupDamaged`].
+pub(super) fn parse_outcome(text: &str) -> Result<Outcome, Error> {
+    let outcome = [Outcome::Accepted, Outcome::Refused, Outcome::Unknown];
+    let outcome = outcome.into_iter().find(|outcome| outcome.to_string() == text);
+    outcome.ok_or_else(|| damaged(format_args!("{text:?} is no outcome")))
 }
 
 fn certificate(der: &Bytes) -> Result<Certificate, Error> {
@@ -345,8 +403,9 @@ fn to_json(contents: &Contents) -> Result<Zeroizing<Vec<u8>>, Error> {
 
 fn read_contents(db: &Connection, vault: &Vault, with_history: bool, now: Timestamp) -> rusqlite::Result<Contents> {
     check_terms(db, vault)?;
-    check_decisions(db, vault, None)?;
+    check_permanent_decisions(db, vault)?;
     let settings = read_settings(db)?;
+    let mut work = 0_u64;
     let rows = |table| Ok::<_, rusqlite::Error>(numbers(db, table)?.into_iter());
     Ok(Contents {
         made_at: now.0,
@@ -357,7 +416,18 @@ fn read_contents(db: &Connection, vault: &Vault, with_history: bool, now: Timest
             use_single_candidate: settings.use_single_candidate,
             prompt_on_multiple: settings.prompt_on_multiple,
         },
-        identities: rows(IDENTITIES)?.map(|id| identity(db, vault, id)).collect::<Result<_, _>>()?,
+        identities: rows(IDENTITIES)?
+            .map(|id| {
+                let part = identity(db, vault, id)?;
+                work = work.saturating_add(part.private_key.as_ref().map_or(0, |key| PrivateKey::work(&key.0)));
+                match work > MAX_KEY_WORK {
+                    true => {
+                        Err(damaged_row(IDENTITIES, id, "with this RSA key a backup takes too much work".to_owned()))
+                    }
+                    false => Ok(part),
+                }
+            })
+            .collect::<Result<_, _>>()?,
         authorities: rows(AUTHORITIES)?
             .map(|id| {
                 let query = "SELECT id, fingerprint, certificate, trusted, added_at FROM authorities";
@@ -365,12 +435,7 @@ fn read_contents(db: &Connection, vault: &Vault, with_history: bool, now: Timest
             })
             .collect::<Result<_, _>>()?,
         enrollments: rows(ENROLLMENTS)?.map(|id| enrollment(db, vault, id)).collect::<Result<_, _>>()?,
-        rules: rows(RULES)?
-            .map(|id| {
-                let part = |row: &Row<'_>| Ok(RulePart { rule: row.get(0)?, added_at: row.get(1)? });
-                row_with(db, RULES, "SELECT rule, added_at FROM rules", id, part)
-            })
-            .collect::<Result<_, _>>()?,
+        rules: rows(RULES)?.map(|id| rule(db, id)).collect::<Result<_, _>>()?,
         decisions: decisions(db)?,
         history: if with_history { Some(history(db)?) } else { None },
     })
@@ -404,6 +469,18 @@ fn enrollment(db: &Connection, vault: &Vault, id: i64) -> rusqlite::Result<Enrol
     Ok(EnrollmentPart { request: Bytes(Zeroizing::new(request)), private_key, made_at })
 }
 
+fn rule(db: &Connection, id: i64) -> rusqlite::Result<RulePart> {
+    let part = |row: &Row<'_>| Ok(RulePart { rule: row.get(0)?, added_at: row.get(1)? });
+    let part = row_with(db, RULES, "SELECT rule, added_at FROM rules", id, part)?;
+    Rule::parse(&part.rule).map_err(|error| damaged_row(RULES, id, error.to_string()))?;
+    Ok(part)
+}
+
+/// The error about a row that `restore` would refuse.
+fn damaged_row(table: &'static str, row: i64, detail: String) -> rusqlite::Error {
+    as_rusqlite(Error::RowDamaged(Damage { table, row, id: String::new(), detail }))
+}
+
 fn decisions(db: &Connection) -> rusqlite::Result<Vec<DecisionPart>> {
     let mut query = db.prepare(
         "SELECT d.host, d.port, i.fingerprint, d.decided_at, d.last_used_at, d.last_outcome, d.identity, d.id
@@ -420,8 +497,12 @@ fn decisions(db: &Connection) -> rusqlite::Result<Vec<DecisionPart>> {
         };
         if part.identity.is_none() && row.get::<_, Option<i64>>(6)?.is_some() {
             let detail = format!("the identity of the decision for {} is not in the store", part.host);
-            let damage = Damage { table: DECISIONS, row: row.get(7)?, id: String::new(), detail };
-            return Err(as_rusqlite(Error::RowDamaged(damage)));
+            return Err(damaged_row(DECISIONS, row.get(7)?, detail));
+        }
+        let outcome = part.last_outcome.as_deref().map(parse_outcome).transpose();
+        if outcome.and(check_host(&part.host, part.port)).is_err() {
+            let detail = format!("cardcase writes no decision for {:?} with such a host, port or outcome", part.host);
+            return Err(damaged_row(DECISIONS, row.get(7)?, detail));
         }
         Ok(part)
     })?;
@@ -443,7 +524,12 @@ fn history(db: &Connection) -> rusqlite::Result<Vec<UsePart>> {
             tls_version: row.get(7)?,
         })
     })?;
-    rows.collect()
+    // No code protects the history: what cannot be read, or restored, is left out, as `history` does
+    let is_whole = |row: &rusqlite::Result<UsePart>| match row {
+        Ok(part) => part.parsed().is_some(),
+        Err(error) => !is_about_a_column(error),
+    };
+    rows.filter(is_whole).collect()
 }
 
 #[cfg(test)]
@@ -509,6 +595,84 @@ mod tests {
             store.restore(&backup).unwrap_err();
             assert!(store.identities().unwrap().is_empty() && store.authorities().unwrap().is_empty());
         }
+    }
+
+    /// Nothing shows whose key it is.
+    #[test]
+    fn a_key_that_no_library_can_load_is_left_out() {
+        let backup = changed(|json| json["identities"][0]["private_key"] = "AAAA".into()).unwrap();
+        let without_key: Vec<bool> = backup.identities.iter().map(|new| new.tried.is_lost).collect();
+        assert_eq!(without_key, [true, false]);
+    }
+
+    #[test]
+    fn what_a_restore_would_refuse_is_in_no_backup() {
+        let planted = [
+            "INSERT INTO rules (rule, added_at) VALUES ('no rule', 0)",
+            "INSERT INTO decisions (host, decided_at) VALUES ('HOST.example', 0)",
+        ];
+        for sql in planted {
+            let home = Home::new();
+            let store = home.with([&Ca::root("Root").leaf("Alice")], []);
+            store
+                .transact_with_vault(|db, vault| {
+                    db.execute(sql, [])?;
+                    crate::store::integrity::authenticate_terms(db, vault)
+                })
+                .unwrap();
+            let made = store.backup("", false, NOW, &NoUnlocker);
+            assert!(matches!(made, Err(Error::RowDamaged(_))), "{sql}: {:?}", made.err());
+        }
+    }
+
+    #[test]
+    fn only_history_that_cardcase_may_have_written_is_saved_and_restored() {
+        let used = |at: i64, host: &str| {
+            serde_json::json!({
+                "at": at, "host": host, "port": 443, "identity": null, "source": "decision", "outcome": "accepted",
+                "alert": null, "tls_version": null,
+            })
+        };
+        let long = "long".repeat(MAX_TEXT);
+        let backup = changed(|json| {
+            let mut odd = used(1, "host.example");
+            odd["source"] = long.clone().into();
+            json["history"] = [used(1, "host.example"), used(2, "HOST"), used(NOW.0 + 1, "host.example"), odd].into();
+        });
+        let (home, backup) = (Home::new(), backup.unwrap());
+        let store = home.open();
+        let restored = store.restore(&backup).unwrap();
+        assert_eq!((restored.uses, restored.uses_left_out), (1, 3));
+        assert_eq!(store.history(None).unwrap().len(), 1);
+
+        let plant =
+            "INSERT INTO uses (at, host, port, source, outcome) VALUES (1, 'BAD HOST', 443, 'decision', 'accepted')";
+        store.transact(|db| db.execute(plant, [])).unwrap();
+        let again = Backup::open(&store.backup("", true, NOW, &NoUnlocker).unwrap(), "").unwrap();
+        assert_eq!(again.contents.history.unwrap().len(), 1);
+    }
+
+    /// However many entries a backup brings, and whenever they are from.
+    #[test]
+    fn a_restore_evicts_nothing_of_the_history_of_the_store() {
+        let many: Vec<serde_json::Value> = (0..10_000)
+            .map(|number| {
+                serde_json::json!({
+                    "at": NOW.0 - number % 2, "host": format!("host-{number}.example"), "port": 443, "identity": null,
+                    "source": "decision", "outcome": "accepted", "alert": null, "tls_version": null,
+                })
+            })
+            .collect();
+        let backup = changed(|json| json["history"] = many.into()).unwrap();
+        let (home, own) = (
+            Home::new(),
+            "INSERT INTO uses (at, host, port, source, outcome) VALUES (1, 'own.example', 443, 'decision', 'accepted')",
+        );
+        let store = home.open();
+        store.transact(|db| db.execute(own, [])).unwrap();
+        assert_eq!(store.restore(&backup).unwrap().uses, 9_999);
+        assert_eq!(store.history(Some("own.example")).unwrap().len(), 1);
+        assert_eq!(store.history(None).unwrap().len(), 10_000);
     }
 
     fn decision(host: &str, port: Option<u16>) -> serde_json::Value {

@@ -144,7 +144,7 @@ impl Database {
         self.write_and(patience, work, |transaction| transaction.commit())
     }
 
-    /// Runs statements that write, and takes back what they wrote. Nothing reaches the file.
+    /// Runs statements that write, and rolls back what they wrote. Nothing reaches the file.
     ///
     /// # Errors
     /// Those of [`Self::write`].

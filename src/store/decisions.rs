@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::damage::{DECISIONS, rows_with};
+use super::damage::{DECISIONS, row_with, rows_with};
 use super::handle::Store;
 use super::integrity::DecisionRow;
 use super::keys::{chosen_key, known_key};
@@ -280,6 +280,21 @@ fn numbers_in_order(db: &Connection) -> rusqlite::Result<Vec<i64>> {
          ORDER BY iif(octet_length(host) <= ?1, host, ''), coalesce(port, 0), session IS NULL, id",
     )?;
     query.query_map([MAX_HOST], |row| row.get(0))?.collect()
+}
+
+/// The decisions that the owner sees: permanent, or of this session; without their last use, which no code covers.
+///
+/// # Errors
+/// [`Error::RowDamaged`] when one, of any session, cannot be read.
+pub(super) fn shown_decisions(db: &Connection, session: Option<&str>) -> rusqlite::Result<Vec<Decision>> {
+    let mut shown = Vec::new();
+    for id in numbers_in_order(db)? {
+        let (decision, of) = row_with(db, DECISIONS, EVERY, id, parse_every)?;
+        if of.is_none() || of.as_deref() == session {
+            shown.push(Decision { last_used_at: None, last_outcome: None, ..decision });
+        }
+    }
+    Ok(shown)
 }
 
 /// A decision of any session, and its session.

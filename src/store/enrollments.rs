@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row, params};
 
-use super::damage::{ENROLLMENTS, every_row};
+use super::damage::{ENROLLMENTS, every_row, numbers, row_with};
 use super::handle::Store;
 use super::keys::{ENROLLMENT, enrollment_row, parse_enrollment_key};
 use super::sql::{MAX_VALUE, as_rusqlite, at_any_length, next_id, only};
@@ -96,10 +96,12 @@ pub(super) fn remove_all(db: &Connection) -> rusqlite::Result<()> {
     at_any_length(db, |db| db.execute("DELETE FROM enrollments", [])).map(drop)
 }
 
-/// Removes the enrollments whose certificates these identities have.
+/// Removes the enrollments whose certificates these identities have, unless the private key in the enrollment is the only one: the
+/// identity may have lost its own.
 pub(super) fn complete(db: &Connection, identities: &[Arc<Identity>]) -> rusqlite::Result<()> {
+    let whole = identities.iter().filter(|identity| !identity.has_lost_key());
     let public_keys: HashSet<Vec<u8>> =
-        identities.iter().map(|identity| identity.certificate().canonical_public_key().into_owned()).collect();
+        whole.map(|identity| identity.certificate().canonical_public_key().into_owned()).collect();
     remove_where(db, |request| {
         let parsed = Enrollment::from_request(request.to_vec(), Timestamp(0));
         parsed.is_ok_and(|enrollment| public_keys.contains(enrollment.canonical_public_key()))
@@ -140,6 +142,17 @@ fn remove_where(db: &Connection, is_meant: impl Fn(&[u8]) -> bool) -> rusqlite::
 fn subject_of(request: &[u8]) -> String {
     let parsed = Enrollment::from_request(request.to_vec(), Timestamp(0));
     parsed.map_or("an enrollment".to_owned(), |enrollment| enrollment.subject().to_string())
+}
+
+/// Every enrollment, by number.
+///
+/// # Errors
+/// [`Error::RowDamaged`] when one cannot be read.
+pub(super) fn every_enrollment(db: &Connection) -> rusqlite::Result<Vec<Enrollment>> {
+    numbers(db, ENROLLMENTS)?
+        .into_iter()
+        .map(|id| row_with(db, ENROLLMENTS, ENROLLMENT, id, parse_enrollment))
+        .collect()
 }
 
 fn parse_enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {

@@ -258,14 +258,17 @@ impl Store {
         })
     }
 
-    /// [`Database::rehearse`]. What the statements seal or authenticate, they do with a vault that nothing else uses, so that this
-    /// store may be locked.
+    /// [`Database::rehearse`]. A vault that is open in this process checks what it would check in earnest. If it is locked, everything
+    /// in the store is taken for authentic, and nobody is asked for the primary password.
     pub(super) fn rehearse<T>(
         &self,
         work: impl FnOnce(&Connection, &Vault) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        let vault = Vault::create()?;
-        locked(&self.database).rehearse(|db| work(db, &vault))
+        let stand_in = Vault::rehearsing()?;
+        locked(&self.database).rehearse(|db| {
+            let vault = self.usable_vault(db)?;
+            work(db, if vault.is_open_here() { &vault } else { &stand_in })
+        })
     }
 
     fn note(&self, damaged: &[Damage]) {

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::request::Destination;
 
 /// Entries kept; the oldest are deleted first.
-const MAX_USES: i64 = 10_000;
+pub(super) const MAX_USES: i64 = 10_000;
 
 impl Store {
     /// Records a use. If a remembered decision gave the answer, marks it as used with this outcome; or, in chrome mode, forgets it

@@ -393,6 +393,22 @@ pub(super) fn identities_with_subject(db: &Connection, subject: &NameKey) -> rus
     all_readable(identities, &mut Vec::new())
 }
 
+/// The public keys of the identities that have their private keys and can be read.
+pub(super) fn public_keys(db: &Connection) -> rusqlite::Result<HashSet<Vec<u8>>> {
+    let mut damaged = Vec::new();
+    let identities = rows_with(db, IDENTITIES, IDENTITY, &numbers(db, IDENTITIES)?, parse_identity, &mut damaged)?;
+    let whole = identities.iter().filter(|identity| !identity.has_lost_key());
+    Ok(whole.map(|identity| identity.certificate().canonical_public_key().into_owned()).collect())
+}
+
+/// Every identity, by number.
+///
+/// # Errors
+/// [`Error::RowDamaged`] when one cannot be read.
+pub(super) fn every_identity(db: &Connection) -> rusqlite::Result<Vec<Identity>> {
+    numbers(db, IDENTITIES)?.into_iter().map(|id| row_with(db, IDENTITIES, IDENTITY, id, parse_identity)).collect()
+}
+
 fn identity_id(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<Option<i64>> {
     let mut query = db.prepare_cached("SELECT id FROM identities WHERE fingerprint = ?1")?;
     query.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()
@@ -453,8 +469,14 @@ pub(super) fn insert_identity(
 }
 
 /// Gives an identity whose key was lost its key again.
+///
+/// # Errors
+/// [`Error::SealedKey`] when its row is not as cardcase wrote it.
 fn give_key(db: &Connection, vault: &Vault, identity: &Identity, new: &NewIdentity) -> rusqlite::Result<Identity> {
-    let row = KeyRow { tried: new.tried, ..known_key(db, identity.fingerprint())?.row };
+    let known = known_key(db, identity.fingerprint())?;
+    // The new seal vouches for the name and the restriction to TLS 1.3 in the row, so the old one must have done so
+    vault.check_key(&known).map_err(as_rusqlite)?;
+    let row = KeyRow { tried: new.tried, ..known.row };
     let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
     let mut update = db.prepare_cached("UPDATE identities SET private_key = ?1, tried = ?2 WHERE id = ?3")?;
     update.execute(params![sealed, row.tried.number(), row.id])?;

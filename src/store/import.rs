@@ -39,32 +39,17 @@ impl Store {
     /// [`Error::VaultLocked`] while the vault is locked, also because another process has changed the primary password;
     /// [`Error::Name`]; those of [`Import::pair`], and of [writing](Self#errors).
     pub fn import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
-        Ok(self.import_and_then(files, name, now, |_, _, _| Ok(()))?.0)
+        let files = paired(files, name)?;
+        self.transact_with_vault(|db, vault| store_all(db, vault, &files, name, now))
     }
 
-    /// What [`Self::import`] would do. Nothing is changed, and the vault may be locked.
+    /// What [`Self::import`] would do. Nothing is changed, and the vault may be locked; then nothing is checked that needs it.
     ///
     /// # Errors
     /// Those of [`Self::import`].
     pub fn would_import(&self, files: Vec<Import>, name: Option<&str>, now: Timestamp) -> Result<Imported, Error> {
         let files = paired(files, name)?;
         self.rehearse(|db, vault| store_all(db, vault, &files, name, now))
-    }
-
-    /// Runs `then` in the same transaction.
-    pub(super) fn import_and_then<T>(
-        &self,
-        files: Vec<Import>,
-        name: Option<&str>,
-        now: Timestamp,
-        then: impl FnOnce(&Connection, &Vault, &mut Imported) -> rusqlite::Result<T>,
-    ) -> Result<(Imported, T), Error> {
-        let files = paired(files, name)?;
-        self.transact_with_vault(|db, vault| {
-            let mut imported = store_all(db, vault, &files, name, now)?;
-            let done = then(db, vault, &mut imported)?;
-            Ok((imported, done))
-        })
     }
 
     /// Adds to an import the private keys that the store has for its certificates that are not [paired](Import::pair) yet: a
@@ -101,7 +86,7 @@ impl Store {
 }
 
 /// The files with their identities, of which there is one if it is given a name.
-fn paired(mut files: Vec<Import>, name: Option<&str>) -> Result<Vec<Import>, Error> {
+pub(super) fn paired(mut files: Vec<Import>, name: Option<&str>) -> Result<Vec<Import>, Error> {
     files.iter_mut().try_for_each(Import::pair)?;
     if let Some(name) = name {
         check_name(name, files.iter().map(|import| import.identities().count()).sum())?;
@@ -109,7 +94,7 @@ fn paired(mut files: Vec<Import>, name: Option<&str>) -> Result<Vec<Import>, Err
     Ok(files)
 }
 
-fn store_all(
+pub(super) fn store_all(
     db: &Connection,
     vault: &Vault,
     files: &[Import],

@@ -196,6 +196,14 @@ pub(super) fn accept(db: &Connection, vault: &Vault, session: Option<&str>) -> r
     Ok(shown.len())
 }
 
+/// Checks the permanent decisions.
+///
+/// # Errors
+/// [`Error::NotAuthentic`].
+pub(super) fn check_permanent_decisions(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+    shown_decisions(db, None)?.iter().try_for_each(|(_, decision)| vault.check(decision)).map_err(as_rusqlite)
+}
+
 pub(super) fn decisions(db: &Connection, identity: Option<i64>) -> rusqlite::Result<Vec<(i64, Authenticated)>> {
     let mut query = db.prepare_cached(&format!("{DECISIONS} WHERE ?1 IS NULL OR d.identity = ?1"))?;
     query.query_map([identity], read_decision)?.collect()

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::decisions::move_decisions;
 use super::handle::Store;
 use super::identities::identities_with_subject;
-use super::import::Imported;
+use super::import::{Imported, paired, store_all};
 use super::integrity::{authenticate_decisions, check_decisions};
 use super::keys::{chosen_key, rewrite_key};
 use super::sql::as_rusqlite;
@@ -68,6 +68,14 @@ impl Store {
         self.transact_with_vault(|db, vault| take_over(db, vault, old, new))
     }
 
+    /// What [`Self::renew`] would do. Nothing is changed, and the vault may be locked; then nothing is checked that needs it.
+    ///
+    /// # Errors
+    /// Those of [`Self::renew`].
+    pub fn would_renew(&self, old: &Identity, new: &Identity) -> Result<Renewal, Error> {
+        self.rehearse(|db, vault| take_over(db, vault, old, new))
+    }
+
     /// Imports files, and lets each identity in them take over from those that it renews; all or nothing. One that no server
     /// accepts now ([`Identity::why_useless`]) takes nothing over.
     ///
@@ -79,22 +87,47 @@ impl Store {
         name: Option<&str>,
         now: Timestamp,
     ) -> Result<(Imported, Vec<Renewal>), Error> {
-        self.import_and_then(files, name, now, |db, vault, imported| {
-            let mut seen = HashSet::new();
-            let mut renewals = Vec::new();
-            for new in imported.imported.iter_mut().chain(&mut imported.already_present) {
-                if !seen.insert(new.fingerprint()) || !new.why_useless(now).is_empty() {
-                    continue;
-                }
-                for old in renewed_by(db, new)? {
-                    let renewal = take_over(db, vault, &old, new)?;
-                    *new = Arc::new(renewal.new.clone());
-                    renewals.push(renewal);
-                }
-            }
-            Ok(renewals)
-        })
+        let files = paired(files, name)?;
+        self.transact_with_vault(|db, vault| store_and_renew(db, vault, &files, name, now))
     }
+
+    /// What [`Self::import_and_renew`] would do. Nothing is changed, and the vault may be locked; then nothing is checked that needs
+    /// it.
+    ///
+    /// # Errors
+    /// Those of [`Self::import_and_renew`].
+    pub fn would_import_and_renew(
+        &self,
+        files: Vec<Import>,
+        name: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(Imported, Vec<Renewal>), Error> {
+        let files = paired(files, name)?;
+        self.rehearse(|db, vault| store_and_renew(db, vault, &files, name, now))
+    }
+}
+
+fn store_and_renew(
+    db: &Connection,
+    vault: &Vault,
+    files: &[Import],
+    name: Option<&str>,
+    now: Timestamp,
+) -> rusqlite::Result<(Imported, Vec<Renewal>)> {
+    let mut imported = store_all(db, vault, files, name, now)?;
+    let mut seen = HashSet::new();
+    let mut renewals = Vec::new();
+    for new in imported.imported.iter_mut().chain(&mut imported.already_present) {
+        if !seen.insert(new.fingerprint()) || !new.why_useless(now).is_empty() {
+            continue;
+        }
+        for old in renewed_by(db, new)? {
+            let renewal = take_over(db, vault, &old, new)?;
+            *new = Arc::new(renewal.new.clone());
+            renewals.push(renewal);
+        }
+    }
+    Ok((imported, renewals))
 }
 
 fn renewed_by(db: &Connection, new: &Identity) -> rusqlite::Result<Vec<Identity>> {

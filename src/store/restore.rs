@@ -1,23 +1,24 @@
 //! Restoring a backup: everything in it that the store does not have yet, in one transaction.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::authorities::{insert_authority, trust_authority};
-use super::backup::{Backup, DecisionPart, SettingsPart, UsePart, damaged};
+use super::authorities::{insert_authority, is_trusted, trust_authority};
+use super::backup::{Backup, DecisionPart, SettingsPart, UsePart, check_host, damaged, parse_outcome};
 use super::decisions::{decision_in, insert_decision};
 use super::enrollments;
 use super::handle::Store;
-use super::history::{insert_use, parse_use};
-use super::identities::insert_identity;
+use super::history::{MAX_USES, insert_use, parse_use};
+use super::identities::{insert_identity, public_keys};
 use super::integrity::{DecisionRow, authenticate_terms, check_terms};
 use super::keys::known_key;
 use super::rules::insert_rules;
 use super::settings::{read_settings, write_settings};
 use super::sql::{as_rusqlite, is_about_a_column};
-use crate::answer::decision::{Decision, Lifetime, Outcome, Scope};
+use crate::answer::decision::{Decision, Lifetime, Scope};
 use crate::answer::history::Use;
 use crate::answer::rules::Rule;
 use crate::answer::settings::Settings;
@@ -26,7 +27,6 @@ use crate::certificate::enrollment::Enrollment;
 use crate::certificate::identity::Identity;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::request::Destination;
 use crate::vault::Vault;
 
 /// What a backup brought into a store. What the store had stays as it was.
@@ -37,10 +37,14 @@ pub struct Restored {
     pub identities: Vec<Arc<Identity>>,
     /// Identities that the store already had, as it has them.
     pub already_present: Vec<Arc<Identity>>,
+    /// Those of them that the backup restricts to TLS 1.3 and the store does not, which stays.
+    pub restricted_in_backup: Vec<Arc<Identity>>,
     /// CA certificates that are new.
     pub authorities: Vec<Certificate>,
     /// Certificates that verify servers from now on.
     pub trusted: Vec<Certificate>,
+    /// Certificates that are trusted in the backup, and that the store has as not trusted, which stays.
+    pub trusted_in_backup: Vec<Certificate>,
     /// Keys that wait for their certificates.
     pub enrollments: Vec<Enrollment>,
     /// Rules that are new, with their numbers.
@@ -55,60 +59,65 @@ pub struct Restored {
     pub other_settings: Option<Settings>,
     /// How many entries of the history are new.
     pub uses: usize,
+    /// How many entries of the history in the backup no cardcase has written.
+    pub uses_left_out: usize,
 }
 
 impl Store {
-    /// Adds everything in a backup that the store does not have; all or nothing. What the store has stays as it is: identities, answers
-    /// for the same host, and settings unless the store is new. An identity whose name is taken gets a number.
+    /// Adds everything in a backup that the store does not have; all or nothing. What the store has stays as it is: identities,
+    /// authorities, answers for the same host, and settings unless the store is new. An identity whose name is taken gets a number.
     ///
     /// # Errors
     /// [`Error::VaultLocked`] before [`Self::unlock`]; [`Error::NotAuthentic`] when the settings, rules or trusted authorities of this
     /// store are not; [`Error::BackupDamaged`] when the backup holds what no cardcase has written; [`Error::TooManyRules`]; and those of
     /// [writing](Self#errors).
     pub fn restore(&self, backup: &Backup) -> Result<Restored, Error> {
-        self.transact_with_vault(|db, vault| {
-            check_terms(db, vault)?;
-            let restored = restore(db, vault, backup, Existing::Checked)?;
-            authenticate_terms(db, vault)?;
-            Ok(restored)
-        })
+        self.transact_with_vault(|db, vault| restore(db, vault, backup))
     }
 
-    /// What [`Self::restore`] would do. Nothing is changed, and the vault may be locked.
+    /// What [`Self::restore`] would do. Nothing is changed, and the vault may be locked; then nothing is checked that needs it.
     ///
     /// # Errors
     /// Those of [`Self::restore`].
     pub fn would_restore(&self, backup: &Backup) -> Result<Restored, Error> {
-        self.rehearse(|db, vault| restore(db, vault, backup, Existing::Unchecked))
+        self.rehearse(|db, vault| restore(db, vault, backup))
     }
 }
 
-/// Whether the row of an identity that the store has is checked before a decision for it is added. A rehearsal cannot do that.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
-    Checked,
-    Unchecked,
-}
-
-fn restore(db: &Connection, vault: &Vault, backup: &Backup, existing: Existing) -> rusqlite::Result<Restored> {
+fn restore(db: &Connection, vault: &Vault, backup: &Backup) -> rusqlite::Result<Restored> {
+    check_terms(db, vault)?;
     let is_new = is_empty(db)?;
     let mut restored = Restored::default();
     for (new, part) in backup.identities.iter().zip(&backup.contents.identities) {
         match insert_identity(db, vault, new, None, Timestamp(part.added_at))? {
             (identity, true) => restored.identities.push(identity),
-            (identity, false) => restored.already_present.push(identity),
+            (identity, false) => {
+                if new.requires_tls13 && !identity.requires_tls13() {
+                    restored.restricted_in_backup.push(identity.clone());
+                }
+                restored.already_present.push(identity);
+            }
         }
     }
     for (certificate, part) in backup.authorities.iter().zip(&backup.contents.authorities) {
-        if insert_authority(db, certificate, Timestamp(part.added_at))? {
+        let is_new = insert_authority(db, certificate, Timestamp(part.added_at))?;
+        if is_new {
             restored.authorities.push(certificate.clone());
         }
-        if part.trusted && trust_authority(db, certificate)? {
-            restored.trusted.push(certificate.clone());
+        if part.trusted && !is_trusted(db, certificate)? {
+            if is_new {
+                trust_authority(db, certificate)?;
+                restored.trusted.push(certificate.clone());
+            } else {
+                restored.trusted_in_backup.push(certificate.clone());
+            }
         }
     }
+    let completed = if backup.enrollments.is_empty() { HashSet::new() } else { public_keys(db)? };
     for (enrollment, key) in &backup.enrollments {
-        if enrollments::insert_unless_known(db, vault, enrollment, key)? {
+        if !completed.contains(enrollment.canonical_public_key())
+            && enrollments::insert_unless_known(db, vault, enrollment, key)?
+        {
             restored.enrollments.push(enrollment.clone());
         }
     }
@@ -122,11 +131,12 @@ fn restore(db: &Connection, vault: &Vault, backup: &Backup, existing: Existing) 
     }
     restore_settings(db, &backup.contents.settings, is_new, &mut restored)?;
     for part in &backup.contents.decisions {
-        restore_decision(db, vault, part, existing, &mut restored)?;
+        restore_decision(db, vault, part, &mut restored)?;
     }
     if let Some(uses) = &backup.contents.history {
-        restored.uses = restore_history(db, uses)?;
+        restore_history(db, backup, uses, &mut restored)?;
     }
+    authenticate_terms(db, vault)?;
     Ok(restored)
 }
 
@@ -170,11 +180,10 @@ fn restore_decision(
     db: &Connection,
     vault: &Vault,
     part: &DecisionPart,
-    existing: Existing,
     restored: &mut Restored,
 ) -> rusqlite::Result<()> {
-    check_host(&part.host, part.port)?;
-    let last_outcome = part.last_outcome.as_deref().map(outcome).transpose()?;
+    check_host(&part.host, part.port).map_err(as_rusqlite)?;
+    let last_outcome = part.last_outcome.as_deref().map(parse_outcome).transpose().map_err(as_rusqlite)?;
     let decision = Decision {
         scope: Scope { host: part.host.clone(), port: part.port },
         identity: part.identity.map(|digest| digest.0),
@@ -195,9 +204,7 @@ fn restore_decision(
     let code = match &key {
         None => None,
         Some(key) => {
-            if existing == Existing::Checked {
-                vault.check_key(key).map_err(as_rusqlite)?;
-            }
+            vault.check_key(key).map_err(as_rusqlite)?;
             let row = DecisionRow {
                 host: &part.host,
                 port: part.port,
@@ -214,11 +221,18 @@ fn restore_decision(
     Ok(())
 }
 
-/// Merges the history by time: what is listed first is what was used last, whichever machine it was on.
-fn restore_history(db: &Connection, parts: &[UsePart]) -> rusqlite::Result<usize> {
+/// Merges the history by time: what is listed first is what was used last, whichever machine it was on. The store's own entries stay;
+/// those of the backup fill the rest, the newest first. Entries that no cardcase has written, or that are later than the backup, are left
+/// out.
+fn restore_history(
+    db: &Connection,
+    backup: &Backup,
+    parts: &[UsePart],
+    restored: &mut Restored,
+) -> rusqlite::Result<()> {
     let mut query =
         db.prepare("SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses ORDER BY id")?;
-    // A damaged entry is of no use to anybody
+    // Nobody sees a damaged entry
     let is_whole = |row: &rusqlite::Result<Use>| !row.as_ref().is_err_and(is_about_a_column);
     let mut uses: Vec<Use> = query.query_map([], parse_use)?.filter(is_whole).collect::<rusqlite::Result<_>>()?;
     // The same entry may be in the store several times
@@ -226,48 +240,26 @@ fn restore_history(db: &Connection, parts: &[UsePart]) -> rusqlite::Result<usize
     for used in &uses {
         *known.entry(used.clone()).or_default() += 1;
     }
-    let mut added = 0;
+    let mut new = Vec::new();
     for part in parts {
-        check_host(&part.host, Some(part.port))?;
-        let used = Use {
-            at: Timestamp(part.at),
-            host: part.host.clone(),
-            port: part.port,
-            identity: part.identity.map(|digest| digest.0),
-            source: part.source.clone(),
-            outcome: outcome(&part.outcome)?,
-            alert: part.alert.clone(),
-            tls_version: part.tls_version.clone(),
+        let Some(used) = part.parsed().filter(|used| used.at <= backup.made_at()) else {
+            restored.uses_left_out += 1;
+            continue;
         };
         match known.get_mut(&used) {
             Some(count) if *count > 0 => *count -= 1,
-            _ => {
-                uses.push(used);
-                added += 1;
-            }
+            _ => new.push(used),
         }
     }
-    if added == 0 {
-        return Ok(0);
+    new.sort_by_key(|used| Reverse(used.at));
+    new.truncate(usize::try_from(MAX_USES).unwrap_or(usize::MAX).saturating_sub(uses.len()));
+    restored.uses = new.len();
+    if new.is_empty() {
+        return Ok(());
     }
+    new.reverse();
+    uses.extend(new);
     uses.sort_by_key(|used| used.at);
     db.execute("DELETE FROM uses", [])?;
-    uses.iter().try_for_each(|used| insert_use(db, used))?;
-    Ok(added)
-}
-
-/// Checks that a host is written as it is remembered, and that a port is one.
-fn check_host(host: &str, port: Option<u16>) -> rusqlite::Result<()> {
-    let destination = Destination::new(host, port.unwrap_or(Destination::DEFAULT_PORT));
-    let destination = destination.map_err(|error| as_rusqlite(damaged(error)))?;
-    match destination.host() == host {
-        true => Ok(()),
-        false => Err(as_rusqlite(damaged(format_args!("{host:?} is not how a host is remembered")))),
-    }
-}
-
-fn outcome(text: &str) -> rusqlite::Result<Outcome> {
-    let outcome = [Outcome::Accepted, Outcome::Refused, Outcome::Unknown];
-    let outcome = outcome.into_iter().find(|outcome| outcome.to_string() == text);
-    outcome.ok_or_else(|| as_rusqlite(damaged(format_args!("{text:?} is no outcome"))))
+    uses.iter().try_for_each(|used| insert_use(db, used))
 }

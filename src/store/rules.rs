@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::damage::{RULES, numbers, row_with};
 use super::handle::Store;
-use super::integrity::restrict_terms;
+use super::integrity::{change_terms, restrict_terms};
 use super::settings::{read_settings, write_settings};
 use super::sql::{MAX_VALUE, as_rusqlite, at_any_length};
 use crate::answer::policy::Policy;
@@ -43,16 +43,15 @@ impl Store {
     /// # Errors
     /// Those of [`Self::add_rules`].
     pub fn import_policy(&self, policy: &Policy, now: Timestamp) -> Result<(Vec<(Rule, bool)>, bool), Error> {
-        self.change_terms(|db| {
-            let added = insert_rules(db, &policy.rules, now)?;
-            let before = read_settings(db)?;
-            let prompt_on_multiple = policy.prompt_on_multiple.unwrap_or(before.prompt_on_multiple);
-            let is_changed = prompt_on_multiple != before.prompt_on_multiple;
-            if is_changed {
-                write_settings(db, &Settings { prompt_on_multiple, ..before })?;
-            }
-            Ok((added, is_changed))
-        })
+        self.change_terms(|db| insert_policy(db, policy, now))
+    }
+
+    /// What [`Self::import_policy`] would do. Nothing is changed, and the vault may be locked; then nothing is checked that needs it.
+    ///
+    /// # Errors
+    /// Those of [`Self::import_policy`].
+    pub fn would_import_policy(&self, policy: &Policy, now: Timestamp) -> Result<(Vec<(Rule, bool)>, bool), Error> {
+        self.rehearse(|db, vault| change_terms(db, vault, |db| insert_policy(db, policy, now)))
     }
 
     /// Removes rules by their numbers, all or none, and returns each number with the rule as JSON, or with what stands in its row.
@@ -88,6 +87,17 @@ pub(super) fn read_rules(db: &Connection) -> rusqlite::Result<Rules> {
     };
     let rules = numbers(db, RULES)?.into_iter().map(|id| row_with(db, RULES, "SELECT id, rule FROM rules", id, parse));
     Ok(Rules::new(rules.collect::<rusqlite::Result<Vec<_>>>()?))
+}
+
+fn insert_policy(db: &Connection, policy: &Policy, now: Timestamp) -> rusqlite::Result<(Vec<(Rule, bool)>, bool)> {
+    let added = insert_rules(db, &policy.rules, now)?;
+    let before = read_settings(db)?;
+    let prompt_on_multiple = policy.prompt_on_multiple.unwrap_or(before.prompt_on_multiple);
+    let is_changed = prompt_on_multiple != before.prompt_on_multiple;
+    if is_changed {
+        write_settings(db, &Settings { prompt_on_multiple, ..before })?;
+    }
+    Ok((added, is_changed))
 }
 
 pub(super) fn insert_rules(db: &Connection, rules: &[Rule], now: Timestamp) -> rusqlite::Result<Vec<(Rule, bool)>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
 
-use super::damage::{ENROLLMENTS, IDENTITIES, numbers};
+use super::damage::{ENROLLMENTS, IDENTITIES};
 use super::enrollments;
 use super::handle::Store;
 use super::integrity::{authenticate_decisions, authenticate_terms, check_decisions, check_terms};
@@ -14,10 +14,9 @@ use super::keys;
 use super::sql::as_rusqlite;
 use super::vault::{read_vault, write_vault};
 use crate::certificate::private_key::PrivateKey;
-use crate::certificate::tried::Tried;
 use crate::error::Error;
 use crate::vault::agent::{self, Client, LockMark, Socket, Status};
-use crate::vault::{Kept, KeyRow, SealedKey, Unlocker, Vault};
+use crate::vault::{SealedKey, Unlocker, Vault};
 
 impl Store {
     /// Whether a primary password protects the private keys.
@@ -95,40 +94,6 @@ impl Store {
         })?;
         self.set_vault(new);
         // It refuses to work for the new vault in any case
-        let _ = self.end_agent();
-        self.note_opened();
-        Ok(())
-    }
-
-    /// Sets another primary password, or none, when nobody knows the old one. The private keys are lost with the old password: each
-    /// identity stays without its key ([`Identity::has_lost_key`](crate::Identity::has_lost_key)) until it is imported again, and so do
-    /// the decisions for it. Keys that wait for their certificates are removed. An agent that still has the old keys ends.
-    ///
-    /// Without the old password nobody can tell whether somebody else has changed settings, rules, trusted authorities or decisions. They
-    /// are accepted as they are, as by [`Self::accept_terms`]; let the owner look at them first.
-    ///
-    /// # Errors
-    /// Those of [writing](Self#errors); [`Error::PasswordChanged`] when the store has no primary password;
-    /// [`Error::RowDamaged`] when the row of an identity cannot be read.
-    pub fn reset_primary_password(&self, password: Option<&str>) -> Result<(), Error> {
-        let new = Vault::create()?.rewrapped(password)?;
-        self.transact(|db| {
-            match read_vault(db)? {
-                Some(Kept::Wrapped(_)) => write_vault(db, new.kept())?,
-                _ => return Err(as_rusqlite(Error::PasswordChanged)),
-            }
-            let mut update = db.prepare("UPDATE identities SET private_key = ?1, tried = ?2 WHERE id = ?3")?;
-            for id in numbers(db, IDENTITIES)? {
-                let row = KeyRow { tried: Tried::NO_KEY, ..keys::key_of_row(db, id)?.row };
-                let sealed = new.seal(&row, &PrivateKey::none()).map_err(as_rusqlite)?;
-                update.execute(params![sealed, row.tried.number(), id])?;
-            }
-            enrollments::remove_all(db)?;
-            authenticate_decisions(db, &new, None)?;
-            authenticate_terms(db, &new)
-        })?;
-        self.set_vault(new);
-        // It has keys that the store has no longer
         let _ = self.end_agent();
         self.note_opened();
         Ok(())

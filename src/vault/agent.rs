@@ -7,7 +7,7 @@
 //!
 //! Requests go over connections to a Unix socket in the user's runtime directory, and both sides check the user of the other.
 //! A program keeps a few connections open. A request names the vault that the store has at that time: after a change of the
-//! primary password the agent is of no use.
+//! primary password the agent cannot be used.
 //!
 //! # Example
 //!

@@ -1,6 +1,6 @@
 //! The desktop's keyring, for `cardcase password`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cardcase::Error;
 use cardcase::Store;
@@ -43,6 +43,21 @@ pub(crate) fn follow(store: &Store, new: Option<&str>) {
     };
     if let Err(error) = changed {
         say::warn(format_args!("the keyring still keeps the old password: {error}"));
+    }
+}
+
+/// Whether the password in the keyring unlocks the store.
+pub(crate) fn opens(store: &Store) -> bool {
+    let unlocker = keyring(store).unlocker(Arc::new(Nobody));
+    store.unlock_fully(&*unlocker).is_ok()
+}
+
+/// Nobody is asked when the keyring has no password, or a wrong one.
+struct Nobody;
+
+impl Unlocker for Nobody {
+    fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
+        Err(Error::VaultLocked)
     }
 }
 

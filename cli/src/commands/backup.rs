@@ -28,6 +28,8 @@ struct BackupJson {
 pub(crate) fn run(app: &App, args: &Backup) -> Result<(), Failure> {
     let store = app.store()?;
     // Before anybody types a password for nothing
+    new_file::check_stdout_is_free(&args.file, app.common.json)?;
+    new_file::check_is_not_store(&args.file, store.path())?;
     new_file::check_binary(&args.file, args.force)?;
     let unlocker = app.unlocker()?;
     store.unlock_fully(&*unlocker)?;
@@ -35,7 +37,10 @@ pub(crate) fn run(app: &App, args: &Backup) -> Result<(), Failure> {
         Some(file) => app.input.read_password(file)?,
         None => file_password::new(&args.file, app.can_ask(), "Write the private keys without a password?")?,
     };
-    new_password::warn_if_weak(&password, "the password of the backup");
+    match password.is_empty() {
+        true => say::warn("the backup has no password: everybody who can read it has the private keys"),
+        false => new_password::warn_if_weak(&password, "the password of the backup"),
+    }
     let file = progress::during("encrypting the backup", || {
         store.backup(&password, args.with_history, app.now(), &*unlocker)
     })?;
@@ -64,6 +69,7 @@ pub(crate) fn run(app: &App, args: &Backup) -> Result<(), Failure> {
         counted(made.rules, "rule", "rules"),
         args.file.display(),
     ));
-    say::hint(format_args!("to restore it, with its password: cardcase restore {}", quoted(&args.file)));
+    let with = if password.is_empty() { "" } else { ", with its password" };
+    say::hint(format_args!("to restore it{with}: cardcase restore {}", quoted(&args.file)));
     Ok(())
 }

@@ -43,7 +43,13 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
     let output = args.output.as_deref().unwrap_or(Path::new("-"));
     // Before anybody types a password for nothing
     new_file::check_stdout_is_free(output, app.common.json)?;
+    new_file::check_is_not_store(output, store.path())?;
     new_file::check_binary(output, args.force)?;
+    if let [only] = identities.as_slice()
+        && let Some(why) = only.key_limit().filter(|_| only.has_lost_key())
+    {
+        return Err(Failure::new(Code::Failed, format_args!("{:?} cannot be exported: {why}", only.name())));
+    }
     let unlocker = app.unlocker()?;
     store.unlock_fully(&*unlocker)?;
     let password = match &args.password_file {
@@ -89,8 +95,9 @@ fn all(app: &App, store: &Store) -> Result<Vec<Identity>, Failure> {
     for identity in &lost {
         say::warn(format_args!("{:?} is left out: {}", identity.name(), identity.key_limit().unwrap_or_default()));
     }
-    match whole.is_empty() {
-        true => Err(Failure::new(Code::NothingFits, "the store has no identities to export")),
-        false => Ok(whole),
+    match (whole.is_empty(), lost.is_empty()) {
+        (false, _) => Ok(whole),
+        (true, true) => Err(Failure::new(Code::NothingFits, "the store has no identities to export")),
+        (true, false) => Err(Failure::new(Code::NothingFits, "no identity in the store has a private key to export")),
     }
 }

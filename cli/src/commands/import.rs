@@ -65,8 +65,8 @@ enum Wanted {
     Key,
 }
 
-/// Reads every file, and then stores what can be imported in one transaction. A file that cannot be read or imported is an error; the
-/// others are imported.
+/// Reads every file, and then stores what can be imported in one transaction. A file that cannot be read or imported is an error
+/// if there is no other; otherwise a warning names it, and the others are imported.
 pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let store = app.store()?;
     let unlocker = app.unlocker()?;
@@ -145,13 +145,16 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
         true => say::note("nothing was changed (--dry-run)"),
         false => notices::protection(store),
     }
-    match failures.first() {
-        None => Ok(()),
-        Some(first) => {
-            let what = counted(failures.len(), "file was", "files were");
-            Err(Failure::new(first.code, format_args!("{what} not imported, for the reasons above; the others were")))
-        }
+    if !failures.is_empty() {
+        let (what, others) = (counted(failures.len(), "file", "files"), if args.dry_run { "would be" } else { "were" });
+        let was = match (args.dry_run, failures.len()) {
+            (true, _) => "would not be",
+            (false, 1) => "was not",
+            (false, _) => "were not",
+        };
+        say::warn(format_args!("{what} {was} imported, for the reasons above; the others {others}"));
     }
+    Ok(())
 }
 
 /// The failure when no file holds anything to import.
@@ -186,7 +189,7 @@ fn store_all(app: &App, args: &cli::Import, unlocker: &dyn Unlocker, files: Vec<
     let name = args.name.as_deref();
     if args.renew {
         let (done, renewals) = store.import_and_renew(files, name, app.now())?;
-        renewals.iter().for_each(notices::renewal);
+        renewals.iter().for_each(|renewal| notices::renewal(renewal, false));
         for new in done.imported.iter().chain(&done.already_present) {
             tell_not_renewed(app, new)?;
         }
@@ -203,13 +206,14 @@ fn store_all(app: &App, args: &cli::Import, unlocker: &dyn Unlocker, files: Vec<
 /// What would be stored, and who would take over from whom.
 fn rehearse(app: &App, args: &cli::Import, files: Vec<Import>) -> Result<Imported, Failure> {
     let store = app.store()?;
-    let done = store.would_import(files, args.name.as_deref(), app.now())?;
-    let decisions = store.decisions()?;
-    for new in done.imported.iter().chain(&done.already_present).filter(|_| args.renew) {
-        match new.why_useless(app.now()).is_empty() {
-            true => store.renewed_by(new)?.iter().for_each(|old| notices::would_renew(old, new, &decisions)),
-            false => tell_not_renewed(app, new)?,
-        }
+    let name = args.name.as_deref();
+    if !args.renew {
+        return Ok(store.would_import(files, name, app.now())?);
+    }
+    let (done, renewals) = store.would_import_and_renew(files, name, app.now())?;
+    renewals.iter().for_each(|renewal| notices::renewal(renewal, true));
+    for new in done.imported.iter().chain(&done.already_present) {
+        tell_not_renewed(app, new)?;
     }
     Ok(done)
 }
@@ -278,12 +282,12 @@ fn read_all(
     };
     let is_alone = sources.len() == 1;
     let fail = |found: &mut Found, failure: Failure| -> Result<(), Failure> {
-        // Whoever interrupts the command means all of it
+        // An interrupt ends the whole command
         if failure.code == Code::Interrupted {
             return Err(failure);
         }
         if !is_alone {
-            failure.tell();
+            failure.warn();
         }
         found.failures.push(failure);
         Ok(())

@@ -1,6 +1,6 @@
 //! `cardcase password`
 
-use cardcase::manage::Settings;
+use cardcase::manage::{Settings, Unverified};
 use cardcase::{Identity, Store};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -42,16 +42,18 @@ pub(crate) fn run(app: &App, args: &Password) -> Result<(), Failure> {
         (false, false) => {}
     }
     let store = app.store()?;
-    if args.reset {
-        confirm_reset(app, args, store)?;
-    } else {
+    let shown = match args.reset {
+        true => Some(confirm_reset(app, args, store)?),
+        false => None,
+    };
+    if shown.is_none() {
         store.unlock_fully(&*app.unlocker()?)?;
     }
-    let new = new_password(app, args, args.reset || !store.has_primary_password())?;
+    let new = new_password(app, args, !args.reset && !store.has_primary_password())?;
     let new = Some(new.as_str()).filter(|password| !password.is_empty());
-    match args.reset {
-        true => store.reset_primary_password(new)?,
-        false => new_password::set(store, new)?,
+    match shown {
+        Some(shown) => store.reset_primary_password(new, &shown)?,
+        None => new_password::set(store, new)?,
     }
     #[cfg(feature = "keyring")]
     keyring::follow(store, new);
@@ -80,26 +82,33 @@ fn new_password(app: &App, args: &Password, none_is_usual: bool) -> Result<Zeroi
     new_password::ask(&dialogs, none_is_usual)
 }
 
-/// Says what is lost and what stays, and asks.
-fn confirm_reset(app: &App, args: &Password, store: &Store) -> Result<(), Failure> {
+/// Says what is lost and what stays, and asks. Returns what was shown.
+fn confirm_reset(app: &App, args: &Password, store: &Store) -> Result<Unverified, Failure> {
     if !store.has_primary_password() {
         let failure = Failure::new(Code::Failed, "the store has no primary password; nothing was changed");
         return Err(failure.hint("to set one: cardcase password"));
     }
-    let (identities, enrollments) = (store.identities()?, store.enrollments()?);
+    #[cfg(feature = "keyring")]
+    if keyring::opens(store) {
+        let failure =
+            Failure::new(Code::Failed, "the keyring has the primary password of this store; nothing was changed");
+        return Err(failure.hint("to change the password and keep the private keys: cardcase password"));
+    }
+    let shown = store.unverified()?;
+    let Unverified { identities, enrollments, .. } = &shown;
     let with_key: Vec<&Identity> = identities.iter().filter(|identity| !identity.has_lost_key()).collect();
     if !with_key.is_empty() || !enrollments.is_empty() {
         say::warn("without the old primary password nobody can open these private keys; they are lost:");
         for identity in with_key {
             say::note(format_args!("  {:?} ({})", identity.name(), identity.fingerprint().short()));
         }
-        for enrollment in &enrollments {
+        for enrollment in enrollments {
             say::note(format_args!("  the key that waits for a certificate for {}", enrollment.subject()));
         }
     }
-    tell_what_stays(store, &identities)?;
+    tell_what_stays(&shown);
     if args.yes {
-        return Ok(());
+        return Ok(shown);
     }
     if !app.can_ask() {
         let failure = Failure::new(Code::NobodyToAsk, "the loss must be confirmed, and nobody can be asked");
@@ -108,15 +117,14 @@ fn confirm_reset(app: &App, args: &Password, store: &Store) -> Result<(), Failur
         );
     }
     match terminal::confirm("Reset the primary password and lose these private keys?")? {
-        true => Ok(()),
+        true => Ok(shown),
         false => Err(Failure::new(Code::Failed, "not confirmed; nothing was changed")),
     }
 }
 
 /// Shows what stays. Without the password nobody can tell who wrote it.
-fn tell_what_stays(store: &Store, identities: &[Identity]) -> Result<(), Failure> {
-    let (decisions, rules) = (store.decisions()?, store.rules()?);
-    let trusted: Vec<_> = store.authorities()?.into_iter().filter(|authority| authority.trusted).collect();
+fn tell_what_stays(shown: &Unverified) {
+    let Unverified { identities, decisions, rules, trusted, settings, .. } = shown;
     say::note(format_args!(
         "the rest stays: {}, {}, {} and {}",
         counted(identities.len(), "certificate", "certificates"),
@@ -125,17 +133,20 @@ fn tell_what_stays(store: &Store, identities: &[Identity]) -> Result<(), Failure
         counted(trusted.len(), "trusted CA certificate", "trusted CA certificates"),
     ));
     let name = |of| identities.iter().find(|identity| Some(identity.fingerprint()) == of);
-    for decision in &decisions {
+    for identity in identities.iter().filter(|identity| identity.requires_tls13()) {
+        say::note(format_args!("  TLS 1.3 only: {:?}", identity.name()));
+    }
+    for decision in decisions {
         let name = name(decision.identity).map_or("no certificate".to_owned(), |known| format!("{:?}", known.name()));
         say::note(format_args!("  decision: {}: {name}", decision.scope));
     }
-    for rule in &rules {
+    for rule in rules {
         say::note(format_args!("  rule {}: {}", rule.number().unwrap_or_default(), rule.to_json()));
     }
-    for authority in &trusted {
-        say::note(format_args!("  trusted: {}", authority.certificate.subject()));
+    for authority in trusted {
+        let certificate = &authority.certificate;
+        say::note(format_args!("  trusted: {} ({})", certificate.subject(), certificate.fingerprint()));
     }
-    let settings = store.settings()?;
     let usual = Settings::default();
     for (name, differs) in [
         ("mode chrome", settings.mode != usual.mode),
@@ -147,8 +158,7 @@ fn tell_what_stays(store: &Store, identities: &[Identity]) -> Result<(), Failure
             say::note(format_args!("  setting: {name}"));
         }
     }
-    if !decisions.is_empty() || !rules.is_empty() || !trusted.is_empty() || settings != usual {
+    if !decisions.is_empty() || !rules.is_empty() || !trusted.is_empty() || *settings != usual {
         say::note("if you did not set one of these, another program did: remove it afterwards");
     }
-    Ok(())
 }

@@ -23,20 +23,17 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
     {
         return Err(useless(&old, &new, why));
     }
-    if args.dry_run {
-        let decisions = store.decisions()?;
-        notices::would_renew(&old, &new, &decisions);
-        let renewed = RenewalJson::foreseen(&old, &new, &decisions);
-        return app.answer(|| RenewedJson { renewed });
-    }
-    let renewal = app.fully_unlocked_store()?.renew(&old, &new)?;
-    notices::renewal(&renewal);
+    let renewal = match args.dry_run {
+        true => store.would_renew(&old, &new)?,
+        false => app.fully_unlocked_store()?.renew(&old, &new)?,
+    };
+    notices::renewal(&renewal, args.dry_run);
     app.answer(|| RenewedJson { renewed: RenewalJson::new(&renewal) })
 }
 
 /// The failure of a renewal after which servers would refuse the new identity.
 fn useless(old: &Identity, new: &Identity, why: &str) -> Failure {
-    let message = format_args!("{:?} is of no use now: {why}; nothing was changed", new.name());
+    let message = format_args!("{:?} cannot be used now: {why}; nothing was changed", new.name());
     let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
     Failure::new(Code::Failed, message).hint(format_args!("to use it anyway: cardcase renew {old} {new} --force"))
 }

@@ -55,9 +55,11 @@ pub(crate) fn run(app: &App, args: &Restore) -> Result<(), Failure> {
     let bytes = read(app, &args.file)?;
     let backup = open(app, args, &bytes)?;
     say::note(format_args!("the backup was made on {}", local_date(backup.made_at())));
+    let rehearsed = store.would_restore(&backup)?;
     let restored = if args.dry_run {
-        store.would_restore(&backup)?
+        rehearsed
     } else {
+        confirm(app, args, store, &rehearsed)?;
         if backup.has_private_keys() {
             app.offer_protection()?;
         }
@@ -81,6 +83,47 @@ pub(crate) fn run(app: &App, args: &Restore) -> Result<(), Failure> {
     }
     notices::protection(store);
     Ok(())
+}
+
+/// Asks before anything becomes the owner's that is trusted or used without asking again.
+fn confirm(app: &App, args: &Restore, store: &Store, rehearsed: &Restored) -> Result<(), Failure> {
+    let Restored { trusted, rules, decisions, settings, .. } = rehearsed;
+    if args.yes || trusted.is_empty() && rules.is_empty() && decisions.is_empty() && settings.is_none() {
+        return Ok(());
+    }
+    say::note("the backup brings what is trusted, or answers a server without asking:");
+    for certificate in trusted {
+        say::note(format_args!("  trusted: {} ({})", certificate.subject(), certificate.fingerprint()));
+    }
+    for line in answers(store, rehearsed)? {
+        say::note(format_args!("  {line}"));
+    }
+    if !app.can_ask() {
+        let failure = Failure::new(Code::NobodyToAsk, "that must be confirmed, and nobody can be asked");
+        let hint = format!("to restore without confirmation: cardcase restore {} --yes", quoted(&args.file));
+        return Err(failure.hint(hint));
+    }
+    match terminal::confirm("Restore the backup with all of this?")? {
+        true => Ok(()),
+        false => Err(Failure::new(Code::Failed, "not confirmed; nothing was restored")),
+    }
+}
+
+/// The rules, decisions and settings that are new, a line for each.
+fn answers(store: &Store, restored: &Restored) -> Result<Vec<String>, Failure> {
+    let mut lines = Vec::new();
+    for rule in &restored.rules {
+        lines.push(format!("rule {}: {}", rule.number().unwrap_or_default(), rule.to_json()));
+    }
+    for decision in &restored.decisions {
+        lines.push(format!("decision: {}: {}", decision.scope, name(store, restored, decision)?));
+    }
+    if let Some(settings) = &restored.settings {
+        let usual = entries(&Settings::default());
+        let other = entries(settings).into_iter().zip(usual).filter(|(taken, usual)| taken != usual);
+        lines.extend(other.map(|((key, value), _)| format!("setting: {key} {value}")));
+    }
+    Ok(lines)
 }
 
 /// Reads a backup, and not more than its beginning of a file that is none.
@@ -140,6 +183,20 @@ fn tell_what_stays(store: &Store, restored: &Restored) -> Result<(), Failure> {
         let id = decision.identity.map_or("none".to_owned(), |identity| identity.short());
         say::hint(format_args!("to change it: cardcase remember {} {id} --mode {mode}", word(&scope.to_string())));
     }
+    for identity in &restored.restricted_in_backup {
+        let (name, id) = (identity.name(), identity.fingerprint().short());
+        say::note(format_args!("{name:?} is sent in TLS 1.3 only in the backup, and not in this store, which stays"));
+        say::hint(format_args!("to change it: cardcase min-tls {id} 1.3"));
+    }
+    for certificate in &restored.trusted_in_backup {
+        let subject = certificate.subject();
+        say::note(format_args!("{subject} is trusted in the backup, and not in this store, which stays"));
+        say::hint(format_args!("to trust it: cardcase trust {}", certificate.fingerprint().short()));
+    }
+    if restored.uses_left_out > 0 {
+        let entries = counted(restored.uses_left_out, "entry", "entries");
+        say::warn(format_args!("left out {entries} of the history in the backup, which no cardcase has written"));
+    }
     if let Some(settings) = &restored.other_settings {
         say::note("the settings of this store stay; those of the backup differ:");
         let now = store.settings()?;
@@ -185,17 +242,7 @@ fn print_text(app: &App, store: &Store, restored: &Restored, what: &str) -> Resu
     lines.extend(restored.enrollments.iter().map(|new| format!("waiting for its certificate: {}", new.subject())));
     lines.extend(restored.authorities.iter().map(|new| format!("authority: {}", subject(new))));
     lines.extend(restored.trusted.iter().map(|new| format!("trusted: {}", subject(new))));
-    for rule in &restored.rules {
-        lines.push(format!("rule {}: {}", rule.number().unwrap_or_default(), rule.to_json()));
-    }
-    for decision in &restored.decisions {
-        lines.push(format!("decision: {}: {}", decision.scope, name(store, restored, decision)?));
-    }
-    if let Some(settings) = &restored.settings {
-        let usual = entries(&Settings::default());
-        let other = entries(settings).into_iter().zip(usual).filter(|(taken, usual)| taken != usual);
-        lines.extend(other.map(|((key, value), _)| format!("setting: {key} {value}")));
-    }
+    lines.extend(answers(store, restored)?);
     if restored.uses > 0 {
         lines.push(format!("history: {}", counted(restored.uses, "entry", "entries")));
     }

@@ -1,7 +1,5 @@
 //! `cardcase rules`
 
-use std::collections::HashSet;
-
 use cardcase::manage::{Policy, Rule};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -178,23 +176,14 @@ fn remove(app: &App, args: &RemoveRule) -> Result<(), Failure> {
 }
 
 /// Says what a policy would add.
-fn would_import(app: &App, policy: &Policy) -> Result<(), Failure> {
-    let (rules, settings) = (app.store()?.rules()?, app.store()?.settings()?);
-    let known = |json: &str| rules.iter().find(|rule| rule.to_json() == json).cloned();
-    let mut seen = HashSet::new();
-    let mut added: Vec<(Rule, bool)> = Vec::new();
-    for rule in &policy.rules {
-        let json = rule.to_json();
-        let is_new = known(&json).is_none() && seen.insert(json.clone());
-        say::note(format_args!("{}: {json}", if is_new { "would add" } else { "already there" }));
-        added.push((known(&json).unwrap_or_else(|| rule.clone()), is_new));
+fn tell_rehearsed(added: &[(Rule, bool)], changes_prompt: Option<bool>) {
+    for (rule, is_new) in added {
+        say::note(format_args!("{}: {}", if *is_new { "would add" } else { "already there" }, rule.to_json()));
     }
-    let changed = policy.prompt_on_multiple.filter(|on| *on != settings.prompt_on_multiple);
-    if let Some(on) = changed {
+    if let Some(on) = changes_prompt {
         say::note(format_args!("prompt-on-multiple would be {}", if on { "on" } else { "off" }));
     }
     say::note("nothing was changed (--dry-run)");
-    app.answer(|| AddedJson::new(&added, changed))
 }
 
 fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
@@ -204,7 +193,10 @@ fn import(app: &App, args: &ImportRules) -> Result<(), Failure> {
         say::warn(format_args!("skipped: {skipped}"));
     }
     if args.dry_run {
-        return would_import(app, &policy);
+        let (added, changes_prompt) = app.store()?.would_import_policy(&policy, app.now())?;
+        let changed = policy.prompt_on_multiple.filter(|_| changes_prompt);
+        tell_rehearsed(&added, changed);
+        return if app.common.json { print_json(&AddedJson::new(&added, changed)) } else { Ok(()) };
     }
     let (added, changes_prompt) = app.unlocked_store()?.import_policy(&policy, app.now())?;
     tell(&added);

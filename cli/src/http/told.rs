@@ -276,6 +276,7 @@ mod tests {
             E::Keyring { detail: text() },
             E::WrongPrimaryPassword,
             E::PasswordChanged,
+            E::StoreChanged,
             E::Agent { detail: text() },
             E::Sealing { detail: text() },
             E::Io { path: path(), source: *source() },

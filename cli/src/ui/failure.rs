@@ -52,6 +52,12 @@ impl Failure {
         self.hints.iter().for_each(say::remedy);
     }
 
+    /// Prints it to stderr as a warning: the command goes on without what failed.
+    pub(crate) fn warn(&self) {
+        say::warn(&self.message);
+        self.hints.iter().for_each(say::remedy);
+    }
+
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Code::Usage, message)
     }

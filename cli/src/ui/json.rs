@@ -7,7 +7,6 @@ use std::io::{self, BufWriter, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cardcase::Destination;
-use cardcase::Identity;
 use cardcase::manage::{
     Certificate, Decision, Enrollment, Fingerprint, Lifetime, Outcome, Renewal, Rule, Scope, Timestamp, Use, plain_json,
 };
@@ -232,19 +231,6 @@ impl RenewalJson {
                 .map(|scope| ScopeJson { host: scope.host.clone(), port: scope.port })
                 .collect(),
             restricted: renewal.restricted,
-        }
-    }
-
-    /// What a renewal would do.
-    pub(crate) fn foreseen(old: &Identity, new: &Identity, decisions: &[Decision]) -> Self {
-        let of_old = decisions.iter().filter(|decision| decision.identity == Some(old.fingerprint()));
-        Self {
-            old: old.fingerprint().to_string(),
-            new: new.fingerprint().to_string(),
-            scopes: of_old
-                .map(|Decision { scope, .. }| ScopeJson { host: scope.host.clone(), port: scope.port })
-                .collect(),
-            restricted: old.requires_tls13() && !new.requires_tls13(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cardcase::Error;
 use cardcase::Identity;
 use cardcase::Store;
-use cardcase::manage::{Certificate, Decision, Renewal, Timestamp};
+use cardcase::manage::{Certificate, Renewal, Timestamp};
 use serde::Serialize;
 
 use crate::ui::remedy::repair;
@@ -26,7 +26,7 @@ pub(crate) fn prospects(identity: &Identity, now: Timestamp) {
     let (name, certificate) = (identity.name(), identity.certificate());
     let until = certificate.not_after();
     for why in identity.why_useless(now) {
-        say::warn(format_args!("{name:?} is of no use: {why}"));
+        say::warn(format_args!("{name:?} cannot be used now: {why}"));
     }
     if now < certificate.not_before() {
         say::hint("if that date has passed, the clock of this machine is wrong: date");
@@ -105,33 +105,20 @@ fn purpose(certificate: &Certificate) -> String {
     }
 }
 
-/// Says what an identity took over.
-pub(crate) fn renewal(renewal: &Renewal) {
+/// Says what an identity took over, or would take over.
+pub(crate) fn renewal(renewal: &Renewal, is_rehearsed: bool) {
     let Renewal { old, new, scopes, restricted, .. } = renewal;
-    let old = format!("{:?} ({})", old.name(), old.fingerprint().short());
+    let (new, old) = (format!("{:?}", new.name()), format!("{:?} ({})", old.name(), old.fingerprint().short()));
+    let now = if is_rehearsed { "would be" } else { "is now" };
     match scopes.as_slice() {
         [] => say::note(format_args!("nothing is remembered for {old}")),
         scopes => {
             let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-            say::note(format_args!("{:?} is now used instead of {old}: {}", new.name(), scopes.join(", ")));
+            say::note(format_args!("{new} {now} used instead of {old}: {}", scopes.join(", ")));
         }
     }
     if *restricted {
-        say::note(format_args!("{:?} is now sent in TLS 1.3 only, like {old}", new.name()));
-    }
-}
-
-/// Says what an identity would take over from another.
-pub(crate) fn would_renew(old: &Identity, new: &Identity, decisions: &[Decision]) {
-    let of_old = decisions.iter().filter(|decision| decision.identity == Some(old.fingerprint()));
-    let scopes: Vec<String> = of_old.map(|decision| decision.scope.to_string()).collect();
-    let (new_name, old_name) = (new.name(), format!("{:?} ({})", old.name(), old.fingerprint().short()));
-    match scopes.is_empty() {
-        true => say::note(format_args!("nothing is remembered for {old_name}")),
-        false => say::note(format_args!("{new_name:?} would be used instead of {old_name}: {}", scopes.join(", "))),
-    }
-    if old.requires_tls13() && !new.requires_tls13() {
-        say::note(format_args!("{new_name:?} would be sent in TLS 1.3 only, like {old_name}"));
+        say::note(format_args!("{new} {now} sent in TLS 1.3 only, like {old}"));
     }
 }
 

@@ -77,6 +77,7 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         Error::NobodyToAsk { .. } => "decide in advance: cardcase remember HOST ID",
         Error::ChooserFailed { .. } => "fix that program, or decide in advance: cardcase remember HOST ID",
         Error::PasswordChanged => "to change it again: cardcase password",
+        Error::StoreChanged => "to see what it says now: cardcase password --reset",
         Error::VaultLocked | Error::CannotAsk { .. } => {
             "unlock the store first (cardcase unlock), or give the password in a file: --primary-password-file FILE"
         }

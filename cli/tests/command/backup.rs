@@ -62,7 +62,7 @@ fn backup(machine: &Cardcase, file: &Path, more: &[&str]) -> Outcome {
 
 fn restoring(machine: &Cardcase, file: &Path, password: &str) -> Run {
     let own = machine.password_file(password);
-    machine.command(["--batch", "restore"]).arg(file).arg("--password-file").arg(own)
+    machine.command(["--batch", "restore", "--yes"]).arg(file).arg("--password-file").arg(own)
 }
 
 fn made(scene: &Scene, more: &[&str]) -> PathBuf {
@@ -388,8 +388,135 @@ fn a_person_types_the_password_and_may_interrupt() {
     let other = Cardcase::new();
     let (code, text) = typed(&other, "restore", &[("Password of", "\x03")]);
     assert_eq!(code, Some(130), "{text}");
-    let answers = [("Password of", "two\r"), ("Wrong.", "one\r"), ("New primary password", "\r")];
+    let answers = [("Password of", "two\r"), ("Wrong.", "one\r"), ("with all of this?", "n")];
+    let (code, text) = typed(&other, "restore", &answers);
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(other.json("list")["identities"], json!([]));
+    let answers = [("Password of", "one\r"), ("with all of this?", "y"), ("New primary password", "\r")];
     let (code, text) = typed(&other, "restore", &answers);
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(shown(&other), shown(&scene.machine));
+}
+
+#[test]
+fn what_is_trusted_or_decided_is_confirmed_once() {
+    let scene = full();
+    let file = made(&scene, &[]);
+    let other = Cardcase::new();
+    let own = other.password_file(OWN);
+    let restore = || other.command(["--batch", "restore"]).arg(&file).arg("--password-file").arg(&own).run();
+    let root = scene.server_root.fingerprint();
+    restore().expect(4).says(&[
+        &format!("({root})"),
+        "decision: localhost: \"alice\"",
+        "never.example",
+        "setting: prompt-on-multiple on",
+        "--yes",
+    ]);
+    assert_eq!(other.json("list")["identities"], json!([]));
+    restoring(&other, &file, OWN).run().expect(0);
+    // Nothing of it is new
+    restore().expect(0);
+    assert_eq!(shown(&other), shown(&scene.machine));
+}
+
+#[test]
+fn a_restore_takes_no_trust_and_no_lack_of_restriction_back() {
+    let scene = full();
+    let file = made(&scene, &[]);
+    let root = scene.machine.json("authorities")["authorities"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|authority| authority["trusted"] == true)
+        .unwrap()["fingerprint"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    scene.machine.run(&format!("trust --remove {root}")).expect(0);
+    scene.machine.run("min-tls робот-😀 1.2").expect(0);
+    let before = shown(&scene.machine);
+    restoring(&scene.machine, &file, OWN).run().expect(0).says(&[
+        "is trusted in the backup",
+        &format!("cardcase trust {}", &root[..8]),
+        "is sent in TLS 1.3 only in the backup",
+        "cardcase min-tls",
+    ]);
+    assert_eq!(shown(&scene.machine), before);
+}
+
+#[test]
+fn a_rehearsal_makes_no_store() {
+    let scene = full();
+    let file = made(&scene, &[]);
+    let rules = ca::write(scene.machine.dir(), "policy", "json", r#"{"AutoSelectCertificateForUrls": []}"#);
+    let rules = rules.to_str().unwrap();
+    let new = scene.machine.dir().join("new.db");
+    for typed in [false, true] {
+        let other = Cardcase::new();
+        let store = if typed { ["--store", new.to_str().unwrap()].to_vec() } else { Vec::new() };
+        restoring(&other, &file, OWN).args(&store).arg("--dry-run").run().expect(0).says(&["there is no store yet"]);
+        other.command(["rules", "import", rules, "--dry-run"]).args(&store).run().expect(0);
+        assert!(!other.store().exists() && !new.exists());
+    }
+}
+
+#[test]
+fn a_backup_is_not_written_over_the_store_nor_beside_json() {
+    let scene = full();
+    let machine = &scene.machine;
+    let link = machine.dir().join("link");
+    std::os::unix::fs::symlink(machine.store(), &link).unwrap();
+    let before = std::fs::read(machine.store()).unwrap();
+    for path in [machine.store(), link.as_path()] {
+        backup(machine, path, &["--force"]).expect(1).says(&["it is the store"]);
+        let own = machine.password_file(OWN);
+        let export = machine.command(["--batch", "export", "--all", "--force", "-o"]).arg(path);
+        export.arg("--password-file").arg(own).run().expect(1).says(&["it is the store"]);
+    }
+    assert_eq!(std::fs::read(machine.store()).unwrap(), before);
+    backup(machine, Path::new("-"), &["--json"]).expect(2).says(&["stdout"]);
+    let empty = machine.command(["--batch", "backup"]).arg(machine.dir().join("open.backup"));
+    empty.args(["--password-file", "/dev/null"]).run().expect(0).says(&["the backup has no password"]);
+}
+
+#[test]
+fn the_decision_of_another_session_blocks_no_backup() {
+    let scene = full();
+    let insert =
+        "INSERT INTO decisions (host, identity, session, decided_at) VALUES ('other.example', 1, 'another', 0)";
+    scene.machine.database().execute(insert, []).unwrap();
+    made(&scene, &[]);
+}
+
+/// A certificate came for the key since the backup was made.
+#[test]
+fn a_key_that_has_its_certificate_does_not_wait_again() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    let request = machine.dir().join("carol.csr");
+    machine.command(["enroll", "--subject", "CN=carol", "-o"]).arg(&request).run().expect(0);
+    let file = made(&scene, &[]);
+    let (ca, key) = (scene.guests_root.file(machine.dir()), scene.guests_root.key_file(machine.dir()));
+    let (request, ca, key) = (request.display(), ca.display(), key.display());
+    let issued =
+        ca::openssl(&format!("x509 -req -in {request} -CA {ca} -CAkey {key} -days 30 -copy_extensions copyall"));
+    let issued = ca::write(machine.dir(), "issued", "pem", issued);
+    machine.command(["import"]).arg(issued).run().expect(0);
+    let answer = restoring(machine, &file, OWN).arg("--json").run().expect(0).json();
+    assert_eq!(answer["enrollments"], json!([]));
+    assert_eq!(machine.json("list")["enrollments"], Value::Null);
+    // The key that was lost with the primary password is only in the enrollment, which stays
+    let with_it = made(&scene, &[]);
+    machine.command(["password", "--new-password-file"]).arg(machine.password_file("forgotten")).run().expect(0);
+    let new = machine.password_file("");
+    machine.command(["--batch", "password", "--reset", "--yes", "--new-password-file"]).arg(new).run().expect(0);
+    let without_it = made(&scene, &[]);
+    let other = Cardcase::new();
+    restoring(&other, &file, OWN).run().expect(0);
+    assert_eq!(other.json("list")["enrollments"][0]["subject"], "CN=carol");
+    restoring(&other, &without_it, OWN).run().expect(0);
+    assert_eq!(other.json("list")["enrollments"][0]["subject"], "CN=carol");
+    restoring(&other, &with_it, OWN).run().expect(0);
+    assert_eq!(other.json("list")["enrollments"], Value::Null);
 }

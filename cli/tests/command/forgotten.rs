@@ -53,6 +53,7 @@ fn the_keys_are_lost_and_the_rest_counts_again_after_an_import() {
             "decision: localhost: \"alice\"",
             "never.example",
             "setting: prompt-on-multiple on",
+            "TLS 1.3 only: \"alice\"",
             "cardcase import",
         ]);
         assert_eq!(kept(machine), before);
@@ -76,6 +77,19 @@ fn the_keys_are_lost_and_the_rest_counts_again_after_an_import() {
         assert!(server.chains().is_empty(), "{}", refused.stderr);
         let export = ["export", "alice", "-o", "-", "--password-file", "/dev/null"];
         with_password(&export).expect(1).says(&["lost with a forgotten primary password"]);
+        // Before anybody is asked for a password
+        machine.run("--batch export alice -o lost.p12").expect(1);
+        machine.run("--batch export --all -o lost.p12").expect(3).says(&["has a private key to export"]);
+        let explained = with_password(&[
+            "explain",
+            url.trim_start_matches("https://").trim_end_matches('/'),
+            "--cacert",
+            &root,
+            "--json",
+        ])
+        .expect(0)
+        .json();
+        assert_eq!(explained["identities"][0]["reasons"][0], "no_private_key", "{explained}");
 
         let file = alice.p12(machine.dir(), ca::P12::Default);
         let password = machine.password_file(PASSWORD);
@@ -149,4 +163,68 @@ fn an_agent_does_not_outlive_a_reset() {
     reset(&scene.machine, "new", &["--yes"]).expect(0);
     assert_eq!(scene.machine.json("unlock --status")["unlocked"], false);
     scene.machine.command(["--batch", "rules", "remove", "1"]).run().expect(4);
+}
+
+/// Without the old password nobody can tell what another program wrote, so the owner must have seen all of it.
+#[test]
+fn a_reset_accepts_only_what_was_shown() {
+    let (scene, _) = forgotten();
+    let machine = &scene.machine;
+    machine.command(["trust"]).arg(&scene.server_root_file).run().expect(4);
+    let database = machine.database();
+    let planted =
+        "INSERT INTO authorities (fingerprint, certificate, added_at, trusted) VALUES (zeroblob(32), x'00', 0, 1)";
+    database.execute(planted, []).unwrap();
+    reset(machine, "new", &["--yes"]).expect(1).says(&["the store is damaged: authorities"]);
+    database.execute("DELETE FROM authorities WHERE certificate = x'00'", []).unwrap();
+
+    let new = machine.password_file("new");
+    let mut terminal = Terminal::open(machine, ["password", "--reset", "--new-password-file", new.to_str().unwrap()]);
+    terminal.wait_for("lose these private keys?");
+    database.execute("UPDATE decisions SET host = 'evil.example'", []).unwrap();
+    terminal.send("y");
+    assert_eq!(terminal.end().code(), Some(1), "{}", terminal.text());
+    assert!(terminal.text().contains("changed the store meanwhile"), "{}", terminal.text());
+    let old = machine.password_file("forgotten");
+    machine.command(["unlock", "--primary-password-file"]).arg(&old).run().expect(0);
+    machine.run("lock").expect(0);
+
+    database.execute("UPDATE authorities SET trusted = 1", []).unwrap();
+    let trusted = machine.json("authorities")["authorities"][0]["fingerprint"].as_str().unwrap().to_owned();
+    database
+        .execute(
+            "INSERT INTO decisions (host, identity, session, decided_at) VALUES ('other.example', 1, 'another', 0)",
+            [],
+        )
+        .unwrap();
+    reset(machine, "new", &["--yes"]).expect(0).says(&[&format!("({trusted})"), "evil.example"]);
+    let left: i64 =
+        database.query_row("SELECT count(*) FROM decisions WHERE session IS NOT NULL", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_row_that_was_changed_after_a_reset_does_not_get_its_key_back() {
+    let (scene, alice) = forgotten();
+    let machine = &scene.machine;
+    reset(machine, "new", &["--yes"]).expect(0);
+    machine.database().execute("UPDATE identities SET name = 'mallory', requires_tls13 = 0", []).unwrap();
+    let new = machine.password_file("new");
+    let (file, password) = (alice.p12(machine.dir(), ca::P12::Default), machine.password_file(PASSWORD));
+    let import = machine.command(["--batch", "import"]).arg(file).arg("--password-file").arg(password);
+    import.arg("--primary-password-file").arg(new).run().expect(1).says(&["mallory"]);
+    assert_eq!(machine.json("list")["identities"][0]["usable"]["rustls"], false);
+}
+
+#[test]
+fn one_enter_does_not_leave_a_reset_store_unprotected() {
+    let (scene, _) = forgotten();
+    let mut terminal = Terminal::open(&scene.machine, ["password", "--reset", "--yes"]);
+    for prompt in ["New primary password", "Repeat it"] {
+        terminal.wait_for(prompt);
+        terminal.stays_for(std::time::Duration::from_millis(300));
+        terminal.send(if prompt == "Repeat it" { "\x03" } else { "\r" });
+    }
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    assert_eq!(scene.machine.json("list")["protected"], true);
 }

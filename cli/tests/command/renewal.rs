@@ -84,7 +84,7 @@ fn a_successor_that_no_server_accepts_takes_over_only_by_force() {
         let file = new.p12(scene.machine.dir(), P12::Default);
         let password = scene.machine.password_file(PASSWORD);
         let line = ["import", file.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
-        let said = scene.machine.command(line).run().expect(0).says(&["of no use", why]);
+        let said = scene.machine.command(line).run().expect(0).says(&["cannot be used now", why]);
         assert!(!said.stderr.contains("cardcase renew"), "{}", said.stderr);
         scene.machine.command(line).arg("--renew").run().expect(0).says(&["is not used instead of", why, "--force"]);
         assert_eq!(remembered(&scene), before);
@@ -120,9 +120,9 @@ fn import_says_what_a_certificate_is_good_for() {
             "expires in 2 days",
             &["\"soon\" expires in 2 days", "cardcase enroll --subject 'CN=soon,O=Test Clients' -o"],
         ),
-        (&past, "expired 3 days ago", &["of no use: it expired 3 days ago", "cardcase enroll"]),
-        (&later, "not valid before", &["of no use: it is not valid before", "date"]),
-        (&mail, "for e-mail", &["of no use: its extended key usage does not allow client authentication"]),
+        (&past, "expired 3 days ago", &["cannot be used now: it expired 3 days ago", "cardcase enroll"]),
+        (&later, "not valid before", &["cannot be used now: it is not valid before", "date"]),
+        (&mail, "for e-mail", &["cannot be used now: its extended key usage does not allow client authentication"]),
         (&both, "for TLS clients and e-mail", &[]),
     ];
     for (identity, printed, told) in cases {
@@ -203,4 +203,17 @@ fn an_identity_that_expires_within_30_days_causes_a_warning() {
     scene.machine.run(&format!("remove {} --yes", old.fingerprint())).expect(0);
     scene.bring(new);
     assert!(!scene.machine.run("list").expect(0).stderr.contains("expires"));
+}
+
+#[test]
+fn a_rehearsed_renewal_says_what_the_renewal_says() {
+    let scene = Scene::new();
+    let (old, new) = alice(&scene);
+    scene.machine.import(&new);
+    let told = |more: &[&str]| {
+        let line = ["renew", "--json", &old.fingerprint(), &new.fingerprint()];
+        scene.machine.command(line).args(more).run().expect(0).json()
+    };
+    assert_eq!(told(&["--dry-run"]), told(&[]));
+    assert_eq!(remembered(&scene), expected(&new));
 }

@@ -471,6 +471,9 @@ fn a_rehearsed_import_of_rules_changes_nothing() {
         "prompt-on-multiple would be on",
     ]);
     assert_eq!((office.scene.machine.json("rules"), office.scene.machine.json("config")), before);
-    office.rules(&["import", file.to_str().unwrap()]).expect(0);
+    let told = |more: &[&str]| {
+        office.scene.machine.command(["rules", "import", "--json"]).arg(&file).args(more).run().expect(0).json()
+    };
+    assert_eq!(told(&["--dry-run"]), told(&[]));
     assert_ne!(office.scene.machine.json("rules"), before.0);
 }
