@@ -174,19 +174,25 @@ impl Vault {
     }
 
     /// Shows that the data key of a vault without a password is the one that sealed the private keys of the store, which
-    /// `sealed` gives. Does nothing for other vaults: a primary password proves them.
+    /// `sealed` reads. Does nothing for other vaults: a primary password proves them.
     ///
     /// # Errors
-    /// [`Error::VaultReplaced`] when one of the private keys does not open.
-    pub(crate) fn prove<'a>(&self, mut sealed: impl Iterator<Item = &'a SealedKey>) -> Result<(), Error> {
+    /// Those of `sealed`, and [`Error::VaultReplaced`], passed through `told`, when one of the private keys does not open.
+    pub(crate) fn prove<E>(
+        &self,
+        sealed: impl Iterator<Item = Result<SealedKey, E>>,
+        told: impl FnOnce(Error) -> E,
+    ) -> Result<(), E> {
         let Opened::Unproven(data_key) = self.opened() else { return Ok(()) };
-        match sealed.find(|key| data_key.open(key).is_none()) {
-            Some(key) => Err(Error::VaultReplaced { name: key.row.name.clone(), id: key.row.fingerprint.to_string() }),
-            None => {
-                self.set(Opened::Here(data_key));
-                Ok(())
+        for key in sealed {
+            let key = key?;
+            if data_key.open(&key).is_none() {
+                let KeyRow { name, fingerprint, .. } = key.row;
+                return Err(told(Error::VaultReplaced { name, id: fingerprint.to_string() }));
             }
         }
+        self.set(Opened::Here(data_key));
+        Ok(())
     }
 
     /// The data key as the store has it.
@@ -491,12 +497,16 @@ mod tests {
         Vault::from_file(vault.kept().clone())
     }
 
+    fn prove<const N: usize>(vault: &Vault, sealed: [&SealedKey; N]) -> Result<(), Error> {
+        vault.prove(sealed.into_iter().cloned().map(Ok), |error| error)
+    }
+
     #[test]
     fn a_sealed_key_opens_and_is_not_in_the_clear() {
         let vault = Vault::create().unwrap();
         let (key, sealed) = sealed_by(&vault);
         let again = reopened(&vault);
-        again.prove([&sealed].into_iter()).unwrap();
+        prove(&again, [&sealed]).unwrap();
         assert_eq!(again.open(&sealed).unwrap().pkcs8(), key.pkcs8());
         assert!(!sealed.sealed.windows(32).any(|window| key.pkcs8().windows(32).any(|plain| plain == window)));
         assert!(matches!(Vault::create().unwrap().open(&sealed), Err(Error::SealedKey { .. })));
@@ -506,12 +516,12 @@ mod tests {
     fn a_vault_that_did_not_seal_the_keys_of_its_store_is_not_used() {
         let (key, sealed) = sealed_by(&Vault::create().unwrap());
         let other = reopened(&Vault::create().unwrap());
-        assert!(matches!(other.prove([&sealed].into_iter()), Err(Error::VaultReplaced { .. })));
+        assert!(matches!(prove(&other, [&sealed]), Err(Error::VaultReplaced { .. })));
         assert!(other.is_unproven() && !other.is_locked());
         assert!(matches!(other.seal(&sealed.row, &key), Err(Error::VaultLocked)));
         assert!(matches!(other.authenticate(&Message::new("x")), Err(Error::VaultLocked)));
         assert!(matches!(other.verify(&Message::new("x"), &[0; 32]), Err(Error::VaultLocked)));
-        other.prove(std::iter::empty()).unwrap();
+        prove(&other, []).unwrap();
         other.authenticate(&Message::new("x")).unwrap();
     }
 
@@ -528,7 +538,7 @@ mod tests {
         assert_eq!(vault.open(&sealed).unwrap().pkcs8(), key.pkcs8());
 
         let removed = reopened(&vault.rewrapped(None).unwrap());
-        removed.prove([&sealed].into_iter()).unwrap();
+        prove(&removed, [&sealed]).unwrap();
         assert_eq!(removed.open(&sealed).unwrap().pkcs8(), key.pkcs8());
     }
 

@@ -25,7 +25,7 @@ const NULL: [u8; 2] = [5, 0];
 const SEED: usize = 32;
 
 /// The algorithm's object identifier and parameters, and the private key, of a PrivateKeyInfo.
-fn parts(der: &[u8]) -> Option<(String, Option<Element<'_>>, &[u8])> {
+fn parts(der: &[u8]) -> Option<(ObjectIdentifier, Option<Element<'_>>, &[u8])> {
     let mut fields = elements(der).next()?.sequence()?;
     let _version = fields.next().filter(|version| version.tag == Tag::Integer)?;
     let mut algorithm = fields.next()?.sequence()?;
@@ -36,7 +36,7 @@ fn parts(der: &[u8]) -> Option<(String, Option<Element<'_>>, &[u8])> {
 /// The most work that [`canonical`] can take, as the number of rounds of a key derivation that take as long.
 pub(super) fn work(der: &[u8]) -> u64 {
     match parts(der) {
-        Some((oid, _, private)) if RSA.contains(&oid.as_str()) || oid == rsa_pss::OID => rsa::work(private),
+        Some((oid, _, private)) if RSA.contains(&oid) || oid == rsa_pss::OID => rsa::work(private),
         _ => 0,
     }
 }
@@ -44,7 +44,7 @@ pub(super) fn work(der: &[u8]) -> u64 {
 /// The canonical form of a PrivateKeyInfo; `None` if it cannot be read.
 pub(super) fn canonical(der: &[u8]) -> Option<Secret> {
     let (oid, parameters, private) = parts(der)?;
-    match oid.as_str() {
+    match oid {
         oid if RSA.contains(&oid) => {
             private_key_info(RSA[0], &NULL, &rsa::canonical(private).unwrap_or_else(|| copied(private)))
         }
@@ -89,8 +89,7 @@ fn ec(parameters: Option<Element<'_>>, private: &[u8]) -> Option<Secret> {
     let bits = public.map(|point| encode(Tag::BitString, &[&[0], point.as_slice()].concat())).unwrap_or_default();
     let bits = bits.and_then(|bits| encode(CONTEXT_1, &bits)).unwrap_or_default();
     let body = Zeroizing::new([&[2, 1, 1], encode(Tag::OctetString, &padded)?.as_slice(), &bits].concat());
-    let oid = ObjectIdentifier::new(curve.oid).ok()?.to_der().ok()?;
-    private_key_info(EC, &oid, &encode(Tag::Sequence, &body)?)
+    private_key_info(EC, &curve.oid.to_der().ok()?, &encode(Tag::Sequence, &body)?)
 }
 
 const CONTEXT_1: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(1) };
@@ -102,7 +101,7 @@ fn is_context(tag: Tag, wanted: u32) -> bool {
 /// A curve by its name or its parameters.
 fn known_curve(parameters: Element<'_>) -> Option<&'static Curve> {
     match parameters.tag {
-        Tag::ObjectIdentifier => Curve::from_oid(&parameters.oid()?),
+        Tag::ObjectIdentifier => Curve::from_oid(parameters.oid()?),
         Tag::Sequence => Curve::from_parameters(parameters.body),
         _ => None,
     }
@@ -132,9 +131,8 @@ fn seed(private: &[u8]) -> Option<Secret> {
     }
 }
 
-fn private_key_info(oid: &str, parameters: &[u8], key: &[u8]) -> Option<Secret> {
-    let oid = ObjectIdentifier::new(oid).ok()?.to_der().ok()?;
-    let algorithm = encode(Tag::Sequence, &[oid.as_slice(), parameters].concat())?;
+fn private_key_info(oid: ObjectIdentifier, parameters: &[u8], key: &[u8]) -> Option<Secret> {
+    let algorithm = encode(Tag::Sequence, &[oid.to_der().ok()?.as_slice(), parameters].concat())?;
     let key = encode(Tag::OctetString, key)?;
     let body = Zeroizing::new([&[2, 1, 0], algorithm.as_slice(), &key].concat());
     encode(Tag::Sequence, &body)

@@ -1,6 +1,7 @@
 //! Elliptic curves: their names, and the parameters by which a curve without a name is recognised.
 
 use der::Tag;
+use der::asn1::ObjectIdentifier;
 use rustls::SignatureScheme;
 use sha2::{Digest, Sha256};
 
@@ -10,7 +11,7 @@ use crate::certificate::element::elements;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Curve {
     /// Its object identifier.
-    pub(crate) oid: &'static str,
+    pub(crate) oid: ObjectIdentifier,
     /// As [`KeyKind`](crate::certificate::KeyKind) shows it.
     pub(crate) name: &'static str,
     /// Bytes of a coordinate, and of a private key.
@@ -23,7 +24,7 @@ pub(crate) struct Curve {
 
 /// secp256r1.
 pub(crate) static P256: Curve = Curve {
-    oid: "1.2.840.10045.3.1.7",
+    oid: ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
     name: "ec-p256",
     size: 32,
     scheme: Some(SignatureScheme::ECDSA_NISTP256_SHA256),
@@ -32,7 +33,7 @@ pub(crate) static P256: Curve = Curve {
 
 /// secp384r1.
 pub(crate) static P384: Curve = Curve {
-    oid: "1.3.132.0.34",
+    oid: ObjectIdentifier::new_unwrap("1.3.132.0.34"),
     name: "ec-p384",
     size: 48,
     scheme: Some(SignatureScheme::ECDSA_NISTP384_SHA384),
@@ -41,7 +42,7 @@ pub(crate) static P384: Curve = Curve {
 
 /// secp521r1.
 pub(crate) static P521: Curve = Curve {
-    oid: "1.3.132.0.35",
+    oid: ObjectIdentifier::new_unwrap("1.3.132.0.35"),
     name: "ec-p521",
     size: 66,
     scheme: Some(SignatureScheme::ECDSA_NISTP521_SHA512),
@@ -51,56 +52,56 @@ pub(crate) static P521: Curve = Curve {
 /// Curves that only OpenSSL may support.
 static OTHERS: [Curve; 8] = [
     Curve {
-        oid: "1.2.840.10045.3.1.1",
+        oid: ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.1"),
         name: "ec-p192",
         size: 24,
         scheme: None,
         parameters: "a0f2abf78762950042537ed2b8aa88876f56746e3894da0035bd4898c9802bca",
     },
     Curve {
-        oid: "1.3.132.0.33",
+        oid: ObjectIdentifier::new_unwrap("1.3.132.0.33"),
         name: "ec-p224",
         size: 28,
         scheme: None,
         parameters: "42831b6a223c8e405801460583cf9650166800871a48f5413c01980abb27926c",
     },
     Curve {
-        oid: "1.3.132.0.10",
+        oid: ObjectIdentifier::new_unwrap("1.3.132.0.10"),
         name: "ec-secp256k1",
         size: 32,
         scheme: None,
         parameters: "a70b4a4e25c1e52f091ce25f3ed1b1152d724caed1b715cdf06428dfce8b39ea",
     },
     Curve {
-        oid: "1.3.36.3.3.2.8.1.1.5",
+        oid: ObjectIdentifier::new_unwrap("1.3.36.3.3.2.8.1.1.5"),
         name: "ec-brainpoolp224r1",
         size: 28,
         scheme: None,
         parameters: "a82fbca645efbcc386fc2fef8ae8ea1e72c0392db60bfa9c73f0ef0dc4fc9141",
     },
     Curve {
-        oid: "1.3.36.3.3.2.8.1.1.7",
+        oid: ObjectIdentifier::new_unwrap("1.3.36.3.3.2.8.1.1.7"),
         name: "ec-brainpoolp256r1",
         size: 32,
         scheme: None,
         parameters: "45c12a8c6c1d719ca59fa6af331951af3f6375e847356a8915da400195919798",
     },
     Curve {
-        oid: "1.3.36.3.3.2.8.1.1.9",
+        oid: ObjectIdentifier::new_unwrap("1.3.36.3.3.2.8.1.1.9"),
         name: "ec-brainpoolp320r1",
         size: 40,
         scheme: None,
         parameters: "388a23219440eed0bad087718fe92f5dcdae16582cb37417f40543d82a3b23fd",
     },
     Curve {
-        oid: "1.3.36.3.3.2.8.1.1.11",
+        oid: ObjectIdentifier::new_unwrap("1.3.36.3.3.2.8.1.1.11"),
         name: "ec-brainpoolp384r1",
         size: 48,
         scheme: None,
         parameters: "ec3527f263390886357dc46b78efd3b7a53d7d94dce5c4e1b15ccd99160a77a9",
     },
     Curve {
-        oid: "1.3.36.3.3.2.8.1.1.13",
+        oid: ObjectIdentifier::new_unwrap("1.3.36.3.3.2.8.1.1.13"),
         name: "ec-brainpoolp512r1",
         size: 64,
         scheme: None,
@@ -114,7 +115,7 @@ impl Curve {
     }
 
     /// The curve with this object identifier.
-    pub(crate) fn from_oid(oid: &str) -> Option<&'static Self> {
+    pub(crate) fn from_oid(oid: ObjectIdentifier) -> Option<&'static Self> {
         Self::all().find(|curve| curve.oid == oid)
     }
 

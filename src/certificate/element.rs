@@ -31,9 +31,8 @@ impl<'a> Element<'a> {
         (self.tag == Tag::Sequence).then_some(Elements(self.body))
     }
 
-    pub(crate) fn oid(self) -> Option<String> {
-        let oid = (self.tag == Tag::ObjectIdentifier).then(|| ObjectIdentifier::from_bytes(self.body).ok())??;
-        Some(oid.to_string())
+    pub(crate) fn oid(self) -> Option<ObjectIdentifier> {
+        (self.tag == Tag::ObjectIdentifier).then(|| ObjectIdentifier::from_bytes(self.body).ok())?
     }
 }
 

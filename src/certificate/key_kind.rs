@@ -5,7 +5,7 @@ use std::fmt;
 use rustls::SignatureAlgorithm;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::certificate::public_key::{Algorithm, EC, is_oid};
+use crate::certificate::public_key::{Algorithm, EC};
 
 /// The kind and size of a public key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@ impl KeyKind {
 }
 
 fn is_ec(spki: &SubjectPublicKeyInfo<'_>) -> bool {
-    is_oid(&spki.algorithm.algorithm, EC)
+    spki.algorithm.algorithm.as_bytes() == EC.as_bytes()
 }
 
 fn has_explicit_curve(spki: &SubjectPublicKeyInfo<'_>) -> bool {

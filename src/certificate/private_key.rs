@@ -162,7 +162,7 @@ impl PrivateKey {
 
     fn claimed_public_key(&self) -> Option<Vec<u8>> {
         let info = self.info()?;
-        match info.algorithm.oid.to_string().as_str() {
+        match info.algorithm.oid {
             oid if RSA.contains(&oid) || oid == rsa_pss::OID => rsa_public_key_of(info.private_key.as_bytes()),
             EC => compressed(&ec_public_key(info.private_key.as_bytes())?),
             _ => None,
@@ -185,7 +185,7 @@ impl fmt::Debug for PrivateKey {
 }
 
 fn is_rsa_pss(info: &PrivateKeyInfoRef<'_>) -> bool {
-    info.algorithm.oid.to_string() == rsa_pss::OID
+    info.algorithm.oid == rsa_pss::OID
 }
 
 /// What is signed to try a key.

@@ -7,13 +7,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use der::asn1::ObjectIdentifier;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use x509_parser::asn1_rs::Any;
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 
 /// id-RSASSA-PSS (RFC 4055 section 3.1).
-pub(crate) const OID: &str = "1.2.840.113549.1.1.10";
+pub(crate) const OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 
 /// rsa_pss_pss_sha256.
 pub(crate) const RSA_PSS_PSS_SHA256: SignatureScheme = SignatureScheme::Unknown(0x0809);

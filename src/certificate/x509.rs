@@ -23,10 +23,11 @@ use std::sync::OnceLock;
 use data_encoding::HEXLOWER;
 use rustls::SignatureScheme;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::{OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Error};
 
 use crate::certificate::name::{Name, NameKey, Names};
-use crate::certificate::public_key::{Algorithm, is_oid};
+use crate::certificate::public_key::Algorithm;
 use crate::certificate::{Fingerprint, KeyKind, signature};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -366,8 +367,10 @@ impl Extensions {
                         }
                     }
                 }
-                ParsedExtension::ParseError { .. } if is_oid(&extension.oid, "2.5.29.15") => found.key_usage = Some(0),
-                ParsedExtension::ParseError { .. } if is_oid(&extension.oid, "2.5.29.37") => {
+                ParsedExtension::ParseError { .. } if extension.oid == OID_X509_EXT_KEY_USAGE => {
+                    found.key_usage = Some(0)
+                }
+                ParsedExtension::ParseError { .. } if extension.oid == OID_X509_EXT_EXTENDED_KEY_USAGE => {
                     found.extended_key_usage = Some(Vec::new());
                 }
                 _ => {}

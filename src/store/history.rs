@@ -22,6 +22,9 @@ use crate::request::Destination;
 /// Entries kept; the oldest are deleted first.
 pub(super) const MAX_USES: i64 = 10_000;
 
+/// Entries deleted when one is added.
+const MAX_CUT: i64 = 1000;
+
 impl Store {
     /// Records a use. If a remembered decision gave the answer, marks it as used with this outcome; or, in chrome mode, forgets it
     /// when the server refused the answer. A decision made since then for another identity stays.
@@ -141,6 +144,8 @@ pub(super) fn insert_use(db: &Connection, used: &Use) -> rusqlite::Result<()> {
         ":alert": used.alert,
         ":tls_version": used.tls_version,
     })?;
-    let mut delete = db.prepare_cached("DELETE FROM uses WHERE id <= ?1")?;
-    delete.execute([db.last_insert_rowid() - MAX_USES]).map(drop)
+    // A history that something else made far longer is cut by and by: others wait for this transaction
+    let mut delete =
+        db.prepare_cached("DELETE FROM uses WHERE id IN (SELECT id FROM uses WHERE id <= ?1 ORDER BY id LIMIT ?2)")?;
+    delete.execute([db.last_insert_rowid() - MAX_USES, MAX_CUT]).map(drop)
 }

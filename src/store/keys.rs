@@ -36,14 +36,18 @@ pub(super) fn key_of_row(db: &Connection, id: i64) -> rusqlite::Result<SealedKey
     row_with(db, IDENTITIES, SEALED_KEY, id, parse_key)
 }
 
-/// The sealed key of every identity.
-pub(super) fn every_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
-    numbers(db, IDENTITIES)?.into_iter().map(|id| key_of_row(db, id)).collect()
+/// The sealed key of every identity, one after the other.
+pub(super) fn every_key(
+    db: &Connection,
+) -> rusqlite::Result<impl Iterator<Item = rusqlite::Result<SealedKey>> + use<'_>> {
+    Ok(numbers(db, IDENTITIES)?.into_iter().map(|id| key_of_row(db, id)))
 }
 
-/// The sealed key of every enrollment.
-pub(super) fn every_enrollment_key(db: &Connection) -> rusqlite::Result<Vec<SealedKey>> {
-    numbers(db, ENROLLMENTS)?.into_iter().map(|id| enrollment_key_of_row(db, id)).collect()
+/// The sealed key of every enrollment, one after the other.
+pub(super) fn every_enrollment_key(
+    db: &Connection,
+) -> rusqlite::Result<impl Iterator<Item = rusqlite::Result<SealedKey>> + use<'_>> {
+    Ok(numbers(db, ENROLLMENTS)?.into_iter().map(|id| enrollment_key_of_row(db, id)))
 }
 
 /// The sealed key of an enrollment, by the number of its row.

@@ -179,12 +179,13 @@ fn replace_vault(db: &Connection, old: &Vault, new: &Vault) -> rusqlite::Result<
 fn reseal(
     db: &Connection,
     table: &str,
-    keys: Vec<SealedKey>,
+    keys: impl Iterator<Item = rusqlite::Result<SealedKey>>,
     new: &Vault,
     open: impl Fn(&SealedKey) -> Result<PrivateKey, Error>,
 ) -> rusqlite::Result<()> {
     let mut update = db.prepare(&format!("UPDATE {table} SET private_key = ?1 WHERE id = ?2"))?;
     for key in keys {
+        let key = key?;
         let resealed = open(&key).and_then(|opened| new.seal(&key.row, &opened)).map_err(as_rusqlite)?;
         update.execute(params![resealed, key.row.id])?;
     }

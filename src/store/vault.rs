@@ -37,8 +37,7 @@ pub(super) fn prove(db: &Connection, vault: &Vault) -> rusqlite::Result<()> {
     if !vault.is_unproven() {
         return Ok(());
     }
-    let sealed = [keys::every_key(db)?, keys::every_enrollment_key(db)?].concat();
-    vault.prove(sealed.iter()).map_err(as_rusqlite)
+    vault.prove(keys::every_key(db)?.chain(keys::every_enrollment_key(db)?), as_rusqlite)
 }
 
 /// Whether something in the store was sealed or authenticated, which needs a vault.

@@ -1,12 +1,12 @@
 //! `cardcase show`
 
-use cardcase::Identity;
 use cardcase::manage::Certificate;
 use cardcase::manage::Decision;
 use cardcase::manage::Mode;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
 use cardcase::manage::plain;
+use cardcase::{Error, Identity};
 use serde::Serialize;
 
 use crate::app::App;
@@ -43,10 +43,9 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
         }
         return print(&text);
     }
-    let mut decisions = store.decisions()?;
-    decisions.retain(|decision| decision.identity == Some(identity.fingerprint()));
-    let mut uses = store.history(None)?;
-    uses.retain(|used| used.identity == Some(identity.fingerprint()));
+    let named = Some(identity.fingerprint());
+    let decisions = wanted(store.each_decision()?, |decision| decision.identity == named)?;
+    let uses = wanted(store.each_use(None), |used| used.identity == named)?;
     // A rule for all identities names none of them
     let mut rules = app.all_rules(&app.survey_policies().0)?;
     rules.retain(|rule| rule.names(identity.certificate()));
@@ -75,6 +74,11 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     }
     lines.extend(whereabouts(&decisions, app.mode()?, &uses));
     print(&lines.concat())
+}
+
+/// Keeps these alone in memory: there may be many others.
+fn wanted<T>(rows: impl Iterator<Item = Result<T, Error>>, is_wanted: impl Fn(&T) -> bool) -> Result<Vec<T>, Error> {
+    rows.filter(|row| row.as_ref().map_or(true, &is_wanted)).collect()
 }
 
 fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {

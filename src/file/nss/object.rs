@@ -149,7 +149,7 @@ impl<'a> SealedKey<'a> {
                 let oid = Element::only(parameters).and_then(Element::oid);
                 let oid = oid.ok_or_else(|| damaged("the curve of a private key"))?;
                 // NSS has no others
-                let curve = Curve::from_oid(&oid).filter(|curve| curve.scheme.is_some());
+                let curve = Curve::from_oid(oid).filter(|curve| curve.scheme.is_some());
                 Form::Ec { curve: curve.ok_or_else(|| unsupported(format!("EC on the curve {oid}")))?, parameters }
             }
             EDWARDS_KEY => match object.get(EC_PARAMS) {
@@ -247,9 +247,8 @@ fn rsa_private_key<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Option<Zeroiz
 }
 
 /// PrivateKeyInfo of version 0 (RFC 5208 section 5).
-fn private_key_info(oid: &str, parameters: Option<&[u8]>, key: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn private_key_info(oid: ObjectIdentifier, parameters: Option<&[u8]>, key: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let write = || -> der::Result<Zeroizing<Vec<u8>>> {
-        let oid = ObjectIdentifier::new(oid).map_err(|_| Tag::ObjectIdentifier.value_error())?;
         let parameters = parameters.map(der::asn1::AnyRef::from_der).transpose()?;
         let info = PrivateKeyInfoRef::new(AlgorithmIdentifierRef { oid, parameters }, OctetStringRef::new(key)?);
         info.to_der().map(Zeroizing::new)
