@@ -36,9 +36,9 @@ impl Timestamp {
         later.0.saturating_sub(self.0).div_euclid(86_400)
     }
 
-    /// How many days from `now` to this time, in words: "in 12 days", "today", "3 days ago".
+    /// How many whole days from `now` to this time, in words: "in 12 days", "3 days ago", or "today" if it is less than a day.
     pub fn days_from(self, now: Self) -> String {
-        match now.days_until(self) {
+        match self.0.saturating_sub(now.0) / 86_400 {
             0 => "today".to_owned(),
             1 => "in 1 day".to_owned(),
             -1 => "1 day ago".to_owned(),
@@ -87,6 +87,9 @@ mod tests {
         assert_eq!(at.date(), "2026-11-22");
         assert_eq!(at.days_until(Timestamp(at.0 + 3 * 86_400 - 1)), 2);
         assert_eq!(at.days_until(Timestamp(at.0 - 1)), -1);
+        let from_then = |seconds: i64| Timestamp(at.0 + seconds).days_from(at);
+        let words = [3 * 86_400 - 1, 86_400, 86_399, -86_399, -86_400, -3 * 86_400 - 1].map(from_then);
+        assert_eq!(words, ["in 2 days", "in 1 day", "today", "today", "1 day ago", "3 days ago"]);
         assert_eq!(Timestamp(i64::MAX).to_string(), i64::MAX.to_string());
     }
     #[test]

@@ -49,7 +49,6 @@ struct Shared {
     distrusted: u64,
     negotiated: OnceLock<Negotiated>,
     /// The name of the cipher suite, over OpenSSL.
-    #[cfg(feature = "openssl")]
     cipher: OnceLock<&'static str>,
     answers: Mutex<Vec<Answered>>,
     /// How the other side ended the connection.
@@ -116,7 +115,6 @@ impl Opened {
             prepared,
             distrusted,
             negotiated: OnceLock::new(),
-            #[cfg(feature = "openssl")]
             cipher: OnceLock::new(),
             answers: Mutex::default(),
             end: OnceLock::new(),
@@ -174,8 +172,7 @@ impl Opened {
     }
 
     /// The name of the cipher suite of a connection over OpenSSL, as OpenSSL writes it: `ECDHE-ECDSA-AES128-SHA256`. It is known
-    /// once the server has asked, or the handshake is done.
-    #[cfg(feature = "openssl")]
+    /// once the server has asked, or the handshake is done. `None` for rustls.
     pub fn cipher(&self) -> Option<&'static str> {
         self.shared.cipher.get().copied()
     }

@@ -68,6 +68,8 @@ pub(crate) struct Table {
     /// Escaped, and not printed yet. The header is the first row of the first block.
     rows: Vec<(Vec<String>, Tint)>,
     widths: Vec<usize>,
+    /// The longest word of each column, if stdout is a terminal.
+    words: Vec<usize>,
     /// Which columns are never broken.
     are_whole: Vec<bool>,
     /// The width of the terminal, if stdout is one.
@@ -84,6 +86,7 @@ impl Table {
         let mut table = Self {
             rows: Vec::new(),
             widths: vec![0; header.len()],
+            words: vec![0; header.len()],
             are_whole: header.iter().map(|title| *title == FINGERPRINT).collect(),
             terminal,
         };
@@ -112,11 +115,14 @@ impl Table {
     }
 
     fn add_tinted(&mut self, mut row: Vec<String>, tint: Tint) {
-        for (cell, width) in row.iter_mut().zip(&mut self.widths) {
+        for ((cell, width), word) in row.iter_mut().zip(&mut self.widths).zip(&mut self.words) {
             if cell.contains(is_unprintable) {
                 *cell = plain(cell);
             }
             *width = (*width).max(width_of(cell));
+            if self.terminal.is_some() {
+                *word = cell.split(' ').map(width_of).fold(*word, usize::max);
+            }
         }
         self.rows.push((row, tint));
     }
@@ -140,29 +146,39 @@ impl Table {
         block
     }
 
-    /// How wide the columns are: on a terminal that is too narrow, the widest columns share what the others leave.
+    /// How wide the columns are. On a terminal that is too narrow, each has room for its longest word, if that is possible, and the
+    /// widest share what is left.
     fn fitting_widths(&self) -> Vec<usize> {
         let gaps = GAP * self.widths.len().saturating_sub(1);
-        let Some(mut room) = self.terminal.map(|terminal| terminal.saturating_sub(gaps)) else {
+        let Some(room) = self.terminal.map(|terminal| terminal.saturating_sub(gaps)) else {
             return self.widths.clone();
         };
-        let mut fitting = self.widths.clone();
-        let mut open: Vec<usize> = Vec::new();
-        for (column, (width, is_whole)) in self.widths.iter().zip(&self.are_whole).enumerate() {
-            if *is_whole { room = room.saturating_sub(*width) } else { open.push(column) }
+        let columns = || self.widths.iter().zip(&self.words).zip(&self.are_whole);
+        let mut least: Vec<usize> =
+            columns().map(|((width, word), whole)| *if *whole { width } else { word }).collect();
+        if least.iter().sum::<usize>() > room {
+            least = columns().map(|((width, _), whole)| if *whole { *width } else { 0 }).collect();
         }
-        open.sort_by_key(|column| self.widths.get(*column));
-        let mut left = open.len();
-        for column in open {
-            let share = (room / left).max(1);
-            if let Some(width) = fitting.get_mut(column) {
-                *width = share.min(*width);
-                room = room.saturating_sub(*width);
-            }
-            left -= 1;
-        }
-        fitting
+        let more: Vec<usize> = self.widths.iter().zip(&least).map(|(width, least)| width - least).collect();
+        let shares = shares(room.saturating_sub(least.iter().sum()), &more);
+        least.iter().zip(shares).map(|(least, share)| (least + share).max(1)).collect()
     }
+}
+
+/// Divides the room among those that want some of it: nobody gets more than they want, and those who get less get the same.
+fn shares(mut room: usize, wanted: &[usize]) -> Vec<usize> {
+    let mut by_size: Vec<(usize, usize)> = wanted.iter().copied().enumerate().collect();
+    by_size.sort_by_key(|(_, wanted)| *wanted);
+    let mut shares = vec![0; wanted.len()];
+    let mut left = by_size.len();
+    for (index, wanted) in by_size {
+        if let Some(share) = shares.get_mut(index) {
+            *share = wanted.min(room / left);
+            room -= *share;
+        }
+        left -= 1;
+    }
+    shares
 }
 
 /// One line of cells that fit their columns, without spaces at its end.
@@ -246,6 +262,13 @@ mod tests {
         let rows = [row(["alice", "one two three"]), row(["averyverylongname", "x"])];
         let expected = "NAME      NOTE\nalice     one two\n          three\naveryver  x\nylongnam\ne\n";
         assert_eq!(arranged(&["NAME", "NOTE"], rows, Some(18)), expected);
+    }
+
+    #[test]
+    fn no_word_is_broken_while_another_column_has_spaces() {
+        let rows = [row(["intranet.example.com", "Alice Maria Example"])];
+        let expected = "HOST                  NAME\nintranet.example.com  Alice Maria\n                      Example\n";
+        assert_eq!(arranged(&["HOST", "NAME"], rows, Some(34)), expected);
     }
 
     #[test]
