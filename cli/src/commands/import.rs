@@ -65,8 +65,8 @@ enum Wanted {
     Key,
 }
 
-/// Reads every file, and then stores what can be imported in one transaction. A file that cannot be read or imported is an error
-/// if there is no other; otherwise a warning names it, and the others are imported.
+/// Reads every file, and then stores what can be imported in one transaction. A file that cannot be read or imported keeps none of the
+/// others out. It is an error if it was named itself; if only its directory was, a warning names it.
 pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let store = app.store()?;
     let unlocker = app.unlocker()?;
@@ -89,7 +89,7 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     if found.files.is_empty() {
         return Err(nothing(args, &sources, found));
     }
-    let Found { files, mut left_out, unread, passed_over, failures } = found;
+    let Found { files, mut left_out, unread, passed_over, failures, code } = found;
     let remembered = match &browser {
         Some(browser) if !args.no_decisions => browser.remembered(&mut left_out),
         _ => Vec::new(),
@@ -152,7 +152,11 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
             (false, 1) => "was not",
             (false, _) => "were not",
         };
-        say::warn(format_args!("{what} {was} imported, for the reasons above; the others {others}"));
+        let text = format!("{what} {was} imported, for the reasons above; the others {others}");
+        match code {
+            Some(code) => return Err(Failure::new(code, text)),
+            None => say::warn(text),
+        }
     }
     Ok(())
 }
@@ -348,6 +352,9 @@ fn put_aside(
         return Ok(());
     }
     found.unread.push(LeftOutJson::file(&source.path, why));
+    if !source.is_in_directory {
+        found.code.get_or_insert(unread.failure.code);
+    }
     fail(found, unread.failure)
 }
 

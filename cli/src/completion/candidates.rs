@@ -13,8 +13,9 @@ use super::line::value_of;
 
 /// Values that nobody can complete: only their user knows them.
 #[cfg(test)]
-pub(super) const FREE_TEXT: [&str; 17] = [
+pub(super) const FREE_TEXT: [&str; 18] = [
     "NAME",
+    "PROFILE",
     "DN",
     "FILTER",
     "TYPE=VALUE",

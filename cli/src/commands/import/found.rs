@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::sources::{PassedOver, Source};
 use crate::cli;
-use crate::ui::failure::Failure;
+use crate::ui::failure::{Code, Failure};
 use crate::ui::text::{quoted, word};
 
 /// How many times a person may try to type a file's password.
@@ -51,6 +51,8 @@ pub(super) struct Found {
     /// The files that are not imported, with the failure of each.
     pub(super) unread: Vec<LeftOutJson>,
     pub(super) failures: Vec<Failure>,
+    /// The exit code of the first of these that was named itself, and not only its directory.
+    pub(super) code: Option<Code>,
 }
 
 /// The command as it was given, to be copied and completed.
