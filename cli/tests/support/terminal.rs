@@ -82,11 +82,16 @@ impl Terminal {
 
     /// Runs any program.
     pub fn start(command: Command, rows: u16, columns: u16) -> Terminal {
+        Terminal::start_with_scrollback(command, rows, columns, 0)
+    }
+
+    /// Runs any program in a window that keeps so many rows that left the screen at the top, for [`Self::everything`].
+    pub fn start_with_scrollback(command: Command, rows: u16, columns: u16, scrollback: usize) -> Terminal {
         let (pty, window) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(rows, columns)).unwrap();
         let child = command.env("TERM", "xterm-256color").spawn(window).unwrap();
         let size = |length| NonZero::new(length).expect("a window has a size");
-        let screen = vt100::Parser::new(size(rows), size(columns), 0);
+        let screen = vt100::Parser::new(size(rows), size(columns), scrollback);
         Terminal { pty: Some(pty), child: Some(child), screen, received: Vec::new() }
     }
 
@@ -176,6 +181,39 @@ impl Terminal {
         let size = |length| NonZero::new(length).expect("a window has a size");
         self.screen.screen_mut().set_size(size(rows), size(columns));
         self.window().resize(pty_process::Size::new(rows, columns)).unwrap();
+    }
+
+    /// The lines on the screen, and above it those that have left it at the top, each as it was written: however often it continues on
+    /// the next row.
+    pub fn everything(&mut self) -> String {
+        let screen = self.screen.screen_mut();
+        let (rows, columns) = (screen.size().0.get(), screen.size().1.get());
+        let mut text = String::new();
+        let mut push = |screen: &vt100::Screen, row: u16| {
+            let shown = screen.rows(0, columns).nth(row.into()).unwrap_or_default();
+            text += &shown;
+            if !screen.row_wrapped(row) {
+                text.truncate(text.trim_end_matches(' ').len());
+                text += "\n";
+            }
+        };
+        for above in (1..=screen.scrollback_len()).rev() {
+            screen.set_scrollback(above);
+            push(screen, 0);
+        }
+        screen.set_scrollback(0);
+        (0..rows).for_each(|row| push(screen, row));
+        text
+    }
+
+    /// Waits until these bytes were written to it, shown or not.
+    #[track_caller]
+    pub fn wait_for_bytes(&mut self, bytes: &[u8]) {
+        let until = Instant::now() + LIMIT;
+        while !self.received.windows(bytes.len()).any(|window| window == bytes) {
+            let came = self.read(until);
+            assert!(came == Came::Something, "{} did not come:\n{}", bytes.escape_ascii(), self.text());
+        }
     }
 
     /// Every byte that was written to it.

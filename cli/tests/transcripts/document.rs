@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use snapbox::{Redactions, assert_data_eq};
 
+use crate::support::terminal::key;
+
 pub struct Document {
     file: PathBuf,
     text: String,
@@ -61,17 +63,22 @@ impl Block {
     }
 }
 
-/// `<!-- terminal: at "TEXT" type "KEYS", at ... -->`; `\r` is the Enter key.
+/// `<!-- terminal: at "TEXT" type "KEYS", at ... -->`; `\r` is the Enter key, `\e` is Esc, and an arrow the key that has it.
 fn steps(comment: &str) -> Vec<Step> {
     let Some(steps) = comment.strip_prefix("<!-- terminal:") else { return Vec::new() };
-    let quoted: Vec<_> = steps.split('"').skip(1).step_by(2).map(|text| text.replace("\\r", "\r")).collect();
-    quoted.chunks_exact(2).map(|pair| Step { at: pair[0].clone(), keys: pair[1].clone() }).collect()
+    let quoted: Vec<_> = steps.split('"').skip(1).step_by(2).collect();
+    let typed = |keys: &str| {
+        keys.replace("\\r", key::ENTER).replace("\\e", key::ESCAPE).replace('↓', key::DOWN).replace('↑', key::UP)
+    };
+    quoted.chunks_exact(2).map(|pair| Step { at: pair[0].to_owned(), keys: typed(pair[1]) }).collect()
 }
 
 /// Without blank lines, and without what is different each time.
 fn comparable(text: &str) -> String {
     let mut redactions = Redactions::new();
     for (name, pattern) in [
+        ("[DIRECTORY]", r"(?<redacted>/\S*/)cardcase\.db"),
+        ("[FINGERPRINT]", r"\b(?<redacted>[0-9a-f]{8})\b"),
         ("[DAYS]", r"in (?<redacted>[\d,]+) days"),
         ("[TIME]", r"(?<redacted>20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?)"),
     ] {

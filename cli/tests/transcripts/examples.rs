@@ -11,7 +11,7 @@ use crate::support::ca::{self, Authority, Issued, P12, Validity};
 use crate::support::command::Cardcase;
 use crate::support::executable::executable;
 use crate::support::program;
-use crate::support::server::{Kind, Setup};
+use crate::support::server::Kind;
 
 /// The exit codes with which these say what they found.
 const FOUND: [&str; 2] = ["cardcase expires", "cardcase doctor"];
@@ -21,10 +21,10 @@ fn stage() -> Stage {
     let machine = Cardcase::new();
     let root = Authority::root_named(named("Example Root"));
     let issuer = root.intermediate_named(named("Example Issuing CA"));
-    let servers = Authority::root("Server Root");
-    let server = Setup::new(Kind::Go, &servers.server(&[HOST])).authorities(&[&root]).start();
-    let stage = Stage::with_server(machine, &servers, server);
-    let port = stage._server.port();
+    let clients = root.file(machine.dir());
+    let mut stage = Stage::without_server(machine);
+    stage.add_server(HOST, Kind::Go, |setup| setup.authorities_in(clients));
+    let port = stage.servers[0].1.port();
     let curl = format!("#!/bin/sh\nPATH=${{PATH#*:}}\nexec curl --connect-to {HOST}:443:localhost:{port} \"$@\"\n");
     executable(&stage.machine.dir().join("bin"), "curl", &curl);
 
@@ -42,7 +42,7 @@ fn stage() -> Stage {
     let other = issue("Alice Example", Validity::Now);
     put("alice.pem", other.pem().as_bytes());
     put("alice.key", other.key_pem().as_bytes());
-    put("CA.pem", servers.pem().as_bytes());
+    put("CA.pem", stage.authority.pem().as_bytes());
     put("server.pem", ca::own_server(&["printer.example.com"], |_| {}).pem().as_bytes());
     put("password", b"cardcase");
     put("old", b"");

@@ -26,8 +26,8 @@ use std::process::Stdio;
 
 use rcgen::{DistinguishedName, DnType};
 
-use document::{Block, Document, Step};
-use support::ca::{Authority, P12};
+use document::{Block, Document};
+use support::ca::{Authority, P12, Validity};
 use support::command::Cardcase;
 use support::executable::executable;
 use support::program;
@@ -37,15 +37,41 @@ use support::terminal::Terminal;
 /// The host in the documents.
 const HOST: &str = "intranet.example.com";
 
+/// A server that refuses every certificate of the guide.
+const BANK: &str = "bank.example.com";
+
+/// What `openssl ca` needs.
+const CA_CONFIGURATION: &str = "\
+[ca]
+default_ca = example
+[example]
+certificate = ca.pem
+private_key = ca.key
+database = index.txt
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+default_days = 365
+policy = any
+x509_extensions = client
+copy_extensions = none
+[any]
+commonName = supplied
+[client]
+keyUsage = critical,digitalSignature
+extendedKeyUsage = clientAuth
+";
+
 /// Wide enough for every line.
 const COLUMNS: u16 = 160;
 const ROWS: u16 = 50;
 
-/// A directory with the files that the transcripts name, a server, and the command in front of it.
+/// A directory with the files that the transcripts name, servers that ask for a certificate, and the command in front of them.
 struct Stage {
     machine: Cardcase,
-    /// Asks for a certificate; every transcript reaches it as `HOST`.
-    _server: Server,
+    /// The first is `HOST` to the transcripts. Their certificates are from one CA, which the command trusts.
+    servers: Vec<(&'static str, Server)>,
+    authority: Authority,
 }
 
 impl Stage {
@@ -54,11 +80,35 @@ impl Stage {
         let machine = Cardcase::new();
         let root = Authority::root_named(named("Example Root"));
         let alice = root.intermediate_named(named("Example Issuing CA")).client("Alice Example").issue();
-        let stage = {
-            let file = root.file(machine.dir());
-            Stage::new(machine, file)
-        };
+        let clients = root.file(machine.dir());
+        let stage = Stage::new(machine, clients);
         std::fs::copy(alice.p12(stage.machine.dir(), P12::Default), stage.directory().join("alice.p12")).unwrap();
+        stage
+    }
+
+    /// With the people of the guide, a CA of OpenSSL's, and a bank that takes none of their certificates.
+    fn for_the_guide() -> Stage {
+        let root = Authority::root_named(named("Example Root"));
+        let issuing = root.intermediate_named(named("Example Issuing CA"));
+        let machine = Cardcase::new();
+        let clients = root.file(machine.dir());
+        let customers = Authority::root("Bank Root").file(machine.dir());
+        let mut stage = Stage::new(machine, clients);
+        stage.add_server(BANK, Kind::OpenSsl, |setup| setup.without_hints().authorities_in(customers));
+        let directory = stage.directory();
+        let person = |name: &str, validity: Validity, file: &str| {
+            let issued = issuing.client(name).validity(validity).issue();
+            std::fs::copy(issued.p12(stage.machine.dir(), P12::Default), directory.join(file)).unwrap();
+        };
+        person("Alice Example", Validity::Now, "alice.p12");
+        person("Bob Example", Validity::Soon, "bob.p12");
+        person("Bob Example", Validity::Now, "bob-renewed.p12");
+        person("Carol Example", Validity::Expired, "carol.p12");
+        let write = |name: &str, content: &str| std::fs::write(directory.join(name), content).unwrap();
+        write("ca.pem", &issuing.pem());
+        std::fs::copy(issuing.key_file(stage.machine.dir()), directory.join("ca.key")).unwrap();
+        write("index.txt", "");
+        write("ca.conf", CA_CONFIGURATION);
         stage
     }
 
@@ -85,33 +135,43 @@ impl Stage {
     }
 
     fn new(machine: Cardcase, clients: PathBuf) -> Stage {
-        let authority = Authority::root("Server Root");
-        let certificate = authority.server(&[HOST]);
-        let server = Setup::new(Kind::OpenSsl, &certificate).authorities_in(clients).start();
-        Stage::with_server(machine, &authority, server)
+        let mut stage = Stage::without_server(machine);
+        stage.add_server(HOST, Kind::OpenSsl, |setup| setup.authorities_in(clients));
+        stage
     }
 
-    fn with_server(machine: Cardcase, authority: &Authority, server: Server) -> Stage {
-        let (port, file) = (server.port(), authority.file(machine.dir()));
+    fn without_server(machine: Cardcase) -> Stage {
         std::fs::create_dir(machine.dir().join("directory")).unwrap();
         std::fs::create_dir(machine.dir().join("bin")).unwrap();
+        Stage { machine, servers: Vec::new(), authority: Authority::root("Server Root") }
+    }
+
+    /// Starts a server, and puts a script in front of the command that connects to it under this name.
+    fn add_server(&mut self, host: &'static str, kind: Kind, prepare: impl FnOnce(Setup<'_>) -> Setup<'_>) {
+        let certificate = self.authority.server(&[host]);
+        self.servers.push((host, prepare(Setup::new(kind, &certificate)).start()));
+        let (mut connect_to, mut ports) = (String::new(), String::new());
+        for (host, server) in &self.servers {
+            connect_to += &format!("--connect-to {host}:443:localhost:{} ", server.port());
+            ports += &format!("*{host}*) port={} ;; ", server.port());
+        }
         let script = format!(
             r#"#!/bin/sh
+case $* in {ports} esac
 for word; do
     case $word in
-        fetch) set -- "$@" --connect-to {HOST}:443:localhost:{port} --cacert {file}; break ;;
-        explain) set -- "$@" --connect localhost:{port} --cacert {file}; break ;;
-        tunnel) set -- "$@" --connect-to {HOST}:443:localhost:{port}; break ;;
-        credential) set -- "$@" --connect localhost:{port}; break ;;
+        fetch) set -- "$@" {connect_to} --cacert {file}; break ;;
+        explain) set -- "$@" --connect localhost:$port --cacert {file}; break ;;
+        tunnel) set -- "$@" {connect_to}; break ;;
+        credential) set -- "$@" --connect localhost:$port; break ;;
     esac
 done
 exec {command} "$@"
 "#,
-            file = file.display(),
+            file = self.authority.file(self.machine.dir()).display(),
             command = env!("CARGO_BIN_EXE_cardcase"),
         );
-        executable(&machine.dir().join("bin"), "cardcase", &script);
-        Stage { machine, _server: server }
+        executable(&self.machine.dir().join("bin"), "cardcase", &script);
     }
 
     fn directory(&self) -> PathBuf {
@@ -130,13 +190,21 @@ exec {command} "$@"
     }
 
     fn play(&self, file: &Path) {
+        self.play_with(file, |block| match &block.steps[..] {
+            [] => self.piped(block),
+            _ => self.in_a_terminal(block, ROWS, COLUMNS),
+        });
+    }
+
+    /// Everything in a terminal of 80 by 24.
+    fn play_in_a_terminal(&self, file: &Path) {
+        self.play_with(file, |block| self.in_a_terminal(block, Terminal::ROWS, Terminal::COLUMNS));
+    }
+
+    fn play_with(&self, file: &Path, run: impl Fn(&Block) -> String) {
         let mut document = Document::read(file);
         for number in 0..document.blocks.len() {
-            let block = &document.blocks[number];
-            let came = match &block.steps[..] {
-                [] => self.piped(block),
-                steps => self.in_a_terminal(block, steps),
-            };
+            let came = run(&document.blocks[number]);
             document.compare(number, &came);
         }
     }
@@ -148,20 +216,19 @@ exec {command} "$@"
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn in_a_terminal(&self, block: &Block, steps: &[Step]) -> String {
-        // The last line keeps what was written last on the screen
-        let script = self.script(block) + "sleep 600";
+    fn in_a_terminal(&self, block: &Block, rows: u16, columns: u16) -> String {
+        // A title of the window says that all lines are done; the last one keeps the screen as it is then
+        let script = self.script(block) + r"printf '\033]0;done\007'; sleep 600";
         let shell = program::in_terminal("sh").args(["-c", &script]).env_clear().envs(self.machine.environment());
-        let mut terminal = Terminal::start(shell, ROWS, COLUMNS);
-        for step in steps {
+        let mut terminal = Terminal::start_with_scrollback(shell, rows, columns, 1000);
+        for step in &block.steps {
             terminal.wait_for(&step.at);
             terminal.send(&step.keys);
         }
-        let last = block.text.lines().last().unwrap_or_default();
-        terminal.wait_for(last.split(char::is_numeric).next().unwrap().trim());
-        let screen = terminal.stays_for(std::time::Duration::from_millis(500));
+        terminal.wait_for_bytes(b"\x1b]0;done\x07");
+        let shown = terminal.everything();
         terminal.kill();
-        screen
+        shown
     }
 }
 
@@ -179,6 +246,11 @@ fn repository() -> PathBuf {
 #[test]
 fn readme() {
     Stage::with_alice().play(&repository().join("README.md"));
+}
+
+#[test]
+fn guide() {
+    Stage::for_the_guide().play_in_a_terminal(&repository().join("docs/guide.md"));
 }
 
 #[test]
