@@ -175,7 +175,7 @@ fn a_wrong_password_and_damage_are_different_errors_and_store_nothing() {
     let scene = full();
     let file = made(&scene, &[]);
     let other = Cardcase::new();
-    other.run("list").expect(0);
+    other.run("remember localhost none").expect(0);
     let before = std::fs::read(other.store()).unwrap();
     restoring(&other, &file, "wrong").run().expect(6).says(&["wrong password"]);
     other.command(["--batch", "restore"]).arg(&file).run().expect(4).says(&["--password-file"]);

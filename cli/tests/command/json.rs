@@ -203,7 +203,7 @@ fn a_file_and_json_do_not_share_stdout() {
     let scene = Scene::new();
     scene.hire("alice");
     for words in [&["export", "alice", "-o", "-"][..], &["enroll", "--subject", "CN=a", "-o", "-"]] {
-        let outcome = scene.machine.command(words).arg("--json").run().expect(2).says(&["stdout", "-o FILE"]);
+        let outcome = scene.machine.command(words).arg("--json").run().expect(2).says(&["stdout", "name a file"]);
         assert_eq!(outcome.text(), "");
     }
 }

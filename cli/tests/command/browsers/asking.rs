@@ -66,7 +66,7 @@ fn order_of_the_list() {
 fn expired_or_not_yet_valid() {
     let scene = Scene::new();
     scene.hire("alice");
-    let cases = [(Validity::Expired, "EXPIRED", "expired"), (Validity::NotYet, "not yet valid", "not yet valid")];
+    let cases = [(Validity::Expired, "EXPIRED", "expired"), (Validity::NotYet, "not valid until", "not yet valid")];
     for (validity, label, why) in cases {
         let odd = scene.bring(scene.employee("odd").validity(validity).issue());
         for mode in MODES {
@@ -96,7 +96,7 @@ fn no_candidate() {
         let mut terminal = started(&scene, &server.url(), mode);
         assert_ends(&mut terminal, 0);
         // The text is wider than the window
-        let text = terminal.rows().concat();
+        let text = terminal.rows().join(" ");
         assert!(text.contains("no identity fits") && !text.contains(SEND_NONE), "{mode}: {text}");
         let required = scene.server(Kind::Go).start();
         fetch(&scene, mode, &required.url(), &[]).expect(3).says(&["no identity fits"]);
