@@ -120,7 +120,7 @@ fn import_says_what_a_certificate_is_good_for() {
             "expires in 2 days",
             &["\"soon\" expires in 2 days", "cardcase enroll --subject 'CN=soon,O=Test Clients' -o"],
         ),
-        (&past, "expired 3 days ago", &["cannot be used now: it expired 3 days ago", "cardcase enroll"]),
+        (&past, "expired 2 days ago", &["cannot be used now: it expired 2 days ago", "cardcase enroll"]),
         (&later, "not valid before", &["cannot be used now: it is not valid before", "date"]),
         (&mail, "for e-mail", &["cannot be used now: its extended key usage does not allow client authentication"]),
         (&both, "for TLS clients and e-mail", &[]),

@@ -79,6 +79,8 @@ fn comparable(text: &str) -> String {
     for (name, pattern) in [
         ("[DIRECTORY]", r"(?<redacted>/\S*/)cardcase\.db"),
         ("[FINGERPRINT]", r"\b(?<redacted>[0-9a-f]{8})\b"),
+        // On a line of its own, where a column is narrow
+        ("[CLOCK]", r"(?m)^(?<redacted> *\d\d:\d\d:\d\d[+-]\d\d:\d\d)"),
         ("[DAYS]", r"in (?<redacted>[\d,]+) days"),
         ("[TIME]", r"(?<redacted>20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?)"),
     ] {
