@@ -76,7 +76,7 @@ fn a_server_that_cannot_be_verified_asks_nobody() {
 fn nobody_to_ask_and_nothing_that_fits_are_reported_as_with_rustls() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();
-    scene.fetch(&server.url(), &OPENSSL).expect(0).says(&["no identity fits"]);
+    scene.fetch(&server.url(), &OPENSSL).expect(0).says(&["the store has no identities"]);
     scene.hire("alice");
     scene.fetch(&server.url(), &OPENSSL).expect(4).says(&["nobody can be asked", "cardcase explain"]);
     scene.fetch(&server.url(), &[&OPENSSL[..], &["--credentials", "omit"]].concat()).expect(0);
