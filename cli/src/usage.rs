@@ -24,18 +24,25 @@ pub(crate) struct Typed {
 /// Reads the command line. The help, and what is wrong, is printed here; then only the exit code is left.
 pub(crate) fn read() -> Result<Typed, ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    Cli::command().try_get_matches_from(&words).and_then(|matches| typed(&matches)).map_err(|error| {
-        match error.kind() {
-            ErrorKind::DisplayHelp => {
-                print(help::command().try_get_matches_from(&words).err().as_ref().unwrap_or(&error))
-            }
-            ErrorKind::DisplayVersion => print(&error),
-            _ => {
-                let failure = failure(&error, &words);
-                failure.tell();
-                ExitCode::from(failure.code as u8)
-            }
+    // Making the texts of the help takes as long as reading the command line
+    let command = if words.iter().any(may_ask_for_help) { help::command() } else { Cli::command() };
+    // Freeing it takes a quarter of what `--version` does, and the process ends soon
+    let command = Box::leak(Box::new(command));
+    command.try_get_matches_from_mut(&words).and_then(|matches| typed(&matches)).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error),
+        _ => {
+            let failure = failure(&error, &words);
+            failure.tell();
+            ExitCode::from(failure.code as u8)
         }
+    })
+}
+
+/// Whether a word is `help`, `--help`, or short flags that may have `-h` among them. Without one of these, clap shows no help.
+fn may_ask_for_help(word: &OsString) -> bool {
+    word.to_str().is_some_and(|word| match word.strip_prefix('-') {
+        Some(short) if !short.starts_with('-') => short.contains('h'),
+        _ => matches!(word, "help" | "--help"),
     })
 }
 
