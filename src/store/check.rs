@@ -1,14 +1,11 @@
 //! Checks of the whole store, for a person who wants to know whether something is wrong with it.
 
-use rusqlite::Connection;
-
-use super::damage::{ENROLLMENTS, IDENTITIES, numbers};
 use super::handle::Store;
 use super::integrity::{decisions, read_terms_anew};
-use super::keys::{enrollment_key_of_row, key_of_row};
+use super::keys::{every_enrollment_key, every_key};
 use super::sql::store_error;
 use crate::error::Error;
-use crate::vault::{SealedKey, Vault};
+use crate::vault::Vault;
 
 /// Faults that SQLite names at most.
 const MOST: usize = 20;
@@ -47,7 +44,7 @@ impl Store {
             let vault = self.usable_vault(db)?;
             let codes = std::iter::once(read_terms_anew(db)).map(|terms| vault_check(&vault, terms));
             let decisions = decisions(db, None)?.into_iter().map(|(_, decision)| vault_check(&vault, Ok(decision)));
-            let keys = sealed_keys(db)?.into_iter().map(|key| Ok(vault.check_key(&key?).err()));
+            let keys = every_key(db)?.chain(every_enrollment_key(db)?).map(|key| Ok(vault.check_key(&key?).err()));
             Ok(codes.chain(decisions).chain(keys).collect::<Vec<rusqlite::Result<Option<Error>>>>())
         });
         let checked = match checked {
@@ -71,11 +68,4 @@ fn vault_check(
     authenticated: rusqlite::Result<crate::vault::Authenticated>,
 ) -> rusqlite::Result<Option<Error>> {
     Ok(vault.check(&authenticated?).err())
-}
-
-/// The sealed key of each identity and of each enrollment.
-fn sealed_keys(db: &Connection) -> rusqlite::Result<Vec<rusqlite::Result<SealedKey>>> {
-    let identities = numbers(db, IDENTITIES)?.into_iter().map(|id| key_of_row(db, id));
-    let enrollments = numbers(db, ENROLLMENTS)?.into_iter().map(|id| enrollment_key_of_row(db, id));
-    Ok(identities.chain(enrollments).collect())
 }

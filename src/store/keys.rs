@@ -51,7 +51,7 @@ pub(super) fn every_enrollment_key(
 }
 
 /// The sealed key of an enrollment, by the number of its row.
-pub(super) fn enrollment_key_of_row(db: &Connection, id: i64) -> rusqlite::Result<SealedKey> {
+fn enrollment_key_of_row(db: &Connection, id: i64) -> rusqlite::Result<SealedKey> {
     row_with(db, ENROLLMENTS, ENROLLMENT, id, parse_enrollment_key)
 }
 
