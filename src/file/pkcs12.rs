@@ -21,7 +21,7 @@ mod shape;
 mod structure;
 mod write;
 
-pub(super) use cipher::{Plaintext, cbc};
+pub(super) use cipher::{PbeParams, Pbes2Params, Plaintext, cbc};
 pub(super) use kdf::Derivation;
 pub(super) use key::{open_keys, to_der};
 pub(super) use mac::Pbmac1;

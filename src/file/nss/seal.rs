@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::error::file::{Error, damaged};
 use crate::file::limits::Limits;
-use crate::file::pkcs12::{Derivation, Pbmac1, Plaintext, cbc};
+use crate::file::pkcs12::{Derivation, PbeParams, Pbes2Params, Pbmac1, Plaintext, cbc};
 
 const PBES2: &str = "1.2.840.113549.1.5.13";
 const PBMAC1: &str = "1.2.840.113549.1.5.14";
@@ -65,20 +65,6 @@ enum Scheme {
 struct Value<'a> {
     algorithm: AlgorithmIdentifierRef<'a>,
     value: &'a OctetStringRef,
-}
-
-/// RFC 8018 appendix A.4.
-#[derive(Sequence)]
-struct Pbes2Params<'a> {
-    derivation: AlgorithmIdentifierRef<'a>,
-    encryption: AlgorithmIdentifierRef<'a>,
-}
-
-/// PBEParameter (RFC 8018 appendix A.3).
-#[derive(Sequence)]
-struct PbeParams<'a> {
-    salt: &'a OctetStringRef,
-    iterations: u64,
 }
 
 impl Sealed {

@@ -109,16 +109,16 @@ enum Kind {
 
 /// PBEParameter and pkcs-12PbeParams are the same (RFC 8018 appendix A.3, RFC 7292 appendix C).
 #[derive(Sequence)]
-struct PbeParams<'a> {
-    salt: &'a OctetStringRef,
-    iterations: u64,
+pub(in crate::file) struct PbeParams<'a> {
+    pub(in crate::file) salt: &'a OctetStringRef,
+    pub(in crate::file) iterations: u64,
 }
 
 /// RFC 8018 appendix A.4.
 #[derive(Sequence)]
-struct Pbes2Params<'a> {
-    derivation: AlgorithmIdentifierRef<'a>,
-    encryption: AlgorithmIdentifierRef<'a>,
+pub(in crate::file) struct Pbes2Params<'a> {
+    pub(in crate::file) derivation: AlgorithmIdentifierRef<'a>,
+    pub(in crate::file) encryption: AlgorithmIdentifierRef<'a>,
 }
 
 /// RC2-CBC-Parameter (RFC 8018 appendix B.2.3).
