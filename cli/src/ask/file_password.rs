@@ -1,4 +1,4 @@
-//! The password of a file that is written, typed twice.
+//! The passwords of files.
 
 use std::path::Path;
 
@@ -7,7 +7,10 @@ use zeroize::Zeroizing;
 use crate::ask::terminal;
 use crate::ui::failure::{Code, Failure};
 
-/// Asks for the password of the new file at `path`. An empty one has to be confirmed, by the answer to `is_empty_meant`.
+/// How many times a person may try to type the password of a file.
+pub(crate) const TRIES: u32 = 3;
+
+/// Asks twice for the password of the new file at `path`. An empty one has to be confirmed, by the answer to `is_empty_meant`.
 pub(crate) fn new(path: &Path, can_ask: bool, is_empty_meant: &str) -> Result<Zeroizing<String>, Failure> {
     if !can_ask {
         let failure = Failure::new(Code::NobodyToAsk, "the file needs a password, and nobody can be asked for it");

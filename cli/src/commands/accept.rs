@@ -21,14 +21,9 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
     let (settings, rules, trusted, decisions) = app.unlocked_store()?.accept_terms()?;
     say::note("accepted as they are:");
     say::note(format_args!("rules: {rules}, trusted authorities: {trusted}, decisions for identities: {decisions}"));
-    let on = |on: bool| if on { "on" } else { "off" };
-    say::note(format_args!(
-        "mode: {}, select-automatically: {}, use-single-candidate: {}, prompt-on-multiple: {}",
-        settings.mode,
-        on(settings.select_automatically),
-        on(settings.use_single_candidate),
-        on(settings.prompt_on_multiple),
-    ));
+    let entries: Vec<String> =
+        config::entries(&settings).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    say::note(entries.join(", "));
     if app.common.json {
         let settings = config::json(&config::effective(app)?.0, None);
         return print_json(&AcceptedJson { rules, trusted_authorities: trusted, decisions, settings });

@@ -26,8 +26,7 @@ fn show(app: &App, wanted: Option<Setting>) -> Result<(), Failure> {
     }
     let shown = |key: Setting| match (value(&settings, key), policy.prompting_file()) {
         (_, Some(file)) if key == Setting::PromptOnMultiple => format!("on (by {})", file.display()),
-        (Value::Bool(on), _) => if on { "on" } else { "off" }.to_owned(),
-        (other, _) => other.as_str().unwrap_or_default().to_owned(),
+        (value, _) => word(&value),
     };
     match wanted {
         Some(key) => print(&format!("{}\n", plain(&shown(key)))),
@@ -52,6 +51,11 @@ pub(super) fn json(settings: &Settings, wanted: Option<Setting>) -> Map<String, 
     wanted.map(|key| (name(*key).replace('-', "_"), value(settings, *key))).collect()
 }
 
+/// The settings by the names and values that this command takes.
+pub(super) fn entries(settings: &Settings) -> Vec<(String, String)> {
+    Setting::value_variants().iter().map(|key| (name(*key), word(&value(settings, *key)))).collect()
+}
+
 fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
     let change: Box<dyn FnOnce(&mut Settings)> = match key {
         Setting::Mode => {
@@ -74,6 +78,13 @@ fn set(app: &App, key: Setting, text: &str) -> Result<(), Failure> {
     app.unlocked_store()?.change_settings(change)?;
     let settings = effective(app)?.0;
     app.answer(|| json(&settings, Some(key)))
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::Bool(on) => if *on { "on" } else { "off" }.to_owned(),
+        other => other.as_str().unwrap_or_default().to_owned(),
+    }
 }
 
 fn switch(key: Setting, text: &str) -> Result<bool, Failure> {

@@ -17,6 +17,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::ask::file_password::TRIES;
 use crate::ask::terminal;
 use crate::cli;
 use crate::profiles;
@@ -35,7 +36,7 @@ mod kubeconfig;
 mod sources;
 
 use browser::{Browser, Remembered};
-use found::{Found, LeftOutJson, TRIES, Unread, again, holds_nothing, pair};
+use found::{Found, LeftOutJson, Unread, again, holds_nothing, pair};
 use sources::Source;
 
 #[derive(Serialize)]

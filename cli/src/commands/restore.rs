@@ -6,11 +6,14 @@ use std::path::Path;
 use cardcase::manage::{Backup, Certificate, Decision, Enrollment, Restored, Rule, Settings, plain};
 use cardcase::{Error, Store};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::ask::file_password::TRIES;
 use crate::ask::terminal;
 use crate::cli::Restore;
+use crate::commands::config;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{AuthorityJson, DecisionJson, RuleJson, print_json};
 use crate::ui::stdout::print;
@@ -20,9 +23,6 @@ use crate::ui::{notices, progress, say};
 
 /// Bytes of the beginning of a file, in which it is recognised.
 const BEGINNING: u64 = 1 << 12;
-
-/// How many times a person may try to type the password.
-const TRIES: u32 = 3;
 
 #[derive(Serialize)]
 struct RestoreJson<I> {
@@ -36,18 +36,10 @@ struct RestoreJson<I> {
     decisions: Vec<DecisionJson>,
     /// Decisions of the backup where this store remembers another answer, which stays.
     contradicted: Vec<DecisionJson>,
-    settings: Option<SettingsJson>,
+    /// Those of the backup, if they were taken.
+    settings: Option<Map<String, Value>>,
     /// Entries of the history that are new.
     uses: usize,
-}
-
-/// The settings, if those of the backup were taken.
-#[derive(Serialize)]
-struct SettingsJson {
-    mode: String,
-    select_automatically: bool,
-    use_single_candidate: bool,
-    prompt_on_multiple: bool,
 }
 
 pub(crate) fn run(app: &App, args: &Restore) -> Result<(), Failure> {
@@ -119,8 +111,8 @@ fn answers(store: &Store, restored: &Restored) -> Result<Vec<String>, Failure> {
         lines.push(format!("decision: {}: {}", decision.scope, name(store, restored, decision)?));
     }
     if let Some(settings) = &restored.settings {
-        let usual = entries(&Settings::default());
-        let other = entries(settings).into_iter().zip(usual).filter(|(taken, usual)| taken != usual);
+        let usual = config::entries(&Settings::default());
+        let other = config::entries(settings).into_iter().zip(usual).filter(|(taken, usual)| taken != usual);
         lines.extend(other.map(|((key, value), _)| format!("setting: {key} {value}")));
     }
     Ok(lines)
@@ -200,7 +192,7 @@ fn tell_what_stays(store: &Store, restored: &Restored) -> Result<(), Failure> {
     if let Some(settings) = &restored.other_settings {
         say::note("the settings of this store stay; those of the backup differ:");
         let now = store.settings()?;
-        for ((key, value), (_, current)) in entries(settings).into_iter().zip(entries(&now)) {
+        for ((key, value), (_, current)) in config::entries(settings).into_iter().zip(config::entries(&now)) {
             if value != current {
                 say::hint(format_args!("to change it from {current}: cardcase config {key} {value}"));
             }
@@ -218,17 +210,6 @@ fn name(store: &Store, restored: &Restored, decision: &Decision) -> Result<Strin
         None => store.identity(identity)?,
     };
     Ok(known.map_or(identity.short(), |known| format!("{:?}", known.name())))
-}
-
-/// The settings by the names and values that `config` takes.
-fn entries(settings: &Settings) -> [(&'static str, String); 4] {
-    let on = |value: bool| if value { "on" } else { "off" }.to_owned();
-    [
-        ("mode", settings.mode.to_string()),
-        ("select-automatically", on(settings.select_automatically)),
-        ("use-single-candidate", on(settings.use_single_candidate)),
-        ("prompt-on-multiple", on(settings.prompt_on_multiple)),
-    ]
 }
 
 /// `what` happens to the identities that are new.
@@ -254,12 +235,6 @@ fn print_text(app: &App, store: &Store, restored: &Restored, what: &str) -> Resu
 
 fn json(app: &App, restored: Restored) -> Result<RestoreJson<impl Serialize + use<>>, Failure> {
     let (store, now) = (app.store()?, app.now());
-    let settings = restored.settings.map(|settings| SettingsJson {
-        mode: settings.mode.to_string(),
-        select_automatically: settings.select_automatically,
-        use_single_candidate: settings.use_single_candidate,
-        prompt_on_multiple: settings.prompt_on_multiple,
-    });
     let authorities = |all: &[Certificate]| all.iter().map(AuthorityJson::new).collect();
     Ok(RestoreJson {
         imported: notices::identities_json(store, &restored.identities, now)?,
@@ -270,7 +245,7 @@ fn json(app: &App, restored: Restored) -> Result<RestoreJson<impl Serialize + us
         rules: restored.rules.iter().map(|rule: &Rule| RuleJson::new(rule)).collect(),
         decisions: restored.decisions.into_iter().map(DecisionJson::new).collect(),
         contradicted: restored.contradicted.into_iter().map(DecisionJson::new).collect(),
-        settings,
+        settings: restored.settings.map(|settings| config::json(&settings, None)),
         uses: restored.uses,
     })
 }

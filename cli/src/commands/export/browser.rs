@@ -11,15 +11,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::ask::file_password::TRIES;
 use crate::ask::terminal;
 use crate::cli::Export;
 use crate::profiles::{Profile, Program};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::progress;
 use crate::ui::say;
-
-/// How many times a person may try to type the password of the database.
-const TRIES: u32 = 3;
 
 /// The profile that the arguments name, if they do.
 pub(super) fn profile(args: &Export) -> Result<Option<Profile>, Failure> {

@@ -8,9 +8,10 @@ use cardcase::manage::{Fingerprint, Import, Lifetime, Mode, Scope};
 use cardcase::{Destination, Store, Unlocker};
 use zeroize::Zeroizing;
 
-use super::found::{Found, LeftOutJson, TRIES, again, pair};
+use super::found::{Found, LeftOutJson, again, pair};
 use super::sources::Source;
 use crate::app::App;
+use crate::ask::file_password::TRIES;
 use crate::ask::terminal;
 use crate::cli;
 use crate::profiles::{Profile, Program};

@@ -12,9 +12,6 @@ use crate::cli;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::text::{quoted, word};
 
-/// How many times a person may try to type a file's password.
-pub(super) const TRIES: u32 = 3;
-
 /// Something in a file that is not imported, or a whole file.
 #[derive(Serialize)]
 pub(super) struct LeftOutJson {
