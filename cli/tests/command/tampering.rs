@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::support::ca::{Authority, P12};
+use crate::support::ca::{Authority, P12, Validity};
 use crate::support::command::Outcome;
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server};
@@ -501,7 +501,9 @@ fn a_choice_by_a_swapped_name_is_refused_after_the_names_are_swapped_back() {
 #[test]
 fn an_identity_with_a_tampered_name_takes_nothing_over() {
     let stage = Protected::new();
-    let renewed = stage.scene.employee("alice").email("alice@example.com").issue();
+    // It has to be valid for longer, also when both are issued in the same second
+    let longer = Validity::Days(-30, 400);
+    let renewed = stage.scene.employee("alice").email("alice@example.com").validity(longer).issue();
     let file = renewed.p12(stage.scene.machine.dir(), P12::Default);
     let file_password = stage.scene.machine.password_file(Scene::password());
     stage.owner(&format!("import {} --password-file {}", file.display(), file_password.display())).expect(0);
