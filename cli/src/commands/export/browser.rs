@@ -11,8 +11,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::file_password::TRIES;
-use crate::ask::terminal;
+use crate::ask::file_password;
 use crate::cli::Export;
 use crate::profiles::{Profile, Program};
 use crate::ui::failure::{Code, Failure};
@@ -72,26 +71,10 @@ fn open(profile: &Profile) -> Result<NssDatabase, Failure> {
 /// The password of the database. The empty one is tried first.
 fn password(app: &App, args: &Export, profile: &Profile, database: &NssDatabase) -> Result<Zeroizing<String>, Failure> {
     let given = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
-    let mut password = given.clone().unwrap_or_default();
-    let mut tries = 0;
     let why = format!("many rounds of key derivation for {}", profile.told());
-    loop {
-        match progress::during(&why, || database.check_password(&password, None)) {
-            Ok(()) => return Ok(password),
-            Err(error) if error.is_password() && given.is_none() && tries < TRIES => {
-                if !app.can_ask() {
-                    let failure = format!("{} has a password, and nobody can be asked for it", profile.told());
-                    return Err(
-                        Failure::new(Code::NobodyToAsk, failure).hint("give it in a file: --password-file FILE")
-                    );
-                }
-                let wrong = if tries > 0 { "Wrong. " } else { "" };
-                tries += 1;
-                password = terminal::password(&format!("{wrong}{}", profile.password_prompt()))?;
-            }
-            Err(error) => return Err(profile.failed(error, "cardcase export")),
-        }
-    }
+    let check = |password: &str| progress::during(&why, || database.check_password(password, None));
+    let words = ("cardcase export", "give it in a file: --password-file FILE");
+    file_password::open_profile(profile, given, app.can_ask(), words, check).map(|((), password)| password)
 }
 
 /// Lets pk12util add what is in a PKCS#12 file. The file and the passwords are in memory only, and not in its arguments, which every user

@@ -6,13 +6,11 @@ use cardcase::ask::terminal::quietly;
 use cardcase::file::NssDatabase;
 use cardcase::manage::{Fingerprint, Import, Lifetime, Mode, Scope};
 use cardcase::{Destination, Store, Unlocker};
-use zeroize::Zeroizing;
 
 use super::found::{Found, LeftOutJson, again, pair};
 use super::sources::Source;
 use crate::app::App;
-use crate::ask::file_password::TRIES;
-use crate::ask::terminal;
+use crate::ask::file_password;
 use crate::cli;
 use crate::profiles::{Profile, Program};
 use crate::ui::failure::{Code, Failure};
@@ -196,22 +194,9 @@ fn without_identity(message: String) -> Failure {
 /// Opens the private keys. Tries the empty password before it asks for one.
 fn open(app: &App, args: &cli::Import, profile: &Profile, database: &mut NssDatabase) -> Result<Import, Failure> {
     let given = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
-    let mut password = given.clone().unwrap_or_else(|| Zeroizing::new(String::new()));
     let why = format!("many rounds of key derivation for {}", profile.told());
-    let mut tries = 0;
-    loop {
-        match progress::during(&why, || database.import(&password, args.max_iterations)) {
-            Err(error) if error.is_password() && given.is_none() && tries < TRIES => {
-                if !app.can_ask() {
-                    let failure = format!("{} has a password, and nobody can be asked for it", profile.told());
-                    let hint = format!("{} --password-file FILE", again(args));
-                    return Err(Failure::new(Code::NobodyToAsk, failure).hint(hint));
-                }
-                let wrong = if tries > 0 { "Wrong. " } else { "" };
-                tries += 1;
-                password = terminal::password(&format!("{wrong}{}", profile.password_prompt()))?;
-            }
-            read => return read.map_err(|error| profile.failed(error, &again(args))),
-        }
-    }
+    let again = again(args);
+    let hint = format!("{again} --password-file FILE");
+    let read = |password: &str| progress::during(&why, || database.import(password, args.max_iterations));
+    file_password::open_profile(profile, given, app.can_ask(), (&again, &hint), read).map(|(import, _)| import)
 }
