@@ -5,7 +5,7 @@
 //! and PKCS#8, PKCS#1 and SEC 1 keys, encrypted in either of OpenSSL's ways; text between the blocks is ignored, except for
 //! a friendlyName. A DER file holds one of these. `docs/pkcs12.md` has the tables.
 //!
-//! [`NssDatabase`] reads the databases of Firefox, Thunderbird, Chromium and other programs that use NSS.
+//! `NssDatabase` reads the databases of Firefox, Thunderbird, Chromium and other programs that use NSS.
 //!
 //! `Store::export` writes PKCS#12. Reading and writing need the feature `files`.
 //!
