@@ -275,12 +275,36 @@ impl Import {
     /// file holds nothing else, neither an identity nor a CA certificate; [`Error::InFile`] when a certificate that cannot be read
     /// may be the missing one, or when a file holds only other things; [`Error::EmptyFile`].
     pub fn pair(&mut self) -> Result<(), Error> {
+        let mut paired = self.paired()?;
+        match paired.useless.is_empty() {
+            true => self.take(paired),
+            false => return Err(paired.useless.swap_remove(0).1),
+        }
+        Ok(())
+    }
+
+    /// Pairs as [`Self::pair`] does. The files that hold nothing to import are no error: they are dropped, and the position of each
+    /// among those brought together with [`Self::extend`], from 0, is returned with the error that it would have been.
+    ///
+    /// # Errors
+    /// Those of [`Self::pair`] that are not about such a file.
+    pub fn pair_useful(&mut self) -> Result<Vec<(usize, Error)>, Error> {
+        let mut paired = self.paired()?;
+        let useless = std::mem::take(&mut paired.useless);
+        let dropped: HashSet<usize> = useless.iter().map(|(file, _)| *file).collect();
+        paired.left_out.retain(|out| !dropped.contains(&out.file));
+        paired.useful.extend(dropped);
+        self.take(paired);
+        Ok(useless)
+    }
+
+    fn paired(&self) -> Result<Paired, Error> {
         let (again, mut left_out) = self.left_out.iter().cloned().partition::<Vec<_>, _>(LeftOut::has_no_key);
         let again = again.into_iter().filter_map(LeftOut::into_certificate);
         let found: Vec<FoundCertificate> = self.certificates.iter().cloned().chain(again).collect();
         let certificates = distinct(&found);
         let identities =
-            paired(&self.keys, &certificates).map_err(|error| damaged(&left_out, |_| true).unwrap_or(error))?;
+            identities_among(&self.keys, &certificates).map_err(|error| damaged(&left_out, |_| true).unwrap_or(error))?;
         let (authorities, others) = authorities_among(&certificates, &identities);
 
         let wanted = identities.iter().map(|identity| &identity.certificate).chain(&authorities);
@@ -289,20 +313,34 @@ impl Import {
         useful.extend(self.keys.iter().map(|found| found.file));
         let is_wanted = |found: &&FoundCertificate| wanted.contains(&found.certificate.fingerprint());
         useful.extend(found.iter().filter(is_wanted).map(|found| found.file));
-        if let Some(useless) = (0..self.files).find(|file| !useful.contains(file)) {
-            return Err(damaged(&left_out, |file| file == useless)
-                .or_else(|| without_key(&others, useless))
-                .unwrap_or_else(|| nothing_useful(&left_out, useless)));
-        }
-
+        let useless = (0..self.files).filter(|file| !useful.contains(file)).map(|useless| {
+            let error = damaged(&left_out, |file| file == useless)
+                .or_else(|| without_key(&found, useless))
+                .unwrap_or_else(|| nothing_useful(&left_out, useless));
+            (useless, error)
+        });
+        let useless = useless.collect();
         left_out.extend(others.into_iter().cloned().map(LeftOut::without_key));
-        self.identities.extend(identities);
-        self.authorities.extend(authorities);
-        (self.left_out, self.useful) = (left_out, useful);
+        Ok(Paired { identities, authorities, left_out, useful, useless })
+    }
+
+    fn take(&mut self, paired: Paired) {
+        self.identities.extend(paired.identities);
+        self.authorities.extend(paired.authorities);
+        (self.left_out, self.useful) = (paired.left_out, paired.useful);
         self.certificates.clear();
         self.keys.clear();
-        Ok(())
     }
+}
+
+/// What pairing found.
+struct Paired {
+    identities: Vec<NewIdentity>,
+    authorities: Vec<Certificate>,
+    left_out: Vec<LeftOut>,
+    useful: HashSet<usize>,
+    /// The files that hold nothing to import, with the error for each; the first of them first.
+    useless: Vec<(usize, Error)>,
 }
 
 /// The error for the first certificate that cannot be read, in the files for which `is_meant` holds.
@@ -315,8 +353,8 @@ fn damaged(left_out: &[LeftOut], is_meant: impl Fn(usize) -> bool) -> Option<Err
 }
 
 /// The error for a file with no key for its certificates.
-fn without_key(others: &[&FoundCertificate], file: usize) -> Option<Error> {
-    let first = others.iter().find(|found| found.file == file)?;
+fn without_key(found: &[FoundCertificate], file: usize) -> Option<Error> {
+    let first = found.iter().find(|found| found.file == file)?;
     Some(Error::CertificateWithoutKey { subject: first.certificate.subject().to_string(), file })
 }
 
@@ -345,7 +383,7 @@ fn distinct(all: &[FoundCertificate]) -> Vec<&FoundCertificate> {
     all.iter().filter(|found| seen.insert(found.certificate.fingerprint())).collect()
 }
 
-fn paired(keys: &[FoundKey], certificates: &[&FoundCertificate]) -> Result<Vec<NewIdentity>, Error> {
+fn identities_among(keys: &[FoundKey], certificates: &[&FoundCertificate]) -> Result<Vec<NewIdentity>, Error> {
     let mut identities = Vec::new();
     let mut paired = HashSet::new();
     let by_public_key = by_public_key(certificates);

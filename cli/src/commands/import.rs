@@ -69,10 +69,11 @@ enum Wanted {
 /// Reads every file, and then stores what can be imported in one transaction. A file that cannot be read or imported keeps none of the
 /// others out. It is an error if it was named itself; if only its directory was, a warning names it.
 pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
-    let store = app.store()?;
-    let unlocker = app.unlocker()?;
     let mut found = Found::default();
     let sources = sources::of(&args.files, &mut found.passed_over)?;
+    sources::check_one_is_there(&sources)?;
+    let store = app.store()?;
+    let unlocker = app.unlocker()?;
     let browser = match browser::profile(args)? {
         Some(profile) => Some(Browser::read(app, args, &*unlocker, profile, &mut found)?),
         None => {
@@ -318,7 +319,7 @@ fn read_all(
             Ok(file) if !file.is_pkcs12() => parts.push((source, file)),
             Ok(file) => match pair(store, unlocker, &[(source, file)], &mut found.left_out)? {
                 Ok(file) => found.files.push(file),
-                Err((_, unread)) => put_aside(found, source, unread, fail)?,
+                Err(unread) => unread.into_iter().try_for_each(|(_, unread)| put_aside(found, source, unread, fail))?,
             },
             Err(unread) => put_aside(found, source, unread, fail)?,
         }
@@ -329,10 +330,16 @@ fn read_all(
                 found.files.push(file);
                 break;
             }
-            // Without this file, the others may make identities
-            Err((position, unread)) => {
-                let (source, _) = parts.remove(position);
-                put_aside(found, source, unread, fail)?;
+            // Without these files, the others may make identities
+            Err(unread) => {
+                let positions: HashSet<usize> = unread.iter().map(|(position, _)| *position).collect();
+                for (position, unread) in unread {
+                    if let Some((source, _)) = parts.get(position) {
+                        put_aside(found, source, unread, fail)?;
+                    }
+                }
+                let mut position = 0..;
+                parts.retain(|_| position.next().is_none_or(|position| !positions.contains(&position)));
             }
         }
     }

@@ -108,6 +108,8 @@ fn a_wrong_file_does_not_lose_the_others() {
         assert_eq!(alone.stderr.matches("error:").count(), 1, "{}", alone.stderr);
     }
     let machine = Cardcase::new();
+    import(&machine, &[&gone, &dir.join("lost.p12")], &[]).expect(1).says(&["gone.p12", "lost.p12"]);
+    assert!(!machine.store().exists(), "nothing was read, and a store was made");
     import(&machine, &[&short, &text], &[]).expect(1).says(&["2 files were not imported", "nothing was stored"]);
 }
 

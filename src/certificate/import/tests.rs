@@ -127,6 +127,31 @@ fn an_empty_file_is_an_error() {
 }
 
 #[test]
+fn files_that_hold_nothing_are_dropped_and_each_is_named() {
+    let root = Ca::root("Root");
+    let (leaf, keyless) = (root.leaf("a"), root.leaf("b"));
+    let certificate = |certificate: &Certificate| FoundCertificate::new(certificate.clone(), None, None);
+    let key = |leaf: &Leaf| FoundKey::new(PrivateKey::from_pkcs8(Zeroizing::new(leaf.pkcs8.clone())), None, None);
+    let file = |certificates, keys| Import::from_file(certificates, keys, Vec::new(), false);
+    let mut import = Import::default();
+    import.extend(file(vec![certificate(&keyless.certificate)], Vec::new()));
+    import.extend(file(vec![certificate(&leaf.certificate), certificate(&keyless.certificate)], Vec::new()));
+    import.extend(file(Vec::new(), Vec::new()));
+    import.extend(file(vec![certificate(&root.certificate)], vec![key(&leaf)]));
+    import.extend(file(vec![certificate(&keyless.certificate)], Vec::new()));
+    assert!(matches!(import.clone().pair(), Err(Error::CertificateWithoutKey { file: 0, .. })));
+
+    let useless = import.pair_useful().unwrap();
+    let [(0, first), (2, second), (4, third)] = useless.as_slice() else { panic!("{useless:?}") };
+    assert!(matches!(first, Error::CertificateWithoutKey { file: 0, .. }), "{first:?}");
+    assert!(matches!(second, Error::EmptyFile), "{second:?}");
+    assert!(matches!(third, Error::CertificateWithoutKey { file: 4, .. }), "{third:?}");
+    assert_complete(&import, &[&leaf]);
+    assert_eq!(import.authorities, [root.certificate]);
+    import.pair().unwrap();
+}
+
+#[test]
 fn errors_name_the_file() {
     let ca = Ca::root("Root");
     let (leaf, lonely) = (ca.leaf("a"), ca.leaf("b"));

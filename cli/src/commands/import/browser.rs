@@ -73,10 +73,12 @@ impl Browser {
                 }
                 found.files.push(import);
             }
-            Err((_, unread)) if unread.holds_nothing => {
-                return Err(without_identity(format!("{told} holds no identity: {}", unread.failure.message)));
-            }
-            Err((_, unread)) => return Err(unread.failure),
+            Err(mut unread) => match unread.swap_remove(0) {
+                (_, unread) if unread.holds_nothing => {
+                    return Err(without_identity(format!("{told} holds no identity: {}", unread.failure.message)));
+                }
+                (_, unread) => return Err(unread.failure),
+            },
         }
         Ok(browser)
     }

@@ -91,31 +91,37 @@ pub(super) fn holds_nothing(error: &file::Error) -> bool {
 }
 
 /// Pairs the keys and certificates of some files; a key may also be in the store already. Adds to `left_out` what is not
-/// imported. If a file prevents that, returns its position and why.
+/// imported. If files prevent that, returns their positions and why.
 pub(super) fn pair(
     store: &Store,
     unlocker: &dyn Unlocker,
     parts: &[(&Source, Import)],
     left_out: &mut Vec<LeftOutJson>,
-) -> Result<Result<Import, (usize, Unread)>, Failure> {
+) -> Result<Result<Import, Vec<(usize, Unread)>>, Failure> {
     let mut import = Import::default();
     parts.iter().for_each(|(_, part)| import.extend(part.clone()));
-    let paired = match import.pair() {
-        Err(error @ Error::CertificateWithoutKey { .. }) => {
-            add_known_keys(store, unlocker, &mut import).unwrap_or(Err(error))
-        }
-        Ok(()) if import.left_out().next().is_some() => add_known_keys(store, unlocker, &mut import).unwrap_or(Ok(())),
-        paired => paired,
+    let lacks_keys = match import.pair() {
+        Ok(()) => import.left_out().next().is_some(),
+        Err(error) => matches!(error, Error::CertificateWithoutKey { .. }),
     };
+    if lacks_keys {
+        store.add_known_keys(&mut import, unlocker)?;
+    }
     let path = |file: usize| parts.get(file).map_or(Path::new("-"), |(source, _)| &source.path);
-    if let Err(error) = paired {
-        let (file, holds_nothing) = match &error {
-            Error::CertificateWithoutKey { file, .. } | Error::KeyWithoutCertificate { file, .. } => (*file, true),
-            Error::InFile { file, error } => (*file, holds_nothing(error)),
-            Error::EmptyFile => (0, true),
-            _ => return Err(error.into()),
+    let unread = |file: usize, error: &Error| {
+        let holds_nothing = match error {
+            Error::InFile { error, .. } => holds_nothing(error),
+            _ => true,
         };
-        return Ok(Err((file, Unread { holds_nothing, failure: Failure::from(&error).in_file(path(file)) })));
+        (file, Unread { holds_nothing, failure: Failure::from(error).in_file(path(file)) })
+    };
+    match import.pair_useful() {
+        Ok(useless) if useless.is_empty() => {}
+        Ok(useless) => return Ok(Err(useless.iter().map(|(file, error)| unread(*file, error)).collect())),
+        Err(error @ (Error::KeyWithoutCertificate { file, .. } | Error::InFile { file, .. })) => {
+            return Ok(Err(vec![unread(file, &error)]));
+        }
+        Err(error) => return Err(error.into()),
     }
     left_out.extend(import.left_out().map(|(file, what, why)| LeftOutJson {
         file: path(file).display().to_string(),
@@ -123,13 +129,4 @@ pub(super) fn pair(
         why,
     }));
     Ok(Ok(import))
-}
-
-/// Pairs again with the keys that the store has; `None` if it has none.
-fn add_known_keys(store: &Store, unlocker: &dyn Unlocker, import: &mut Import) -> Option<Result<(), Error>> {
-    match store.add_known_keys(import, unlocker) {
-        Ok(false) => None,
-        Ok(true) => Some(import.pair()),
-        Err(error) => Some(Err(error)),
-    }
 }

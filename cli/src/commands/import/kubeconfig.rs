@@ -102,7 +102,7 @@ fn read_file(app: &App, path: &Path, unlocker: &dyn Unlocker, found: &mut Found)
         match file::read(&pem, "") {
             Ok(import) => match pair(app.store()?, unlocker, &[(&source, import)], &mut found.left_out)? {
                 Ok(import) => found.files.push(import),
-                Err((_, unread)) => leave_out(found, unread.failure.message),
+                Err(unread) => unread.into_iter().for_each(|(_, unread)| leave_out(found, unread.failure.message)),
             },
             Err(error) => leave_out(found, Error::File(error).to_string()),
         }

@@ -85,6 +85,20 @@ pub(super) fn of(paths: &[PathBuf], passed_over: &mut PassedOver) -> Result<Vec<
     Ok(sources)
 }
 
+/// Fails when none of the files is there: nothing can be imported, so no store is made for it.
+pub(super) fn check_one_is_there(sources: &[Source]) -> Result<(), Failure> {
+    let mut missing = Vec::new();
+    for Source { path, .. } in sources {
+        match path.metadata() {
+            Err(error) if path != Path::new("-") => missing.push(Failure::io(path, &error)),
+            _ => return Ok(()),
+        }
+    }
+    let last = missing.pop();
+    missing.iter().for_each(Failure::warn);
+    last.map_or(Ok(()), Err)
+}
+
 /// What is directly in a directory and not hidden, by name.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error| Failure::io(directory, &error);
