@@ -281,7 +281,7 @@ impl App {
     /// The user's dialogs.
     fn dialogs(&self) -> Result<Dialogs, Failure> {
         let program = self.common.chooser().map(Path::to_owned);
-        Ok(Dialogs::for_user(self.store()?).with_program(program).with_plain(self.common.plain))
+        Ok(Dialogs::for_user(self.store()?).with_program(program))
     }
 
     /// The dialogs that ask for a new primary password; `None` where nobody can be asked.

@@ -76,6 +76,9 @@ fn main() -> ExitCode {
         _ => Volume::Normal,
     };
     say::set_volume(volume, common.verbose);
+    if common.plain {
+        terminal::set_plain();
+    }
     // The agent has no terminal, and handles signals itself
     if !matches!(command, Some(Command::Agent)) {
         signals::restore_terminal_on_signals();

@@ -303,8 +303,8 @@ impl Import {
         let again = again.into_iter().filter_map(LeftOut::into_certificate);
         let found: Vec<FoundCertificate> = self.certificates.iter().cloned().chain(again).collect();
         let certificates = distinct(&found);
-        let identities =
-            identities_among(&self.keys, &certificates).map_err(|error| damaged(&left_out, |_| true).unwrap_or(error))?;
+        let identities = identities_among(&self.keys, &certificates)
+            .map_err(|error| damaged(&left_out, |_| true).unwrap_or(error))?;
         let (authorities, others) = authorities_among(&certificates, &identities);
 
         let wanted = identities.iter().map(|identity| &identity.certificate).chain(&authorities);

@@ -32,7 +32,6 @@ const CHOOSER: &str = "CARDCASE_CHOOSER";
 pub struct Dialogs {
     program: Option<ProgramChooser>,
     pinentry: Option<Pinentry>,
-    is_plain: bool,
 }
 
 impl Dialogs {
@@ -42,7 +41,7 @@ impl Dialogs {
     pub fn for_user(store: &Store) -> Self {
         let program = variable(CHOOSER).map(PathBuf::from);
         let pinentry = Pinentry::from_environment(store.path());
-        Self { program: None, pinentry, is_plain: terminal::is_plain() }.with_program(program)
+        Self { program: None, pinentry }.with_program(program)
     }
 
     /// Asks this program which identity to send, or with `None` or an empty name at the terminal. No shell reads the name, and the
@@ -50,13 +49,6 @@ impl Dialogs {
     #[must_use]
     pub fn with_program(self, program: Option<PathBuf>) -> Self {
         Self { program: program.filter(|name| !name.as_os_str().is_empty()).map(ProgramChooser::new), ..self }
-    }
-
-    /// Asks at the terminal line by line, with numbers instead of a menu, if this is true. That is always so where the terminal cannot
-    /// move its cursor (`TERM=dumb`), in Emacs, and with `CARDCASE_PLAIN=1` in the environment.
-    #[must_use]
-    pub fn with_plain(self, is_plain: bool) -> Self {
-        Self { is_plain: self.is_plain || is_plain, ..self }
     }
 
     /// Whether somebody can be asked for a password.
@@ -106,7 +98,7 @@ impl Chooser for Dialogs {
     fn choose(&self, question: &Question<'_>) -> Reply {
         match &self.program {
             Some(program) => program.choose(question),
-            None => terminal::choose(question, self.is_plain),
+            None => terminal::choose(question),
         }
     }
 }

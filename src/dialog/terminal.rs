@@ -33,8 +33,8 @@ use zeroize::Zeroizing;
 
 use crate::text::plain;
 pub(super) use chooser::{choose, note_waiting};
-pub(super) use settings::{close, is_plain};
-pub use settings::{is_in_background, is_there, was_asked};
+pub(super) use settings::close;
+pub use settings::{is_in_background, is_plain, is_there, set_plain, was_asked};
 pub(super) use tty::Tty;
 use turn::{Quiet, Turn};
 pub(super) use turn::{lend, unlocked, unlocking};
@@ -50,6 +50,17 @@ pub fn password(prompt: &str) -> io::Result<Zeroizing<String>> {
     let turn = Turn::begin().ok_or_else(nobody)?;
     turn.flush_at_end();
     tty.password(&plain(prompt))
+}
+
+/// Asks for a line that is shown as it is typed, without the end of the line. It suits terminals that are [plain](is_plain).
+///
+/// # Errors
+/// `Interrupted` when the person presses Ctrl-C; another error when nobody can be asked.
+pub fn line(prompt: &str) -> io::Result<String> {
+    let nobody = || io::Error::from(ErrorKind::NotConnected);
+    let mut tty = Tty::open().ok_or_else(nobody)?;
+    let _turn = Turn::begin().ok_or_else(nobody)?;
+    tty.line(&plain(prompt))
 }
 
 /// Asks a question of the program's own: `ask` gets the terminal, in raw mode, to draw on it and to read the answer from it. `None`

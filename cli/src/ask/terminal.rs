@@ -21,6 +21,16 @@ pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
 
 /// Asks yes or no. There is no default, and keys that were typed before the question are discarded.
 pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
+    if terminal::is_plain() {
+        loop {
+            let typed = terminal::line(&format!("{prompt} Type yes or no")).map_err(|error| nobody(error.kind()))?;
+            match typed.trim() {
+                "yes" => return Ok(true),
+                "no" => return Ok(false),
+                _ => {}
+            }
+        }
+    }
     let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
     let answer = terminal::question(|tty| asked.interact_on_opt(&Term::read_write_pair(tty.try_clone()?, tty)));
     match answer {

@@ -1,6 +1,6 @@
 //! `cardcase decisions`
 
-use cardcase::manage::Mode;
+use cardcase::manage::{Mode, Outcome};
 use serde::Serialize;
 
 use crate::app::App;
@@ -26,7 +26,7 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         return app.check_all_shown("decisions");
     }
     let mode = app.mode()?;
-    let mut table = Table::new(&["HOST", "MODE", "IDENTITY", "FOR", "SINCE", "LAST USED", "OUTCOME"]);
+    let mut table = Table::new(&["HOST", "IDENTITY", "FOR", "SINCE", "LAST USED"]);
     let mut are_some = false;
     while let Some(block) = next_block(&mut decisions)? {
         are_some = true;
@@ -35,15 +35,17 @@ pub(crate) fn run(app: &App) -> Result<(), Failure> {
         for decision in block {
             let row = vec![
                 decision.scope.to_string(),
-                match Mode::from_scope(&decision.scope) {
-                    used if used == mode => used.to_string(),
-                    other => format!("{other} (not in use)"),
-                },
                 decision.identity.map_or_else(|| "none (no certificate)".to_owned(), identity),
-                decision.lifetime.to_string(),
+                match Mode::from_scope(&decision.scope) {
+                    used if used == mode => decision.lifetime.to_string(),
+                    other => format!("{} (only in {other} mode)", decision.lifetime),
+                },
                 local_date(decision.decided_at),
-                decision.last_used_at.map_or("never".to_owned(), local_date),
-                decision.last_outcome.map_or("not known yet".to_owned(), |outcome| outcome.to_string()),
+                match (decision.last_used_at, decision.last_outcome) {
+                    (None, _) => "never".to_owned(),
+                    (Some(at), None | Some(Outcome::Unknown)) => format!("{} outcome unknown", local_date(at)),
+                    (Some(at), Some(outcome)) => format!("{} {outcome}", local_date(at)),
+                },
             ];
             if table.print_row(row)? == Reader::Gone {
                 return app.check_all_shown("decisions");

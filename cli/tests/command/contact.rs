@@ -242,8 +242,8 @@ fn decisions_of_the_other_mode_are_marked() {
     scene.machine.run(&format!("--mode chrome remember a.example {alice}")).expect(0);
     for (mode, other) in [("firefox", "chrome"), ("chrome", "firefox")] {
         let shown = scene.machine.run(&format!("--mode {mode} decisions")).expect(0).text();
-        assert_eq!(shown.matches(" (not in use)").count(), 1, "{shown}");
-        assert!(shown.contains(&format!("{other} (not in use)")), "{shown}");
+        assert_eq!(shown.matches("(only in").count(), 1, "{shown}");
+        assert!(shown.contains(&format!("permanent (only in {other} mode)")), "{shown}");
         let shown = scene.machine.run(&format!("--mode {mode} show alice")).expect(0).text();
         assert!(shown.contains(&format!("only in {other} mode")), "{shown}");
         assert!(!shown.contains(&format!("only in {mode} mode")), "{shown}");

@@ -104,7 +104,7 @@ fn words_are_searched_in_everything_that_the_details_show() {
     let with_colons =
         fingerprint.as_bytes()[10..30].chunks(2).map(|pair| String::from_utf8_lossy(pair)).collect::<Vec<_>>();
     let with_colons = with_colons.join(":").to_uppercase();
-    let cases: [(&str, &[&str], &str); 12] = [
+    let cases: [(&str, &[&str], &str); 13] = [
         ("bob", &["bob"], "bob"),
         ("BOB", &["bob"], "bob"),
         ("bob@example.com", &["bob"], "bob@example.com"),
@@ -116,6 +116,8 @@ fn words_are_searched_in_everything_that_the_details_show() {
         (&with_colons, &["dave"], &fingerprint[10..30]),
         ("ec-p256 alice", &["alice"], "alice"),
         ("nobody", &[], ""),
+        // Stands for an e-mail address that is missing
+        ("none", &[], ""),
         ("bob carol", &[], ""),
     ];
     let mut terminal = asked_in(scene, &server, 24, 120);

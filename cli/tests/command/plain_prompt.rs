@@ -143,6 +143,20 @@ fn the_next_page_after_the_last_one_is_the_first() {
 }
 
 #[test]
+fn a_confirmation_is_a_line_too() {
+    let scene = Scene::new();
+    scene.hire("alice");
+    for (typed, code, left) in [("maybe\r\rno\r", 1, 1), (key::CTRL_C, 130, 1), ("yes\r", 0, 0)] {
+        let mut terminal = Terminal::script(&scene.machine, r#"exec "$cardcase" remove alice --plain"#);
+        terminal.wait_for("Remove \"alice\" and the private key? Type yes or no:");
+        terminal.send(typed);
+        assert_ends(&mut terminal, code);
+        assert!(!terminal.received().contains(&0x1b), "{typed:?}: an escape sequence");
+        assert_eq!(scene.machine.json("list")["identities"].as_array().unwrap().len(), left, "{typed:?}");
+    }
+}
+
+#[test]
 fn no_line_that_was_not_meant_answers() {
     let question = Question::new();
     let server = question.server();

@@ -25,11 +25,13 @@ struct Field {
     value: String,
     kind: Kind,
     delimiters: &'static [char],
+    /// Not if our own word stands for what is missing.
+    is_searched: bool,
 }
 
 impl Field {
     fn new(label: &'static str, kind: Kind, value: &str) -> Self {
-        Self { label, kind, value: plain(value), delimiters: &[] }
+        Self { label, kind, value: plain(value), delimiters: &[], is_searched: true }
     }
 
     /// With names among other text.
@@ -38,7 +40,7 @@ impl Field {
     }
 
     fn line(&self, query: &Query, finder: &mut Finder) -> Line {
-        let marks = finder.marks(query, self.kind, &self.value);
+        let marks = if self.is_searched { finder.marks(query, self.kind, &self.value) } else { Vec::new() };
         Line::default().and_outside(&self.value, self.delimiters, &marks)
     }
 }
@@ -55,7 +57,8 @@ impl Searched {
     pub(super) fn new(considered: &Considered, question: &Question<'_>) -> Self {
         let fields = fields(considered, question);
         let lines = |kind: Kind| {
-            let values = fields.iter().filter(|field| field.kind == kind).map(|field| field.value.as_str());
+            let values =
+                fields.iter().filter(|field| field.kind == kind && field.is_searched).map(|field| field.value.as_str());
             values.collect::<Vec<_>>().join("\n").into_boxed_str()
         };
         let name = plain(considered.identity.name());
@@ -99,8 +102,9 @@ pub(super) fn row(
     // What is found elsewhere is shown too
     for word in query.words() {
         if !heads.iter().any(|head| finder.finds(word, Kind::Fuzzy, head))
-            && let Some(field) =
-                fields(considered, question).iter().find(|field| finder.finds(word, field.kind, &field.value))
+            && let Some(field) = fields(considered, question)
+                .iter()
+                .find(|field| field.is_searched && finder.finds(word, field.kind, &field.value))
         {
             let line = field.line(query, finder);
             let first =
@@ -163,8 +167,8 @@ fn issuer(considered: &Considered) -> String {
 fn fields(considered: &Considered, question: &Question<'_>) -> Vec<Field> {
     let certificate = considered.identity.certificate();
     let emails = match certificate.emails() {
-        [] => "none".to_owned(),
-        emails => emails.join(", "),
+        [] => Field { is_searched: false, ..Field::new("E-mail", Kind::Fuzzy, "none") },
+        emails => Field::new("E-mail", Kind::Fuzzy, &emails.join(", ")).with_names(),
     };
     let (fuzzy, exact) = (Kind::Fuzzy, Kind::Exact);
     let mut notes = considered.notes();
@@ -175,7 +179,7 @@ fn fields(considered: &Considered, question: &Question<'_>) -> Vec<Field> {
     let notes = (!notes.is_empty()).then(|| Field::new(label, exact, &notes.join("; ")).with_names());
     let others = [
         Field::new("Subject", fuzzy, &certificate.subject().to_string()).with_names(),
-        Field::new("E-mail", fuzzy, &emails).with_names(),
+        emails,
         Field::new("Issuer", fuzzy, &certificate.issuer().to_string()).with_names(),
         Field::new("Valid", exact, &valid(certificate, question)),
         Field::new("Usage", exact, &usages(certificate)),

@@ -14,7 +14,7 @@ use super::numbered;
 use super::picked::{LIFETIMES, Picked, SEND_NONE};
 use super::screen::{Screen, TICK};
 use super::search::Finder;
-use super::settings::is_there;
+use super::settings::{is_plain, is_there};
 use super::tty::Tty;
 use super::turn::Turn;
 use crate::answer::decision::Lifetime;
@@ -30,10 +30,10 @@ const MAX_QUERY: usize = 200;
 /// How often to show how far a search is.
 const PROGRESS: Duration = Duration::from_millis(60);
 
-/// Asks which identity to send, in a menu, or by numbers where `is_plain`.
-pub(in crate::dialog) fn choose(question: &Question<'_>, is_plain: bool) -> Reply {
+/// Asks which identity to send, in a menu, or by numbers.
+pub(in crate::dialog) fn choose(question: &Question<'_>) -> Reply {
     let Some(turn) = Turn::begin() else { return Reply::Nobody };
-    if is_plain {
+    if is_plain() {
         return numbered::choose(question);
     }
     let mut picking = Picking::new(question);

@@ -42,15 +42,24 @@ pub fn is_in_background() -> bool {
     matches!(foreground, Ok(Ok(group)) if group != getpgrp())
 }
 
-/// Whether the terminal cannot move its cursor, or the user asks for lines instead of a menu (`CARDCASE_PLAIN`). Within Emacs, only its
-/// terminal emulators can.
-pub(in crate::dialog) fn is_plain() -> bool {
+/// Whether this program asks line by line.
+static PLAIN: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process asks line by line, with numbers instead of a menu, as [`is_plain`] describes.
+pub fn set_plain() {
+    PLAIN.store(true, Ordering::Relaxed);
+}
+
+/// Whether questions are asked line by line, without moving the cursor: after [`set_plain`], where the terminal cannot move its cursor
+/// (`TERM=dumb`), with `CARDCASE_PLAIN=1` in the environment, and in Emacs except in its terminal emulators.
+pub fn is_plain() -> bool {
     // Also in a set-user-ID program: these variables name nothing that would run with its rights
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let text = |name| set(name).map(|value| value.to_string_lossy().into_owned());
     let is_emulator =
         |emacs: &String| emacs.split(',').any(|part| ["term", "vterm", "eat"].iter().any(|it| part.starts_with(it)));
-    text("CARDCASE_PLAIN").is_some_and(|value| !is_no(&value))
+    PLAIN.load(Ordering::Relaxed)
+        || text("CARDCASE_PLAIN").is_some_and(|value| !is_no(&value))
         || text("TERM").is_none_or(|terminal| terminal == "dumb")
         || text("INSIDE_EMACS").is_some_and(|emacs| !is_emulator(&emacs))
 }
