@@ -44,8 +44,8 @@ CREATE TABLE identities (
     fingerprint    BLOB NOT NULL UNIQUE CHECK (length(fingerprint) = 32),
     name           TEXT NOT NULL UNIQUE,
     certificate    BLOB NOT NULL,
-    -- A format byte (1), then PKCS#8, sealed with the data key and bound to id, fingerprint, name, requires_tls13 and tried of this
-    -- row
+    -- A format byte (1), then PKCS#8, sealed with the data key and bound to id, fingerprint, name, requires_tls13, tried, permission
+    -- and confirmation of this row
     private_key    BLOB NOT NULL,
     subject_key    BLOB NOT NULL CHECK (length(subject_key) = 32),
     issuer_key     BLOB NOT NULL CHECK (length(issuer_key) = 32),
@@ -54,6 +54,10 @@ CREATE TABLE identities (
     -- was not there; or 6 if there is no private key any more, because the primary password was forgotten: private_key is then sealed
     -- emptiness
     tried          INTEGER NOT NULL CHECK (tried BETWEEN 0 AND 6),
+    -- What other programs may have signed through the PKCS#11 module: 0 for nothing, 1 for whole TLS messages, 2 for anything; and
+    -- whether a person is asked: 0 for never, 1 for each signature, 2 for once in 15 minutes
+    permission     INTEGER NOT NULL DEFAULT 0 CHECK (permission BETWEEN 0 AND 2),
+    confirmation   INTEGER NOT NULL DEFAULT 0 CHECK (confirmation BETWEEN 0 AND 2),
     added_at       INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX identities_by_subject ON identities (subject_key);

@@ -13,6 +13,7 @@ pub(crate) mod name;
 #[cfg(feature = "openssl")]
 mod openssl_key;
 pub(crate) mod outline;
+pub(crate) mod permission;
 pub(crate) mod private_key;
 pub(crate) mod public_key;
 pub(crate) mod rsa_pss;

@@ -29,10 +29,10 @@ use self::both as library;
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
 use self::ring as library;
 
-pub(crate) use key::RSA_SCHEMES;
+pub(crate) use key::{Key, RSA_SCHEMES, digest_for};
 pub(crate) use library::{
     EXPONENT_BITS, EXPONENT_LIMIT, MISSING_CURVE, NAME, RSA_LIMIT, aead, generate_ec, generate_ed25519, generate_rsa,
-    has_curve, load, load_rsa, public_point, signs_with_rsa, verifies,
+    has_curve, load, load_for_digests, load_rsa, load_rsa_for_digests, public_point, signs_with_rsa, verifies,
 };
 
 /// The SHA-256 of some bytes. A list computes one for each certificate, which takes RustCrypto twice as long.

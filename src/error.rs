@@ -114,6 +114,31 @@ pub enum Error {
         /// The subject of the certificate, as RFC 4514 text.
         subject: String,
     },
+    /// An identity that requires TLS 1.3 cannot sign anything for other programs: a digest does not show the version of TLS. Permit whole
+    /// TLS messages ([`Permission::Tls`](crate::manage::Permission::Tls)), or allow every version of TLS first
+    /// ([`Store::require_tls13`](crate::Store::require_tls13)).
+    #[error(
+        "{name:?} cannot both require TLS 1.3 and sign everything for other programs: a digest does not show the version of TLS"
+    )]
+    NotWithTls13 {
+        /// The name of the identity.
+        name: String,
+    },
+    /// Another program wanted a signature that is not permitted, and there is none. Let the owner permit it
+    /// ([`Store::permit`](crate::Store::permit)).
+    #[error("nothing was signed: {name:?} {reason}")]
+    NotPermitted {
+        /// The name of the identity.
+        name: String,
+        /// What it does not sign, as the rest of a sentence.
+        reason: String,
+    },
+    /// Another program wanted a signature, and the person said no, or nobody answered in time. There is no signature.
+    #[error("nothing was signed: nobody confirmed the use of {name:?}")]
+    NotConfirmed {
+        /// The name of the identity.
+        name: String,
+    },
     /// A kind of key no handshake can use here. Have a certificate issued for another key.
     #[error("a key of the kind {key} cannot be used: {detail}")]
     UnusableKey {

@@ -163,6 +163,7 @@ pub mod manage {
     pub use crate::certificate::enrollment::Enrollment;
     pub use crate::certificate::import::Import;
     pub use crate::certificate::name::Name;
+    pub use crate::certificate::permission::{Confirmation, Permission};
     pub use crate::certificate::{Certificate, Fingerprint, KeyKind};
     pub use crate::clock::Timestamp;
     pub use crate::error::Damage;
@@ -170,9 +171,9 @@ pub mod manage {
     pub use crate::session::Session;
     pub use crate::store::{Backup, Imported, Renewal, Restored, Unverified};
     pub use crate::text::{is_unprintable, plain, plain_json, plain_lines};
-    pub use crate::vault::agent;
     #[cfg(feature = "keyring")]
     pub use crate::vault::keyring::Keyring;
+    pub use crate::vault::{ToSign, agent};
 }
 
 /// The four calls: for programs that make their TLS connections themselves.

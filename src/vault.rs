@@ -17,6 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -82,6 +83,16 @@ impl Unlocker for NoUnlocker {
     fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
         Err(Error::VaultLocked)
     }
+}
+
+/// What another program wants signed through the PKCS#11 module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[non_exhaustive]
+pub enum ToSign<'a> {
+    /// A whole message, which is hashed as the scheme says.
+    Message(&'a [u8]),
+    /// What the program hashed a message to: with RSA by the digest of the scheme, with ECDSA by SHA-256, SHA-384 or SHA-512.
+    Digest(&'a [u8]),
 }
 
 /// The data key as the store has it.
@@ -254,11 +265,15 @@ impl Vault {
         self.set(Opened::Not);
     }
 
-    /// Identifies this vault under its current primary password; `None` when it has none.
-    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
-        let Kept::Wrapped(Wrapped { cost, salt, data_key }) = &self.kept else { return None };
-        let message = Message::new("vault").number(cost.memory.into()).number(cost.passes.into()).field(salt);
-        Some(Sha256::digest(message.field(data_key).as_bytes()).into())
+    /// Identifies this vault under its current primary password, or under none.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        match &self.kept {
+            Kept::Open(data_key) => data_key.mac(&Message::new("vault")),
+            Kept::Wrapped(Wrapped { cost, salt, data_key }) => {
+                let message = Message::new("vault").number(cost.memory.into()).number(cost.passes.into()).field(salt);
+                Sha256::digest(message.field(data_key).as_bytes()).into()
+            }
+        }
     }
 
     /// Asks for the primary password, as often as the unlocker allows. Does nothing when the data key is in this process.
@@ -471,6 +486,7 @@ impl fmt::Debug for Vault {
 mod tests {
     use super::*;
     use crate::certificate::Fingerprint;
+    use crate::certificate::permission::Permit;
     use crate::certificate::tried::Tried;
 
     /// Answers with these passwords, one after the other.
@@ -486,8 +502,8 @@ mod tests {
     fn sealed_by(vault: &Vault) -> (PrivateKey, SealedKey) {
         let key = PrivateKey::from_pkcs8(Zeroizing::new(rcgen::KeyPair::generate().unwrap().serialize_der()));
         let fingerprint = Fingerprint::from_bytes([1; 32]);
-        let row =
-            KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13: false, tried: Tried::default() };
+        let (name, tried, permit) = ("alice".to_owned(), Tried::default(), Permit::default());
+        let row = KeyRow { id: 1, fingerprint, name, requires_tls13: false, tried, permit };
         let sealed = vault.seal(&row, &key).unwrap();
         (key, SealedKey { row, sealed })
     }

@@ -2,6 +2,7 @@
 
 mod json;
 
+use crate::certificate::permission::{Confirmation, Permission, Permit};
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
@@ -24,11 +25,18 @@ pub struct Identity {
     certificate: Certificate,
     requires_tls13: bool,
     tried: Tried,
+    permit: Permit,
 }
 
 impl Identity {
-    pub(crate) fn new(name: String, certificate: Certificate, requires_tls13: bool, tried: Tried) -> Self {
-        Self { name, certificate, requires_tls13, tried }
+    pub(crate) fn new(
+        name: String,
+        certificate: Certificate,
+        requires_tls13: bool,
+        tried: Tried,
+        permit: Permit,
+    ) -> Self {
+        Self { name, certificate, requires_tls13, tried, permit }
     }
 
     /// Its name, unique in its store.
@@ -44,6 +52,21 @@ impl Identity {
     /// Whether it is sent only in TLS 1.3, which encrypts it.
     pub fn requires_tls13(&self) -> bool {
         self.requires_tls13
+    }
+
+    /// What programs may have signed with its key through the PKCS#11 module.
+    pub fn permission(&self) -> Permission {
+        self.permit.permission
+    }
+
+    /// Whether a person is asked before that.
+    pub fn confirmation(&self) -> Confirmation {
+        self.permit.confirmation
+    }
+
+    /// Both.
+    pub(crate) fn permit(&self) -> Permit {
+        self.permit
     }
 
     /// Whether its private key is not there any more, because a primary password was forgotten and reset

@@ -7,6 +7,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::certificate::name::NameKey;
+use crate::certificate::permission::Permit;
 use crate::certificate::private_key::PrivateKey;
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
@@ -99,18 +100,20 @@ pub(crate) struct NewIdentity {
     pub(crate) friendly_name: Option<String>,
     pub(crate) requires_tls13: bool,
     pub(crate) tried: Tried,
+    pub(crate) permit: Permit,
 }
 
 impl NewIdentity {
     /// Tries what can sign with the key.
     pub(crate) fn new(certificate: Certificate, key: PrivateKey, friendly_name: Option<String>) -> Self {
         let tried = key.try_signing(&certificate);
-        Self { certificate, key, friendly_name, requires_tls13: false, tried }
+        Self { certificate, key, friendly_name, requires_tls13: false, tried, permit: Permit::default() }
     }
 
     /// One whose key was lost.
     pub(crate) fn without_key(certificate: Certificate, friendly_name: Option<String>, requires_tls13: bool) -> Self {
-        Self { certificate, key: PrivateKey::none(), friendly_name, requires_tls13, tried: Tried::NO_KEY }
+        let (key, tried) = (PrivateKey::none(), Tried::NO_KEY);
+        Self { certificate, key, friendly_name, requires_tls13, tried, permit: Permit::default() }
     }
 }
 

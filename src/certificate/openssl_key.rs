@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
+use openssl::md::Md;
 use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Private};
+use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::{Padding, Rsa};
 use openssl::sign::{RsaPssSaltlen, Signer as Context, Verifier};
 use openssl::x509::X509;
@@ -46,6 +48,26 @@ impl OpensslKey {
         let (_, spki) = SubjectPublicKeyInfo::from_der(&public).ok()?;
         let algorithm = Algorithm::from_spki(&spki);
         Some(Self { key, algorithm, public })
+    }
+
+    /// Signs a digest by a scheme for RSA or a curve.
+    pub(super) fn sign_digest(&self, scheme: SignatureScheme, hashed: &[u8]) -> Option<Vec<u8>> {
+        let signed = || -> Result<Vec<u8>, ErrorStack> {
+            let mut context = PkeyCtx::new(&self.key)?;
+            context.sign_init()?;
+            if is_rsa(&self.key) {
+                let md = digest(scheme).and_then(|digest| Md::from_nid(digest.type_())).unwrap_or(Md::sha256());
+                context.set_rsa_padding(if is_pss(scheme) { Padding::PKCS1_PSS } else { Padding::PKCS1 })?;
+                context.set_signature_md(md)?;
+                if is_pss(scheme) {
+                    context.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
+                }
+            }
+            let mut signature = Vec::new();
+            context.sign_to_vec(hashed, &mut signature)?;
+            Ok(signature)
+        };
+        signed().ok()
     }
 
     /// Whether OpenSSL signs with the key, and verifies the signature with the certificate.

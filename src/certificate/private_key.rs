@@ -24,6 +24,9 @@ use crate::certificate::tried::Tried;
 use crate::crypto;
 use crate::error::Error;
 
+/// Signs a digest by a scheme; `None` if the library fails.
+pub(crate) type SignDigest = dyn Fn(SignatureScheme, &[u8]) -> Option<Vec<u8>> + Send + Sync;
+
 /// A private key as the DER of a PrivateKeyInfo (RFC 5958), wiped from memory when dropped.
 #[derive(Clone)]
 pub(crate) struct PrivateKey(Zeroizing<Vec<u8>>);
@@ -129,24 +132,43 @@ impl PrivateKey {
 
     /// Loads the key with aws-lc-rs or ring, or else with OpenSSL, without comparing it with a certificate. `None` if each rejects it.
     pub(crate) fn load(&self) -> Option<Arc<dyn SigningKey>> {
-        let loaded = self.load_by_library();
+        let loaded = self.load_by_library().map(|key| key as Arc<dyn SigningKey>);
         #[cfg(feature = "openssl")]
         if loaded.is_none() {
-            // As any RSA key: its certificate says what it may sign
-            let by_openssl = match self.info().filter(is_rsa_pss) {
-                Some(info) => OpensslKey::from_pkcs1(info.private_key.as_bytes()),
-                None => OpensslKey::from_pkcs8(self.pkcs8()),
-            };
-            return by_openssl.map(|key| Arc::new(key) as Arc<dyn SigningKey>);
+            return self.load_by_openssl().map(|key| Arc::new(key) as Arc<dyn SigningKey>);
         }
         loaded
     }
 
-    fn load_by_library(&self) -> Option<Arc<dyn SigningKey>> {
+    /// Loads the key to sign digests that [`crypto::digest_for`] has prepared, by the schemes for rsaEncryption if it is one of RSA.
+    /// `None` if no library can.
+    pub(crate) fn load_for_digests(&self) -> Option<Box<SignDigest>> {
+        let loaded = match self.info().filter(is_rsa_pss) {
+            Some(info) => crypto::load_rsa_for_digests(info.private_key.as_bytes()),
+            None => crypto::load_for_digests(self.pkcs8()),
+        };
+        #[cfg(feature = "openssl")]
+        if loaded.is_none() {
+            let key = self.load_by_openssl();
+            return key.map(|key| Box::new(move |scheme, digest: &[u8]| key.sign_digest(scheme, digest)) as _);
+        }
+        loaded.map(|key| Box::new(move |scheme, digest: &[u8]| key.sign_digest(scheme, digest)) as _)
+    }
+
+    fn load_by_library(&self) -> Option<Arc<crypto::Key>> {
         // The library rejects the algorithm identifier, but can load the RSAPrivateKey inside
         match self.info().filter(is_rsa_pss) {
             Some(info) => crypto::load_rsa(info.private_key.as_bytes()),
             None => crypto::load(self.pkcs8()),
+        }
+    }
+
+    #[cfg(feature = "openssl")]
+    fn load_by_openssl(&self) -> Option<OpensslKey> {
+        // As any RSA key: its certificate says what it may sign
+        match self.info().filter(is_rsa_pss) {
+            Some(info) => OpensslKey::from_pkcs1(info.private_key.as_bytes()),
+            None => OpensslKey::from_pkcs8(self.pkcs8()),
         }
     }
 

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
-use rustls::sign::SigningKey;
 use zeroize::Zeroizing;
 
+use super::key::Key;
 use super::{aws_lc_rs, ring};
 
 pub(crate) use aws_lc_rs::{
@@ -17,13 +17,23 @@ pub(crate) use aws_lc_rs::{
 };
 
 /// Loads a PrivateKeyInfo in the form that [`PrivateKey`](crate::certificate::private_key) has; `None` if both libraries reject it.
-pub(crate) fn load(pkcs8: &[u8]) -> Option<Arc<dyn SigningKey>> {
+pub(crate) fn load(pkcs8: &[u8]) -> Option<Arc<Key>> {
     ring::load(pkcs8).or_else(|| aws_lc_rs::load(pkcs8))
 }
 
 /// Loads an RSAPrivateKey (RFC 8017 appendix A.1.2); `None` if both libraries reject it.
-pub(crate) fn load_rsa(pkcs1: &[u8]) -> Option<Arc<dyn SigningKey>> {
+pub(crate) fn load_rsa(pkcs1: &[u8]) -> Option<Arc<Key>> {
     ring::load_rsa(pkcs1).or_else(|| aws_lc_rs::load_rsa(pkcs1))
+}
+
+/// Loads a PrivateKeyInfo to sign digests, which ring does not; `None` if the library rejects it.
+pub(crate) fn load_for_digests(pkcs8: &[u8]) -> Option<Arc<Key>> {
+    aws_lc_rs::load(pkcs8)
+}
+
+/// Loads an RSAPrivateKey (RFC 8017 appendix A.1.2) to sign digests; `None` if the library rejects it.
+pub(crate) fn load_rsa_for_digests(pkcs1: &[u8]) -> Option<Arc<Key>> {
+    aws_lc_rs::load_rsa(pkcs1)
 }
 
 /// Makes a key on the curve of this scheme, as a PrivateKeyInfo. The error is for a person.

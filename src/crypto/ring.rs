@@ -12,3 +12,4 @@ pub(crate) use library::{
     signs_with_rsa,
 };
 pub(crate) use signing::{generate_ec, generate_ed25519, has_curve, load, load_rsa, verifies};
+pub(crate) use signing::{load as load_for_digests, load_rsa as load_rsa_for_digests};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rustls::pki_types::alg_id;
-use rustls::sign::SigningKey;
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use zeroize::Zeroizing;
 
@@ -11,11 +10,13 @@ use super::library::rand::SystemRandom;
 use super::library::signature::{
     self, EcdsaKeyPair, Ed25519KeyPair, RsaEncoding, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
-use super::library::{CURVES, Curve, MISSING_CURVE, NAME, ec_key_pair, load_other, signature_length};
+use super::library::{
+    CURVES, Curve, MISSING_CURVE, NAME, ec_key_pair, load_other, sign_ec_digest, sign_rsa_digest, signature_length,
+};
 use crate::crypto::key::{Key, Pair, RSA_SCHEMES};
 
 /// Loads a PrivateKeyInfo in the form that [`PrivateKey`](crate::certificate::private_key) has; `None` if the library rejects it.
-pub(crate) fn load(pkcs8: &[u8]) -> Option<Arc<dyn SigningKey>> {
+pub(crate) fn load(pkcs8: &[u8]) -> Option<Arc<Key>> {
     let rsa = || RsaKeyPair::from_pkcs8(pkcs8).ok().map(rsa);
     let ec = |curve: &'static Curve| {
         let pair = ec_key_pair(curve.signing, pkcs8)?;
@@ -30,8 +31,8 @@ pub(crate) fn load(pkcs8: &[u8]) -> Option<Arc<dyn SigningKey>> {
 }
 
 /// Loads an RSAPrivateKey (RFC 8017 appendix A.1.2); `None` if the library rejects it.
-pub(crate) fn load_rsa(pkcs1: &[u8]) -> Option<Arc<dyn SigningKey>> {
-    RsaKeyPair::from_der(pkcs1).ok().map(|pair| Arc::new(rsa(pair)) as Arc<dyn SigningKey>)
+pub(crate) fn load_rsa(pkcs1: &[u8]) -> Option<Arc<Key>> {
+    RsaKeyPair::from_der(pkcs1).ok().map(|pair| Arc::new(rsa(pair)))
 }
 
 fn rsa(pair: RsaKeyPair) -> Key {
@@ -103,6 +104,10 @@ impl Pair for RsaKeyPair {
         RsaKeyPair::sign(self, rsa_encoding(scheme)?, &SystemRandom::new(), message, &mut signature).ok()?;
         Some(signature)
     }
+
+    fn sign_digest(&self, scheme: SignatureScheme, digest: &[u8]) -> Option<Vec<u8>> {
+        sign_rsa_digest(self, rsa_encoding(scheme)?, digest)
+    }
 }
 
 impl Pair for EcdsaKeyPair {
@@ -112,6 +117,10 @@ impl Pair for EcdsaKeyPair {
 
     fn sign(&self, _: SignatureScheme, message: &[u8]) -> Option<Vec<u8>> {
         EcdsaKeyPair::sign(self, &SystemRandom::new(), message).ok().map(|signature| signature.as_ref().to_vec())
+    }
+
+    fn sign_digest(&self, _: SignatureScheme, digest: &[u8]) -> Option<Vec<u8>> {
+        sign_ec_digest(self, digest)
     }
 }
 

@@ -17,15 +17,15 @@ use rustls::sign::SigningKey;
 use sha2::Digest;
 use zeroize::Zeroizing;
 
-use super::RSA_SCHEMES;
+use super::{Key, RSA_SCHEMES, digest_for};
 
 type Made = Result<Zeroizing<Vec<u8>>, String>;
 
 /// What the rest of the crate uses of a library.
 struct Library {
     name: &'static str,
-    load: fn(&[u8]) -> Option<Arc<dyn SigningKey>>,
-    load_rsa: fn(&[u8]) -> Option<Arc<dyn SigningKey>>,
+    load: fn(&[u8]) -> Option<Arc<Key>>,
+    load_rsa: fn(&[u8]) -> Option<Arc<Key>>,
     signs_with_rsa: fn(usize) -> bool,
     verifies: fn(SignatureScheme, &[u8], &[u8], &[u8]) -> bool,
     has_curve: fn(SignatureScheme) -> bool,
@@ -223,6 +223,67 @@ fn a_generated_key_is_of_the_wanted_kind() {
         for (der, schemes) in made {
             let key = (library.load)(&der.unwrap()).unwrap();
             assert_eq!(key.choose_scheme(&every_scheme()).map(|signer| signer.scheme()), schemes.first().copied());
+        }
+    }
+}
+
+fn hashed(scheme: SignatureScheme) -> Option<Vec<u8>> {
+    use SignatureScheme as S;
+    match scheme {
+        S::RSA_PSS_SHA256 | S::RSA_PKCS1_SHA256 | P256 => Some(sha2::Sha256::digest(MESSAGE).to_vec()),
+        S::RSA_PSS_SHA384 | S::RSA_PKCS1_SHA384 | P384 => Some(sha2::Sha384::digest(MESSAGE).to_vec()),
+        S::RSA_PSS_SHA512 | S::RSA_PKCS1_SHA512 | P521 => Some(sha2::Sha512::digest(MESSAGE).to_vec()),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+#[test]
+fn the_signature_of_a_digest_is_that_of_its_message() {
+    for (pair, schemes) in keys() {
+        let key = super::load_for_digests(&pair.serialize_der()).unwrap();
+        for scheme in every_scheme() {
+            let Some(hashed) = hashed(scheme) else { continue };
+            let digest = digest_for(scheme, &hashed).unwrap();
+            let signature = key.sign_digest(scheme, &digest);
+            assert_eq!(signature.is_some(), schemes.contains(&scheme), "{scheme:?}");
+            let verified = |signature: Vec<u8>| aws_lc_rs_verifies(scheme, pair.public_key_raw(), MESSAGE, &signature);
+            assert!(signature.is_none_or(verified), "{scheme:?}");
+        }
+    }
+}
+
+#[test]
+fn no_digest_is_signed_but_one_of_sha2_that_fits_the_scheme() {
+    for scheme in every_scheme() {
+        let hashed = hashed(scheme).map(|hashed| hashed.len());
+        for length in 0..100 {
+            let is_fit = match scheme {
+                P256 | P384 | P521 => [32, 48, 64].contains(&length),
+                _ => hashed == Some(length),
+            };
+            let digest = vec![7; length];
+            let fitted = digest_for(scheme, &digest).map(|fitted| fitted.len());
+            assert_eq!(fitted, hashed.filter(|_| is_fit), "{scheme:?} {length}");
+        }
+    }
+}
+
+/// In TLS 1.2, a client may sign with any digest on any curve.
+#[cfg(all(feature = "aws-lc-rs", feature = "openssl"))]
+#[test]
+fn a_digest_of_another_length_than_the_curve_is_signed_as_openssl_verifies_it() {
+    for (pair, scheme) in
+        keys().iter().filter_map(|(pair, schemes)| Some((pair, hashed(schemes[0]).map(|_| schemes[0])?)))
+    {
+        let public = openssl::pkey::PKey::private_key_from_der(&pair.serialize_der()).unwrap();
+        let Ok(public) = public.ec_key() else { continue };
+        let key = super::load_for_digests(&pair.serialize_der()).unwrap();
+        for length in [32, 48, 64] {
+            let digest: Vec<u8> = (1..=length).collect();
+            let signature = key.sign_digest(scheme, &digest_for(scheme, &digest).unwrap()).unwrap();
+            let signature = openssl::ecdsa::EcdsaSig::from_der(&signature).unwrap();
+            assert!(signature.verify(&digest, &public).unwrap(), "{scheme:?} {length}");
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::certificate::identity::{Identity, LOST};
 use crate::certificate::import::NewIdentity;
 use crate::certificate::name::NameKey;
 use crate::certificate::outline::{Outline, Outlines};
+use crate::certificate::permission::{Confirmation, Permission, Permit};
 use crate::certificate::tried::Tried;
 use crate::certificate::{Fingerprint, FingerprintPrefix};
 use crate::clock::Timestamp;
@@ -34,7 +35,8 @@ use crate::vault::{KeyRow, SealedKey, Unlocker, Vault};
 const MAX_NAME: u32 = 200;
 
 /// For [`parse_identity`].
-const IDENTITY: &str = "SELECT id, fingerprint, certificate, name, requires_tls13, tried FROM identities";
+const IDENTITY: &str =
+    "SELECT id, fingerprint, certificate, name, requires_tls13, tried, permission, confirmation FROM identities";
 
 /// A name, for [`text`]; empty if it is too long.
 const NAME: &str =
@@ -243,12 +245,40 @@ impl Store {
     /// Restricts an identity to TLS 1.3, or allows every version again.
     ///
     /// # Errors
+    /// [`Error::NotWithTls13`] when other programs may have [anything](Permission::Any) signed with its key;
     /// [`Error::VaultLocked`] before [`Self::unlock_fully`]; [`Error::UnknownIdentity`] or [`Error::Renamed`] when the identity
     /// has been removed or renamed; and those of [writing](Self#errors).
     pub fn require_tls13(&self, identity: &Identity, required: bool) -> Result<(), Error> {
         self.transact_with_vault(|db, vault| {
             let key = chosen_key(db, identity)?;
+            if required && key.row.permit.permission == Permission::Any {
+                return Err(as_rusqlite(Error::NotWithTls13 { name: key.row.name }));
+            }
             rewrite_key(db, vault, &key, KeyRow { requires_tls13: required, ..key.row.clone() })
+        })
+    }
+
+    /// Permits programs to have something signed with the key of an identity through the PKCS#11 module, or nothing any more.
+    /// Returns the identity as it is now.
+    ///
+    /// # Errors
+    /// [`Error::NotWithTls13`] when an identity that requires TLS 1.3 is to sign [anything](Permission::Any);
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`]; [`Error::UnknownIdentity`] or [`Error::Renamed`] when the identity has
+    /// been removed or renamed; and those of [writing](Self#errors).
+    pub fn permit(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        confirmation: Confirmation,
+    ) -> Result<Identity, Error> {
+        self.transact_with_vault(|db, vault| {
+            let key = chosen_key(db, identity)?;
+            if permission == Permission::Any && key.row.requires_tls13 {
+                return Err(as_rusqlite(Error::NotWithTls13 { name: key.row.name }));
+            }
+            let permit = Permit { permission, confirmation };
+            rewrite_key(db, vault, &key, KeyRow { permit, ..key.row.clone() })?;
+            row_with(db, IDENTITIES, IDENTITY, key.row.id, parse_identity)
         })
     }
 
@@ -377,7 +407,8 @@ pub(super) fn identity_of_key(db: &Connection, cache: &mut Cache, row: &KeyRow) 
     let is_current = identity.fingerprint() == row.fingerprint
         && identity.name() == row.name
         && identity.requires_tls13() == row.requires_tls13
-        && identity.tried() == row.tried;
+        && identity.tried() == row.tried
+        && identity.permit() == row.permit;
     if is_current {
         return Ok(identity);
     }
@@ -420,8 +451,8 @@ fn identity_with(db: &Connection, fingerprint: Fingerprint) -> rusqlite::Result<
 
 fn parse_identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
     read_row(row, IDENTITIES, |row| {
-        let tried = Tried::from_number(row.get(5)?);
-        Ok(Identity::new(row.get(3)?, read_certificate(row)?, row.get(4)?, tried))
+        let (tried, permit) = (Tried::from_number(row.get(5)?), Permit::from_numbers(row.get(6)?, row.get(7)?));
+        Ok(Identity::new(row.get(3)?, read_certificate(row)?, row.get(4)?, tried, permit))
     })
 }
 
@@ -445,13 +476,14 @@ pub(super) fn insert_identity(
         Some(given) => return Err(as_rusqlite(taken(given))),
     };
     let (id, fingerprint) = (next_id(db, IDENTITIES)?, certificate.fingerprint());
-    let row = KeyRow { id, fingerprint, name, requires_tls13: new.requires_tls13, tried: new.tried };
+    let NewIdentity { requires_tls13, tried, permit, .. } = *new;
+    let row = KeyRow { id, fingerprint, name, requires_tls13, tried, permit };
     let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
     let mut insert = db.prepare_cached(
         "INSERT INTO identities (id, fingerprint, name, certificate, private_key, subject_key, issuer_key, added_at, tried,
-            requires_tls13)
+            requires_tls13, permission, confirmation)
          VALUES (:id, :fingerprint, :name, :certificate, :private_key, :subject_key, :issuer_key, :added_at, :tried,
-            :requires_tls13)",
+            :requires_tls13, :permission, :confirmation)",
     )?;
     insert.execute(named_params! {
         ":id": row.id,
@@ -464,8 +496,10 @@ pub(super) fn insert_identity(
         ":added_at": now.0,
         ":tried": row.tried.number(),
         ":requires_tls13": row.requires_tls13,
+        ":permission": row.permit.permission.number(),
+        ":confirmation": row.permit.confirmation.number(),
     })?;
-    Ok((Arc::new(Identity::new(row.name, certificate.clone(), row.requires_tls13, row.tried)), true))
+    Ok((Arc::new(Identity::new(row.name, certificate.clone(), requires_tls13, tried, permit)), true))
 }
 
 /// Gives an identity whose key was lost its key again.
@@ -480,7 +514,7 @@ fn give_key(db: &Connection, vault: &Vault, identity: &Identity, new: &NewIdenti
     let sealed = vault.seal(&row, &new.key).map_err(as_rusqlite)?;
     let mut update = db.prepare_cached("UPDATE identities SET private_key = ?1, tried = ?2 WHERE id = ?3")?;
     update.execute(params![sealed, row.tried.number(), row.id])?;
-    Ok(Identity::new(row.name, identity.certificate().clone(), row.requires_tls13, row.tried))
+    Ok(Identity::new(row.name, identity.certificate().clone(), row.requires_tls13, row.tried, row.permit))
 }
 
 fn default_name(new: &NewIdentity) -> String {

@@ -6,12 +6,14 @@ use super::damage::{ENROLLMENTS, IDENTITIES, numbers, read_row, row_with};
 use super::sql::as_rusqlite;
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
+use crate::certificate::permission::Permit;
 use crate::certificate::tried::Tried;
 use crate::error::Error;
 use crate::vault::{KeyRow, SealedKey, Vault};
 
 /// For [`parse_key`].
-const SEALED_KEY: &str = "SELECT id, fingerprint, name, requires_tls13, private_key, tried FROM identities";
+const SEALED_KEY: &str =
+    "SELECT id, fingerprint, name, requires_tls13, private_key, tried, permission, confirmation FROM identities";
 
 /// For [`parse_enrollment_key`].
 pub(super) const ENROLLMENT: &str = "SELECT id, request, private_key, made_at FROM enrollments";
@@ -25,6 +27,7 @@ fn parse_key(row: &Row<'_>) -> rusqlite::Result<SealedKey> {
                 name: row.get(2)?,
                 requires_tls13: row.get(3)?,
                 tried: Tried::from_number(row.get(5)?),
+                permit: Permit::from_numbers(row.get(6)?, row.get(7)?),
             },
             sealed: row.get(4)?,
         })
@@ -63,8 +66,9 @@ pub(super) fn parse_enrollment_key(row: &Row<'_>) -> rusqlite::Result<SealedKey>
 /// What the key of an enrollment is bound to. No certificate has the fingerprint of a request, so the key opens in no
 /// identity's row.
 pub(super) fn enrollment_row(id: i64, request: &[u8]) -> KeyRow {
-    let (fingerprint, tried) = (Fingerprint::from_der(request), Tried::default());
-    KeyRow { id, fingerprint, name: "an enrollment".to_owned(), requires_tls13: false, tried }
+    let (name, fingerprint) = ("an enrollment".to_owned(), Fingerprint::from_der(request));
+    let (tried, permit) = (Tried::default(), Permit::default());
+    KeyRow { id, fingerprint, name, requires_tls13: false, tried, permit }
 }
 
 /// The sealed key of an identity.
@@ -90,10 +94,14 @@ pub(super) fn chosen_key(db: &Connection, identity: &Identity) -> rusqlite::Resu
     Ok(key)
 }
 
-/// Binds a private key to another name or TLS version, and writes these to its row.
+/// Binds a private key to another name, TLS version or permit, and writes these to its row.
 pub(super) fn rewrite_key(db: &Connection, vault: &Vault, key: &SealedKey, row: KeyRow) -> rusqlite::Result<()> {
     let sealed = vault.open(key).and_then(|opened| vault.seal(&row, &opened)).map_err(as_rusqlite)?;
-    let mut update =
-        db.prepare_cached("UPDATE identities SET name = ?1, requires_tls13 = ?2, private_key = ?3 WHERE id = ?4")?;
-    update.execute(params![row.name, row.requires_tls13, sealed, row.id]).map(drop)
+    let Permit { permission, confirmation } = row.permit;
+    let mut update = db.prepare_cached(
+        "UPDATE identities SET name = ?1, requires_tls13 = ?2, permission = ?3, confirmation = ?4, private_key = ?5
+         WHERE id = ?6",
+    )?;
+    let (permission, confirmation) = (permission.number(), confirmation.number());
+    update.execute(params![row.name, row.requires_tls13, permission, confirmation, sealed, row.id]).map(drop)
 }

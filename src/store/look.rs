@@ -20,6 +20,7 @@ use crate::answer::decision::{Answer, Scope};
 use crate::answer::rules::Rules;
 use crate::answer::settings::{Mode, Settings};
 use crate::certificate::Fingerprint;
+use crate::certificate::permission::Permit;
 use crate::certificate::tried::Tried;
 use crate::error::Error;
 use crate::request::Destination;
@@ -68,7 +69,7 @@ impl Store {
             let scope = settings.mode.scope(destination);
             let mut query = db.prepare_cached(&format!(
                 "SELECT d.host, d.port, d.identity, i.fingerprint, d.session, d.decided_at, d.mac, d.id,
-                    i.name, i.requires_tls13, i.private_key, i.tried
+                    i.name, i.requires_tls13, i.private_key, i.tried, i.permission, i.confirmation
                  FROM decisions d LEFT JOIN identities i ON i.id = d.identity
                  WHERE d.host = ?1 AND coalesce(d.port, 0) = ?2 AND (d.session IS NULL OR d.session = ?3) {SESSION_FIRST}"
             ))?;
@@ -116,8 +117,8 @@ fn parse_answer(db: &Connection, cache: &mut Cache, row: &Row<'_>) -> rusqlite::
     // First: its error names the damaged row
     cached_identity(db, cache, id)?;
     let fingerprint = Fingerprint::from_bytes(row.get(3)?);
-    let tried = Tried::from_number(row.get(11)?);
-    let key_row = KeyRow { id, fingerprint, name: row.get(8)?, requires_tls13: row.get(9)?, tried };
+    let (tried, permit) = (Tried::from_number(row.get(11)?), Permit::from_numbers(row.get(12)?, row.get(13)?));
+    let key_row = KeyRow { id, fingerprint, name: row.get(8)?, requires_tls13: row.get(9)?, tried, permit };
     let key = SealedKey { row: key_row, sealed: row.get(10)? };
     let identity = identity_of_key(db, cache, &key.row)?;
     Ok((Answer::Identity(identity), Some(Remembering { key, decision })))

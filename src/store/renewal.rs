@@ -147,10 +147,12 @@ fn take_over(db: &Connection, vault: &Vault, old: &Identity, new: &Identity) -> 
     let scopes = move_decisions(db, old_id, new_id)?;
     authenticate_decisions(db, vault, Some(new_id))?;
     let restricted = old_key.row.requires_tls13 && !new_key.row.requires_tls13;
-    if restricted {
-        rewrite_key(db, vault, &new_key, KeyRow { requires_tls13: true, ..new_key.row.clone() })?;
-    }
     let requires_tls13 = new.requires_tls13() || restricted;
-    let new = Identity::new(new.name().to_owned(), new.certificate().clone(), requires_tls13, new.tried());
+    let permit = new.permit().within(requires_tls13);
+    if restricted {
+        rewrite_key(db, vault, &new_key, KeyRow { requires_tls13, permit, ..new_key.row.clone() })?;
+    }
+    let (name, certificate) = (new.name().to_owned(), new.certificate().clone());
+    let new = Identity::new(name, certificate, requires_tls13, new.tried(), permit);
     Ok(Renewal { old: old.clone(), new, scopes, restricted })
 }

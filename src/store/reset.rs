@@ -20,6 +20,7 @@ use crate::answer::settings::Settings;
 use crate::certificate::authority::Authority;
 use crate::certificate::enrollment::Enrollment;
 use crate::certificate::identity::Identity;
+use crate::certificate::permission::Permit;
 use crate::certificate::private_key::PrivateKey;
 use crate::certificate::tried::Tried;
 use crate::error::Error;
@@ -60,7 +61,7 @@ impl Unverified {
             rules: read_rules(db)?.all().iter().map(|rule| (**rule).clone()).collect(),
             trusted: authorities.into_iter().filter(|authority| authority.trusted).collect(),
             settings: read_settings(db)?,
-            vault: read_vault(db)?.and_then(|kept| Vault::from_file(kept).digest()),
+            vault: read_vault(db)?.map(Vault::from_file).filter(Vault::has_password).map(|vault| vault.digest()),
         })
     }
 
@@ -124,11 +125,14 @@ impl Store {
     }
 }
 
-/// Seals an empty value in place of each private key.
+/// Seals an empty value in place of each private key. Without the old vault, nothing shows that the owner has given the permits.
 fn lose_keys(db: &Connection, new: &Vault) -> rusqlite::Result<()> {
-    let mut update = db.prepare("UPDATE identities SET private_key = ?1, tried = ?2 WHERE id = ?3")?;
+    let mut update = db.prepare(
+        "UPDATE identities SET private_key = ?1, tried = ?2, permission = 0, confirmation = 0 WHERE id = ?3",
+    )?;
     for id in numbers(db, IDENTITIES)? {
-        let row = KeyRow { tried: Tried::NO_KEY, ..keys::key_of_row(db, id)?.row };
+        let row = keys::key_of_row(db, id)?.row;
+        let row = KeyRow { tried: Tried::NO_KEY, permit: Permit::default(), ..row };
         let sealed = new.seal(&row, &PrivateKey::none()).map_err(as_rusqlite)?;
         update.execute(params![sealed, row.tried.number(), id])?;
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use rustls::SignatureScheme;
 use zeroize::Zeroizing;
 
 use super::damage::{ENROLLMENTS, IDENTITIES};
@@ -13,10 +14,11 @@ use super::integrity::{authenticate_decisions, authenticate_terms, check_decisio
 use super::keys;
 use super::sql::as_rusqlite;
 use super::vault::{read_vault, write_vault};
+use crate::certificate::identity::Identity;
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 use crate::vault::agent::{self, Client, LockMark, Socket, Status};
-use crate::vault::{SealedKey, Unlocker, Vault};
+use crate::vault::{SealedKey, ToSign, Unlocker, Vault};
 
 impl Store {
     /// Whether a primary password protects the private keys.
@@ -105,12 +107,34 @@ impl Store {
     /// [`serve`]: crate::manage::agent::serve
     ///
     /// # Errors
-    /// [`Error::VaultLocked`] before [`Self::unlock_fully`], and when the store has no primary password; [`Error::Io`] when other
-    /// users can enter the runtime directory, or its path is too long for a socket in it.
+    /// [`Error::VaultLocked`] before [`Self::unlock_fully`]; [`Error::Io`] when other users can enter the runtime directory, or its path
+    /// is too long for a socket in it.
     pub fn lease(&self, lifetime: Duration) -> Result<Zeroizing<Vec<u8>>, Error> {
         let socket = Socket::new(self.session().directory()?, self.path())?;
         socket.check_path()?;
         agent::lease(&socket, &self.vault(), lifetime)
+    }
+
+    /// One signature for another program that cannot use this library, by the agent. The private key is never opened in this process.
+    /// The agent signs what the owner of the identity [permits](Self::permit), and may ask a person first, which takes up to a minute.
+    /// A signature by ECDSA is in DER, as in TLS (RFC 8422 section 5.4).
+    ///
+    /// A store without a primary password needs an agent too.
+    ///
+    /// # Errors
+    /// [`Error::VaultLocked`] when no agent serves; [`Error::NotPermitted`] and [`Error::NotConfirmed`]; [`Error::UnknownIdentity`] when
+    /// the identity has been removed; [`Error::SealedKey`], [`Error::KeyMismatch`], [`Error::UnusableKey`], [`Error::Agent`], and those
+    /// of [reading](Self#errors).
+    pub fn sign_for_program(
+        &self,
+        identity: &Identity,
+        scheme: SignatureScheme,
+        what: ToSign<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        let (vault, key) =
+            self.read(|db| Ok((self.current_vault(db)?, keys::known_key(db, identity.fingerprint())?)))?;
+        let agent = self.client(&vault).ok_or(Error::VaultLocked)?;
+        agent.sign_for_program(&key, identity.certificate(), scheme, what)
     }
 
     /// The status of the agent of this store, if one runs.
@@ -118,11 +142,8 @@ impl Store {
     /// # Errors
     /// [`Error::Agent`] when it does not answer.
     pub fn agent(&self) -> Result<Option<Status>, Error> {
-        let digest = self.read(|db| self.current_vault(db))?.digest();
-        match self.agent_socket() {
-            None => Ok(None),
-            Some(socket) => Client::new(&socket, digest.unwrap_or_default()).status(),
-        }
+        let vault = self.read(|db| self.current_vault(db))?;
+        self.client(&vault).map_or(Ok(None), |agent| agent.status())
     }
 
     /// Locks the store: ends its agent, and tells the programs of the session that have opened the vault themselves to lock it before
@@ -152,8 +173,13 @@ impl Store {
         }
     }
 
+    /// The agent that may unlock a vault. An agent of one without a primary password signs for other programs only.
     fn agent_of(&self, vault: &Vault) -> Option<Client> {
-        Some(Client::new(&self.agent_socket()?, vault.digest()?))
+        self.client(vault).filter(|_| vault.has_password())
+    }
+
+    fn client(&self, vault: &Vault) -> Option<Client> {
+        Some(Client::new(&self.agent_socket()?, vault.digest()))
     }
 
     fn agent_socket(&self) -> Option<Socket> {

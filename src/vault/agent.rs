@@ -33,6 +33,7 @@ mod client;
 mod frame;
 mod keys;
 mod lease;
+mod programs;
 mod protocol;
 mod server;
 mod socket;

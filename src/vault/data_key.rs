@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::Fingerprint;
 use crate::certificate::identity::Identity;
+use crate::certificate::permission::Permit;
 use crate::certificate::tried::Tried;
 use crate::crypto;
 use crate::crypto::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -27,7 +28,7 @@ const FORMAT: u8 = 1;
 pub(crate) struct DataKey(Zeroizing<[u8; 32]>);
 
 /// The row of a sealed key. The key opens only in this row: not for another certificate, not under another name, not without the
-/// restriction to TLS 1.3, and not with another record of what signed with it.
+/// restriction to TLS 1.3, not with another record of what signed with it, and not with another permit for other programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyRow {
     pub(crate) id: i64,
@@ -35,6 +36,7 @@ pub(crate) struct KeyRow {
     pub(crate) name: String,
     pub(crate) requires_tls13: bool,
     pub(crate) tried: Tried,
+    pub(crate) permit: Permit,
 }
 
 /// A private key as the store has it, with the row it is bound to.
@@ -139,6 +141,8 @@ impl KeyRow {
             .field(self.name.as_bytes())
             .number(self.requires_tls13.into())
             .number(self.tried.number().into())
+            .number(self.permit.permission.number().into())
+            .number(self.permit.confirmation.number().into())
     }
 }
 
@@ -223,10 +227,11 @@ fn with_key(key: &[u8; 32]) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::permission::{Confirmation, Permission};
 
     fn row() -> KeyRow {
         let (fingerprint, tried) = (Fingerprint::from_bytes([7; 32]), Tried::default());
-        KeyRow { id: 7, fingerprint, name: "alice".to_owned(), requires_tls13: true, tried }
+        KeyRow { id: 7, fingerprint, name: "alice".to_owned(), requires_tls13: true, tried, permit: Permit::default() }
     }
 
     #[test]
@@ -242,6 +247,8 @@ mod tests {
             KeyRow { requires_tls13: false, ..row() },
             KeyRow { tried: Tried { by_rustls: true, ..Tried::default() }, ..row() },
             KeyRow { tried: Tried::NO_KEY, ..row() },
+            KeyRow { permit: Permit { permission: Permission::Any, ..Permit::default() }, ..row() },
+            KeyRow { permit: Permit { confirmation: Confirmation::Each, ..Permit::default() }, ..row() },
         ] {
             assert!(data_key.open(&SealedKey { row: changed.clone(), ..key.clone() }).is_none(), "{changed:?}");
         }

@@ -11,13 +11,13 @@ use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::connect::tokio::Connector;
-use cardcase::manage::agent;
+use cardcase::manage::{Confirmation, Permission, ToSign, agent};
 use rustls::server::NoServerSessionStorage;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SignatureScheme, SupportedProtocolVersion};
 
 use crate::connector::{Scene, run};
 use crate::people::{Nobody, PASSWORD, Typist};
-use crate::pki::NOW;
+use crate::pki::{Ca, Home, NOW};
 use crate::tls::HOST;
 
 /// Runs an agent of this store, as another process would.
@@ -128,6 +128,60 @@ fn a_program_with_a_connection_to_an_agent_that_was_replaced_goes_to_the_next() 
     });
 }
 
+/// What a client signs in TLS 1.3.
+fn tls13() -> Vec<u8> {
+    [&[b' '; 64][..], b"TLS 1.3, client CertificateVerify\0", &[5; 32]].concat()
+}
+
+#[test]
+fn the_agent_signs_for_other_programs_what_the_owner_permits() {
+    for password in [None, Some(PASSWORD)] {
+        let (root, home) = (Ca::root("Root"), Home::new());
+        let leaf = root.leaf("Alice");
+        let owner = home.with([&leaf], [&root.certificate]);
+        owner.set_primary_password(password, &Typist).unwrap();
+        let alice = owner.find_identity("Alice").unwrap();
+        let store = home.open();
+        let (scheme, message, digest) = (SignatureScheme::ECDSA_NISTP256_SHA256, tls13(), [7; 32]);
+        let sign = |what| store.sign_for_program(&alice, scheme, what);
+        assert!(matches!(sign(ToSign::Message(&message)), Err(Error::VaultLocked)), "no agent runs");
+        let agent = agent_of(&owner);
+        for (permission, signs) in
+            [(Permission::Off, [false, false]), (Permission::Tls, [true, false]), (Permission::Any, [true, true])]
+        {
+            let permitted = owner.permit(&alice, permission, Confirmation::Never).unwrap();
+            assert_eq!((permitted.permission(), permitted.confirmation()), (permission, Confirmation::Never));
+            for (what, signs) in [ToSign::Message(&message), ToSign::Digest(&digest)].into_iter().zip(signs) {
+                match sign(what) {
+                    Ok(_) => assert!(signs, "{permission} {what:?}"),
+                    Err(Error::NotPermitted { name, .. }) => assert!(!signs && name == "Alice", "{permission}"),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+        assert!(store.end_agent().unwrap());
+        agent.join().unwrap();
+        assert!(matches!(sign(ToSign::Message(&message)), Err(Error::VaultLocked)), "the agent has ended");
+    }
+}
+
+#[test]
+fn an_identity_that_requires_tls13_signs_no_digests() {
+    let home = Home::new();
+    let store = home.with([&Ca::root("Root").leaf("Alice")], []);
+    let alice = store.find_identity("Alice").unwrap();
+    let is_refused =
+        |result: Result<(), Error>| assert!(matches!(result, Err(Error::NotWithTls13 { .. })), "{result:?}");
+    store.permit(&alice, Permission::Any, Confirmation::Each).unwrap();
+    is_refused(store.require_tls13(&alice, true));
+    store.permit(&alice, Permission::Tls, Confirmation::Each).unwrap();
+    store.require_tls13(&alice, true).unwrap();
+    is_refused(store.permit(&alice, Permission::Any, Confirmation::Each).map(drop));
+    assert_eq!(store.find_identity("Alice").unwrap().permission(), Permission::Tls);
+    store.require_tls13(&alice, false).unwrap();
+    store.permit(&alice, Permission::Any, Confirmation::Each).unwrap();
+}
+
 #[test]
 fn the_agent_gives_away_no_keys() {
     let scene = protected(&rustls::version::TLS13);
@@ -140,6 +194,7 @@ fn the_agent_gives_away_no_keys() {
     let is_kept = |result: Result<(), Error>| assert!(matches!(result, Err(Error::AgentKeepsKeys)), "{result:?}");
     is_kept(store.private_key(&identity, &Nobody).map(drop));
     is_locked(store.require_tls13(&identity, true));
+    is_locked(store.permit(&identity, Permission::Any, Confirmation::Never).map(drop));
     is_kept(store.set_primary_password(None, &Nobody));
     is_locked(store.lease(Duration::from_secs(60)).map(drop));
     assert!(store.private_key(&identity, &Typist).is_ok());

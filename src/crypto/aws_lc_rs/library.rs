@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use aws_lc_rs::agreement;
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use rustls::pki_types::alg_id;
@@ -14,7 +15,8 @@ use crate::crypto::key::{self, Key, Pair};
 pub(crate) use aws_lc_rs::{aead, digest, rand, signature};
 
 use signature::{
-    EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, PqdsaKeyPair, PqdsaSigningAlgorithm, RsaKeyPair,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, PqdsaKeyPair, PqdsaSigningAlgorithm, RsaEncoding,
+    RsaKeyPair,
 };
 
 /// Its name in messages.
@@ -75,6 +77,26 @@ pub(crate) fn public_point(scheme: SignatureScheme, secret: &[u8]) -> Option<Vec
 
 pub(crate) fn signature_length(key: &RsaKeyPair) -> usize {
     key.public_modulus_len()
+}
+
+/// Signs a digest as this encoding has it.
+pub(crate) fn sign_rsa_digest(key: &RsaKeyPair, encoding: &'static dyn RsaEncoding, digest: &[u8]) -> Option<Vec<u8>> {
+    let mut signature = vec![0; signature_length(key)];
+    // The key refuses the digest of another algorithm
+    let digest = digest_of_length(digest)?;
+    key.sign_digest(encoding, &digest, &mut signature).ok()?;
+    Some(signature)
+}
+
+/// Signs a digest as long as the one that belongs to the curve.
+pub(crate) fn sign_ec_digest(key: &EcdsaKeyPair, digest: &[u8]) -> Option<Vec<u8>> {
+    Some(key.sign_digest(&digest_of_length(digest)?).ok()?.as_ref().to_vec())
+}
+
+fn digest_of_length(bytes: &[u8]) -> Option<Digest> {
+    let all = [&digest::SHA256, &digest::SHA384, &digest::SHA512];
+    let algorithm = all.into_iter().find(|algorithm| algorithm.output_len() == bytes.len())?;
+    Digest::import_less_safe(bytes, algorithm).ok()
 }
 
 /// Makes an RSA key, as a PrivateKeyInfo. The error is for a person.

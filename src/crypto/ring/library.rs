@@ -12,7 +12,7 @@ use crate::crypto::key::{self, Key};
 
 pub(crate) use ring::{aead, digest, rand, signature};
 
-use signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, RsaKeyPair};
+use signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, RsaEncoding, RsaKeyPair};
 
 /// Its name in messages.
 pub(crate) const NAME: &str = "ring";
@@ -71,6 +71,16 @@ pub(crate) fn public_point(scheme: SignatureScheme, secret: &[u8]) -> Option<Vec
 
 pub(crate) fn signature_length(key: &RsaKeyPair) -> usize {
     key.public().modulus_len()
+}
+
+/// It signs no digests.
+pub(crate) fn sign_rsa_digest(_: &RsaKeyPair, _: &'static dyn RsaEncoding, _digest: &[u8]) -> Option<Vec<u8>> {
+    None
+}
+
+/// It signs no digests.
+pub(crate) fn sign_ec_digest(_: &EcdsaKeyPair, _digest: &[u8]) -> Option<Vec<u8>> {
+    None
 }
 
 /// It makes no RSA keys. The error is for a person.

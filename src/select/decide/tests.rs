@@ -13,6 +13,7 @@ use crate::answer::settings::Settings;
 use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
 use crate::certificate::outline::{Outline, Outlines};
+use crate::certificate::permission::Permit;
 use crate::certificate::tried::Tried;
 use crate::error::{Damage, Error};
 use crate::pki::{Ca, NOW, expired, params};
@@ -50,8 +51,9 @@ struct People {
 impl People {
     fn new() -> Self {
         let ca = Ca::root("Root");
-        let identity =
-            |name: &str, params| Arc::new(Identity::new(name.to_owned(), ca.leaf_of(params).certificate, false, SIGNS));
+        let identity = |name: &str, params| {
+            Arc::new(Identity::new(name.to_owned(), ca.leaf_of(params).certificate, false, SIGNS, Permit::default()))
+        };
         let (alice, bob) = (identity("alice", params("alice")), identity("bob", params("bob")));
         let late = identity("late", expired("late"));
         Self { ca, alice, bob, late }

@@ -11,6 +11,7 @@ use crate::certificate::authority::{Authorities, Authority};
 use crate::certificate::identity::Identity;
 use crate::certificate::name::Name;
 use crate::certificate::outline::{Outline, Outlines};
+use crate::certificate::permission::Permit;
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
@@ -36,7 +37,7 @@ fn known(certificates: &[&Certificate]) -> Authorities {
 
 fn reasons(certificate: &Certificate, authorities: &[Name], schemes: &[Scheme]) -> Vec<Reason> {
     let (request, known) = (request(authorities, schemes), known(&[]));
-    let identity = Identity::new("a".to_owned(), certificate.clone(), false, SIGNS);
+    let identity = Identity::new("a".to_owned(), certificate.clone(), false, SIGNS, Permit::default());
     let matcher = Matcher::new(&request, &known, NOW);
     let reasons = super::reasons(&identity, matcher.requested(), &request);
     let outline = Outline::new(&identity, Arc::new(certificate.issuer().clone()), 0);

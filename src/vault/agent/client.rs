@@ -15,7 +15,7 @@ use super::socket::{Inode, Socket, check_peer};
 use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::vault::{Holder, KeyRow, Message, SealedKey};
+use crate::vault::{Holder, KeyRow, Message, SealedKey, ToSign};
 
 /// How long an agent may take to answer, from the connection on.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -203,6 +203,36 @@ impl Client {
         Ok(Some(Connected { stream, process, way }))
     }
 
+    /// One signature for another program, with the key of this certificate.
+    ///
+    /// # Errors
+    /// Those of [`Store::sign_for_program`](crate::Store::sign_for_program).
+    pub(crate) fn sign_for_program(
+        &self,
+        key: &SealedKey,
+        certificate: &Certificate,
+        scheme: SignatureScheme,
+        what: ToSign<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        let work = Work::SignForProgram {
+            row: (&key.row).into(),
+            sealed: &key.sealed,
+            certificate: certificate.der(),
+            scheme: scheme.into(),
+            what,
+        };
+        self.signature(work, key, certificate)
+    }
+
+    /// Requests a signature with the key of this certificate.
+    fn signature(&self, work: Work<'_>, key: &SealedKey, certificate: &Certificate) -> Result<Vec<u8>, Error> {
+        let (subject, kind) = (certificate.subject().to_string(), certificate.key().to_string());
+        self.work_on(work, &key.row.name, &subject, &kind, |reply| match reply {
+            Reply::Signature(signature) => Ok(signature),
+            other => Err(other),
+        })
+    }
+
     fn work<T>(&self, work: Work<'_>, read: impl FnOnce(Reply) -> Result<T, Reply>) -> Result<T, Error> {
         self.work_on(work, "a private key", "a certificate", "of its kind", read)
     }
@@ -230,6 +260,8 @@ impl Client {
             Reply::Refused(Refusal::SealedKey) => Error::SealedKey { name: name.to_owned() },
             Reply::Refused(Refusal::KeyMismatch) => Error::KeyMismatch { subject: subject.to_owned() },
             Reply::Refused(Refusal::UnusableKey(detail)) => Error::UnusableKey { key: kind.to_owned(), detail },
+            Reply::Refused(Refusal::NotPermitted(reason)) => Error::NotPermitted { name: name.to_owned(), reason },
+            Reply::Refused(Refusal::NotConfirmed) => Error::NotConfirmed { name: name.to_owned() },
             Reply::Refused(Refusal::NotTls) => {
                 connected.error("refuses to sign: a TLS client does not sign this with this key")
             }
@@ -339,10 +371,6 @@ impl Holder for Client {
             scheme: scheme.into(),
             message,
         };
-        let (subject, kind) = (certificate.subject().to_string(), certificate.key().to_string());
-        self.work_on(work, &key.row.name, &subject, &kind, |reply| match reply {
-            Reply::Signature(signature) => Ok(signature),
-            other => Err(other),
-        })
+        self.signature(work, key, certificate)
     }
 }

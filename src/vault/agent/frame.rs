@@ -112,10 +112,15 @@ fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
 
 impl Frame {
     pub(super) fn encode(value: &impl Serialize) -> io::Result<Self> {
+        Self::encode_as(VERSION, value)
+    }
+
+    /// In another version, for an answer to a request of that version.
+    pub(super) fn encode_as(version: u8, value: &impl Serialize) -> io::Result<Self> {
         let size = postcard::experimental::serialized_size(value).map_err(io::Error::other)?;
         let mut body = Zeroizing::new(vec![0; size]);
         postcard::to_slice(value, &mut body).map_err(io::Error::other)?;
-        Ok(Self { version: VERSION, body })
+        Ok(Self { version, body })
     }
 
     /// The value it holds; `None` when it holds another one, or more.

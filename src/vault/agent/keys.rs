@@ -1,13 +1,16 @@
 //! The private keys that an agent has opened. They stay in its memory, where the data key is too, until it ends.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
 
 use crate::certificate::Certificate;
+use crate::certificate::private_key::SignDigest;
+use crate::certificate::rsa_pss::for_rsa_encryption;
+use crate::crypto::digest_for;
 use crate::error::Error;
-use crate::vault::{SealedKey, Vault, sign_with};
+use crate::vault::{KeyRow, SealedKey, Vault, sign_with};
 
 /// Keys that are kept. Opening one of RSA takes longer than signing with it.
 const KEPT: usize = 32;
@@ -18,35 +21,73 @@ const KEPT: usize = 32;
 pub(super) struct Keys(Mutex<Vec<Arc<Opened>>>);
 
 /// A key, with everything that it was opened with. In another row or for another certificate it is opened anew, or refused.
-struct Opened {
+pub(super) struct Opened {
     sealed: SealedKey,
     certificate: Certificate,
     key: Arc<dyn SigningKey>,
+    /// The same key, loaded when the first digest is signed: for rustls, it may be in a library that signs none.
+    for_digests: OnceLock<Box<SignDigest>>,
+}
+
+impl Opened {
+    /// The row that the key was opened in.
+    pub(super) fn row(&self) -> &KeyRow {
+        &self.sealed.row
+    }
+
+    pub(super) fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// One signature.
+    ///
+    /// # Errors
+    /// [`Error::UnusableKey`].
+    pub(super) fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, Error> {
+        sign_with(&*self.key, &self.certificate, scheme, message)
+    }
+
+    /// One signature of a digest, by one of the schemes of the certificate.
+    ///
+    /// # Errors
+    /// [`Error::UnusableKey`], also for a digest that the scheme does not have; and those of [`Vault::open`].
+    pub(super) fn sign_digest(&self, vault: &Vault, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Error> {
+        let unusable =
+            |detail: &str| Error::UnusableKey { key: self.certificate.key().to_string(), detail: detail.to_owned() };
+        if !self.certificate.schemes().any(|known| known == scheme) {
+            return Err(unusable(&format!("it makes no {scheme:?}")));
+        }
+        let scheme = for_rsa_encryption(scheme).unwrap_or(scheme);
+        let digest = digest_for(scheme, digest)
+            .ok_or_else(|| unusable(&format!("it signs no digest of {} bytes by {scheme:?}", digest.len())))?;
+        let sign = match self.for_digests.get() {
+            Some(sign) => sign,
+            None => {
+                let loaded = vault.open(&self.sealed)?.load_for_digests();
+                let loaded = loaded.ok_or_else(|| unusable("no library here signs digests with it"))?;
+                self.for_digests.get_or_init(|| loaded)
+            }
+        };
+        sign(scheme, &digest).ok_or_else(|| unusable("signing failed"))
+    }
 }
 
 impl Keys {
-    /// One signature with the key of this certificate.
+    /// The key of this certificate, opened.
     ///
     /// # Errors
-    /// Those of [`Vault::sign`].
-    pub(super) fn sign(
-        &self,
-        vault: &Vault,
-        sealed: SealedKey,
-        certificate: &[u8],
-        scheme: SignatureScheme,
-        message: &[u8],
-    ) -> Result<Vec<u8>, Error> {
+    /// Those of [`Vault::open`] and of [`PrivateKey::signing_key`](crate::certificate::private_key::PrivateKey::signing_key).
+    pub(super) fn open(&self, vault: &Vault, sealed: SealedKey, certificate: &[u8]) -> Result<Arc<Opened>, Error> {
         let opened = match self.take(&sealed, certificate) {
             Some(opened) => opened,
             None => {
                 let certificate = Certificate::from_der(certificate)?;
                 let key = vault.open(&sealed)?.signing_key(&certificate)?;
-                Arc::new(Opened { sealed, certificate, key })
+                Arc::new(Opened { sealed, certificate, key, for_digests: OnceLock::new() })
             }
         };
         self.keep(opened.clone());
-        sign_with(&*opened.key, &opened.certificate, scheme, message)
+        Ok(opened)
     }
 
     pub(super) fn forget(&self) {

@@ -34,13 +34,12 @@ struct Content<'a> {
 /// The bytes of a lease, for the pipe to the agent.
 ///
 /// # Errors
-/// [`Error::VaultLocked`] when the data key is not in this process, or no primary password protects it.
+/// [`Error::VaultLocked`] when the data key is not in this process.
 pub(crate) fn lease(socket: &Socket, vault: &Vault, lifetime: Duration) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let digest = vault.digest().ok_or(Error::VaultLocked)?;
     let data_key = vault.data_key()?;
     let content = Content {
         socket: socket.path().as_os_str().as_bytes(),
-        vault: digest,
+        vault: vault.digest(),
         seconds: lifetime.as_secs(),
         data_key: data_key.as_bytes(),
     };

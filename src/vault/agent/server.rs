@@ -17,14 +17,15 @@ use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::frame::{Frame, Timed};
-use super::keys::Keys;
+use super::keys::{Keys, Opened};
 use super::lease::Lease;
-use super::protocol::{Refusal, Reply, Request, VERSION, Work};
+use super::programs;
+use super::protocol::{BEFORE, Refusal, Reply, Request, Row, Row1, VERSION, Work};
 use super::socket::{Inode, Socket, check_peer};
 use super::transcript;
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
-use crate::vault::{KeyRow, Message, SealedKey, Vault};
+use crate::vault::{KeyRow, Message, SealedKey, ToSign, Vault};
 
 /// How long a client may take to send its request, and to read the reply. Less than a client waits.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -223,7 +224,9 @@ impl Connection {
         let request = Timed::new(&self.stream, PATIENCE).read_frame()?;
         self.set_working(true)?;
         let reply = self.shared.answer(&request);
-        let frame = Frame::encode(&reply)?;
+        // A client of another version is to see which one this is
+        let version = if request.version == BEFORE { BEFORE } else { VERSION };
+        let frame = Frame::encode_as(version, &reply)?;
         self.set_working(false)?;
         Timed::new(&self.stream, PATIENCE).write_frame(&frame)?;
         Ok(reply)
@@ -316,15 +319,16 @@ impl Shared {
     }
 
     fn answer(&self, frame: &Frame) -> Reply {
-        let is_end = matches!(frame.decode(), Some(Request::End));
-        match frame.decode() {
-            _ if is_end => Reply::Ending,
-            Some(request) if frame.version == VERSION => self.answer_request(request),
-            _ => Reply::Refused(Refusal::NotUnderstood),
-        }
+        let answered = match frame.version {
+            _ if matches!(frame.decode(), Some(Request::<Row<'_>>::End)) => Some(Reply::Ending),
+            VERSION => frame.decode::<Request<'_, Row<'_>>>().map(|request| self.answer_request(request)),
+            BEFORE => frame.decode::<Request<'_, Row1<'_>>>().map(|request| self.answer_request(request)),
+            _ => None,
+        };
+        answered.unwrap_or(Reply::Refused(Refusal::NotUnderstood))
     }
 
-    fn answer_request(&self, request: Request<'_>) -> Reply {
+    fn answer_request<R: Into<KeyRow>>(&self, request: Request<'_, R>) -> Reply {
         match request {
             Request::End => Reply::Ending,
             Request::Status => Reply::Status { vault: self.digest, seconds_left: self.until.seconds_left() },
@@ -335,7 +339,7 @@ impl Shared {
         }
     }
 
-    fn work(&self, work: Work<'_>) -> Result<Reply, Error> {
+    fn work<R: Into<KeyRow>>(&self, work: Work<'_, R>) -> Result<Reply, Error> {
         Ok(match work {
             Work::Sign { row, sealed, certificate, scheme, message } => {
                 let key = SealedKey { row: row.into(), sealed: sealed.to_vec() };
@@ -344,14 +348,19 @@ impl Shared {
                 if !transcript::is_tls13(message) && !is_tls12() {
                     return Ok(Reply::Refused(Refusal::NotTls));
                 }
-                Reply::Signature(self.keys.sign(&self.vault, key, certificate, scheme, message)?)
+                Reply::Signature(self.keys.open(&self.vault, key, certificate)?.sign(scheme, message)?)
+            }
+            Work::SignForProgram { row, sealed, certificate, scheme, what } => {
+                let key = SealedKey { row: row.into(), sealed: sealed.to_vec() };
+                let key = self.keys.open(&self.vault, key, certificate)?;
+                Reply::Signature(self.sign_for_program(&key, scheme.into(), what)?)
             }
             Work::Authenticate { message } => Reply::Code(self.vault.authenticate(&Message::from_bytes(message))?),
             Work::Verify { message, code } => {
                 Reply::Authentic(self.vault.verify(&Message::from_bytes(message), &code)?)
             }
             Work::Opens { row, sealed } => {
-                let key = SealedKey { row: KeyRow::from(row), sealed: sealed.to_vec() };
+                let key = SealedKey { row: row.into(), sealed: sealed.to_vec() };
                 match self.vault.check_key(&key) {
                     Err(Error::SealedKey { .. }) => Reply::Authentic(false),
                     checked => checked.map(|()| Reply::Authentic(true))?,
@@ -359,14 +368,27 @@ impl Shared {
             }
             Work::Seal { row, pkcs8 } => {
                 let key = PrivateKey::from_pkcs8(Zeroizing::new(pkcs8.to_vec()));
-                Reply::Sealed(self.vault.seal(&KeyRow::from(row), &key)?)
+                Reply::Sealed(self.vault.seal(&row.into(), &key)?)
             }
         })
+    }
+
+    /// # Errors
+    /// [`Error::NotPermitted`], [`Error::NotConfirmed`], and [`Error::UnusableKey`].
+    fn sign_for_program(&self, key: &Opened, scheme: SignatureScheme, what: ToSign<'_>) -> Result<Vec<u8>, Error> {
+        let scheme = programs::scheme_of(key.certificate(), scheme);
+        programs::check_permitted(key.row(), key.certificate().der(), scheme, what)?;
+        match what {
+            ToSign::Message(message) => key.sign(scheme, message),
+            ToSign::Digest(digest) => key.sign_digest(&self.vault, scheme, digest),
+        }
     }
 }
 
 fn refusal(error: Error) -> Refusal {
     match error {
+        Error::NotPermitted { reason, .. } => Refusal::NotPermitted(reason),
+        Error::NotConfirmed { .. } => Refusal::NotConfirmed,
         Error::VaultLocked => Refusal::Locked,
         Error::SealedKey { .. } => Refusal::SealedKey,
         Error::KeyMismatch { .. } => Refusal::KeyMismatch,
@@ -414,7 +436,9 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
+    use crate::certificate::permission::{Confirmation, Permission, Permit};
     use crate::certificate::tried::Tried;
+    use crate::crypto::sha256;
     use crate::vault::DataKey;
     use crate::vault::agent::protocol::Row;
 
@@ -432,12 +456,18 @@ mod tests {
 
     impl Scene {
         fn new(requires_tls13: bool) -> Self {
+            Self::permitting(Permission::Off, requires_tls13)
+        }
+
+        fn permitting(permission: Permission, requires_tls13: bool) -> Self {
             let data_key = DataKey::random().unwrap();
             let shared = Shared::new(Vault::open_with(data_key.clone()), VAULT, Duration::from_secs(60));
             let key = KeyPair::generate().unwrap();
             let certificate = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
             let fingerprint = crate::certificate::Fingerprint::from_der(&certificate);
-            let row = KeyRow { id: 1, fingerprint, name: "alice".to_owned(), requires_tls13, tried: Tried::default() };
+            let (name, tried) = ("alice".to_owned(), Tried::default());
+            let permit = Permit { permission, confirmation: Confirmation::Never };
+            let row = KeyRow { id: 1, fingerprint, name, requires_tls13, tried, permit };
             let mut scene = Self { shared, data_key, row, certificate, pkcs8: key.serialize_der(), sealed: Vec::new() };
             let Reply::Sealed(sealed) = scene.work(Work::Seal { row: scene.row(), pkcs8: &scene.pkcs8 }) else {
                 panic!("it does not seal")
@@ -453,6 +483,11 @@ mod tests {
         fn sign<'a>(&'a self, message: &'a [u8]) -> Work<'a> {
             let scheme = SignatureScheme::ECDSA_NISTP256_SHA256.into();
             Work::Sign { row: self.row(), sealed: &self.sealed, certificate: &self.certificate, scheme, message }
+        }
+
+        fn sign_for_program<'a>(&'a self, what: ToSign<'a>) -> Work<'a> {
+            let scheme = SignatureScheme::ECDSA_NISTP256_SHA256.into();
+            Work::SignForProgram { row: self.row(), sealed: &self.sealed, certificate: &self.certificate, scheme, what }
         }
 
         fn tls12(&self) -> Vec<u8> {
@@ -506,6 +541,55 @@ mod tests {
         let only_tls13 = Scene::new(true);
         assert!(matches!(only_tls13.work(only_tls13.sign(&tls13())), Reply::Signature(_)));
         assert_eq!(only_tls13.work(only_tls13.sign(&only_tls13.tls12())), Reply::Refused(Refusal::NotTls));
+    }
+
+    #[test]
+    fn another_program_gets_the_signatures_that_the_owner_permits() {
+        let (tls13, document) = (tls13(), b"I owe you");
+        let digest = sha256(document);
+        let self_test = sha256(b"test text");
+        for (permission, requires_tls13, permits) in [
+            (Permission::Off, false, [false, false, false, false, false]),
+            (Permission::Tls, false, [true, true, true, false, false]),
+            (Permission::Tls, true, [true, false, true, false, false]),
+            (Permission::Any, false, [true, true, true, true, true]),
+            // `permit` refuses this
+            (Permission::Any, true, [true, false, true, false, false]),
+        ] {
+            let scene = Scene::permitting(permission, requires_tls13);
+            let tls12 = scene.tls12();
+            let what = [
+                ToSign::Message(&tls13),
+                ToSign::Message(&tls12),
+                ToSign::Digest(&self_test),
+                ToSign::Message(document),
+                ToSign::Digest(&digest),
+            ];
+            for (what, is_permitted) in what.into_iter().zip(permits) {
+                match scene.work(scene.sign_for_program(what)) {
+                    Reply::Signature(_) => assert!(is_permitted, "{permission} {what:?}"),
+                    Reply::Refused(Refusal::NotPermitted(_)) => assert!(!is_permitted, "{permission} {what:?}"),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_permission_that_was_not_sealed_with_the_key_opens_nothing() {
+        for sealed in [Permission::Off, Permission::Tls, Permission::Any] {
+            let mut scene = Scene::permitting(sealed, false);
+            for permission in [Permission::Off, Permission::Tls, Permission::Any] {
+                for confirmation in [Confirmation::Never, Confirmation::Each] {
+                    scene.row.permit = Permit { permission, confirmation };
+                    let is_sealed = permission == sealed && confirmation == Confirmation::Never;
+                    let reply = scene.work(scene.sign_for_program(ToSign::Digest(&[7; 32])));
+                    assert_eq!(reply != Reply::Refused(Refusal::SealedKey), is_sealed, "{sealed} {permission}");
+                    let reply = scene.work(scene.sign(&tls13()));
+                    assert_eq!(reply != Reply::Refused(Refusal::SealedKey), is_sealed, "{sealed} {permission}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -627,10 +711,47 @@ mod tests {
     #[test]
     fn only_the_request_to_end_is_understood_in_every_version() {
         let scene = Scene::new(false);
-        let asked = |request| scene.shared.answer(&Frame { version: VERSION + 1, ..Frame::encode(&request).unwrap() });
-        assert_eq!(asked(Request::End), Reply::Ending);
-        assert_eq!(asked(Request::Status), Reply::Refused(Refusal::NotUnderstood));
-        assert_eq!(*Frame::encode(&Request::End).unwrap().body, [0], "other versions know it as this");
+        for version in [0, VERSION + 1] {
+            let asked = |request: Request<'_>| scene.shared.answer(&Frame::encode_as(version, &request).unwrap());
+            assert_eq!(asked(Request::End), Reply::Ending);
+            assert_eq!(asked(Request::Status), Reply::Refused(Refusal::NotUnderstood));
+        }
+        assert_eq!(*Frame::encode(&Request::<'_, Row<'_>>::End).unwrap().body, [0], "other versions know it as this");
+    }
+
+    #[test]
+    fn a_client_of_the_version_before_is_answered_in_its_version() {
+        // As version 1 wrote them: a request for the status, and one that seals a key in a row without a permit
+        let seal = {
+            let row = (1_i64, [9_u8; 32], "alice", false, 1_u8);
+            (2_u8, VAULT, (3_u8, row, &b"pkcs8"[..]))
+        };
+        let (near, far) = UnixStream::pair().unwrap();
+        let shared = Arc::new(Scene::new(false).shared);
+        let connection = shared.admit(Arc::new(far), None).unwrap();
+        let served = thread::spawn(move || connection.attend());
+        let ask = |body: Vec<u8>| {
+            let mut timed = Timed::new(&near, PATIENCE * 5);
+            timed.write_frame(&Frame { version: 1, body: Zeroizing::new(body) }).unwrap();
+            timed.read_frame().unwrap()
+        };
+        let status = ask(vec![1]);
+        assert_eq!((status.version, status.body[0]), (1, 1));
+        let sealed = ask(postcard::to_allocvec(&seal).unwrap());
+        assert_eq!(sealed.version, 1);
+        let Some(Reply::Sealed(sealed)) = sealed.decode() else { panic!("it does not seal") };
+        let row = KeyRow {
+            id: 1,
+            fingerprint: crate::certificate::Fingerprint::from_bytes([9; 32]),
+            name: "alice".to_owned(),
+            requires_tls13: false,
+            tried: Tried::from_number(1),
+            permit: Permit::default(),
+        };
+        assert_eq!(shared.vault.open(&SealedKey { row, sealed }).unwrap().pkcs8(), b"pkcs8");
+        shared.end();
+        drop(near);
+        served.join().unwrap();
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{Connection, Shared};
+use crate::certificate::permission::Permit;
 use crate::certificate::private_key::PrivateKey;
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::vault::agent::frame::Frame;
 use crate::vault::agent::lease::Lease;
 use crate::vault::agent::protocol::{Reply, Request, Work};
-use crate::vault::{DataKey, KeyRow, SealedKey, Vault};
+use crate::vault::{DataKey, KeyRow, SealedKey, ToSign, Vault};
 
 /// An agent that serves a store with one private key.
 #[allow(missing_debug_implementations, reason = "it has keys")]
@@ -36,8 +37,8 @@ impl Agent {
     /// Those of sealing the key.
     pub fn requests(&self, certificate: &[u8], pkcs8: &[u8], messages: &[&[u8]]) -> Result<Vec<Vec<u8>>, Error> {
         let fingerprint = Fingerprint::from_bytes(*Certificate::from_der(certificate)?.fingerprint().as_bytes());
-        let name = "Alice".to_owned();
-        let row = KeyRow { id: 1, fingerprint, name, requires_tls13: false, tried: Tried::from_number(1) };
+        let (name, permit) = ("Alice".to_owned(), Permit::from_numbers(2, 0));
+        let row = KeyRow { id: 1, fingerprint, name, requires_tls13: false, tried: Tried::from_number(1), permit };
         let key = PrivateKey::from_pkcs8(Zeroizing::new(pkcs8.to_vec()));
         let SealedKey { row, sealed } = SealedKey { sealed: self.0.vault.seal(&row, &key)?, row };
         let mut works = vec![
@@ -48,6 +49,10 @@ impl Agent {
         ];
         for message in messages {
             works.push(Work::Sign { row: (&row).into(), sealed: &sealed, certificate, scheme: 0x0403, message });
+            for what in [ToSign::Message(message), ToSign::Digest(&[5; 32])] {
+                let row = (&row).into();
+                works.push(Work::SignForProgram { row, sealed: &sealed, certificate, scheme: 0x0403, what });
+            }
         }
         let uses = works.into_iter().map(|work| Request::Use { vault: self.0.digest, work });
         let requests = [Request::End, Request::Status].into_iter().chain(uses);
