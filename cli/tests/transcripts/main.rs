@@ -24,12 +24,16 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use cardcase::manage::Certificate;
 use rcgen::{DistinguishedName, DnType};
 
 use document::{Block, Document};
-use support::ca::{Authority, P12, Validity};
+use support::ca::{Authority, Issued, P12, PASSWORD, Validity};
 use support::command::Cardcase;
 use support::executable::executable;
+use support::missing;
 use support::program;
 use support::server::{Kind, Server, Setup};
 use support::terminal::Terminal;
@@ -109,7 +113,32 @@ impl Stage {
         std::fs::copy(issuing.key_file(stage.machine.dir()), directory.join("ca.key")).unwrap();
         write("index.txt", "");
         write("ca.conf", CA_CONFIGURATION);
+        stage.add_firefox(&issuing.client("Erika Example").serial(&[0x4e, 0x21]).issue());
         stage
+    }
+
+    /// A profile of Firefox with an identity. It remembers to send it to one host, and none to another.
+    fn add_firefox(&self, issued: &Issued) {
+        let firefox = self.machine.dir().join(".mozilla/firefox");
+        let profile = firefox.join("k3x9mw2p.default-release");
+        std::fs::create_dir_all(&profile).unwrap();
+        let ini = "[Profile0]\nName=default-release\nIsRelative=1\nPath=k3x9mw2p.default-release\nDefault=1\n";
+        std::fs::write(firefox.join("profiles.ini"), ini).unwrap();
+        let nss = |name: &str, arguments: &[&str]| {
+            let output =
+                program::named(name).args(arguments).args(["-d"]).arg(format!("sql:{}", profile.display())).output();
+            let output = output.unwrap_or_else(|error| panic!("{}", missing(name, "libnss3-tools", &error)));
+            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        nss("certutil", &["-N", "--empty-password"]);
+        let file = issued.p12(self.machine.dir(), P12::Default);
+        nss("pk12util", &["-i", file.to_str().unwrap(), "-W", PASSWORD, "-K", ""]);
+        let issuer = Certificate::from_der(issued.der()).unwrap().issuer().der().to_vec();
+        let serial = [0x4e, 0x21];
+        let lengths = [serial.len(), issuer.len()].map(|length| u32::try_from(length).unwrap().to_be_bytes());
+        let chosen = BASE64_STANDARD.encode([&[0; 8], &lengths.concat()[..], &serial, &issuer].concat());
+        let list = format!("{HOST},,\t1\t20420\t{chosen}\nprinter.example.com,,\t1\t20420\tno client certificate\n");
+        std::fs::write(profile.join("ClientAuthRememberList.txt"), list).unwrap();
     }
 
     /// With the identities in `fixtures/`, and files of passwords and rules.
