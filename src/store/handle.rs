@@ -111,6 +111,14 @@ impl Store {
         &self.session
     }
 
+    /// How often identities, authorities, rules and enrollments have changed, in any process. While the number is the same, so are they.
+    ///
+    /// # Errors
+    /// Those of [reading](Self#errors).
+    pub fn generation(&self) -> Result<i64, Error> {
+        self.read(read_generation)
+    }
+
     /// The damaged rows that were skipped so far, in the order they were found; at most 64 of each table.
     pub fn damage(&self) -> Vec<Damage> {
         locked(&self.damage).clone()
@@ -215,8 +223,7 @@ impl Store {
         work: impl FnOnce(&Connection, &mut Cache) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         self.read(|db| {
-            let mut query = db.prepare_cached("SELECT generation FROM settings")?;
-            let generation = must_be_there("settings", query.query_row([], |row| row.get(0)))?;
+            let generation = read_generation(db)?;
             // The counter does not change with the password. The old vault in this process must not be used any more
             let vault = self.current_vault(db)?;
             self.follow_lock(&vault);
@@ -296,6 +303,11 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Store({})", self.path.display())
     }
+}
+
+fn read_generation(db: &Connection) -> rusqlite::Result<i64> {
+    let mut query = db.prepare_cached("SELECT generation FROM settings")?;
+    must_be_there("settings", query.query_row([], |row| row.get(0)))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
