@@ -47,6 +47,7 @@ use app::App;
 use ask::signals;
 use cli::{Cli, Color, Command, WithoutStore};
 use ui::failure::{Code, Failure};
+use ui::named_store;
 use ui::say::{self, Volume};
 use usage::Typed;
 
@@ -78,6 +79,9 @@ fn main() -> ExitCode {
     say::set_volume(volume, common.verbose);
     if common.plain {
         terminal::set_plain();
+    }
+    if let Some(path) = common.store.as_deref().filter(|_| names_store) {
+        named_store::set(path);
     }
     // The agent has no terminal, and handles signals itself
     if !matches!(command, Some(Command::Agent)) {

@@ -4,6 +4,8 @@ pub(crate) mod text;
 
 pub(crate) mod time;
 
+pub(crate) mod named_store;
+
 pub(crate) mod say;
 
 pub(crate) mod progress;

@@ -207,6 +207,10 @@ impl Shared {
                 // One that cannot be written leaves the others
                 db.execute_batch("SAVEPOINT entry")?;
                 if let Err(error) = (self.write_entry)(db, entry) {
+                    // A full disk, for example, has rolled back the whole transaction (https://sqlite.org/lang_transaction.html)
+                    if db.is_autocommit() {
+                        return Err(error);
+                    }
                     db.execute_batch("ROLLBACK TO entry")?;
                     failed.get_or_insert(error);
                 }

@@ -18,9 +18,14 @@ pub(crate) fn new(path: &Path, can_ask: bool, is_empty_meant: &str) -> Result<Ze
         let failure = Failure::new(Code::NobodyToAsk, "the file needs a password, and nobody can be asked for it");
         return Err(failure.hint("give it in a file: --password-file FILE"));
     }
-    let password = terminal::password(&format!("New password of {}", path.display()))?;
-    if terminal::password("Repeat it")? != password {
-        return Err(Failure::new(Code::Failed, "the passwords differ; nothing was written"));
+    let mut tries = 1;
+    let mut password = terminal::password(&format!("New password of {}", path.display()))?;
+    while terminal::password("Repeat it")? != password {
+        if tries == TRIES {
+            return Err(Failure::new(Code::Failed, "the passwords differ; nothing was written"));
+        }
+        tries += 1;
+        password = terminal::password(&format!("They differ. New password of {}", path.display()))?;
     }
     if password.is_empty() && !terminal::confirm(is_empty_meant)? {
         return Err(Failure::new(Code::Interrupted, "aborted: nothing was written"));

@@ -32,7 +32,11 @@ pub(crate) fn confirm(prompt: &str) -> Result<bool, Failure> {
         }
     }
     let asked = Confirm::with_theme(&SimpleTheme).with_prompt(plain(prompt));
-    let answer = terminal::question(|tty| asked.interact_on_opt(&Term::read_write_pair(tty.try_clone()?, tty)));
+    let answer = terminal::question(|tty| {
+        let term = Term::read_write_pair(tty.try_clone()?, tty);
+        // The question is left without the end of its line
+        asked.interact_on_opt(&term).inspect_err(|_| drop(term.write_line("")))
+    });
     match answer {
         Some(Ok(answer)) => Ok(answer.unwrap_or(false)),
         Some(Err(dialoguer::Error::IO(error))) => Err(nobody(error.kind())),

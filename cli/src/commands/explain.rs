@@ -21,6 +21,7 @@ use crate::http::probe::{Look, Seen};
 use crate::http::verify;
 use crate::ui::failure::Failure;
 use crate::ui::json::{DestinationJson, print_json};
+use crate::ui::named_store::in_commands;
 use crate::ui::say;
 use crate::ui::stdout::print;
 use crate::ui::table::table;
@@ -174,7 +175,7 @@ impl Explained<'_> {
         }
         out.push_str(&format!("\n{}\n", plain(&self.verdict())));
         for command in self.commands() {
-            out.push_str(&format!("  {}\n", plain(&command)));
+            out.push_str(&format!("  {}\n", plain(&in_commands(&command))));
         }
         out
     }

@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::profiles::Profile;
 use crate::ui::failure::Failure;
 use crate::ui::json::print_json;
+use crate::ui::named_store::in_commands;
 use crate::ui::stdout::print;
 use crate::ui::text::{absolute, counted, quoted};
 use crate::ui::time::expires_soon;
@@ -117,6 +118,9 @@ impl OverviewJson {
         add("to check everything", "cardcase doctor");
         add("all commands", "cardcase --help");
         let width = commands.iter().map(|(why, _)| why.len() + 1).max().unwrap_or(0);
-        commands.iter().map(|(why, command)| format!("{:<width$}  {command}\n", format!("{why}:"))).collect()
+        commands
+            .iter()
+            .map(|(why, command)| format!("{:<width$}  {}\n", format!("{why}:"), in_commands(command)))
+            .collect()
     }
 }

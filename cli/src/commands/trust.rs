@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use cardcase::Error;
+use cardcase::{Error, Store};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Trust;
 use crate::http::verify::{self, Sorted};
-use crate::ui::failure::Failure;
+use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{CertificateJson, print_json};
 use crate::ui::say;
 
@@ -40,8 +40,10 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
     let path = Path::new(&args.what);
     let certificates = match store.find_authority(&args.what) {
         Ok(authority) => vec![authority.certificate],
-        // If it is neither in the store nor a file, it is more likely a missing file
-        Err(Error::UnknownAuthority { .. }) => verify::read_certificates(app, path)?,
+        Err(error @ Error::UnknownAuthority { .. }) => match path.exists() || path == Path::new("-") {
+            true => verify::read_certificates(app, path)?,
+            false => return Err(unknown(store, &args.what, &error)),
+        },
         Err(error) => return Err(error.into()),
     };
     let Sorted { usable, unusable } = Sorted::new(certificates, app.now());
@@ -82,6 +84,27 @@ pub(crate) fn run(app: &App, args: &Trust) -> Result<(), Failure> {
         return print_json(&TrustedJson { trusted: trusted.collect(), left_out: left_out.collect() });
     }
     Ok(())
+}
+
+/// The failure where there is neither a file nor a CA certificate of this name.
+fn unknown(store: &Store, what: &str, error: &Error) -> Failure {
+    if let Ok(identity) = store.find_identity(what) {
+        let failure = Failure::new(Code::NothingFits, format_args!("{what:?} is an identity, and no CA certificate"));
+        let above = store.chain(identity.certificate()).ok().and_then(|chain| chain.last().cloned());
+        return match above {
+            Some(root) => {
+                failure.hint(format_args!("its CA: cardcase trust {}", root.certificate.fingerprint().short()))
+            }
+            None => failure.hint("cardcase authorities"),
+        };
+    }
+    let is_id = what.len() >= 8 && what.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    match is_id {
+        true => Failure::from(error),
+        false => Failure::new(Code::Failed, "No such file, and no CA certificate in the store has this fingerprint")
+            .in_file(Path::new(what))
+            .hint("cardcase authorities"),
+    }
 }
 
 fn distrust(app: &App, id: &str) -> Result<(), Failure> {

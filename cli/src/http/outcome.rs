@@ -9,7 +9,7 @@ use cardcase::ask::Refusal;
 use cardcase::connect::{self, Cause, Opened, Selection, Source, cause};
 use cardcase::manage::plain;
 use cardcase::manage::{Answer, Fingerprint, Outcome, version_name};
-use cardcase::raw::{Prepared, alert};
+use cardcase::raw::{Prepared, alert, unverified_certificate};
 use cardcase::{Destination, Identity, Selector};
 use rustls::AlertDescription;
 
@@ -193,7 +193,9 @@ impl Outcomes {
                 if let Some(asked) = &asked {
                     self.announce(asked);
                 }
-                self.broken(asked, &source, verify::failed(destination, &source))
+                let failure = verify::failed(destination, &source);
+                let failure = self.remedies.with_known_authority(failure, unverified_certificate(&source));
+                self.broken(asked, &source, failure)
             }
             other => verify::failed(destination, &other).into(),
         }

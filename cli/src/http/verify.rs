@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cardcase::file;
-use cardcase::manage::{Certificate, Timestamp};
+use cardcase::manage::{Certificate, Import, Timestamp, plain};
 use cardcase::raw::{invalid_certificate, unverified_certificate, why_unverified};
 use cardcase::{Destination, Error};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::ask::file_password::TRIES;
+use crate::ask::terminal;
 use crate::http::incompatible::is_before_tls12;
 use crate::http::provider::provider;
 use crate::http::tls_only::NotTls;
@@ -19,6 +22,7 @@ use crate::http::told::told;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::remedy;
 use crate::ui::say;
+use crate::ui::text::quoted;
 
 /// How many certificates are shown with their reasons.
 const SHOWN: usize = 5;
@@ -115,22 +119,38 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
 }
 
 /// The certificates of a file of any kind that `import` reads. Those that cannot be read are left out, with a warning.
+///
+/// A file with a password is asked for it.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
     let bytes = app.input.read(path, file::MAX_SIZE as u64)?;
-    parse_certificates(&bytes, path).map_err(|failure| failure.in_file(path))
+    let mut password = Zeroizing::new(String::new());
+    let mut tries = 0;
+    let import = loop {
+        match file::read_certificates(&bytes, &password) {
+            Ok(import) => break import,
+            Err(error) if error.is_password() && tries < TRIES && app.can_ask() => {
+                let wrong = if tries > 0 { "Wrong. " } else { "" };
+                tries += 1;
+                password = terminal::password(&format!("{wrong}Password of {}", plain(&path.display().to_string())))?;
+            }
+            Err(error) if error.is_password() && tries == 0 => {
+                let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
+                let import = format!("cardcase import {} --password-file FILE", quoted(path));
+                let hint = format!("import it, then trust its CA certificates by their fingerprints: {import}");
+                return Err(failure.in_file(path).hint(hint));
+            }
+            Err(error) => return Err(Failure::from(Error::File(error)).in_file(path)),
+        }
+    };
+    certificates_of(import, path).map_err(|failure| failure.in_file(path))
 }
 
-/// The certificates in the bytes of a file; `path` is for the warnings.
+/// The certificates in the bytes of a file without a password; `path` is for the warnings.
 pub(crate) fn parse_certificates(bytes: &[u8], path: &Path) -> Result<Vec<Certificate>, Failure> {
-    let import = file::read_certificates(bytes, "").map_err(|error| {
-        let failure = Failure::from(Error::File(error.clone()));
-        match error.is_password() {
-            true => {
-                failure.hint("import it, then trust its CA certificates by their fingerprints: cardcase import FILE")
-            }
-            false => failure,
-        }
-    })?;
+    certificates_of(file::read_certificates(bytes, "").map_err(Error::File)?, path)
+}
+
+fn certificates_of(import: Import, path: &Path) -> Result<Vec<Certificate>, Failure> {
     let certificates: Vec<Certificate> = import.certificates().cloned().collect();
     for (_, what, why) in import.left_out() {
         say::warn(format_args!("{}: left out {what}: {why}", path.display()));

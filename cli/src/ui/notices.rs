@@ -21,12 +21,12 @@ pub(crate) fn protection(store: &Store) {
     }
 }
 
-/// Warns if no server accepts an identity now, or soon, and says what to do.
+/// Warns if servers refuse an identity now, or soon, and says what to do.
 pub(crate) fn prospects(identity: &Identity, now: Timestamp) {
     let (name, certificate) = (identity.name(), identity.certificate());
     let until = certificate.not_after();
     for why in identity.why_useless(now) {
-        say::warn(format_args!("{name:?} cannot be used now: {why}"));
+        say::warn(format_args!("servers refuse {name:?}: {why}"));
     }
     if now < certificate.not_before() {
         say::hint("if that date has passed, the clock of this machine is wrong: date");

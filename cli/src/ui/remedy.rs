@@ -13,6 +13,7 @@ use cardcase::manage::{Certificate, Damage, Mode, Timestamp};
 use cardcase::{Destination, Error, Selector};
 use rustls::CertificateError;
 
+use crate::ui::failure::Failure;
 use crate::ui::text::quoted;
 
 /// What a file of the administrator's that cannot be read leads to.
@@ -164,16 +165,31 @@ impl Remedies {
         vec![self.explain(destination), decide]
     }
 
-    /// Changes an answer that the server refused; `None` when nothing stored gave it.
+    /// Changes an answer that the server refused; `None` when nothing that is stored gave it: then the next connection asks.
     pub(crate) fn change_answer(&self, destination: &Destination, selection: &Selection) -> Option<String> {
         match selection.source {
             Source::Decision | Source::Ask => {
                 let (scope, mode) = (self.scope(destination), &self.mode_flag);
-                Some(format!("to choose another: cardcase forget {scope}{mode}"))
+                let decisions = self.selector.store().each_decision().ok()?;
+                let is_remembered = decisions.flatten().any(|decision| decision.scope.to_string() == scope);
+                is_remembered.then(|| format!("to choose another: cardcase forget {scope}{mode}"))
             }
             Source::Rule => Some("to see the rule that answered: cardcase rules".to_owned()),
             _ => None,
         }
+    }
+
+    /// For a server that cannot be verified and has this certificate: if the store has its CA, the command that trusts it.
+    pub(crate) fn with_known_authority(&self, mut failure: Failure, server: Option<&Certificate>) -> Failure {
+        let chain = server.and_then(|server| self.selector.store().chain(server).ok()).unwrap_or_default();
+        let root = chain.last().filter(|root| !root.trusted);
+        if let Some(root) = root
+            && let Some(hint) = failure.hints.iter_mut().find(|hint| *hint == TRUST_AUTHORITY)
+        {
+            let (subject, id) = (root.certificate.subject(), root.certificate.fingerprint().short());
+            *hint = format!("the store has its CA, {subject}; if that may verify servers: cardcase trust {id}");
+        }
+        failure
     }
 
     /// The scope of a decision for this destination, as a command takes it.

@@ -9,6 +9,8 @@ use cardcase::manage::plain;
 use console::{Term, style};
 use unicode_width::UnicodeWidthStr;
 
+use crate::ui::named_store;
+
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Volume {
@@ -94,6 +96,7 @@ fn labelled(label: console::StyledObject<&str>, message: impl Display) {
 }
 
 fn line(label: &str, message: &str) {
+    let message = &named_store::in_commands(message);
     let terminal = Term::stderr();
     match terminal.is_term() {
         true => {

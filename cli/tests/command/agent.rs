@@ -235,6 +235,13 @@ fn changing_the_primary_password_ends_the_agent() {
     assert_locked(&scene, &server);
 }
 
+/// What `doctor` says of the agent.
+fn assert_doctor_finds(machine: &Cardcase, code: &str, times: usize) {
+    let found = machine.run("doctor --json").json();
+    let codes = found["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap());
+    assert_eq!(codes.filter(|found| *found == code).count(), times, "{found}");
+}
+
 /// As if another machine, which does not know of this agent, had changed it.
 #[test]
 fn an_agent_with_an_old_password_is_not_used() {
@@ -249,9 +256,11 @@ fn an_agent_with_an_old_password_is_not_used() {
     let changed = knowing(&scene.machine, "password --new-password-file").arg(&new).env("XDG_RUNTIME_DIR", elsewhere);
     changed.run().expect(0);
     assert_locked(&scene, &server);
+    assert_doctor_finds(&scene.machine, "agent_outdated", 1);
     let again = scene.machine.command(["unlock", "--primary-password-file"]).arg(&new).run();
     again.expect(0);
     assert_gone(agent);
+    assert_doctor_finds(&scene.machine, "agent_outdated", 0);
     scene.fetch(&server.url(), &[]).expect(0);
 }
 
@@ -378,6 +387,7 @@ fn an_agent_that_hangs_is_named_and_can_be_ended() {
     kill_process(agent, Signal::STOP).unwrap();
     let named = agent.as_raw_nonzero().to_string();
     scene.fetch(&server.url(), &[]).expect(1).says(&["does not answer", &named, "cardcase lock"]);
+    assert_doctor_finds(&scene.machine, "agent_broken", 1);
     scene.machine.run("lock").expect(0).says(&["locked"]);
     assert_gone(agent);
     assert_locked(&scene, &server);

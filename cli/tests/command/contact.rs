@@ -106,6 +106,27 @@ fn a_command_that_reads_makes_no_store_and_no_directory() {
 }
 
 #[test]
+fn commands_to_copy_name_the_store_that_was_typed() {
+    let scene = Scene::new();
+    let store = scene.machine.dir().join("another store.db");
+    let key = scene.employee("alice").issue().pem_file(scene.machine.dir());
+    let run = |command: &str| {
+        scene.machine.command(["--batch", "--store"]).arg(&store).args(command.split_whitespace()).run()
+    };
+    let named = format!("cardcase --store '{}'", store.display());
+    run(&format!("import {}", key.display()))
+        .expect(0)
+        .says(&[&format!("to set one: {named} password").to_lowercase()]);
+    let found = run("doctor --json").json().to_string();
+    assert!(found.contains(&format!("{named} password")), "{found}");
+    let overview = run("").expect(0).text();
+    assert!(overview.contains(&format!("{named} list")), "{overview}");
+    // The environment is there for the next command too
+    let unnamed = scene.machine.command(["list"]).env("CARDCASE_STORE", &store).run().expect(0);
+    unnamed.says(&["to set one: cardcase password"]);
+}
+
+#[test]
 fn connecting_with_a_mistyped_store_is_an_error() {
     let scene = Scene::new();
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();

@@ -252,6 +252,9 @@ fn a_full_disk_is_a_clear_error() {
     let filled = program::named("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
     assert!(!filled.unwrap().status.success());
     let words = ["cannot be changed", "the disk is full", "df"];
+    // Its answer came, and only the history lacks it
+    let server = case.scene.server(Kind::Go).ask(Ask::Require).start();
+    case.scene.fetch(&server.url(), &[]).expect(0).says(&["not written to the history", "the disk is full"]);
     case.nothing_is_written(|run| run, &words, || std::fs::remove_file(&ballast).unwrap());
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use crate::support::ca::{Validity, write};
-use crate::support::command::{Cardcase, Outcome};
+use crate::support::ca::{Authority, Validity, write};
+use crate::support::command::{Cardcase, Outcome, Run};
 use crate::support::scene::Scene;
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use serde_json::Value;
+use time::{Duration as Days, OffsetDateTime};
 
 /// The codes of an outcome that depend on the machine that runs the tests.
 const OF_THE_MACHINE: [&str; 2] = ["no_system_authorities", "keyring_unreachable"];
@@ -283,6 +284,45 @@ fn what_is_around_the_store_is_examined_too() {
         "INSERT INTO uses (at, host, port, source, outcome) VALUES (9999999999, 'a.example', 443, 'ask', 'accepted')";
     machine.database().execute_batch(later).unwrap();
     assert_finds(machine, "an entry from the year 2286", &["clock_behind"]);
+}
+
+#[test]
+fn a_system_without_ca_certificates_or_openssl_is_found() {
+    let machine = Cardcase::new();
+    let (nothing, libraries) = (machine.dir().join("nothing"), machine.dir().join("libraries"));
+    for directory in [&nothing, &libraries] {
+        std::fs::create_dir(directory).unwrap();
+    }
+    let codes = |run: Run| {
+        let found = run.run().json()["findings"].clone();
+        found.as_array().unwrap().iter().map(|finding| finding["code"].to_string()).collect::<String>()
+    };
+    let doctor = || machine.command(["doctor", "--json"]);
+    let without = doctor().env("SSL_CERT_DIR", &nothing).env("SSL_CERT_FILE", nothing.join("no.pem"));
+    assert!(codes(without).contains("no_system_authorities"));
+    assert!(!codes(doctor()).contains("openssl_unloadable"));
+    // Where OpenSSL is linked, nothing would start with this
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        std::fs::write(libraries.join("libssl.so.3"), [0; 4096]).unwrap();
+        assert!(codes(doctor().env("LD_LIBRARY_PATH", &libraries)).contains("openssl_unloadable"));
+    }
+}
+
+#[test]
+fn a_trusted_ca_certificate_that_has_expired_is_found() {
+    let scene = Scene::new();
+    let root = Authority::root_as("Soon gone", |params| {
+        params.not_after = OffsetDateTime::now_utc() + Days::days(10);
+    });
+    scene.machine.command(["trust"]).arg(root.file(scene.machine.dir())).run().expect(0);
+    assert!(!codes(&scene.machine).contains("unusable_authority"));
+    let later = scene.machine.command(["doctor", "--json"]).under(["faketime", "-f", "+30d"]).run();
+    let found = findings(&later);
+    let found =
+        found.iter().find(|finding| finding["code"] == "unusable_authority").unwrap_or_else(|| panic!("{found:?}"));
+    assert!(found["text"].as_str().unwrap().contains("Soon gone"), "{found}");
+    let command = found["command"].as_str().unwrap().strip_prefix("cardcase ").unwrap();
+    scene.machine.run(command).expect(0);
 }
 
 /// The policies are examined even where the store is no store.

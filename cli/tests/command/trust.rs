@@ -8,9 +8,11 @@ use rcgen::{
     KeyUsagePurpose, NameConstraints,
 };
 
-use crate::support::ca::{self, Authority, Issued, Validity, openssl, own_server};
+use crate::support::ca::{self, Authority, Issued, P12, PASSWORD, Validity, openssl, own_server};
 use crate::support::command::{Cardcase, Outcome};
+use crate::support::scene::Scene;
 use crate::support::server::{Ask, Kind, Server, Setup};
+use crate::support::terminal::{Terminal, key};
 
 /// The TLS libraries that verify servers.
 const LIBRARIES: [&str; 2] = ["rustls", "openssl"];
@@ -217,6 +219,48 @@ struct Case {
     why: String,
     hint: &'static str,
     libraries: &'static [&'static str],
+}
+
+#[test]
+fn a_ca_certificate_that_came_with_an_import_is_named_with_the_command_that_trusts_it() {
+    let machine = Cardcase::new();
+    let dir = machine.dir();
+    let root = Authority::root("Root");
+    let root_file = root.file(dir);
+    machine.command(["import"]).arg(&root_file).run().expect(0);
+    let server = Files::of(&root.server(&["localhost"]), dir).serve(&root_file);
+    let trust = format!("trust {}", &root.fingerprint()[..8]);
+    let refused = fetch(&machine, &server.url(), "rustls", &[]).expect(1);
+    refused.says(&["the store has its ca, cn=root", &format!("cardcase {trust}")]);
+    machine.run(&trust).expect(0);
+    fetch(&machine, &server.url(), "rustls", &[]).expect(0);
+}
+
+#[test]
+fn what_cannot_be_trusted_is_named_as_what_it_is() {
+    let scene = Scene::new();
+    let machine = &scene.machine;
+    scene.hire("alice");
+    machine.run("trust alice").expect(3).says(&["\"alice\" is an identity", "cardcase trust "]);
+    machine.run("trust deadbeef").expect(3).says(&["deadbeef", "cardcase authorities"]);
+    machine.run("trust nosuch.pem").expect(1).says(&["nosuch.pem", "no such file", "cardcase authorities"]);
+}
+
+#[test]
+fn a_file_with_a_password_is_asked_for_it() {
+    let scene = Scene::new();
+    let file = scene.employee("alice").issue().p12(scene.machine.dir(), P12::Default);
+    let trust = ["trust", file.to_str().unwrap()];
+    let without = scene.machine.command(["--batch"]).args(trust).run();
+    without.expect(4).says(&["it has a password", "cardcase import"]);
+    let mut terminal = Terminal::open(&scene.machine, trust);
+    terminal.wait_for("Password of");
+    terminal.send("wrong\r");
+    terminal.wait_for("Wrong. Password of");
+    // Nothing suspends the command meanwhile, and no key for that is a part of the password
+    terminal.send(&format!("{}{PASSWORD}\r", key::CTRL_Z));
+    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.text());
+    assert!(scene.machine.json("authorities").to_string().contains("\"trusted\":true"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is shown of an identity, and what is searched: a row of the list, and the details below it.
 
 use super::line::{DELIMITERS, Line, Look};
-use super::search::{Finder, Kind, Query};
+use super::search::{Finder, Kind, Query, Score};
 use crate::certificate::Certificate;
 use crate::select::chooser::Question;
 use crate::select::matching::{Considered, Warning};
@@ -65,7 +65,7 @@ impl Searched {
         Self { fuzzy: format!("{name}\n{}", lines(Kind::Fuzzy)).into_boxed_str(), exact: lines(Kind::Exact) }
     }
 
-    pub(super) fn score(&self, query: &Query, finder: &mut Finder) -> Option<u32> {
+    pub(super) fn score(&self, query: &Query, finder: &mut Finder) -> Option<Score> {
         let fuzzy = self.fuzzy.lines().map(|text| (Kind::Fuzzy, text));
         let fields: Vec<_> = fuzzy.chain(self.exact.lines().map(|text| (Kind::Exact, text))).collect();
         finder.score(query, &fields)

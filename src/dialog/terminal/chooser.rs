@@ -355,11 +355,14 @@ impl<'q> Picking<'q> {
         };
         let place =
             place.map_or(format!("{} in all", listing.len()), |place| format!("{} of {}", place + 1, listing.len()));
-        let mut hints = vec!["↑↓ move", "Enter pick", escape, others];
+        let is_narrow = columns < NARROW;
+        // Otherwise a low window would look as if it had them all
+        let movement = if is_long && is_narrow { format!("↑↓ {place}") } else { "↑↓ move".to_owned() };
+        let mut hints = vec![&movement, "Enter pick", escape, others];
         if !has_query {
             hints.push("type to search");
         }
-        if is_long && columns >= NARROW {
+        if is_long && !is_narrow {
             hints.push(&place);
         }
         lines.extend(keys(&hints, columns));

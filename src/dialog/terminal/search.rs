@@ -1,4 +1,5 @@
-//! Search as fzf does it: words in any order, each of them fuzzy.
+//! Search as fzf does it: words in any order, each of them fuzzy. Fuzzy matches are shown only where no text has the words as they were
+//! typed: among few people, three letters are in nearly every name and issuer.
 
 use std::cmp::Reverse;
 
@@ -72,6 +73,14 @@ fn lower(c: char) -> char {
 /// What a character scores in nucleo-matcher.
 const SCORE: u32 = 16;
 
+/// How well a text matches. The better match is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Score {
+    /// Whether it has each word as it was typed.
+    is_exact: bool,
+    points: u32,
+}
+
 /// Searches texts.
 pub(super) struct Finder {
     matcher: Matcher,
@@ -84,11 +93,13 @@ impl Finder {
     }
 
     /// How well the fields match; `None` if a word is in none of them.
-    pub(super) fn score(&mut self, query: &Query, fields: &[(Kind, &str)]) -> Option<u32> {
-        query.words.iter().try_fold(0_u32, |sum, word| {
+    pub(super) fn score(&mut self, query: &Query, fields: &[(Kind, &str)]) -> Option<Score> {
+        let points = query.words.iter().try_fold(0_u32, |sum, word| {
             let best = fields.iter().filter_map(|(kind, text)| self.score_of(word, *kind, text)).max()?;
             Some(best.saturating_add(sum))
-        })
+        })?;
+        let has = |word: &Word| fields.iter().any(|(_, text)| word.exactly_in(text).is_some());
+        Some(Score { is_exact: query.words.iter().all(has), points })
     }
 
     /// Whether a word is in a field.
@@ -101,12 +112,12 @@ impl Finder {
         let mut marks = Vec::new();
         for word in &query.words {
             match kind {
-                Kind::Fuzzy => {
+                Kind::Fuzzy if word.exactly_in(text).is_none() => {
                     let text = Utf32Str::new(text, &mut self.buffer);
                     // Those of the first form that matches; the others add none
                     word.fuzzy.iter().find_map(|atom| atom.indices(text, &mut self.matcher, &mut marks));
                 }
-                Kind::Exact => {
+                Kind::Fuzzy | Kind::Exact => {
                     let (from, length) = word.exactly_in(text).unwrap_or_default();
                     marks.extend((from..from + length).filter_map(|position| u32::try_from(position).ok()));
                 }
@@ -131,32 +142,36 @@ impl Finder {
     }
 }
 
-/// The texts that a search found so far, the best first.
+/// The texts that a search found so far, the best first. Where some match exactly, the others are not shown.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    ranked: Vec<(Reverse<u32>, usize)>,
+    ranked: Vec<(Reverse<Score>, usize)>,
+    /// How many of them are shown.
+    shown: usize,
 }
 
 impl Found {
     /// Adds matches with their scores. Among equal ones, the order of the texts stays.
-    pub(super) fn add(&mut self, found: impl IntoIterator<Item = (u32, usize)>) {
+    pub(super) fn add(&mut self, found: impl IntoIterator<Item = (Score, usize)>) {
         let before = self.ranked.len();
         self.ranked.extend(found.into_iter().map(|(score, index)| (Reverse(score), index)));
         if self.ranked.len() > before {
             self.ranked.sort_unstable();
         }
+        let exact = self.ranked.partition_point(|(Reverse(score), _)| score.is_exact);
+        self.shown = if exact > 0 { exact } else { self.ranked.len() };
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ranked.len()
+        self.shown
     }
 
     pub(super) fn get(&self, place: usize) -> Option<usize> {
-        self.ranked.get(place).map(|(_, index)| *index)
+        self.ranked.get(..self.shown)?.get(place).map(|(_, index)| *index)
     }
 
     pub(super) fn place(&self, index: usize) -> Option<usize> {
-        self.ranked.iter().position(|(_, found)| *found == index)
+        self.ranked.iter().take(self.shown).position(|(_, found)| *found == index)
     }
 }
 
@@ -192,18 +207,34 @@ mod tests {
         }
     }
 
+    fn search(query: &str, texts: &[&str]) -> Found {
+        let (query, mut finder, mut found) = (Query::new(query), Finder::new(), Found::default());
+        // One by one, as a search goes on
+        for (index, text) in texts.iter().enumerate() {
+            found.add(finder.score(&query, &[(Kind::Fuzzy, *text)]).map(|score| (score, index)));
+        }
+        found
+    }
+
     #[test]
     fn the_best_match_is_first_and_equal_ones_keep_their_order() {
-        let texts = ["qaqlqiqcqe", "alice", "xalice", "alice", "bob"];
-        let (query, mut finder, mut found) = (Query::new("alice"), Finder::new(), Found::default());
-        let scored = texts
-            .iter()
-            .enumerate()
-            .filter_map(|(index, text)| finder.score(&query, &[(Kind::Fuzzy, *text)]).map(|score| (score, index)));
-        found.add(scored.collect::<Vec<_>>());
-        let order: Vec<_> = (0..found.len()).filter_map(|place| found.get(place)).collect();
-        assert_eq!(order, [1, 3, 2, 0]);
-        assert_eq!((found.place(2), found.place(4)), (Some(2), None));
+        let order = |found: &Found| (0..found.len()).filter_map(|place| found.get(place)).collect::<Vec<_>>();
+        let found = search("alice", &["xalice", "alice", "bob", "alice"]);
+        assert_eq!(order(&found), [1, 3, 0]);
+        assert_eq!((found.place(0), found.place(2)), (Some(2), None));
+        let found = search("zmll", &["qzqmqlql", "zoe mueller", "bob", "zmqll"]);
+        assert_eq!(order(&found).len(), 3);
+        assert_eq!(order(&found).first(), Some(&3));
+    }
+
+    #[test]
+    fn a_fuzzy_match_is_shown_only_where_none_is_exact() {
+        let texts = ["CN=bob,O=Trial Ltd", "alice@example.com", "CN=carol,O=Trial Ltd"];
+        for (query, found) in [("ali", 1), ("ALI example", 1), ("tal", 2), ("tral", 2), ("nobody", 0), ("", 3)] {
+            assert_eq!(search(query, &texts).len(), found, "{query}");
+        }
+        let found = search("ali", &texts);
+        assert_eq!((found.get(0), found.get(1), found.place(0)), (Some(1), None, None));
     }
 
     #[test]

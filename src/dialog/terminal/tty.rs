@@ -19,6 +19,9 @@ const MAX_PASSWORD: usize = 4096;
 /// Disables a special key (`_POSIX_VDISABLE`).
 pub(super) const DISABLED: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
 
+/// The key that suspends a program, unless the settings of the terminal name another.
+const CTRL_Z: u8 = 0x1a;
+
 /// A terminal to read from and write to.
 pub(crate) struct Tty {
     input: File,
@@ -151,9 +154,9 @@ impl Keys {
         let keys = |indices: &[SpecialCodeIndex]| {
             indices.iter().map(|&index| codes[index]).filter(|&key| key != DISABLED).collect()
         };
-        Self {
-            interrupt: keys(&[SpecialCodeIndex::VINTR, SpecialCodeIndex::VQUIT]),
-            suspend: keys(&[SpecialCodeIndex::VSUSP]),
-        }
+        let mut suspend: Vec<u8> = keys(&[SpecialCodeIndex::VSUSP]);
+        // Between the questions of one command it is turned off, and a person may press it all the same
+        suspend.push(CTRL_Z);
+        Self { interrupt: keys(&[SpecialCodeIndex::VINTR, SpecialCodeIndex::VQUIT]), suspend }
     }
 }

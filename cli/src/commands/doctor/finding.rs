@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::ui::named_store::in_commands;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// How bad a finding is. Notes alone do not change the exit code.
@@ -129,7 +130,11 @@ pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     pub(super) fn add(&mut self, kind: Kind, text: impl fmt::Display, command: impl fmt::Display) {
-        self.push(Finding { kind, text: text.to_string(), command: Some(command.to_string()) });
+        self.push(Finding {
+            kind,
+            text: text.to_string(),
+            command: Some(in_commands(&command.to_string()).into_owned()),
+        });
     }
 
     /// For what no command repairs.

@@ -35,22 +35,18 @@ fn examine_validity(identity: &Identity, now: Timestamp, findings: &mut Findings
     let (name, certificate) = (identity.name(), identity.certificate());
     let (from, until) = (certificate.not_before(), certificate.not_after());
     if until < now {
-        let text = format!("{name:?} expired {}", until.days_from(now));
-        findings.add(
-            Kind::Expired,
-            text,
-            format!(
-                "to use its successor: cardcase import --renew FILE.p12; to remove it: cardcase remove {}",
-                identity.fingerprint().short()
-            ),
-        );
+        let text = format!("{name:?} expired {}: import its successor, or remove it", until.days_from(now));
+        findings.add(Kind::Expired, text, "cardcase import --renew FILE.p12");
     } else if expires_soon(now, until) {
-        let text = format!("{name:?} expires {}", until.days_from(now));
-        findings.add(Kind::ExpiresSoon, text, "get a successor, then: cardcase import --renew FILE.p12");
+        let text = format!("{name:?} expires {}: import its successor", until.days_from(now));
+        findings.add(Kind::ExpiresSoon, text, "cardcase import --renew FILE.p12");
     }
     if from > now {
-        let text = format!("{name:?} is not yet valid; it becomes valid {}", from.days_from(now));
-        findings.add(Kind::NotYetValid, text, "if that is wrong, check the clock of this machine: date");
+        let text = format!(
+            "{name:?} is not yet valid; it becomes valid {}, unless the clock of this machine is wrong",
+            from.days_from(now)
+        );
+        findings.add(Kind::NotYetValid, text, "date");
     }
 }
 
@@ -62,13 +58,13 @@ fn examine_purpose(identity: &Identity, findings: &mut Findings) {
         (true, false) => Some("its key usage lacks digitalSignature"),
     };
     if let Some(lacks) = lacks {
-        let text = format!("{name:?} is not for TLS clients: {lacks}");
-        findings.add(Kind::NotForClients, text, "get a certificate for clients: cardcase enroll --help");
+        let text = format!("{name:?} is not for TLS clients: {lacks}; request a certificate for clients");
+        findings.add(Kind::NotForClients, text, "cardcase enroll --help");
     }
     if let Some(limit) = identity.key_limit() {
         let command = match identity.needs_openssl() {
             true => "cardcase fetch --tls openssl URL",
-            false => "get a certificate for another key: cardcase enroll --help",
+            false => "cardcase enroll --help",
         };
         findings.add(Kind::UnusableKey, format!("{name:?}: {limit}"), command);
     }
