@@ -667,8 +667,15 @@ unsupported! {
     C_WrapKey(Session, By, Key, Key, Bytes, Length);
     C_UnwrapKey(Session, By, Key, Bytes, CK_ULONG, Template, CK_ULONG, *mut Key);
     C_DeriveKey(Session, By, Key, Template, CK_ULONG, *mut Key);
-    C_SeedRandom(Session, Bytes, CK_ULONG);
-    C_GenerateRandom(Session, Bytes, CK_ULONG);
+}
+
+/// The token has no random numbers to give.
+unsafe extern "C" fn C_SeedRandom(_: Session, _: Bytes, _: CK_ULONG) -> CK_RV {
+    CKR_RANDOM_NO_RNG
+}
+
+unsafe extern "C" fn C_GenerateRandom(_: Session, _: Bytes, _: CK_ULONG) -> CK_RV {
+    CKR_RANDOM_NO_RNG
 }
 
 macro_rules! functions {

@@ -51,7 +51,8 @@ impl Token {
     pub(crate) fn new() -> Self {
         let named = std::env::var_os("CARDCASE_STORE").filter(|path| !path.is_empty()).map(PathBuf::from);
         Self {
-            path: named.or_else(|| Store::default_path().ok()),
+            // The program may change its directory
+            path: named.or_else(|| Store::default_path().ok()).and_then(|path| std::path::absolute(path).ok()),
             opened: None,
             objects: HashMap::new(),
             handles: HashMap::new(),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// How long a person may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take: a little longer than the command gives a person, so that it ends what it has started.
+const PATIENCE: Duration = Duration::from_secs(70);
 
 /// Runs `cardcase unlock`. Returns whether the store may be unlocked now.
 pub(crate) fn unlock(store: &Path) -> bool {
