@@ -8,12 +8,13 @@ need_rust() {
     fi
 }
 
-# Whether something is installed: a program; a C library, named by a header with its directory; or a Python module, named by
-# its file.
+# Whether something is installed: a program; a C library, named by a header with its directory; a Python module, named by
+# its file; or a plugin, named by its file with its directory.
 is_installed() {
     case $1 in
         *.h) echo "#include <$1>" | cc -E - > /dev/null 2>&1 ;;
         *.py) python3 -c "import ${1%.py}" > /dev/null 2>&1 ;;
+        *.so) compgen -G "/usr/lib/*/$1" > /dev/null ;;
         *) command -v "$1" > /dev/null ;;
     esac
 }

@@ -254,7 +254,7 @@ impl Run {
     pub fn process(&self) -> Command {
         // From util-linux, which every Debian has, as are prlimit and setpriv
         let mut command = program::named("setsid");
-        command.args(&self.before).arg(env!("CARGO_BIN_EXE_cardcase"));
+        command.args(&self.before).arg(program::cardcase());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }

@@ -2,9 +2,9 @@
 //! and not on the signals that it ignores.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, LazyLock, Once};
 
 /// A program in a fixed environment.
 pub fn named(name: impl AsRef<OsStr>) -> Command {
@@ -12,6 +12,17 @@ pub fn named(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     command.env_clear().envs(environment());
     command
+}
+
+/// The command. For the tests of another package it is where cargo has built it for those of its own.
+pub fn cardcase() -> &'static Path {
+    static BESIDE: LazyLock<PathBuf> = LazyLock::new(|| {
+        // The tests are in `deps`
+        let command = std::env::current_exe().unwrap().parent().unwrap().with_file_name("cardcase");
+        assert!(command.exists(), "{} is missing: cargo build --workspace --all-features", command.display());
+        command
+    });
+    option_env!("CARGO_BIN_EXE_cardcase").map_or_else(|| BESIDE.as_path(), Path::new)
 }
 
 /// A program in a fixed environment, for a pseudo-terminal.

@@ -67,17 +67,14 @@ impl Terminal {
         rows: u16,
         columns: u16,
     ) -> Terminal {
-        let command = program::in_terminal(env!("CARGO_BIN_EXE_cardcase"))
-            .args(arguments)
-            .env_clear()
-            .envs(machine.environment());
+        let command = program::in_terminal(program::cardcase()).args(arguments).env_clear().envs(machine.environment());
         Terminal::start(command, rows, columns)
     }
 
     /// Runs a shell script in which `$cardcase` is the command.
     pub fn script(machine: &Cardcase, script: &str) -> Terminal {
         let command = program::in_terminal("sh").args(["-c", script]).env_clear().envs(machine.environment());
-        Terminal::start(command.env("cardcase", env!("CARGO_BIN_EXE_cardcase")), Self::ROWS, Self::COLUMNS)
+        Terminal::start(command.env("cardcase", program::cardcase()), Self::ROWS, Self::COLUMNS)
     }
 
     /// Runs any program.
