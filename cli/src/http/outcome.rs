@@ -194,7 +194,8 @@ impl Outcomes {
                     self.announce(asked);
                 }
                 let failure = verify::failed(destination, &source);
-                let failure = self.remedies.with_known_authority(failure, unverified_certificate(&source));
+                let hints = self.remedies.with_known_authority(failure.hints, unverified_certificate(&source));
+                let failure = Failure { hints, ..failure };
                 self.broken(asked, &source, failure)
             }
             other => verify::failed(destination, &other).into(),

@@ -13,7 +13,6 @@ use cardcase::manage::{Certificate, Damage, Mode, Timestamp};
 use cardcase::{Destination, Error, Selector};
 use rustls::CertificateError;
 
-use crate::ui::failure::Failure;
 use crate::ui::text::quoted;
 
 /// What a file of the administrator's that cannot be read leads to.
@@ -179,17 +178,17 @@ impl Remedies {
         }
     }
 
-    /// For a server that cannot be verified and has this certificate: if the store has its CA, the command that trusts it.
-    pub(crate) fn with_known_authority(&self, mut failure: Failure, server: Option<&Certificate>) -> Failure {
+    /// The hints for a server that cannot be verified and has this certificate: if the store has its CA, with the command that trusts it.
+    pub(crate) fn with_known_authority(&self, mut hints: Vec<String>, server: Option<&Certificate>) -> Vec<String> {
         let chain = server.and_then(|server| self.selector.store().chain(server).ok()).unwrap_or_default();
         let root = chain.last().filter(|root| !root.trusted);
         if let Some(root) = root
-            && let Some(hint) = failure.hints.iter_mut().find(|hint| *hint == TRUST_AUTHORITY)
+            && let Some(hint) = hints.iter_mut().find(|hint| *hint == TRUST_AUTHORITY)
         {
             let (subject, id) = (root.certificate.subject(), root.certificate.fingerprint().short());
             *hint = format!("the store has its CA, {subject}; if that may verify servers: cardcase trust {id}");
         }
-        failure
+        hints
     }
 
     /// The scope of a decision for this destination, as a command takes it.
