@@ -109,17 +109,20 @@ CREATE INDEX decisions_by_identity ON decisions (identity);
 -- Those of sessions that ended long ago are deleted
 CREATE INDEX session_decisions_by_age ON decisions (decided_at) WHERE session IS NOT NULL;
 
--- The history: one row for each answer to a server. It outlives the identities, so it stores their fingerprints.
+-- The history: one row for each answer to a server, and for each signature for another program, whose destination is not known. It
+-- outlives the identities, so it stores their fingerprints.
 CREATE TABLE uses (
     id          INTEGER PRIMARY KEY,
     at          INTEGER NOT NULL,
-    host        TEXT NOT NULL,
-    port        INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+    host        TEXT,
+    port        INTEGER CHECK (port BETWEEN 1 AND 65535),
+    program     TEXT,
     identity    BLOB CHECK (length(identity) = 32),
     source      TEXT NOT NULL,
     outcome     TEXT NOT NULL CHECK (outcome IN ('accepted', 'refused', 'unknown')),
     alert       TEXT,
-    tls_version TEXT
+    tls_version TEXT,
+    CHECK ((host IS NULL) = (port IS NULL) AND (host IS NULL) = (program IS NOT NULL))
 ) STRICT;
 CREATE INDEX uses_by_host ON uses (host, identity);
 

@@ -243,7 +243,24 @@ impl App {
 
     /// Gets the primary password from the desktop's keyring, where that is allowed, or from [`Self::asking_unlocker`].
     pub(crate) fn unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
+        self.with_keyring(self.asking_unlocker()?)
+    }
+
+    /// The same for another program that needs the store. The terminal is that program's, so a person is asked in a window.
+    pub(crate) fn unlocker_in_window(&self, program: &str) -> Result<Arc<dyn Unlocker>, Failure> {
         let asking = self.asking_unlocker()?;
+        if self.common.batch || self.common.primary_password_file.is_some() {
+            return Ok(asking);
+        }
+        let dialogs = self.dialogs()?.needed_by(self.store()?, program);
+        self.with_keyring(Arc::new(dialogs))
+    }
+
+    #[cfg_attr(
+        not(feature = "keyring"),
+        expect(clippy::unnecessary_wraps, reason = "the store of a keyring may not open")
+    )]
+    fn with_keyring(&self, asking: Arc<dyn Unlocker>) -> Result<Arc<dyn Unlocker>, Failure> {
         // A locked keyring asks for its own password
         #[cfg(feature = "keyring")]
         if !self.common.batch && self.common.primary_password_file.is_none() {

@@ -119,6 +119,8 @@ pub(crate) enum Command {
     Tunnel(Tunnel),
     /// Give an identity and its key to kubectl, git or curl
     Credential(Credential),
+    /// Let programs use identities through the PKCS#11 module
+    Pkcs11(Pkcs11),
     /// Print completions for a shell
     Completions(Completions),
     /// Write manual pages
@@ -743,13 +745,99 @@ pub(crate) struct Password {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Pkcs11 {
+    #[command(subcommand)]
+    pub(crate) command: Option<Pkcs11Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pkcs11Command {
+    /// Show what other programs may have signed, and where the module is installed
+    Status,
+    /// Let other programs have something signed with an identity
+    Allow(Allow),
+    /// Let other programs have nothing signed with an identity any more
+    Deny(Deny),
+    /// Install the module in programs
+    Install(ModulePlaces),
+    /// Remove the module from programs
+    Remove(ModulePlaces),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Allow {
+    /// The identity's name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) id: String,
+    /// What they may have signed
+    pub(crate) permission: AllowedPermission,
+    /// When to ask you first, in a window
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    pub(crate) confirm: AllowedConfirmation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AllowedPermission {
+    /// Whole messages of TLS connections, which the agent looks at
+    Tls,
+    /// Anything: digests too, which may be of documents
+    Any,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AllowedConfirmation {
+    Never,
+    /// Before each signature
+    Each,
+    /// Once in 15 minutes for each program
+    #[value(name = "15m")]
+    For15Minutes,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deny {
+    /// The identity's name, or the first 4 or more digits of its SHA-256 fingerprint
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModulePlaces {
+    /// For programs with GnuTLS or OpenSSL's engine, such as wget, git and curl
+    #[arg(long)]
+    pub(crate) p11_kit: bool,
+    /// For Firefox: for the profile in use, or for that of this name or directory
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) firefox: Option<String>,
+    /// For Chromium, Chrome, Brave, Edge or Vivaldi
+    #[arg(long)]
+    pub(crate) chromium: bool,
+    /// Print the commands that do it, and change nothing
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) print: bool,
+    /// The file of the module [default: where packages put it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) module: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Unlock {
     /// How long to stay unlocked, such as 30m, 8h or 1d; at most until logout
-    #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = lifetime)]
-    pub(crate) lifetime: Duration,
+    #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = unlock_for)]
+    pub(crate) purpose: UnlockFor,
     /// Only print whether the store is unlocked, and until when
-    #[arg(long, conflicts_with = "lifetime")]
+    #[arg(long, conflicts_with = "purpose")]
     pub(crate) status: bool,
+}
+
+/// How long, or for what, to unlock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum UnlockFor {
+    Time(Duration),
+    /// For a program that has loaded the PKCS#11 module, which runs this command.
+    Pkcs11,
+}
+
+fn unlock_for(text: &str) -> Result<UnlockFor, String> {
+    if text == "pkcs11" { Ok(UnlockFor::Pkcs11) } else { lifetime(text).map(UnlockFor::Time) }
 }
 
 /// The longest time to stay unlocked. Nobody needs more.

@@ -24,6 +24,7 @@ pub(crate) mod man;
 pub(crate) mod min_tls;
 pub(crate) mod overview;
 pub(crate) mod password;
+pub(crate) mod pkcs11;
 pub(crate) mod remember;
 pub(crate) mod remove;
 pub(crate) mod rename;

@@ -97,6 +97,14 @@ const GROUPS: [(&str, &[Entry]); 6] = [
                 ],
             ),
             ("config", &["cardcase config", "cardcase config mode chrome", "cardcase config use-single-candidate on"]),
+            (
+                "pkcs11",
+                &[
+                    "cardcase pkcs11 allow alice tls",
+                    "cardcase pkcs11 install --print --module module.so",
+                    "cardcase pkcs11 status",
+                ],
+            ),
             ("min-tls", &["cardcase min-tls alice 1.3", "cardcase min-tls alice 1.2"]),
             ("history", &["cardcase history", "cardcase history intranet.example.com --json"]),
         ],

@@ -25,6 +25,8 @@ mod new_file;
 
 mod profiles;
 
+mod pkcs11;
+
 mod ask;
 
 mod app;
@@ -136,6 +138,7 @@ fn run(app: &App, command: Option<Command>) -> Result<ExitCode, Failure> {
         Command::Renew(args) => commands::renew::run(app, &args),
         Command::Rules(args) => commands::rules::run(app, &args),
         Command::Config(args) => commands::config::run(app, &args),
+        Command::Pkcs11(args) => commands::pkcs11::run(app, &args),
         Command::MinTls(args) => commands::min_tls::run(app, &args),
         Command::Explain(args) => commands::explain::run(app, &args),
         Command::Fetch(args) => commands::fetch::run(app, &args),
@@ -147,7 +150,7 @@ fn run(app: &App, command: Option<Command>) -> Result<ExitCode, Failure> {
         Command::Accept => commands::accept::run(app),
         Command::Unlock(args) => commands::unlock::run(app, &args),
         Command::Lock => commands::lock::run(app),
-        Command::Agent => commands::agent::run(),
+        Command::Agent => commands::agent::run(app),
         Command::Password(args) => commands::password::run(app, &args),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -132,6 +132,11 @@ impl Profile {
         }
     }
 
+    /// The profiles of a program that may be in use.
+    pub(crate) fn all(program: Program) -> Vec<Self> {
+        candidates(program, &program.roots())
+    }
+
     /// The profiles of the user's programs that hold identities, with their number: for somebody whose store is empty.
     pub(crate) fn with_identities() -> Vec<(Self, usize)> {
         let programs = [Program::Firefox, Program::Thunderbird, Program::Chromium];

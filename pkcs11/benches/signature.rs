@@ -36,6 +36,8 @@ const KEYS: [(&str, &rcgen::SignatureAlgorithm, SignatureScheme, CK_MECHANISM_TY
 
 struct Nobody;
 
+impl agent::Owner for Nobody {}
+
 impl Unlocker for Nobody {
     fn primary_password(&self, _attempt: u32) -> Result<Zeroizing<String>, Error> {
         Err(Error::VaultLocked)
@@ -64,7 +66,7 @@ fn main() {
     }
     let lease = store.lease(Duration::from_secs(3600)).unwrap();
     let (listens, listening) = mpsc::channel();
-    thread::spawn(move || agent::serve(lease, |_stop| listens.send(()).unwrap()).unwrap());
+    thread::spawn(move || agent::serve(lease, Arc::new(Nobody), |_stop| listens.send(()).unwrap()).unwrap());
     listening.recv().unwrap();
 
     let path = std::env::current_exe().unwrap().with_file_name("libcardcase_pkcs11.so");

@@ -26,7 +26,7 @@
 
 use rustls::ProtocolVersion;
 
-use crate::answer::decision::Outcome;
+use crate::answer::decision::{Outcome, Scope};
 use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 
@@ -39,19 +39,19 @@ pub fn version_name(version: ProtocolVersion) -> String {
     }
 }
 
-/// One entry of the history: an answer to a certificate request.
+/// One entry of the history: an answer to a certificate request, or a signature for another program, whose destination is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Use {
     /// When it was sent.
     pub at: Timestamp,
-    /// The host it was sent to.
-    pub host: String,
-    /// The port it was sent to.
-    pub port: u16,
+    /// The host and the port it was sent to; `None` for another program.
+    pub destination: Option<(String, u16)>,
+    /// The other program, as [`Wanted::program`](crate::manage::agent::Wanted::program) has it.
+    pub program: Option<String>,
     /// The identity, or `None` for no certificate.
     pub identity: Option<Fingerprint>,
-    /// Why, as [`crate::connect::Source`] is displayed.
+    /// Why, as [`crate::connect::Source`] is displayed; for another program, what it had signed: [`Use::MESSAGE`] or [`Use::DIGEST`].
     pub source: String,
     /// How the server reacted.
     pub outcome: Outcome,
@@ -59,4 +59,20 @@ pub struct Use {
     pub alert: Option<String>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub tls_version: Option<String>,
+}
+
+impl Use {
+    /// Where the identity was used, for a person: `www.example.com:443`, or the program.
+    pub fn place(&self) -> String {
+        match (&self.destination, &self.program) {
+            (Some((host, port)), _) => Scope { host: host.clone(), port: Some(*port) }.to_string(),
+            (None, Some(program)) => format!("unknown, by {program}"),
+            (None, None) => "unknown".to_owned(),
+        }
+    }
+
+    /// The source of a use by another program that sent a whole message.
+    pub const MESSAGE: &str = "program_message";
+    /// The source of a use by another program that sent a digest.
+    pub const DIGEST: &str = "program_digest";
 }

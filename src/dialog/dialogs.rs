@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -49,6 +50,24 @@ impl Dialogs {
     #[must_use]
     pub fn with_program(self, program: Option<PathBuf>) -> Self {
         Self { program: program.filter(|name| !name.as_os_str().is_empty()).map(ProgramChooser::new), ..self }
+    }
+
+    /// Asks for passwords in a window, because another program needs the store of these dialogs: with the pinentry program that the
+    /// environment names, or else the one of the system, called `pinentry`. It shows the name of that other program.
+    #[must_use]
+    pub fn needed_by(self, store: &Store, program: &str) -> Self {
+        Self { pinentry: Some(Pinentry::needed_by(store.path(), program)), ..self }
+    }
+
+    /// Asks for a yes or no in a window, with the pinentry program. Whoever does not answer within `limit` says no.
+    ///
+    /// # Errors
+    /// [`Error::CannotAsk`] when there is no pinentry program, or it fails.
+    pub fn confirm(&self, question: &str, limit: Duration) -> Result<bool, Error> {
+        match &self.pinentry {
+            Some(pinentry) => pinentry.confirm(question, limit),
+            None => Err(Error::CannotAsk { detail: "no pinentry program is named".to_owned() }),
+        }
     }
 
     /// Whether somebody can be asked for a password.

@@ -503,8 +503,8 @@ impl Selector {
     ) -> Result<(), Error> {
         let used = Use {
             at: self.now(),
-            host: destination.host().to_owned(),
-            port: destination.port(),
+            destination: Some((destination.host().to_owned(), destination.port())),
+            program: None,
             identity: selection.answer.fingerprint(),
             source: selection.source.to_string(),
             outcome,

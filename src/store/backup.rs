@@ -25,12 +25,13 @@ use crate::answer::history::Use;
 use crate::answer::rules::Rule;
 use crate::certificate::enrollment::Enrollment;
 use crate::certificate::import::NewIdentity;
+use crate::certificate::permission::Permit;
 use crate::certificate::private_key::PrivateKey;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::clock::Timestamp;
 use crate::error::{Damage, Error};
 use crate::request::Destination;
-use crate::vault::{Unlocker, Vault, sealed_file};
+use crate::vault::{KeyRow, Unlocker, Vault, sealed_file};
 
 /// The longest text in an entry of the history, in bytes, besides the host. cardcase writes far shorter ones.
 const MAX_TEXT: usize = 256;
@@ -73,6 +74,11 @@ pub(super) struct IdentityPart {
     /// PKCS#8; `None` if the key was lost with a primary password.
     private_key: Option<Bytes>,
     requires_tls13: bool,
+    /// What other programs may have signed; absent in a backup that is older than that.
+    #[serde(default)]
+    permission: u8,
+    #[serde(default)]
+    confirmation: u8,
     pub(super) added_at: i64,
 }
 
@@ -117,13 +123,15 @@ pub(super) struct DecisionPart {
 #[serde(deny_unknown_fields)]
 pub(super) struct UsePart {
     pub(super) at: i64,
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) identity: Option<Digest>,
-    pub(super) source: String,
-    pub(super) outcome: String,
-    pub(super) alert: Option<String>,
-    pub(super) tls_version: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    /// Another program, which used an identity for a destination that is not known.
+    program: Option<String>,
+    identity: Option<Digest>,
+    source: String,
+    outcome: String,
+    alert: Option<String>,
+    tls_version: Option<String>,
 }
 
 /// Bytes, as base64. They may be a private key, so they are wiped.
@@ -273,13 +281,16 @@ impl Contents {
 impl UsePart {
     /// The use; `None` if no cardcase has written it.
     pub(super) fn parsed(&self) -> Option<Use> {
-        let texts = [Some(&self.source), self.alert.as_ref(), self.tls_version.as_ref()];
+        let texts = [Some(&self.source), self.program.as_ref(), self.alert.as_ref(), self.tls_version.as_ref()];
         let is_short = texts.into_iter().flatten().all(|text| text.len() <= MAX_TEXT);
-        (is_short && check_host(&self.host, Some(self.port)).is_ok()).then_some(())?;
+        let destination = self.host.clone().zip(self.port);
+        let is_known = destination.as_ref().is_some_and(|(host, port)| check_host(host, Some(*port)).is_ok());
+        let is_program = self.host.is_none() && self.port.is_none();
+        (is_short && is_known != is_program && is_program == self.program.is_some()).then_some(())?;
         Some(Use {
             at: Timestamp(self.at),
-            host: self.host.clone(),
-            port: self.port,
+            destination,
+            program: self.program.clone(),
             identity: self.identity.map(|digest| digest.0),
             source: self.source.clone(),
             outcome: parse_outcome(&self.outcome).ok()?,
@@ -301,7 +312,9 @@ impl IdentityPart {
         let key = PrivateKey::from_foreign(key.0.clone());
         match key.check_fits(&certificate) {
             Ok(()) => {
-                Ok(NewIdentity { requires_tls13: self.requires_tls13, ..NewIdentity::new(certificate, key, name) })
+                let permit = Permit::from_numbers(self.permission, self.confirmation).within(self.requires_tls13);
+                let new = NewIdentity::new(certificate, key, name);
+                Ok(NewIdentity { requires_tls13: self.requires_tls13, permit, ..new })
             }
             Err(Error::UnusableKey { .. }) => Ok(NewIdentity::without_key(certificate, name, self.requires_tls13)),
             Err(_) => Err(damaged(format_args!("the private key of {:?} is not that of its certificate", self.name))),
@@ -451,7 +464,9 @@ fn identity(db: &Connection, vault: &Vault, id: i64) -> rusqlite::Result<Identit
     })?;
     let private_key = (!key.row.tried.is_lost).then(|| Bytes(opened.into_pkcs8()));
     let certificate = Bytes(Zeroizing::new(certificate.der().to_vec()));
-    Ok(IdentityPart { name: key.row.name, certificate, private_key, requires_tls13: key.row.requires_tls13, added_at })
+    let KeyRow { name, requires_tls13, permit, .. } = key.row;
+    let (permission, confirmation) = (permit.permission.number(), permit.confirmation.number());
+    Ok(IdentityPart { name, certificate, private_key, requires_tls13, permission, confirmation, added_at })
 }
 
 fn authority(row: &Row<'_>) -> rusqlite::Result<AuthorityPart> {
@@ -510,18 +525,20 @@ fn decisions(db: &Connection) -> rusqlite::Result<Vec<DecisionPart>> {
 }
 
 fn history(db: &Connection) -> rusqlite::Result<Vec<UsePart>> {
-    let mut query =
-        db.prepare("SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses ORDER BY id")?;
+    let mut query = db.prepare(
+        "SELECT at, host, port, program, identity, source, outcome, alert, tls_version FROM uses ORDER BY id",
+    )?;
     let rows = query.query_map([], |row| {
         Ok(UsePart {
             at: row.get(0)?,
             host: row.get(1)?,
             port: row.get(2)?,
-            identity: row.get::<_, Option<[u8; 32]>>(3)?.map(Fingerprint::from_bytes).map(Digest),
-            source: row.get(4)?,
-            outcome: row.get(5)?,
-            alert: row.get(6)?,
-            tls_version: row.get(7)?,
+            program: row.get(3)?,
+            identity: row.get::<_, Option<[u8; 32]>>(4)?.map(Fingerprint::from_bytes).map(Digest),
+            source: row.get(5)?,
+            outcome: row.get(6)?,
+            alert: row.get(7)?,
+            tls_version: row.get(8)?,
         })
     })?;
     // No code protects the history: what cannot be read, or restored, is left out, as `history` does

@@ -237,8 +237,8 @@ mod tests {
     fn record(store: &Store, number: u16) {
         let used = Use {
             at: NOW,
-            host: "a.example".to_owned(),
-            port: number,
+            destination: Some(("a.example".to_owned(), number)),
+            program: None,
             identity: None,
             source: "decision".to_owned(),
             outcome: Outcome::Accepted,
@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn ports(store: &Store) -> Vec<u16> {
-        store.history(None).unwrap().into_iter().map(|used| used.port).rev().collect()
+        store.history(None).unwrap().into_iter().filter_map(|used| Some(used.destination?.1)).rev().collect()
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::Destination;
+use crate::vault::agent::Wanted;
 
 /// Entries kept; the oldest are deleted first.
 pub(super) const MAX_USES: i64 = 10_000;
@@ -42,6 +43,21 @@ impl Store {
         }
         self.behind().wait();
         self.transact_within(SHORT, |db| write_entry(db, &entry))
+    }
+
+    /// Records a signature that another program got from the agent, [in the background](Self::flush).
+    pub fn record_signature(&self, signed: &Wanted) {
+        let used = Use {
+            at: Timestamp::now(),
+            destination: None,
+            program: Some(signed.program()),
+            identity: Some(signed.identity),
+            source: if signed.is_digest { Use::DIGEST } else { Use::MESSAGE }.to_owned(),
+            outcome: Outcome::Unknown,
+            alert: None,
+            tls_version: None,
+        };
+        self.behind().add(Entry { used, decided: None, session: None });
     }
 
     /// Waits until everything that was recorded in the history is on the disk. Dropping the store waits too; a program that ends without
@@ -70,14 +86,15 @@ impl Store {
         let mut before = i64::MAX;
         self.pages(move |db, _| {
             let mut query = db.prepare_cached(
-                "SELECT at, host, port, identity, source, outcome, alert, tls_version, id FROM uses
-                 WHERE octet_length(host) <= ?2 AND (?1 IS NULL OR host = ?1) AND id < ?3 ORDER BY id DESC LIMIT ?4",
+                "SELECT at, host, port, program, identity, source, outcome, alert, tls_version, id FROM uses
+                 WHERE octet_length(coalesce(host, program)) <= ?2 AND (?1 IS NULL OR host = ?1) AND id < ?3
+                 ORDER BY id DESC LIMIT ?4",
             )?;
             let mut rows = query.query(params![host, MAX_HOST, before, PAGE])?;
             let (mut page, mut is_over) = (Vec::new(), true);
             while let Some(row) = rows.next()? {
                 is_over = false;
-                before = row.get(8)?;
+                before = row.get(9)?;
                 match parse_use(row) {
                     Err(error) if is_about_a_column(&error) => {}
                     parsed => page.push(parsed?),
@@ -119,25 +136,26 @@ pub(super) fn write_entry(db: &Connection, entry: &Entry) -> rusqlite::Result<()
 pub(super) fn parse_use(row: &Row<'_>) -> rusqlite::Result<Use> {
     Ok(Use {
         at: Timestamp(row.get(0)?),
-        host: row.get(1)?,
-        port: row.get(2)?,
-        identity: row.get::<_, Option<[u8; 32]>>(3)?.map(Fingerprint::from_bytes),
-        source: row.get(4)?,
-        outcome: row.get::<_, String>(5)?.parse().unwrap_or(Outcome::Unknown),
-        alert: row.get(6)?,
-        tls_version: row.get(7)?,
+        destination: row.get::<_, Option<String>>(1)?.zip(row.get(2)?),
+        program: row.get(3)?,
+        identity: row.get::<_, Option<[u8; 32]>>(4)?.map(Fingerprint::from_bytes),
+        source: row.get(5)?,
+        outcome: row.get::<_, String>(6)?.parse().unwrap_or(Outcome::Unknown),
+        alert: row.get(7)?,
+        tls_version: row.get(8)?,
     })
 }
 
 pub(super) fn insert_use(db: &Connection, used: &Use) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
-        "INSERT INTO uses (at, host, port, identity, source, outcome, alert, tls_version)
-         VALUES (:at, :host, :port, :identity, :source, :outcome, :alert, :tls_version)",
+        "INSERT INTO uses (at, host, port, program, identity, source, outcome, alert, tls_version)
+         VALUES (:at, :host, :port, :program, :identity, :source, :outcome, :alert, :tls_version)",
     )?;
     insert.execute(named_params! {
         ":at": used.at.0,
-        ":host": used.host,
-        ":port": used.port,
+        ":host": used.destination.as_ref().map(|(host, _)| host),
+        ":port": used.destination.as_ref().map(|(_, port)| port),
+        ":program": used.program,
         ":identity": used.identity.as_ref().map(Fingerprint::as_bytes),
         ":source": used.source,
         ":outcome": used.outcome.to_string(),

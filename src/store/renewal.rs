@@ -16,6 +16,7 @@ use super::sql::as_rusqlite;
 use crate::answer::decision::Scope;
 use crate::certificate::identity::Identity;
 use crate::certificate::import::Import;
+use crate::certificate::permission::Permission;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::vault::{KeyRow, Vault};
@@ -59,7 +60,8 @@ impl Store {
         self.read(|db| renewed_by(db, new))
     }
 
-    /// Lets an identity take over the decisions of the one it renews, and its restriction to TLS 1.3.
+    /// Lets an identity take over the decisions of the one it renews, its restriction to TLS 1.3, and, if nothing is permitted to other
+    /// programs with the new one yet, what they may have signed with the old one.
     ///
     /// # Errors
     /// [`Error::VaultLocked`]; [`Error::NotAuthentic`]; [`Error::UnknownIdentity`] or [`Error::Renamed`] when one of them has
@@ -140,7 +142,7 @@ fn renewed_by(db: &Connection, new: &Identity) -> rusqlite::Result<Vec<Identity>
 fn take_over(db: &Connection, vault: &Vault, old: &Identity, new: &Identity) -> rusqlite::Result<Renewal> {
     let (old_key, new_key) = (chosen_key(db, old)?, chosen_key(db, new)?);
     let (old_id, new_id) = (old_key.row.id, new_key.row.id);
-    // Without a decision too: the restriction to TLS 1.3 comes from the old row, and the new name is shown
+    // Without a decision too: the restriction to TLS 1.3 and the permit come from the old row, and the new name is shown
     vault.check_key(&old_key).and_then(|()| vault.check_key(&new_key)).map_err(as_rusqlite)?;
     check_decisions(db, vault, Some(old_id))?;
     check_decisions(db, vault, Some(new_id))?;
@@ -148,8 +150,12 @@ fn take_over(db: &Connection, vault: &Vault, old: &Identity, new: &Identity) -> 
     authenticate_decisions(db, vault, Some(new_id))?;
     let restricted = old_key.row.requires_tls13 && !new_key.row.requires_tls13;
     let requires_tls13 = new.requires_tls13() || restricted;
-    let permit = new.permit().within(requires_tls13);
-    if restricted {
+    let permit = match new.permit().permission {
+        Permission::Off => old_key.row.permit,
+        _ => new_key.row.permit,
+    };
+    let permit = permit.within(requires_tls13);
+    if restricted || permit != new_key.row.permit {
         rewrite_key(db, vault, &new_key, KeyRow { requires_tls13, permit, ..new_key.row.clone() })?;
     }
     let (name, certificate) = (new.name().to_owned(), new.certificate().clone());

@@ -230,8 +230,9 @@ fn restore_history(
     parts: &[UsePart],
     restored: &mut Restored,
 ) -> rusqlite::Result<()> {
-    let mut query =
-        db.prepare("SELECT at, host, port, identity, source, outcome, alert, tls_version FROM uses ORDER BY id")?;
+    let mut query = db.prepare(
+        "SELECT at, host, port, program, identity, source, outcome, alert, tls_version FROM uses ORDER BY id",
+    )?;
     // Nobody sees a damaged entry
     let is_whole = |row: &rusqlite::Result<Use>| !row.as_ref().is_err_and(is_about_a_column);
     let mut uses: Vec<Use> = query.query_map([], parse_use)?.filter(is_whole).collect::<rusqlite::Result<_>>()?;

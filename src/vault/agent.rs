@@ -9,12 +9,16 @@
 //! A program keeps a few connections open. A request names the vault that the store has at that time: after a change of the
 //! primary password the agent cannot be used.
 //!
+//! The agent also signs for programs that cannot use this library, through the PKCS#11 module: what the owner of an identity
+//! [permits](crate::Store::permit). An [`Owner`] is asked first, where that is wanted, and told of each signature.
+//!
 //! # Example
 //!
 //! ```no_run
+//! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use cardcase::manage::agent;
+//! use cardcase::manage::agent::{self, Owner};
 //! use cardcase::{Error, Store, Unlocker};
 //! use zeroize::Zeroizing;
 //!
@@ -24,12 +28,19 @@
 //!     store.lease(Duration::from_secs(3600))
 //! }
 //!
+//! /// Is asked nothing, so that nothing is signed for other programs where the owner of the store wants to be asked.
+//! struct Nobody;
+//!
+//! impl Owner for Nobody {}
+//!
 //! fn agent(stdin: Zeroizing<Vec<u8>>) -> Result<(), Error> {
-//!     agent::serve(stdin, |_stop| println!("ready"))
+//!     agent::serve(stdin, Arc::new(Nobody), |_stop| println!("ready"))
 //! }
 //! ```
 
 mod client;
+mod clock;
+mod confirmation;
 mod frame;
 mod keys;
 mod lease;
@@ -46,7 +57,13 @@ pub use server::fuzzing::Agent;
 pub use server::serve;
 pub(crate) use socket::{LockMark, Socket};
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::certificate::Fingerprint;
 use crate::clock::Timestamp;
+use crate::text::plain;
+use crate::vault::{KeyRow, ToSign};
 
 /// A running agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,4 +75,52 @@ pub struct Status {
     pub until: Timestamp,
     /// Whether it works for the primary password that the store has now.
     pub serves: bool,
+}
+
+/// Whom an agent asks and tells about signatures for other programs.
+pub trait Owner: Send + Sync {
+    /// Whether a program may have a signature. Nobody may take longer than `limit` to answer.
+    fn confirms(&self, _wanted: &Wanted, _limit: Duration) -> bool {
+        false
+    }
+
+    /// A program got a signature.
+    fn told(&self, _signed: &Wanted) {}
+}
+
+/// A signature that another program wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wanted {
+    /// The identity.
+    pub identity: Fingerprint,
+    /// Its name.
+    pub name: String,
+    /// The file of the program, if the system tells it. It is a hint and no proof: another program of the same user can pass for it.
+    pub executable: Option<PathBuf>,
+    /// The number of its process, if the system tells it.
+    pub process: Option<u32>,
+    /// Whether the program sends a digest, and not a whole message.
+    pub is_digest: bool,
+}
+
+impl Wanted {
+    fn new(row: &KeyRow, process: Option<u32>, what: ToSign<'_>) -> Self {
+        Self {
+            identity: row.fingerprint,
+            name: row.name.clone(),
+            executable: process.and_then(|id| std::fs::read_link(format!("/proc/{id}/exe")).ok()),
+            process,
+            is_digest: matches!(what, ToSign::Digest(_)),
+        }
+    }
+
+    /// The program, as one line for a person: its file, or else the number of its process.
+    pub fn program(&self) -> String {
+        match (&self.executable, self.process) {
+            (Some(executable), _) => plain(&executable.to_string_lossy()),
+            (None, Some(process)) => format!("process {process}"),
+            (None, None) => "an unknown program".to_owned(),
+        }
+    }
 }

@@ -11,21 +11,28 @@ use cardcase::Selector;
 use cardcase::Store;
 use cardcase::Unlocker;
 use cardcase::connect::tokio::Connector;
-use cardcase::manage::{Confirmation, Permission, ToSign, agent};
+use cardcase::manage::agent::Owner;
+use cardcase::manage::{Confirmation, Permission, Timestamp, ToSign, agent};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, SignatureScheme, SupportedProtocolVersion};
 
 use crate::connector::{Scene, run};
 use crate::people::{Nobody, PASSWORD, Typist};
-use crate::pki::{Ca, Home, NOW};
+use crate::pki::{Ca, Home, NOW, import, params, valid};
 use crate::tls::HOST;
+
+/// An owner whom nobody can ask.
+struct NobodyIsAsked;
+
+impl Owner for NobodyIsAsked {}
 
 /// Runs an agent of this store, as another process would.
 fn agent_of(store: &Store) -> JoinHandle<()> {
     store.unlock_fully(&Typist).unwrap();
     let lease = store.lease(Duration::from_secs(60)).unwrap();
     let (ready, listens) = mpsc::channel();
-    let agent = thread::spawn(move || agent::serve(lease, |_| ready.send(()).unwrap()).unwrap());
+    let agent =
+        thread::spawn(move || agent::serve(lease, Arc::new(NobodyIsAsked), |_| ready.send(()).unwrap()).unwrap());
     listens.recv().unwrap();
     agent
 }
@@ -163,6 +170,48 @@ fn the_agent_signs_for_other_programs_what_the_owner_permits() {
         agent.join().unwrap();
         assert!(matches!(sign(ToSign::Message(&message)), Err(Error::VaultLocked)), "the agent has ended");
     }
+}
+
+#[test]
+fn nobody_who_writes_the_file_changes_what_other_programs_get() {
+    let home = Home::new();
+    let store = home.with([&Ca::root("Root").leaf("Alice")], []);
+    let alice = store.find_identity("Alice").unwrap();
+    store.permit(&alice, Permission::Tls, Confirmation::Each).unwrap();
+    let agent = agent_of(&store);
+    let sign = |what| store.sign_for_program(&alice, SignatureScheme::ECDSA_NISTP256_SHA256, what);
+    let (message, self_test) = (tls13(), b"test text");
+    sign(ToSign::Message(self_test)).unwrap();
+    assert!(matches!(sign(ToSign::Message(&message)), Err(Error::NotConfirmed { .. })), "nobody can be asked");
+    for change in ["permission = 2", "confirmation = 0", "permission = 2, confirmation = 0", "requires_tls13 = 1"] {
+        home.database().execute(&format!("UPDATE identities SET {change}"), []).unwrap();
+        for what in [ToSign::Message(&message), ToSign::Digest(&[7; 32]), ToSign::Message(self_test)] {
+            let signed = sign(what);
+            assert!(matches!(signed, Err(Error::SealedKey { .. })), "{change}: {signed:?}");
+        }
+        let back = "UPDATE identities SET permission = 1, confirmation = 1, requires_tls13 = 0";
+        home.database().execute(back, []).unwrap();
+        sign(ToSign::Message(self_test)).unwrap();
+    }
+    store.end_agent().unwrap();
+    agent.join().unwrap();
+}
+
+#[test]
+fn a_renewal_takes_over_what_other_programs_may_have_signed() {
+    let (root, home) = (Ca::root("Root"), Home::new());
+    let until = Timestamp(NOW.0 + 86_400);
+    let (old, new) = (root.leaf_of(valid(params("Alice"), NOW, until)), root.leaf("Alice"));
+    let store = home.with([&old], []);
+    let before = store.find_identity("Alice").unwrap();
+    store.permit(&before, Permission::Any, Confirmation::Each).unwrap();
+    let (_, renewals) = store.import_and_renew(vec![import([&new], [])], None, NOW).unwrap();
+    let renewed = &renewals[0].new;
+    assert_eq!((renewed.permission(), renewed.confirmation()), (Permission::Any, Confirmation::Each));
+    let stored = store.identity(renewed.fingerprint()).unwrap().unwrap();
+    assert_eq!(*stored, *renewed);
+    // It opens in its row
+    store.private_key(&stored, &Nobody).unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Backups through the library: what comes back, and which keys are accepted.
 
-use cardcase::manage::{Backup, Lifetime, Scope};
+use cardcase::manage::{Backup, Confirmation, Lifetime, Permission, Scope};
 use cardcase::{Error, Unlocker};
 use zeroize::Zeroizing;
 
@@ -22,6 +22,7 @@ fn a_backup_restores_into_a_store_of_another_vault() {
     let (alice, bob) = (root.leaf("Alice"), root.leaf("Bob"));
     let store = home.with([&alice, &bob], [&root.certificate]);
     store.require_tls13(&store.find_identity("Bob").unwrap(), true).unwrap();
+    store.permit(&store.find_identity("Alice").unwrap(), Permission::Any, Confirmation::For15Minutes).unwrap();
     let scope = Scope { host: "host.example".to_owned(), port: None };
     store.remember(&scope, Some(alice.fingerprint()), Lifetime::Permanent, NOW).unwrap();
     let file = store.backup("password", false, NOW, &Nobody).unwrap();
@@ -37,6 +38,7 @@ fn a_backup_restores_into_a_store_of_another_vault() {
     assert_eq!(restored.identities, rehearsed.identities);
     assert_eq!(restored.decisions, store.decisions().unwrap());
     assert_eq!(there.identities().unwrap(), store.identities().unwrap());
+    assert_eq!(there.find_identity("Alice").unwrap().permission(), Permission::Any);
     for identity in there.identities().unwrap() {
         there.private_key(&identity, &Nobody).unwrap();
     }

@@ -650,7 +650,10 @@ fn the_outcome_is_recorded_and_affects_the_next_order() {
     selector.record(&destination, selection, Outcome::Accepted, None, Some("TLSv1.3".to_owned())).unwrap();
 
     let [used] = &selector.store().history(Some("a.example")).unwrap()[..] else { panic!("one use") };
-    assert_eq!((used.identity, &used.source[..], used.port), (Some(short.fingerprint()), "ask", 443));
+    assert_eq!(
+        (used.identity, &used.source[..], &used.destination),
+        (Some(short.fingerprint()), "ask", &Some(("a.example".to_owned(), 443)))
+    );
     let decision = selector.store().decision(&Mode::Firefox.scope(&destination)).unwrap().unwrap();
     assert_eq!((decision.last_used_at, decision.last_outcome), (Some(NOW), Some(Outcome::Accepted)));
 

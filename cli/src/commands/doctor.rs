@@ -42,6 +42,7 @@ pub(crate) fn run(app: &App) -> Result<ExitCode, Failure> {
         decisions::examine(&store, app.now(), &mut findings);
         place::examine_rows(&store, &mut findings);
         system::examine_clock(&store, app.now(), &mut findings);
+        system::examine_module(&store, &mut findings);
     }
     if is_empty {
         system::examine_browsers(&mut findings);

@@ -19,6 +19,7 @@ use crate::http::asked;
 use crate::http::incompatible;
 use crate::http::probe::{Look, Seen};
 use crate::http::verify;
+use crate::pkcs11::Uris;
 use crate::ui::failure::Failure;
 use crate::ui::json::{DestinationJson, print_json};
 use crate::ui::named_store::in_commands;
@@ -51,6 +52,9 @@ struct ConsideredJson {
     candidate: bool,
     reasons: Vec<String>,
     warnings: Vec<String>,
+    /// How other programs name it, if they may use it.
+    #[serde(flatten)]
+    uris: Option<Uris>,
 }
 
 #[derive(Serialize)]
@@ -126,6 +130,7 @@ impl Explained<'_> {
             candidate: considered.is_candidate(),
             reasons: considered.reasons.iter().map(ToString::to_string).collect(),
             warnings: considered.warnings.iter().map(ToString::to_string).collect(),
+            uris: Uris::new(&considered.identity),
         };
         let source = match (request, self.answer()) {
             (None, _) => "not_requested".to_owned(),
@@ -226,6 +231,7 @@ impl Explained<'_> {
             commands.extend(self.allowing());
             commands.extend(self.completing());
         }
+        commands.extend(self.uris());
         commands
     }
 
@@ -246,6 +252,14 @@ impl Explained<'_> {
             )
         });
         rules.into_iter().chain(own).collect()
+    }
+
+    /// How other programs name the identities that fit and that they may use.
+    fn uris(&self) -> impl Iterator<Item = String> {
+        let fit = self.identities().iter().filter(|considered| considered.is_candidate());
+        let uris =
+            fit.filter_map(|considered| Some((considered.identity.name(), Uris::new(&considered.identity)?.uri)));
+        uris.take(SUGGESTED).map(|(name, uri)| format!("to use {name} in a program with the PKCS#11 module: {uri}"))
     }
 
     /// Commands for identities that may fit when their chains are complete.

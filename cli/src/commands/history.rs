@@ -1,7 +1,7 @@
 //! `cardcase history`
 
 use cardcase::Destination;
-use cardcase::manage::{Fingerprint, Scope, Use, split_port};
+use cardcase::manage::{Fingerprint, Use, split_port};
 use serde::Serialize;
 
 use crate::app::App;
@@ -22,7 +22,8 @@ pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
     let host = args.host.as_deref().map(str::parse::<Destination>).transpose()?;
     let port = args.host.as_deref().map(split_port).transpose()?.and_then(|(_, port)| port);
     let store = app.store()?;
-    let is_meant = |used: &Result<Use, _>| used.as_ref().map_or(true, |used| port.is_none_or(|port| port == used.port));
+    let is_at = |used: &Use, port| used.destination.as_ref().is_some_and(|(_, used)| *used == port);
+    let is_meant = |used: &Result<Use, _>| used.as_ref().map_or(true, |used| port.is_none_or(|port| is_at(used, port)));
     let mut uses = store.each_use(host.as_ref().map(Destination::host)).filter(is_meant);
     let unknown = || {
         let text = args.host.as_deref().unwrap_or_default();
@@ -50,7 +51,7 @@ pub(crate) fn run(app: &App, args: &History) -> Result<(), Failure> {
             };
             let row = vec![
                 local_time(used.at),
-                Scope { host: used.host, port: Some(used.port) }.to_string(),
+                used.place(),
                 used.identity.map_or_else(|| "none".to_owned(), identity),
                 used.source,
                 outcome,

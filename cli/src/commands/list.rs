@@ -214,6 +214,7 @@ fn known_at(app: &App, text: &str) -> Result<HashSet<Fingerprint>, Failure> {
     let decided = store.decisions()?.into_iter().filter(|decision| decision.scope.host == destination.host());
     let decided = decided.filter(|decision| at_port(decision.scope.port)).filter_map(|decision| decision.identity);
     let used = store.history(Some(destination.host()))?.into_iter();
-    let used = used.filter(|used| at_port(Some(used.port))).filter_map(|used| used.identity);
+    let used =
+        used.filter(|used| at_port(used.destination.as_ref().map(|(_, port)| *port))).filter_map(|used| used.identity);
     Ok(decided.chain(used).collect())
 }

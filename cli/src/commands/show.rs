@@ -1,8 +1,10 @@
 //! `cardcase show`
 
 use cardcase::manage::Certificate;
+use cardcase::manage::Confirmation;
 use cardcase::manage::Decision;
 use cardcase::manage::Mode;
+use cardcase::manage::Permission;
 use cardcase::manage::Timestamp;
 use cardcase::manage::Use;
 use cardcase::manage::plain;
@@ -11,6 +13,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Show;
+use crate::pkcs11::Uris;
 use crate::ui::failure::Failure;
 use crate::ui::json::{CertificateJson, DecisionJson, RuleJson, UseJson, print_json};
 use crate::ui::pem::pem;
@@ -26,7 +29,18 @@ struct ShowJson<I> {
     rules: Vec<RuleJson>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     requires_tls13: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pkcs11: Option<Pkcs11Json>,
     uses: Vec<UseJson>,
+}
+
+/// What other programs may have signed, if they may have anything signed.
+#[derive(Serialize)]
+struct Pkcs11Json {
+    permission: String,
+    confirmation: String,
+    #[serde(flatten)]
+    uris: Option<Uris>,
 }
 
 pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
@@ -56,6 +70,11 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
             decisions: decisions.into_iter().map(DecisionJson::new).collect(),
             rules: rules.iter().map(RuleJson::new).collect(),
             requires_tls13: identity.requires_tls13(),
+            pkcs11: (identity.permission() != Permission::Off).then(|| Pkcs11Json {
+                permission: identity.permission().to_string(),
+                confirmation: identity.confirmation().to_string(),
+                uris: Uris::new(&identity),
+            }),
             uses: uses.into_iter().map(UseJson::new).collect(),
         });
     }
@@ -69,6 +88,7 @@ pub(crate) fn run(app: &App, args: &Show) -> Result<(), Failure> {
     if identity.requires_tls13() {
         lines.push(fact("Sent in", "TLS 1.3 only"));
     }
+    lines.extend(for_programs(&identity));
     for (i, rule) in rules.iter().enumerate() {
         lines.push(fact(if i == 0 { "Rules" } else { "" }, &rule.to_string()));
     }
@@ -112,13 +132,29 @@ fn facts(identity: &Identity, now: Timestamp) -> Vec<String> {
     facts
 }
 
+/// What other programs may have signed, and how they name the identity.
+fn for_programs(identity: &Identity) -> Vec<String> {
+    let signs = match identity.permission() {
+        Permission::Tls => "sign TLS connections",
+        Permission::Any => "sign anything",
+        _ => return Vec::new(),
+    };
+    let asks = match identity.confirmation() {
+        Confirmation::Each => "; you are asked each time",
+        Confirmation::For15Minutes => "; you are asked once in 15 minutes",
+        _ => "",
+    };
+    let uris = Uris::new(identity).map(|uris| [uris.uri, uris.uri_of_certificate]);
+    let uris = uris.into_iter().flatten().enumerate().map(|(i, uri)| fact(if i == 0 { "URI" } else { "" }, &uri));
+    std::iter::once(fact("Programs", &format!("{signs}{asks}"))).chain(uris).collect()
+}
+
 fn whereabouts(decisions: &[Decision], mode: Mode, uses: &[Use]) -> Vec<String> {
     let decided = decisions.iter().map(|Decision { scope, lifetime, .. }| match Mode::from_scope(scope) {
         used if used == mode => format!("{scope} ({lifetime})"),
         other => format!("{scope} ({lifetime}; only in {other} mode)"),
     });
-    let used =
-        uses.iter().take(5).map(|used| format!("{} {}:{} {}", local_time(used.at), used.host, used.port, used.outcome));
+    let used = uses.iter().take(5).map(|used| format!("{} {} {}", local_time(used.at), used.place(), used.outcome));
     let labelled = |label: &'static str| move |(i, text): (usize, String)| fact(if i == 0 { label } else { "" }, &text);
     decided.enumerate().map(labelled("Remembered")).chain(used.enumerate().map(labelled("Used"))).collect()
 }

@@ -212,7 +212,8 @@ fn hosts(known: &Known, _: &str) -> Vec<CompletionCandidate> {
 /// Hosts that are remembered or were connected to; with the port, unless it is that of https.
 fn known_hosts(known: &Known) -> BTreeSet<String> {
     let Some(store) = &known.store else { return BTreeSet::new() };
-    let uses = store.each_use(None).take(MAX_USES).filter_map(Result::ok).map(|used| (used.host, Some(used.port)));
+    let uses = store.each_use(None).take(MAX_USES).filter_map(Result::ok).filter_map(|used| used.destination);
+    let uses = uses.map(|(host, port)| (host, Some(port)));
     let decisions = store.decisions().unwrap_or_default().into_iter().map(|found| (found.scope.host, found.scope.port));
     let shown = |(host, port): (String, Option<u16>)| {
         let destination = Destination::new(&host, port.unwrap_or(443)).ok()?.to_string();

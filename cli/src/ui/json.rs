@@ -177,8 +177,10 @@ impl DecisionJson {
 pub(crate) struct UseJson {
     #[serde(serialize_with = "text")]
     at: Timestamp,
-    host: String,
-    port: u16,
+    host: Option<String>,
+    port: Option<u16>,
+    /// Another program, whose destination is not known.
+    program: Option<String>,
     #[serde(serialize_with = "text_or_null")]
     identity: Option<Fingerprint>,
     source: String,
@@ -190,10 +192,12 @@ pub(crate) struct UseJson {
 
 impl UseJson {
     pub(crate) fn new(used: Use) -> Self {
+        let (host, port) = used.destination.unzip();
         Self {
             at: used.at,
-            host: used.host,
-            port: used.port,
+            host,
+            port,
+            program: used.program,
             identity: used.identity,
             source: used.source,
             outcome: used.outcome,

@@ -13,7 +13,7 @@ use cardcase::manage::{Certificate, Damage, Mode, Timestamp};
 use cardcase::{Destination, Error, Selector};
 use rustls::CertificateError;
 
-use crate::ui::text::quoted;
+use crate::ui::text::{quoted, word};
 
 /// What a file of the administrator's that cannot be read leads to.
 pub(crate) const BROKEN_POLICY: &str = "no certificate is selected until the administrator's rules can be read";
@@ -93,6 +93,15 @@ pub(crate) fn for_error(error: &Error) -> Option<Cow<'static, str>> {
         Error::CertificateWithoutKey { .. } => "give the file with its private key too: cardcase import FILE KEY",
         Error::KeyWithoutCertificate { .. } => {
             "give the file with its certificate too: cardcase import FILE CERTIFICATE"
+        }
+        Error::NotPermitted { name, .. } => {
+            return Some(format!("to allow it: cardcase pkcs11 allow {} any", word(name)).into());
+        }
+        Error::NotWithTls13 { name } => {
+            let name = word(name);
+            return Some(
+                format!("to allow whole TLS messages: cardcase pkcs11 allow {name} tls; to allow every version of TLS: cardcase min-tls {name} 1.2").into(),
+            );
         }
         Error::NotABackup => "to import certificates: cardcase import FILE",
         Error::NewerBackup { .. } => "update cardcase, then: cardcase restore FILE",

@@ -22,6 +22,11 @@ use crate::support::ca::{Issued, unused};
 use crate::support::scene::Scene;
 use crate::support::server::{Ask, BOTH_VERSIONS, Kind, Server, Setup};
 
+/// An owner whom nobody can ask.
+struct NobodyIsAsked;
+
+impl agent::Owner for NobodyIsAsked {}
+
 const HOSTS: [&str; 5] = ["a.test", "b.test", "c.test", "d.test", "e.test"];
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 /// The address of the proxies; no server has it.
@@ -121,7 +126,7 @@ impl Owner {
     fn unlock(&self) {
         let lease = self.store().lease(Duration::from_secs(3600)).unwrap();
         let (ready, listens) = mpsc::channel();
-        std::thread::spawn(move || agent::serve(lease, |_| ready.send(()).unwrap()).unwrap());
+        std::thread::spawn(move || agent::serve(lease, Arc::new(NobodyIsAsked), |_| ready.send(()).unwrap()).unwrap());
         listens.recv().unwrap();
     }
 }

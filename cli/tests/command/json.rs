@@ -109,6 +109,13 @@ fn every_command_prints_what_the_schema_says() {
     add("export", &["export", "old", "-o", &file("old.p12"), "--password-file", password]);
     add("enroll", &["enroll", "--subject", "CN=new", "-o", &file("new.csr")]);
     add("list", &["list"]);
+    add("pkcs11-allow", &["pkcs11", "allow", "old", "any", "--confirm", "each"]);
+    add("show", &["show", "old"]);
+    add("explain", &["explain", &destination, "--cacert", cacert]);
+    add("pkcs11-install", &["pkcs11", "install", "--module", cacert]);
+    add("pkcs11", &["pkcs11"]);
+    add("pkcs11-install", &["pkcs11", "remove"]);
+    add("pkcs11-allow", &["pkcs11", "deny", "old"]);
     add("min-tls", &["min-tls", "old", "1.3"]);
     machine.import_file(&renewed_file);
     add("renew", &["renew", &old[..12], &renewed.fingerprint()[..12]]);

@@ -55,6 +55,7 @@ mod plain_prompt;
 mod primary_password;
 mod privacy;
 mod program_chooser;
+mod programs;
 mod progress;
 mod randomness;
 mod refusals;

@@ -13,7 +13,7 @@ pub struct Pinentry {
 }
 
 impl Pinentry {
-    /// Answers GETPIN with these replies, one each time.
+    /// Answers GETPIN and CONFIRM with these replies, one each time.
     pub fn replying(dir: &Path, replies: &[&str]) -> Pinentry {
         let told = dir.join("told.txt");
         let script = format!(
@@ -22,12 +22,12 @@ import sys
 replies = {replies:?}
 with open({told:?}, "a+") as told:
     told.seek(0)
-    reply = replies[sum(line.startswith("GETPIN") for line in told)]
+    reply = replies[sum(line.startswith(("GETPIN", "CONFIRM")) for line in told)]
     print("OK Pleased to meet you", flush=True)
     for line in sys.stdin:
         told.write(line)
         told.flush()
-        if line.startswith("GETPIN"):
+        if line.startswith(("GETPIN", "CONFIRM")):
             print(reply, flush=True)
         elif line.startswith("OPTION lc-"):
             print("ERR 83886254 Unknown option <Pinentry>", flush=True)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::SignatureScheme;
 
 use super::Status;
+use super::confirmation::LIMIT;
 use super::frame::{Frame, Timed};
 use super::protocol::{Refusal, Reply, Request, VERSION, Work};
 use super::socket::{Inode, Socket, check_peer};
@@ -139,7 +140,11 @@ impl Client {
     /// # Errors
     /// [`Error::Agent`] when it does not answer.
     fn ask(&self, request: &Request<'_>) -> Result<Option<(Connected, Reply)>, Error> {
-        let until = Instant::now() + PATIENCE;
+        self.ask_within(PATIENCE, request)
+    }
+
+    fn ask_within(&self, limit: Duration, request: &Request<'_>) -> Result<Option<(Connected, Reply)>, Error> {
+        let until = Instant::now() + limit;
         while let Some(connected) = self.kept() {
             match connected.exchange(request, until) {
                 Ok(reply) => return Ok(Some((connected, reply))),
@@ -246,7 +251,11 @@ impl Client {
         kind: &str,
         read: impl FnOnce(Reply) -> Result<T, Reply>,
     ) -> Result<T, Error> {
-        let asked = self.ask(&Request::Use { vault: self.vault, work })?;
+        let limit = match &work {
+            Work::SignForProgram { row, .. } if row.asks_first() => LIMIT + PATIENCE,
+            _ => PATIENCE,
+        };
+        let asked = self.ask_within(limit, &Request::Use { vault: self.vault, work })?;
         let (connected, reply) = asked.ok_or(Error::VaultLocked)?;
         let reply = match read(reply) {
             Ok(done) => {

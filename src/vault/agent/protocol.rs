@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::Fingerprint;
-use crate::certificate::permission::Permit;
+use crate::certificate::permission::{Confirmation, Permit};
 use crate::certificate::tried::Tried;
 use crate::vault::{KeyRow, ToSign};
 
@@ -104,6 +104,13 @@ impl<'a> From<&'a KeyRow> for Row<'a> {
             permission: permit.permission.number(),
             confirmation: permit.confirmation.number(),
         }
+    }
+}
+
+impl Row<'_> {
+    /// Whether a person may be asked before another program gets a signature.
+    pub(super) fn asks_first(&self) -> bool {
+        self.confirmation != Confirmation::Never.number()
     }
 }
 

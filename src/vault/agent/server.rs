@@ -16,13 +16,15 @@ use rustls::SignatureScheme;
 use zeroize::Zeroizing;
 
 use super::client::Client;
+use super::clock::Moment;
+use super::confirmation::Confirmations;
 use super::frame::{Frame, Timed};
 use super::keys::{Keys, Opened};
 use super::lease::Lease;
 use super::programs;
 use super::protocol::{BEFORE, Refusal, Reply, Request, Row, Row1, VERSION, Work};
 use super::socket::{Inode, Socket, check_peer};
-use super::transcript;
+use super::{Owner, Wanted, transcript};
 use crate::certificate::private_key::PrivateKey;
 use crate::error::Error;
 use crate::vault::{KeyRow, Message, SealedKey, ToSign, Vault};
@@ -48,13 +50,17 @@ const TICK: Duration = Duration::from_millis(500);
 /// Serves as the agent of a store: answers for as long as the lease says, until somebody ends it, or until its socket is gone, as it is
 /// after logout. An agent that already serves for this store ends first.
 ///
-/// `lease` is what [`Store::lease`](crate::Store::lease) gave. `ready` is called when the agent listens; its argument is a function
+/// `lease` is what [`Store::lease`](crate::Store::lease) gave. `owner` is asked and told about signatures for other programs. `ready` is called when the agent listens; its argument is a function
 /// that ends the agent, for the handler of a signal.
 ///
 /// # Errors
 /// [`Error::Agent`] when the lease is invalid or the other agent does not end; [`Error::Io`].
-pub fn serve(lease: Zeroizing<Vec<u8>>, ready: impl FnOnce(Arc<dyn Fn() + Send + Sync>)) -> Result<(), Error> {
-    let server = Server::start(Lease::from_bytes(lease)?)?;
+pub fn serve(
+    lease: Zeroizing<Vec<u8>>,
+    owner: Arc<dyn Owner>,
+    ready: impl FnOnce(Arc<dyn Fn() + Send + Sync>),
+) -> Result<(), Error> {
+    let server = Server::start(Lease::from_bytes(lease)?, owner)?;
     let shared = server.shared.clone();
     ready(Arc::new(move || shared.end()));
     server.serve();
@@ -75,6 +81,8 @@ struct Server {
 struct Shared {
     vault: Vault,
     keys: Keys,
+    owner: Arc<dyn Owner>,
+    confirmations: Confirmations,
     digest: [u8; 32],
     until: Moment,
     state: Mutex<State>,
@@ -122,7 +130,7 @@ impl State {
 
 impl Server {
     /// Listens at the socket of the lease.
-    fn start(lease: Lease) -> Result<Self, Error> {
+    fn start(lease: Lease, owner: Arc<dyn Owner>) -> Result<Self, Error> {
         let Lease { socket, vault, digest, lifetime } = lease;
         let only = succeed(&socket)?;
         let failed = |source| Error::Io { path: socket.path().to_owned(), source };
@@ -133,7 +141,7 @@ impl Server {
         // Only the user can enter the directory, so nobody else can connect before the mode is set
         let listener = UnixListener::bind(socket.path()).map_err(failed)?;
         fs::set_permissions(socket.path(), Permissions::from_mode(0o600)).map_err(failed)?;
-        let shared = Shared::new(vault, digest, lifetime);
+        let shared = Shared::new(vault, digest, lifetime, owner);
         Ok(Self { inode: socket.inode(), socket, listener, shared: Arc::new(shared), _only: only })
     }
 
@@ -198,6 +206,7 @@ fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
 struct Connection {
     shared: Arc<Shared>,
     number: u64,
+    process: Option<u32>,
     stream: Arc<UnixStream>,
 }
 
@@ -223,7 +232,7 @@ impl Connection {
     fn exchange(&self) -> io::Result<Reply> {
         let request = Timed::new(&self.stream, PATIENCE).read_frame()?;
         self.set_working(true)?;
-        let reply = self.shared.answer(&request);
+        let reply = self.shared.answer(&request, self.process);
         // A client of another version is to see which one this is
         let version = if request.version == BEFORE { BEFORE } else { VERSION };
         let frame = Frame::encode_as(version, &reply)?;
@@ -258,10 +267,12 @@ impl Drop for Connection {
 }
 
 impl Shared {
-    fn new(vault: Vault, digest: [u8; 32], lifetime: Duration) -> Self {
+    fn new(vault: Vault, digest: [u8; 32], lifetime: Duration, owner: Arc<dyn Owner>) -> Self {
         Self {
             vault,
             keys: Keys::default(),
+            owner,
+            confirmations: Confirmations::default(),
             digest,
             until: Moment::now().after(lifetime),
             state: Mutex::default(),
@@ -315,31 +326,34 @@ impl Shared {
         let number = state.next;
         state.next += 1;
         state.connections.push(Peer { number, process, stream: stream.clone(), is_working: false });
-        Some(Connection { shared: self.clone(), number, stream })
+        Some(Connection { shared: self.clone(), number, process, stream })
     }
 
-    fn answer(&self, frame: &Frame) -> Reply {
+    /// The reply to a request of this process.
+    fn answer(&self, frame: &Frame, process: Option<u32>) -> Reply {
         let answered = match frame.version {
             _ if matches!(frame.decode(), Some(Request::<Row<'_>>::End)) => Some(Reply::Ending),
-            VERSION => frame.decode::<Request<'_, Row<'_>>>().map(|request| self.answer_request(request)),
-            BEFORE => frame.decode::<Request<'_, Row1<'_>>>().map(|request| self.answer_request(request)),
+            VERSION => frame.decode::<Request<'_, Row<'_>>>().map(|request| self.answer_request(request, process)),
+            BEFORE => frame.decode::<Request<'_, Row1<'_>>>().map(|request| self.answer_request(request, process)),
             _ => None,
         };
         answered.unwrap_or(Reply::Refused(Refusal::NotUnderstood))
     }
 
-    fn answer_request<R: Into<KeyRow>>(&self, request: Request<'_, R>) -> Reply {
+    fn answer_request<R: Into<KeyRow>>(&self, request: Request<'_, R>, process: Option<u32>) -> Reply {
         match request {
             Request::End => Reply::Ending,
             Request::Status => Reply::Status { vault: self.digest, seconds_left: self.until.seconds_left() },
             Request::Use { vault, .. } if vault != self.digest || self.until.is_past() => {
                 Reply::Refused(Refusal::Locked)
             }
-            Request::Use { work, .. } => self.work(work).unwrap_or_else(|error| Reply::Refused(refusal(error))),
+            Request::Use { work, .. } => {
+                self.work(work, process).unwrap_or_else(|error| Reply::Refused(refusal(error)))
+            }
         }
     }
 
-    fn work<R: Into<KeyRow>>(&self, work: Work<'_, R>) -> Result<Reply, Error> {
+    fn work<R: Into<KeyRow>>(&self, work: Work<'_, R>, process: Option<u32>) -> Result<Reply, Error> {
         Ok(match work {
             Work::Sign { row, sealed, certificate, scheme, message } => {
                 let key = SealedKey { row: row.into(), sealed: sealed.to_vec() };
@@ -353,7 +367,7 @@ impl Shared {
             Work::SignForProgram { row, sealed, certificate, scheme, what } => {
                 let key = SealedKey { row: row.into(), sealed: sealed.to_vec() };
                 let key = self.keys.open(&self.vault, key, certificate)?;
-                Reply::Signature(self.sign_for_program(&key, scheme.into(), what)?)
+                Reply::Signature(self.sign_for_program(&key, scheme.into(), what, process)?)
             }
             Work::Authenticate { message } => Reply::Code(self.vault.authenticate(&Message::from_bytes(message))?),
             Work::Verify { message, code } => {
@@ -375,13 +389,33 @@ impl Shared {
 
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::NotConfirmed`], and [`Error::UnusableKey`].
-    fn sign_for_program(&self, key: &Opened, scheme: SignatureScheme, what: ToSign<'_>) -> Result<Vec<u8>, Error> {
-        let scheme = programs::scheme_of(key.certificate(), scheme);
-        programs::check_permitted(key.row(), key.certificate().der(), scheme, what)?;
-        match what {
+    fn sign_for_program(
+        &self,
+        key: &Opened,
+        scheme: SignatureScheme,
+        what: ToSign<'_>,
+        process: Option<u32>,
+    ) -> Result<Vec<u8>, Error> {
+        let (row, scheme) = (key.row(), programs::scheme_of(key.certificate(), scheme));
+        programs::check_permitted(row, key.certificate().der(), scheme, what)?;
+        let sign = || match what {
             ToSign::Message(message) => key.sign(scheme, message),
             ToSign::Digest(digest) => key.sign_digest(&self.vault, scheme, digest),
+        };
+        if programs::is_self_test(what) {
+            return sign();
         }
+        let wanted = Wanted::new(row, process, what);
+        if !self.confirmations.confirm(&*self.owner, row.permit.confirmation, &wanted) {
+            return Err(Error::NotConfirmed { name: row.name.clone() });
+        }
+        // A person may have locked the store instead of answering
+        if self.until.is_past() || self.state().ended {
+            return Err(Error::VaultLocked);
+        }
+        let signature = sign()?;
+        self.owner.told(&wanted);
+        Ok(signature)
     }
 }
 
@@ -394,39 +428,6 @@ fn refusal(error: Error) -> Refusal {
         Error::KeyMismatch { .. } => Refusal::KeyMismatch,
         Error::UnusableKey { detail, .. } => Refusal::UnusableKey(detail),
         other => Refusal::Failed(other.to_string()),
-    }
-}
-
-/// A point in time on a clock that nobody can set, and that continues while the machine sleeps.
-#[derive(Clone, Copy)]
-struct Moment(Duration);
-
-impl Moment {
-    fn now() -> Self {
-        #[cfg(target_os = "linux")]
-        let clock = rustix::time::ClockId::Boottime;
-        #[cfg(not(target_os = "linux"))]
-        let clock = rustix::time::ClockId::Monotonic;
-        let now = rustix::time::clock_gettime(clock);
-        Self(Duration::try_from(now).unwrap_or_default())
-    }
-
-    fn after(self, time: Duration) -> Self {
-        Self(self.0.saturating_add(time))
-    }
-
-    fn left(self) -> Duration {
-        self.0.saturating_sub(Self::now().0)
-    }
-
-    fn is_past(self) -> bool {
-        self.left().is_zero()
-    }
-
-    /// Rounded up.
-    fn seconds_left(self) -> u64 {
-        let left = self.left();
-        left.as_secs() + u64::from(left.subsec_nanos() > 0)
     }
 }
 
@@ -443,6 +444,11 @@ mod tests {
     use crate::vault::agent::protocol::Row;
 
     const VAULT: [u8; 32] = [7; 32];
+
+    /// An owner whom nobody can ask.
+    struct Nobody;
+
+    impl Owner for Nobody {}
 
     /// An agent with an identity that it sealed.
     struct Scene {
@@ -461,7 +467,8 @@ mod tests {
 
         fn permitting(permission: Permission, requires_tls13: bool) -> Self {
             let data_key = DataKey::random().unwrap();
-            let shared = Shared::new(Vault::open_with(data_key.clone()), VAULT, Duration::from_secs(60));
+            let vault = Vault::open_with(data_key.clone());
+            let shared = Shared::new(vault, VAULT, Duration::from_secs(60), Arc::new(Nobody));
             let key = KeyPair::generate().unwrap();
             let certificate = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
             let fingerprint = crate::certificate::Fingerprint::from_der(&certificate);
@@ -500,7 +507,7 @@ mod tests {
 
         /// Checks that no reply holds a part of a key.
         fn answer(&self, request: &Request<'_>) -> Reply {
-            let reply = self.shared.answer(&Frame::encode(request).unwrap());
+            let reply = self.shared.answer(&Frame::encode(request).unwrap(), None);
             let sent = Frame::encode(&reply).unwrap().body;
             for secret in [self.data_key.as_bytes().as_slice(), &self.pkcs8] {
                 let shows = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);
@@ -573,6 +580,46 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Keeps what it is told, and says yes to one program.
+    #[derive(Default)]
+    struct Cautious(Mutex<Vec<Wanted>>);
+
+    impl Owner for Cautious {
+        fn confirms(&self, wanted: &Wanted, _limit: Duration) -> bool {
+            wanted.process == Some(std::process::id())
+        }
+
+        fn told(&self, signed: &Wanted) {
+            self.0.lock().unwrap().push(signed.clone());
+        }
+    }
+
+    #[test]
+    fn the_owner_is_asked_before_a_signature_and_told_of_it() {
+        let owner = Arc::new(Cautious::default());
+        let mut scene = Scene::permitting(Permission::Any, false);
+        scene.shared.owner = owner.clone();
+        scene.row.permit.confirmation = Confirmation::Each;
+        let Reply::Sealed(sealed) = scene.work(Work::Seal { row: scene.row(), pkcs8: &scene.pkcs8 }) else {
+            panic!("it does not seal")
+        };
+        scene.sealed = sealed;
+        let ask = |what, process| {
+            let request = Request::Use { vault: VAULT, work: scene.sign_for_program(what) };
+            scene.shared.answer(&Frame::encode(&request).unwrap(), process)
+        };
+        let (message, own) = (tls13(), Some(std::process::id()));
+        assert_eq!(ask(ToSign::Message(&message), Some(1)), Reply::Refused(Refusal::NotConfirmed));
+        assert!(matches!(ask(ToSign::Message(b"test text"), Some(1)), Reply::Signature(_)), "nobody is asked for that");
+        assert!(owner.0.lock().unwrap().is_empty());
+        assert!(matches!(ask(ToSign::Message(&message), own), Reply::Signature(_)));
+        assert!(matches!(ask(ToSign::Digest(&[7; 32]), own), Reply::Signature(_)));
+        let told = owner.0.lock().unwrap();
+        assert_eq!(told.iter().map(|signed| signed.is_digest).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(told[0].program(), std::env::current_exe().unwrap().to_string_lossy());
+        assert_eq!((&*told[0].name, told[0].identity), ("alice", scene.row.fingerprint));
     }
 
     #[test]
@@ -712,7 +759,7 @@ mod tests {
     fn only_the_request_to_end_is_understood_in_every_version() {
         let scene = Scene::new(false);
         for version in [0, VERSION + 1] {
-            let asked = |request: Request<'_>| scene.shared.answer(&Frame::encode_as(version, &request).unwrap());
+            let asked = |request: Request<'_>| scene.shared.answer(&Frame::encode_as(version, &request).unwrap(), None);
             assert_eq!(asked(Request::End), Reply::Ending);
             assert_eq!(asked(Request::Status), Reply::Refused(Refusal::NotUnderstood));
         }
@@ -757,7 +804,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_frame_makes_the_agent_panic(version in 0..3_u8, body: Vec<u8>) {
-            Scene::new(false).shared.answer(&Frame { version, body: Zeroizing::new(body) });
+            Scene::new(false).shared.answer(&Frame { version, body: Zeroizing::new(body) }, None);
         }
 
         #[test]
@@ -767,10 +814,10 @@ mod tests {
             let mut frame = Frame::encode(&Request::Use { vault: VAULT, work: scene.sign(&message) }).unwrap();
             let at = at.index(frame.body.len());
             frame.body[at] = to;
-            scene.shared.answer(&frame);
+            scene.shared.answer(&frame, None);
             let cut = cut.index(frame.body.len());
             frame.body.truncate(cut);
-            assert_eq!(scene.shared.answer(&frame), Reply::Refused(Refusal::NotUnderstood));
+            assert_eq!(scene.shared.answer(&frame, None), Reply::Refused(Refusal::NotUnderstood));
         }
     }
 }

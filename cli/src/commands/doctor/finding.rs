@@ -86,6 +86,8 @@ kinds! {
     PolicySkipped "policy_skipped" Warning;
     NoSystemAuthorities "no_system_authorities" Warning;
     InBrowser "in_browser" Note;
+    ModuleMissing "module_missing" Warning;
+    ModuleNotInstalled "module_not_installed" Note;
     OpensslMissing "openssl_missing" Note;
     OpensslUnloadable "openssl_unloadable" Error;
 }

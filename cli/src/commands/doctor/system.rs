@@ -1,11 +1,12 @@
 //! What the store needs around it: the clock, the administrator's files, the CA certificates of the system, OpenSSL.
 
-use cardcase::manage::{Policy, Timestamp};
-use cardcase::{Error, Store};
+use cardcase::manage::{Permission, Policy, Timestamp};
+use cardcase::{Error, Identity, Store};
 
 use super::finding::{Findings, Kind};
 use super::place::unreadable;
 use crate::app::App;
+use crate::pkcs11::Place;
 use crate::profiles::Profile;
 use crate::ui::text::counted;
 use crate::ui::text::quoted;
@@ -19,6 +20,25 @@ pub(super) fn examine_browsers(findings: &mut Findings) {
         let number = counted(identities, "identity", "identities");
         let text = format!("the store has no identities, and {} has {number}", profile.told());
         findings.add(Kind::InBrowser, text, profile.import_command());
+    }
+}
+
+/// The PKCS#11 module, for identities that other programs may use.
+pub(super) fn examine_module(store: &Store, findings: &mut Findings) {
+    let installed = Place::all_installed();
+    for (place, module) in &installed {
+        if module.is_absolute() && !module.exists() {
+            let text =
+                format!("{} names a PKCS#11 module that does not exist: {}", place.path().display(), module.display());
+            findings.add(Kind::ModuleMissing, text, "cardcase pkcs11 remove; cardcase pkcs11 install");
+        }
+    }
+    let is_permitted =
+        |identity: Result<Identity, Error>| identity.is_ok_and(|one| one.permission() != Permission::Off);
+    let are_some = store.each_identity().is_ok_and(|mut identities| identities.any(is_permitted));
+    if installed.is_empty() && are_some {
+        let text = "other programs may use identities of the store, and the PKCS#11 module is installed in none";
+        findings.add(Kind::ModuleNotInstalled, text, "cardcase pkcs11 install");
     }
 }
 

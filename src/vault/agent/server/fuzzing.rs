@@ -14,10 +14,16 @@ use crate::certificate::private_key::PrivateKey;
 use crate::certificate::tried::Tried;
 use crate::certificate::{Certificate, Fingerprint};
 use crate::error::Error;
+use crate::vault::agent::Owner;
 use crate::vault::agent::frame::Frame;
 use crate::vault::agent::lease::Lease;
 use crate::vault::agent::protocol::{Reply, Request, Work};
 use crate::vault::{DataKey, KeyRow, SealedKey, ToSign, Vault};
+
+/// An owner whom nobody can ask.
+struct Nobody;
+
+impl Owner for Nobody {}
 
 /// An agent that serves a store with one private key.
 #[allow(missing_debug_implementations, reason = "it has keys")]
@@ -28,7 +34,12 @@ impl Agent {
     /// Never: the data key has the right length.
     pub fn new() -> Result<Self, Error> {
         let data_key = DataKey::from_slice(&[7; 32]).ok_or(Error::VaultLocked)?;
-        Ok(Self(Arc::new(Shared::new(Vault::open_with(data_key), [0; 32], Duration::from_secs(1 << 30)))))
+        Ok(Self(Arc::new(Shared::new(
+            Vault::open_with(data_key),
+            [0; 32],
+            Duration::from_secs(1 << 30),
+            Arc::new(Nobody),
+        ))))
     }
 
     /// A request of each kind that the agent fulfils, as bytes on the socket.
@@ -72,7 +83,7 @@ impl Agent {
         let (mut near, far) = UnixStream::pair()?;
         near.write_all(bytes)?;
         near.shutdown(Shutdown::Write)?;
-        let connection = Connection { shared: self.0.clone(), number: 0, stream: Arc::new(far) };
+        let connection = Connection { shared: self.0.clone(), number: 0, process: None, stream: Arc::new(far) };
         let reply = connection.exchange()?;
         Ok(format!("{reply:?}").into_bytes())
     }
