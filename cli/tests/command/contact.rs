@@ -88,7 +88,7 @@ fn a_command_that_reads_makes_no_store_and_no_directory() {
     let data = machine.dir().join("data");
     for command in READING {
         let named = machine.command(["--store", nowhere.to_str().unwrap()]).args(command.split_whitespace()).run();
-        named.expect(1).says(&["there is no store", "no/such/place.db", "cardcase import FILE.p12"]);
+        named.expect(1).says(&["there is no store", "no/such/place.db", "import FILE.p12"]);
         // Without `--store` nothing is mistyped: what does not exist yet is empty
         for (name, value) in [("CARDCASE_STORE", nowhere.as_path()), ("XDG_DATA_HOME", &data)] {
             let mut run = machine.command(command.split_whitespace()).env(name, value);

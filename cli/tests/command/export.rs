@@ -264,7 +264,9 @@ fn passwords_that_differ_are_asked_for_again_and_three_times_in_all() {
             [("New password", "one"), ("Repeat it", "two"), ("They differ. New", again[0]), ("Repeat it", again[1])];
         let more = [("They differ. New", "five"), ("Repeat it", "six")];
         for (prompt, password) in typed.iter().chain(more.iter().filter(|_| code == 1)) {
-            terminal.wait_until(prompt, |shown| shown.lines().last().is_some_and(|line| line.starts_with(prompt)));
+            terminal.wait_until(prompt, |shown| {
+                shown.trim_end().lines().last().is_some_and(|line| line.starts_with(prompt))
+            });
             terminal.stays_for(Duration::from_millis(300));
             terminal.send(&format!("{password}\r"));
         }

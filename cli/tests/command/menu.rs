@@ -13,7 +13,7 @@ use crate::support::terminal::{Terminal, key};
 const A_WHILE: Duration = Duration::from_millis(700);
 
 /// What is always on the screen.
-const ALWAYS: [&str; 4] = ["move", "Enter pick", "Esc", SEND_NONE];
+const ALWAYS: [&str; 4] = ["↑↓", "Enter pick", "Esc", SEND_NONE];
 
 /// FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE.
 const ISOLATES: [char; 2] = ['\u{2068}', '\u{2069}'];
@@ -244,7 +244,7 @@ fn in_the_smallest_windows_enter_picks_only_what_is_shown() {
         assert!(!terminal.any_row_wrapped(), "{rows}x{columns}:\n{text}");
         let is_shown = rows > 2 && columns > 10;
         assert!(!is_shown || marked(&text).is_some_and(|row| !row.is_empty()), "{rows}x{columns}:\n{text}");
-        let keys = if columns < 40 { "move" } else { "Enter pick" };
+        let keys = if columns < 40 { "↑↓" } else { "Enter pick" };
         assert!(rows < 5 || columns < 20 || text.contains(keys), "{rows}x{columns}:\n{text}");
         terminal.send(key::ENTER);
         terminal.stays_for(A_WHILE);

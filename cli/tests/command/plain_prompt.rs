@@ -131,14 +131,13 @@ fn the_next_page_after_the_last_one_is_the_first() {
     let server = scene.server(Kind::Go).ask(Ask::Optional).start();
     let arguments = scene.fetch_arguments(&server.url()).join(" ");
     let mut terminal = Terminal::script(&scene.machine, &format!(r#"exec "$cardcase" {arguments} --plain"#));
-    for (page, last) in [("1 to 10 of 12", "  0 Send"), (" 12 user", "  0 Send"), ("1 to 10 of 12", "  0 Send")] {
+    for (page, typed) in [("1 to 10 of 12", "+\r"), (" 12 user", "+\r"), ("1 to 10 of 12", "q\r")] {
         terminal.wait_until(page, |text| {
             let from = text.rfind("next page").map_or(0, |at| text[..at].rfind("q to cancel").unwrap_or(0));
-            text[from..].contains(page) && text[from..].contains(last) && text.trim_end().ends_with(PROMPT)
+            text[from..].contains(page) && text[from..].contains("  0 Send") && text.trim_end().ends_with(PROMPT)
         });
-        terminal.send("+\r");
+        terminal.send(typed);
     }
-    terminal.send("q\r");
     assert_ends(&mut terminal, 130);
 }
 
@@ -146,10 +145,15 @@ fn the_next_page_after_the_last_one_is_the_first() {
 fn a_confirmation_is_a_line_too() {
     let scene = Scene::new();
     scene.hire("alice");
-    for (typed, code, left) in [("maybe\r\rno\r", 1, 1), (key::CTRL_C, 130, 1), ("yes\r", 0, 0)] {
+    let question = "Remove \"alice\" and the private key? Type yes or no:";
+    let cases: [(&[&str], i32, usize); 3] =
+        [(&["maybe\r", "\r", "no\r"], 1, 1), (&[key::CTRL_C], 130, 1), (&["yes\r"], 0, 0)];
+    for (typed, code, left) in cases {
         let mut terminal = Terminal::script(&scene.machine, r#"exec "$cardcase" remove alice --plain"#);
-        terminal.wait_for("Remove \"alice\" and the private key? Type yes or no:");
-        terminal.send(typed);
+        for (before, typed) in typed.iter().enumerate() {
+            terminal.wait_until("the question", |text| text.matches(question).count() == before + 1);
+            terminal.send(typed);
+        }
         assert_ends(&mut terminal, code);
         assert!(!terminal.received().contains(&0x1b), "{typed:?}: an escape sequence");
         assert_eq!(scene.machine.json("list")["identities"].as_array().unwrap().len(), left, "{typed:?}");
