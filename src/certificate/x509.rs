@@ -63,7 +63,10 @@ impl Certificate {
         let damaged = |detail: String| Error::Certificate { detail };
         let (rest, x509) = X509Certificate::from_der(&der).map_err(|error| damaged(told(&error)))?;
         if !rest.is_empty() {
-            return Err(damaged(format!("{} bytes follow the certificate", rest.len())));
+            return Err(damaged(match rest.len() {
+                1 => "a byte follows the certificate".to_owned(),
+                number => format!("{number} bytes follow the certificate"),
+            }));
         }
         let algorithm = Algorithm::from_spki(x509.public_key());
         let (subject, issuer) = (Name::from_der(x509.subject().as_raw()), Name::from_der(x509.issuer().as_raw()));

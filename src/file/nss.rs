@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::certificate::import::{FoundCertificate, FoundKey, Import, LeftOut};
 use crate::certificate::private_key::PrivateKey;
@@ -15,6 +16,7 @@ use crate::file::limits::{Budget, Limits};
 
 mod database;
 mod object;
+mod regular;
 mod remembered;
 mod seal;
 
@@ -25,6 +27,9 @@ use seal::{Passkey, Sealed};
 
 const CERTIFICATES: &str = "cert9.db";
 const KEYS: &str = "key4.db";
+
+/// How long to wait for a program that writes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The certificate database of a program that uses NSS, such as a profile of Firefox or Thunderbird, or `~/.pki/nssdb` of Chromium.
 ///
@@ -48,15 +53,12 @@ pub struct NssDatabase {
     certificates: Vec<Listed>,
     /// Certificates that cannot be read.
     damaged: Vec<LeftOut>,
-    /// Certificates, and what is said of the trust in them.
-    public: Vec<Object>,
+    /// What is said of the trust in certificates.
+    trust: Vec<Object>,
     private: Vec<Object>,
     entries: Entries,
     trusted: Vec<Certificate>,
 }
-
-/// What the browser remembers: what counts outside of it, and what is left out, with the reason.
-type Decisions = (Vec<(String, Option<Fingerprint>)>, Vec<(String, &'static str)>);
 
 /// A certificate in the database.
 struct Listed {
@@ -68,33 +70,50 @@ struct Listed {
 }
 
 impl NssDatabase {
-    /// Reads the files `cert9.db` and `key4.db` in a directory. This needs no password: only the private keys are encrypted.
+    /// Reads the files `cert9.db` and `key4.db` in a directory. This needs no password: only the private keys are encrypted. Waits up to
+    /// five seconds for a program that writes to them.
     ///
     /// # Errors
     /// [`Error::NoDatabase`], [`Error::OldDatabase`], [`Error::Database`], [`Error::DatabaseBusy`], [`Error::UnfinishedDatabase`],
     /// [`Error::Unreadable`]; [`Error::TooCostly`] for more than 64 MiB.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
-        let directory = directory.as_ref();
+        Self::open_within(directory.as_ref(), PATIENCE)
+    }
+
+    /// [`Self::open`], without waiting: for a program that only wants to know what is there.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_at_once(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_within(directory.as_ref(), Duration::ZERO)
+    }
+
+    fn open_within(directory: &Path, patience: Duration) -> Result<Self, Error> {
         check_files(directory)?;
         let classes = [object::CERTIFICATE, object::TRUST, object::NSS_TRUST];
-        let public = Database::open(directory, CERTIFICATES)?.objects("nssPublic", &classes, &object::PUBLIC)?;
-        let mut keys = Database::open(directory, KEYS)?;
+        let mut public = Database::open(directory, CERTIFICATES, patience)?;
+        let public = public.objects("nssPublic", &classes, &object::PUBLIC)?;
+        let mut keys = Database::open(directory, KEYS, patience)?;
         let private = keys.objects("nssPrivate", &[object::PRIVATE_KEY], &object::PRIVATE)?;
         let entries = keys.entries()?;
-        let (mut certificates, mut damaged) = (Vec::new(), Vec::new());
-        for object in public.iter().filter(|object| object.number(object::CLASS) == Some(object::CERTIFICATE)) {
+        let (mut certificates, mut damaged, mut trust) = (Vec::new(), Vec::new(), Vec::new());
+        for object in public {
+            if object.number(object::CLASS) != Some(object::CERTIFICATE) {
+                trust.push(object);
+                continue;
+            }
             match Certificate::from_der(object.get(object::VALUE).unwrap_or_default()) {
                 Ok(certificate) => certificates.push(Listed {
                     certificate,
-                    label: label(object),
+                    label: label(&object),
                     id: object.get(object::ID).map(<[u8]>::to_vec),
-                    serial: object::serial_number(object).unwrap_or_default().to_vec(),
+                    serial: object::serial_number(&object).unwrap_or_default().to_vec(),
                 }),
-                Err(error) => damaged.push(unreadable_certificate(object, error)),
+                Err(error) => damaged.push(unreadable_certificate(&object, error)),
             }
         }
         let directory = directory.to_owned();
-        Ok(Self { directory, certificates, damaged, public, private, entries, trusted: Vec::new() })
+        Ok(Self { directory, certificates, damaged, trust, private, entries, trusted: Vec::new() })
     }
 
     /// Every certificate that can be read, also those without a private key.
@@ -113,8 +132,29 @@ impl NssDatabase {
 
     /// How many certificates have their private key in the database, as far as can be seen without the password.
     pub fn identities(&self) -> usize {
-        let keys: HashSet<_> = self.private.iter().filter_map(object::public_key).collect();
-        self.certificates.iter().filter(|listed| keys.contains(&listed.certificate.canonical_public_key())).count()
+        self.with_key().count()
+    }
+
+    /// Whether a certificate and its private key are in the database, as far as can be seen without the password.
+    pub fn has_identity(&self, certificate: &Certificate) -> bool {
+        self.with_key().any(|found| found == certificate)
+    }
+
+    /// The certificates whose private key is in the database: the one with their public key, or with their number, CKA_ID, where a key
+    /// says nothing else.
+    fn with_key(&self) -> impl Iterator<Item = &Certificate> {
+        let (mut keys, mut numbers) = (HashSet::new(), HashSet::new());
+        for object in &self.private {
+            match object::public_key(object) {
+                Some(public) => drop(keys.insert(public)),
+                None => numbers.extend(object.get(object::ID)),
+            }
+        }
+        let has_key = move |listed: &&Listed| {
+            keys.contains(&listed.certificate.canonical_public_key())
+                || listed.id.as_deref().is_some_and(|id| numbers.contains(id))
+        };
+        self.certificates.iter().filter(has_key).map(|listed| &listed.certificate)
     }
 
     /// Decrypts the private keys that belong to a certificate, and returns them with all certificates. What is not imported is in
@@ -127,16 +167,29 @@ impl NssDatabase {
     /// [`Error::WrongPassword`]: also when the salt of the password is damaged. [`Error::Database`], [`Error::TooCostly`], and
     /// [`Error::Unsupported`] for an unknown way to check the password.
     pub fn import(&mut self, password: &str, max_iterations: Option<u64>) -> Result<Import, Error> {
+        self.import_with_progress(password, max_iterations, &mut |_, _| {})
+    }
+
+    /// [`Self::import`], which calls `opened` after each private key, with how many there were and how many there will be.
+    ///
+    /// # Errors
+    /// Those of [`Self::import`].
+    pub fn import_with_progress(
+        &mut self,
+        password: &str,
+        max_iterations: Option<u64>,
+        opened: &mut dyn FnMut(usize, usize),
+    ) -> Result<Import, Error> {
         let limits = Limits::with_iterations(max_iterations);
         let mut budget = Budget::new(&limits);
         let passkey = self.passkey(password, &mut budget)?;
         let mut left_out = self.damaged.clone();
         let keys = match &passkey {
-            Some(passkey) => self.keys(passkey, &mut budget, &mut left_out)?,
+            Some(passkey) => self.keys(passkey, &mut budget, &mut left_out, opened)?,
             None => Vec::new(),
         };
         self.trusted = match &passkey {
-            Some(passkey) => self.find_trusted(passkey, &mut budget)?,
+            Some(passkey) => self.find_trusted(passkey, &mut budget),
             None => Vec::new(),
         };
         let found = |listed: &Listed| {
@@ -145,46 +198,39 @@ impl NssDatabase {
         Ok(Import::from_file(self.certificates.iter().map(found).collect(), keys, left_out, true))
     }
 
-    /// The CA certificates that the program trusts to verify servers, once [`Self::import`] has the password: without it, anybody who
-    /// can write to the file could have added one. CA certificates that come with the program are not among them.
+    /// The CA certificates that the program trusts to verify servers, once [`Self::import`] has the password. CA certificates that come
+    /// with the program are not among them.
+    ///
+    /// As in NSS, the code that needs the password does not cover which certificate is trusted. So whoever can write to the file can
+    /// move the trust of one certificate to another: let a person compare the fingerprint.
     pub fn trusted_authorities(&self) -> &[Certificate] {
         &self.trusted
     }
 
-    /// What the browser remembers permanently: hosts with the certificate that is sent to them, or `None` where none is sent.
+    /// What the browser remembers permanently: hosts with the certificate that is sent to them, or `None` where none is sent. An error says
+    /// why something is left out: it is for a container tab or another context that only a browser has, its certificate is not in the
+    /// database, answers contradict each other, or it is no host.
     ///
-    /// [`Self::forgotten`] has what the browser remembers besides.
-    ///
-    /// # Errors
-    /// [`Error::Unreadable`].
-    pub fn remembered(&self) -> Result<Vec<(String, Option<Fingerprint>)>, Error> {
-        Ok(self.decisions()?.0)
-    }
-
-    /// The hosts for which the browser remembers something that [`Self::remembered`] leaves out, and why: it is for a container tab or
-    /// another context that only a browser has, its certificate is not in the database, or answers contradict each other.
+    /// The browser has another answer for each way to write a host. `host` says which host is meant, or `None` where it is none, as
+    /// [`Destination::host`](crate::Destination::host) does.
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn forgotten(&self) -> Result<Vec<(String, &'static str)>, Error> {
-        Ok(self.decisions()?.1)
-    }
-
-    fn decisions(&self) -> Result<Decisions, Error> {
-        let list = remembered::read(&self.directory)?;
+    pub fn decisions(
+        &self,
+        host: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<(String, Result<Option<Fingerprint>, &'static str>)>, Error> {
+        let list = remembered::read(&self.directory, host)?;
         let by_number: HashMap<(&[u8], &[u8]), Fingerprint> = self.certificates.iter().map(Listed::number).collect();
-        let mut left_out = list.left_out;
-        let mut remembered = Vec::new();
-        for entry in list.remembered {
-            match entry.answer {
-                Answer::None => remembered.push((entry.host, None)),
-                Answer::Certificate { issuer, serial } => match by_number.get(&(&issuer, &serial)) {
-                    Some(fingerprint) => remembered.push((entry.host, Some(*fingerprint))),
-                    None => left_out.push((entry.host, "its certificate is not in the profile")),
-                },
+        let certificate = |answer: Answer| match answer {
+            Answer::None => Ok(None),
+            Answer::Certificate { issuer, serial } => {
+                by_number.get(&(&issuer, &serial)).copied().map(Some).ok_or("its certificate is not in the profile")
             }
-        }
-        Ok((remembered, left_out))
+        };
+        let remembered = list.remembered.into_iter().map(|entry| (entry.host, certificate(entry.answer)));
+        let left_out = list.left_out.into_iter().map(|(host, why)| (host, Err(why)));
+        Ok(remembered.chain(left_out).collect())
     }
 
     /// The key of everything that is sealed; `None` if nothing is.
@@ -210,6 +256,7 @@ impl NssDatabase {
         passkey: &Passkey,
         budget: &mut Budget<'_>,
         left_out: &mut Vec<LeftOut>,
+        done: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<FoundKey>, Error> {
         let public_keys: HashSet<_> =
             self.certificates.iter().map(|listed| listed.certificate.canonical_public_key()).collect();
@@ -227,8 +274,8 @@ impl NssDatabase {
         }
         // Before any of the work
         budget.spend(sealed.iter().fold(0, |sum, (_, key)| key.rounds().saturating_add(sum)))?;
-        let mut keys = Vec::new();
-        for (object, key) in sealed {
+        let (mut keys, total) = (Vec::new(), sealed.len());
+        for (number, (object, key)) in sealed.into_iter().enumerate() {
             let opened = key.open(passkey).map(|pkcs8| (PrivateKey::work(&pkcs8), pkcs8));
             match opened.map_err(in_keys) {
                 Ok((work, pkcs8)) => {
@@ -242,22 +289,25 @@ impl NssDatabase {
                 }
                 Err(error) => left_out.push(LeftOut::damaged(key_name(object), error)),
             }
+            done(number + 1, total);
         }
         Ok(keys)
     }
 
-    fn find_trusted(&self, passkey: &Passkey, budget: &mut Budget<'_>) -> Result<Vec<Certificate>, Error> {
-        let objects = TrustIndex::new(&self.public);
+    fn find_trusted(&self, passkey: &Passkey, budget: &mut Budget<'_>) -> Vec<Certificate> {
+        let objects = TrustIndex::new(&self.trust);
         let mut trusted = Vec::new();
         for Listed { certificate, serial, .. } in &self.certificates {
             if let Some(trust) = Trust::find(certificate, serial, &objects, &self.entries, budget.limits) {
-                budget.spend(trust.rounds())?;
-                if trust.is_authentic(passkey) {
+                // It only names a certificate, so it is left out where it costs too much
+                if budget.check(trust.rounds()).and_then(|()| budget.spend(trust.rounds())).is_ok()
+                    && trust.is_authentic(passkey)
+                {
                     trusted.push(certificate.clone());
                 }
             }
         }
-        Ok(trusted)
+        trusted
     }
 }
 

@@ -1,10 +1,13 @@
 //! The rows of cert9.db and key4.db, read without running anything that the files bring along.
 //!
 //! A file may come from anybody, and the program that it belongs to may be writing to it. So it is opened for reading only, with SQLite's
-//! locks; only tables are read, by the names of their columns; and no value is larger than the file.
+//! locks; only tables are read, by the names of their columns; no value is larger than the file; and SQLite does no more work than a file
+//! of this size can need. Where SQLite would write even so, because of a file beside the database, it is not called.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,16 +16,21 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ffi};
 
+use super::regular;
 use crate::error::file::Error;
-
-/// How long to wait for a program that writes.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The largest file, in bytes: a thousand identities take about ten million.
 const MAX_FILE: u64 = 64 << 20;
 
 /// The most objects in one table.
 const MAX_OBJECTS: usize = 100_000;
+
+/// The steps of SQLite's virtual machine: these, and one for each byte of the file. A row of NSS takes at most 30 steps, and at least 100
+/// bytes. But the pages of a file may name each other in a way that makes rows without end of few bytes.
+const STEPS: u64 = 100_000;
+
+/// The steps after which those that are left are counted.
+const STEPS_AT_ONCE: u16 = 1000;
 
 /// What NSS stores for an attribute that is there and empty.
 const EMPTY: [u8; 3] = [0xa5, 0x00, 0x5a];
@@ -67,26 +75,20 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// Waits for a program that writes, as long as `patience` allows.
+    ///
     /// # Errors
     /// [`Error::Unreadable`], [`Error::Database`], [`Error::DatabaseBusy`], [`Error::UnfinishedDatabase`].
-    pub(super) fn open(directory: &Path, name: &'static str) -> Result<Self, Error> {
+    pub(super) fn open(directory: &Path, name: &'static str, patience: Duration) -> Result<Self, Error> {
         let path = directory.join(name);
         let unreadable = |error: std::io::Error| Error::Unreadable { file: path.clone(), detail: error.to_string() };
-        // Before SQLite opens it: opening a FIFO would wait for its writer
-        let found = path.metadata().map_err(unreadable)?;
-        if !found.is_file() {
-            return Err(Error::Unreadable { file: path, detail: "it is not a regular file".to_owned() });
-        }
-        let size = found.len();
-        if size > MAX_FILE {
-            return Err(Error::TooCostly { what: "bytes", value: size, limit: MAX_FILE });
-        }
+        let size = check_file(&path, name)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(|error| match File::open(&path) {
             Err(error) => unreadable(error),
             Ok(_) => failed(name, &path, &error),
         })?;
-        configure(&connection, size).map_err(|error| failed(name, &path, &error))?;
+        configure(&connection, size, patience).map_err(|error| failed(name, &path, &error))?;
         Ok(Self { connection, name, path, left: size })
     }
 
@@ -211,8 +213,59 @@ impl Database {
     }
 }
 
-fn configure(connection: &Connection, size: u64) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
+/// Looks at what SQLite would open, without SQLite. Returns the size of the file.
+fn check_file(path: &Path, name: &'static str) -> Result<u64, Error> {
+    let unreadable = |error: std::io::Error| Error::Unreadable { file: path.to_owned(), detail: error.to_string() };
+    let file = regular::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    if size > MAX_FILE {
+        return Err(Error::TooCostly { what: "bytes", value: size, limit: MAX_FILE });
+    }
+    // SQLite would remove a journal beside it
+    if size == 0 {
+        return Err(Error::Database { file: name, detail: "it is empty".to_owned() });
+    }
+    let mut header = Vec::new();
+    file.take(HEADER).read_to_end(&mut header).map_err(unreadable)?;
+    let mut is_wal = header.get(VERSIONS).is_some_and(|versions| versions.contains(&WAL_VERSION));
+    // SQLite looks beside the file that a link leads to
+    let real = path.canonicalize().map_err(unreadable)?;
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let mut beside = OsString::from(&real);
+        beside.push(suffix);
+        let beside = PathBuf::from(beside);
+        match beside.symlink_metadata() {
+            Ok(found) if found.is_file() => is_wal |= suffix == "-wal",
+            Ok(_) => return Err(Error::Unreadable { file: beside, detail: regular::IT_IS_NOT.to_owned() }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::Unreadable { file: beside, detail: error.to_string() }),
+        }
+    }
+    if is_wal {
+        let detail = format!(
+            "it has a write-ahead log (WAL), which NSS does not use; copy the whole directory, and there run: \
+             sqlite3 {name} 'pragma journal_mode=delete'"
+        );
+        return Err(Error::Unreadable { file: path.to_owned(), detail });
+    }
+    Ok(size)
+}
+
+/// The size of the header of an SQLite file, in bytes, the place of the versions of its format, and the version for a write-ahead log,
+/// with which even a reader writes (<https://www.sqlite.org/fileformat.html>, section 1.3).
+const HEADER: u64 = 100;
+const VERSIONS: std::ops::Range<usize> = 18..20;
+const WAL_VERSION: u8 = 2;
+
+fn configure(connection: &Connection, size: u64, patience: Duration) -> rusqlite::Result<()> {
+    let mut left = STEPS + size;
+    let is_too_much = move || {
+        left = left.saturating_sub(STEPS_AT_ONCE.into());
+        left == 0
+    };
+    // Before the first statement, which reads the list of the tables
+    connection.progress_handler(STEPS_AT_ONCE.into(), Some(is_too_much))?;
+    connection.busy_timeout(patience)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(size).unwrap_or(i32::MAX).max(1 << 16))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
@@ -254,6 +307,7 @@ fn failed(name: &'static str, path: &Path, error: &rusqlite::Error) -> Error {
             (_, ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY) => {
                 return Error::UnfinishedDatabase { file };
             }
+            (ErrorCode::OperationInterrupted, _) => "it makes more work than a file of its size can".to_owned(),
             (ErrorCode::NotADatabase, _) => "it is no SQLite database".to_owned(),
             (ErrorCode::SystemIoFailure | ErrorCode::CannotOpen, _) => {
                 return Error::Unreadable { file, detail: inner.to_string() };

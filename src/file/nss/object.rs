@@ -228,11 +228,21 @@ impl Secret {
 }
 
 /// The codes of an attribute of a private key. NSS before 3.69 wrote them under the second name when the password was changed, and left
-/// old ones under the first.
+/// old ones under the first. One that cannot be read does not matter where another can.
 fn codes(handle: u32, attribute: Attribute, entries: &Entries, limits: &Limits) -> Result<Vec<Code>, Error> {
     let names = [handle, handle | 0xc000_0000].map(|handle| format!("sig_key_{handle:08x}_{attribute:08x}"));
     let found = names.iter().filter_map(|name| entries.get(name)?.item1.as_deref());
-    found.map(|code| Code::read(code, limits)).collect()
+    let (mut codes, mut unreadable) = (Vec::new(), None);
+    for code in found {
+        match Code::read(code, limits) {
+            Ok(code) => codes.push(code),
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    match unreadable {
+        Some(error) if codes.is_empty() => Err(error),
+        _ => Ok(codes),
+    }
 }
 
 /// RSAPrivateKey (RFC 8017 appendix A.1.2) of two primes, from its eight numbers.
@@ -336,7 +346,7 @@ pub(super) fn serial_number(certificate: &Object) -> Option<&[u8]> {
     certificate.get(SERIAL_NUMBER)
 }
 
-/// Whether an object's hash, if it has one, is that of the certificate.
+/// Whether an object's hash is that of the certificate.
 fn is_about(object: &Object, certificate: &Certificate) -> bool {
     let der = certificate.der();
     let (hash, computed) = match object.number(CLASS) {
@@ -353,5 +363,5 @@ fn is_about(object: &Object, certificate: &Certificate) -> bool {
         }
         _ => (object.get(CERT_SHA1_HASH), Sha1::digest(der).to_vec()),
     };
-    hash.is_none_or(|hash| hash.is_empty() || hash == computed)
+    hash.is_some_and(|hash| !hash.is_empty() && hash == computed)
 }

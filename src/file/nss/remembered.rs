@@ -4,15 +4,14 @@
 //! tab and others. Only what was answered for the host itself has a meaning outside of a browser.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use url::form_urlencoded;
 
+use super::regular;
 use crate::error::file::Error;
 
 /// The newer form: slots of this size in bytes, and how many of them at most.
@@ -56,32 +55,27 @@ pub(super) struct List {
     pub(super) left_out: Vec<(String, &'static str)>,
 }
 
-/// Reads the list in a profile; an empty one where there is none. Where the newer form is there, the older does not count, as in
+/// Reads the list in a profile; an empty one where there is none. `host` says which host is meant by what is written. Where the newer form is there, the older does not count, as in
 /// Firefox.
 ///
 /// # Errors
 /// [`Error::Unreadable`].
-pub(super) fn read(directory: &Path) -> Result<List, Error> {
+pub(super) fn read(directory: &Path, host: impl Fn(&str) -> Option<String>) -> Result<List, Error> {
     let newer = read_file(&directory.join("ClientAuthRememberList.bin"), (SLOTS * SLOT) as u64)?;
     if let Some(bytes) = newer {
-        return Ok(list(slots(&bytes)));
+        return Ok(list(slots(&bytes), host));
     }
     let older = read_file(&directory.join("ClientAuthRememberList.txt"), MAX_TEXT)?;
-    Ok(older.map(|bytes| list(lines(&bytes))).unwrap_or_default())
+    Ok(older.map(|bytes| list(lines(&bytes), host)).unwrap_or_default())
 }
 
 /// At most `limit` bytes of a file, if it is there.
 fn read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let unreadable = |detail: String| Error::Unreadable { file: path.to_owned(), detail };
-    // So that opening does not wait for the writer of a FIFO
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file: File = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match regular::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|error| unreadable(error.to_string()))?,
     };
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return Err(unreadable("it is not a regular file".to_owned()));
-    }
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
     Ok(Some(bytes))
@@ -116,38 +110,49 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = Raw<'_>> {
 }
 
 /// The answers that count for a host alone. Of two the later one counts, as the browser asked again.
-fn list<'a>(entries: impl Iterator<Item = Raw<'a>>) -> List {
-    let mut by_host: BTreeMap<String, Vec<Remembered>> = BTreeMap::new();
+///
+/// A host may be written in several ways, and the browser has an answer for each. `host` says which host is meant, and `None` for none.
+/// The answer for its usual form goes before those for the others.
+fn list<'a>(entries: impl Iterator<Item = Raw<'a>>, host: impl Fn(&str) -> Option<String>) -> List {
+    let mut by_host: BTreeMap<String, Vec<(bool, Remembered)>> = BTreeMap::new();
     let mut left_out = Vec::new();
     for (key, value, day) in entries {
-        let Some((host, attributes)) = host_and_attributes(key) else {
+        let Some((written, attributes)) = host_and_attributes(key) else {
             left_out.push((String::from_utf8_lossy(key).into_owned(), "its entry cannot be read"));
             continue;
         };
-        let host = host.to_ascii_lowercase();
-        match (answer(value), context(&host, attributes)) {
-            (None, _) => left_out.push((host, "its entry cannot be read")),
-            (_, Some(context)) => left_out.push((host, context)),
-            (Some(answer), None) => {
-                by_host.entry(host.clone()).or_default().push(Remembered { host, answer, day });
+        let written = written.to_ascii_lowercase();
+        match (host(&written), answer(value), context(&written, attributes)) {
+            (None, ..) => left_out.push((written, "it is not a host name")),
+            (_, None, _) => left_out.push((written, "its entry cannot be read")),
+            (.., Some(context)) => left_out.push((written, context)),
+            (Some(host), Some(answer), None) => {
+                let is_usual = host == written;
+                by_host.entry(host.clone()).or_default().push((is_usual, Remembered { host, answer, day }));
             }
         }
     }
     let mut remembered = Vec::new();
     for (host, mut answers) in by_host {
-        answers.sort_by_key(|answer| answer.day);
-        let Some(last) = answers.pop() else { continue };
-        if answers.iter().any(|other| other.day == last.day && other.answer != last.answer) {
-            left_out.push((host, "two answers of the same day contradict each other"));
-        } else {
-            if answers.iter().any(|other| other.answer != last.answer) {
-                left_out.push((host, "an older answer; a later one counts"));
-            }
-            remembered.push(last);
+        answers.sort_by_key(|(is_usual, answer)| (*is_usual, answer.day));
+        let Some((is_usual, last)) = answers.pop() else { continue };
+        let others = answers.iter().filter(|(_, other)| other.answer != last.answer);
+        let same_day = |(usual, other): &&(bool, Remembered)| *usual == is_usual && other.day == last.day;
+        let contradicting = others.clone().filter(same_day).count();
+        if contradicting > 0 {
+            left_out.extend(answers.iter().chain([&(is_usual, last)]).map(|_| (host.clone(), CONTRADICTION)));
+            continue;
         }
+        left_out.extend(others.map(|(usual, _)| (host.clone(), if *usual == is_usual { OLDER } else { UNUSUAL })));
+        remembered.push(last);
     }
     List { remembered, left_out }
 }
+
+/// Why an answer does not count.
+const CONTRADICTION: &str = "two answers of the same day contradict each other";
+const OLDER: &str = "an older answer; the browser asked again since";
+const UNUSUAL: &str = "the host is written in an unusual way; the answer for its usual form counts";
 
 /// The parts of a key: the host, the fingerprint of the server's certificate, which is not used any more, and the attributes.
 fn host_and_attributes(key: &[u8]) -> Option<(&str, &str)> {
@@ -177,7 +182,7 @@ fn context(host: &str, attributes: &str) -> Option<&'static str> {
 fn is_own_site(host: &str, partition: &str) -> bool {
     let Some(inside) = partition.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) else { return false };
     let mut fields = inside.split(',').skip(1);
-    let Some(site) = fields.next() else { return false };
+    let Some(site) = fields.next().filter(|site| !site.is_empty()) else { return false };
     if fields.any(|field| field.parse::<u16>().is_err()) {
         return false;
     }
@@ -185,6 +190,7 @@ fn is_own_site(host: &str, partition: &str) -> bool {
     let address =
         site.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(|address| address.replace('+', ":"));
     let site = address.as_deref().unwrap_or(site);
+    let host = host.strip_suffix('.').unwrap_or(host);
     host.strip_suffix(site).is_some_and(|above| above.is_empty() || above.ends_with('.'))
 }
 
@@ -218,7 +224,8 @@ mod tests {
     }
 
     fn of(slots: &[Vec<u8>]) -> (Vec<String>, Vec<String>) {
-        let list = list(super::slots(&slots.concat()));
+        let usual = |host: &str| (!host.contains('*')).then(|| host.trim_end_matches('.').to_owned());
+        let list = list(super::slots(&slots.concat()), usual);
         let hosts = list.remembered.into_iter().map(|entry| format!("{} {}", entry.host, entry.day));
         (hosts.collect(), list.left_out.into_iter().map(|(host, why)| format!("{host}: {why}")).collect())
     }
@@ -251,6 +258,8 @@ mod tests {
             ("nota.example", "^partitionKey=%28https%2Ca.example%29", false),
             ("a.example", "^partitionKey=%28https%2Cwww.a.example%29", false),
             ("a.example", "^partitionKey=%28https%2C%29", false),
+            ("a.example.", "^partitionKey=%28https%2C%29", false),
+            ("a.example.", "^partitionKey=%28https%2Ca.example%29", true),
             ("a.example", "^partitionKey=", false),
             ("a.example", "^userContextId=1&partitionKey=%28https%2Ca.example%29", false),
             ("a.example", "^privateBrowsingId=1", false),
@@ -275,6 +284,30 @@ mod tests {
         assert_eq!(two(4, 3, 2).0, ["a.example 4"]);
         assert_eq!(two(4, 4, 1), (vec!["a.example 4".to_owned()], vec![]));
         assert_eq!(two(4, 4, 2).0, Vec::<String>::new());
+    }
+
+    /// Each is a host, an answer (0 is none) and a day; then the answer that counts, and how many are left out.
+    #[test]
+    fn the_usual_form_of_a_host_goes_before_the_others() {
+        for (entries, counts, left_out) in [
+            (&[("a.example", 0, 5), ("a.example.", 1, 5)][..], Some(0), 1),
+            (&[("a.example.", 1, 9), ("a.example", 0, 5)], Some(0), 1),
+            (&[("a.example.", 1, 5), ("a.example", 1, 5)], Some(1), 0),
+            (&[("a.example.", 1, 5), ("A.example.", 2, 5)], None, 2),
+            (&[("a.example.", 1, 5), ("A.example.", 2, 6)], Some(2), 1),
+            (&[("a.example", 1, 5), ("A.example", 2, 5), ("a.example.", 0, 9)], None, 3),
+            (&[("*.example", 1, 5)], None, 1),
+        ] {
+            let value = |answer: u8| if answer == 0 { NONE.to_vec() } else { certificate(answer) };
+            let slots: Vec<Vec<u8>> =
+                entries.iter().map(|(host, answer, day)| slot(&format!("{host},,"), &value(*answer), *day)).collect();
+            let usual = |host: &str| (!host.contains('*')).then(|| host.trim_end_matches('.').to_owned());
+            let list = list(super::slots(&slots.concat()), usual);
+            let found: Vec<&Answer> = list.remembered.iter().map(|entry| &entry.answer).collect();
+            let expected = counts.map(|counts| answer(&value(counts)).unwrap());
+            assert_eq!(found, expected.iter().collect::<Vec<_>>(), "{entries:?}");
+            assert_eq!(list.left_out.len(), left_out, "{entries:?}: {:?}", list.left_out);
+        }
     }
 
     #[test]

@@ -134,6 +134,8 @@ fn a_hostile_database_is_refused_before_any_work() {
         ("rounds-neg", "key4.db is damaged: the parameters of PBKDF2"),
         ("rounds-1e9", "the file asks for 1000000000 rounds"),
         ("rounds-2e31m1", "the file asks for 2147483647 rounds"),
+        ("schema-bomb", "cert9.db is damaged: it makes more work than a file of its size can"),
+        ("table-bomb", "cert9.db is damaged: it makes more work than a file of its size can"),
         ("text-instead-of-blob", "cert9.db is damaged: text or a number in place of bytes"),
         ("trunc-cert9-15", "cert9.db is damaged: it is no SQLite database"),
         ("trunc-key4-20000", "key4.db is damaged: database disk image is malformed"),
@@ -164,6 +166,11 @@ fn columns_and_attributes_may_be_missing() {
         ("UPDATE nssPrivate SET a122 = x'00' WHERE a100 = x'00000000'", 2),
         ("ALTER TABLE nssPrivate DROP COLUMN a180", 1),
         ("DELETE FROM nssPrivate", 0),
+        // Of two codes for one value, one cannot be read
+        (
+            "INSERT INTO metaData SELECT printf('sig_key_%08x_00000011', id + 0xc0000000), x'00', NULL FROM nssPrivate",
+            3,
+        ),
     ] {
         let copy = changed(sql);
         let mut import = read(copy.path(), "").unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -203,7 +210,7 @@ fn a_file_that_is_no_file_is_refused() {
     let copy = copied("nss-3.87", "");
     let file = copy.path().join("cert9.db");
     fs::remove_file(&file).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    make_fifo(&file);
     assert!(read(copy.path(), "").unwrap_err().to_string().ends_with("it is not a regular file"));
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
@@ -216,6 +223,135 @@ fn a_file_that_is_no_file_is_refused() {
     let huge = fs::File::create(&file).unwrap();
     huge.set_len(200 << 20).unwrap();
     assert!(matches!(read(copy.path(), ""), Err(Error::TooCostly { what: "bytes", .. })));
+}
+
+/// Every file in a directory with its contents, where it is a regular file.
+fn listing(directory: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let regular = |path: &Path| path.symlink_metadata().unwrap().is_file();
+    paths.map(|path| (path.clone(), regular(&path).then(|| fs::read(&path).unwrap()))).collect()
+}
+
+fn make_fifo(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+}
+
+/// SQLite would wait for a FIFO, and would remove a log beside an empty file or write to it.
+#[test]
+fn a_file_beside_the_database_is_looked_at_first() {
+    let log = copied("nss-3.87", "");
+    let writer = rusqlite::Connection::open(log.path().join("key4.db")).unwrap();
+    writer.execute_batch("PRAGMA journal_mode = wal; UPDATE nssPrivate SET a3 = x'41'").unwrap();
+    for name in ["cert9.db", "key4.db"] {
+        for suffix in ["-journal", "-wal", "-shm"] {
+            let copy = copied("nss-3.87", "");
+            let beside = copy.path().join(format!("{name}{suffix}"));
+            for make in [|path: &Path| make_fifo(path), |path: &Path| fs::create_dir(path).unwrap()] {
+                make(&beside);
+                let expected = format!("{}: it is not a regular file", beside.display());
+                assert_eq!(read(copy.path(), "").unwrap_err().to_string(), expected);
+                fs::remove_file(&beside).or_else(|_| fs::remove_dir(&beside)).unwrap();
+            }
+            // Beside the file to which a link leads
+            let linked = tempfile::tempdir().unwrap();
+            for file in ["cert9.db", "key4.db"] {
+                std::os::unix::fs::symlink(copy.path().join(file), linked.path().join(file)).unwrap();
+            }
+            assert!(read(linked.path(), "").is_ok());
+            make_fifo(&beside);
+            assert!(read(linked.path(), "").is_err());
+        }
+        let (with_log, empty) = (copied("nss-3.87", ""), copied("nss-3.87", ""));
+        fs::copy(log.path().join("key4.db-wal"), with_log.path().join(format!("{name}-wal"))).unwrap();
+        fs::write(empty.path().join(name), "").unwrap();
+        let emptied = tempfile::tempdir().unwrap();
+        for file in ["cert9.db", "key4.db"] {
+            fs::copy(empty.path().join(file), emptied.path().join(file)).unwrap();
+        }
+        fs::copy(log.path().join("key4.db-wal"), emptied.path().join(format!("{name}-wal"))).unwrap();
+        for (copy, expected) in [(&with_log, "write-ahead log"), (&empty, "it is empty"), (&emptied, "it is empty")] {
+            let before = listing(copy.path());
+            let error = read(copy.path(), "").unwrap_err().to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+            assert_eq!(listing(copy.path()), before, "{name}: {expected}");
+        }
+    }
+    drop(writer);
+    // Its log is gone, but its header says that it may come back
+    let before = listing(log.path());
+    let error = read(log.path(), "").unwrap_err().to_string();
+    assert!(error.contains("sqlite3 key4.db 'pragma journal_mode=delete'"), "{error}");
+    assert_eq!(listing(log.path()), before);
+}
+
+#[test]
+fn nothing_is_changed() {
+    let damaged = fs::read_dir(fixtures().join("bad")).unwrap().map(|entry| entry.unwrap().file_name());
+    let damaged: Vec<String> = damaged.map(|name| format!("bad/{}", name.display())).collect();
+    assert!(damaged.len() > 20);
+    for changed in damaged.iter().map(String::as_str).chain([""]) {
+        let copy = copied("nss-3.87", changed);
+        let before = listing(copy.path());
+        if let Ok(mut database) = NssDatabase::open(copy.path()) {
+            let _ = (database.import("", None), database.decisions(|host| Some(host.to_owned())));
+        }
+        assert_eq!(listing(copy.path()), before, "{changed}");
+    }
+}
+
+#[test]
+fn an_identity_is_a_certificate_with_its_key() {
+    let all = NssDatabase::open(fixtures().join("nss-3.87")).unwrap();
+    let people: Vec<_> = all.certificates().filter(|certificate| all.has_identity(certificate)).cloned().collect();
+    assert_eq!((people.len(), all.identities()), (3, 3));
+    for (sql, expected) in [
+        ("DELETE FROM nssPrivate", 0),
+        ("DELETE FROM nssPrivate WHERE a100 = x'00000000'", 2),
+        // By their number
+        ("UPDATE nssPrivate SET ad5a0db00 = NULL", 3),
+        ("UPDATE nssPrivate SET ad5a0db00 = NULL, a102 = NULL WHERE a100 = x'00000003'", 1),
+    ] {
+        let copy = changed(sql);
+        let database = NssDatabase::open(copy.path()).unwrap();
+        let there = people.iter().filter(|person| database.has_identity(person)).count();
+        assert_eq!((there, database.identities()), (expected, expected), "{sql}");
+    }
+}
+
+#[test]
+fn the_keys_that_are_open_are_counted() {
+    let mut counts = Vec::new();
+    let mut database = NssDatabase::open(fixtures().join("nss-3.87")).unwrap();
+    let _ = database.import_with_progress("", None, &mut |done, total| counts.push((done, total))).unwrap();
+    assert_eq!(counts, [(1, 3), (2, 3), (3, 3)]);
+}
+
+/// The code covers that something is trusted, and not what.
+#[test]
+fn trust_counts_only_for_the_certificate_with_its_hash() {
+    for sql in ["UPDATE nssPublic SET ace5363b4 = NULL", "UPDATE nssPublic SET ace5363b4 = x'a5005a'"] {
+        let copy = copied("nss-3.87", "");
+        let count = || {
+            let mut database = NssDatabase::open(copy.path()).unwrap();
+            let _ = database.import("", None).unwrap();
+            database.trusted_authorities().len()
+        };
+        assert_eq!(count(), 1);
+        rusqlite::Connection::open(copy.path().join("cert9.db")).unwrap().execute_batch(sql).unwrap();
+        assert_eq!(count(), 0, "{sql}");
+    }
+}
+
+#[test]
+fn a_look_does_not_wait_for_a_program_that_writes() {
+    let copy = copied("nss-3.87", "");
+    let file = copy.path().join("key4.db");
+    let writer = rusqlite::Connection::open(&file).unwrap();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(NssDatabase::open_at_once(copy.path()).err(), Some(Error::DatabaseBusy { file }));
+    // Otherwise it waits five seconds
+    assert!(start.elapsed() < std::time::Duration::from_secs(4));
 }
 
 /// What a program that was killed in the middle of a change leaves behind.
@@ -244,12 +380,15 @@ fn a_program_that_has_the_database_open_does_not_matter() {
 
 fn remembered(name: &str) -> (Vec<String>, Vec<String>) {
     let database = NssDatabase::open(fixtures().join(name)).unwrap();
-    let remembered = database.remembered().unwrap().into_iter();
-    let remembered = remembered.map(|(host, identity)| {
-        format!("{host} {}", identity.map_or("none".to_owned(), |fingerprint| fingerprint.to_string()[..8].to_owned()))
-    });
-    let left_out = database.forgotten().unwrap().into_iter();
-    (remembered.collect(), left_out.map(|(host, why)| format!("{host}: {why}")).collect())
+    let (mut remembered, mut left_out) = (Vec::new(), Vec::new());
+    for (host, answer) in database.decisions(|host| Some(host.to_owned())).unwrap() {
+        match answer {
+            Ok(None) => remembered.push(format!("{host} none")),
+            Ok(Some(fingerprint)) => remembered.push(format!("{host} {}", &fingerprint.to_string()[..8])),
+            Err(why) => left_out.push(format!("{host}: {why}")),
+        }
+    }
+    (remembered, left_out)
 }
 
 #[test]
@@ -266,7 +405,7 @@ fn answers_for_the_host_itself_are_remembered() {
         left_out,
         [
             "private.example: the answer is for one site only (first-party isolation)",
-            "old.example: an older answer; a later one counts"
+            "old.example: an older answer; the browser asked again since"
         ]
     );
     assert_eq!(remembered("chromium-156"), (Vec::new(), Vec::new()));
