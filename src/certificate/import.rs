@@ -261,6 +261,12 @@ impl Import {
         self.certificates.iter().chain(left_out).map(|found| found.certificate.canonical_public_key())
     }
 
+    /// The names in the files of the certificates that are not paired yet.
+    #[cfg(test)]
+    pub(crate) fn found_names(&self) -> Vec<Option<&str>> {
+        self.certificates.iter().map(|found| found.friendly_name.as_deref()).collect()
+    }
+
     pub(crate) fn new_identities(&self) -> &[NewIdentity] {
         &self.identities
     }

@@ -102,6 +102,8 @@ pub(super) enum PassedOver {
     LockedKey { friendly_name: Option<String>, local_key_id: Option<Vec<u8>> },
     /// A safe with another password than the rest of the file.
     LockedSafe,
+    /// A private key that is encrypted in an unknown way, of this name.
+    UnknownCipher(String),
     /// A separate file that a kubeconfig names.
     NamedFile(String),
 }
@@ -117,6 +119,9 @@ impl PassedOver {
             Self::UnknownBag(oid) => format!("an entry of the type {oid}"),
             Self::UnknownContent(oid) => format!("contents of the type {oid}"),
             Self::NamedFile(file) => return Some((file, "it is a separate file; import that file")),
+            Self::UnknownCipher(name) => {
+                return Some((format!("the private key {name:?}"), "it is encrypted in an unknown way"));
+            }
             Self::LockedKey { .. } | Self::LockedSafe => return None,
         };
         Some((what, "only X.509 certificates and private keys are imported"))

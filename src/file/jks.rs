@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::error::file::{Error, damaged};
 use crate::file::contents::{CertificateBag, Contents, Damaged, KeyBag, PassedOver};
 use crate::file::limits::Limits;
-use crate::file::pkcs12::{Candidates, Form, unsupported};
+use crate::file::pkcs12::{Candidates, Form};
 
 /// The first bytes.
 const MAGIC: u32 = 0xfeed_feed;
@@ -102,8 +102,12 @@ pub(super) fn read(
         return Err(Error::WrongPassword);
     }
     for (key, alias) in protected {
+        let Some(value) = protected_value(key)? else {
+            contents.passed_over.push(PassedOver::UnknownCipher(alias));
+            continue;
+        };
         let friendly_name = Some(alias);
-        match open(key, &passwords)? {
+        match open(value, &passwords)? {
             Some(pkcs8) => contents.keys.push(KeyBag { pkcs8, friendly_name, local_key_id: None }),
             None => contents.passed_over.push(PassedOver::LockedKey { friendly_name, local_key_id: None }),
         }
@@ -116,14 +120,15 @@ pub(super) fn is_keystore(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC.to_be_bytes())
 }
 
-/// Decrypts a private key with the password that fits, if one does.
-fn open(key: &[u8], passwords: &[Zeroizing<Vec<u8>>]) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+/// The encrypted private key; `None` if it is encrypted in another way than Sun's own.
+fn protected_value(key: &[u8]) -> Result<Option<&[u8]>, Error> {
     let Protected { algorithm, value } =
         Protected::from_der(key).map_err(|_| damaged("an encrypted private key of a Java keystore"))?;
-    if algorithm.oid.to_string() != KEY_PROTECTOR {
-        return Err(unsupported("cipher", algorithm.oid.to_string()));
-    }
-    let value = value.as_bytes();
+    Ok((algorithm.oid.to_string() == KEY_PROTECTOR).then(|| value.as_bytes()))
+}
+
+/// Decrypts a private key with the password that fits, if one does.
+fn open(value: &[u8], passwords: &[Zeroizing<Vec<u8>>]) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     let parts = value.split_at_checked(DIGEST).and_then(|(salt, rest)| {
         let (encrypted, check) = rest.split_at_checked(rest.len().checked_sub(DIGEST)?)?;
         Some((salt, encrypted, check))
@@ -168,10 +173,10 @@ impl<'a> Reader<'a> {
         self.take(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
-    /// Text after its length. Java writes characters beyond U+FFFF as two of three bytes, which nobody has in an alias.
+    /// Text after its length.
     fn text(&mut self) -> Result<String, Error> {
         let length = self.take(2)?.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
-        Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
+        Ok(text(self.take(length)?))
     }
 
     /// A certificate, before which version 2 has its type.
@@ -189,4 +194,28 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Text as Java's DataOutputStream writes it: each unit of UTF-16 by itself as UTF-8 has it, and a zero as two bytes. Other programs
+/// write plain UTF-8, which differs only where it is not valid for the other.
+fn text(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let (mut units, mut rest) = (Vec::new(), bytes);
+    while let Some((&first, tail)) = rest.split_first() {
+        let bits = |byte: u8| u16::from(byte & 0x3f);
+        let first_bits = u16::from(first);
+        let (unit, tail) = match (first, tail) {
+            (..0x80, _) => (first_bits, tail),
+            (0xc0..0xe0, [second @ 0x80..0xc0, tail @ ..]) => ((first_bits & 0x1f) << 6 | bits(*second), tail),
+            (0xe0..0xf0, [second @ 0x80..0xc0, third @ 0x80..0xc0, tail @ ..]) => {
+                ((first_bits & 0xf) << 12 | bits(*second) << 6 | bits(*third), tail)
+            }
+            _ => (char::REPLACEMENT_CHARACTER as u16, tail),
+        };
+        units.push(unit);
+        rest = tail;
+    }
+    String::from_utf16_lossy(&units)
 }

@@ -25,7 +25,6 @@ pub(super) use cipher::{PbeParams, Pbes2Params, Plaintext, cbc};
 pub(super) use kdf::Derivation;
 pub(super) use key::{open_keys, to_der};
 pub(super) use mac::Pbmac1;
-pub(super) use names::unsupported;
 pub(super) use password::{Candidates, Form};
 pub(super) use shape::{Shape, shape};
 pub(crate) use write::{Entry, Protection, write};
