@@ -121,6 +121,33 @@ impl Store {
         })
     }
 
+    /// Remembers answers permanently, each where nothing is remembered yet: all of these, or none. Returns them. Each identity receives an
+    /// authentication code, as with [`Self::remember`].
+    ///
+    /// # Errors
+    /// Those of [`Self::remember`].
+    pub fn remember_new(
+        &self,
+        answers: Vec<(Scope, Option<Fingerprint>)>,
+        now: Timestamp,
+    ) -> Result<Vec<(Scope, Option<Fingerprint>)>, Error> {
+        let current = self.session().token()?;
+        self.transact(|db| {
+            let mut new = Vec::with_capacity(answers.len());
+            for (scope, identity) in answers {
+                let mut query = db.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM decisions {COUNTS})"))?;
+                let of = params![scope.host, scope.port.unwrap_or(0), current];
+                if query.query_row(of, |row| row.get(0))? {
+                    continue;
+                }
+                let key = identity.map(|identity| known_key(db, identity)).transpose()?;
+                self.write_decision(db, &scope, key.as_ref(), None, now)?;
+                new.push((scope, identity));
+            }
+            Ok(new)
+        })
+    }
+
     fn remember_key(
         &self,
         scope: &Scope,
@@ -137,26 +164,37 @@ impl Store {
         self.transact(|db| {
             forget_old_sessions(db, now)?;
             let key = key(db)?;
-            let code = match &key {
-                None => None,
-                Some(key) => {
-                    let (identity, fingerprint) = (key.row.id, key.row.fingerprint);
-                    let (host, session) = (scope.host.as_str(), session.as_deref());
-                    let row =
-                        DecisionRow { host, port: scope.port, identity, fingerprint, session, decided_at: now.0 };
-                    let vault = self.usable_vault(db)?;
-                    // Somebody may have put the name that the owner saw into the row
-                    vault.check_key(key).map_err(as_rusqlite)?;
-                    Some(vault.authenticate(&row.message()).map_err(as_rusqlite)?)
-                }
-            };
             forget_scope(db, scope, current.as_deref())?;
-            let mut insert = db.prepare_cached(
-                "INSERT INTO decisions (host, port, identity, session, decided_at, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?;
-            let identity = key.map(|key| key.row.id);
-            insert.execute(params![scope.host, scope.port, identity, session, now.0, code]).map(drop)
+            self.write_decision(db, scope, key.as_ref(), session.as_deref(), now)
         })
+    }
+
+    /// Writes a decision with its code, for a scope that has none.
+    fn write_decision(
+        &self,
+        db: &Connection,
+        scope: &Scope,
+        key: Option<&SealedKey>,
+        session: Option<&str>,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let code = match key {
+            None => None,
+            Some(key) => {
+                let (identity, fingerprint) = (key.row.id, key.row.fingerprint);
+                let host = scope.host.as_str();
+                let row = DecisionRow { host, port: scope.port, identity, fingerprint, session, decided_at: now.0 };
+                let vault = self.usable_vault(db)?;
+                // Somebody may have put the name that the owner saw into the row
+                vault.check_key(key).map_err(as_rusqlite)?;
+                Some(vault.authenticate(&row.message()).map_err(as_rusqlite)?)
+            }
+        };
+        let mut insert = db.prepare_cached(
+            "INSERT INTO decisions (host, port, identity, session, decided_at, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let identity = key.map(|key| key.row.id);
+        insert.execute(params![scope.host, scope.port, identity, session, now.0, code]).map(drop)
     }
 
     /// Forgets what is remembered in this scope, permanently and for this session. Returns what that was, and how many rows besides

@@ -5,7 +5,7 @@ use cardcase::manage::Session;
 use cardcase::manage::Timestamp;
 use cardcase::manage::{Lifetime, Mode, Scope};
 
-use crate::pki::{Ca, Home, NOW};
+use crate::pki::{Ca, Home, Leaf, NOW};
 
 fn scope(mode: Mode, destination: &str) -> Scope {
     mode.scope(&destination.parse::<Destination>().unwrap())
@@ -136,6 +136,28 @@ fn a_removed_identity_cannot_be_remembered() {
         assert!(matches!(error, Error::UnknownIdentity { .. }));
     }
     assert_eq!(store.decision(&scope).unwrap().unwrap().identity, None, "what was there stays");
+}
+
+#[test]
+fn many_are_remembered_together_or_not_at_all() {
+    let home = Home::new();
+    let authority = Ca::root("Root");
+    let (leaf, stranger) = (authority.leaf("a"), authority.leaf("b"));
+    let store = home.with([&leaf], []);
+    let scopes: Vec<Scope> = (0..4).map(|number| scope(Mode::Firefox, &format!("{number}.example"))).collect();
+    store.remember(&scopes[0], None, Lifetime::Session, NOW).unwrap();
+    let answers = |last: &Leaf| -> Vec<_> {
+        let identities = [Some(leaf.fingerprint()), Some(leaf.fingerprint()), None, Some(last.fingerprint())];
+        scopes.iter().cloned().zip(identities).collect()
+    };
+    let error = store.remember_new(answers(&stranger), NOW).unwrap_err();
+    assert!(matches!(error, Error::UnknownIdentity { .. }));
+    assert_eq!(store.decisions().unwrap().len(), 1);
+    // What is remembered already stays
+    assert_eq!(store.remember_new(answers(&leaf), NOW).unwrap(), answers(&leaf)[1..]);
+    let found: Vec<_> = home.open().decisions().unwrap().into_iter().map(|one| (one.scope, one.identity)).collect();
+    let expected: Vec<_> = [(scopes[0].clone(), None)].into_iter().chain(answers(&leaf).split_off(1)).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]
