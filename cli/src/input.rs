@@ -1,9 +1,10 @@
 //! Files that a command reads, and stdin, which can be read only once.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -56,6 +57,21 @@ impl Input {
 /// Reads the first line of a password file that is not stdin.
 pub(crate) fn read_password_file(path: &Path) -> io::Result<Zeroizing<String>> {
     first_line(&read_up_to(&mut File::open(path)?, MAX_PASSWORD)?)
+}
+
+/// Reads a file that nobody named at the command line, of at most `limit` bytes. It may be anything: a FIFO would make this process wait,
+/// and a device may have no end.
+pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let check = |found: std::fs::Metadata| match found.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is not a regular file")),
+    };
+    check(path.metadata()?)?;
+    // It may have been exchanged since
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    check(file.metadata()?)?;
+    read_up_to(&mut file, limit)
 }
 
 /// # Errors

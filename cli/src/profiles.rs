@@ -1,17 +1,30 @@
 //! Where Firefox, Thunderbird and Chromium keep their certificates, and which of several profiles is meant.
 
+mod ini;
+
+use std::collections::HashSet;
 use std::env;
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use cardcase::Error;
 use cardcase::file::{self, NssDatabase};
-use cardcase::manage::Timestamp;
+use cardcase::manage::{Timestamp, plain};
 
+use ini::Said;
+
+use crate::input::read_regular;
 use crate::ui::failure::{Code, Failure};
 use crate::ui::say;
-use crate::ui::text::{counted, quoted};
+use crate::ui::text::{counted, quoted, word};
+
+/// The largest profiles.ini, in bytes. Each profile takes about a hundred.
+const MAX_INI: u64 = 1 << 20;
+
+/// How many profiles are looked into for somebody whose store is empty.
+const LOOKED_INTO: usize = 20;
 
 /// A program whose profiles are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +43,58 @@ pub(crate) struct Profile {
     program: Option<Program>,
 }
 
+/// Which way identities go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Import,
+    Export,
+}
+
+/// A command as it was typed, for hints.
+pub(crate) struct Typed {
+    pub(crate) way: Way,
+    /// The whole, to be typed again with more flags.
+    pub(crate) again: String,
+    /// Without a limit for the rounds of key derivation.
+    pub(crate) again_without_limit: String,
+    /// Without the place that was named.
+    pub(crate) anywhere: String,
+}
+
+impl Typed {
+    /// The same with another directory.
+    fn with_directory(&self, directory: &str) -> String {
+        format!("{} {} {directory}", self.anywhere, self.way.flag())
+    }
+}
+
+impl Way {
+    /// The flag for a directory.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Import => "--from-nss",
+            Self::Export => "--to-nss",
+        }
+    }
+
+    /// The flag for a profile of a program.
+    fn flag_of(self, program: Program) -> &'static str {
+        match (self, program) {
+            (Self::Import, Program::Firefox) => "--from-firefox",
+            (Self::Import, Program::Thunderbird) => "--from-thunderbird",
+            (Self::Import, Program::Chromium) => "--from-chromium",
+            (Self::Export, Program::Firefox) => "--to-firefox",
+            (Self::Export, _) => "--to-nss",
+        }
+    }
+}
+
 impl Program {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Firefox => "Firefox",
             Self::Thunderbird => "Thunderbird",
             Self::Chromium => "Chromium",
-        }
-    }
-
-    fn flag(self) -> &'static str {
-        match self {
-            Self::Firefox => "--from-firefox",
-            Self::Thunderbird => "--from-thunderbird",
-            Self::Chromium => "--from-chromium",
         }
     }
 
@@ -66,6 +117,8 @@ impl Program {
             Self::Thunderbird => vec![
                 home.join(".thunderbird"),
                 home.join("snap/thunderbird/common/.thunderbird"),
+                // Its name since 2026, and before
+                home.join(".var/app/org.mozilla.thunderbird/.thunderbird"),
                 home.join(".var/app/org.mozilla.Thunderbird/.thunderbird"),
             ],
             Self::Chromium => {
@@ -106,29 +159,24 @@ impl Profile {
     }
 
     /// The profile of a program that is used, or the one that a person named: by its name, the name of its directory, or a path.
-    pub(crate) fn find(program: Program, wanted: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn find(program: Program, wanted: Option<&str>, way: Way) -> Result<Self, Failure> {
         let roots = program.roots();
-        let Some(wanted) = wanted else { return in_use(program, &roots) };
+        let Some(wanted) = wanted else { return in_use(program, &roots, way) };
+        let mut meant = Self::called(program, wanted);
         let path = Path::new(wanted);
-        if wanted.contains('/') || path.is_dir() {
-            if path.join("profiles.ini").is_file() {
-                return in_use(program, &[path.to_owned()]);
-            }
-            return Ok(Self { program: Some(program), ..Self::named(path) });
-        }
-        let all: Vec<Self> = roots.iter().flat_map(|root| Listing::read(root).profiles(program)).collect();
-        let is_meant = |profile: &&Self| {
-            profile.name.as_deref() == Some(wanted) || profile.directory.file_name().is_some_and(|name| name == wanted)
-        };
-        let mut meant: Vec<Self> = all.iter().filter(is_meant).cloned().collect();
         match meant.len() {
             1 => Ok(meant.remove(0)),
+            // A directory in the current one does not hide a profile of its name
+            0 if wanted.contains('/') || path.is_dir() => match path.join(PROFILES_INI).exists() {
+                true => in_use(program, &[path.to_owned()], way),
+                false => Ok(Self { program: Some(program), ..Self::named(path) }),
+            },
             0 => {
-                tell(&all);
+                tell(&all(program, &roots));
                 let failure = format!("{} has no profile {wanted:?}", program.name());
-                Err(Failure::new(Code::NothingFits, failure).hint(hint_at_directory(program)))
+                Err(Failure::new(Code::NothingFits, failure).hint(hint_at_directory(program, way)))
             }
-            _ => Err(several(program, &meant)),
+            _ => Err(several(program, meant, way)),
         }
     }
 
@@ -137,33 +185,54 @@ impl Profile {
         candidates(program, &program.roots())
     }
 
-    /// The profiles of the user's programs that hold identities, with their number: for somebody whose store is empty.
-    pub(crate) fn with_identities() -> Vec<(Self, usize)> {
+    /// The profiles of this name, or with a directory of this name.
+    fn called(program: Program, wanted: &str) -> Vec<Self> {
+        let mut all = all(program, &program.roots());
+        all.retain(|profile| {
+            profile.name.as_deref() == Some(wanted) || profile.directory.file_name().is_some_and(|name| name == wanted)
+        });
+        distinct(all)
+    }
+
+    /// The profiles of the user's programs that hold identities, with their number, or `None` for those that are in use now: for
+    /// somebody whose store is empty.
+    pub(crate) fn with_identities() -> Vec<(Self, Option<usize>)> {
         let programs = [Program::Firefox, Program::Thunderbird, Program::Chromium];
         let profiles = programs.into_iter().flat_map(|program| candidates(program, &program.roots()));
-        let counted = profiles.map(|profile| {
-            let identities = profile.identities().unwrap_or(0);
-            (profile, identities)
+        let looked = profiles.take(LOOKED_INTO).filter_map(|profile| match profile.identities() {
+            Ok(0) => None,
+            Ok(number) => Some((profile, Some(number))),
+            Err(file::Error::DatabaseBusy { .. }) => Some((profile, None)),
+            Err(_) => None,
         });
-        counted.filter(|(_, identities)| *identities > 0).collect()
+        looked.collect()
     }
 
     /// The command that imports it.
     pub(crate) fn import_command(&self) -> String {
-        match (self.program, &self.name) {
-            (Some(program), Some(name)) => format!("cardcase import {} {}", program.flag(), quoted(Path::new(name))),
-            _ => format!("cardcase import --from-nss {}", quoted(&self.directory)),
-        }
+        let directory = quoted(&self.directory);
+        let Some(program) = self.program.filter(|program| *program != Program::Chromium) else {
+            return format!("cardcase import --from-nss {directory}");
+        };
+        // A name that can be typed, and that no other profile has
+        let can_be_typed = |name: &&String| plain(name) == **name && !name.is_empty() && !name.starts_with('-');
+        let name = self.name.as_ref().filter(can_be_typed).filter(|name| Self::called(program, name).len() == 1);
+        let name = name.map_or(directory, |name| word(name));
+        format!("cardcase import {} {name}", Way::Import.flag_of(program))
     }
 
     /// How it is called in a sentence.
     pub(crate) fn told(&self) -> String {
         match (self.program, &self.name) {
             (Some(Program::Chromium), _) => "Chromium's certificate database".to_owned(),
-            (Some(program), Some(name)) => format!("{}'s profile {name}", program.name()),
-            (Some(program), None) => format!("{}'s profile in {}", program.name(), self.directory.display()),
-            (None, _) => format!("the database in {}", self.directory.display()),
+            (Some(program), Some(name)) => format!("{}'s profile {}", program.name(), plain(name)),
+            (Some(program), None) => format!("{}'s profile in {}", program.name(), self.place()),
+            (None, _) => format!("the database in {}", self.place()),
         }
+    }
+
+    fn place(&self) -> String {
+        plain(&self.directory.display().to_string())
     }
 
     /// What its password is called in a prompt.
@@ -181,10 +250,14 @@ impl Profile {
         self.program.map_or("the program", Program::name)
     }
 
-    /// The failure when its database cannot be read, with what to do; `again` is the command as it was given.
-    pub(crate) fn failed(&self, error: file::Error, again: &str) -> Failure {
+    /// The failure when its database cannot be read, with what to do.
+    pub(crate) fn failed(&self, error: file::Error, typed: &Typed) -> Failure {
         let directory = quoted(&self.directory);
         let program = self.program_name();
+        let by_file = || match typed.way {
+            Way::Import => format!("or let {program} export the identity as a .p12 file: cardcase import FILE.p12"),
+            Way::Export => format!("or write a file, and import it in {program}: {} -o FILE.p12", typed.anywhere),
+        };
         let hints = match &error {
             file::Error::WrongPassword => vec![format!(
                 "it is the password of {}: not that of a .p12 file, and not the primary password of cardcase",
@@ -193,26 +266,36 @@ impl Profile {
             file::Error::OldDatabase { .. } => vec![
                 "convert it with NSS's certutil (in Debian: apt install libnss3-tools): mkdir new && certutil -N -d sql:new".to_owned(),
                 format!("certutil --upgrade-merge --source-dir {directory} --upgrade-id old -d sql:new"),
-                "cardcase import --from-nss new".to_owned(),
+                typed.with_directory("new"),
             ],
+            file::Error::NoDatabase { .. } if self.directory.join(PROFILES_INI).exists() => {
+                let flag = typed.way.flag_of(program_of(&self.directory));
+                vec![format!("it holds the profiles of a program: {} {flag} {directory}", typed.anywhere)]
+            }
             file::Error::NoDatabase { .. } => vec![
                 "name the directory with cert9.db and key4.db; Firefox shows that of a profile in about:profiles".to_owned(),
                 "a profile whose preference security.nocertdb is on has none".to_owned(),
             ],
             file::Error::UnfinishedDatabase { .. } => vec![format!("start {program} once, close it, and try again")],
             file::Error::DatabaseBusy { .. } => vec![format!("close {program}, and try again")],
-            file::Error::Database { .. } => vec![format!(
-                "get another copy of cert9.db and key4.db, or let {program} export the identity as a .p12 file: cardcase import FILE.p12"
-            )],
-            file::Error::Unreadable { .. } if self.is_denied() => vec![
-                "let its owner export the identities as a .p12 file, or copy cert9.db and key4.db into a directory of yours".to_owned(),
-            ],
+            file::Error::Database { .. } => vec![format!("get another copy of cert9.db and key4.db, {}", by_file())],
+            file::Error::Unreadable { .. } if self.is_denied() => vec![match typed.way {
+                Way::Import => "let its owner export the identities as a .p12 file, or copy cert9.db and key4.db into a directory of yours".to_owned(),
+                Way::Export => format!("write a file for its owner: {} -o FILE.p12", typed.anywhere),
+            }],
             file::Error::TooCostly { what, value, .. } if what.starts_with("rounds") && *value < u64::MAX => {
-                vec![format!("if you trust it: {} --max-iterations {value}", again)]
+                vec![match typed.way {
+                    Way::Import => format!("if you trust it: {} --max-iterations {value}", typed.again_without_limit),
+                    Way::Export => format!("set its password again in {program}, {}", by_file()),
+                }]
             }
             _ => Vec::new(),
         };
-        let failure = Failure::from(&Error::File(error));
+        let failure = match error {
+            // A profile is not damaged by a wrong password, and it changes all the time
+            file::Error::WrongPassword => Failure::new(Code::WrongPassword, "wrong password"),
+            error => Failure::from(&Error::File(error)),
+        };
         hints.into_iter().fold(failure, |failure, hint| failure.hint(hint))
     }
 
@@ -231,23 +314,40 @@ impl Profile {
         })
     }
 
-    fn identities(&self) -> Option<usize> {
-        NssDatabase::open(&self.directory).ok().map(|database| database.identities())
+    /// How many identities there are, without waiting for a program that writes.
+    fn identities(&self) -> Result<usize, file::Error> {
+        NssDatabase::open_at_once(&self.directory).map(|database| database.identities())
+    }
+
+    /// When the program used it last.
+    fn last_used(&self) -> Option<SystemTime> {
+        // The program writes its preferences when it ends
+        let files = ["prefs.js", "key4.db", "key3.db"].map(|file| self.directory.join(file));
+        files.iter().find_map(|file| file.metadata().ok()?.modified().ok())
     }
 
     fn row(&self) -> String {
         let identities = match self.identities() {
-            Some(number) => counted(number, "identity", "identities"),
-            None => "cannot be read".to_owned(),
+            Ok(number) => counted(number, "identity", "identities"),
+            Err(file::Error::DatabaseBusy { .. }) => "in use".to_owned(),
+            Err(_) => "cannot be read".to_owned(),
         };
-        // The program writes its preferences when it ends
-        let files = ["prefs.js", "key4.db", "key3.db"].map(|file| self.directory.join(file));
-        let used = files.iter().find_map(|file| file.metadata().ok()?.modified().ok());
-        let used = used.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let used = self.last_used().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let used =
             used.map_or(String::new(), |at| format!(", last used {}", Timestamp(at.as_secs().cast_signed()).date()));
         let name = self.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
         format!("  {name}{} ({identities}{used})", self.directory.display())
+    }
+}
+
+const PROFILES_INI: &str = "profiles.ini";
+
+/// The program whose profiles a directory holds, by its name.
+fn program_of(directory: &Path) -> Program {
+    let is_thunderbird = |name: &std::ffi::OsStr| name.to_string_lossy().to_lowercase().contains("thunderbird");
+    match directory.file_name().is_some_and(is_thunderbird) {
+        true => Program::Thunderbird,
+        false => Program::Firefox,
     }
 }
 
@@ -262,7 +362,7 @@ pub(crate) fn flag_for(directory: &Path) -> Option<String> {
     if database_in(directory).is_some() || has("cert9.db") || has("cert8.db") {
         return Some(format!("--from-nss {}", quoted(directory)));
     }
-    has("profiles.ini").then(|| format!("--from-firefox {}", quoted(directory)))
+    has(PROFILES_INI).then(|| format!("{} {}", Way::Import.flag_of(program_of(directory)), quoted(directory)))
 }
 
 /// The flag that imports the database that a file is a part of.
@@ -273,107 +373,126 @@ pub(crate) fn flag_for_file(file: &Path) -> Option<String> {
     name.and(directory).and_then(flag_for)
 }
 
-fn in_use(program: Program, roots: &[PathBuf]) -> Result<Profile, Failure> {
+fn in_use(program: Program, roots: &[PathBuf], way: Way) -> Result<Profile, Failure> {
     let mut candidates = candidates(program, roots);
     match candidates.len() {
         1 => Ok(candidates.remove(0)),
         0 => {
+            roots.iter().for_each(|root| Listing::read(root).tell_unreadable());
             let looked: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
             let failure = Failure::new(
                 Code::NothingFits,
                 format_args!("no profile of {} with certificates in {}", program.name(), looked.join(", ")),
             );
-            let failure = failure.hint(hint_at_directory(program));
+            let failure = failure.hint(hint_at_directory(program, way));
             Err(match program {
                 Program::Chromium => failure,
                 _ => failure.hint("a profile whose preference security.nocertdb is on keeps no certificates"),
             })
         }
-        _ => Err(several(program, &candidates)),
+        _ => Err(several(program, candidates, way)),
     }
 }
 
-fn hint_at_directory(program: Program) -> String {
+fn hint_at_directory(program: Program, way: Way) -> String {
+    let flag = way.flag_of(program);
     match program {
-        Program::Firefox => "about:profiles in Firefox shows the directory of a profile: --from-firefox DIR",
+        Program::Firefox => format!("about:profiles in Firefox shows the directory of a profile: {flag} DIR"),
         Program::Thunderbird => {
-            "Help, Troubleshooting Information in Thunderbird shows the directory: --from-thunderbird DIR"
+            format!("Help, Troubleshooting Information in Thunderbird shows the directory: {flag} DIR")
         }
-        Program::Chromium => "if you know the directory with key4.db: --from-nss DIR",
+        Program::Chromium => format!("if you know the directory with key4.db: {} DIR", way.flag()),
     }
-    .to_owned()
 }
 
-fn several(program: Program, profiles: &[Profile]) -> Failure {
-    tell(profiles);
-    let flag =
-        if program == Program::Chromium { "--from-nss DIR".to_owned() } else { format!("{} NAME", program.flag()) };
-    Failure::usage(format_args!("{} has several profiles: say which", program.name()))
-        .hint(format_args!("name one, or its directory: {flag}"))
+/// The failure when one has to be named. Tells them, the one that was used last first.
+fn several(program: Program, mut profiles: Vec<Profile>, way: Way) -> Failure {
+    profiles.sort_by_key(|profile| std::cmp::Reverse(profile.last_used()));
+    tell(&profiles);
+    let failure = Failure::usage(format_args!("{} has several profiles: say which", program.name()));
+    let mut names: Vec<_> = profiles.iter().map(|profile| &profile.name).collect();
+    names.sort();
+    names.dedup();
+    match profiles.first() {
+        _ if program != Program::Chromium && names.len() == profiles.len() => {
+            failure.hint(format_args!("name one, or its directory: {} NAME", way.flag_of(program)))
+        }
+        Some(first) => {
+            let flag = if program == Program::Chromium { way.flag() } else { way.flag_of(program) };
+            failure.hint(format_args!("name its directory: {flag} {}", quoted(&first.directory)))
+        }
+        None => failure,
+    }
 }
 
 fn tell(profiles: &[Profile]) {
     profiles.iter().for_each(|profile| say::note(profile.row()));
 }
 
+/// The profiles that the program lists in these directories.
+fn all(program: Program, roots: &[PathBuf]) -> Vec<Profile> {
+    roots.iter().flat_map(|root| Listing::read(root).profiles(program)).collect()
+}
+
+/// Each directory once: it may have two names.
+fn distinct(mut profiles: Vec<Profile>) -> Vec<Profile> {
+    let mut seen = HashSet::new();
+    profiles
+        .retain(|profile| seen.insert(profile.directory.canonicalize().unwrap_or_else(|_| profile.directory.clone())));
+    profiles
+}
+
 /// The profiles that may be the one in use. Where one has a database of the new form, those of the old form do not count.
 fn candidates(program: Program, roots: &[PathBuf]) -> Vec<Profile> {
     let of = |file: &str| -> Vec<Profile> {
         let has = |profile: &Profile| profile.directory.join(file).is_file();
-        let mut found: Vec<Profile> = match program {
+        distinct(match program {
             Program::Chromium => {
                 let all =
                     roots.iter().map(|root| Profile { directory: root.clone(), name: None, program: Some(program) });
                 let all: Vec<Profile> = all.filter(has).collect();
                 let used: Vec<Profile> =
-                    all.iter().filter(|one| one.identities().is_some_and(|number| number > 0)).cloned().collect();
+                    all.iter().filter(|one| one.identities().is_ok_and(|number| number > 0)).cloned().collect();
                 // Where none has an identity, the first is the one that Chromium uses
                 if used.is_empty() { all.into_iter().take(1).collect() } else { used }
             }
             _ => roots.iter().flat_map(|root| Listing::read(root).in_use(program, has)).collect(),
-        };
-        // One directory may have two names
-        let mut seen = Vec::new();
-        found.retain(|profile| {
-            let real = profile.directory.canonicalize().unwrap_or_else(|_| profile.directory.clone());
-            let is_new = !seen.contains(&real);
-            seen.push(real);
-            is_new
-        });
-        found
+        })
     };
     let newer = of("key4.db");
     if newer.is_empty() { of("key3.db") } else { newer }
 }
 
 /// What profiles.ini and installs.ini say.
+#[derive(Default)]
 struct Listing {
-    /// Name and directory of each profile, and whether it is marked as the default.
-    profiles: Vec<(Option<String>, PathBuf, bool)>,
-    /// The directories that installations of the program use.
-    installed: Vec<PathBuf>,
+    said: Said,
+    /// Which of the two cannot be read, and why.
+    unreadable: Vec<(PathBuf, io::Error)>,
 }
 
 impl Listing {
     fn read(root: &Path) -> Self {
-        let mut listing = Self { profiles: Vec::new(), installed: Vec::new() };
-        for (file, is_of_installs) in [("profiles.ini", false), ("installs.ini", true)] {
-            // It has a few lines
-            let text = fs::read(root.join(file)).unwrap_or_default();
-            for (section, keys) in sections(&String::from_utf8_lossy(&text)) {
-                let get = |key: &str| keys.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-                if is_of_installs || section.starts_with("Install") {
-                    listing.installed.extend(get("Default").map(|path| root.join(path)));
-                } else if section.starts_with("Profile")
-                    && let Some(path) = get("Path")
-                {
-                    // A path that is not relative replaces the directory
-                    let name = get("Name").map(str::to_owned);
-                    listing.profiles.push((name, root.join(path), get("Default") == Some("1")));
+        let mut listing = Self::default();
+        for (file, is_of_installs) in [(PROFILES_INI, false), ("installs.ini", true)] {
+            let path = root.join(file);
+            let text = match read_regular(&path, MAX_INI) {
+                Ok(text) => text,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => {
+                    listing.unreadable.push((path, error));
+                    continue;
                 }
-            }
+            };
+            listing.said.add(root, &String::from_utf8_lossy(&text), is_of_installs);
         }
         listing
+    }
+
+    fn tell_unreadable(&self) {
+        for (path, error) in &self.unreadable {
+            say::warn(format_args!("{}: {error}", path.display()));
+        }
     }
 
     fn profiles(&self, program: Program) -> Vec<Profile> {
@@ -382,7 +501,7 @@ impl Listing {
             name: name.clone(),
             program: Some(program),
         };
-        self.profiles.iter().map(profile).collect()
+        self.said.profiles.iter().map(profile).collect()
     }
 
     /// The profiles that an installation uses, or else the default, or else all: of those for which `has` holds. `Default=1` often
@@ -390,6 +509,7 @@ impl Listing {
     fn in_use(&self, program: Program, has: impl Fn(&Profile) -> bool) -> Vec<Profile> {
         let all: Vec<Profile> = self.profiles(program).into_iter().filter(|profile| has(profile)).collect();
         let installed: Vec<Profile> = self
+            .said
             .installed
             .iter()
             .map(|directory| {
@@ -406,30 +526,17 @@ impl Listing {
             return installed;
         }
         let is_default = |profile: &&Profile| {
-            self.profiles.iter().any(|(_, directory, is_default)| *is_default && *directory == profile.directory)
+            self.said.profiles.iter().any(|(_, directory, is_default)| *is_default && *directory == profile.directory)
         };
         let default: Vec<Profile> = all.iter().filter(is_default).cloned().collect();
         if default.is_empty() { all } else { default }
     }
 }
 
-/// The sections of an INI file as Mozilla's programs read it, with their keys: without quotes, escapes and values of several lines.
-fn sections(text: &str) -> Vec<(&str, Vec<(&str, &str)>)> {
-    let mut sections: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
-    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            sections.push((name, Vec::new()));
-        } else if let (Some((key, value)), Some((_, keys))) = (line.split_once('='), sections.last_mut())
-            && !line.starts_with([';', '#'])
-        {
-            keys.push((key, value));
-        }
-    }
-    sections
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A directory with these profiles, each with a database if it is marked so.

@@ -100,8 +100,11 @@ impl OverviewJson {
         let mut add = |why: &str, command: &str| commands.push((why.to_owned(), command.to_owned()));
         if self.identities == 0 {
             for (profile, identities) in Profile::with_identities() {
-                let number = counted(identities, "identity", "identities");
-                add(&format!("to import the {number} of {}", profile.told()), &profile.import_command());
+                let what = match identities {
+                    Some(number) => format!("the {} of {}", counted(number, "identity", "identities"), profile.told()),
+                    None => format!("from {} (in use now)", profile.told()),
+                };
+                add(&format!("to import {what}"), &profile.import_command());
             }
             add("to add a certificate with its key", "cardcase import FILE.p12");
             add("to see what a server asks for", "cardcase explain HOST");

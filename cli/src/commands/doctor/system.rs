@@ -17,8 +17,13 @@ const TOLERATED: i64 = 86_400;
 /// Identities that a person may not know to be able to bring over.
 pub(super) fn examine_browsers(findings: &mut Findings) {
     for (profile, identities) in Profile::with_identities() {
-        let number = counted(identities, "identity", "identities");
-        let text = format!("the store has no identities, and {} has {number}", profile.told());
+        let told = profile.told();
+        let text = match identities {
+            Some(number) => {
+                format!("the store has no identities, and {told} has {}", counted(number, "identity", "identities"))
+            }
+            None => format!("the store has no identities, and {told}, which is in use now, may have some"),
+        };
         findings.add(Kind::InBrowser, text, profile.import_command());
     }
 }
