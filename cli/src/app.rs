@@ -45,6 +45,7 @@ pub(crate) struct App {
     without_store: WithoutStore,
     store: OnceCell<Arc<Store>>,
     selector: OnceCell<Selector>,
+    unlocker: OnceCell<Arc<dyn Unlocker>>,
     damage_told: DamageTold,
     terminal_left_alone: Cell<bool>,
     /// Where an empty store is that stands for one that does not exist.
@@ -64,6 +65,7 @@ impl App {
             store: OnceCell::new(),
             flush_at_end: OnceCell::new(),
             selector: OnceCell::new(),
+            unlocker: OnceCell::new(),
             damage_told: DamageTold::default(),
             terminal_left_alone: Cell::new(false),
         }
@@ -241,9 +243,14 @@ impl App {
         Ok([self.store()?.rules()?, policy.rules.clone()].concat())
     }
 
-    /// Gets the primary password from the desktop's keyring, where that is allowed, or from [`Self::asking_unlocker`].
+    /// Gets the primary password from the desktop's keyring, where that is allowed, or from [`Self::asking_unlocker`]. There is one for the
+    /// whole run, since stdin can be read only once.
     pub(crate) fn unlocker(&self) -> Result<Arc<dyn Unlocker>, Failure> {
-        self.with_keyring(self.asking_unlocker()?)
+        if let Some(unlocker) = self.unlocker.get() {
+            return Ok(Arc::clone(unlocker));
+        }
+        let unlocker = self.with_keyring(self.asking_unlocker()?)?;
+        Ok(Arc::clone(self.unlocker.get_or_init(|| unlocker)))
     }
 
     /// The same for another program that needs the store. The terminal is that program's, so a person is asked in a window.

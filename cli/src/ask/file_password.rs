@@ -6,7 +6,7 @@ use cardcase::file;
 use zeroize::Zeroizing;
 
 use crate::ask::terminal;
-use crate::profiles::Profile;
+use crate::profiles::{Profile, Typed};
 use crate::ui::failure::{Code, Failure};
 
 /// How many times a person may try to type the password of a file.
@@ -33,31 +33,38 @@ pub(crate) fn new(path: &Path, can_ask: bool, is_empty_meant: &str) -> Result<Ze
     Ok(password)
 }
 
-/// Opens the database of a profile with the given password, or with those that a person types, after the empty one was tried. `open` tries
-/// a password. `again` is the command to type again; `hint` says what to do where nobody can be asked.
+/// Opens the database of a profile: without a password, or else with the one that was given, or with those that a person types. `open`
+/// tries a password.
 pub(crate) fn open_profile<T>(
     profile: &Profile,
     given: Option<Zeroizing<String>>,
     can_ask: bool,
-    (again, hint): (&str, &str),
+    typed: &Typed,
     mut open: impl FnMut(&str) -> Result<T, file::Error>,
 ) -> Result<(T, Zeroizing<String>), Failure> {
     let is_given = given.is_some();
-    let mut password = given.unwrap_or_default();
-    let mut tries = 0;
+    let (mut password, mut given, mut tries) = (Zeroizing::new(String::new()), given, 0);
     loop {
-        match open(&password) {
+        let error = match open(&password) {
             Ok(opened) => return Ok((opened, password)),
-            Err(error) if error.is_password() && !is_given && tries < TRIES => {
-                if !can_ask {
-                    let failure = format!("{} has a password, and nobody can be asked for it", profile.told());
-                    return Err(Failure::new(Code::NobodyToAsk, failure).hint(hint));
-                }
-                let wrong = if tries > 0 { "Wrong. " } else { "" };
-                tries += 1;
-                password = terminal::password(&format!("{wrong}{}", profile.password_prompt()))?;
-            }
-            Err(error) => return Err(profile.failed(error, again)),
+            Err(error) => error,
+        };
+        if error.is_password()
+            && let Some(given) = given.take()
+        {
+            password = given;
+            continue;
         }
+        if !error.is_password() || is_given || tries == TRIES {
+            return Err(profile.failed(error, typed));
+        }
+        if !can_ask {
+            let failure = format!("{} has a password, and nobody can be asked for it", profile.told());
+            let hint = format!("{} --password-file FILE", typed.again);
+            return Err(Failure::new(Code::NobodyToAsk, failure).hint(hint));
+        }
+        let wrong = if tries > 0 { "Wrong. " } else { "" };
+        tries += 1;
+        password = terminal::password(&format!("{wrong}{}", profile.password_prompt()))?;
     }
 }

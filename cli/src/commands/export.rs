@@ -37,8 +37,11 @@ pub(crate) fn run(app: &App, args: &Export) -> Result<(), Failure> {
         None => all(app, store)?,
     };
     if let Some(profile) = browser::profile(args)? {
-        browser::run(app, args, &identities, &profile)?;
-        return print_exported(app, args, &identities, &profile.directory);
+        let exported = browser::run(app, args, &identities, &profile)?;
+        if !exported.there.is_empty() || exported.failure.is_none() {
+            print_exported(app, args, &exported.there, &profile.directory)?;
+        }
+        return exported.failure.map_or(Ok(()), Err);
     }
     let output = args.output.as_deref().unwrap_or(Path::new("-"));
     // Before anybody types a password for nothing

@@ -1,9 +1,11 @@
 //! A spinner on stderr, with the time that the work has taken.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use cardcase::manage::plain;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::ui::say::{self, Volume};
@@ -21,6 +23,28 @@ const TEMPLATE: &str = "{spinner} {elapsed}  {wide_msg}\x1b[G";
 /// The spinner on the screen, for the signal handler.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
+/// How much of some work is done.
+#[derive(Default)]
+pub(crate) struct Count {
+    done: AtomicUsize,
+    total: AtomicUsize,
+}
+
+impl Count {
+    pub(crate) fn set(&self, done: usize, total: usize) {
+        self.done.store(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Before what is done, where it consists of several things.
+    fn told(&self, why: &str) -> String {
+        match (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed)) {
+            (_, 0 | 1) => why.to_owned(),
+            (done, total) => format!("{done} of {total}: {why}"),
+        }
+    }
+}
+
 /// Does some work, and shows why when that takes long; nothing stays on the screen. Only a terminal is shown anything, also
 /// with `--batch`, since nothing is asked, but nothing with `-q`.
 pub(crate) fn during<T>(why: &str, work: impl FnOnce() -> T) -> T {
@@ -29,14 +53,21 @@ pub(crate) fn during<T>(why: &str, work: impl FnOnce() -> T) -> T {
 
 /// [`during`], for one of several steps: what they took since `start` counts.
 pub(crate) fn during_since<T>(start: Instant, why: &str, work: impl FnOnce() -> T) -> T {
+    during_counted(start, why, |_| work())
+}
+
+/// [`during_since`], for work that says how much of it is done.
+pub(crate) fn during_counted<T>(start: Instant, why: &str, work: impl FnOnce(&Count) -> T) -> T {
     let (done, wait) = mpsc::channel::<()>();
+    let count = Count::default();
     std::thread::scope(|scope| {
+        let seen = &count;
         scope.spawn(move || {
             if say::is_said(Volume::Normal) && goes_on(&wait, PATIENCE.saturating_sub(start.elapsed())) {
-                spin(why, &wait);
+                spin(&plain(why), seen, &wait);
             }
         });
-        let worked = work();
+        let worked = work(&count);
         drop(done);
         worked
     })
@@ -49,8 +80,8 @@ pub(crate) fn clear() {
     }
 }
 
-fn spin(why: &str, wait: &mpsc::Receiver<()>) {
-    let bar = ProgressBar::new_spinner().with_elapsed(PATIENCE).with_message(why.to_owned());
+fn spin(why: &str, count: &Count, wait: &mpsc::Receiver<()>) {
+    let bar = ProgressBar::new_spinner().with_elapsed(PATIENCE).with_message(count.told(why));
     if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
         bar.set_style(style);
     }
@@ -58,6 +89,7 @@ fn spin(why: &str, wait: &mpsc::Receiver<()>) {
     bar.tick();
     while goes_on(wait, TICK) {
         // Does nothing once it was cleared
+        bar.set_message(count.told(why));
         bar.tick();
     }
     clear();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use cardcase::Identity;
 use cardcase::file::NssDatabase;
@@ -13,10 +14,11 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::ask::file_password;
 use crate::cli::Export;
-use crate::profiles::{Profile, Program};
+use crate::profiles::{Profile, Program, Typed, Way};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::progress;
 use crate::ui::say;
+use crate::ui::text::{counted, quoted, word};
 
 /// The profile that the arguments name, if they do.
 pub(super) fn profile(args: &Export) -> Result<Option<Profile>, Failure> {
@@ -24,63 +26,117 @@ pub(super) fn profile(args: &Export) -> Result<Option<Profile>, Failure> {
         return Ok(Some(Profile::named(directory)));
     }
     let Some(wanted) = &args.to_firefox else { return Ok(None) };
-    Profile::find(Program::Firefox, Some(wanted.as_str()).filter(|wanted| !wanted.is_empty())).map(Some)
+    let wanted = Some(wanted.as_str()).filter(|wanted| !wanted.is_empty());
+    Profile::find(Program::Firefox, wanted, Way::Export).map(Some)
 }
 
-/// Adds identities with their chains.
-pub(super) fn run(app: &App, args: &Export, identities: &[Identity], profile: &Profile) -> Result<(), Failure> {
-    let database = open(profile)?;
-    let there = |database: &NssDatabase, identity: &&Identity| {
-        database.certificates().any(|certificate| certificate.fingerprint() == identity.fingerprint())
-    };
-    let (present, new): (Vec<&Identity>, Vec<&Identity>) = identities.iter().partition(|one| there(&database, one));
-    for identity in present {
+/// What became of an export into a database.
+pub(super) struct Exported {
+    /// What is in it now, with its private key.
+    pub(super) there: Vec<Identity>,
+    /// The failure, when something is not.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Adds identities with their chains, one after the other. One that NSS does not take keeps none of the others out.
+pub(super) fn run(app: &App, args: &Export, identities: &[Identity], profile: &Profile) -> Result<Exported, Failure> {
+    let typed = typed(args);
+    let open = || NssDatabase::open(&profile.directory).map_err(|error| profile.failed(error, &typed));
+    let database = open()?;
+    let (mut there, new): (Vec<Identity>, Vec<Identity>) =
+        identities.iter().cloned().partition(|identity| database.has_identity(identity.certificate()));
+    for identity in &there {
         say::note(format_args!("{} is already in {}", identity.name(), profile.told()));
     }
     if new.is_empty() {
-        return Ok(());
+        return Ok(Exported { there, failure: None });
     }
-    let password = password(app, args, profile, &database)?;
+    let password = password(app, args, profile, &database, &typed)?;
     let store = app.fully_unlocked_store()?;
-    let new: Vec<Identity> = new.into_iter().cloned().collect();
-    let file_password = random()?;
-    let file = store.export(&new, &file_password, &*app.unlocker()?)?;
-    add(profile, &file, &file_password, &password)?;
-    // It reports success for a file whose keys it leaves out
-    let database = open(profile)?;
-    for identity in &new {
-        if !there(&database, &identity) {
-            return Err(Failure::new(
-                Code::Failed,
-                format_args!(
-                    "pk12util did not add {} to {}: NSS may not support its key",
-                    identity.name(),
-                    profile.told()
-                ),
-            ));
+    let unlocker = app.unlocker()?;
+    let (start, total, mut failed) = (Instant::now(), new.len(), 0);
+    for (number, identity) in new.into_iter().enumerate() {
+        let file_password = random()?;
+        let file = store.export(std::slice::from_ref(&identity), &file_password, &*unlocker)?;
+        let told = format!("{} of {total}: {}", number + 1, identity.name());
+        let added = progress::during_since(start, &told, || add(profile, &file, &file_password, &password));
+        // It reports success for a file whose keys it leaves out
+        match added.and_then(|()| open().map_err(NotAdded::Nothing)) {
+            Ok(database) if database.has_identity(identity.certificate()) => {
+                say::note(format_args!("added {} with its private key to {}", identity.name(), profile.told()));
+                there.push(identity);
+            }
+            Ok(_) => {
+                failed += 1;
+                not_added(&identity, profile, "pk12util left its private key out", args);
+            }
+            Err(NotAdded::One(why)) => {
+                failed += 1;
+                not_added(&identity, profile, &why, args);
+            }
+            Err(NotAdded::Nothing(failure)) => {
+                return Ok(Exported { there, failure: Some(failure) });
+            }
         }
-        say::note(format_args!("added {} with its private key to {}", identity.name(), profile.told()));
     }
-    Ok(())
+    let failure = (failed > 0).then(|| {
+        let (what, was) = (counted(failed, "identity", "identities"), if failed == 1 { "was" } else { "were" });
+        let text = format!("{what} of {total} {was} not added to {}, for the reasons above", profile.told());
+        Failure::new(Code::Failed, text)
+    });
+    Ok(Exported { there, failure })
 }
 
-fn open(profile: &Profile) -> Result<NssDatabase, Failure> {
-    NssDatabase::open(&profile.directory).map_err(|error| profile.failed(error, "cardcase export"))
+/// The command as it was given.
+fn typed(args: &Export) -> Typed {
+    let what = args.id.as_ref().map_or("--all".to_owned(), |id| word(id));
+    let anywhere = format!("cardcase export {what}");
+    let place = match (&args.to_nss, args.to_firefox.as_deref()) {
+        (Some(directory), _) => format!("--to-nss {}", quoted(directory)),
+        (None, None | Some("")) => "--to-firefox".to_owned(),
+        (None, Some(profile)) => format!("--to-firefox={}", word(profile)),
+    };
+    let again = format!("{anywhere} {place}");
+    Typed { way: Way::Export, again_without_limit: again.clone(), again, anywhere }
 }
 
 /// The password of the database. The empty one is tried first.
-fn password(app: &App, args: &Export, profile: &Profile, database: &NssDatabase) -> Result<Zeroizing<String>, Failure> {
+fn password(
+    app: &App,
+    args: &Export,
+    profile: &Profile,
+    database: &NssDatabase,
+    typed: &Typed,
+) -> Result<Zeroizing<String>, Failure> {
     let given = args.password_file.as_deref().map(|file| app.input.read_password(file)).transpose()?;
     let why = format!("many rounds of key derivation for {}", profile.told());
     let check = |password: &str| progress::during(&why, || database.check_password(password, None));
-    let words = ("cardcase export", "give it in a file: --password-file FILE");
-    file_password::open_profile(profile, given, app.can_ask(), words, check).map(|((), password)| password)
+    file_password::open_profile(profile, given, app.can_ask(), typed, check).map(|((), password)| password)
+}
+
+/// Why an identity was not added.
+enum NotAdded {
+    /// Others may be.
+    One(String),
+    /// No other would be.
+    Nothing(Failure),
+}
+
+fn not_added(identity: &Identity, profile: &Profile, why: &str, args: &Export) {
+    say::warn(format_args!("{} was not added to {}: {why}", identity.name(), profile.told()));
+    let id = identity.fingerprint().short();
+    let id = args.id.as_deref().unwrap_or(&id);
+    say::remedy(format_args!(
+        "or write a file, and import it in the program's own settings: cardcase export {} -o FILE.p12",
+        word(id)
+    ));
 }
 
 /// Lets pk12util add what is in a PKCS#12 file. The file and the passwords are in memory only, and not in its arguments, which every user
 /// can see.
-fn add(profile: &Profile, file: &[u8], file_password: &str, password: &str) -> Result<(), Failure> {
-    let unusable = |error: io::Error| Failure::new(Code::Failed, format_args!("no file in memory: {error}"));
+fn add(profile: &Profile, file: &[u8], file_password: &str, password: &str) -> Result<(), NotAdded> {
+    let unusable =
+        |error: io::Error| NotAdded::Nothing(Failure::new(Code::Failed, format_args!("no file in memory: {error}")));
     let file = in_memory(file).map_err(unusable)?;
     let file_password = in_memory(file_password.as_bytes()).map_err(unusable)?;
     let database_password = in_memory(password.as_bytes()).map_err(unusable)?;
@@ -93,11 +149,16 @@ fn add(profile: &Profile, file: &[u8], file_password: &str, password: &str) -> R
         true => command.args(["-K", ""]),
         false => command.arg("-k").arg(path(&database_password)),
     };
-    let output = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Failure::new(Code::Failed, "pk12util is missing: it adds identities to NSS databases")
-            .hint("install NSS's tools: apt install libnss3-tools (Debian, Ubuntu), dnf install nss-tools (Fedora)")
-            .hint("or write a file, and import it in the program's own settings: cardcase export ID -o FILE.p12"),
-        _ => Failure::new(Code::Failed, format_args!("pk12util: {error}")),
+    let output = command.stdin(Stdio::null()).output().map_err(|error| {
+        NotAdded::Nothing(match error.kind() {
+            ErrorKind::NotFound => {
+                let failure = "pk12util is missing: it adds identities to NSS databases";
+                Failure::new(Code::Failed, failure)
+                    .hint("install NSS's tools: apt install libnss3-tools (Debian, Ubuntu), dnf install nss-tools (Fedora)")
+                    .hint("or write a file, and import it in the program's own settings: cardcase export ID -o FILE.p12")
+            }
+            _ => Failure::new(Code::Failed, format_args!("pk12util: {error}")),
+        })
     })?;
     if output.status.success() {
         return Ok(());
@@ -105,15 +166,17 @@ fn add(profile: &Profile, file: &[u8], file_password: &str, password: &str) -> R
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
-    let failure = Failure::new(Code::Failed, format_args!("pk12util failed ({}): {last}", output.status));
+    let failure = format!("pk12util failed ({}): {last}", output.status);
     // The password was checked before
-    let failure = match said.contains("authenticate") {
-        true => failure.hint(
+    if said.contains("authenticate") {
+        return Err(NotAdded::Nothing(Failure::new(Code::Failed, failure).hint(
             "the password is right, but this pk12util is older than the program, and does not know how it is checked: since NSS 3.118",
-        ),
+        )));
+    }
+    Err(NotAdded::One(match said.contains("UNABLE_TO_IMPORT_KEY") {
+        true => format!("this version of NSS does not take a key of its kind; {failure}"),
         false => failure,
-    };
-    Err(failure.hint("write a file, and import it in the program's own settings: cardcase export ID -o FILE.p12"))
+    }))
 }
 
 /// A file in memory that a child process inherits.
