@@ -28,7 +28,7 @@ use crate::ui::progress;
 use crate::ui::remedy;
 use crate::ui::say;
 use crate::ui::stdout::print;
-use crate::ui::text::counted;
+use crate::ui::text::{counted, quoted};
 
 mod browser;
 mod found;
@@ -36,7 +36,7 @@ mod kubeconfig;
 mod sources;
 
 use browser::{Browser, Remembered};
-use found::{Found, LeftOutJson, Unread, again, holds_nothing, pair};
+use found::{Found, LeftOutJson, Unread, holds_nothing, pair, tell_left_out, typed};
 use sources::Source;
 
 #[derive(Serialize)]
@@ -72,25 +72,23 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     let mut found = Found::default();
     let sources = sources::of(&args.files, &mut found.passed_over)?;
     sources::check_one_is_there(&sources)?;
-    let store = app.store()?;
-    let unlocker = app.unlocker()?;
-    let browser = match browser::profile(args)? {
-        Some(profile) => Some(Browser::read(app, args, &*unlocker, profile, &mut found)?),
-        None => {
-            match &args.from_kubeconfig {
-                Some(named) => kubeconfig::read(app, Path::new(named), &*unlocker, &mut found)?,
-                None => read_all(app, args, &*unlocker, &sources, &mut found)?,
-            }
+    let browser = match (browser::profile(args)?, &args.from_kubeconfig) {
+        (Some(profile), _) => Some(Browser::read(app, args, profile, &mut found)?),
+        (None, Some(named)) => {
+            kubeconfig::read(app, Path::new(named), &mut found)?;
+            None
+        }
+        (None, None) => {
+            read_all(app, args, &*app.unlocker()?, &sources, &mut found)?;
             None
         }
     };
-    for LeftOutJson { file, what, why } in &found.left_out {
-        say::note(format_args!("{file}: left out {what}: {why}"));
-    }
+    tell_left_out(&found.left_out);
     found.passed_over.tell();
-    if found.files.is_empty() {
+    if found.files.is_empty() && browser.is_none() {
         return Err(nothing(args, &sources, found));
     }
+    let (store, unlocker) = (app.store()?, app.unlocker()?);
     let Found { files, mut left_out, unread, passed_over, failures, code } = found;
     let remembered = match &browser {
         Some(browser) if !args.no_decisions => browser.remembered(&mut left_out),
@@ -102,9 +100,17 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     };
     let known: HashSet<Fingerprint> =
         done.imported.iter().chain(&done.already_present).map(|identity| identity.fingerprint()).collect();
-    let remembered = match &browser {
-        Some(browser) => browser.remember(app, &*unlocker, remembered, &known, args.dry_run)?,
+    let new = match &browser {
+        Some(browser) => browser.new_decisions(store, remembered, &known)?,
         None => Vec::new(),
+    };
+    // What was imported is told even so
+    let (remembered, forgotten) = match args.dry_run {
+        true => (new, None),
+        false => match browser::remember(app, &*unlocker, new) {
+            Ok(remembered) => (remembered, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        },
     };
     let now = app.now();
     done.imported.iter().chain(&done.already_present).for_each(|identity| notices::prospects(identity, now));
@@ -146,6 +152,9 @@ pub(crate) fn run(app: &App, args: &cli::Import) -> Result<(), Failure> {
     match args.dry_run {
         true => say::note("nothing was changed (--dry-run)"),
         false => notices::protection(store),
+    }
+    if let Some(failure) = forgotten {
+        return Err(Failure { message: format!("no decision was imported: {}", failure.message), ..failure });
     }
     if !failures.is_empty() {
         let (what, others) = (counted(failures.len(), "file", "files"), if args.dry_run { "would be" } else { "were" });
@@ -413,7 +422,7 @@ fn read_with_passwords(
             file::Error::ContentPassword | file::Error::SeveralPasswords if passwords.key_given.is_none() => {
                 Wanted::Key
             }
-            error => return Err(unread(args, path, error)),
+            error => return Err(unread(app, args, path, error)),
         };
         if wanted == Wanted::File
             && let Some(typed) = untried.next()
@@ -422,11 +431,11 @@ fn read_with_passwords(
             continue;
         }
         if !app.can_ask() {
-            return Err(nobody_to_ask(args, wanted).into());
+            return Err(nobody_to_ask(app, args, wanted).into());
         }
         tries = if asked == Some(wanted) { tries + 1 } else { 1 };
         if tries > TRIES {
-            return Err(unread(args, path, error));
+            return Err(unread(app, args, path, error));
         }
         asked = Some(wanted);
         let again = if tries > 1 { "Wrong. " } else { "" };
@@ -440,13 +449,20 @@ fn read_with_passwords(
 }
 
 /// The failure of a file that cannot be read.
-fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Unread {
+fn unread(app: &App, args: &cli::Import, path: &Path, error: file::Error) -> Unread {
     let holds_nothing = holds_nothing(&error);
     let error = Error::File(error);
     let failure = Failure::from(&error);
-    let failure = match remedy::for_import(&error, path, &again(args)) {
+    let failure = match remedy::for_import(&error, path, &typed(app, args).again_without_limit) {
         Some(hint) => failure.hint(hint),
         None => failure,
+    };
+    let failure = match error {
+        Error::File(file::Error::NamesFiles { .. }) => failure.hint(format_args!(
+            "or, under the names of its contexts: cardcase import --from-kubeconfig {}",
+            quoted(path)
+        )),
+        _ => failure,
     };
     let failure = match profiles::flag_for_file(path).filter(|_| holds_nothing) {
         Some(flag) => failure.hint(format_args!("it is a part of a browser's database: cardcase import {flag}")),
@@ -456,11 +472,11 @@ fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Unread {
 }
 
 /// The failure for a file that needs a password when nobody can be asked for it.
-fn nobody_to_ask(args: &cli::Import, wanted: Wanted) -> Failure {
+fn nobody_to_ask(app: &App, args: &cli::Import, wanted: Wanted) -> Failure {
     let (what, flag) = match wanted {
         Wanted::File => ("it needs a password", "--password-file FILE"),
         Wanted::Key => ("the private key in it has a password of its own", "--key-password-file FILE"),
     };
     let failure = Failure::new(Code::NobodyToAsk, format_args!("{what}, and nobody can be asked for it"));
-    failure.hint(format_args!("{} {flag}", again(args)))
+    failure.hint(format_args!("{} {flag}", typed(app, args).again))
 }

@@ -45,15 +45,18 @@ mod json;
 #[cfg(feature = "keyring")]
 mod keyring;
 mod keys;
+mod kubeconfig;
 mod menu;
 mod names;
 mod nss;
+mod nss_back;
 mod one_prompt;
 mod pem;
 mod people;
 mod plain_prompt;
 mod primary_password;
 mod privacy;
+mod profiles;
 mod program_chooser;
 mod programs;
 mod progress;

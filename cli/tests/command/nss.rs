@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
 use serde_json::{Value, json};
 
 use crate::support::ca::{Key, P12, PASSWORD};
@@ -14,12 +13,12 @@ use crate::support::program;
 use crate::support::scene::Scene;
 use crate::support::terminal::Terminal;
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/nss").join(name)
 }
 
 /// A copy of a database of the fixtures, also with what the browser remembers.
-fn copy(name: &str, to: &Path) {
+pub(super) fn copy(name: &str, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(fixture(name)).unwrap() {
         let file = file.unwrap().path();
@@ -27,16 +26,16 @@ fn copy(name: &str, to: &Path) {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn import(machine: &Cardcase, arguments: &[&str]) -> Outcome {
+pub(super) fn import(machine: &Cardcase, arguments: &[&str]) -> Outcome {
     machine.command(["--batch", "import"]).args(arguments).run()
 }
 
 /// NSS's own programs.
-fn nss(name: &str, arguments: &[&str]) -> String {
+pub(super) fn nss(name: &str, arguments: &[&str]) -> String {
     let output = program::named(name).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{}", missing(name, "libnss3-tools", &error)));
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -45,7 +44,7 @@ fn nss(name: &str, arguments: &[&str]) -> String {
 }
 
 /// An empty database with a password.
-fn new_database(machine: &Cardcase, name: &str, password: &str) -> (PathBuf, PathBuf) {
+pub(super) fn new_database(machine: &Cardcase, name: &str, password: &str) -> (PathBuf, PathBuf) {
     let directory = machine.dir().join(name);
     fs::create_dir(&directory).unwrap();
     let password_file = machine.dir().join(format!("{name}.password"));
@@ -58,8 +57,9 @@ fn new_database(machine: &Cardcase, name: &str, password: &str) -> (PathBuf, Pat
     (directory, password_file)
 }
 
-/// The private keys of a PKCS#12 file, as OpenSSL prints them, by the subjects of the certificates.
-fn keys(machine: &Cardcase, file: &Path, password: &str) -> BTreeMap<String, String> {
+/// The private key of a PKCS#12 file, as OpenSSL prints its numbers, with the subject of the certificate. It signs, and its certificate
+/// verifies that.
+fn key(machine: &Cardcase, file: &Path, password: &str) -> (String, String) {
     let openssl = |arguments: &[&str]| {
         let output = program::named("openssl").args(arguments).output();
         let output = output.unwrap_or_else(|error| panic!("{}", missing("openssl", "openssl", &error)));
@@ -67,12 +67,26 @@ fn keys(machine: &Cardcase, file: &Path, password: &str) -> BTreeMap<String, Str
         String::from_utf8(output.stdout).unwrap()
     };
     let password = format!("pass:{password}");
-    let subject = openssl(&["pkcs12", "-in", text(file), "-passin", &password, "-nokeys", "-clcerts"]);
-    let subject = subject.lines().find(|line| line.starts_with("subject=")).unwrap().to_owned();
-    let pem = machine.dir().join("one-key.pem");
-    fs::write(&pem, openssl(&["pkcs12", "-in", text(file), "-passin", &password, "-nocerts", "-nodes"])).unwrap();
-    // In one form, whoever wrote it
-    BTreeMap::from([(subject, openssl(&["pkey", "-in", text(&pem), "-text"]))])
+    let [pem, certificate, public, signature] =
+        ["one-key.pem", "one-certificate.pem", "one-public.pem", "signature"].map(|name| machine.dir().join(name));
+    let from = ["pkcs12", "-in", text(file), "-passin", &password];
+    let printed = openssl(&[&from[..], &["-nokeys", "-clcerts"]].concat());
+    let subject = printed.lines().find(|line| line.starts_with("subject=")).unwrap().to_owned();
+    fs::write(&certificate, printed).unwrap();
+    fs::write(&pem, openssl(&[&from[..], &["-nocerts", "-nodes"]].concat())).unwrap();
+    openssl(&["x509", "-in", text(&certificate), "-noout", "-pubkey", "-out", text(&public)]);
+    // NSS writes the key of such a certificate as any RSA key
+    let is_pss = openssl(&["x509", "-in", text(&certificate), "-noout", "-text"]).contains("Algorithm: rsassaPss");
+    let pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32"];
+    let digest = [&["dgst", "-sha256"][..], if is_pss { &pss } else { &[] }].concat();
+    openssl(&[&digest[..], &["-sign", text(&pem), "-out", text(&signature), text(&certificate)]].concat());
+    let verify = ["-verify", text(&public), "-signature", text(&signature), text(&certificate)];
+    openssl(&[&digest[..], &verify].concat());
+    // Its numbers alone: whoever writes it has another form
+    let printed = openssl(&["pkey", "-in", text(&pem), "-text", "-noout"]);
+    let numbers: Vec<&str> = printed.lines().filter(|line| line.starts_with("    ")).collect();
+    assert!(numbers.len() > 4, "{printed}");
+    (subject, numbers.join("\n"))
 }
 
 #[test]
@@ -83,38 +97,59 @@ fn what_certutil_and_pk12util_made_is_imported_and_equals_what_they_export() {
         let (directory, password_file) = new_database(machine, "made", password);
         let database = format!("sql:{}", directory.display());
         let given: Vec<&str> = if password.is_empty() { vec!["-K", ""] } else { vec!["-k", text(&password_file)] };
-        let people = ["alice", "bob", "carol"];
-        let mut expected = BTreeMap::new();
-        for (person, key) in people.into_iter().zip([Key::P256, Key::P384, Key::Rsa2048]) {
-            let issued = scene.employee(person).key(key).issue();
+        // Those that other programs made
+        let mut originals = BTreeMap::new();
+        for (person, kind) in [("alice", Key::P256), ("bob", Key::P384), ("carol", Key::P521), ("dave", Key::Rsa2048)] {
+            let issued = scene.employee(person).key(kind).issue();
             let file = issued.p12(machine.dir(), P12::Default);
             nss("pk12util", &[&["-i", text(&file), "-W", PASSWORD, "-d", &database], &given[..]].concat());
-            expected.extend(keys(machine, &file, PASSWORD));
+            originals.extend([key(machine, &file, PASSWORD)]);
+        }
+        // And those that NSS makes itself
+        let noise = machine.dir().join("noise");
+        fs::write(&noise, [7; 64]).unwrap();
+        for (person, kind) in [
+            ("erin", &["-k", "rsa", "-g", "2048"][..]),
+            ("frank", &["-k", "rsa", "-g", "2048", "--pss", "--pss-sign"]),
+            ("grace", &["-k", "ec", "-q", "nistp256"]),
+            ("heidi", &["-k", "ec", "-q", "nistp384"]),
+            ("ivan", &["-k", "ec", "-q", "nistp521"]),
+        ] {
+            let subject = format!("CN={person}");
+            let new = ["-S", "-n", person, "-s", &subject, "-x", "-t", ",,", "-z", text(&noise), "-d", &database];
+            let unlocked = if password.is_empty() { vec![] } else { vec!["-f", text(&password_file)] };
+            nss("certutil", &[&new[..], kind, &unlocked].concat());
         }
         let flags: Vec<&str> = if password.is_empty() { vec![] } else { vec!["--password-file", text(&password_file)] };
         let from = ["--from-nss", text(&directory)];
         let done = import(machine, &[&from[..], &flags, &["--json"]].concat()).expect(0).json();
-        assert_eq!(done["imported"].as_array().unwrap().len(), people.len(), "{done}");
+        let imported = done["imported"].as_array().unwrap();
+        assert_eq!(imported.len(), 9, "{done}");
         // Each key signs: `import` tries it
-        assert!(
-            done["imported"].as_array().unwrap().iter().all(|one| one["usable"]["rustls"] != json!(false)),
-            "{done}"
-        );
-        let mut found = BTreeMap::new();
-        for identity in done["imported"].as_array().unwrap() {
-            let (id, file) = (identity["fingerprint"].as_str().unwrap(), machine.dir().join("back.p12"));
+        let can_sign = |one: &Value| one["usable"]["rustls"] == json!(true) || one["usable"]["openssl"] == json!(true);
+        assert!(imported.iter().all(can_sign), "{done}");
+        let mut equal = 0;
+        for identity in imported {
+            let (id, name) = (identity["fingerprint"].as_str().unwrap(), identity["name"].as_str().unwrap());
+            let (file, theirs) = (machine.dir().join("back.p12"), machine.dir().join("theirs.p12"));
             let new = machine.password_file(PASSWORD);
             let arguments = ["--batch", "export", id, "-o", text(&file), "--force", "--password-file", text(&new)];
             machine.command(arguments).run().expect(0);
-            found.extend(keys(machine, &file, PASSWORD));
+            nss(
+                "pk12util",
+                &[&["-o", text(&theirs), "-n", name, "-W", PASSWORD, "-d", &database], &given[..]].concat(),
+            );
+            let found = key(machine, &file, PASSWORD);
+            assert_eq!(found, key(machine, &theirs, PASSWORD), "{name}");
+            if let Some(original) = originals.get(&found.0) {
+                assert_eq!(&found.1, original, "{name}");
+                equal += 1;
+            }
         }
-        assert_eq!(found, expected);
+        assert_eq!(equal, originals.len());
         // A second time changes nothing
         let again = import(machine, &[&from[..], &flags, &["--json"]].concat()).expect(0).json();
-        assert_eq!(
-            (&again["imported"], again["already_present"].as_array().unwrap().len()),
-            (&json!([]), people.len())
-        );
+        assert_eq!((&again["imported"], again["already_present"].as_array().unwrap().len()), (&json!([]), 9));
     }
 }
 
@@ -147,7 +182,7 @@ fn a_profile_comes_with_what_firefox_remembers() {
     // Its name is its subject's where Firefox only numbers it
     let names = machine.json("list").to_string();
     assert!(!names.contains("Imported Certificate"), "{names}");
-    outcome.says(&["trusts", "Oracle Server Root S", "to trust it: cardcase trust a0233622"]);
+    outcome.says(&["trusts", "Oracle Server Root S", "(SHA-256 a0233622", "to trust it: cardcase trust a0233622"]);
     assert!(machine.json("authorities").to_string().contains("\"trusted\":false"));
     assert!(!machine.json("authorities").to_string().contains("\"trusted\":true"));
 }
@@ -182,7 +217,7 @@ fn a_password_is_asked_for_by_the_name_of_the_profile() {
     let wrong = machine.password_file("wrong");
     import(&machine, &["--from-firefox", "default-esr", "--password-file", text(&wrong)])
         .expect(6)
-        .says(&["wrong password", "it is the password of Firefox's profile default-esr"]);
+        .says(&["error: wrong password\n", "it is the password of Firefox's profile default-esr"]);
     let mut terminal = Terminal::open_sized(&machine, ["import", "--from-firefox"], 30, 150);
     terminal.wait_for("Primary password of Firefox's profile default-esr");
     terminal.stays_for(std::time::Duration::from_millis(300));
@@ -192,46 +227,6 @@ fn a_password_is_asked_for_by_the_name_of_the_profile() {
     terminal.wait_for("assword");
     terminal.wait_until("another question", |text| text.matches("assword").count() > 1);
     terminal.kill();
-}
-
-#[test]
-fn the_profile_in_use_is_found_and_several_are_listed() {
-    let machine = Cardcase::new();
-    import(&machine, &["--from-firefox"]).expect(3).says(&[
-        "no profile of Firefox",
-        ".config/mozilla/firefox",
-        "snap/firefox",
-        "about:profiles",
-    ]);
-    // An older Firefox, and a snap
-    let old = machine.dir().join(".mozilla/firefox");
-    copy("nss-3.87", &old.join("a.default"));
-    fs::create_dir(old.join("b.unused")).unwrap();
-    let ini = "[Install1]\nDefault=a.default\n[Profile0]\nName=unused\nIsRelative=1\nPath=b.unused\nDefault=1\n\
-        [Profile1]\nName=default\nIsRelative=1\nPath=a.default\n";
-    fs::write(old.join("profiles.ini"), ini).unwrap();
-    let planned = import(&machine, &["--from-firefox", "--dry-run", "--json"]).expect(0).json();
-    assert_eq!(planned["imported"].as_array().unwrap().len(), 3, "{planned}");
-    let snap = machine.dir().join("snap/firefox/common/.mozilla/firefox");
-    copy("chromium-156", &snap.join("c.default"));
-    fs::write(snap.join("profiles.ini"), "[Profile0]\nName=snapped\nIsRelative=1\nPath=c.default\n").unwrap();
-    import(&machine, &["--from-firefox"]).expect(2).says(&[
-        "default: ",
-        "(3 identities, last used ",
-        "snapped: ",
-        "(1 identity, ",
-        "Firefox has several profiles",
-        "--from-firefox NAME",
-    ]);
-    for wanted in ["snapped", "c.default", text(&snap.join("c.default")), text(&snap)] {
-        let planned = import(&machine, &["--from-firefox", wanted, "--dry-run", "--json"]).expect(0).json();
-        assert_eq!(planned["imported"].as_array().unwrap().len(), 1, "{wanted}: {planned}");
-    }
-    import(&machine, &["--from-firefox", "nobody"]).expect(3).says(&["Firefox has no profile \"nobody\"", "snapped: "]);
-    import(&machine, &["--from-thunderbird"]).expect(3).says(&["no profile of Thunderbird"]);
-    copy("chromium-156", &machine.dir().join(".local/share/pki/nssdb"));
-    let planned = import(&machine, &["--from-chromium", "--dry-run", "--json"]).expect(0).json();
-    assert_eq!(planned["imported"].as_array().unwrap().len(), 1, "{planned}");
 }
 
 #[test]
@@ -263,119 +258,184 @@ fn what_cannot_be_read_says_what_to_do() {
     fs::copy(fixture("bad/iv16/key4.db"), at("damaged").join("key4.db")).unwrap();
     copy("nss-3.87", &at("costly"));
     fs::copy(fixture("bad/rounds-1e9/key4.db"), at("costly").join("key4.db")).unwrap();
+    for (name, damage) in [("no-der", "cert-garbage"), ("one-byte-more", "cert-trailing"), ("endless", "table-bomb")] {
+        copy("nss-3.87", &at(name));
+        fs::copy(fixture(&format!("bad/{damage}/cert9.db")), at(name).join("cert9.db")).unwrap();
+    }
+    copy("nss-3.87", &at("keys-alone"));
+    fs::remove_file(at("keys-alone").join("ClientAuthRememberList.txt")).unwrap();
+    change(&at("keys-alone").join("cert9.db"), "DELETE FROM nssPublic");
+    for name in ["profiles", ".thunderbird"] {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("profiles.ini"), "").unwrap();
+    }
+    for name in ["no-der", "one-byte-more"] {
+        fs::remove_file(at(name).join("ClientAuthRememberList.txt")).unwrap();
+    }
     for (name, code, says) in [
         ("nowhere", 1, &["nowhere: No such file or directory"][..]),
         ("empty", 1, &["there is no cert9.db in", "security.nocertdb"]),
         ("old", 1, &["the old form", "certutil --upgrade-merge --source-dir", "cardcase import --from-nss new"]),
         ("fresh", 3, &["holds no certificates", "smart cards"]),
         ("damaged", 1, &["key4.db is damaged: an initialisation vector", "get another copy"]),
+        (
+            "no-der",
+            1,
+            &[
+                "left out the certificate \"id r2048\": a certificate is damaged",
+                "left out the private key",
+                "cert9.db is damaged: none of its certificates can be read",
+                "get another copy",
+            ],
+        ),
+        ("one-byte-more", 1, &["a byte follows the certificate", "none of its certificates can be read"]),
+        (
+            "keys-alone",
+            3,
+            &[
+                "holds 3 private keys without a certificate",
+                "does not show either",
+                "certutil -A -n NAME -t ,, -i FILE.crt",
+            ],
+        ),
+        ("profiles", 1, &["there is no cert9.db", "cardcase import --from-firefox"]),
+        (".thunderbird", 1, &["there is no cert9.db", "cardcase import --from-thunderbird"]),
+        ("endless", 1, &["cert9.db is damaged: it makes more work than a file of its size can"]),
         ("costly", 1, &["1000000000 rounds", "--max-iterations 1000000000"]),
     ] {
         import(&machine, &["--from-nss", text(&at(name))]).expect(code).says(says);
     }
-    assert_eq!(machine.json("list")["identities"], json!([]));
+    import(&machine, &["--from-firefox"]).expect(3);
+    // Nothing was imported, so no store was made
+    assert!(!machine.store().exists());
 }
 
+/// A hostile file costs neither time nor memory. That it ends is limited by what SQLite may do, and not by a clock.
 #[test]
-fn an_identity_goes_back_and_comes_again() {
-    for password in ["", "primär日本 pw"] {
-        let scene = Scene::new();
-        let machine = &scene.machine;
-        let alice = scene.hire("alice");
-        let (directory, password_file) = new_database(machine, "back", password);
-        let to = ["--batch", "export", "alice", "--to-nss", text(&directory)];
-        if !password.is_empty() {
-            machine.command(to).run().expect(4).says(&["has a password", "--password-file FILE"]);
-            let wrong = machine.password_file("wrong");
-            machine.command(to).args(["--password-file", text(&wrong)]).run().expect(6);
+fn every_damaged_database_is_told_in_little_memory() {
+    let machine = Cardcase::new();
+    let names: Vec<_> = fs::read_dir(fixture("bad")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.len() > 20);
+    for name in names {
+        let name = name.to_str().unwrap();
+        let directory = machine.dir().join(name);
+        copy("nss-3.87", &directory);
+        for file in ["cert9.db", "key4.db"] {
+            // Most are one of the two
+            let _ = fs::copy(fixture(&format!("bad/{name}")).join(file), directory.join(file));
         }
-        let given: Vec<&str> = if password.is_empty() { vec![] } else { vec!["--password-file", text(&password_file)] };
-        machine.command(to).args(&given).run().expect(0).says(&["added alice with its private key to"]);
-        machine.command(to).args(&given).run().expect(0).says(&["alice is already in"]);
-        let database = format!("sql:{}", directory.display());
-        let keys = match password.is_empty() {
-            true => nss("certutil", &["-K", "-d", &database]),
-            false => nss("certutil", &["-K", "-d", &database, "-f", text(&password_file)]),
-        };
-        assert_eq!(keys.lines().filter(|line| line.starts_with('<')).count(), 1, "{keys}");
-        let other = Cardcase::new();
-        let done = import(&other, &[&["--from-nss", text(&directory), "--json"][..], &given].concat()).expect(0).json();
-        assert_eq!(done["imported"][0]["fingerprint"], json!(alice.fingerprint()));
+        let arguments = ["--batch", "import", "--dry-run", "--from-nss", text(&directory)];
+        let outcome = machine.command(arguments).memory(64).run();
+        let is_refused = outcome.code() == Some(1) && outcome.stderr.contains("error: ");
+        assert!(is_refused || outcome.code() == Some(0), "{name}: {:?}: {}", outcome.status, outcome.stderr);
     }
 }
 
 #[test]
-fn without_pk12util_the_package_is_named() {
-    let scene = Scene::new();
-    scene.hire("alice");
-    let (directory, _) = new_database(&scene.machine, "back", "");
-    let to = ["--batch", "export", "alice", "--to-nss", text(&directory)];
-    // Only what starts the command
-    let bin = scene.machine.dir().join("bin");
-    fs::create_dir(&bin).unwrap();
-    let setsid = std::env::split_paths(&program::path()).map(|path| path.join("setsid")).find(|path| path.exists());
-    std::os::unix::fs::symlink(setsid.unwrap(), bin.join("setsid")).unwrap();
-    let outcome = scene.machine.command(to).env("PATH", &bin).run().expect(1);
-    outcome.says(&["pk12util is missing", "apt install libnss3-tools", "export ID -o FILE.p12"]);
-    scene.machine.command(["export", "alice", "--to-nss", "x", "-o", "y"]).run().expect(2);
-}
-
-#[test]
-fn a_store_without_identities_is_told_of_those_in_a_browser() {
+fn a_password_does_not_matter_where_none_is_set() {
     let machine = Cardcase::new();
-    let root = machine.dir().join(".config/mozilla/firefox");
-    copy("nss-3.87", &root.join("x.default"));
-    fs::write(root.join("profiles.ini"), "[Profile0]\nName=default\nIsRelative=1\nPath=x.default\n").unwrap();
-    let told = "to import the 3 identities of Firefox's profile default:";
-    let said = machine.run("").expect(0).text();
-    assert!(said.contains(told) && said.contains("cardcase import --from-firefox default"), "{said}");
-    let findings = machine.json("doctor");
-    let found: Vec<&Value> = findings["findings"].as_array().unwrap().iter().collect();
-    let found: Vec<_> = found.iter().filter(|finding| finding["code"] == "in_browser").collect();
-    assert_eq!(found.len(), 1, "{findings}");
-    assert_eq!(found[0]["command"], "cardcase import --from-firefox default");
-    import(&machine, &["--from-firefox"]).expect(0);
-    assert!(!machine.run("").expect(0).text().contains("Firefox"));
-    assert!(!machine.json("doctor").to_string().contains("in_browser"));
+    let (any, directory) = (machine.password_file("any"), fixture("nss-3.87"));
+    let done = import(&machine, &["--from-nss", text(&directory), "--password-file", text(&any), "--json"]).expect(0);
+    assert_eq!(done.json()["imported"].as_array().unwrap().len(), 3);
+}
+
+/// The value of the older list for the certificate "id r2048".
+const R2048: &str =
+    "AAAAAAAAAAAAAAAUAAAAKHm6wBAc5ca2ofAtNk/lXGTJSBmuMCYxFTATBgNVBAoMDEV4YW1wbGUgVGVzdDENMAsGA1UEAwwEUm9vdA==";
+const NONE: &str = "no client certificate";
+
+/// A database whose program remembers these answers for keys, in the older form.
+fn remembering(machine: &Cardcase, name: &str, answers: &[(&str, &str)]) -> PathBuf {
+    let directory = machine.dir().join(name);
+    copy("nss-3.87", &directory);
+    let lines: String = answers.iter().map(|(key, answer)| format!("{key}\t1\t20000\t{answer}\n")).collect();
+    fs::write(directory.join("ClientAuthRememberList.txt"), lines).unwrap();
+    directory
+}
+
+/// The hosts that are remembered, with whether an identity is.
+fn remembered(machine: &Cardcase) -> BTreeMap<String, bool> {
+    let decisions = machine.json("decisions");
+    let each = decisions["decisions"].as_array().unwrap().iter();
+    each.map(|one| (one["host"].as_str().unwrap().to_owned(), !one["identity"].is_null())).collect()
+}
+
+/// However the browser writes it.
+#[test]
+fn a_host_has_one_decision() {
+    let machine = Cardcase::new();
+    let answers = [
+        ("a.example,,", NONE),
+        ("a.example.,,", R2048),
+        ("127.1,,", R2048),
+        ("127.0.0.1,,", NONE),
+        ("b\u{fc}cher.example,,", R2048),
+        ("B\u{fc}cher.example.,,", NONE),
+        ("c.example,,", R2048),
+    ];
+    let directory = remembering(&machine, "profile", &answers);
+    let outcome = import(&machine, &["--from-nss", text(&directory)]).expect(0);
+    let outcome = outcome.says(&["2 decisions are left out (127.0.0.1, a.example)", "written in an unusual way"]);
+    assert!(!outcome.text().contains("a.example: id"), "{}", outcome.text());
+    outcome.says(&["2 decisions are left out (xn--bcher-kva.example)", "contradict each other"]);
+    let expected = [("127.0.0.1", false), ("a.example", false), ("c.example", true)];
+    assert_eq!(remembered(&machine), expected.map(|(host, is_some)| (host.to_owned(), is_some)).into());
 }
 
 #[test]
-fn the_users_of_a_kubeconfig_have_the_names_of_their_contexts() {
+fn each_decision_that_is_left_out_is_counted() {
+    let machine = Cardcase::new();
+    let frames: Vec<String> =
+        (0..5).map(|number| format!("a.example,,^partitionKey=%28https%2C{number}.example%29")).collect();
+    let answers: Vec<(&str, &str)> = frames.iter().map(|key| (key.as_str(), NONE)).collect();
+    let directory = remembering(&machine, "profile", &answers);
+    let outcome = import(&machine, &["--from-nss", text(&directory), "--json"]).expect(0);
+    assert_eq!(outcome.json()["left_out"].as_array().unwrap().len(), 5);
+    outcome.says(&["5 decisions are left out (a.example): the answer is for a frame"]);
+}
+
+#[test]
+fn what_is_remembered_may_be_all_that_there_is() {
+    let machine = Cardcase::new();
+    let directory = remembering(&machine, "profile", &[("a.example,,", NONE)]);
+    change(&directory.join("cert9.db"), "DELETE FROM nssPublic");
+    change(&directory.join("key4.db"), "DELETE FROM nssPrivate");
+    import(&machine, &["--from-nss", text(&directory), "--no-decisions"]).expect(3).says(&["holds no certificates"]);
+    let outcome = import(&machine, &["--from-nss", text(&directory)]).expect(0).says(&["holds no identity"]);
+    assert_eq!(outcome.text(), "decision: a.example: none (no certificate)\n");
+    assert_eq!(remembered(&machine), BTreeMap::from([("a.example".to_owned(), false)]));
+}
+
+pub(super) fn make_fifo(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+}
+
+/// A person sees how far it is.
+#[test]
+fn the_keys_of_a_database_are_counted() {
     let scene = Scene::new();
     let machine = &scene.machine;
-    let (alice, bob) = (scene.employee("alice").issue(), scene.employee("bob").issue());
-    fs::write(machine.dir().join("bob.crt"), bob.pem()).unwrap();
-    fs::write(machine.dir().join("bob.key"), bob.key_pem()).unwrap();
-    let config = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: staging\n\
-         contexts:\n- name: production\n  context: {{cluster: p, user: admin}}\n- name: staging\n  context:\n    user: developer\n\
-         users:\n- name: admin\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\n\
-         - name: developer\n  user:\n    client-certificate: bob.crt\n    client-key: bob.key\n\
-         - name: robot\n  user: {{token: secret}}\n- name: broken\n  user: {{client-certificate-data: '!', client-key-data: '!'}}\n",
-        base64(alice.pem().as_bytes()),
-        base64(alice.key_pem().as_bytes()),
-    );
-    let file = machine.dir().join("config.yaml");
-    fs::write(&file, config).unwrap();
-    let done = import(machine, &["--from-kubeconfig", text(&file), "--json"]).expect(0).json();
-    let imported = done["imported"].as_array().unwrap();
-    let names: BTreeMap<&str, &str> =
-        imported.iter().map(|one| (one["name"].as_str().unwrap(), one["fingerprint"].as_str().unwrap())).collect();
-    let expected = [("production", alice.fingerprint()), ("staging", bob.fingerprint())];
-    assert_eq!(names, expected.iter().map(|(name, fingerprint)| (*name, fingerprint.as_str())).collect());
-    assert_eq!(done["left_out"][0]["what"], "the user \"broken\"", "{done}");
-    // kubectl's own places
-    let other = Cardcase::new();
-    import(&other, &["--from-kubeconfig"]).expect(1).says(&[".kube/config"]);
-    let run = other.command(["--batch", "import", "--from-kubeconfig"]).env("KUBECONFIG", &file).run();
-    let said = run.expect(0).text();
-    assert!(said.contains("imported: production") && said.contains("imported: staging"), "{said}");
-    fs::write(&file, "users: []\n").unwrap();
-    import(machine, &["--from-kubeconfig", text(&file)]).expect(3).says(&["no user with a client certificate"]);
-    fs::write(&file, "- no\n: kubeconfig").unwrap();
-    import(machine, &["--from-kubeconfig", text(&file)]).expect(1).says(&["it is no kubeconfig"]);
+    let directory = machine.dir().join("slow");
+    fs::create_dir(&directory).unwrap();
+    let password = machine.password_file("a password");
+    let database = format!("sql:{}", directory.display());
+    let slow = |name: &str, arguments: &[&str]| {
+        let status = program::named(name).args(arguments).env("NSS_MIN_MP_PBE_ITERATION_COUNT", "400000").status();
+        assert!(status.unwrap_or_else(|error| panic!("{}", missing(name, "libnss3-tools", &error))).success());
+    };
+    slow("certutil", &["-N", "-d", &database, "-f", text(&password)]);
+    for person in ["alice", "bob"] {
+        let file = scene.employee(person).key(Key::Rsa2048).issue().p12(machine.dir(), P12::Default);
+        slow("pk12util", &["-i", text(&file), "-W", PASSWORD, "-k", text(&password), "-d", &database]);
+    }
+    let arguments = ["--batch", "import", "--from-nss", text(&directory), "--password-file", text(&password)];
+    let mut terminal = Terminal::open(machine, arguments);
+    terminal.wait_for("1 of 2: many rounds of key derivation for");
+    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.text());
+    assert!(terminal.text().contains("imported: alice"), "{}", terminal.text());
 }
 
-fn base64(bytes: &[u8]) -> String {
-    base64::prelude::BASE64_STANDARD.encode(bytes)
+/// Changes a database by SQL.
+pub(super) fn change(file: &Path, sql: &str) {
+    rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
 }

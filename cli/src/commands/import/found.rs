@@ -8,8 +8,11 @@ use cardcase::{Error, Store, Unlocker};
 use serde::Serialize;
 
 use super::sources::{PassedOver, Source};
+use crate::app::App;
 use crate::cli;
+use crate::profiles::{Typed, Way};
 use crate::ui::failure::{Code, Failure};
+use crate::ui::say;
 use crate::ui::text::{quoted, word};
 
 /// Something in a file that is not imported, or a whole file.
@@ -52,9 +55,20 @@ pub(super) struct Found {
     pub(super) code: Option<Code>,
 }
 
+/// Says what is not imported.
+pub(super) fn tell_left_out(left_out: &[LeftOutJson]) {
+    for LeftOutJson { file, what, why } in left_out {
+        say::note(format_args!("{file}: left out {what}: {why}"));
+    }
+}
+
 /// The command as it was given, to be copied and completed.
-pub(super) fn again(args: &cli::Import) -> String {
+pub(super) fn typed(app: &App, args: &cli::Import) -> Typed {
     let mut command = vec!["cardcase import".to_owned()];
+    if app.names_store() {
+        command.extend(app.common.store.iter().map(|store| format!("--store {}", quoted(store))));
+    }
+    let anywhere = command.join(" ");
     command.extend(args.files.iter().map(|path| quoted(path)));
     for (flag, profile) in [
         ("--from-firefox", &args.from_firefox),
@@ -63,7 +77,9 @@ pub(super) fn again(args: &cli::Import) -> String {
     ] {
         command.extend(profile.iter().map(|profile| match profile.as_str() {
             "" => flag.to_owned(),
-            profile => format!("{flag} {}", quoted(Path::new(profile))),
+            // Or it would be another flag
+            profile if profile.starts_with('-') => format!("{flag}={}", word(profile)),
+            profile => format!("{flag} {}", word(profile)),
         }));
     }
     command.extend(args.from_nss.iter().map(|directory| format!("--from-nss {}", quoted(directory))));
@@ -81,7 +97,9 @@ pub(super) fn again(args: &cli::Import) -> String {
     ] {
         command.extend(is_given.then(|| flag.to_owned()));
     }
-    command.join(" ")
+    let again_without_limit = command.join(" ");
+    command.extend(args.max_iterations.map(|limit| format!("--max-iterations {limit}")));
+    Typed { way: Way::Import, again: command.join(" "), again_without_limit, anywhere }
 }
 
 /// Whether a file is of another kind.
