@@ -1,5 +1,5 @@
-//! The database of a browser: changes to rows and pages of one of its two files, or any list of decisions, then read as `import
-//! --from-nss` does. The files are in memory.
+//! The database of a browser: changes to rows and pages of one of its two files, any bytes in place of one, or any list of decisions, then
+//! read as `import --from-nss` does. The files are in memory.
 
 #![no_main]
 
@@ -30,18 +30,20 @@ fn restore(directory: &Path, file: &str) {
 
 fuzz_target!(|input: &[u8]| {
     let Some((which, input)) = input.split_first() else { return };
-    let changed = match which % 4 {
-        0 | 1 => FILES[usize::from(which % 4)],
+    let which = which % 6;
+    let changed = match which {
+        0 | 1 => FILES[usize::from(which)],
         2 => "ClientAuthRememberList.bin",
-        _ => "ClientAuthRememberList.txt",
+        3 => "ClientAuthRememberList.txt",
+        _ => FILES[usize::from(which - 4)],
     };
-    let bytes = match which % 4 {
-        image @ (0 | 1) => IMAGES[usize::from(image)].changed(input),
+    let bytes = match which {
+        0 | 1 => IMAGES[usize::from(which)].changed(input),
         _ => input.to_vec(),
     };
     std::fs::write(DIRECTORY.join(changed), bytes).unwrap();
     if let Ok(mut database) = NssDatabase::open(&*DIRECTORY) {
-        let _ = (database.identities(), database.remembered(), database.forgotten());
+        let _ = (database.identities(), database.decisions(|host| Some(host.to_owned())));
         for password in ["", "a password"] {
             if let Ok(mut import) = database.import(password, None) {
                 let _ = import.pair();

@@ -5,6 +5,7 @@ mod database;
 pub use database::Image;
 
 use libfuzzer_sys::fuzzer_mutate;
+use sha1::{Digest, Sha1};
 
 /// How deep lengths are corrected; deeper elements stay as they are.
 const MAX_DEPTH: usize = 40;
@@ -16,10 +17,18 @@ const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 const CONSTRUCTED: u8 = 0x20;
 
+/// The first bytes of a Java keystore, and the length of the digest at its end.
+const KEYSTORE: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
+const DIGEST: usize = 20;
+
 /// Changes a file as libFuzzer does, and every other time corrects all lengths afterwards: a parser stops at the first wrong
-/// length.
+/// length. Of a Java keystore it corrects the digest, without which no other change is looked at.
 pub fn mutate(file: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let size = fuzzer_mutate(file, size, max_size);
+    if file[..size].starts_with(&KEYSTORE) && seed % 8 != 0 {
+        sign_keystore(&mut file[..size]);
+        return size;
+    }
     let changed = &file[..size];
     if seed % 2 == 0 || changed.first() != Some(&SEQUENCE) {
         return size;
@@ -30,6 +39,15 @@ pub fn mutate(file: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
         _ => return size,
     }
     fitting.len()
+}
+
+/// Writes the digest of a Java keystore with the password of the other seeds.
+fn sign_keystore(keystore: &mut [u8]) {
+    let Some(end) = keystore.len().checked_sub(DIGEST) else { return };
+    let password: Vec<u8> = "cardcase".bytes().flat_map(|letter| [0, letter]).collect();
+    let (signed, digest) = keystore.split_at_mut(end);
+    let made = Sha1::new().chain_update(password).chain_update(b"Mighty Aphrodite").chain_update(&*signed).finalize();
+    digest.copy_from_slice(&made);
 }
 
 /// [`mutate`] for a file that follows a line of text. Changes one of the two.
