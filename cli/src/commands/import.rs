@@ -422,7 +422,7 @@ fn read_with_passwords(
             file::Error::ContentPassword | file::Error::SeveralPasswords if passwords.key_given.is_none() => {
                 Wanted::Key
             }
-            error => return Err(unread(app, args, path, error)),
+            error => return Err(unread(args, path, error)),
         };
         if wanted == Wanted::File
             && let Some(typed) = untried.next()
@@ -431,11 +431,11 @@ fn read_with_passwords(
             continue;
         }
         if !app.can_ask() {
-            return Err(nobody_to_ask(app, args, wanted).into());
+            return Err(nobody_to_ask(args, wanted).into());
         }
         tries = if asked == Some(wanted) { tries + 1 } else { 1 };
         if tries > TRIES {
-            return Err(unread(app, args, path, error));
+            return Err(unread(args, path, error));
         }
         asked = Some(wanted);
         let again = if tries > 1 { "Wrong. " } else { "" };
@@ -449,11 +449,11 @@ fn read_with_passwords(
 }
 
 /// The failure of a file that cannot be read.
-fn unread(app: &App, args: &cli::Import, path: &Path, error: file::Error) -> Unread {
+fn unread(args: &cli::Import, path: &Path, error: file::Error) -> Unread {
     let holds_nothing = holds_nothing(&error);
     let error = Error::File(error);
     let failure = Failure::from(&error);
-    let failure = match remedy::for_import(&error, path, &typed(app, args).again_without_limit) {
+    let failure = match remedy::for_import(&error, path, &typed(args).again_without_limit) {
         Some(hint) => failure.hint(hint),
         None => failure,
     };
@@ -472,11 +472,11 @@ fn unread(app: &App, args: &cli::Import, path: &Path, error: file::Error) -> Unr
 }
 
 /// The failure for a file that needs a password when nobody can be asked for it.
-fn nobody_to_ask(app: &App, args: &cli::Import, wanted: Wanted) -> Failure {
+fn nobody_to_ask(args: &cli::Import, wanted: Wanted) -> Failure {
     let (what, flag) = match wanted {
         Wanted::File => ("it needs a password", "--password-file FILE"),
         Wanted::Key => ("the private key in it has a password of its own", "--key-password-file FILE"),
     };
     let failure = Failure::new(Code::NobodyToAsk, format_args!("{what}, and nobody can be asked for it"));
-    failure.hint(format_args!("{} {flag}", typed(app, args).again))
+    failure.hint(format_args!("{} {flag}", typed(args).again))
 }

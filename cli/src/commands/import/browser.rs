@@ -49,7 +49,7 @@ pub(super) fn profile(args: &cli::Import) -> Result<Option<Profile>, Failure> {
 impl Browser {
     /// Reads the database, and pairs its keys and certificates. The store is opened only when there is something to import.
     pub(super) fn read(app: &App, args: &cli::Import, profile: Profile, found: &mut Found) -> Result<Self, Failure> {
-        let typed = typed(app, args);
+        let typed = typed(args);
         let mut database = NssDatabase::open(&profile.directory).map_err(|error| profile.failed(error, &typed))?;
         let may_ask = args.password_file.is_none() && app.can_ask();
         let import = quietly(may_ask, || open(app, args, &profile, &mut database, &typed))?;

@@ -8,7 +8,6 @@ use cardcase::{Error, Store, Unlocker};
 use serde::Serialize;
 
 use super::sources::{PassedOver, Source};
-use crate::app::App;
 use crate::cli;
 use crate::profiles::{Typed, Way};
 use crate::ui::failure::{Code, Failure};
@@ -63,12 +62,9 @@ pub(super) fn tell_left_out(left_out: &[LeftOutJson]) {
 }
 
 /// The command as it was given, to be copied and completed.
-pub(super) fn typed(app: &App, args: &cli::Import) -> Typed {
-    let mut command = vec!["cardcase import".to_owned()];
-    if app.names_store() {
-        command.extend(app.common.store.iter().map(|store| format!("--store {}", quoted(store))));
-    }
-    let anywhere = command.join(" ");
+pub(super) fn typed(args: &cli::Import) -> Typed {
+    let anywhere = "cardcase import".to_owned();
+    let mut command = vec![anywhere.clone()];
     command.extend(args.files.iter().map(|path| quoted(path)));
     for (flag, profile) in [
         ("--from-firefox", &args.from_firefox),
