@@ -48,6 +48,8 @@ pub(crate) struct Profile {
 pub(crate) enum Way {
     Import,
     Export,
+    /// They stay: the program gets the module that shows them.
+    Module,
 }
 
 /// A command as it was typed, for hints.
@@ -74,6 +76,7 @@ impl Way {
         match self {
             Self::Import => "--from-nss",
             Self::Export => "--to-nss",
+            Self::Module => "--firefox",
         }
     }
 
@@ -85,6 +88,8 @@ impl Way {
             (Self::Import, Program::Chromium) => "--from-chromium",
             (Self::Export, Program::Firefox) => "--to-firefox",
             (Self::Export, _) => "--to-nss",
+            (Self::Module, Program::Firefox | Program::Thunderbird) => "--firefox",
+            (Self::Module, Program::Chromium) => "--chromium",
         }
     }
 }
@@ -256,7 +261,9 @@ impl Profile {
         let program = self.program_name();
         let by_file = || match typed.way {
             Way::Import => format!("or let {program} export the identity as a .p12 file: cardcase import FILE.p12"),
-            Way::Export => format!("or write a file, and import it in {program}: {} -o FILE.p12", typed.anywhere),
+            Way::Export | Way::Module => {
+                format!("or write a file, and import it in {program}: {} -o FILE.p12", typed.anywhere)
+            }
         };
         let hints = match &error {
             file::Error::WrongPassword => vec![format!(
@@ -281,12 +288,12 @@ impl Profile {
             file::Error::Database { .. } => vec![format!("get another copy of cert9.db and key4.db, {}", by_file())],
             file::Error::Unreadable { .. } if self.is_denied() => vec![match typed.way {
                 Way::Import => "let its owner export the identities as a .p12 file, or copy cert9.db and key4.db into a directory of yours".to_owned(),
-                Way::Export => format!("write a file for its owner: {} -o FILE.p12", typed.anywhere),
+                Way::Export | Way::Module => format!("write a file for its owner: {} -o FILE.p12", typed.anywhere),
             }],
             file::Error::TooCostly { what, value, .. } if what.starts_with("rounds") && *value < u64::MAX => {
                 vec![match typed.way {
                     Way::Import => format!("if you trust it: {} --max-iterations {value}", typed.again_without_limit),
-                    Way::Export => format!("set its password again in {program}, {}", by_file()),
+                    Way::Export | Way::Module => format!("set its password again in {program}, {}", by_file()),
                 }]
             }
             _ => Vec::new(),

@@ -216,6 +216,7 @@ impl NssDatabase {
     ///
     /// # Errors
     /// [`Error::Unreadable`].
+    #[expect(clippy::type_complexity, reason = "each host with its answer or a reason, which a type would only rename")]
     pub fn decisions(
         &self,
         host: impl Fn(&str) -> Option<String>,

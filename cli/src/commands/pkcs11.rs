@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::{Allow, AllowedConfirmation, AllowedPermission, Deny, ModulePlaces, Pkcs11, Pkcs11Command};
 use crate::pkcs11::{Place, Uris, find_module};
-use crate::profiles::{Profile, Program};
+use crate::profiles::{Profile, Program, Way};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::json::{NamedJson, print_json};
 use crate::ui::say;
@@ -211,10 +211,10 @@ fn named(args: &ModulePlaces) -> Result<Vec<Place>, Failure> {
     }
     if let Some(wanted) = &args.firefox {
         let wanted = Some(wanted.as_str()).filter(|wanted| !wanted.is_empty());
-        places.push(Place::Nss(Profile::find(Program::Firefox, wanted)?));
+        places.push(Place::Nss(Profile::find(Program::Firefox, wanted, Way::Module)?));
     }
     if args.chromium {
-        places.push(Place::Nss(Profile::find(Program::Chromium, None)?));
+        places.push(Place::Nss(Profile::find(Program::Chromium, None, Way::Module)?));
     }
     Ok(places)
 }
