@@ -15,11 +15,7 @@ use crate::person::Person;
 
 /// In a process with a store of every kind of key.
 fn with_keys(test: &str) -> Option<Module> {
-    own_process(test, || {
-        let person = Person::same().with_every_key(Permission::Any);
-        person.start_agent();
-        person
-    })
+    own_process(test, || Person::same().with_every_key(Permission::Any))
 }
 
 /// Signs by ECDSA with P-256 in this session.

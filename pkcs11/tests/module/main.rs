@@ -10,5 +10,6 @@ mod calls;
 mod lifetime;
 mod load;
 mod objects;
+mod people;
 mod person;
 mod programs;

@@ -12,11 +12,7 @@ use crate::person::{KEYS, Person};
 use crate::support::fingerprint;
 
 fn with(test: &str, permission: Permission) -> Option<Module> {
-    let module = own_process(test, || {
-        let person = Person::same().with_every_key(permission);
-        person.start_agent();
-        person
-    })?;
+    let module = own_process(test, || Person::same().with_every_key(permission))?;
     assert_eq!(module.initialize(), CKR_OK);
     Some(module)
 }

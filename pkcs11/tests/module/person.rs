@@ -2,8 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
+use std::process::{Command, Output, Stdio};
 
 use cardcase::file;
 use cardcase::manage::{Confirmation, Import, Permission, Session, Timestamp};
@@ -27,7 +26,7 @@ pub struct Person {
     pub module: PathBuf,
     /// `None` for the user who runs the tests.
     user: Option<u32>,
-    agent: Mutex<Option<Child>>,
+    variables: Vec<(OsString, OsString)>,
 }
 
 impl Person {
@@ -52,7 +51,7 @@ impl Person {
         let modules = machine.dir().join(".config/pkcs11/modules");
         std::fs::create_dir_all(&modules).unwrap();
         std::fs::write(modules.join("cardcase.module"), format!("module: {}\n", module.display())).unwrap();
-        let person = Self { scene, module, user, agent: Mutex::default() };
+        let person = Self { scene, module, user, variables: Vec::new() };
         person.give_back();
         person
     }
@@ -61,6 +60,12 @@ impl Person {
     pub fn with_every_key(self, permission: Permission) -> Self {
         let issued: Vec<_> = KEYS.iter().map(|key| self.scene.employee(key.name()).key(*key).issue()).collect();
         self.receive(&issued, permission, Confirmation::Never);
+        self
+    }
+
+    /// With one more variable in the environment of programs.
+    pub fn with_variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -100,6 +105,7 @@ impl Person {
         path.push(program::path());
         let mut environment = self.scene.machine.environment();
         environment.push(("PATH".into(), path));
+        environment.extend(self.variables.clone());
         environment
     }
 
@@ -141,23 +147,6 @@ impl Person {
         }
         path
     }
-
-    /// The agent, which otherwise the module starts when it is needed.
-    pub fn start_agent(&self) {
-        use std::io::{Read, Write};
-        let lease = self.with_store(|store| {
-            store.unlock_fully(&Nobody).unwrap();
-            store.lease(std::time::Duration::from_secs(600)).unwrap()
-        });
-        let mut command = self.program("cardcase");
-        command.arg("agent").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut agent = command.spawn().unwrap();
-        agent.stdin.take().unwrap().write_all(&lease).unwrap();
-        let mut said = String::new();
-        agent.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(said.starts_with("listening"), "{said}");
-        *self.agent.lock().unwrap() = Some(agent);
-    }
 }
 
 /// Nobody who could be asked for a password.
@@ -171,10 +160,8 @@ impl Unlocker for Nobody {
 
 impl Drop for Person {
     fn drop(&mut self) {
-        if let Some(agent) = self.agent.get_mut().unwrap() {
-            let _ = agent.kill();
-            let _ = agent.wait();
-        }
+        // Ends the agent, which the module has started
+        let _ = self.program("cardcase").arg("lock").output();
     }
 }
 

@@ -148,7 +148,6 @@ fn java(person: &Person, key: Key, server: &Server) -> Command {
 fn check(program: &Program) {
     for permission in [Permission::Any, Permission::Tls] {
         let person = Person::ordinary().with_every_key(permission);
-        person.start_agent();
         for tls in BOTH_VERSIONS {
             // OpenSSL's engine, and gnutls-cli, send no intermediate certificate
             let authorities = [&person.scene.staff_root, &person.scene.staff];
@@ -215,7 +214,6 @@ fn java_has_whole_messages_signed_with_ec_keys_and_digests_with_rsa() {
 #[test]
 fn wget_and_git_send_the_certificates_of_the_chain() {
     let person = Person::ordinary().with_every_key(Permission::Any);
-    person.start_agent();
     let server = person.scene.server(Kind::OpenSsl).start();
     for connect in [wget, git] {
         output(&mut connect(&person, Key::P256, &server), "wget git");
@@ -228,7 +226,6 @@ fn wget_and_git_send_the_certificates_of_the_chain() {
 fn psql_has_digests_signed() {
     for permission in [Permission::Any, Permission::Tls] {
         let person = Person::ordinary().with_every_key(permission);
-        person.start_agent();
         let service = Service::start(&person.scene, service::Kind::Postgres);
         let (host, port) = service.destination().split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         let mut expected = Vec::new();
@@ -309,7 +306,6 @@ fn openvpn_id(person: &Person, key: Key) -> String {
 fn openvpn_has_digests_signed() {
     for permission in [Permission::Any, Permission::Tls] {
         let person = Person::ordinary().with_every_key(permission);
-        person.start_agent();
         for key in [Key::Rsa2048, Key::P256] {
             for version in ["1.2", "1.3"] {
                 let server = OpenVpn::start(&person);
@@ -354,7 +350,6 @@ fn openvpn_has_digests_signed() {
 fn ssh_has_digests_signed() {
     for permission in [Permission::Any, Permission::Tls] {
         let person = Person::ordinary().with_every_key(permission);
-        person.start_agent();
         let mut keys = person.program("ssh-keygen");
         let keys = output(keys.arg("-D").arg(&person.module), "openssh-client");
         let keys = String::from_utf8(keys.stdout).unwrap();
@@ -414,7 +409,6 @@ fn ssh_has_digests_signed() {
 #[test]
 fn p11tool_and_pkcs11_tool_list_and_sign() {
     let person = Person::ordinary().with_every_key(Permission::Any);
-    person.start_agent();
     // By the configuration of p11-kit
     let listed = output(person.program("p11tool").args(["--list-all", "pkcs11:token=cardcase"]), "gnutls-bin");
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -462,7 +456,6 @@ fn no_key_is_in_the_memory_of_a_program_that_signed() {
     let person = Person::ordinary();
     let issued = KEYS.map(|key| person.scene.employee(key.name()).key(key).issue());
     person.receive(&issued, Permission::Any, Confirmation::Never);
-    person.start_agent();
     for (key, issued) in KEYS.iter().zip(&issued).filter(|(key, _)| **key != Key::P521) {
         // It never answers, so that the program waits
         let server = Stalling::start(&person);
@@ -568,7 +561,6 @@ fn two_thousand_identities_are_not_too_many() {
     let person = Person::ordinary();
     let issued: Vec<_> = (0..2000).map(|number| person.scene.employee(&format!("person {number}")).issue()).collect();
     person.receive(&issued, Permission::Any, Confirmation::Never);
-    person.start_agent();
     let server = person.scene.server(Kind::Nginx).authorities(&[&person.scene.staff_root, &person.scene.staff]).start();
     for (connect, uri) in [("curl", "--cert"), ("wget", "--certificate")] {
         let identity = "pkcs11:token=cardcase;object=person%201234";
