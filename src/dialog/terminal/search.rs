@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_fuzzy_match_is_shown_only_where_none_is_exact() {
         let texts = ["CN=bob,O=Trial Ltd", "alice@example.com", "CN=carol,O=Trial Ltd"];
-        for (query, found) in [("ali", 1), ("ALI example", 1), ("tal", 2), ("tral", 2), ("nobody", 0), ("", 3)] {
+        for (query, found) in [("ali", 1), ("ALI example", 1), ("tal", 2), ("tld", 2), ("nobody", 0), ("", 3)] {
             assert_eq!(search(query, &texts).len(), found, "{query}");
         }
         let found = search("ali", &texts);
