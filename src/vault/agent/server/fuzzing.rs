@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::vault::agent::Owner;
 use crate::vault::agent::frame::Frame;
 use crate::vault::agent::lease::Lease;
-use crate::vault::agent::protocol::{Reply, Request, Work};
+use crate::vault::agent::protocol::{Reply, Request, Row, Work};
 use crate::vault::{DataKey, KeyRow, SealedKey, ToSign, Vault};
 
 /// An owner whom nobody can ask.
@@ -61,7 +61,7 @@ impl Agent {
         for message in messages {
             works.push(Work::Sign { row: (&row).into(), sealed: &sealed, certificate, scheme: 0x0403, message });
             for what in [ToSign::Message(message), ToSign::Digest(&[5; 32])] {
-                let row = (&row).into();
+                let row: Row<'_> = (&row).into();
                 works.push(Work::SignForProgram { row, sealed: &sealed, certificate, scheme: 0x0403, what });
             }
         }
