@@ -591,7 +591,7 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) connect_timeout: Option<Duration>,
     /// Seconds after which to fail if the server takes no more of the request, sends no response, or sends it more slowly than
-    /// --speed-limit on average; 0 means no limit [default: 60]
+    /// --speed-limit on average; 0 means no limit; until the first byte, --connect-timeout is added [default: 60]
     #[arg(short = 'y', long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) speed_time: Option<Duration>,
     /// Bytes per second that the response must reach on average over --speed-time; 0 means no limit [default: 1]

@@ -228,7 +228,7 @@ fn print_text(app: &App, store: &Store, restored: &Restored, what: &str) -> Resu
         lines.push(format!("history: {}", counted(restored.uses, "entry", "entries")));
     }
     if lines.len() == restored.already_present.len() {
-        say::note("the store has all of it already");
+        say::note("nothing of it is missing in the store");
     }
     print(&lines.iter().map(|line| format!("{}\n", plain(line))).collect::<String>())
 }

@@ -113,7 +113,7 @@ fn a_second_restore_changes_nothing() {
         assert_eq!(again[empty], json!([]), "{empty}");
     }
     assert_eq!((shown(&other), other.json("history")), (before, history));
-    restoring(&scene.machine, &file, OWN).run().expect(0).says(&["the store has all of it already"]);
+    restoring(&scene.machine, &file, OWN).run().expect(0).says(&["nothing of it is missing"]);
 }
 
 #[test]
