@@ -185,20 +185,28 @@ functions! {
     EVP_DigestVerifyInit
     EVP_MD_CTX_free
     EVP_MD_CTX_new
+    EVP_MD_get_type
     EVP_PKCS82PKEY
+    EVP_PKEY_CTX_free
+    EVP_PKEY_CTX_new
     EVP_PKEY_CTX_set_rsa_mgf1_md
     EVP_PKEY_CTX_set_rsa_padding
     EVP_PKEY_CTX_set_rsa_pss_saltlen
+    EVP_PKEY_CTX_set_signature_md
     EVP_PKEY_cmp
     EVP_PKEY_free
     EVP_PKEY_get_id
     EVP_PKEY_new
     EVP_PKEY_set1_RSA
+    EVP_PKEY_sign
+    EVP_PKEY_sign_init
     EVP_PKEY_up_ref
+    EVP_get_digestbyname
     EVP_sha224
     EVP_sha256
     EVP_sha384
     EVP_sha512
+    OBJ_nid2sn
     OPENSSL_init_ssl
     OPENSSL_sk_free
     OPENSSL_sk_new_null
