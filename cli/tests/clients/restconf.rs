@@ -35,7 +35,7 @@ fn fetch_is_the_user_in_its_certificate() {
     assert_ne!(fetch(None, &[]).code(), Some(0));
     let text = fetch(Some(world.alice), &["-i"]).expect(0).text();
     assert!(text.starts_with("HTTP/2.0 200"), "{text}");
-    assert_eq!(server.users(), ["alice", "bob", "alice"]);
+    assert_eq!(server.users(3), ["alice", "bob", "alice"]);
 }
 
 #[test]
@@ -58,5 +58,5 @@ fn a_client_of_the_library_is_the_user_in_its_certificate() {
     assert_eq!((status, error_tag(&body)), (403, &json!("access-denied")));
     get(None).unwrap_err();
     assert_eq!(get(Some(world.alice)).unwrap().0, 200);
-    assert_eq!(server.users(), ["alice", "bob", "alice"]);
+    assert_eq!(server.users(3), ["alice", "bob", "alice"]);
 }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -59,10 +59,20 @@ impl Restconf {
         format!("https://{}{path}", self.destination())
     }
 
-    /// The user of every request so far. jetconf writes the line before it answers.
-    pub fn users(&self) -> Vec<String> {
-        let lines = self.log.lines();
-        lines.iter().filter_map(|line| user(line)).map(str::to_owned).collect()
+    /// The users of the requests, in order, as soon as there were this many. jetconf writes the line before it answers, and it is read
+    /// by another thread.
+    #[track_caller]
+    pub fn users(&self, count: usize) -> Vec<String> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let lines = self.log.lines();
+            let users: Vec<_> = lines.iter().filter_map(|line| user(line)).map(str::to_owned).collect();
+            if users.len() >= count {
+                return users;
+            }
+            assert!(Instant::now() < until, "fewer than {count} requests came");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn said(&self) -> String {
