@@ -149,7 +149,7 @@ fn a_confirmation_is_a_line_too() {
     let cases: [(&[&str], i32, usize); 3] =
         [(&["maybe\r", "\r", "no\r"], 1, 1), (&[key::CTRL_C], 130, 1), (&["yes\r"], 0, 0)];
     for (typed, code, left) in cases {
-        let mut terminal = Terminal::script(&scene.machine, r#"exec "$cardcase" remove alice --plain"#);
+        let mut terminal = Terminal::script(&scene.machine, r#"exec env NO_COLOR=1 "$cardcase" remove alice --plain"#);
         for (before, typed) in typed.iter().enumerate() {
             terminal.wait_until("the question", |text| text.matches(question).count() == before + 1);
             terminal.send(typed);
