@@ -33,7 +33,7 @@ pub(crate) fn run(app: &App, args: &Renew) -> Result<(), Failure> {
 
 /// The failure of a renewal after which servers would refuse the new identity.
 fn useless(old: &Identity, new: &Identity, why: &str) -> Failure {
-    let message = format_args!("{:?} cannot be used now: {why}; nothing was changed", new.name());
+    let message = format_args!("servers refuse {:?}: {why}; nothing was changed", new.name());
     let (old, new) = (old.fingerprint().short(), new.fingerprint().short());
     Failure::new(Code::Failed, message).hint(format_args!("to use it anyway: cardcase renew {old} {new} --force"))
 }

@@ -84,7 +84,7 @@ fn a_successor_that_no_server_accepts_takes_over_only_by_force() {
         let file = new.p12(scene.machine.dir(), P12::Default);
         let password = scene.machine.password_file(PASSWORD);
         let line = ["import", file.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
-        let said = scene.machine.command(line).run().expect(0).says(&["cannot be used now", why]);
+        let said = scene.machine.command(line).run().expect(0).says(&["servers refuse", why]);
         assert!(!said.stderr.contains("cardcase renew"), "{}", said.stderr);
         scene.machine.command(line).arg("--renew").run().expect(0).says(&["is not used instead of", why, "--force"]);
         assert_eq!(remembered(&scene), before);
@@ -120,9 +120,9 @@ fn import_says_what_a_certificate_is_good_for() {
             "expires in 2 days",
             &["\"soon\" expires in 2 days", "cardcase enroll --subject 'CN=soon,O=Test Clients' -o"],
         ),
-        (&past, "expired 2 days ago", &["cannot be used now: it expired 2 days ago", "cardcase enroll"]),
-        (&later, "not valid before", &["cannot be used now: it is not valid before", "date"]),
-        (&mail, "for e-mail", &["cannot be used now: its extended key usage does not allow client authentication"]),
+        (&past, "expired 2 days ago", &[": it expired 2 days ago", "cardcase enroll"]),
+        (&later, "not valid before", &[": it is not valid before", "date"]),
+        (&mail, "for e-mail", &[": its extended key usage does not allow client authentication"]),
         (&both, "for TLS clients and e-mail", &[]),
     ];
     for (identity, printed, told) in cases {
