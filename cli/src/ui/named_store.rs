@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use cardcase::manage::plain;
-use clap::CommandFactory;
+use clap::Subcommand;
 
-use crate::cli::Cli;
+use crate::cli::Command;
 use crate::ui::text::quoted;
 
 /// ` --store FILE`, if that was typed.
@@ -29,7 +29,6 @@ pub(crate) fn in_commands(text: &str) -> Cow<'_, str> {
 const COMMAND: &str = "cardcase ";
 
 fn with_flag(text: &str, flag: &str) -> String {
-    let command = Cli::command();
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once(COMMAND) {
         let begins_a_word = before.chars().next_back().is_none_or(|c| c.is_whitespace() || "('`".contains(c));
@@ -37,7 +36,7 @@ fn with_flag(text: &str, flag: &str) -> String {
         out.push_str(before);
         out.push_str(COMMAND.trim_end());
         // And not in a sentence, such as "another cardcase is asking"
-        if begins_a_word && command.find_subcommand(next).is_some() {
+        if begins_a_word && Command::has_subcommand(next) {
             out.push_str(flag);
         }
         out.push(' ');
