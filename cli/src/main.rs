@@ -23,6 +23,8 @@ mod input;
 
 mod new_file;
 
+mod nss_tool;
+
 mod profiles;
 
 mod pkcs11;

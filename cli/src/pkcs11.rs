@@ -1,16 +1,16 @@
 //! The PKCS#11 module: where it is, in which programs it is installed, and the URIs of the identities in it.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use cardcase::Identity;
 use cardcase::manage::{KeyKind, Permission};
 use serde::Serialize;
 
+use crate::new_file;
+use crate::nss_tool;
 use crate::profiles::{Profile, Program};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::text::quoted;
@@ -145,21 +145,21 @@ impl Place {
     pub(crate) fn install(&self, module: &Path) -> Result<(), Failure> {
         match self {
             Self::P11Kit(file) => {
-                let failed = |error: io::Error| Failure::io(file, &error);
                 if let Some(directory) = file.parent() {
-                    fs::create_dir_all(directory).map_err(failed)?;
+                    fs::create_dir_all(directory).map_err(|error| Failure::io(file, &error))?;
                 }
-                // p11-kit reads no file with another ending
-                let new = file.with_extension("new");
-                fs::write(&new, format!("module: {}\n", module.display())).map_err(failed)?;
-                fs::rename(&new, file).map_err(failed)
+                new_file::write(file, format!("module: {}\n", module.display()).as_bytes(), true)
             }
             Self::Nss(profile) => {
                 check_is_closed(profile)?;
                 if self.installed().is_some() {
                     self.remove()?;
                 }
-                modutil(profile, &["-add".as_ref(), NAME.as_ref(), "-libfile".as_ref(), module.as_os_str()])
+                modutil(profile, &["-add".as_ref(), NAME.as_ref(), "-libfile".as_ref(), module.as_os_str()])?;
+                match self.installed().is_some_and(|named| named == module) {
+                    true => Ok(()),
+                    false => Err(unchanged(profile)),
+                }
             }
         }
     }
@@ -170,7 +170,8 @@ impl Place {
             Self::P11Kit(file) => fs::remove_file(file).map_err(|error| Failure::io(file, &error)),
             Self::Nss(profile) => {
                 check_is_closed(profile)?;
-                modutil(profile, &["-delete".as_ref(), NAME.as_ref()])
+                modutil(profile, &["-delete".as_ref(), NAME.as_ref()])?;
+                if self.installed().is_some() { Err(unchanged(profile)) } else { Ok(()) }
             }
         }
     }
@@ -216,26 +217,21 @@ fn check_is_closed(profile: &Profile) -> Result<(), Failure> {
     }
 }
 
+/// The failure when modutil says that it is done, and the list of modules is as before.
+fn unchanged(profile: &Profile) -> Failure {
+    let failure = format!("modutil reports success, and the list of modules of {} has not changed", profile.told());
+    Failure::new(Code::Failed, failure).hint(format_args!("close {}, and try again", profile.program_name()))
+}
+
 /// NSS's own program changes the list of modules.
 fn modutil(profile: &Profile, arguments: &[&OsStr]) -> Result<(), Failure> {
-    let mut database = OsString::from("sql:");
-    database.push(&profile.directory);
-    let mut command = Command::new("modutil");
-    command.arg("-dbdir").arg(database).args(arguments).arg("-force");
-    let output = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            Failure::new(Code::Failed, "modutil is missing: it changes the list of modules in an NSS database")
-                .hint("install NSS's tools: apt install libnss3-tools (Debian, Ubuntu), dnf install nss-tools (Fedora)")
-        }
-        _ => Failure::new(Code::Failed, format_args!("modutil: {error}")),
+    let done = nss_tool::run("modutil", "changes the list of modules in an NSS database", |command| {
+        command.arg("-dbdir").arg(nss_tool::database(&profile.directory)).args(arguments).arg("-force");
     })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
-    Err(Failure::new(Code::Failed, format_args!("modutil failed for {} ({}): {last}", profile.told(), output.status)))
+    done.map_err(|said| {
+        let (told, status, last) = (profile.told(), said.status, said.last());
+        Failure::new(Code::Failed, format_args!("modutil failed for {told} ({status}): {last}"))
+    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Adding identities to the database of a browser. NSS's own program writes it: `pk12util`.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use cardcase::Identity;
@@ -14,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::ask::file_password;
 use crate::cli::Export;
+use crate::nss_tool;
 use crate::profiles::{Profile, Program, Typed, Way};
 use crate::ui::failure::{Code, Failure};
 use crate::ui::progress;
@@ -141,32 +141,17 @@ fn add(profile: &Profile, file: &[u8], file_password: &str, password: &str) -> R
     let file_password = in_memory(file_password.as_bytes()).map_err(unusable)?;
     let database_password = in_memory(password.as_bytes()).map_err(unusable)?;
     let path = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
-    let mut database = std::ffi::OsString::from("sql:");
-    database.push(&profile.directory);
-    let mut command = Command::new("pk12util");
-    command.arg("-i").arg(path(&file)).arg("-w").arg(path(&file_password)).arg("-d").arg(database);
-    match password.is_empty() {
-        true => command.args(["-K", ""]),
-        false => command.arg("-k").arg(path(&database_password)),
-    };
-    let output = command.stdin(Stdio::null()).output().map_err(|error| {
-        NotAdded::Nothing(match error.kind() {
-            ErrorKind::NotFound => {
-                let failure = "pk12util is missing: it adds identities to NSS databases";
-                Failure::new(Code::Failed, failure)
-                    .hint("install NSS's tools: apt install libnss3-tools (Debian, Ubuntu), dnf install nss-tools (Fedora)")
-                    .hint("or write a file, and import it in the program's own settings: cardcase export ID -o FILE.p12")
-            }
-            _ => Failure::new(Code::Failed, format_args!("pk12util: {error}")),
-        })
-    })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
-    let failure = format!("pk12util failed ({}): {last}", output.status);
+    let done = nss_tool::run("pk12util", "adds identities to NSS databases", |command| {
+        command.arg("-i").arg(path(&file)).arg("-w").arg(path(&file_password));
+        command.arg("-d").arg(nss_tool::database(&profile.directory));
+        match password.is_empty() {
+            true => command.args(["-K", ""]),
+            false => command.arg("-k").arg(path(&database_password)),
+        };
+    });
+    let by_file = "or write a file, and import it in the program's own settings: cardcase export ID -o FILE.p12";
+    let Err(said) = done.map_err(|failure| NotAdded::Nothing(failure.hint(by_file)))? else { return Ok(()) };
+    let failure = format!("pk12util failed ({}): {}", said.status, said.last());
     // The password was checked before
     if said.contains("authenticate") {
         return Err(NotAdded::Nothing(Failure::new(Code::Failed, failure).hint(
