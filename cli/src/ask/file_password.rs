@@ -40,8 +40,36 @@ pub(crate) fn open_profile<T>(
     given: Option<Zeroizing<String>>,
     can_ask: bool,
     typed: &Typed,
-    mut open: impl FnMut(&str) -> Result<T, file::Error>,
+    open: impl FnMut(&str) -> Result<T, file::Error>,
 ) -> Result<(T, Zeroizing<String>), Failure> {
+    open_with(&profile.password_prompt(), given, can_ask, open).map_err(|unopened| match unopened {
+        Unopened::NobodyToAsk => {
+            let failure = format!("{} has a password, and nobody can be asked for it", profile.told());
+            let hint = format!("{} --password-file FILE", typed.again);
+            Failure::new(Code::NobodyToAsk, failure).hint(hint)
+        }
+        Unopened::NotAnswered(failure) => failure,
+        Unopened::Refused(error) => profile.failed(error, typed),
+    })
+}
+
+/// Why something with a password was not opened.
+pub(crate) enum Unopened {
+    NobodyToAsk,
+    /// The person gave no password.
+    NotAnswered(Failure),
+    /// For another reason, or with the last password that was tried.
+    Refused(file::Error),
+}
+
+/// Opens something without a password, or else with the one that was given, or with those that a person types. `open` tries a password.
+/// Returns the one that fits too.
+pub(crate) fn open_with<T>(
+    prompt: &str,
+    given: Option<Zeroizing<String>>,
+    can_ask: bool,
+    mut open: impl FnMut(&str) -> Result<T, file::Error>,
+) -> Result<(T, Zeroizing<String>), Unopened> {
     let is_given = given.is_some();
     let (mut password, mut given, mut tries) = (Zeroizing::new(String::new()), given, 0);
     loop {
@@ -56,15 +84,13 @@ pub(crate) fn open_profile<T>(
             continue;
         }
         if !error.is_password() || is_given || tries == TRIES {
-            return Err(profile.failed(error, typed));
+            return Err(Unopened::Refused(error));
         }
         if !can_ask {
-            let failure = format!("{} has a password, and nobody can be asked for it", profile.told());
-            let hint = format!("{} --password-file FILE", typed.again);
-            return Err(Failure::new(Code::NobodyToAsk, failure).hint(hint));
+            return Err(Unopened::NobodyToAsk);
         }
         let wrong = if tries > 0 { "Wrong. " } else { "" };
         tries += 1;
-        password = terminal::password(&format!("{wrong}{}", profile.password_prompt()))?;
+        password = terminal::password(&format!("{wrong}{prompt}")).map_err(Unopened::NotAnswered)?;
     }
 }

@@ -10,11 +10,9 @@ use cardcase::raw::{invalid_certificate, unverified_certificate, why_unverified}
 use cardcase::{Destination, Error};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::ask::file_password::TRIES;
-use crate::ask::terminal;
+use crate::ask::file_password::{Unopened, open_with};
 use crate::http::incompatible::is_before_tls12;
 use crate::http::provider::provider;
 use crate::http::tls_only::NotTls;
@@ -123,25 +121,18 @@ fn der(certificate: &Certificate) -> CertificateDer<'static> {
 /// A file with a password is asked for it.
 pub(crate) fn read_certificates(app: &App, path: &Path) -> Result<Vec<Certificate>, Failure> {
     let bytes = app.input.read(path, file::MAX_SIZE as u64)?;
-    let mut password = Zeroizing::new(String::new());
-    let mut tries = 0;
-    let import = loop {
-        match file::read_certificates(&bytes, &password) {
-            Ok(import) => break import,
-            Err(error) if error.is_password() && tries < TRIES && app.can_ask() => {
-                let wrong = if tries > 0 { "Wrong. " } else { "" };
-                tries += 1;
-                password = terminal::password(&format!("{wrong}Password of {}", plain(&path.display().to_string())))?;
-            }
-            Err(error) if error.is_password() && tries == 0 => {
-                let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
-                let import = format!("cardcase import {} --password-file FILE", quoted(path));
-                let hint = format!("import it, then trust its CA certificates by their fingerprints: {import}");
-                return Err(failure.in_file(path).hint(hint));
-            }
-            Err(error) => return Err(Failure::from(Error::File(error)).in_file(path)),
+    let prompt = format!("Password of {}", plain(&path.display().to_string()));
+    let opened = open_with(&prompt, None, app.can_ask(), |password| file::read_certificates(&bytes, password));
+    let (import, _) = opened.map_err(|unopened| match unopened {
+        Unopened::NobodyToAsk => {
+            let failure = Failure::new(Code::NobodyToAsk, "it has a password, and nobody can be asked for it");
+            let import = format!("cardcase import {} --password-file FILE", quoted(path));
+            let hint = format!("import it, then trust its CA certificates by their fingerprints: {import}");
+            failure.in_file(path).hint(hint)
         }
-    };
+        Unopened::NotAnswered(failure) => failure,
+        Unopened::Refused(error) => Failure::from(Error::File(error)).in_file(path),
+    })?;
     certificates_of(import, path).map_err(|failure| failure.in_file(path))
 }
 
