@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cardcase::ask::Refusal;
 use cardcase::connect::{Selection, Source};
 use cardcase::file;
-use cardcase::manage::{Certificate, Damage, Mode, Timestamp};
+use cardcase::manage::{Certificate, Damage, Mode, Scope, Timestamp};
 use cardcase::{Destination, Error, Selector};
 use rustls::CertificateError;
 
@@ -177,10 +177,9 @@ impl Remedies {
     pub(crate) fn change_answer(&self, destination: &Destination, selection: &Selection) -> Option<String> {
         match selection.source {
             Source::Decision | Source::Ask => {
-                let (scope, mode) = (self.scope(destination), &self.mode_flag);
-                let decisions = self.selector.store().each_decision().ok()?;
-                let is_remembered = decisions.flatten().any(|decision| decision.scope.to_string() == scope);
-                is_remembered.then(|| format!("to choose another: cardcase forget {scope}{mode}"))
+                let scope = self.scope(destination);
+                self.selector.store().decision(&scope).ok()??;
+                Some(format!("to choose another: cardcase forget {scope}{}", self.mode_flag))
             }
             Source::Rule => Some("to see the rule that answered: cardcase rules".to_owned()),
             _ => None,
@@ -201,11 +200,8 @@ impl Remedies {
     }
 
     /// The scope of a decision for this destination, as a command takes it.
-    fn scope(&self, destination: &Destination) -> String {
-        match self.selector.mode() {
-            Ok(Mode::Chrome) => destination.to_string(),
-            _ => destination.host().to_owned(),
-        }
+    fn scope(&self, destination: &Destination) -> Scope {
+        self.selector.mode().unwrap_or(Mode::Firefox).scope(destination)
     }
 }
 
