@@ -16,6 +16,7 @@ use super::damage::{
 };
 use super::enrollments;
 use super::handle::Store;
+use super::history::COLUMNS;
 use super::integrity::{check_permanent_decisions, check_terms};
 use super::keys::{ENROLLMENT, key_of_row, parse_enrollment_key};
 use super::settings::read_settings;
@@ -419,6 +420,14 @@ fn read_contents(db: &Connection, vault: &Vault, with_history: bool, now: Timest
     check_permanent_decisions(db, vault)?;
     let settings = read_settings(db)?;
     let mut work = 0_u64;
+    // As much as `Backup::open` accepts
+    let mut add_work = |table, id, key: &Bytes| {
+        work = work.saturating_add(PrivateKey::work(&key.0));
+        match work > MAX_KEY_WORK {
+            true => Err(damaged_row(table, id, "with this RSA key a backup takes too much work".to_owned())),
+            false => Ok(()),
+        }
+    };
     let rows = |table| Ok::<_, rusqlite::Error>(numbers(db, table)?.into_iter());
     Ok(Contents {
         made_at: now.0,
@@ -432,22 +441,23 @@ fn read_contents(db: &Connection, vault: &Vault, with_history: bool, now: Timest
         identities: rows(IDENTITIES)?
             .map(|id| {
                 let part = identity(db, vault, id)?;
-                work = work.saturating_add(part.private_key.as_ref().map_or(0, |key| PrivateKey::work(&key.0)));
-                match work > MAX_KEY_WORK {
-                    true => {
-                        Err(damaged_row(IDENTITIES, id, "with this RSA key a backup takes too much work".to_owned()))
-                    }
-                    false => Ok(part),
-                }
+                part.private_key.iter().try_for_each(|key| add_work(IDENTITIES, id, key))?;
+                Ok(part)
             })
-            .collect::<Result<_, _>>()?,
+            .collect::<rusqlite::Result<_>>()?,
         authorities: rows(AUTHORITIES)?
             .map(|id| {
                 let query = "SELECT id, fingerprint, certificate, trusted, added_at FROM authorities";
                 row_with(db, AUTHORITIES, query, id, authority)
             })
             .collect::<Result<_, _>>()?,
-        enrollments: rows(ENROLLMENTS)?.map(|id| enrollment(db, vault, id)).collect::<Result<_, _>>()?,
+        enrollments: rows(ENROLLMENTS)?
+            .map(|id| {
+                let part = enrollment(db, vault, id)?;
+                add_work(ENROLLMENTS, id, &part.private_key)?;
+                Ok(part)
+            })
+            .collect::<rusqlite::Result<_>>()?,
         rules: rows(RULES)?.map(|id| rule(db, id)).collect::<Result<_, _>>()?,
         decisions: decisions(db)?,
         history: if with_history { Some(history(db)?) } else { None },
@@ -525,9 +535,7 @@ fn decisions(db: &Connection) -> rusqlite::Result<Vec<DecisionPart>> {
 }
 
 fn history(db: &Connection) -> rusqlite::Result<Vec<UsePart>> {
-    let mut query = db.prepare(
-        "SELECT at, host, port, program, identity, source, outcome, alert, tls_version FROM uses ORDER BY id",
-    )?;
+    let mut query = db.prepare(&format!("SELECT {COLUMNS} FROM uses ORDER BY id"))?;
     let rows = query.query_map([], |row| {
         Ok(UsePart {
             at: row.get(0)?,

@@ -20,6 +20,9 @@ use crate::error::Error;
 use crate::request::Destination;
 use crate::vault::agent::Wanted;
 
+/// For [`parse_use`].
+pub(super) const COLUMNS: &str = "at, host, port, program, identity, source, outcome, alert, tls_version";
+
 /// Programs are named by paths of at most 4096 bytes, each of which may be escaped.
 const MAX_PROGRAM: i64 = 64 << 10;
 
@@ -88,11 +91,12 @@ impl Store {
         self.behind().wait();
         let mut before = i64::MAX;
         self.pages(move |db, _| {
-            let mut query = db.prepare_cached(
-                "SELECT at, host, port, program, identity, source, outcome, alert, tls_version, id FROM uses
-                 WHERE coalesce(octet_length(host) <= ?2, octet_length(program) <= ?5) AND (?1 IS NULL OR host = ?1) AND id < ?3
-                 ORDER BY id DESC LIMIT ?4",
-            )?;
+            let mut query = db.prepare_cached(&format!(
+                "SELECT {COLUMNS}, id FROM uses
+                 WHERE coalesce(octet_length(host) <= ?2, octet_length(program) <= ?5)
+                    AND (?1 IS NULL OR host = ?1) AND id < ?3
+                 ORDER BY id DESC LIMIT ?4"
+            ))?;
             let mut rows = query.query(params![host, MAX_HOST, before, PAGE, MAX_PROGRAM])?;
             let (mut page, mut is_over) = (Vec::new(), true);
             while let Some(row) = rows.next()? {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::authorities::cached_authorities;
 use super::cache::Cache;
 use super::changes::Changes;
-use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_row, row_with, rows_with};
+use super::damage::{IDENTITIES, all_readable, numbers, read_certificate, read_row, readable, row_with, rows_with};
 use super::enrollments;
 use super::handle::Store;
 use super::keys::{chosen_key, key_of_row, known_key, rewrite_key};
@@ -121,7 +121,7 @@ impl Store {
         self.cached(|db, cache| {
             let mut damaged = Vec::new();
             let mut read = |fingerprint: &Fingerprint| {
-                let read = super::damage::readable(cached_with(db, cache, *fingerprint), &mut damaged);
+                let read = readable(cached_with(db, cache, *fingerprint), &mut damaged);
                 cache.trim();
                 read.map(Option::flatten)
             };

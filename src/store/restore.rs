@@ -11,7 +11,7 @@ use super::backup::{Backup, DecisionPart, SettingsPart, UsePart, check_host, dam
 use super::decisions::{decision_in, insert_decision};
 use super::enrollments;
 use super::handle::Store;
-use super::history::{MAX_USES, insert_use, parse_use};
+use super::history::{COLUMNS, MAX_USES, insert_use, parse_use};
 use super::identities::{insert_identity, public_keys};
 use super::integrity::{DecisionRow, authenticate_terms, check_terms};
 use super::keys::known_key;
@@ -230,9 +230,7 @@ fn restore_history(
     parts: &[UsePart],
     restored: &mut Restored,
 ) -> rusqlite::Result<()> {
-    let mut query = db.prepare(
-        "SELECT at, host, port, program, identity, source, outcome, alert, tls_version FROM uses ORDER BY id",
-    )?;
+    let mut query = db.prepare(&format!("SELECT {COLUMNS} FROM uses ORDER BY id"))?;
     // Nobody sees a damaged entry
     let is_whole = |row: &rusqlite::Result<Use>| !row.as_ref().is_err_and(is_about_a_column);
     let mut uses: Vec<Use> = query.query_map([], parse_use)?.filter(is_whole).collect::<rusqlite::Result<_>>()?;
