@@ -52,11 +52,15 @@ impl OpensslKey {
 
     /// Signs a digest by a scheme for RSA or a curve.
     pub(super) fn sign_digest(&self, scheme: SignatureScheme, hashed: &[u8]) -> Option<Vec<u8>> {
+        // For a curve, the digest says nothing of how it was made
+        let md = match is_rsa(&self.key) {
+            true => Some(Md::from_nid(digest(scheme)?.type_())?),
+            false => None,
+        };
         let signed = || -> Result<Vec<u8>, ErrorStack> {
             let mut context = PkeyCtx::new(&self.key)?;
             context.sign_init()?;
-            if is_rsa(&self.key) {
-                let md = digest(scheme).and_then(|digest| Md::from_nid(digest.type_())).unwrap_or(Md::sha256());
+            if let Some(md) = md {
                 context.set_rsa_padding(if is_pss(scheme) { Padding::PKCS1_PSS } else { Padding::PKCS1 })?;
                 context.set_signature_md(md)?;
                 if is_pss(scheme) {
