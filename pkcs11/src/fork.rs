@@ -5,7 +5,7 @@
 //! locks for the whole process, and SQLite relies on the file locks of a parent that are not its own. So whoever forks waits until no
 //! thread works in the store, for which a handler of `pthread_atfork` is called.
 //!
-//! The wait is bounded: a thread may wait for a person inside the agent. A child that could not wait uses the module no more.
+//! The wait is bounded: a thread may wait for a person inside the agent. If it ends too early, the child cannot use the module.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

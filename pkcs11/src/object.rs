@@ -60,7 +60,7 @@ pub(crate) struct Object {
     pub(crate) shown: Arc<Shown>,
 }
 
-/// What of a private key nobody reads.
+/// The attributes of a private key that no program can read.
 const SENSITIVE: [CK_ATTRIBUTE_TYPE; 7] =
     [CKA_VALUE, CKA_PRIVATE_EXPONENT, CKA_PRIME_1, CKA_PRIME_2, CKA_EXPONENT_1, CKA_EXPONENT_2, CKA_COEFFICIENT];
 

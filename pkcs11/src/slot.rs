@@ -3,8 +3,8 @@
 use cardcase::manage::KeyKind;
 use cryptoki_sys::CK_SLOT_ID;
 
-/// A slot. A key that they do not know keeps Java and libp11 (the engine of OpenSSL) from every other key on its token, so the keys of
-/// Ed25519 have one of their own.
+/// A slot. Java and libp11 (OpenSSL's engine) read no key of a token that holds one of a kind they do not know, so the keys of Ed25519 have
+/// a token of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Slot {
     Common,

@@ -59,7 +59,7 @@ impl Dialogs {
         Self { pinentry: Some(Pinentry::needed_by(store.path(), program)), ..self }
     }
 
-    /// Asks for a yes or no in a window, with the pinentry program. Whoever does not answer within `limit` says no.
+    /// Asks for a yes or no in a window, with the pinentry program. No answer within `limit` counts as no.
     ///
     /// # Errors
     /// [`Error::CannotAsk`] when there is no pinentry program, or it fails.

@@ -101,9 +101,11 @@ fn unknown(store: &Store, what: &str, error: &Error) -> Failure {
     let is_id = what.len() >= 8 && what.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
     match is_id {
         true => Failure::from(error),
-        false => Failure::new(Code::Failed, "No such file, and no CA certificate in the store has this fingerprint")
-            .in_file(Path::new(what))
-            .hint("cardcase authorities"),
+        false => {
+            Failure::new(Code::Failed, "there is no such file, and no CA certificate in the store has this fingerprint")
+                .in_file(Path::new(what))
+                .hint("cardcase authorities")
+        }
     }
 }
 

@@ -25,7 +25,7 @@ struct Field {
     value: String,
     kind: Kind,
     delimiters: &'static [char],
-    /// Not if our own word stands for what is missing.
+    /// False where the value only says that there is none.
     is_searched: bool,
 }
 

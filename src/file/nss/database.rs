@@ -236,7 +236,7 @@ fn check_file(path: &Path, name: &'static str) -> Result<u64, Error> {
         let beside = PathBuf::from(beside);
         match beside.symlink_metadata() {
             Ok(found) if found.is_file() => is_wal |= suffix == "-wal",
-            Ok(_) => return Err(Error::Unreadable { file: beside, detail: regular::IT_IS_NOT.to_owned() }),
+            Ok(_) => return Err(Error::Unreadable { file: beside, detail: regular::NOT_REGULAR.to_owned() }),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Unreadable { file: beside, detail: error.to_string() }),
         }

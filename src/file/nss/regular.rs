@@ -5,16 +5,17 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-pub(super) const IT_IS_NOT: &str = "it is not a regular file";
+/// Why a file of another kind is not read.
+pub(super) const NOT_REGULAR: &str = "it is not a regular file";
 
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// Those of the system, and [`IT_IS_NOT`].
+/// Those of the system, and [`NOT_REGULAR`].
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let check = |found: std::fs::Metadata| match found.is_file() {
         true => Ok(()),
-        false => Err(io::Error::other(IT_IS_NOT)),
+        false => Err(io::Error::other(NOT_REGULAR)),
     };
     check(path.metadata()?)?;
     // It may have been exchanged since

@@ -55,8 +55,8 @@ pub(super) struct List {
     pub(super) left_out: Vec<(String, &'static str)>,
 }
 
-/// Reads the list in a profile; an empty one where there is none. `host` says which host is meant by what is written. Where the newer form is there, the older does not count, as in
-/// Firefox.
+/// Reads the list in a profile; an empty one where there is none. `host` says which host is meant by what is written. Where the newer form
+/// is there, the older does not count, as in Firefox.
 ///
 /// # Errors
 /// [`Error::Unreadable`].

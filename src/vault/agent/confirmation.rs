@@ -22,7 +22,7 @@ const YES: Duration = Duration::from_secs(15 * 60);
 /// Programs that wait for an answer at the same time. One more gets a no, so that nobody can keep every connection waiting.
 const MOST_WAITING: usize = 8;
 
-/// What persons said.
+/// The answers that people gave.
 #[derive(Default)]
 pub(super) struct Confirmations {
     state: Mutex<State>,

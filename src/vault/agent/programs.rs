@@ -20,7 +20,7 @@ pub(super) fn scheme_of(certificate: &Certificate, scheme: SignatureScheme) -> S
     certificate.schemes().find(is_same).unwrap_or(scheme)
 }
 
-/// Whether GnuTLS signs this to test a key. Everyone may know this signature: it says nothing, to nobody.
+/// Whether GnuTLS signs this to test a key. Anyone may have such a signature: it proves nothing.
 pub(super) fn is_self_test(what: ToSign<'_>) -> bool {
     match what {
         ToSign::Message(message) => message == SELF_TEST,

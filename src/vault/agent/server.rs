@@ -50,8 +50,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// Serves as the agent of a store: answers for as long as the lease says, until somebody ends it, or until its socket is gone, as it is
 /// after logout. An agent that already serves for this store ends first.
 ///
-/// `lease` is what [`Store::lease`](crate::Store::lease) gave. `owner` is asked and told about signatures for other programs. `ready` is called when the agent listens; its argument is a function
-/// that ends the agent, for the handler of a signal.
+/// `lease` is what [`Store::lease`](crate::Store::lease) gave. `owner` is asked and told about signatures for other programs. `ready` is
+/// called when the agent listens; its argument is a function that ends the agent, for the handler of a signal.
 ///
 /// # Errors
 /// [`Error::Agent`] when the lease is invalid or the other agent does not end; [`Error::Io`].

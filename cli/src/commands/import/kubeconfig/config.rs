@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::DuplicateKeyPolicy;
 
-/// The parts of a kubeconfig that matter here. Whatever else is there is ignored, and `null` is as good as nothing.
+/// The parts of a kubeconfig that matter here. Everything else is ignored, and what is `null` counts as absent.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Kubeconfig {
